@@ -1,0 +1,1 @@
+"""A made-up Totesys to try the pipeline on: an embedded Postgres and a shop that trades."""

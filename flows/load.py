@@ -1,0 +1,30 @@
+"""The subflow that brings a sealed, transformed batch into the warehouse."""
+
+from prefect import flow
+from pydantic import NonNegativeInt
+
+from pipeline import models, settings, warehouse
+from pipeline.batches import read_manifest
+from pipeline.merge import Counts
+from pipeline.transform import Output
+from tasks import blocks
+from tasks import load as loading
+
+
+@flow(name="load-warehouse", flow_run_name="load {manifest}", log_prints=False)
+def load_warehouse(
+    manifest: str, outputs: list[Output], max_rejected: NonNegativeInt | None = None
+) -> list[Counts]:
+    """Load one batch in one transaction, or nothing of it.
+
+    Args:
+        manifest: Path of the batch's manifest in the raw bucket.
+        outputs: What the models made of the batch, as references.
+        max_rejected: Fail and load nothing if more rows than this would be set aside.
+    """
+    config = settings.load()
+    known = models.load(config.transforms)
+    url = blocks.database_url(blocks.WAREHOUSE)
+    targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
+    batch = read_manifest(blocks.bucket(blocks.RAW), manifest)
+    return loading.load(config.warehouse_schema, batch, targets, outputs, max_rejected)

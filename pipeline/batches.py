@@ -1,0 +1,178 @@
+"""Batches: what one moment of the source left in the raw bucket, sealed by a manifest.
+
+A batch is planned from the one before it, read, and sealed. A manifest lies below the
+name of the batch that it follows, so the next one is found by one short listing, and
+only what a manifest lists is ever read.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pydantic import ValidationError
+
+from pipeline.buckets import Bucket, File
+from pipeline.errors import BucketError, ObjectMissing
+from pipeline.source import Column, Identity, Slice, Snapshot
+from pipeline.types import Frozen
+
+MANIFESTS = "_manifests"
+
+Run = tuple[File, ...]
+
+
+class Watermark(Frozen):
+    """What the warehouse has: its last batch, and how far the source is known."""
+
+    batch_id: str
+    manifest: str
+    snapshot_at: datetime
+    source_xmin: int
+
+
+class TableBatch(Frozen):
+    """What a batch holds of one table.
+
+    ``files`` are the rows read now. ``state`` is the present state in runs from the
+    oldest to the newest, of which the newest row of a key counts; ``before`` is the
+    state that the previous batch left. Both are None where no model looks it up.
+    """
+
+    table: str
+    mode: Literal["full", "changes", "unchanged"]
+    reason: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    heaps: str
+    files: Run = ()
+    state: tuple[Run, ...] | None = None
+    before: tuple[Run, ...] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows read in this batch."""
+        return sum(file.rows for file in self.files)
+
+
+class Part(Frozen):
+    """A piece of a batch that one task reads: a table, or one of its ranges of pages."""
+
+    batch_id: str
+    table: str
+    number: int
+    of: int
+
+    @property
+    def name(self) -> str:
+        """What people see: the table, and which of its parts where there are several."""
+        return self.table if self.of == 1 else f"{self.table} {self.number + 1} of {self.of}"
+
+    @property
+    def folder(self) -> str:
+        """Where its rows go in the raw bucket."""
+        return f"{self.table}/batch={self.batch_id}"
+
+
+class Reading(Frozen):
+    """How a part is read, for as long as its snapshot lasts."""
+
+    snapshot: str
+    schema_name: str
+    slice: Slice
+    columns: tuple[Column, ...]
+    expected_rows: int
+
+
+class Landed(Frozen):
+    """What came of a part: its file, or none where it has no rows."""
+
+    part: Part
+    files: Run
+
+
+class Manifest(Frozen):
+    """The seal of a batch: everything that later steps may read."""
+
+    format: Literal[1] = 1
+    batch_id: str
+    previous: str | None
+    snapshot_at: datetime
+    source_xmin: int
+    identity: Identity
+    reconcile: bool
+    landed: tuple[Landed, ...]
+    tables: dict[str, TableBatch]
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the raw bucket."""
+        return f"{_after(self.previous)}/{self.batch_id}.json"
+
+    @property
+    def rows(self) -> int:
+        """Rows read from the source."""
+        return sum(table.rows for table in self.tables.values())
+
+
+def _after(previous: str | None) -> str:
+    return f"{MANIFESTS}/after={previous or 'nothing'}"
+
+
+def needs_merging(table: TableBatch) -> bool:
+    """Whether a table's state has newest runs that are worth merging into one."""
+    return len(mergeable_runs(table.state or ())[1]) > 1
+
+
+def batch_time(snapshot: Snapshot, watermark: Watermark | None) -> datetime:
+    """The batch's moment: the source's clock, but never at or before the last batch's."""
+    if watermark is None:
+        return snapshot.taken_at
+    return max(snapshot.taken_at, watermark.snapshot_at + timedelta(microseconds=1))
+
+
+def batch_id(moment: datetime, snapshot: Snapshot) -> str:
+    """A name that sorts by time and ends in the snapshot's own."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{snapshot.name}"
+
+
+def mergeable_runs(state: tuple[Run, ...]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+    """Split a state into the runs to keep and the newest ones to merge, of which there may be one.
+
+    A run is merged with those after it once they hold half as many rows as it does, so
+    there are never more than about log2(rows) runs, and a row is rewritten as often.
+    """
+    sizes = [sum(file.rows for file in run) for run in state]
+    first = len(state) - 1
+    while first > 0 and 2 * sum(sizes[first:]) >= sizes[first - 1]:
+        first -= 1
+    return state[:first], state[first:]
+
+
+def seal(bucket: Bucket, manifest: Manifest) -> None:
+    """Write the manifest: from here on the batch will be finished, whatever happens."""
+    bucket.write_text(manifest.path, manifest.model_dump_json(indent=1))
+
+
+def last_manifest(bucket: Bucket, watermark: Watermark | None) -> Manifest | None:
+    """The manifest of the warehouse's last batch; None before the first, or where it is lost."""
+    if watermark is None:
+        return None
+    try:
+        return read_manifest(bucket, watermark.manifest)
+    except ObjectMissing:
+        return None
+
+
+def sealed_after(bucket: Bucket, previous: str | None) -> Manifest | None:
+    """The sealed batch that follows ``previous`` and waits to be loaded, if any."""
+    found = [path for path in bucket.list(_after(previous)) if path.endswith(".json")]
+    return read_manifest(bucket, found[0]) if found else None
+
+
+def read_manifest(bucket: Bucket, path: str) -> Manifest:
+    """Read a sealed batch's manifest back."""
+    try:
+        return Manifest.model_validate_json(bucket.read_text(path))
+    except ValidationError as error:
+        raise BucketError(
+            f"{bucket.uri}: {path} is no manifest of this version: {error.errors()[0]['msg']}"
+        ) from None

@@ -1,0 +1,143 @@
+"""Buckets: folders and S3 prefixes behind one door. Nothing in them is overwritten."""
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from pipeline.errors import BucketError, ObjectMissing
+from pipeline.types import Frozen
+
+
+class File(Frozen):
+    """A Parquet object by its path inside a bucket. Holds for ever once written."""
+
+    path: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A folder or an S3 prefix; ``uri`` is what people know it by."""
+
+    filesystem: fs.FileSystem
+    root: str
+    uri: str
+
+    def write_rows(self, folder: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> File | None:
+        """Stream rows into a new Parquet object below ``folder``; None where there are none.
+
+        The object's name is new every time, so a second try never meets the first.
+        """
+        batches = iter(batches)
+        first = next(batches, None)
+        if first is None:
+            return None
+        path = f"{folder}/part-{uuid.uuid4().hex}.parquet"
+        rows = 0
+        with self._named("write", path), self._writer(path, schema) as writer:
+            while first is not None:
+                writer.write_batch(first)
+                rows += first.num_rows
+                first = next(batches, None)
+        with self._named("read", path):
+            size = self.filesystem.get_file_info(self._full(path)).size
+        return File(path=path, rows=rows, bytes=size)
+
+    @contextmanager
+    def _writer(self, path: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+        """A writer whose object goes away again when writing fails half-way.
+
+        Closing publishes whatever was written, so the removal is a courtesy only:
+        what counts is that no manifest lists the object.
+        """
+        self._make_folder(path)
+        try:
+            with (
+                self.filesystem.open_output_stream(self._full(path)) as stream,
+                pq.ParquetWriter(stream, schema, compression="zstd") as writer,
+            ):
+                yield writer
+        except BaseException:
+            with suppress(OSError):
+                self.filesystem.delete_file(self._full(path))
+            raise
+
+    def dataset(self, files: Sequence[File], schema: pa.Schema | None = None) -> ds.Dataset:
+        """The files' rows as one dataset; columns of the schema that a file lacks are NULL."""
+        paths = [self._full(file.path) for file in files]
+        with self._named("read", ", ".join(file.path for file in files[:3])):
+            return ds.dataset(paths, schema=schema, format="parquet", filesystem=self.filesystem)
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a small object under a name that is not in use."""
+        with self._named("write", path):
+            self._make_folder(path)
+            with self.filesystem.open_output_stream(self._full(path)) as stream:
+                stream.write(text.encode())
+
+    def read_text(self, path: str) -> str:
+        """Read a small object."""
+        with self._named("read", path), self.filesystem.open_input_stream(self._full(path)) as stream:
+            return bytes(stream.read()).decode()
+
+    def list(self, folder: str) -> list[str]:
+        """Paths of the objects directly in a folder, sorted; none where it does not exist."""
+        selector = fs.FileSelector(self._full(folder), allow_not_found=True)
+        with self._named("list", folder):
+            found = self.filesystem.get_file_info(selector)
+        return sorted(f"{folder}/{info.base_name}" for info in found if info.is_file)
+
+    def _full(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+    def _make_folder(self, path: str) -> None:
+        """Folders need making on a disk; in S3 there are none, and markers would be litter."""
+        if isinstance(self.filesystem, fs.LocalFileSystem):
+            self.filesystem.create_dir(self._full(path).rpartition("/")[0], recursive=True)
+
+    @contextmanager
+    def _named(self, action: str, path: str) -> Iterator[None]:
+        """Say which bucket, which object and which right is missing."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ObjectMissing(f"{self.uri}: {path} is not there: {_words(error)}") from None
+        except OSError as error:
+            if hint := _hint(error, action):
+                raise BucketError(f"{self.uri}: cannot {action} {path}: {hint}") from None
+            raise
+
+
+_HINTS = {
+    "NO_SUCH_BUCKET": "the bucket does not exist",
+    "ACCESS_DENIED": "access denied; the role needs s3:{right} here",
+    "INVALID_ACCESS_KEY_ID": "the access key is not known; check aws-credentials/totesys",
+    "SIGNATURE_DOES_NOT_MATCH": "the secret key is wrong; check aws-credentials/totesys",
+    "Permission denied": "permission denied; the pipeline's user needs {right} rights on this folder",
+    "Read-only file system": "the file system is read-only",
+}
+_RIGHTS = {"write": "PutObject", "read": "GetObject", "list": "ListBucket"}
+
+
+def _hint(error: OSError, action: str) -> str | None:
+    """What to do, where trying again would not help; None for faults that may pass."""
+    for sign, hint in _HINTS.items():
+        if sign in str(error):
+            return hint.format(right=_RIGHTS[action])
+    return None
+
+
+def _words(error: OSError) -> str:
+    return str(error).splitlines()[0]
+
+
+def folder(path: str) -> Bucket:
+    """A bucket that is a folder of this machine."""
+    return Bucket(fs.LocalFileSystem(), path.rstrip("/"), path)

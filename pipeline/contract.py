@@ -1,0 +1,136 @@
+"""The contract: casting what a model yields to the warehouse's types, row by row.
+
+Each warehouse column becomes one DuckDB expression for its value and one for the
+reason why a row may not have it. A cast must lose nothing: 3.456 does not fit
+numeric(10,2), and a timestamp is not a date unless the model says so.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import ModelError
+from pipeline.models import Model
+from pipeline.types import decimal_of, duckdb_type, length_of
+from pipeline.warehouse import Target, TargetColumn
+
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?i:infinity|inf)|(?i:nan)"
+_NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(.*\)|FLOAT|DOUBLE)")
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a warehouse column is made: its value, and why a row may be refused.
+
+    ``reason`` is a DuckDB expression that is NULL where nothing is wrong; the whole
+    is None for a column that cannot go wrong.
+    """
+
+    column: str
+    value: str
+    reason: str | None
+
+
+def quote(name: str) -> str:
+    """A DuckDB identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A DuckDB string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Check]:
+    """One check for each warehouse column that the model yields, by name and type.
+
+    Raises ModelError where the model yields a column that its table lacks, leaves out
+    one that the table requires, or yields a type that must be cast explicitly.
+    """
+    for name in yields:
+        column = target.column(name)
+        if column is None or column.generated:
+            raise ModelError(f"{model.path}: column {name} is not in the warehouse table {target.name}")
+    for column in target.columns:
+        if column.name not in yields and column.required and not column.filled:
+            raise ModelError(
+                f"{model.path}: yields no column {column.name}, which the warehouse table {target.name} requires"
+            )
+    for name in target.key:
+        if name not in yields:
+            raise ModelError(f"{model.path}: yields no column {name}, though it is part of the key")
+    return [
+        _check(model, column, yields[column.name], column.required or column.name in target.key)
+        for column in target.columns
+        if column.name in yields
+    ]
+
+
+def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> Check:
+    source = quote(column.name)
+    wanted = duckdb_type(column.type)
+    value = source if yielded == wanted else _cast(model, column, yielded, wanted)
+    conditions = []
+    if required:
+        conditions.append((f"{source} IS NULL", f"{column.name} is missing (NULL)"))
+    if misfit := _misfit(column, yielded, wanted, value):
+        conditions.append((misfit, None))
+    cases = " ".join(
+        f"WHEN {condition} THEN {literal(words) if words else _misfit_words(column)}"
+        for condition, words in conditions
+    )
+    return Check(column.name, value, f"CASE {cases} END" if cases else None)
+
+
+def _cast(model: Model, column: TargetColumn, yielded: str, wanted: str) -> str:
+    source = quote(column.name)
+    if yielded == "BLOB" and column.type == "bytea":
+        return f"'\\x' || lower(hex({source}))"
+    castable = (
+        yielded == "VARCHAR"
+        or (wanted == "VARCHAR" and not re.search(r"BLOB|\[|\(.* .*\)", yielded))
+        or (_NUMBERS.fullmatch(yielded) and _NUMBERS.fullmatch(wanted))
+        or (yielded == "DATE" and wanted == "TIMESTAMP")
+        or yielded == '"NULL"'
+    )
+    if not castable:
+        raise ModelError(
+            f"{model.path}: column {column.name} is {yielded}, the warehouse wants {column.type};"
+            " cast it in the model"
+        )
+    return f"TRY_CAST({source} AS {wanted})"
+
+
+def _misfit(column: TargetColumn, yielded: str, wanted: str, value: str) -> str | None:
+    """A condition that holds where the value cannot become the column's type exactly."""
+    source = quote(column.name)
+    if length := length_of(column.type):
+        return f"length({value}) > {length}"
+    if column.type == "numeric" and yielded == "VARCHAR":
+        return f"NOT regexp_full_match({source}, {literal(_NUMBER)})"
+    if column.type == "uuid" and yielded == "VARCHAR":
+        return f"{source} IS NOT NULL AND TRY_CAST({source} AS UUID) IS NULL"
+    if column.type in {"json", "jsonb"}:
+        return f"NOT json_valid({value})"
+    if yielded == wanted:
+        return None
+    lost = f"{source} IS NOT NULL AND {value} IS NULL"
+    decimal = decimal_of(column.type)
+    if yielded == "VARCHAR" and decimal:
+        # More decimals than the column has are a loss, unless they are zeros.
+        return f"{lost} OR NOT regexp_full_match(trim({source}), '[+-]?\\d*(\\.\\d{{0,{decimal[1]}}}0*)?')"
+    if _NUMBERS.fullmatch(yielded) and wanted != "VARCHAR":
+        return f"{lost} OR CAST({value} AS {yielded}) IS DISTINCT FROM {source}"
+    return lost if wanted != "VARCHAR" else None
+
+
+def _misfit_words(column: TargetColumn) -> str:
+    """A DuckDB expression that says in words what does not fit, the value included."""
+    shown = f"left(CAST({quote(column.name)} AS VARCHAR), 100)"
+    return f"{literal(column.name + ': ')} || {shown} || {literal(' does not fit ' + column.type)}"
+
+
+def reasons(found: Sequence[Check]) -> str:
+    """One expression: all reasons of a row in words, or '' where there are none."""
+    parts = [check.reason for check in found if check.reason]
+    return f"concat_ws('; ', {', '.join(parts)})" if parts else "''"

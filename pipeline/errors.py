@@ -1,0 +1,37 @@
+"""What can go wrong, each as one line that says what, where and what to do."""
+
+
+class PipelineError(Exception):
+    """A failure that its message explains in full; no traceback is owed."""
+
+
+class SettingsError(PipelineError):
+    """A setting or block is missing, unknown or malformed."""
+
+
+class SourceError(PipelineError):
+    """The source database refused, or holds something that cannot be carried."""
+
+
+class SnapshotLost(SourceError):
+    """The exported snapshot is gone, so the rest of its batch cannot be read."""
+
+
+class BucketError(PipelineError):
+    """A bucket is missing, denies access or lacks an object."""
+
+
+class ObjectMissing(BucketError):
+    """An object that should be in a bucket is not there."""
+
+
+class ModelError(PipelineError):
+    """A model is wrong: its file, the line, and what DuckDB says of it."""
+
+
+class WarehouseError(PipelineError):
+    """The warehouse refused, or does not match what the models yield."""
+
+
+class ConcurrentRunError(PipelineError):
+    """Another run holds the warehouse, or has moved its watermark meanwhile."""

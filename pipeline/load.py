@@ -1,0 +1,121 @@
+"""Load a batch: dimensions, then facts, then the watermark, all in one transaction."""
+
+from collections.abc import Callable, Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from psycopg.types.json import Jsonb
+
+from pipeline.batches import Manifest
+from pipeline.buckets import Bucket
+from pipeline.errors import ConcurrentRunError, PipelineError, WarehouseError
+from pipeline.merge import Counts, Merge
+from pipeline.postgres import Connection, connect, statement
+from pipeline.source import Snapshot
+from pipeline.transform import Output, nothing
+from pipeline.warehouse import Target
+
+Progress = Callable[[str, int], None]
+
+
+def load(
+    url: str,
+    schema: str,
+    manifest: Manifest,
+    targets: Mapping[str, Target],
+    outputs: Iterable[Output],
+    processed: Bucket,
+    max_rejected: int | None,
+    progress: Progress,
+) -> list[Counts]:
+    """Bring a batch and the watermark that covers it into the warehouse, or nothing.
+
+    ``progress`` is told a table's name and its rows copied so far. Raises
+    ConcurrentRunError where another run has loaded a batch after the same one,
+    WarehouseError where the warehouse refuses a value, PipelineError where more rows
+    than ``max_rejected`` would be set aside.
+    """
+    by_name = {output.model: output for output in outputs if output.fingerprint}
+    with connect(url, "warehouse") as connection, connection.transaction():
+        _claim(connection, manifest)
+        for name in _waiting(connection) & targets.keys() - by_name.keys():
+            by_name[name] = nothing(targets[name])
+        counts = [
+            Merge(connection, schema, targets[name], by_name[name], manifest).run(
+                processed, lambda rows, name=name: progress(name, rows)
+            )
+            for name in order(targets[name] for name in by_name)
+        ]
+        rejected = sum(count.rejected for count in counts)
+        if max_rejected is not None and rejected > max_rejected:
+            raise PipelineError(
+                f"warehouse: {rejected} rows would be set aside, {max_rejected} are allowed; nothing was loaded"
+            )
+        _commit(connection, manifest, by_name.values(), counts)
+    return counts
+
+
+def record_up_to_date(url: str, batch_id: str, snapshot: Snapshot) -> None:
+    """Note that the source held nothing newer than this batch at the snapshot's time."""
+    with connect(url, "warehouse") as connection:
+        done = connection.execute(
+            "UPDATE etl.watermark SET up_to_date_at = GREATEST(up_to_date_at, %s), source_xmin = %s"
+            " WHERE batch_id = %s AND source_xmin <= %s",
+            (snapshot.taken_at, snapshot.xmin, batch_id, snapshot.xmin),
+        ).rowcount
+    if not done:
+        raise ConcurrentRunError("warehouse: another run has moved the watermark meanwhile")
+
+
+def order(targets: Iterable[Target]) -> list[str]:
+    """Tables after those they refer to, dimensions before facts where nothing else says."""
+    targets = sorted(targets, key=lambda target: (target.fact, target.name))
+    names = {target.name for target in targets}
+    graph = {
+        target.name: {reference.to_table for reference in target.references} & names - {target.name}
+        for target in targets
+    }
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise WarehouseError(f"warehouse: tables refer to each other in a circle: {error.args[1]}") from None
+
+
+def _claim(connection: Connection, manifest: Manifest) -> None:
+    """Take the watermark, if it still stands where this batch started from."""
+    connection.execute("LOCK TABLE etl.watermark IN EXCLUSIVE MODE")
+    row = connection.execute("SELECT batch_id FROM etl.watermark").fetchone()
+    now = row[0] if row else None
+    if now != manifest.previous:
+        raise ConcurrentRunError(
+            f"warehouse: batch {manifest.batch_id} follows {manifest.previous}, but the warehouse is at {now};"
+            " another run was faster"
+        )
+
+
+def _waiting(connection: Connection) -> set[str]:
+    """Tables of which rows wait for something that this batch may bring."""
+    rows = connection.execute(
+        "SELECT DISTINCT table_name FROM etl.rejected WHERE waits AND NOT resolved"
+    ).fetchall()
+    return {str(name) for (name,) in rows}
+
+
+def _commit(
+    connection: Connection, manifest: Manifest, outputs: Iterable[Output], counts: list[Counts]
+) -> None:
+    """Write the batch down, and which models its tables are now computed with."""
+    values = {
+        "batch": manifest.batch_id,
+        "previous": manifest.previous,
+        "at": manifest.snapshot_at,
+        "manifest": manifest.path,
+        "reconcile": manifest.reconcile,
+        "source_xmin": manifest.source_xmin,
+        "rows": Jsonb({count.table: count.model_dump(exclude={"table"}) for count in counts}),
+    }
+    connection.execute(statement("commit_batch.sql"), values)
+    connection.execute(statement("commit_watermark.sql"), values)
+    for output in outputs:
+        if output.complete:
+            model = {"table_name": output.model, "fingerprint": output.fingerprint}
+            connection.execute(statement("commit_model.sql"), values | model)

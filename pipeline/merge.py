@@ -1,0 +1,305 @@
+"""Bring one table's rows of a batch into the warehouse, inside the load's transaction.
+
+Into an empty table the rows go straight, its indexes and references being made after
+them; into any other they are staged and merged by set operations. References are
+checked here and not left to the foreign keys, because a row whose reference is missing
+is to be set aside and not to end the load.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import duckdb
+import psycopg
+import pyarrow as pa
+import pyarrow.csv as pv
+from psycopg import sql
+
+from pipeline.batches import Manifest
+from pipeline.buckets import Bucket, File
+from pipeline.contract import quote
+from pipeline.errors import WarehouseError
+from pipeline.postgres import Connection, identifiers, statement
+from pipeline.transform import Output
+from pipeline.types import Frozen
+from pipeline.warehouse import RECORDED_AT, Target, key_json, version_index
+
+_ROWS_A_COPY = 50_000
+# Categories of pg_type whose equality is that of their values: boolean, number, date, interval.
+_COMPARABLE = "BNDT"
+
+
+class Counts(Frozen):
+    """What a load did to one warehouse table; ``changed`` counts versions or updates."""
+
+    table: str
+    read: int = 0
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+    rejected: int = 0
+
+    @property
+    def story(self) -> str:
+        """What happened, in words."""
+        said = ("added", "changed", "deleted", "rejected")
+        parts = [f"{number:,} {word}" for word in said if (number := getattr(self, word))]
+        return ", ".join(parts) or "nothing new"
+
+
+class Merge:
+    """One table's rows of one batch on their way in."""
+
+    def __init__(
+        self, connection: Connection, schema: str, target: Target, output: Output, manifest: Manifest
+    ) -> None:
+        self.connection = connection
+        self.target = target
+        self.output = output
+        self.manifest = manifest
+        self.schema = schema
+        self.table = sql.Identifier(schema, target.name)
+        self.stage: sql.Composable = sql.Identifier(f"stage_{target.name}"[:63])
+        self.columns = [column.name for column in output.columns]
+        self.values = [name for name in self.columns if name not in target.key]
+
+    def run(self, processed: Bucket, progress: Callable[[int], None]) -> Counts:
+        """Do all of it; ``progress`` is told how many rows have been copied so far."""
+        with self._refusals():
+            unfit = self._set_aside_unfit(processed)
+            if self._table_is_empty():
+                added, unreferenced = self._fill(processed, progress)
+                changed = deleted = 0
+            else:
+                self._execute("stage_rows.sql")
+                unreferenced = self._stage(processed, progress)
+                added, changed = self._add_versions() if self.target.fact else self._upsert()
+                deleted = self._delete()
+            self._resolve()
+        return Counts(
+            table=self.target.name,
+            read=self.output.rows + self.output.rejected_rows,
+            added=added,
+            changed=changed,
+            deleted=deleted,
+            rejected=unfit + unreferenced,
+        )
+
+    def _fill(self, processed: Bucket, progress: Callable[[int], None]) -> tuple[int, int]:
+        """Copy straight into the empty table; returns rows added and rows set aside.
+
+        Adding a reference to a filled table checks it for all rows at once, at a small
+        part of what checking row by row costs.
+        """
+        self.stage = self.table
+        with self._without_indexes():
+            copied = self._copy(self.output.files, self.columns, self.table, processed, progress)
+            copied += self._offer_again()
+        unreferenced = self._set_aside_unreferenced() if self._reference_fails() else 0
+        self._add_references()
+        self.connection.execute(sql.SQL("ANALYZE {}").format(self.table))
+        return copied - unreferenced, unreferenced
+
+    def _stage(self, processed: Bucket, progress: Callable[[int], None]) -> int:
+        """Copy into the stage and take out what has no reference; returns how many."""
+        self._copy(self.output.files, self.columns, self.stage, processed, progress)
+        self._offer_again()
+        self.connection.execute(sql.SQL("ANALYZE {}").format(self.stage))
+        return self._set_aside_unreferenced()
+
+    def _offer_again(self) -> int:
+        return 0 if self.output.complete else self._execute("offer_again.sql").rowcount
+
+    def _add_versions(self) -> tuple[int, int]:
+        row = self._execute("add_versions.sql").fetchone()
+        return (int(str(row[0])), int(str(row[1]))) if row else (0, 0)
+
+    def _upsert(self) -> tuple[int, int]:
+        changed = self._execute("update_dimension.sql").rowcount if self.values else 0
+        return self._execute("insert_dimension.sql").rowcount, changed
+
+    def _delete(self) -> int:
+        """Facts that the source no longer has; a dimension's rows stay, facts refer to them."""
+        if not (self.target.fact and self.output.complete and self.manifest.reconcile):
+            return 0
+        return self._execute("mark_deleted.sql").rowcount
+
+    def _resolve(self) -> None:
+        self._execute("resolve_accepted.sql")
+        if self.output.complete:
+            self._execute("resolve_gone.sql")
+
+    def _set_aside_unfit(self, processed: Bucket) -> int:
+        self.connection.execute("DROP TABLE IF EXISTS rows_that_do_not_fit")
+        self.connection.execute(statement("stage_rejected.sql"))
+        unfit = sql.Identifier("rows_that_do_not_fit")
+        copied = self._copy(self.output.rejected, ["key", "reason", "row"], unfit, processed, lambda _: None)
+        if copied:
+            self._execute("set_aside_unfit.sql")
+        return copied
+
+    def _set_aside_unreferenced(self) -> int:
+        return self._execute("set_aside_unreferenced.sql").rowcount if self._references() else 0
+
+    def _references(self) -> list[sql.Composable]:
+        """For each reference an expression that is NULL, or says which row is missing."""
+        reasons: list[sql.Composable] = []
+        for reference in self.target.references:
+            if not set(reference.columns) <= set(self.columns):
+                continue
+            pairs = list(zip(reference.columns, reference.to_columns, strict=True))
+            given = [sql.SQL("s.{} IS NOT NULL").format(sql.Identifier(ours)) for ours, _ in pairs]
+            same = [
+                sql.SQL("d.{} = s.{}").format(sql.Identifier(theirs), sql.Identifier(ours))
+                for ours, theirs in pairs
+            ]
+            shown = [sql.SQL("s.{}::text").format(sql.Identifier(ours)) for ours, _ in pairs]
+            reasons.append(
+                sql.SQL(
+                    "CASE WHEN {given} AND NOT EXISTS (SELECT FROM {table} AS d WHERE {same})"
+                    " THEN concat({label}::text, concat_ws(', ', {shown}), {rest}::text) END"
+                ).format(
+                    given=sql.SQL(" AND ").join(given),
+                    table=sql.Identifier(reference.to_schema, reference.to_table),
+                    same=sql.SQL(" AND ").join(same),
+                    label=", ".join(reference.columns) + ": ",
+                    shown=sql.SQL(", ").join(shown),
+                    rest=f" is not in {reference.to_table}",
+                )
+            )
+        return reasons
+
+    def _reference_fails(self) -> bool:
+        """Whether some row's reference is missing, found out by adding them all for a try."""
+        try:
+            with self.connection.transaction(force_rollback=True):
+                self._add_references()
+        except psycopg.errors.ForeignKeyViolation:
+            return True
+        return False
+
+    @contextmanager
+    def _without_indexes(self) -> Iterator[None]:
+        """Take references and the history's index away for the block; give its rows their time."""
+        for reference in self.target.references:
+            self._alter(sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(reference.name)))
+        if self.target.fact:
+            time = sql.Literal(self.manifest.snapshot_at)
+            self._alter(sql.SQL("ALTER COLUMN {} SET DEFAULT {}").format(sql.Identifier(RECORDED_AT), time))
+            self._execute("drop_version_index.sql")
+        yield
+        if self.target.fact:
+            self._alter(sql.SQL("ALTER COLUMN {} DROP DEFAULT").format(sql.Identifier(RECORDED_AT)))
+            self._execute("version_index.sql")
+
+    def _add_references(self) -> None:
+        for reference in self.target.references:
+            definition = sql.SQL(reference.definition)  # type: ignore[arg-type]  # from pg_get_constraintdef
+            self._alter(sql.SQL("ADD CONSTRAINT {} {}").format(sql.Identifier(reference.name), definition))
+
+    def _alter(self, action: sql.Composable) -> None:
+        self.connection.execute(sql.SQL("ALTER TABLE {} {}").format(self.table, action))
+
+    def _table_is_empty(self) -> bool:
+        query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(self.table)
+        return self.connection.execute(query).fetchone() == (True,)
+
+    def _copy(
+        self,
+        files: Sequence[File],
+        columns: Sequence[str],
+        into: sql.Composable,
+        processed: Bucket,
+        progress: Callable[[int], None],
+    ) -> int:
+        """Stream Parquet rows into a table by COPY; returns how many."""
+        copied = 0
+        if not files:
+            return 0
+        command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(into, identifiers(columns))
+        with self.connection.cursor() as cursor, cursor.copy(command) as copy:
+            for batch in _as_printed(files, columns, processed):
+                buffer = pa.BufferOutputStream()
+                pv.write_csv(batch, buffer, pv.WriteOptions(include_header=False))
+                copy.write(memoryview(buffer.getvalue()))
+                copied += batch.num_rows
+                progress(copied)
+        return copied
+
+    def _execute(self, file: str) -> psycopg.Cursor[tuple[object, ...]]:
+        """Run a statement of ``pipeline/sql`` with this table's names filled in."""
+        query = statement(file).format(**self._names())
+        parameters = {
+            "table_name": self.target.name,
+            "batch": self.manifest.batch_id,
+            "at": self.manifest.snapshot_at,
+        }
+        return self.connection.execute(query, parameters if "%(" in query.as_string() else None)
+
+    def _names(self) -> dict[str, sql.Composable]:
+        s, t = sql.SQL("s"), sql.SQL("t")
+        return {
+            "table": self.table,
+            "stage": self.stage,
+            "index": sql.Identifier(version_index(self.target)),
+            "qualified_index": sql.Identifier(self.schema, version_index(self.target)),
+            "columns": identifiers(self.columns),
+            "staged_columns": _each("s.{0}", self.columns),
+            "offered_columns": _each("o.{0}", self.columns),
+            "key": identifiers(self.target.key),
+            "key_json": key_json(self.target.key, s),
+            "latest_key_json": key_json(self.target.key, t),
+            "row_json": _each("{1}::text, s.{0}::text", self.columns),
+            "same_key": _each("t.{0} = s.{0}", self.target.key, " AND "),
+            "differs": self._differs(),
+            "assignments": _each("{0} = s.{0}", self.values),
+            "reasons": sql.SQL(", ").join(self._references() or [sql.SQL("NULL")]),
+        }
+
+    def _differs(self) -> sql.Composable:
+        """Whether t and s differ: by text where a type has no equality, or a loose one."""
+        plain, text = "{side}.{{0}}", '{side}.{{0}}::text COLLATE "C"'
+        sides = []
+        for side in ("t", "s"):
+            parts = []
+            for name in self.values:
+                column = self.target.column(name)
+                comparable = column is not None and column.category in _COMPARABLE
+                parts.append(_each((plain if comparable else text).format(side=side), [name]))
+            sides.append(sql.SQL("ROW({})").format(sql.SQL(", ").join(parts)))
+        return sql.SQL("{} IS DISTINCT FROM {}").format(*sides) if self.values else sql.SQL("false")
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Turn what the warehouse says of a value into one line that names the table."""
+        try:
+            yield
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
+            where = (error.diag.context or error.diag.message_detail or "").splitlines()
+            words = "; ".join(filter(None, [error.diag.message_primary, *where[:1]])) or str(error)
+            raise WarehouseError(f"warehouse: table {self.target.name}: {words}") from None
+
+
+def _each(template: str, names: Iterable[str], between: str = ", ") -> sql.Composed:
+    """The template once for each name: {0} its identifier, {1} its text."""
+    parts = [
+        sql.SQL(template).format(sql.Identifier(name), sql.Literal(name))  # type: ignore[arg-type]
+        for name in names
+    ]
+    return sql.SQL(between).join(parts)  # type: ignore[arg-type]
+
+
+def _as_printed(files: Sequence[File], columns: Sequence[str], processed: Bucket) -> Iterator[pa.RecordBatch]:
+    """Rows with dates and times as text, which can say infinity and BC as Postgres does."""
+    rows = processed.dataset(files)
+    selected = ", ".join(
+        f"replace(replace(CAST({quote(name)} AS VARCHAR), ' (BC)', ' BC'), ' BC+00', '+00 BC') AS {quote(name)}"
+        if pa.types.is_temporal(rows.schema.field(name).type)
+        else quote(name)
+        for name in columns
+    )
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("rows", rows)
+        query = f"SELECT {selected} FROM rows"  # noqa: S608
+        yield from connection.sql(query).to_arrow_reader(_ROWS_A_COPY)

@@ -1,0 +1,185 @@
+"""Models: one ``.sql`` file for each warehouse table, and what can be read off it.
+
+A model is a plain SELECT over source tables by their own names. Comment lines at its
+head say the grain in words, and may say ``-- key: a, b``, ``-- kind: fact`` or
+``dimension`` and ``-- cursor: table.column overlap`` for relations without xmin.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+
+from pipeline import reference
+from pipeline.errors import ModelError
+from pipeline.source import Cursor
+
+SCHEMA_FILE = "schema.sql"
+
+_HEADER = re.compile(r"^--\s*(key|kind|cursor)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_CURSOR = re.compile(r"(?P<table>[^.]+)\.(?P<column>\S+)\s+(?P<overlap>.+)")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as its file says it; ``key`` is empty where the table's own key is meant.
+
+    ``reads`` are the tables named in it. ``row_wise`` models make each of their rows
+    from one row of one table, so changed rows are all they need.
+    """
+
+    name: str
+    path: Path
+    sql: str
+    kind: Literal["fact", "dimension"]
+    key: tuple[str, ...]
+    cursors: Mapping[str, Cursor]
+    reads: frozenset[str]
+    row_wise: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with what the model says, not with its comments and line breaks."""
+        lines = [line.strip() for line in self.sql.splitlines() if not line.strip().startswith("--")]
+        meaning = "\n".join([*filter(None, lines), self.kind, *self.key])
+        return hashlib.sha256(meaning.encode()).hexdigest()[:16]
+
+
+def load(folder: Path) -> dict[str, Model]:
+    """Read all models of a folder, in an order in which each follows what it reads.
+
+    Raises ModelError for a folder without models, SQL that does not parse, a kind
+    that neither name nor header tells, and models that read each other in a circle.
+    """
+    paths = sorted(path for path in folder.glob("*.sql") if path.name != SCHEMA_FILE)
+    if not paths:
+        raise ModelError(f"{folder}: no models here; set TOTESYS_TRANSFORMS to their folder")
+    models = {path.stem: read(path) for path in paths}
+    upstream = {name: model.reads & models.keys() for name, model in models.items()}
+    try:
+        order = list(TopologicalSorter(upstream).static_order())
+    except CycleError as error:
+        raise ModelError(f"{folder}: models read each other in a circle: {error.args[1]}") from None
+    return {name: models[name] for name in order}
+
+
+def source_tables(models: Mapping[str, Model]) -> set[str]:
+    """The source tables that the models read."""
+    return {name for model in models.values() for name in model.reads} - models.keys() - reference.NAMES
+
+
+def looked_up(models: Mapping[str, Model]) -> set[str]:
+    """The source tables whose present state some model needs, and not only what changed."""
+    needing = {name: model for name, model in models.items() if not model.row_wise}
+    return source_tables(needing) - models.keys()
+
+
+def affected(models: Mapping[str, Model], changed: Collection[str]) -> dict[str, str]:
+    """Source tables to read whole because models changed that work on changed rows, with the reason."""
+    tables = {}
+    for name in changed:
+        pending = [name]
+        while pending:
+            model = models[pending.pop()]
+            pending += model.reads & models.keys()
+            if model.row_wise:
+                reason = f"model {name} is new or changed"
+                tables |= dict.fromkeys(model.reads - models.keys(), reason)
+    return tables
+
+
+def read(path: Path) -> Model:
+    """Read one model from its file."""
+    text = path.read_text(encoding="utf-8")
+    tree = _parse(path, text)
+    headers = [(name.lower(), value) for name, value in _HEADER.findall(text)]
+    keys = [value for name, value in headers if name == "key"]
+    kinds = [value for name, value in headers if name == "kind"]
+    nodes = list(_walk(tree))
+    local = {entry["key"].lower() for node in nodes for entry in node.get("cte_map", {}).get("map", [])}
+    named = [node["table_name"] for node in nodes if node.get("type") == "BASE_TABLE"]
+    reads = frozenset(name for name in named if name.lower() not in local)
+    return Model(
+        name=path.stem,
+        path=path,
+        sql=text.rstrip().rstrip(";"),
+        kind=_kind(path, kinds),
+        key=tuple(part.strip().strip('"') for value in keys for part in value.split(",")),
+        cursors=dict(_cursor(path, value) for name, value in headers if name == "cursor"),
+        reads=reads,
+        row_wise=len(reads) == 1 and len(named) == 1 + len(local) and not any(map(_combines_rows, nodes)),
+    )
+
+
+def error_in(path: Path, error: duckdb.Error | str) -> ModelError:
+    """DuckDB's own words with file and line, in one line."""
+    text = str(error)
+    line = re.search(r"LINE (\d+):", text)
+    words = re.split(r"\n\s*\n|\nLINE ", text)[0].replace("\n", " ")
+    return ModelError(f"{path}{':' + line[1] if line else ''}: {words}")
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    """The syntax tree, from DuckDB's own parser."""
+    with duckdb.connect() as connection:
+        row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
+    tree: dict[str, Any] = json.loads(str(row[0])) if row else {}
+    if tree["error"]:
+        at = text.encode()[: int(tree.get("position") or 0)].count(b"\n") + 1
+        raise ModelError(f"{path}:{at}: {tree['error_message']}")
+    if len(tree["statements"]) != 1:
+        raise ModelError(f"{path}: holds {len(tree['statements'])} statements; a model is one SELECT")
+    return tree
+
+
+def _walk(node: object) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        for child in node.values():
+            yield from _walk(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _walk(child)
+
+
+def _combines_rows(node: Mapping[str, Any]) -> bool:
+    """Whether a node of the tree makes a row from more than one row, or leaves some out."""
+    if node.get("type") in {"JOIN", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "TABLE_FUNCTION"}:
+        return True
+    if node.get("class") in {"WINDOW", "SUBQUERY"} or node.get("modifiers"):
+        return True
+    if node.get("group_expressions") or node.get("sample") or node.get("qualify"):
+        return True
+    return node.get("class") == "FUNCTION" and node.get("function_name") in _aggregates()
+
+
+@cache
+def _aggregates() -> frozenset[str]:
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
+        ).fetchall()
+    return frozenset(name for (name,) in rows)
+
+
+def _kind(path: Path, headers: list[str]) -> Literal["fact", "dimension"]:
+    said = headers[0].lower() if headers else None
+    if said == "fact" or (said is None and path.stem.startswith("fact_")):
+        return "fact"
+    if said == "dimension" or (said is None and path.stem.startswith("dim_")):
+        return "dimension"
+    raise ModelError(f"{path}: say `-- kind: fact` or `-- kind: dimension` at its head")
+
+
+def _cursor(path: Path, value: str) -> tuple[str, Cursor]:
+    match = _CURSOR.fullmatch(value)
+    if not match:
+        raise ModelError(f"{path}: write `-- cursor: table.column overlap`, e.g. orders_view.changed_at 1 hour")
+    return match["table"], Cursor(column=match["column"], overlap=match["overlap"])

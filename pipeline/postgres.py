@@ -1,0 +1,90 @@
+"""Connections to both databases, under settings that print every value exactly."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import LiteralString, cast
+
+import psycopg
+from psycopg import sql
+
+from pipeline.errors import SettingsError
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_SESSION = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    # A row-level policy must end in an error, never in rows silently missing.
+    "row_security": "off",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+# libpq gives no SQLSTATE for a refused login, so its words have to do. Where a server
+# speaks another language the failure is retried before it is reported.
+_REFUSED = re.compile(
+    r"(password authentication failed.*|no password supplied|(?:database|role) \".*\" does not exist"
+    r"|no pg_hba\.conf entry.*|permission denied for database.*|invalid (?:port|dsn|integer|URI|connection).*"
+    r"|missing \"=\".*|.*is not permitted to log in)"
+)
+
+
+# Seconds between tries to connect.
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+
+
+class Unreachable(psycopg.OperationalError):
+    """The server cannot be reached right now; worth another try."""
+
+
+@contextmanager
+def connect(url: str, what: str) -> Iterator[Connection]:
+    """Connect in autocommit mode; ``what`` names the database in errors.
+
+    Raises SettingsError for a login that is refused, which no retry mends, and
+    Unreachable where the server does not answer. Neither holds the password.
+    """
+    with _patiently(url, what) as connection:
+        for name, value in _SESSION.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        yield connection
+
+
+def _patiently(url: str, what: str) -> Connection:
+    """Try a few times, for a server that restarts or a network that is down for a moment."""
+    for pause in (*PAUSES, None):
+        try:
+            return psycopg.connect(
+                url, application_name="totesys-etl", autocommit=True, client_encoding="utf8"
+            )
+        except psycopg.Error as error:
+            fault = _login_error(error, what)
+            if pause is None or not isinstance(fault, Unreachable):
+                raise fault from None
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def _login_error(error: psycopg.Error, what: str) -> Exception:
+    """One line without the URL: libpq names host, port and user, never the password."""
+    if match := _REFUSED.search(str(error)):
+        return SettingsError(f"{what}: {match[1]}; check its URL and run `make blocks` again")
+    reason = " ".join(str(error).split())
+    return Unreachable(f"{what}: cannot be reached: {reason}")
+
+
+def statement(file: str) -> sql.SQL:
+    """A query kept in ``pipeline/sql/``."""
+    text = files("pipeline").joinpath("sql", file).read_text(encoding="utf-8")
+    return sql.SQL(cast(LiteralString, text))
+
+
+def identifiers(names: tuple[str, ...] | list[str]) -> sql.Composed:
+    """Quoted names, separated by commas."""
+    return sql.SQL(", ").join(map(sql.Identifier, names))

@@ -1,0 +1,57 @@
+-- What the pipeline keeps about itself, in the warehouse so that it commits with the data.
+CREATE SCHEMA IF NOT EXISTS etl;
+
+CREATE TABLE IF NOT EXISTS etl.batch (
+    batch_id text PRIMARY KEY,
+    previous_batch_id text REFERENCES etl.batch (batch_id),
+    snapshot_at timestamptz NOT NULL,
+    loaded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    manifest text NOT NULL,
+    reconcile boolean NOT NULL,
+    rows jsonb NOT NULL
+);
+COMMENT ON TABLE etl.batch IS 'One row a batch in the warehouse; rows: counts by table.';
+
+-- Two batches after the same one cannot both be loaded.
+CREATE UNIQUE INDEX IF NOT EXISTS batch_follows ON etl.batch (COALESCE(previous_batch_id, ''));
+
+CREATE TABLE IF NOT EXISTS etl.watermark (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    batch_id text NOT NULL REFERENCES etl.batch (batch_id),
+    manifest text NOT NULL,
+    snapshot_at timestamptz NOT NULL,
+    source_xmin bigint NOT NULL,
+    up_to_date_at timestamptz NOT NULL
+);
+COMMENT ON TABLE etl.watermark IS 'How far the warehouse is: its last batch, and when the source was last seen to hold nothing newer.';
+
+CREATE TABLE IF NOT EXISTS etl.model (
+    table_name text PRIMARY KEY,
+    fingerprint text NOT NULL,
+    batch_id text NOT NULL REFERENCES etl.batch (batch_id)
+);
+COMMENT ON TABLE etl.model IS 'The models that the warehouse''s tables were computed with, every row of them.';
+
+CREATE TABLE IF NOT EXISTS etl.rejected (
+    table_name text NOT NULL,
+    key jsonb NOT NULL,
+    reason text NOT NULL,
+    "row" jsonb NOT NULL,
+    waits boolean NOT NULL,
+    first_batch text NOT NULL,
+    last_batch text NOT NULL,
+    resolved boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE etl.rejected IS 'Rows set aside, with the reason. Those that wait for a referenced row are offered again with every batch.';
+COMMENT ON COLUMN etl.rejected.waits IS 'Whether only a referenced row is missing.';
+
+CREATE UNIQUE INDEX IF NOT EXISTS rejected_open ON etl.rejected (table_name, key) WHERE NOT resolved;
+
+CREATE TABLE IF NOT EXISTS etl.superseded (
+    table_name text NOT NULL,
+    key jsonb NOT NULL,
+    superseded_at timestamptz NOT NULL,
+    "row" jsonb NOT NULL,
+    PRIMARY KEY (table_name, key, superseded_at)
+);
+COMMENT ON TABLE etl.superseded IS 'Earlier versions of dimension rows; the view <dimension>_history reads them.';

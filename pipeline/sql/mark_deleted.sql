@@ -1,0 +1,16 @@
+-- A last version for every row that the source no longer has. The stage holds all of it.
+INSERT INTO {table} ({columns}, recorded_at, deleted)
+SELECT {columns}, %(at)s, true
+FROM (
+    SELECT DISTINCT ON ({key}) *
+    FROM {table}
+    ORDER BY {key}, recorded_at DESC
+) AS t
+WHERE
+    NOT t.deleted
+    AND NOT EXISTS (SELECT FROM {stage} AS s WHERE {same_key})
+    AND {latest_key_json} <> ALL (
+        SELECT key
+        FROM etl.rejected
+        WHERE table_name = %(table_name)s AND NOT resolved AND last_batch = %(batch)s
+    )

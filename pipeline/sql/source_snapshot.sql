@@ -1,0 +1,15 @@
+-- The moment that a batch reads, and whose moment it is. The timeline changes when a
+-- standby is promoted; on a standby itself it is the one that it follows.
+SELECT
+    pg_export_snapshot() AS name,
+    pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
+    pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax,
+    now() AS taken_at,
+    (SELECT system_identifier::text FROM pg_control_system()) AS system,
+    CASE
+        WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+        ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
+    END AS timeline,
+    current_database() AS database,
+    (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid,
+    current_setting('server_version_num')::integer AS version

@@ -1,0 +1,45 @@
+-- The tables that models name, as the source's catalogue describes them.
+-- Binds: schema, tables (names).
+SELECT
+    c.relname AS name,
+    c.relkind IN ('r', 'p', 'm') AS has_xmin,
+    c.relkind IN ('r', 'm') AS has_pages,
+    GREATEST(c.reltuples, 0)::bigint AS estimated_rows,
+    pg_table_size(c.oid) / current_setting('block_size')::bigint AS pages,
+    -- Another set of heaps under the same name may hold rows older than the last batch.
+    (
+        SELECT COALESCE(string_agg(leaf.relid::oid::text, ',' ORDER BY leaf.relid::oid), c.oid::text)
+        FROM pg_partition_tree(c.oid) AS leaf
+        WHERE leaf.isleaf
+    ) AS heaps,
+    (
+        SELECT COALESCE(array_agg(a.attname::text ORDER BY k.position), '{}')
+        FROM pg_index AS i
+        CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, position)
+        INNER JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+        WHERE i.indrelid = c.oid AND i.indisprimary
+    ) AS key,
+    (
+        SELECT COALESCE(array_agg(a.attname::text ORDER BY a.attnum), '{}')
+        FROM pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS column_names,
+    (
+        SELECT COALESCE(
+            array_agg(
+                CASE t.typtype
+                    WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod)
+                    ELSE format_type(a.atttypid, a.atttypmod)
+                END ORDER BY a.attnum
+            ), '{}'
+        )
+        FROM pg_attribute AS a
+        INNER JOIN pg_type AS t ON a.atttypid = t.oid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS column_types
+FROM pg_class AS c
+INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+WHERE
+    n.nspname = %(schema)s
+    AND c.relname = ANY(%(tables)s)
+    AND c.relkind IN ('r', 'p', 'm', 'v', 'f')

@@ -1,0 +1,1 @@
+CREATE TEMP TABLE rows_that_do_not_fit (key jsonb, reason text, "row" jsonb) ON COMMIT DROP

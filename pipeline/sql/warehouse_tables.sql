@@ -1,0 +1,55 @@
+-- The warehouse's tables, as the contract that models have to meet.
+-- Binds: schema, tables (names).
+SELECT
+    c.relname AS name,
+    (
+        SELECT jsonb_agg(
+            jsonb_build_object(
+                'name', a.attname,
+                'type', format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), a.atttypmod),
+                'category', t.typcategory,
+                'required', a.attnotnull,
+                'filled', a.atthasdef OR a.attidentity <> '',
+                'generated', a.attgenerated <> ''
+            ) ORDER BY a.attnum
+        )
+        FROM pg_attribute AS a
+        INNER JOIN pg_type AS t ON a.atttypid = t.oid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS columns,
+    (
+        SELECT COALESCE(jsonb_agg(a.attname ORDER BY k.position), '[]')
+        FROM pg_index AS i
+        CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, position)
+        INNER JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+        WHERE i.indrelid = c.oid AND i.indisprimary
+    ) AS primary_key,
+    (
+        SELECT COALESCE(
+            jsonb_agg(
+                jsonb_build_object(
+                    'name', r.conname,
+                    'columns', (
+                        SELECT jsonb_agg(a.attname ORDER BY k.position)
+                        FROM unnest(r.conkey) WITH ORDINALITY AS k (attnum, position)
+                        INNER JOIN pg_attribute AS a ON a.attrelid = r.conrelid AND a.attnum = k.attnum
+                    ),
+                    'to_schema', tn.nspname,
+                    'to_table', tc.relname,
+                    'to_columns', (
+                        SELECT jsonb_agg(a.attname ORDER BY k.position)
+                        FROM unnest(r.confkey) WITH ORDINALITY AS k (attnum, position)
+                        INNER JOIN pg_attribute AS a ON a.attrelid = r.confrelid AND a.attnum = k.attnum
+                    ),
+                    'definition', pg_get_constraintdef(r.oid)
+                ) ORDER BY r.conname
+            ), '[]'
+        )
+        FROM pg_constraint AS r
+        INNER JOIN pg_class AS tc ON r.confrelid = tc.oid
+        INNER JOIN pg_namespace AS tn ON tc.relnamespace = tn.oid
+        WHERE r.conrelid = c.oid AND r.contype = 'f'
+    ) AS "references"
+FROM pg_class AS c
+INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p')

@@ -1,0 +1,299 @@
+"""Run one model over one batch: rows that fit go to Parquet, the others are set aside.
+
+A model whose rows each come from one source row is computed from the batch's changed
+rows. Any other model is computed twice, from the present state and from the state
+before the batch, and the rows that are new or differ go on; that is exact whatever
+the SQL joins or adds up. A model that reads other models sees their rows of this batch.
+"""
+
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import reference
+from pipeline.batches import Manifest, Run, TableBatch, mergeable_runs
+from pipeline.buckets import Bucket, File
+from pipeline.contract import Check, checks, literal, quote, reasons
+from pipeline.models import Model, error_in
+from pipeline.source import Column, schema_of
+from pipeline.types import Frozen
+from pipeline.warehouse import Target
+
+_ROWS_A_BATCH = 100_000
+_MEMORY_LIMIT = "400MB"
+_RUN = "run of its state"
+REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
+
+
+class Output(Frozen):
+    """What a model made of a batch; ``complete`` where that is all rows it has."""
+
+    model: str
+    fingerprint: str
+    complete: bool
+    columns: tuple[Column, ...]
+    files: tuple[File, ...]
+    rejected: tuple[File, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows that fit."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def rejected_rows(self) -> int:
+        """Rows set aside."""
+        return sum(file.rows for file in self.rejected)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One model over one batch, and where its inputs and outputs lie.
+
+    ``loaded`` is the fingerprint of the model that the warehouse's rows were computed
+    with; where it is another one, all rows go on.
+    """
+
+    model: Model
+    target: Target
+    manifest: Manifest
+    upstream: Mapping[str, Output]
+    loaded: str | None
+    raw: Bucket
+    processed: Bucket
+
+    @property
+    def tables(self) -> list[TableBatch]:
+        """The source tables that the model reads."""
+        return [table for name, table in self.manifest.tables.items() if name in self.model.reads]
+
+    @property
+    def from_changes(self) -> bool:
+        """Whether changed rows are all that the model needs."""
+        return self.model.row_wise and bool(self.tables)
+
+    @property
+    def complete(self) -> bool:
+        """Whether this batch gives every row that the model has, and not only what changed."""
+        if self.from_changes:
+            return self.tables[0].mode == "full"
+        if self.upstream:
+            return all(output.complete for output in self.upstream.values())
+        known = self.model.fingerprint == self.loaded and all(table.before is not None for table in self.tables)
+        return self.manifest.reconcile or not known
+
+
+def needed(model: Model, manifest: Manifest, loaded: str | None, computed: Collection[str]) -> bool:
+    """Whether anything that the model reads may be new in this batch, or the model itself is.
+
+    ``computed`` are the models that are computed in this batch.
+    """
+    if model.fingerprint != loaded or model.reads & set(computed):
+        return True
+    return any(manifest.tables[name].mode != "unchanged" for name in model.reads & manifest.tables.keys())
+
+
+def nothing(target: Target) -> Output:
+    """The output of a model that was not needed."""
+    names = [column.name for column in target.columns if not (column.filled or column.generated)]
+    return Output(
+        model=target.name,
+        fingerprint="",
+        complete=False,
+        columns=columns_of(target, names),
+        files=(),
+        rejected=(),
+    )
+
+
+def columns_of(target: Target, names: Sequence[str]) -> tuple[Column, ...]:
+    """Columns of a warehouse table by name, with their Postgres types."""
+    types = {column.name: column.type for column in target.columns}
+    return tuple(Column(name=name, type=types[name]) for name in names)
+
+
+def transform(work: Work) -> Output:
+    """Compute the model's rows of the batch and write them to the processed bucket.
+
+    Raises ModelError with file, line and DuckDB's words.
+    """
+    folder = f"{work.model.name}/batch={work.manifest.batch_id}"
+    with _session() as connection:
+        query = _bound_query(connection, work)
+        found = checks(work.model, work.target, _describe(connection, work.model, query))
+        good, refused = _write_good(connection, work, found, query, folder)
+        rejected = None
+        if repeated := bool(good) and _keep_repeated_keys(connection, work, good):
+            good, _ = _write_good(connection, work, found, _without_repeated(work, found, query), folder)
+        if refused or repeated:
+            rows = _rejected(connection, work, found, query, repeated=repeated)
+            rejected = work.processed.write_rows(f"_rejected/{folder}", REJECTED, rows)
+    return Output(
+        model=work.model.name,
+        fingerprint=work.model.fingerprint,
+        complete=work.complete,
+        columns=columns_of(work.target, [check.column for check in found]),
+        files=(good,) if good else (),
+        rejected=(rejected,) if rejected else (),
+    )
+
+
+def compacted(table: TableBatch, batch_id: str, raw: Bucket) -> TableBatch:
+    """The table with the newest runs of its state merged into one, the newest row of a key each."""
+    kept, merged = mergeable_runs(table.state or ())
+    with _session() as connection:
+        bind(connection, table, merged, raw)
+        reader = connection.sql(f"SELECT * FROM {quote(table.table)}").to_arrow_reader(_ROWS_A_BATCH)  # noqa: S608
+        schema = schema_of(table.columns)
+        file = raw.write_rows(f"{table.table}/batch={batch_id}", schema, (rows.cast(schema) for rows in reader))
+    return table.model_copy(update={"state": (*kept, (file,) if file else ())})
+
+
+def bind(connection: duckdb.DuckDBPyConnection, table: TableBatch, runs: tuple[Run, ...], raw: Bucket) -> None:
+    """Make a table's rows readable by its own name: of each key the newest run's row."""
+    schema, name, number = schema_of(table.columns), quote(table.table), quote(_RUN)
+    connection.execute(f"DROP VIEW IF EXISTS {name}")
+    parts = []
+    for position, run in enumerate(runs or ((),)):
+        rows = raw.dataset(run, schema) if run else schema.empty_table()
+        connection.register(f"{table.table} run {position}", rows)
+        parts.append(f"SELECT *, {position} AS {number} FROM {quote(f'{table.table} run {position}')}")  # noqa: S608
+    newest = ""
+    if len(parts) > 1:
+        key = ", ".join(map(quote, table.key))
+        newest = f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {number} DESC) = 1"
+    union = " UNION ALL BY NAME ".join(parts)
+    connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * EXCLUDE ({number}) FROM ({union}) {newest}")  # noqa: S608
+
+
+@contextmanager
+def _session() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that spills to a folder of its own and never downloads anything."""
+    with tempfile.TemporaryDirectory(prefix="duckdb-") as folder, duckdb.connect() as connection:
+        connection.execute(
+            f"SET temp_directory = {literal(folder)}; SET memory_limit = '{_MEMORY_LIMIT}';"
+            " SET TimeZone = 'UTC'; SET preserve_insertion_order = false;"
+            " SET autoinstall_known_extensions = false; SET autoload_known_extensions = false"
+        )
+        yield connection
+
+
+def _bound_query(connection: duckdb.DuckDBPyConnection, work: Work) -> str:
+    """Bind all that the model reads and return a query for the rows that go on."""
+    for name, output in work.upstream.items():
+        schema = schema_of(output.columns)
+        connection.register(
+            name, work.processed.dataset(output.files, schema) if output.files else schema.empty_table()
+        )
+    for name in work.model.reads & reference.NAMES:
+        connection.register(name, reference.table(name))
+    compared = not (work.complete or work.from_changes or work.upstream)
+    if compared:
+        _bind_all(connection, work, "before")
+        _run(connection, work.model, "CREATE TABLE rows_before AS ")
+    _bind_all(connection, work, "files" if work.from_changes else "state")
+    _run(connection, work.model, "CREATE TEMP VIEW rows_now AS ")
+    return f"SELECT * FROM rows_now{' EXCEPT ALL SELECT * FROM rows_before' if compared else ''}"
+
+
+def _bind_all(
+    connection: duckdb.DuckDBPyConnection, work: Work, which: Literal["files", "state", "before"]
+) -> None:
+    for table in work.tables:
+        runs = {"files": (table.files,), "state": table.state, "before": table.before}[which]
+        bind(connection, table, runs or (), work.raw)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, model: Model, prefix: str) -> None:
+    try:
+        connection.execute(f"{prefix}{model.sql}\n")
+    except duckdb.Error as error:
+        raise error_in(model.path, error) from None
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, model: Model, query: str) -> dict[str, str]:
+    """Names and DuckDB types of a query's columns."""
+    try:
+        rows = connection.execute(f"DESCRIBE {query}").fetchall()
+    except duckdb.Error as error:
+        raise error_in(model.path, error) from None
+    return {str(row[0]): str(row[1]) for row in rows}
+
+
+def _write_good(
+    connection: duckdb.DuckDBPyConnection, work: Work, found: Sequence[Check], query: str, folder: str
+) -> tuple[File | None, int]:
+    """Write the rows that meet the contract; returns their file and how many do not."""
+    values = ", ".join(f"{check.value} AS {quote(check.column)}" for check in found)
+    ok = " AND ".join(f"({check.reason}) IS NULL" for check in found if check.reason) or "true"
+    refused = 0
+
+    def good(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        nonlocal refused
+        for batch in reader:
+            fits = batch.column(batch.num_columns - 1)
+            bad = len(fits) - int(pc.sum(fits).as_py() or 0)
+            refused += bad
+            rows = batch.select(range(batch.num_columns - 1))
+            if bad < len(fits):
+                yield rows.filter(fits) if bad else rows
+
+    try:
+        reader = connection.sql(
+            f"SELECT {values}, {ok} FROM ({query}) AS model"  # noqa: S608
+        ).to_arrow_reader(_ROWS_A_BATCH)
+        schema = pa.schema(list(reader.schema)[:-1])
+        return work.processed.write_rows(folder, schema, good(reader)), refused
+    except duckdb.Error as error:
+        raise error_in(work.model.path, error) from None
+
+
+def _keep_repeated_keys(connection: duckdb.DuckDBPyConnection, work: Work, good: File) -> bool:
+    """Note the keys that more than one row has; a row's grain is what its key says."""
+    keys = ", ".join(map(quote, work.target.key))
+    named = ", ".join(f"{quote(name)} AS {quote('repeated ' + name)}" for name in work.target.key)
+    connection.register("written", work.processed.dataset([good]))
+    connection.execute(
+        f"CREATE TABLE repeated AS SELECT {named} FROM written"  # noqa: S608
+        f" GROUP BY {keys} HAVING count(*) > 1"
+    )
+    return connection.execute("SELECT count(*) FROM repeated").fetchall() != [(0,)]
+
+
+def _is_repeated(work: Work, found: Sequence[Check]) -> str:
+    values = {check.column: check.value for check in found}
+    same = " AND ".join(f"{quote('repeated ' + name)} = {values[name]}" for name in work.target.key)
+    return f"EXISTS (SELECT 1 FROM repeated WHERE {same})"  # noqa: S608
+
+
+def _without_repeated(work: Work, found: Sequence[Check], query: str) -> str:
+    return f"SELECT * FROM ({query}) AS model WHERE NOT {_is_repeated(work, found)}"  # noqa: S608
+
+
+def _rejected(
+    connection: duckdb.DuckDBPyConnection, work: Work, found: Sequence[Check], query: str, *, repeated: bool
+) -> Iterator[pa.RecordBatch]:
+    """The rows set aside: key and row as JSON with values as text, and the reason in words.
+
+    A key stands once, whatever rows have it, because it is set aside as a whole.
+    """
+    why = reasons(found)
+    if repeated:
+        why = f"CASE WHEN {_is_repeated(work, found)} THEN 'more than one row has this key' ELSE {why} END"
+    reader = connection.sql(
+        f"SELECT key, first(reason) AS reason, first(row) AS row FROM ("  # noqa: S608
+        f"SELECT {_json(work.target.key)} AS key, {why} AS reason, {_json([c.column for c in found])} AS row"
+        f" FROM ({query}) AS model) AS judged WHERE reason <> '' GROUP BY key"
+    ).to_arrow_reader(_ROWS_A_BATCH)
+    return (batch.cast(REJECTED) for batch in reader)
+
+
+def _json(names: Sequence[str]) -> str:
+    pairs = ", ".join(f"{literal(name)}, CAST({quote(name)} AS VARCHAR)" for name in names)
+    return f"CAST(json_object({pairs}) AS VARCHAR)"

@@ -1,0 +1,86 @@
+"""How Postgres types travel: through Arrow and Parquet into DuckDB and back.
+
+A type without an exact counterpart travels as Postgres's own text, which its input
+function reads back exactly: uuid, jsonb, arrays, enums, bytea, interval, numeric
+without precision and the like. Nothing goes through float, nothing is guessed.
+"""
+
+import re
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """A value that travels between tasks, and into manifests, as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_ARROW = {
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "boolean": pa.bool_(),
+    "real": pa.float32(),
+    "double precision": pa.float64(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+    "timestamp": pa.timestamp("us"),
+    "timestamptz": pa.timestamp("us", tz="UTC"),
+}
+
+_DUCKDB = {
+    "smallint": "SMALLINT",
+    "integer": "INTEGER",
+    "bigint": "BIGINT",
+    "boolean": "BOOLEAN",
+    "real": "FLOAT",
+    "double precision": "DOUBLE",
+    "date": "DATE",
+    "time": "TIME",
+    "timestamp": "TIMESTAMP",
+    "timestamptz": "TIMESTAMP WITH TIME ZONE",
+}
+
+_TEMPORAL = re.compile(r"(time|timestamp)(?:\(\d+\))? (with|without) time zone")
+_NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
+_LENGTH = re.compile(r"character(?: varying)?\((\d+)\)")
+_MAX_DECIMAL_DIGITS = 38
+
+
+def _base(type_name: str) -> str:
+    """Drop the precision that does not matter: ``timestamp(3) with time zone``."""
+    if match := _TEMPORAL.fullmatch(type_name):
+        return match[1] + ("tz" if match[2] == "with" else "")
+    return type_name
+
+
+def decimal_of(type_name: str) -> tuple[int, int] | None:
+    """Precision and scale where a fixed decimal holds the type, else None."""
+    match = _NUMERIC.fullmatch(type_name)
+    if not match:
+        return None
+    precision, scale = int(match[1]), int(match[2])
+    fits = precision <= _MAX_DECIMAL_DIGITS and 0 <= scale <= precision
+    return (precision, scale) if fits else None
+
+
+def length_of(type_name: str) -> int | None:
+    """The most characters that a varchar(n) or char(n) takes, else None."""
+    match = _LENGTH.fullmatch(type_name)
+    return int(match[1]) if match else None
+
+
+def arrow_type(type_name: str) -> pa.DataType:
+    """The Arrow type that carries a Postgres type (as ``format_type`` spells it)."""
+    if decimal := decimal_of(type_name):
+        return pa.decimal128(*decimal)
+    return _ARROW.get(_base(type_name), pa.string())
+
+
+def duckdb_type(type_name: str) -> str:
+    """The DuckDB type that carries a Postgres type; VARCHAR where text does."""
+    if decimal := decimal_of(type_name):
+        return f"DECIMAL({decimal[0]},{decimal[1]})"
+    return _DUCKDB.get(_base(type_name), "VARCHAR")

@@ -1,0 +1,204 @@
+"""The warehouse: its catalogue as the contract, its watermark, and facts with history."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import LiteralString, cast
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row, dict_row
+
+from pipeline.batches import Watermark
+from pipeline.errors import ConcurrentRunError, ModelError, WarehouseError
+from pipeline.models import SCHEMA_FILE, Model
+from pipeline.postgres import Connection, connect, identifiers, statement
+from pipeline.types import Frozen
+
+RECORDED_AT, DELETED = "recorded_at", "deleted"
+_LOCK = "totesys-etl"
+
+
+class TargetColumn(Frozen):
+    """A warehouse column; ``filled`` by a default, ``category`` as in ``pg_type``."""
+
+    name: str
+    type: str
+    category: str
+    required: bool
+    filled: bool
+    generated: bool
+
+
+class Reference(Frozen):
+    """A foreign key of a warehouse table."""
+
+    name: str
+    columns: tuple[str, ...]
+    to_schema: str
+    to_table: str
+    to_columns: tuple[str, ...]
+    definition: str
+
+
+class Target(Frozen):
+    """A warehouse table: the contract for the rows that go into it.
+
+    ``key`` is the business key; ``columns`` leave out what the pipeline adds itself.
+    """
+
+    name: str
+    fact: bool
+    key: tuple[str, ...]
+    columns: tuple[TargetColumn, ...]
+    references: tuple[Reference, ...]
+
+    def column(self, name: str) -> TargetColumn | None:
+        """The column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@contextmanager
+def lock(url: str) -> Iterator[None]:
+    """Keep other runs away from this warehouse for as long as the block runs."""
+    with connect(url, "warehouse") as connection:
+        row = connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", (_LOCK,)).fetchone()
+        if row != (True,):
+            raise ConcurrentRunError("another run is at work on this warehouse; let it finish")
+        yield
+
+
+def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) -> dict[str, Target]:
+    """Make whatever tables are missing and return the contract of each model's table.
+
+    Raises WarehouseError where a table is missing and the models' ``schema.sql`` does
+    not make it, ModelError where a model's key is not in its table.
+    """
+    with connect(url, "warehouse") as connection, connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
+        connection.execute("SET LOCAL client_min_messages TO warning")
+        # Serialized: two first runs at once would both make the same tables.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_LOCK + " prepare",))
+        connection.execute(statement("etl_schema.sql"))
+        if models.keys() - _describe(connection, schema, models).keys():
+            _apply_schema(connection, folder / SCHEMA_FILE)
+        described = _describe(connection, schema, models)
+        for name in models:
+            if name not in described:
+                raise WarehouseError(f"warehouse: {schema}.{name} is missing; add it to {folder / SCHEMA_FILE}")
+        targets = {name: _target(models[name], described[name]) for name in models}
+        for target in targets.values():
+            _add_history(connection, schema, target)
+        return targets
+
+
+def _apply_schema(connection: Connection, path: Path) -> None:
+    if not path.exists():
+        raise WarehouseError(f"warehouse: tables are missing and there is no {path} to make them")
+    text = cast(LiteralString, path.read_text(encoding="utf-8"))
+    try:
+        connection.execute(sql.SQL(text))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
+    except psycopg.Error as error:
+        raise WarehouseError(f"{path}: {error.diag.message_primary or error}") from None
+
+
+def _describe(connection: Connection, schema: str, models: Iterable[str]) -> dict[str, dict[str, object]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(statement("warehouse_tables.sql"), {"schema": schema, "tables": list(models)})
+        return {str(row["name"]): row for row in cursor}
+
+
+def _target(model: Model, row: Mapping[str, object]) -> Target:
+    fact = model.kind == "fact"
+    added = {RECORDED_AT, DELETED} if fact else set[str]()
+    columns = [TargetColumn.model_validate(column) for column in cast(list[object], row["columns"])]
+    primary = tuple(cast(list[str], row["primary_key"]))
+    key = model.key or (() if fact else primary)
+    if not key:
+        raise ModelError(f"{model.path}: say `-- key: …`, the columns that tell its rows apart")
+    target = Target(
+        name=model.name,
+        fact=fact,
+        key=key,
+        columns=tuple(column for column in columns if column.name not in added),
+        references=tuple(
+            Reference.model_validate(reference) for reference in cast(list[object], row["references"])
+        ),
+    )
+    for name in key:
+        if target.column(name) is None:
+            raise ModelError(f"{model.path}: key column {name} is not in the warehouse table {model.name}")
+    return target
+
+
+def _add_history(connection: Connection, schema: str, target: Target) -> None:
+    """Give a table what history needs; nothing happens where it is there already."""
+    table = sql.Identifier(schema, target.name)
+    names = [column.name for column in target.columns]
+    parts: dict[str, sql.Composable] = {
+        "table": table,
+        "columns": identifiers(names),
+        "key": identifiers(target.key),
+        "current": sql.Identifier(schema, f"{target.name}_current"),
+        "history": sql.Identifier(schema, f"{target.name}_history"),
+        "as_of": sql.Identifier(schema, f"{target.name}_as_of"),
+        "index": sql.Identifier(version_index(target)),
+        "name": sql.Literal(target.name),
+        "key_json": key_json(target.key, sql.SQL("d")),
+        "columns_of_row": sql.SQL(", ").join(
+            sql.SQL("({}).{}").format(sql.Identifier("version"), sql.Identifier(name)) for name in names
+        ),
+    }
+    file = "fact_history.sql" if target.fact else "dimension_history.sql"
+    existing = connection.execute(
+        "SELECT to_regclass(%s)", (parts["history"].as_string(connection),)
+    ).fetchone()
+    if existing == (None,) or _columns_differ(connection, schema, target):
+        connection.execute(statement(file).format(**parts))
+
+
+def _columns_differ(connection: Connection, schema: str, target: Target) -> bool:
+    """Whether the table has gained columns since its history view was made."""
+    row = connection.execute(
+        "SELECT array_agg(column_name::text) FROM information_schema.columns"
+        " WHERE table_schema = %s AND table_name = %s",
+        (schema, f"{target.name}_history"),
+    ).fetchone()
+    known = set(cast(list[str], row[0])) if row and row[0] else set()
+    return not {column.name for column in target.columns} <= known
+
+
+def version_index(target: Target) -> str:
+    """The name of the index that keeps a fact's versions apart and in order."""
+    return f"{target.name}_version"
+
+
+def key_json(key: Sequence[str], alias: sql.Composable) -> sql.Composed:
+    """A row's key as one jsonb object with its values as text, as etl tables hold it."""
+    pairs = [
+        sql.SQL("{}::text, {}.{}::text").format(name, alias, sql.Identifier(name)) for name in key
+    ]
+    return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
+
+
+def watermark(url: str) -> Watermark | None:
+    """How far the warehouse is, or None before its first batch."""
+    with connect(url, "warehouse") as connection, connection.cursor(row_factory=class_row(Watermark)) as cursor:
+        return cursor.execute(
+            "SELECT batch_id, manifest, snapshot_at, source_xmin FROM etl.watermark"
+        ).fetchone()
+
+
+def last_batch(url: str) -> str | None:
+    """The batch that the warehouse is at."""
+    known = watermark(url)
+    return known.batch_id if known else None
+
+
+def fingerprints(url: str) -> dict[str, str]:
+    """The models that the warehouse's tables were computed with, by table."""
+    with connect(url, "warehouse") as connection:
+        rows = connection.execute("SELECT table_name, fingerprint FROM etl.model").fetchall()
+    return {str(name): str(fingerprint) for name, fingerprint in rows}

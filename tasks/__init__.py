@@ -1,0 +1,1 @@
+"""Thin Prefect wrappers: names, caching, retries, artifacts. The work is in ``pipeline``."""

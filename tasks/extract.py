@@ -1,0 +1,59 @@
+"""Read the source: one task for each table, or for each range of a large one's pages."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+from prefect import get_run_logger, task
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.context import TaskRunContext
+
+from pipeline import source
+from pipeline.batches import Landed, Part, Reading, TableBatch
+from pipeline.transform import compacted
+from tasks import blocks
+from tasks.failures import ON_TRANSIENT_FAULTS
+from tasks.progress import progress
+
+
+def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """Cached by table and batch alone: how a part was read does not change what it is."""
+    part: Part = parameters["part"]
+    return f"_results/extract/{part.table}/batch={part.batch_id}/part-{part.number}-of-{part.of}"
+
+
+@task(
+    name="extract",
+    task_run_name="extract {part.name}",
+    tags=["extract"],
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_part),
+    result_serializer="json",
+    persist_result=True,
+    **ON_TRANSIENT_FAULTS,
+)
+def extract(part: Part, how: Reading | Landed) -> Landed:
+    """Stream one part of a table into the raw bucket, or return what a sealed batch has of it."""
+    if isinstance(how, Landed):
+        return how
+    raw = blocks.bucket(blocks.RAW)
+    with source.adopt(blocks.database_url(blocks.SOURCE), how.snapshot) as connection:
+        rows = source.read(connection, how.schema_name, part.table, how.columns, how.slice)
+        shown = _shown(rows, part.name, how.expected_rows)
+        file = raw.write_rows(part.folder, source.schema_of(how.columns), shown)
+    get_run_logger().info("%s: %s rows", part.name, f"{file.rows if file else 0:,}")
+    return Landed(part=part, files=(file,) if file else ())
+
+
+@task(name="compact", task_run_name="compact {table.table}", tags=["extract"], **ON_TRANSIENT_FAULTS)
+def compact(table: TableBatch, batch_id: str) -> TableBatch:
+    """Merge the newest runs of a table's present state, so that their number stays small."""
+    return compacted(table, batch_id, blocks.bucket(blocks.RAW))
+
+
+def _shown(batches: Iterator[pa.RecordBatch], name: str, expected: int) -> Iterator[pa.RecordBatch]:
+    news = progress(name, expected)
+    rows = 0
+    for batch in batches:
+        yield batch
+        rows += batch.num_rows
+        news(rows)

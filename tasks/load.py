@@ -1,0 +1,38 @@
+"""Load a batch: one task, because it is one transaction."""
+
+from prefect import get_run_logger, task
+
+from pipeline import load as engine
+from pipeline.batches import Manifest
+from pipeline.merge import Counts
+from pipeline.transform import Output
+from pipeline.warehouse import Target
+from tasks import blocks
+from tasks.failures import ON_TRANSIENT_FAULTS
+from tasks.progress import progress
+
+
+@task(name="load", task_run_name="load batch {manifest.batch_id}", tags=["load"], **ON_TRANSIENT_FAULTS)
+def load(
+    schema: str,
+    manifest: Manifest,
+    targets: dict[str, Target],
+    outputs: list[Output],
+    max_rejected: int | None,
+) -> list[Counts]:
+    """Bring a batch and its watermark into the warehouse in one transaction, or nothing."""
+    logger = get_run_logger()
+    news = {output.model: progress(output.model, output.rows) for output in outputs}
+    counts = engine.load(
+        blocks.database_url(blocks.WAREHOUSE),
+        schema,
+        manifest,
+        targets,
+        outputs,
+        blocks.bucket(blocks.PROCESSED),
+        max_rejected,
+        lambda table, rows: news[table](rows) if table in news else None,
+    )
+    for count in counts:
+        logger.info("%s: %s", count.table, count.story)
+    return counts

@@ -1,0 +1,47 @@
+"""Run the models: one task each, from Parquet to Parquet."""
+
+import hashlib
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.context import TaskRunContext
+
+from pipeline.batches import Manifest
+from pipeline.models import Model
+from pipeline.transform import Output, Work
+from pipeline.transform import transform as run_model
+from pipeline.warehouse import Target
+from tasks import blocks
+from tasks.failures import ON_TRANSIENT_FAULTS
+
+
+def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """Cached by batch, and by what the model, what it reads and its table say."""
+    model: Model = parameters["model"]
+    target: Target = parameters["target"]
+    upstream: dict[str, Output] = parameters["upstream"]
+    read = [file.path for output in upstream.values() for file in output.files]
+    meaning = "\n".join([model.fingerprint, str(parameters["loaded"]), target.model_dump_json(), *read])
+    digest = hashlib.sha256(meaning.encode()).hexdigest()[:16]
+    return f"_results/transform/{model.name}/batch={parameters['manifest'].batch_id}/{digest}"
+
+
+@task(
+    name="transform",
+    task_run_name="transform {model.name}",
+    tags=["transform"],
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_meaning),
+    result_serializer="json",
+    persist_result=True,
+    **ON_TRANSIENT_FAULTS,
+)
+def transform(
+    model: Model, target: Target, manifest: Manifest, upstream: dict[str, Output], loaded: str | None
+) -> Output:
+    """Compute one model's rows of a batch and set aside those that do not fit."""
+    raw, processed = blocks.bucket(blocks.RAW), blocks.bucket(blocks.PROCESSED)
+    output = run_model(Work(model, target, manifest, upstream, loaded, raw, processed))
+    unfit = f", {output.rejected_rows:,} set aside" if output.rejected_rows else ""
+    get_run_logger().info("%s: %s rows%s", model.name, f"{output.rows:,}", unfit)
+    return output

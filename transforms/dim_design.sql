@@ -1,0 +1,7 @@
+-- One row a design, with where its file lies now.
+SELECT
+    design_id,
+    design_name,
+    file_location,
+    file_name
+FROM design

@@ -1,0 +1,11 @@
+-- One row an address that orders are delivered to.
+SELECT
+    address_id AS location_id,
+    address_line_1,
+    address_line_2,
+    district,
+    city,
+    postal_code,
+    country,
+    phone
+FROM address

@@ -1,0 +1,5 @@
+-- One row a kind of payment.
+SELECT
+    payment_type_id,
+    payment_type_name
+FROM payment_type
