@@ -1,6 +1,9 @@
 """The subflow that brings a sealed, transformed batch into the warehouse."""
 
+from pathlib import PurePosixPath
+
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import NonNegativeInt
 
 from pipeline import models, settings, warehouse
@@ -11,7 +14,11 @@ from tasks import blocks
 from tasks import load as loading
 
 
-@flow(name="load-warehouse", flow_run_name="load {manifest}", log_prints=False)
+def _run_name() -> str:
+    return f"load batch {PurePosixPath(flow_run.parameters['manifest']).stem}"
+
+
+@flow(name="load-warehouse", flow_run_name=_run_name)
 def load_warehouse(
     manifest: str, outputs: list[Output], max_rejected: NonNegativeInt | None = None
 ) -> list[Counts]:

@@ -6,15 +6,28 @@ numeric(10,2), and a timestamp is not a date unless the model says so.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import ModelError
 from pipeline.models import Model
-from pipeline.types import decimal_of, duckdb_type, length_of
+from pipeline.types import decimal_of, duckdb_type, length_of, numeric_of, second_digits_of
 from pipeline.warehouse import Target, TargetColumn
 
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?i:infinity|inf)|(?i:nan)"
+_DAY = r"\d{4,}-\d{1,2}-\d{1,2}"
+_CLOCK = r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?"
+# What text may look like to become a value of these types. DuckDB's own casts are more
+# generous: they round '3.7' to 4 and cut the time off '2023-01-01 10:00:00'.
+_FORMS = {
+    "SMALLINT": r"[+-]?\d+(\.0*)?",
+    "INTEGER": r"[+-]?\d+(\.0*)?",
+    "BIGINT": r"[+-]?\d+(\.0*)?",
+    "DATE": rf"-?infinity|{_DAY}( \(BC\))?",
+    "TIME": _CLOCK,
+    "TIMESTAMP": rf"-?infinity|{_DAY}( \(BC\))?([ T]{_CLOCK})?",
+    "TIMESTAMP WITH TIME ZONE": rf"-?infinity|{_DAY}( \(BC\))?[ T]{_CLOCK} ?(Z|[+-]\d{{2}}(:?\d{{2}}){{0,2}})",
+}
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(.*\)|FLOAT|DOUBLE)")
 
 
@@ -84,6 +97,8 @@ def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> 
 
 def _cast(model: Model, column: TargetColumn, yielded: str, wanted: str) -> str:
     source = quote(column.name)
+    if (numeric := numeric_of(column.type)) and not 0 <= numeric[1] <= numeric[0]:
+        raise ModelError(f"{model.path}: column {column.name}: the warehouse's {column.type} is not supported")
     if yielded == "BLOB" and column.type == "bytea":
         return f"'\\x' || lower(hex({source}))"
     castable = (
@@ -103,25 +118,42 @@ def _cast(model: Model, column: TargetColumn, yielded: str, wanted: str) -> str:
 
 def _misfit(column: TargetColumn, yielded: str, wanted: str, value: str) -> str | None:
     """A condition that holds where the value cannot become the column's type exactly."""
+    conditions = [*_lost(column, yielded, wanted, value), *_beyond_precision(column, value)]
+    return " OR ".join(f"({condition})" for condition in conditions) or None
+
+
+def _lost(column: TargetColumn, yielded: str, wanted: str, value: str) -> Iterator[str]:
+    """Conditions under which a cast fails or changes what the model yields."""
     source = quote(column.name)
-    if length := length_of(column.type):
-        return f"length({value}) > {length}"
-    if column.type == "numeric" and yielded == "VARCHAR":
-        return f"NOT regexp_full_match({source}, {literal(_NUMBER)})"
+    if yielded == "VARCHAR" and (form := _form(column, wanted)):
+        yield f"NOT regexp_full_match(trim({source}), {literal(form)})"
     if column.type == "uuid" and yielded == "VARCHAR":
-        return f"{source} IS NOT NULL AND TRY_CAST({source} AS UUID) IS NULL"
+        yield f"{source} IS NOT NULL AND TRY_CAST({source} AS UUID) IS NULL"
     if column.type in {"json", "jsonb"}:
-        return f"NOT json_valid({value})"
-    if yielded == wanted:
-        return None
-    lost = f"{source} IS NOT NULL AND {value} IS NULL"
-    decimal = decimal_of(column.type)
-    if yielded == "VARCHAR" and decimal:
+        yield f"NOT json_valid({value})"
+    if yielded != wanted and wanted != "VARCHAR":
+        yield f"{source} IS NOT NULL AND {value} IS NULL"
+        if _NUMBERS.fullmatch(yielded):
+            yield f"CAST({value} AS {yielded}) IS DISTINCT FROM {source}"
+
+
+def _form(column: TargetColumn, wanted: str) -> str | None:
+    """What text has to look like for this column; None where any may do."""
+    if decimal := decimal_of(column.type):
         # More decimals than the column has are a loss, unless they are zeros.
-        return f"{lost} OR NOT regexp_full_match(trim({source}), '[+-]?\\d*(\\.\\d{{0,{decimal[1]}}}0*)?')"
-    if _NUMBERS.fullmatch(yielded) and wanted != "VARCHAR":
-        return f"{lost} OR CAST({value} AS {yielded}) IS DISTINCT FROM {source}"
-    return lost if wanted != "VARCHAR" else None
+        return rf"[+-]?\d*(\.\d{{0,{decimal[1]}}}0*)?"
+    return _NUMBER if column.type == "numeric" else _FORMS.get(wanted)
+
+
+def _beyond_precision(column: TargetColumn, value: str) -> Iterator[str]:
+    """Conditions under which Postgres would round or refuse what DuckDB's type can hold."""
+    if length := length_of(column.type):
+        yield f"length({value}) > {length}"
+    if (digits := second_digits_of(column.type)) is not None:
+        yield f"microsecond({value}) % {10 ** (6 - digits)} <> 0"
+    if (wide := numeric_of(column.type)) and not decimal_of(column.type):
+        form = rf"[+-]?0*\d{{0,{wide[0] - wide[1]}}}(\.\d{{0,{wide[1]}}}0*)?"
+        yield f"NOT regexp_full_match({value}, {literal(form)})"
 
 
 def _misfit_words(column: TargetColumn) -> str:

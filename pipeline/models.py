@@ -155,6 +155,8 @@ def _combines_rows(node: Mapping[str, Any]) -> bool:
         return True
     if node.get("class") in {"WINDOW", "SUBQUERY"} or node.get("modifiers"):
         return True
+    if node.get("aggregate_handling", "STANDARD_HANDLING") != "STANDARD_HANDLING":
+        return True
     if node.get("group_expressions") or node.get("sample") or node.get("qualify"):
         return True
     return node.get("class") == "FUNCTION" and node.get("function_name") in _aggregates()

@@ -28,6 +28,7 @@ from pipeline.types import Frozen, arrow_type, duckdb_type
 MAX_AGE = 2**31 - 2**20
 _CHUNK_BYTES = 4 << 20
 _FIRST_WITH_TID_RANGE_SCAN = 140000
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Identity(Frozen):
@@ -245,6 +246,8 @@ def parse(table: str, columns: Sequence[Column], csv: bytes) -> pa.RecordBatch:
         name: pa.string() if pa.types.is_temporal(type_) else type_
         for name, type_ in types.items()
     }
+    if csv.startswith(_BYTE_ORDER_MARK):
+        csv = _BYTE_ORDER_MARK + csv  # Arrow drops one; the one that is data must stay
     try:
         rows = pv.read_csv(
             pa.BufferReader(csv),
@@ -282,7 +285,7 @@ def _temporal(table: str, column: Column, text: pa.ChunkedArray, type_: pa.DataT
         connection.register("source", pa.table({"value": text}))
         try:
             parsed = connection.sql(
-                "SELECT CAST(regexp_replace(value, ' BC$', ' (BC)')"
+                r"SELECT CAST(regexp_replace(value, '^(\S+)(.*) BC$', '\1 (BC)\2')"
                 f" AS {duckdb_type(column.type)}) AS value FROM source"  # noqa: S608
             ).to_arrow_table()
         except duckdb.Error as error:

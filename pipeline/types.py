@@ -43,7 +43,7 @@ _DUCKDB = {
     "timestamptz": "TIMESTAMP WITH TIME ZONE",
 }
 
-_TEMPORAL = re.compile(r"(time|timestamp)(?:\(\d+\))? (with|without) time zone")
+_TEMPORAL = re.compile(r"(time|timestamp)(?:\((\d+)\))? (with|without) time zone")
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _LENGTH = re.compile(r"character(?: varying)?\((\d+)\)")
 _MAX_DECIMAL_DIGITS = 38
@@ -52,18 +52,26 @@ _MAX_DECIMAL_DIGITS = 38
 def _base(type_name: str) -> str:
     """Drop the precision that does not matter: ``timestamp(3) with time zone``."""
     if match := _TEMPORAL.fullmatch(type_name):
-        return match[1] + ("tz" if match[2] == "with" else "")
+        return match[1] + ("tz" if match[3] == "with" else "")
     return type_name
+
+
+def numeric_of(type_name: str) -> tuple[int, int] | None:
+    """Precision and scale of a numeric that has them, else None."""
+    match = _NUMERIC.fullmatch(type_name)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def decimal_of(type_name: str) -> tuple[int, int] | None:
     """Precision and scale where a fixed decimal holds the type, else None."""
-    match = _NUMERIC.fullmatch(type_name)
-    if not match:
-        return None
-    precision, scale = int(match[1]), int(match[2])
-    fits = precision <= _MAX_DECIMAL_DIGITS and 0 <= scale <= precision
-    return (precision, scale) if fits else None
+    numeric = numeric_of(type_name)
+    return numeric if numeric and 0 <= numeric[1] <= numeric[0] <= _MAX_DECIMAL_DIGITS else None
+
+
+def second_digits_of(type_name: str) -> int | None:
+    """The decimals of the second that a time or timestamp keeps, where it says so."""
+    match = _TEMPORAL.fullmatch(type_name)
+    return int(match[2]) if match and match[2] else None
 
 
 def length_of(type_name: str) -> int | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 from prefect import get_run_logger, task
-from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 
 from pipeline import source
@@ -25,7 +25,9 @@ def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
 @task(
     name="extract",
     task_run_name="extract {part.name}",
-    tags=["extract"],
+    # A concurrency limit on this tag spares the source. Prefect asks its server about every
+    # tag of every task run, which takes its time, so the other tasks have none.
+    tags=["source"],
     cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_part),
     result_serializer="json",
     persist_result=True,
@@ -44,7 +46,12 @@ def extract(part: Part, how: Reading | Landed) -> Landed:
     return Landed(part=part, files=(file,) if file else ())
 
 
-@task(name="compact", task_run_name="compact {table.table}", tags=["extract"], **ON_TRANSIENT_FAULTS)
+@task(
+    name="compact",
+    task_run_name="compact {table.table}",
+    cache_policy=NO_CACHE,
+    **ON_TRANSIENT_FAULTS,
+)
 def compact(table: TableBatch, batch_id: str) -> TableBatch:
     """Merge the newest runs of a table's present state, so that their number stays small."""
     return compacted(table, batch_id, blocks.bucket(blocks.RAW))

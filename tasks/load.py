@@ -1,6 +1,7 @@
 """Load a batch: one task, because it is one transaction."""
 
 from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
 
 from pipeline import load as engine
 from pipeline.batches import Manifest
@@ -12,7 +13,12 @@ from tasks.failures import ON_TRANSIENT_FAULTS
 from tasks.progress import progress
 
 
-@task(name="load", task_run_name="load batch {manifest.batch_id}", tags=["load"], **ON_TRANSIENT_FAULTS)
+@task(
+    name="load",
+    task_run_name="load batch {manifest.batch_id}",
+    cache_policy=NO_CACHE,
+    **ON_TRANSIENT_FAULTS,
+)
 def load(
     schema: str,
     manifest: Manifest,

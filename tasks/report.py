@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 from pipeline.batches import Manifest
 from pipeline.merge import Counts
@@ -39,7 +40,7 @@ def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, fl
     )
 
 
-@task(name="report", tags=["report"])
+@task(name="report", task_run_name="report batch {done.batch_id}", cache_policy=NO_CACHE)
 def report(manifest: Manifest, done: BatchReport) -> None:
     """Publish a loaded batch as a page and a table in the Prefect UI."""
     lag = (datetime.now(UTC) - manifest.snapshot_at).total_seconds()
@@ -76,7 +77,7 @@ def report(manifest: Manifest, done: BatchReport) -> None:
     get_run_logger().info("Loaded batch %s in %.1f s (%s): %s", done.batch_id, total, timings, done.story)
 
 
-@task(name="report", task_run_name="report up to date", tags=["report"])
+@task(name="report", task_run_name="report up to date", cache_policy=NO_CACHE)
 def report_up_to_date(at: datetime) -> None:
     """Say that nothing changed, in the log and in the Prefect UI."""
     get_run_logger().info("Up to date: the source held nothing new at %s", f"{at:%Y-%m-%d %H:%M:%S} UTC")

@@ -30,7 +30,6 @@ def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
 @task(
     name="transform",
     task_run_name="transform {model.name}",
-    tags=["transform"],
     cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_meaning),
     result_serializer="json",
     persist_result=True,

@@ -1,0 +1,102 @@
+"""What a working day changed in the source, and who notices."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from demo import shop
+from demo.queries import Rows, statement, value
+from demo.shop import Day, Ids
+
+Watermarks = dict[str, datetime]
+
+_RELATIONS = {
+    "sales_order": "fact_sales_order",
+    "purchase_order": "fact_purchase_order",
+    "payment": "fact_payment",
+    "transaction": "dim_transaction",
+    "design": "dim_design",
+    "staff": "dim_staff",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Rows that had the same happen to them: keys by source table."""
+
+    what: str
+    kind: Literal["new", "changed", "gone"]
+    keys: dict[str, list[int]]
+
+    @property
+    def rows(self) -> int:
+        """How many they are."""
+        return sum(map(len, self.keys.values()))
+
+
+def of_day(day: Day, late: Ids) -> list[Change]:
+    """What happened on a day, the sale that committed late included.
+
+    The transaction of the deleted order is left out: a dimension keeps what facts referred to.
+    """
+    paid = [payment for payment in day.paid if payment != day.deleted.payment_id]
+    move = day.move
+    edits: dict[str, list[int]] = defaultdict(list)
+    for table, key in sorted({(edit.table, edit.id) for edit in day.edits}):
+        edits[table].append(key)
+    gone = {"sales_order": [day.deleted.order_id], "payment": [day.deleted.payment_id]}
+    return [
+        Change(f"{len(day.sales)} sales, each with transaction and payment", "new", _orders("sales_order", day.sales)),
+        Change(
+            f"{len(day.purchases)} purchases, likewise", "new", _orders("purchase_order", day.purchases)
+        ),
+        Change("a new design", "new", {"design": [day.design_id]}),
+        Change(f"{len(paid)} payments become paid, all at 07:55", "changed", {"payment": paid}),
+        Change(f"{len(day.edits)} edits that leave last_updated as it was", "changed", dict(edits)),
+        Change(f"department {move.id} moves, and so do its staff", "changed", {"staff": list(day.moved_staff)}),
+        Change("a sale that committed late, after the first run", "new", _orders("sales_order", [late])),
+        Change("an order and its payment are deleted", "gone", gone),
+    ]
+
+
+def watermarks(source: Rows) -> Watermarks:
+    """For each table the newest last_updated that there is."""
+    return {table: value(source, statement("newest_change.sql", table=table)) for table in shop.COLUMNS}
+
+
+def seen_by(watermarks: Watermarks, source: Rows, change: Change) -> int:
+    """How many of the rows ``last_updated > watermark`` would find."""
+    return sum(
+        value(
+            source,
+            statement("seen_by_watermark.sql", table=table, key=f"{table}_id"),
+            {"ids": keys, "watermark": watermarks[table]},
+        )
+        for table, keys in change.keys.items()
+    )
+
+
+def recorded(warehouse: Rows, change: Change, at: datetime) -> int:
+    """How many of the rows the batch of that moment brought into the warehouse."""
+    return sum(_recorded(warehouse, change, table, at) for table in change.keys)
+
+
+def _recorded(warehouse: Rows, change: Change, table: str, at: datetime) -> int:
+    relation, key = _RELATIONS[table], f"{table}_id"
+    bound = {"ids": change.keys[table], "at": at, "gone": change.kind == "gone", "new": change.kind == "new"}
+    if relation.startswith("fact_"):
+        return int(value(warehouse, statement("recorded_facts.sql", table=relation, key=key), bound))
+    history = f"{relation}_history"
+    return int(value(warehouse, statement("recorded_dimension.sql", history=history, key=key), bound))
+
+
+def _orders(table: str, orders: Iterable[Ids]) -> dict[str, list[int]]:
+    keys: dict[str, list[int]] = {table: [], "transaction": [], "payment": []}
+    for ids in orders:
+        for found, key in zip(keys.values(), ids, strict=True):
+            found.append(key)
+    return keys

@@ -1,0 +1,37 @@
+"""The demo's questions to its databases: those longer than a line lie in demo/sql/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg import sql
+
+_SQL = Path(__file__).parent / "sql"
+
+Rows = psycopg.Connection[tuple[Any, ...]]
+
+
+def statement(file: str, **names: str) -> sql.Composed:
+    """A query of demo/sql/ with identifiers filled in."""
+    text = cast(LiteralString, (_SQL / file).read_text(encoding="utf-8"))
+    return sql.SQL(text).format(**{part: sql.Identifier(name) for part, name in names.items()})
+
+
+def value(connection: Rows, query: sql.Composed, parameters: dict[str, object] | None = None) -> Any:
+    """The one value that a query yields."""
+    row = connection.execute(query, parameters).fetchone()
+    return row[0] if row else None
+
+
+def count(connection: Rows, relation: str) -> int:
+    """The number of rows of a table or view."""
+    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(relation))
+    return int(value(connection, query))
+
+
+def exists(connection: Rows, relation: str) -> bool:
+    """Whether there is a table or view of that name."""
+    row = connection.execute("SELECT to_regclass(quote_ident(%s))", [relation]).fetchone()
+    return row is not None and row[0] is not None

@@ -1,0 +1,3 @@
+-- Of some rows, those that a look at last_updated would find.
+SELECT count(*) FROM {table}
+WHERE {key} = ANY(%(ids)s) AND last_updated > %(watermark)s;
