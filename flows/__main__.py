@@ -31,7 +31,7 @@ def main() -> int:
         print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     for report in reports:
-        print(f"batch {report.batch_id}: {report.story}")
+        print(report.summary)
     if not reports:
         print("up to date: nothing changed in the source")
     return 0

@@ -7,6 +7,7 @@ from time import monotonic
 
 from prefect import flow, get_run_logger
 from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from pydantic import NonNegativeInt
 
@@ -45,7 +46,11 @@ class _Run:
         self.seconds[step] = monotonic() - started
 
 
-@flow(name="totesys-etl")
+# Few at a time: each reads the source over a connection of its own, and has memory of its own.
+_TASKS_AT_ONCE = 4
+
+
+@flow(name="totesys-etl", task_runner=ThreadPoolTaskRunner(max_workers=_TASKS_AT_ONCE))
 def etl(
     reconcile: bool = False, full: bool = False, max_rejected: NonNegativeInt | None = None
 ) -> list[BatchReport]:
@@ -134,7 +139,7 @@ def _finish(run: _Run, manifest: Manifest) -> BatchReport:
 
 def _transform(run: _Run, manifest: Manifest) -> list[Output]:
     """Run the models that have something to do, each after those that it reads."""
-    loaded = warehouse.fingerprints(run.warehouse_url)
+    loaded = models.still_valid(run.models, warehouse.fingerprints(run.warehouse_url))
     running = transform.with_options(result_storage=blocks.storage(blocks.PROCESSED))
     outputs: dict[str, Output | PrefectFuture[Output]] = {}
     for name, model in run.models.items():

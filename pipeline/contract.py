@@ -97,8 +97,6 @@ def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> 
 
 def _cast(model: Model, column: TargetColumn, yielded: str, wanted: str) -> str:
     source = quote(column.name)
-    if (numeric := numeric_of(column.type)) and not 0 <= numeric[1] <= numeric[0]:
-        raise ModelError(f"{model.path}: column {column.name}: the warehouse's {column.type} is not supported")
     if yielded == "BLOB" and column.type == "bytea":
         return f"'\\x' || lower(hex({source}))"
     castable = (
@@ -152,8 +150,16 @@ def _beyond_precision(column: TargetColumn, value: str) -> Iterator[str]:
     if (digits := second_digits_of(column.type)) is not None:
         yield f"microsecond({value}) % {10 ** (6 - digits)} <> 0"
     if (wide := numeric_of(column.type)) and not decimal_of(column.type):
-        form = rf"[+-]?0*\d{{0,{wide[0] - wide[1]}}}(\.\d{{0,{wide[1]}}}0*)?"
-        yield f"NOT regexp_full_match({value}, {literal(form)})"
+        yield f"NOT regexp_full_match({value}, {literal(_digits(*wide))})"
+
+
+def _digits(precision: int, scale: int) -> str:
+    """What a number looks like that a numeric of this precision and scale holds unrounded."""
+    if scale < 0:
+        return rf"[+-]?0*(\d{{1,{precision}}}0{{{-scale}}})?(\.0*)?"
+    if scale > precision:
+        return rf"[+-]?0*(\.0{{{scale - precision}}}\d{{0,{precision}}}0*)?"
+    return rf"[+-]?0*\d{{0,{precision - scale}}}(\.\d{{0,{scale}}}0*)?"
 
 
 def _misfit_words(column: TargetColumn) -> str:

@@ -81,6 +81,21 @@ def looked_up(models: Mapping[str, Model]) -> set[str]:
     return source_tables(needing) - models.keys()
 
 
+def still_valid(models: Mapping[str, Model], loaded: Mapping[str, str]) -> dict[str, str]:
+    """Those of the loaded fingerprints that say that changes will do.
+
+    They do not where a model has changed, nor for what a changed model reads: it needs
+    all rows of that.
+    """
+    pending = [name for name, model in models.items() if loaded.get(name) != model.fingerprint]
+    outdated = set[str]()
+    while pending:
+        name = pending.pop()
+        outdated.add(name)
+        pending += (models[name].reads & models.keys()) - outdated
+    return {name: loaded[name] for name in models.keys() - outdated}
+
+
 def affected(models: Mapping[str, Model], changed: Collection[str]) -> dict[str, str]:
     """Source tables to read whole because models changed that work on changed rows, with the reason."""
     tables = {}

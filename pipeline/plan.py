@@ -66,11 +66,16 @@ class BatchPlan:
     @property
     def story(self) -> str:
         """One line on what is to be read."""
-        new = sorted(self.tables.values(), key=lambda table: -table.rows)
-        named = [f"{plan.table.name} ({_amount(plan)})" for plan in new if plan.is_new]
-        same = len(self.tables) - len(named)
-        rest = f"; nothing new in {same} others" if same else ""
-        return (", ".join(named) or "no table") + rest
+        whole: dict[str, list[str]] = {}
+        changed = []
+        for name, plan in sorted(self.tables.items()):
+            if plan.mode == "full":
+                whole.setdefault(plan.reason, []).append(name)
+            elif plan.rows:
+                changed.append(f"{plan.rows:,} rows of {name}")
+        same = len(self.tables) - len(changed) - sum(map(len, whole.values()))
+        said = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in whole.items()]
+        return "; ".join([*said, *([f"nothing new in {same} other tables"] if same else [])])
 
     def parts(self, schema: str, pages_a_part: int = _PAGES_A_PART) -> list[tuple[Part, Reading]]:
         """Cut what is to be read into tasks: large tables into ranges of pages."""
@@ -108,7 +113,8 @@ class BatchPlan:
         files = tuple(file for piece in landed if piece.part.table == name for file in piece.files)
         last = self.previous.tables.get(name) if self.previous else None
         carried = name in self.looked_up
-        before = last.state if last and carried else None
+        # Rows of other types or columns cannot be compared with; all of them go on then.
+        before = last.state if last and carried and last.columns == plan.table.columns else None
         kept = () if plan.mode == "full" or before is None else before
         return TableBatch(
             table=name,
@@ -228,6 +234,3 @@ def _page_ranges(plan: TablePlan, pages_a_part: int | None) -> list[tuple[int | 
     starts: list[int | None] = list(range(0, pages, pages_a_part))
     return list(zip(starts, [*starts[1:], None], strict=True))
 
-
-def _amount(plan: TablePlan) -> str:
-    return f"{plan.rows:,} rows" if plan.mode == "changes" else f"all, {plan.reason}"

@@ -2,8 +2,8 @@
 
 A model whose rows each come from one source row is computed from the batch's changed
 rows. Any other model is computed twice, from the present state and from the state
-before the batch, and the rows that are new or differ go on; that is exact whatever
-the SQL joins or adds up. A model that reads other models sees their rows of this batch.
+before the batch, and the keys whose rows are new or differ go on; that is exact
+whatever the SQL joins or adds up. A model that reads other models sees their rows of this batch.
 """
 
 import tempfile
@@ -88,6 +88,11 @@ class Work:
         known = self.model.fingerprint == self.loaded and all(table.before is not None for table in self.tables)
         return self.manifest.reconcile or not known
 
+    @property
+    def compared(self) -> bool:
+        """Whether the model is computed for the state before as well, to see what differs."""
+        return not (self.complete or self.from_changes or self.upstream)
+
 
 def needed(model: Model, manifest: Manifest, loaded: str | None, computed: Collection[str]) -> bool:
     """Whether anything that the model reads may be new in this batch, or the model itself is.
@@ -125,8 +130,9 @@ def transform(work: Work) -> Output:
     """
     folder = f"{work.model.name}/batch={work.manifest.batch_id}"
     with _session() as connection:
-        query = _bound_query(connection, work)
-        found = checks(work.model, work.target, _describe(connection, work.model, query))
+        _compute(connection, work)
+        found = checks(work.model, work.target, _describe(connection, work.model))
+        query = _query(work)
         good, refused = _write_good(connection, work, found, query, folder)
         rejected = None
         if repeated := bool(good) and _keep_repeated_keys(connection, work, good):
@@ -184,8 +190,8 @@ def _session() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def _bound_query(connection: duckdb.DuckDBPyConnection, work: Work) -> str:
-    """Bind all that the model reads and return a query for the rows that go on."""
+def _compute(connection: duckdb.DuckDBPyConnection, work: Work) -> None:
+    """Bind all that the model reads and make rows_now, and rows_before where they are compared."""
     for name, output in work.upstream.items():
         schema = schema_of(output.columns)
         connection.register(
@@ -193,13 +199,25 @@ def _bound_query(connection: duckdb.DuckDBPyConnection, work: Work) -> str:
         )
     for name in work.model.reads & reference.NAMES:
         connection.register(name, reference.table(name))
-    compared = not (work.complete or work.from_changes or work.upstream)
-    if compared:
+    if work.compared:
         _bind_all(connection, work, "before")
         _run(connection, work.model, "CREATE TABLE rows_before AS ")
     _bind_all(connection, work, "files" if work.from_changes else "state")
-    _run(connection, work.model, "CREATE TEMP VIEW rows_now AS ")
-    return f"SELECT * FROM rows_now{' EXCEPT ALL SELECT * FROM rows_before' if compared else ''}"
+    _run(connection, work.model, f"CREATE TEMP {'TABLE' if work.compared else 'VIEW'} rows_now AS ")
+
+
+def _query(work: Work) -> str:
+    """A query for the rows that go on: all, or those of keys whose rows are new or differ."""
+    if not work.compared:
+        return "SELECT * FROM rows_now"
+    key = ", ".join(map(quote, work.target.key))
+    same = " AND ".join(f"rows_now.{quote(name)} IS NOT DISTINCT FROM touched.{quote(name)}" for name in work.target.key)
+    return (
+        "SELECT * FROM rows_now SEMI JOIN ("  # noqa: S608
+        f"SELECT {key} FROM (SELECT * FROM rows_now EXCEPT ALL SELECT * FROM rows_before)"
+        f" UNION SELECT {key} FROM (SELECT * FROM rows_before EXCEPT ALL SELECT * FROM rows_now)"
+        f") AS touched ON {same}"
+    )
 
 
 def _bind_all(
@@ -217,10 +235,10 @@ def _run(connection: duckdb.DuckDBPyConnection, model: Model, prefix: str) -> No
         raise error_in(model.path, error) from None
 
 
-def _describe(connection: duckdb.DuckDBPyConnection, model: Model, query: str) -> dict[str, str]:
-    """Names and DuckDB types of a query's columns."""
+def _describe(connection: duckdb.DuckDBPyConnection, model: Model) -> dict[str, str]:
+    """Names and DuckDB types of the columns that the model yields."""
     try:
-        rows = connection.execute(f"DESCRIBE {query}").fetchall()
+        rows = connection.execute("DESCRIBE rows_now").fetchall()
     except duckdb.Error as error:
         raise error_in(model.path, error) from None
     return {str(row[0]): str(row[1]) for row in rows}

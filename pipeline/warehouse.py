@@ -79,7 +79,8 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
         connection.execute("SET LOCAL client_min_messages TO warning")
         # Serialized: two first runs at once would both make the same tables.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_LOCK + " prepare",))
-        connection.execute(statement("etl_schema.sql"))
+        if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() == (None,):
+            connection.execute(statement("etl_schema.sql"))
         if models.keys() - _describe(connection, schema, models).keys():
             _apply_schema(connection, folder / SCHEMA_FILE)
         described = _describe(connection, schema, models)

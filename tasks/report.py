@@ -29,6 +29,16 @@ class BatchReport(Frozen):
         return "; ".join(changed) or "nothing new"
 
 
+    @property
+    def summary(self) -> str:
+        """What changed in the warehouse, a line a table, for a terminal."""
+        width = max(len(count.table) for count in self.counts) if self.counts else 0
+        lines = [f"  {count.table:<{width}}  {count.story}" for count in self.counts]
+        total = sum(self.seconds.values())
+        head = f"batch {self.batch_id}: {self.rows_read:,} rows read from the source, {total:.1f} s in all"
+        return "\n".join([head, *lines])
+
+
 def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, float]) -> BatchReport:
     """Put together what is known of a loaded batch."""
     return BatchReport(
