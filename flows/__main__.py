@@ -16,7 +16,9 @@ from pipeline.errors import PipelineError
 def main() -> int:
     """Run the flow; status 0 only when the warehouse is up to date."""
     parser = argparse.ArgumentParser(prog="python -m flows", description=etl.description)
-    parser.add_argument("--reconcile", action="store_true", help="also find facts that the source no longer has")
+    parser.add_argument(
+        "--reconcile", action="store_true", help="also find facts that the source no longer has"
+    )
     parser.add_argument("--full", action="store_true", help="read every table whole")
     parser.add_argument("--max-rejected", type=int, metavar="N", help="fail if more rows would be set aside")
     arguments = parser.parse_args()

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
+from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import NonNegativeInt
 
 from flows.load import load_warehouse
@@ -47,10 +48,10 @@ class _Run:
 
 
 # Few at a time: each reads the source over a connection of its own, and has memory of its own.
-_TASKS_AT_ONCE = 4
+_RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
 
 
-@flow(name="totesys-etl", task_runner=ThreadPoolTaskRunner(max_workers=_TASKS_AT_ONCE))
+@flow(name="totesys-etl", task_runner=_RUNNER)
 def etl(
     reconcile: bool = False, full: bool = False, max_rejected: NonNegativeInt | None = None
 ) -> list[BatchReport]:
@@ -68,6 +69,8 @@ def etl(
     raw, _ = blocks.bucket(blocks.RAW), blocks.bucket(blocks.PROCESSED)
     with warehouse.lock(warehouse_url):
         targets = warehouse.prepare(warehouse_url, config.warehouse_schema, known, config.transforms)
+        # A column that takes more than before makes rows fit that did not, so it counts as a change.
+        known = {name: replace(model, contract=targets[name].contract) for name, model in known.items()}
         run = _Run(config, known, targets, warehouse_url, raw, max_rejected)
         reports = list(_finish_sealed(run))
         if manifest := _take_batch(run, source_url, reconcile=reconcile, full=full):
@@ -146,7 +149,13 @@ def _transform(run: _Run, manifest: Manifest) -> list[Output]:
         computed = [other for other, output in outputs.items() if isinstance(output, PrefectFuture)]
         if needed(model, manifest, loaded.get(name), computed):
             upstream = {other: outputs[other] for other in run.models if other in model.reads}
-            outputs[name] = running.submit(model, run.targets[name], manifest, upstream, loaded.get(name))
+            outputs[name] = running.submit(
+                model,
+                run.targets[name],
+                manifest,
+                upstream,  # type: ignore[arg-type]  # Prefect waits for the futures in it
+                loaded.get(name),
+            )
         else:
             outputs[name] = nothing(run.targets[name])
     return [output.result() if isinstance(output, PrefectFuture) else output for output in outputs.values()]

@@ -16,6 +16,7 @@ from pipeline.warehouse import Target, TargetColumn
 
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?i:infinity|inf)|(?i:nan)"
 _DAY = r"\d{4,}-\d{1,2}-\d{1,2}"
+_ZONE = r"(Z|[+-]\d{2}(:?\d{2}){0,2})"
 _CLOCK = r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?"
 # What text may look like to become a value of these types. DuckDB's own casts are more
 # generous: they round '3.7' to 4 and cut the time off '2023-01-01 10:00:00'.
@@ -26,7 +27,7 @@ _FORMS = {
     "DATE": rf"-?infinity|{_DAY}( \(BC\))?",
     "TIME": _CLOCK,
     "TIMESTAMP": rf"-?infinity|{_DAY}( \(BC\))?([ T]{_CLOCK})?",
-    "TIMESTAMP WITH TIME ZONE": rf"-?infinity|{_DAY}( \(BC\))?[ T]{_CLOCK} ?(Z|[+-]\d{{2}}(:?\d{{2}}){{0,2}})",
+    "TIMESTAMP WITH TIME ZONE": rf"-?infinity|{_DAY}( \(BC\))?[ T]{_CLOCK} ?{_ZONE}",
 }
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(.*\)|FLOAT|DOUBLE)")
 
@@ -67,7 +68,8 @@ def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Chec
     for column in target.columns:
         if column.name not in yields and column.required and not column.filled:
             raise ModelError(
-                f"{model.path}: yields no column {column.name}, which the warehouse table {target.name} requires"
+                f"{model.path}: yields no column {column.name}, which the warehouse table"
+                f" {target.name} requires"
             )
     for name in target.key:
         if name not in yields:
@@ -83,16 +85,12 @@ def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> 
     source = quote(column.name)
     wanted = duckdb_type(column.type)
     value = source if yielded == wanted else _cast(model, column, yielded, wanted)
-    conditions = []
+    cases = ""
     if required:
-        conditions.append((f"{source} IS NULL", f"{column.name} is missing (NULL)"))
+        cases += f" WHEN {source} IS NULL THEN {literal(f'{column.name} is missing (NULL)')}"
     if misfit := _misfit(column, yielded, wanted, value):
-        conditions.append((misfit, None))
-    cases = " ".join(
-        f"WHEN {condition} THEN {literal(words) if words else _misfit_words(column)}"
-        for condition, words in conditions
-    )
-    return Check(column.name, value, f"CASE {cases} END" if cases else None)
+        cases += f" WHEN {misfit} THEN {_misfit_words(column)}"
+    return Check(column.name, value, f"CASE{cases} END" if cases else None)
 
 
 def _cast(model: Model, column: TargetColumn, yielded: str, wanted: str) -> str:
@@ -129,7 +127,7 @@ def _lost(column: TargetColumn, yielded: str, wanted: str, value: str) -> Iterat
         yield f"{source} IS NOT NULL AND TRY_CAST({source} AS UUID) IS NULL"
     if column.type in {"json", "jsonb"}:
         yield f"NOT json_valid({value})"
-    if yielded != wanted and wanted != "VARCHAR":
+    if wanted not in {yielded, "VARCHAR"}:
         yield f"{source} IS NOT NULL AND {value} IS NULL"
         if _NUMBERS.fullmatch(yielded):
             yield f"CAST({value} AS {yielded}) IS DISTINCT FROM {source}"

@@ -1,6 +1,7 @@
 """Load a batch: dimensions, then facts, then the watermark, all in one transaction."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
 from psycopg.types.json import Jsonb
@@ -39,16 +40,15 @@ def load(
         _claim(connection, manifest)
         for name in _waiting(connection) & targets.keys() - by_name.keys():
             by_name[name] = nothing(targets[name])
-        counts = [
-            Merge(connection, schema, targets[name], by_name[name], manifest).run(
-                processed, lambda rows, name=name: progress(name, rows)
-            )
-            for name in order(targets[name] for name in by_name)
-        ]
+        counts = []
+        for name in order(targets[name] for name in by_name):
+            merge = Merge(connection, schema, targets[name], by_name[name], manifest)
+            counts.append(merge.run(processed, partial(progress, name)))
         rejected = sum(count.rejected for count in counts)
         if max_rejected is not None and rejected > max_rejected:
             raise PipelineError(
-                f"warehouse: {rejected} rows would be set aside, {max_rejected} are allowed; nothing was loaded"
+                f"warehouse: {rejected} rows would be set aside, {max_rejected} are allowed;"
+                " nothing was loaded"
             )
         _commit(connection, manifest, by_name.values(), counts)
     return counts
@@ -87,8 +87,8 @@ def _claim(connection: Connection, manifest: Manifest) -> None:
     now = row[0] if row else None
     if now != manifest.previous:
         raise ConcurrentRunError(
-            f"warehouse: batch {manifest.batch_id} follows {manifest.previous}, but the warehouse is at {now};"
-            " another run was faster"
+            f"warehouse: batch {manifest.batch_id} follows {manifest.previous}, but the warehouse"
+            f" is at {now}; another run was faster"
         )
 
 

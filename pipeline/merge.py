@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as pv
 from psycopg import sql
 
+from pipeline import postgres
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket, File
 from pipeline.contract import quote
@@ -194,7 +195,7 @@ class Merge:
 
     def _add_references(self) -> None:
         for reference in self.target.references:
-            definition = sql.SQL(reference.definition)  # type: ignore[arg-type]  # from pg_get_constraintdef
+            definition = postgres.template(reference.definition)
             self._alter(sql.SQL("ADD CONSTRAINT {} {}").format(sql.Identifier(reference.name), definition))
 
     def _alter(self, action: sql.Composable) -> None:
@@ -280,20 +281,17 @@ class Merge:
             raise WarehouseError(f"warehouse: table {self.target.name}: {words}") from None
 
 
-def _each(template: str, names: Iterable[str], between: str = ", ") -> sql.Composed:
-    """The template once for each name: {0} its identifier, {1} its text."""
-    parts = [
-        sql.SQL(template).format(sql.Identifier(name), sql.Literal(name))  # type: ignore[arg-type]
-        for name in names
-    ]
-    return sql.SQL(between).join(parts)  # type: ignore[arg-type]
+def _each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Composed:
+    """The pattern once for each name: {0} its identifier, {1} its text."""
+    parts = [postgres.template(pattern).format(sql.Identifier(name), sql.Literal(name)) for name in names]
+    return postgres.template(between).join(parts)
 
 
 def _as_printed(files: Sequence[File], columns: Sequence[str], processed: Bucket) -> Iterator[pa.RecordBatch]:
     """Rows with dates and times as text, which can say infinity and BC as Postgres does."""
     rows = processed.dataset(files)
     selected = ", ".join(
-        f"replace(replace(CAST({quote(name)} AS VARCHAR), ' (BC)', ' BC'), ' BC+00', '+00 BC') AS {quote(name)}"
+        f"replace(CAST({quote(name)} AS VARCHAR), ' (BC)', ' BC') AS {quote(name)}"
         if pa.types.is_temporal(rows.schema.field(name).type)
         else quote(name)
         for name in columns

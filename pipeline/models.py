@@ -32,7 +32,8 @@ class Model:
     """A model as its file says it; ``key`` is empty where the table's own key is meant.
 
     ``reads`` are the tables named in it. ``row_wise`` models make each of their rows
-    from one row of one table, so changed rows are all they need.
+    from one row of one table, so changed rows are all they need. ``contract`` stands for
+    what the model's warehouse table is like, once that is known.
     """
 
     name: str
@@ -43,12 +44,13 @@ class Model:
     cursors: Mapping[str, Cursor]
     reads: frozenset[str]
     row_wise: bool
+    contract: str = ""
 
     @property
     def fingerprint(self) -> str:
-        """Changes with what the model says, not with its comments and line breaks."""
+        """Changes with what the model and its table say, not with comments and line breaks."""
         lines = [line.strip() for line in self.sql.splitlines() if not line.strip().startswith("--")]
-        meaning = "\n".join([*filter(None, lines), self.kind, *self.key])
+        meaning = "\n".join([*filter(None, lines), self.kind, *self.key, self.contract])
         return hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
 
@@ -98,14 +100,14 @@ def still_valid(models: Mapping[str, Model], loaded: Mapping[str, str]) -> dict[
 
 def affected(models: Mapping[str, Model], changed: Collection[str]) -> dict[str, str]:
     """Source tables to read whole because models changed that work on changed rows, with the reason."""
-    tables = {}
+    tables: dict[str, str] = {}
     for name in changed:
         pending = [name]
         while pending:
             model = models[pending.pop()]
             pending += model.reads & models.keys()
             if model.row_wise:
-                reason = f"model {name} is new or changed"
+                reason = f"{name} or its model is new or changed"
                 tables |= dict.fromkeys(model.reads - models.keys(), reason)
     return tables
 
@@ -198,5 +200,7 @@ def _kind(path: Path, headers: list[str]) -> Literal["fact", "dimension"]:
 def _cursor(path: Path, value: str) -> tuple[str, Cursor]:
     match = _CURSOR.fullmatch(value)
     if not match:
-        raise ModelError(f"{path}: write `-- cursor: table.column overlap`, e.g. orders_view.changed_at 1 hour")
+        raise ModelError(
+            f"{path}: write `-- cursor: table.column overlap`, e.g. orders_view.changed_at 1 hour"
+        )
     return match["table"], Cursor(column=match["column"], overlap=match["overlap"])

@@ -1,6 +1,6 @@
 """Plan a batch: which tables to read, how much of each, and why."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -233,4 +233,3 @@ def _page_ranges(plan: TablePlan, pages_a_part: int | None) -> list[tuple[int | 
         return [(None, None)]
     starts: list[int | None] = list(range(0, pages, pages_a_part))
     return list(zip(starts, [*starts[1:], None], strict=True))
-

@@ -2,10 +2,9 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import LiteralString, cast
 
 import psycopg
 from psycopg import sql
@@ -82,9 +81,14 @@ def _login_error(error: psycopg.Error, what: str) -> Exception:
 def statement(file: str) -> sql.SQL:
     """A query kept in ``pipeline/sql/``."""
     text = files("pipeline").joinpath("sql", file).read_text(encoding="utf-8")
-    return sql.SQL(cast(LiteralString, text))
+    return template(text)
 
 
-def identifiers(names: tuple[str, ...] | list[str]) -> sql.Composed:
+def template(text: str) -> sql.SQL:
+    """SQL that comes from a file or a catalogue of our own, and never from data."""
+    return sql.SQL(text)
+
+
+def identifiers(names: Sequence[str]) -> sql.Composed:
     """Quoted names, separated by commas."""
     return sql.SQL(", ").join(map(sql.Identifier, names))

@@ -10,11 +10,11 @@ compares contents.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import psycopg
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pv
 from psycopg import sql
 from psycopg.rows import class_row
@@ -135,18 +135,14 @@ def adopt(url: str, name: str) -> Iterator[Connection]:
             try:
                 connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))
             except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
-                raise SnapshotLost(
-                    f"source: snapshot {name} has ended; start the run again"
-                ) from None
+                raise SnapshotLost(f"source: snapshot {name} has ended; start the run again") from None
             yield connection
 
 
 def tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, Table]:
     """Describe those of the named tables that the schema has, by name."""
     with connection.cursor(row_factory=class_row(Table)) as cursor:
-        cursor.execute(
-            statement("source_tables.sql"), {"schema": schema, "tables": list(names)}
-        )
+        cursor.execute(statement("source_tables.sql"), {"schema": schema, "tables": list(names)})
         return {table.name: table for table in cursor}
 
 
@@ -179,7 +175,7 @@ def read(
         _where(slice_),
     )
     with _reading(name), connection.cursor() as cursor, cursor.copy(query) as copy:
-        chunk: list[bytes | memoryview] = []
+        chunk: list[bytes | bytearray | memoryview] = []
         size = 0
         for row in copy:
             chunk.append(row)
@@ -225,9 +221,7 @@ def _where(slice_: Slice) -> sql.Composable:
         # Do not narrow this by pg_visible_in_snapshot: it is wrong for savepoints.
         # The subselect keeps age() of the constant out of the per-row work.
         conditions.append(
-            sql.SQL("age(xmin) BETWEEN 0 AND (SELECT age({}::xid))").format(
-                str(slice_.since % 2**32)
-            )
+            sql.SQL("age(xmin) BETWEEN 0 AND (SELECT age({}::xid))").format(str(slice_.since % 2**32))
         )
     if slice_.first_page is not None:
         conditions.append(sql.SQL("ctid >= {}::tid").format(f"({slice_.first_page},0)"))
@@ -242,15 +236,12 @@ def parse(table: str, columns: Sequence[Column], csv: bytes) -> pa.RecordBatch:
     """Parse whole CSV rows of COPY into the columns' Arrow types, exactly."""
     names = [column.name for column in columns]
     types = {column.name: arrow_type(column.type) for column in columns}
-    as_text = {
-        name: pa.string() if pa.types.is_temporal(type_) else type_
-        for name, type_ in types.items()
-    }
+    as_text = {name: pa.string() if pa.types.is_temporal(type_) else type_ for name, type_ in types.items()}
     if csv.startswith(_BYTE_ORDER_MARK):
         csv = _BYTE_ORDER_MARK + csv  # Arrow drops one; the one that is data must stay
     try:
         rows = pv.read_csv(
-            pa.BufferReader(csv),
+            pa.BufferReader(csv),  # type: ignore[arg-type]
             pv.ReadOptions(column_names=names, block_size=len(csv) + 1),
             pv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
             pv.ConvertOptions(
@@ -270,26 +261,26 @@ def parse(table: str, columns: Sequence[Column], csv: bytes) -> pa.RecordBatch:
         else rows[column.name]
         for column in columns
     ]
-    batches = pa.table(arrays, schema_of(columns)).combine_chunks().to_batches()
-    return batches[0]
+    return pa.RecordBatch.from_arrays([array.combine_chunks() for array in arrays], schema=schema_of(columns))
 
 
-def _temporal(table: str, column: Column, text: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
+def _temporal(
+    table: str, column: Column, text: "pa.ChunkedArray[Any]", type_: pa.DataType
+) -> "pa.ChunkedArray[Any]":
     """Parse dates and times; DuckDB knows what Arrow does not: infinity, BC, year 20223."""
     try:
-        return pc.cast(text, type_)
+        return text.cast(type_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
+    readable = r"regexp_replace(value, '^(\S+)(.*) BC$', '\1 (BC)\2')"
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("source", pa.table({"value": text}))
+        rows = connection.from_arrow(pa.table({"value": text}))
         try:
-            parsed = connection.sql(
-                r"SELECT CAST(regexp_replace(value, '^(\S+)(.*) BC$', '\1 (BC)\2')"
-                f" AS {duckdb_type(column.type)}) AS value FROM source"  # noqa: S608
-            ).to_arrow_table()
+            parsed = rows.project(f"CAST({readable} AS {duckdb_type(column.type)}) AS value").to_arrow_table()
         except duckdb.Error as error:
             raise SourceError(
                 f"source: table {table}, column {column.name}: {str(error).splitlines()[0]}"
             ) from None
-    return parsed["value"].cast(type_)
+    values: pa.ChunkedArray[Any] = parsed["value"].cast(type_)
+    return values

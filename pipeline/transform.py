@@ -85,7 +85,9 @@ class Work:
             return self.tables[0].mode == "full"
         if self.upstream:
             return all(output.complete for output in self.upstream.values())
-        known = self.model.fingerprint == self.loaded and all(table.before is not None for table in self.tables)
+        known = self.model.fingerprint == self.loaded and all(
+            table.before is not None for table in self.tables
+        )
         return self.manifest.reconcile or not known
 
     @property
@@ -135,7 +137,7 @@ def transform(work: Work) -> Output:
         query = _query(work)
         good, refused = _write_good(connection, work, found, query, folder)
         rejected = None
-        if repeated := bool(good) and _keep_repeated_keys(connection, work, good):
+        if repeated := good is not None and _keep_repeated_keys(connection, work, good):
             good, _ = _write_good(connection, work, found, _without_repeated(work, found, query), folder)
         if refused or repeated:
             rows = _rejected(connection, work, found, query, repeated=repeated)
@@ -157,11 +159,15 @@ def compacted(table: TableBatch, batch_id: str, raw: Bucket) -> TableBatch:
         bind(connection, table, merged, raw)
         reader = connection.sql(f"SELECT * FROM {quote(table.table)}").to_arrow_reader(_ROWS_A_BATCH)  # noqa: S608
         schema = schema_of(table.columns)
-        file = raw.write_rows(f"{table.table}/batch={batch_id}", schema, (rows.cast(schema) for rows in reader))
+        file = raw.write_rows(
+            f"{table.table}/batch={batch_id}", schema, (rows.cast(schema) for rows in reader)
+        )
     return table.model_copy(update={"state": (*kept, (file,) if file else ())})
 
 
-def bind(connection: duckdb.DuckDBPyConnection, table: TableBatch, runs: tuple[Run, ...], raw: Bucket) -> None:
+def bind(
+    connection: duckdb.DuckDBPyConnection, table: TableBatch, runs: tuple[Run, ...], raw: Bucket
+) -> None:
     """Make a table's rows readable by its own name: of each key the newest run's row."""
     schema, name, number = schema_of(table.columns), quote(table.table), quote(_RUN)
     connection.execute(f"DROP VIEW IF EXISTS {name}")
@@ -211,7 +217,9 @@ def _query(work: Work) -> str:
     if not work.compared:
         return "SELECT * FROM rows_now"
     key = ", ".join(map(quote, work.target.key))
-    same = " AND ".join(f"rows_now.{quote(name)} IS NOT DISTINCT FROM touched.{quote(name)}" for name in work.target.key)
+    same = " AND ".join(
+        f"rows_now.{quote(name)} IS NOT DISTINCT FROM touched.{quote(name)}" for name in work.target.key
+    )
     return (
         "SELECT * FROM rows_now SEMI JOIN ("  # noqa: S608
         f"SELECT {key} FROM (SELECT * FROM rows_now EXCEPT ALL SELECT * FROM rows_before)"

@@ -1,9 +1,10 @@
 """The warehouse: its catalogue as the contract, its watermark, and facts with history."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import LiteralString, cast
+from typing import cast
 
 import psycopg
 from psycopg import sql
@@ -12,7 +13,7 @@ from psycopg.rows import class_row, dict_row
 from pipeline.batches import Watermark
 from pipeline.errors import ConcurrentRunError, ModelError, WarehouseError
 from pipeline.models import SCHEMA_FILE, Model
-from pipeline.postgres import Connection, connect, identifiers, statement
+from pipeline.postgres import Connection, connect, identifiers, statement, template
 from pipeline.types import Frozen
 
 RECORDED_AT, DELETED = "recorded_at", "deleted"
@@ -53,6 +54,12 @@ class Target(Frozen):
     columns: tuple[TargetColumn, ...]
     references: tuple[Reference, ...]
 
+    @property
+    def contract(self) -> str:
+        """Changes with what the table takes: its key, columns, types and NULLs."""
+        meaning = self.model_dump_json(include={"key", "columns"})
+        return hashlib.sha256(meaning.encode()).hexdigest()[:16]
+
     def column(self, name: str) -> TargetColumn | None:
         """The column of that name, if there is one."""
         return next((column for column in self.columns if column.name == name), None)
@@ -86,7 +93,9 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
         described = _describe(connection, schema, models)
         for name in models:
             if name not in described:
-                raise WarehouseError(f"warehouse: {schema}.{name} is missing; add it to {folder / SCHEMA_FILE}")
+                raise WarehouseError(
+                    f"warehouse: {schema}.{name} is missing; add it to {folder / SCHEMA_FILE}"
+                )
         targets = {name: _target(models[name], described[name]) for name in models}
         for target in targets.values():
             _add_history(connection, schema, target)
@@ -96,9 +105,8 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
 def _apply_schema(connection: Connection, path: Path) -> None:
     if not path.exists():
         raise WarehouseError(f"warehouse: tables are missing and there is no {path} to make them")
-    text = cast(LiteralString, path.read_text(encoding="utf-8"))
     try:
-        connection.execute(sql.SQL(text))
+        connection.execute(template(path.read_text(encoding="utf-8")))
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
     except psycopg.Error as error:
@@ -136,10 +144,12 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
 
 def _add_history(connection: Connection, schema: str, target: Target) -> None:
     """Give a table what history needs; nothing happens where it is there already."""
-    table = sql.Identifier(schema, target.name)
+    if _has_history(connection, schema, target):
+        return
     names = [column.name for column in target.columns]
+    version = [sql.SQL("(version).{}").format(sql.Identifier(name)) for name in names]
     parts: dict[str, sql.Composable] = {
-        "table": table,
+        "table": sql.Identifier(schema, target.name),
         "columns": identifiers(names),
         "key": identifiers(target.key),
         "current": sql.Identifier(schema, f"{target.name}_current"),
@@ -148,27 +158,23 @@ def _add_history(connection: Connection, schema: str, target: Target) -> None:
         "index": sql.Identifier(version_index(target)),
         "name": sql.Literal(target.name),
         "key_json": key_json(target.key, sql.SQL("d")),
-        "columns_of_row": sql.SQL(", ").join(
-            sql.SQL("({}).{}").format(sql.Identifier("version"), sql.Identifier(name)) for name in names
-        ),
+        "columns_of_row": sql.SQL(", ").join(version),
     }
     file = "fact_history.sql" if target.fact else "dimension_history.sql"
-    existing = connection.execute(
-        "SELECT to_regclass(%s)", (parts["history"].as_string(connection),)
-    ).fetchone()
-    if existing == (None,) or _columns_differ(connection, schema, target):
-        connection.execute(statement(file).format(**parts))
+    connection.execute(statement(file).format(**parts))
 
 
-def _columns_differ(connection: Connection, schema: str, target: Target) -> bool:
-    """Whether the table has gained columns since its history view was made."""
-    row = connection.execute(
-        "SELECT array_agg(column_name::text) FROM information_schema.columns"
-        " WHERE table_schema = %s AND table_name = %s",
-        (schema, f"{target.name}_history"),
-    ).fetchone()
-    known = set(cast(list[str], row[0])) if row and row[0] else set()
-    return not {column.name for column in target.columns} <= known
+def _has_history(connection: Connection, schema: str, target: Target) -> bool:
+    """Whether the views are there and show every column that the table has by now."""
+    views = [f"{target.name}_history", *([f"{target.name}_current"] if target.fact else [])]
+    rows = connection.execute(
+        "SELECT table_name::text, array_agg(column_name::text) FROM information_schema.columns"
+        " WHERE table_schema = %s AND table_name = ANY(%s) GROUP BY table_name",
+        (schema, views),
+    ).fetchall()
+    shown = {str(view): set(cast(list[str], columns)) for view, columns in rows}
+    names = {column.name for column in target.columns}
+    return all(names <= shown.get(view, set()) for view in views)
 
 
 def version_index(target: Target) -> str:
@@ -178,15 +184,16 @@ def version_index(target: Target) -> str:
 
 def key_json(key: Sequence[str], alias: sql.Composable) -> sql.Composed:
     """A row's key as one jsonb object with its values as text, as etl tables hold it."""
-    pairs = [
-        sql.SQL("{}::text, {}.{}::text").format(name, alias, sql.Identifier(name)) for name in key
-    ]
+    pairs = [sql.SQL("{}::text, {}.{}::text").format(name, alias, sql.Identifier(name)) for name in key]
     return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
 
 
 def watermark(url: str) -> Watermark | None:
     """How far the warehouse is, or None before its first batch."""
-    with connect(url, "warehouse") as connection, connection.cursor(row_factory=class_row(Watermark)) as cursor:
+    with (
+        connect(url, "warehouse") as connection,
+        connection.cursor(row_factory=class_row(Watermark)) as cursor,
+    ):
         return cursor.execute(
             "SELECT batch_id, manifest, snapshot_at, source_xmin FROM etl.watermark"
         ).fetchone()

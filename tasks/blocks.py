@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from prefect.blocks.core import Block
-from prefect.filesystems import LocalFileSystem, WritableFileSystem
+from prefect.filesystems import LocalFileSystem
 from prefect_aws import S3Bucket
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pyarrow import fs
@@ -33,7 +33,7 @@ def database_url(name: str) -> str:
     return url.update_query_dict(arguments).render_as_string(hide_password=False)
 
 
-def storage(name: str) -> WritableFileSystem:
+def storage(name: str) -> S3Bucket | LocalFileSystem:
     """The bucket block of that name, of whichever of the two kinds it is."""
     block = _load(S3Bucket, name) or _load(LocalFileSystem, name)
     if block is None:
@@ -67,11 +67,12 @@ def s3(block: S3Bucket) -> Bucket:
 
 def _load(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
     try:
-        return kind.load(name)
+        loaded = kind.load(name)
     except ValueError as error:
         if "Unable to find block" not in str(error):
             raise
         return None
+    return loaded if isinstance(loaded, kind) else None
 
 
 def forget(kind: type[Block], name: str) -> None:
@@ -82,4 +83,3 @@ def forget(kind: type[Block], name: str) -> None:
 
 def _missing(slug: str) -> SettingsError:
     return SettingsError(f"block {slug} is missing; set TOTESYS_* as the README says and run `make blocks`")
-

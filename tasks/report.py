@@ -28,7 +28,6 @@ class BatchReport(Frozen):
         changed = [f"{count.table} {count.story}" for count in self.counts if count.story != "nothing new"]
         return "; ".join(changed) or "nothing new"
 
-
     @property
     def summary(self) -> str:
         """What changed in the warehouse, a line a table, for a terminal."""
@@ -66,8 +65,8 @@ def report(manifest: Manifest, done: BatchReport) -> None:
     ]
     page = [
         f"# Batch {manifest.batch_id}",
-        f"The warehouse shows the source as of **{manifest.snapshot_at:%Y-%m-%d %H:%M:%S} UTC**,"
-        f" {lag:.0f} seconds before this report. {total:.1f} s in all: {timings}.",
+        f"The warehouse shows the source as of **{manifest.snapshot_at:%Y-%m-%d %H:%M:%S} UTC**.",
+        f"That was {lag:.0f} seconds before this report. It took {total:.1f} s in all: {timings}.",
         "## Into the warehouse",
         "| table | added | changed | deleted | set aside |",
         "|---|--:|--:|--:|--:|",
@@ -82,7 +81,9 @@ def report(manifest: Manifest, done: BatchReport) -> None:
         page.insert(2, f"**{set_aside:,} rows were set aside**: see `etl.rejected` for the reasons.")
     create_markdown_artifact("\n".join(page), key=_REPORT, description=done.story)
     create_table_artifact(
-        [count.model_dump() for count in done.counts], key=_TABLES, description=f"Rows of batch {manifest.batch_id}"
+        [count.model_dump() for count in done.counts],
+        key=_TABLES,
+        description=f"Rows of batch {manifest.batch_id}",
     )
     get_run_logger().info("Loaded batch %s in %.1f s (%s): %s", done.batch_id, total, timings, done.story)
 
