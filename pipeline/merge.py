@@ -23,11 +23,11 @@ from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, identifiers, statement
 from pipeline.transform import Output
 from pipeline.types import Frozen
-from pipeline.warehouse import RECORDED_AT, Target, key_json, version_index
+from pipeline.warehouse import RECORDED_AT, Reference, Target, key_json, version_index
 
 _ROWS_A_COPY = 50_000
-# Categories of pg_type whose equality is that of their values: boolean, number, date, interval.
-_COMPARABLE = "BNDT"
+# Categories of pg_type whose equality is that of their values: boolean, number, date and time.
+_COMPARABLE = "BND"
 
 
 class Counts(Frozen):
@@ -140,7 +140,17 @@ class Merge:
         return copied
 
     def _set_aside_unreferenced(self) -> int:
-        return self._execute("set_aside_unreferenced.sql").rowcount if self._references() else 0
+        """Take out rows whose reference is missing, and those that refer to them; returns how many."""
+        if not self._references():
+            return 0
+        total = found = self._execute("set_aside_unreferenced.sql").rowcount
+        while found and any(self._refers_to_itself(reference) for reference in self.target.references):
+            found = self._execute("set_aside_unreferenced.sql").rowcount
+            total += found
+        return total
+
+    def _refers_to_itself(self, reference: Reference) -> bool:
+        return (reference.to_schema, reference.to_table) == (self.schema, self.target.name)
 
     def _references(self) -> list[sql.Composable]:
         """For each reference an expression that is NULL, or says which row is missing."""
@@ -154,15 +164,19 @@ class Merge:
                 sql.SQL("d.{} = s.{}").format(sql.Identifier(theirs), sql.Identifier(ours))
                 for ours, theirs in pairs
             ]
+            known = sql.SQL("SELECT FROM {} AS d WHERE {}")
+            same_row = sql.SQL(" AND ").join(same)
+            found = known.format(sql.Identifier(reference.to_schema, reference.to_table), same_row)
+            if self._refers_to_itself(reference):
+                found = sql.SQL("{} UNION ALL {}").format(found, known.format(self.stage, same_row))
             shown = [sql.SQL("s.{}::text").format(sql.Identifier(ours)) for ours, _ in pairs]
             reasons.append(
                 sql.SQL(
-                    "CASE WHEN {given} AND NOT EXISTS (SELECT FROM {table} AS d WHERE {same})"
+                    "CASE WHEN {given} AND NOT EXISTS ({found})"
                     " THEN concat({label}::text, concat_ws(', ', {shown}), {rest}::text) END"
                 ).format(
                     given=sql.SQL(" AND ").join(given),
-                    table=sql.Identifier(reference.to_schema, reference.to_table),
-                    same=sql.SQL(" AND ").join(same),
+                    found=found,
                     label=", ".join(reference.columns) + ": ",
                     shown=sql.SQL(", ").join(shown),
                     rest=f" is not in {reference.to_table}",

@@ -135,12 +135,11 @@ def read(path: Path) -> Model:
     )
 
 
-def error_in(path: Path, error: duckdb.Error | str) -> ModelError:
+def error_in(path: Path, words: str) -> ModelError:
     """DuckDB's own words with file and line, in one line."""
-    text = str(error)
-    line = re.search(r"LINE (\d+):", text)
-    words = re.split(r"\n\s*\n|\nLINE ", text)[0].replace("\n", " ")
-    return ModelError(f"{path}{':' + line[1] if line else ''}: {words}")
+    line = re.search(r"LINE (\d+):", words)
+    first = re.split(r"\n\s*\n|\nLINE ", words)[0].replace("\n", " ")
+    return ModelError(f"{path}{':' + line[1] if line else ''}: {first}")
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:

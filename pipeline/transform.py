@@ -6,6 +6,7 @@ before the batch, and the keys whose rows are new or differ go on; that is exact
 whatever the SQL joins or adds up. A model that reads other models sees their rows of this batch.
 """
 
+import re
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from pipeline.warehouse import Target
 _ROWS_A_BATCH = 100_000
 _MEMORY_LIMIT = "400MB"
 _RUN = "run of its state"
+_DUCKDB_SAYS = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
+_STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
 REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
 
 
@@ -236,19 +239,32 @@ def _bind_all(
         bind(connection, table, runs or (), work.raw)
 
 
-def _run(connection: duckdb.DuckDBPyConnection, model: Model, prefix: str) -> None:
+@contextmanager
+def _blamed(model: Model) -> Iterator[None]:
+    """Tell the model's faults from those of the storage that DuckDB reads and spills to.
+
+    What goes wrong while rows stream arrives as an OSError with DuckDB's words.
+    """
     try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        said = str(error)
+        if isinstance(error, OSError) and not _DUCKDB_SAYS.match(said):
+            raise
+        if _STORAGE_FAULT.search(said) or isinstance(error, duckdb.IOException):
+            raise OSError(f"{model.path}: {' '.join(said.split())}") from None
+        raise error_in(model.path, said) from None
+
+
+def _run(connection: duckdb.DuckDBPyConnection, model: Model, prefix: str) -> None:
+    with _blamed(model):
         connection.execute(f"{prefix}{model.sql}\n")
-    except duckdb.Error as error:
-        raise error_in(model.path, error) from None
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, model: Model) -> dict[str, str]:
     """Names and DuckDB types of the columns that the model yields."""
-    try:
+    with _blamed(model):
         rows = connection.execute("DESCRIBE rows_now").fetchall()
-    except duckdb.Error as error:
-        raise error_in(model.path, error) from None
     return {str(row[0]): str(row[1]) for row in rows}
 
 
@@ -270,14 +286,12 @@ def _write_good(
             if bad < len(fits):
                 yield rows.filter(fits) if bad else rows
 
-    try:
+    with _blamed(work.model):
         reader = connection.sql(
             f"SELECT {values}, {ok} FROM ({query}) AS model"  # noqa: S608
         ).to_arrow_reader(_ROWS_A_BATCH)
         schema = pa.schema(list(reader.schema)[:-1])
         return work.processed.write_rows(folder, schema, good(reader)), refused
-    except duckdb.Error as error:
-        raise error_in(work.model.path, error) from None
 
 
 def _keep_repeated_keys(connection: duckdb.DuckDBPyConnection, work: Work, good: File) -> bool:

@@ -82,14 +82,15 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
     not make it, ModelError where a model's key is not in its table.
     """
     with connect(url, "warehouse") as connection, connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
+        # Nothing is visible by its bare name, so the catalogue spells every name out.
+        connection.execute("SET LOCAL search_path TO pg_catalog")
         connection.execute("SET LOCAL client_min_messages TO warning")
         # Serialized: two first runs at once would both make the same tables.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_LOCK + " prepare",))
         if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() == (None,):
             connection.execute(statement("etl_schema.sql"))
         if models.keys() - _describe(connection, schema, models).keys():
-            _apply_schema(connection, folder / SCHEMA_FILE)
+            _apply_schema(connection, schema, folder / SCHEMA_FILE)
         described = _describe(connection, schema, models)
         for name in models:
             if name not in described:
@@ -102,11 +103,13 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
         return targets
 
 
-def _apply_schema(connection: Connection, path: Path) -> None:
+def _apply_schema(connection: Connection, schema: str, path: Path) -> None:
     if not path.exists():
         raise WarehouseError(f"warehouse: tables are missing and there is no {path} to make them")
     try:
+        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
         connection.execute(template(path.read_text(encoding="utf-8")))
+        connection.execute("SET LOCAL search_path TO pg_catalog")
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
     except psycopg.Error as error:
@@ -161,7 +164,12 @@ def _add_history(connection: Connection, schema: str, target: Target) -> None:
         "columns_of_row": sql.SQL(", ").join(version),
     }
     file = "fact_history.sql" if target.fact else "dimension_history.sql"
-    connection.execute(statement(file).format(**parts))
+    try:
+        connection.execute(statement(file).format(**parts))
+    except psycopg.Error as error:
+        raise WarehouseError(
+            f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary}"
+        ) from None
 
 
 def _has_history(connection: Connection, schema: str, target: Target) -> bool:

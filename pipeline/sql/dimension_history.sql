@@ -10,6 +10,6 @@ FROM (
     FROM etl.superseded
     WHERE table_name = {name}
     UNION ALL
-    SELECT {key_json}, NULL::timestamptz, d AS version
+    SELECT {key_json}, NULL::timestamptz, (d.*)::{table} AS version
     FROM {table} AS d
 ) AS versions;

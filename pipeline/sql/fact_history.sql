@@ -30,7 +30,7 @@ SELECT {columns}
 FROM (
     SELECT DISTINCT ON ({key}) *
     FROM {table}
-    WHERE recorded_at <= moment
+    WHERE recorded_at <= $1
     ORDER BY {key}, recorded_at DESC
 ) AS latest
 WHERE NOT deleted
