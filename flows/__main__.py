@@ -10,7 +10,7 @@ from typing import NoReturn
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.etl import etl
-from pipeline.errors import PipelineError
+from tasks.failures import in_one_line
 
 
 def main() -> int:
@@ -26,11 +26,9 @@ def main() -> int:
         # Heartbeats tell a server that a deployed run is alive; here they cost a second at the end.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             reports = etl(**vars(arguments))
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line; the log has the rest
-        print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        line = in_one_line(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
+        print(f"error: {line}", file=sys.stderr)
         return 1
     for report in reports:
         print(report.summary)

@@ -121,6 +121,7 @@ _HINTS = {
     "INVALID_ACCESS_KEY_ID": "the access key is not known; check aws-credentials/totesys",
     "SIGNATURE_DOES_NOT_MATCH": "the secret key is wrong; check aws-credentials/totesys",
     "Permission denied": "permission denied; the pipeline's user needs {right} rights on this folder",
+    "Not a directory": "this is no folder; set TOTESYS_RAW_URI or TOTESYS_PROCESSED_URI to one",
     "Read-only file system": "the file system is read-only",
 }
 _RIGHTS = {"write": "PutObject", "read": "GetObject", "list": "ListBucket"}

@@ -99,7 +99,7 @@ def _cast(model: Model, column: TargetColumn, yielded: str, wanted: str) -> str:
         return f"'\\x' || lower(hex({source}))"
     castable = (
         yielded == "VARCHAR"
-        or (wanted == "VARCHAR" and not re.search(r"BLOB|\[|\(.* .*\)", yielded))
+        or (wanted == "VARCHAR" and _prints_as(yielded, column.type))
         or (_NUMBERS.fullmatch(yielded) and _NUMBERS.fullmatch(wanted))
         or (yielded == "DATE" and wanted == "TIMESTAMP")
         or yielded == '"NULL"'
@@ -110,6 +110,17 @@ def _cast(model: Model, column: TargetColumn, yielded: str, wanted: str) -> str:
             " cast it in the model"
         )
     return f"TRY_CAST({source} AS {wanted})"
+
+
+def _prints_as(yielded: str, wanted: str) -> bool:
+    """Whether DuckDB prints a type as Postgres reads it into one that travels as text."""
+    if wanted.startswith("numeric"):
+        return bool(_NUMBERS.fullmatch(yielded))
+    if wanted == "uuid":
+        return yielded == "UUID"
+    if wanted in {"json", "jsonb"}:
+        return yielded == "JSON"
+    return not re.search(r"BLOB|\[|\(.* .*\)", yielded)
 
 
 def _misfit(column: TargetColumn, yielded: str, wanted: str, value: str) -> str | None:

@@ -9,7 +9,6 @@ is to be set aside and not to end the load.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-import duckdb
 import psycopg
 import pyarrow as pa
 import pyarrow.csv as pv
@@ -19,6 +18,7 @@ from pipeline import postgres
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket, File
 from pipeline.contract import quote
+from pipeline.duck import session
 from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, identifiers, statement
 from pipeline.transform import Output
@@ -310,8 +310,7 @@ def _as_printed(files: Sequence[File], columns: Sequence[str], processed: Bucket
         else quote(name)
         for name in columns
     )
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with session() as connection:
         connection.register("rows", rows)
         query = f"SELECT {selected} FROM rows"  # noqa: S608
         yield from connection.sql(query).to_arrow_reader(_ROWS_A_COPY)

@@ -15,9 +15,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
-
 from pipeline import reference
+from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.source import Cursor
 
@@ -144,7 +143,7 @@ def error_in(path: Path, words: str) -> ModelError:
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
     """The syntax tree, from DuckDB's own parser."""
-    with duckdb.connect() as connection:
+    with session() as connection:
         row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
     tree: dict[str, Any] = json.loads(str(row[0])) if row else {}
     if tree["error"]:
@@ -180,7 +179,7 @@ def _combines_rows(node: Mapping[str, Any]) -> bool:
 
 @cache
 def _aggregates() -> frozenset[str]:
-    with duckdb.connect() as connection:
+    with session() as connection:
         rows = connection.execute(
             "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
         ).fetchall()

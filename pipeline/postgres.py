@@ -9,7 +9,7 @@ from importlib.resources import files
 import psycopg
 from psycopg import sql
 
-from pipeline.errors import SettingsError
+from pipeline.errors import PipelineError, SettingsError
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -38,7 +38,7 @@ _REFUSED = re.compile(
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 
 
-class Unreachable(psycopg.OperationalError):
+class Unreachable(PipelineError, psycopg.OperationalError):
     """The server cannot be reached right now; worth another try."""
 
 
@@ -50,8 +50,10 @@ def connect(url: str, what: str) -> Iterator[Connection]:
     Unreachable where the server does not answer. Neither holds the password.
     """
     with _patiently(url, what) as connection:
-        for name, value in _SESSION.items():
-            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        settings = sql.SQL(", ").join(
+            sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in _SESSION.items()
+        )
+        connection.execute(sql.SQL("SELECT {}").format(settings))
         yield connection
 
 

@@ -11,10 +11,10 @@ def table(name: str) -> pa.Table:
     """A reference table by name; ``iso_4217`` has the columns code and name."""
     if name != ISO_4217:
         raise KeyError(name)
-    currencies = sorted(pycountry.currencies, key=lambda currency: currency.alpha_3)
+    entries = sorted(pycountry.currencies, key=lambda entry: entry.alpha_3)
     return pa.table(
         {
-            "code": [currency.alpha_3 for currency in currencies],
-            "name": [currency.name for currency in currencies],
+            "code": [entry.alpha_3 for entry in entries],
+            "name": [entry.name for entry in entries],
         }
     )

@@ -7,7 +7,8 @@ right across transaction-id wraparound; rows seen twice are harmless, because lo
 compares contents.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ import pyarrow.csv as pv
 from psycopg import sql
 from psycopg.rows import class_row
 
+from pipeline.duck import session
 from pipeline.errors import SnapshotLost, SourceError
 from pipeline.postgres import Connection, connect, identifiers, statement
 from pipeline.types import Frozen, arrow_type, duckdb_type
@@ -163,8 +165,10 @@ def count(connection: Connection, schema: str, slices: dict[str, Slice]) -> dict
 
 def read(
     connection: Connection, schema: str, name: str, columns: Sequence[Column], slice_: Slice
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Stream a slice of a table as Arrow; memory does not grow with the table.
+
+    Close it before the connection, where it may be left before its end.
 
     Raises SourceError where the role may not read the table, the schema has changed
     since it was described, or a value cannot be carried exactly.
@@ -254,7 +258,10 @@ def parse(table: str, columns: Sequence[Column], csv: bytes) -> pa.RecordBatch:
             ),
         )
     except pa.ArrowInvalid as error:
-        raise SourceError(f"source: table {table}: a value cannot be carried exactly: {error}") from None
+        where, _, words = str(error).partition(": ")
+        column = re.fullmatch(r"In CSV column #(\d+)", where)
+        named = f"table {table}, column {names[int(column[1])]}" if column else f"table {table}"
+        raise SourceError(f"source: {named}: a value cannot be carried exactly: {words or where}") from None
     arrays = [
         _temporal(table, column, rows[column.name], types[column.name])
         if pa.types.is_temporal(types[column.name])
@@ -273,8 +280,7 @@ def _temporal(
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
     readable = r"regexp_replace(value, '^(\S+)(.*) BC$', '\1 (BC)\2')"
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with session() as connection:
         rows = connection.from_arrow(pa.table({"value": text}))
         try:
             parsed = rows.project(f"CAST({readable} AS {duckdb_type(column.type)}) AS value").to_arrow_table()

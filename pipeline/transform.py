@@ -7,7 +7,6 @@ whatever the SQL joins or adds up. A model that reads other models sees their ro
 """
 
 import re
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,13 +20,13 @@ from pipeline import reference
 from pipeline.batches import Manifest, Run, TableBatch, mergeable_runs
 from pipeline.buckets import Bucket, File
 from pipeline.contract import Check, checks, literal, quote, reasons
+from pipeline.duck import session
 from pipeline.models import Model, error_in
 from pipeline.source import Column, schema_of
 from pipeline.types import Frozen
 from pipeline.warehouse import Target
 
 _ROWS_A_BATCH = 100_000
-_MEMORY_LIMIT = "400MB"
 _RUN = "run of its state"
 _DUCKDB_SAYS = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
 _STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
@@ -134,7 +133,7 @@ def transform(work: Work) -> Output:
     Raises ModelError with file, line and DuckDB's words.
     """
     folder = f"{work.model.name}/batch={work.manifest.batch_id}"
-    with _session() as connection:
+    with session() as connection:
         _compute(connection, work)
         found = checks(work.model, work.target, _describe(connection, work.model))
         query = _query(work)
@@ -158,7 +157,7 @@ def transform(work: Work) -> Output:
 def compacted(table: TableBatch, batch_id: str, raw: Bucket) -> TableBatch:
     """The table with the newest runs of its state merged into one, the newest row of a key each."""
     kept, merged = mergeable_runs(table.state or ())
-    with _session() as connection:
+    with session() as connection:
         bind(connection, table, merged, raw)
         reader = connection.sql(f"SELECT * FROM {quote(table.table)}").to_arrow_reader(_ROWS_A_BATCH)  # noqa: S608
         schema = schema_of(table.columns)
@@ -187,18 +186,6 @@ def bind(
     connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * EXCLUDE ({number}) FROM ({union}) {newest}")  # noqa: S608
 
 
-@contextmanager
-def _session() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB that spills to a folder of its own and never downloads anything."""
-    with tempfile.TemporaryDirectory(prefix="duckdb-") as folder, duckdb.connect() as connection:
-        connection.execute(
-            f"SET temp_directory = {literal(folder)}; SET memory_limit = '{_MEMORY_LIMIT}';"
-            " SET TimeZone = 'UTC'; SET preserve_insertion_order = false;"
-            " SET autoinstall_known_extensions = false; SET autoload_known_extensions = false"
-        )
-        yield connection
-
-
 def _compute(connection: duckdb.DuckDBPyConnection, work: Work) -> None:
     """Bind all that the model reads and make rows_now, and rows_before where they are compared."""
     for name, output in work.upstream.items():
@@ -210,7 +197,7 @@ def _compute(connection: duckdb.DuckDBPyConnection, work: Work) -> None:
         connection.register(name, reference.table(name))
     if work.compared:
         _bind_all(connection, work, "before")
-        _run(connection, work.model, "CREATE TABLE rows_before AS ")
+        _run(connection, work.model, "CREATE TEMP TABLE rows_before AS ")
     _bind_all(connection, work, "files" if work.from_changes else "state")
     _run(connection, work.model, f"CREATE TEMP {'TABLE' if work.compared else 'VIEW'} rows_now AS ")
 
@@ -300,7 +287,7 @@ def _keep_repeated_keys(connection: duckdb.DuckDBPyConnection, work: Work, good:
     named = ", ".join(f"{quote(name)} AS {quote('repeated ' + name)}" for name in work.target.key)
     connection.register("written", work.processed.dataset([good]))
     connection.execute(
-        f"CREATE TABLE repeated AS SELECT {named} FROM written"  # noqa: S608
+        f"CREATE TEMP TABLE repeated AS SELECT {named} FROM written"  # noqa: S608
         f" GROUP BY {keys} HAVING count(*) > 1"
     )
     return connection.execute("SELECT count(*) FROM repeated").fetchall() != [(0,)]
@@ -328,12 +315,28 @@ def _rejected(
         why = f"CASE WHEN {_is_repeated(work, found)} THEN 'more than one row has this key' ELSE {why} END"
     reader = connection.sql(
         f"SELECT key, first(reason) AS reason, first(row) AS row FROM ("  # noqa: S608
-        f"SELECT {_json(work.target.key)} AS key, {why} AS reason, {_json([c.column for c in found])} AS row"
+        f"SELECT {_key_json(work, found)} AS key, {why} AS reason, {_row_json(found)} AS row"
         f" FROM ({query}) AS model) AS judged WHERE reason <> '' GROUP BY key"
     ).to_arrow_reader(_ROWS_A_BATCH)
     return (batch.cast(REJECTED) for batch in reader)
 
 
-def _json(names: Sequence[str]) -> str:
-    pairs = ", ".join(f"{literal(name)}, CAST({quote(name)} AS VARCHAR)" for name in names)
+def _key_json(work: Work, found: Sequence[Check]) -> str:
+    """The key as the warehouse spells it, and as the model does where it does not fit."""
+    values = {check.column: check.value for check in found}
+    return _json(
+        {name: f"COALESCE(CAST({values[name]} AS VARCHAR), {_text(name)})" for name in work.target.key}
+    )
+
+
+def _row_json(found: Sequence[Check]) -> str:
+    return _json({check.column: _text(check.column) for check in found})
+
+
+def _text(name: str) -> str:
+    return f"CAST({quote(name)} AS VARCHAR)"
+
+
+def _json(texts: Mapping[str, str]) -> str:
+    pairs = ", ".join(f"{literal(name)}, {text}" for name, text in texts.items())
     return f"CAST(json_object({pairs}) AS VARCHAR)"

@@ -81,26 +81,46 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
     Raises WarehouseError where a table is missing and the models' ``schema.sql`` does
     not make it, ModelError where a model's key is not in its table.
     """
-    with connect(url, "warehouse") as connection, connection.transaction():
+    with connect(url, "warehouse") as connection, _permitted(), connection.transaction():
         # Nothing is visible by its bare name, so the catalogue spells every name out.
         connection.execute("SET LOCAL search_path TO pg_catalog")
         connection.execute("SET LOCAL client_min_messages TO warning")
         # Serialized: two first runs at once would both make the same tables.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_LOCK + " prepare",))
-        if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() == (None,):
-            connection.execute(statement("etl_schema.sql"))
-        if models.keys() - _describe(connection, schema, models).keys():
-            _apply_schema(connection, schema, folder / SCHEMA_FILE)
+        _make_missing(connection, schema, models, folder / SCHEMA_FILE)
         described = _describe(connection, schema, models)
-        for name in models:
-            if name not in described:
-                raise WarehouseError(
-                    f"warehouse: {schema}.{name} is missing; add it to {folder / SCHEMA_FILE}"
-                )
+        if missing := sorted(models.keys() - described.keys()):
+            raise WarehouseError(
+                f"warehouse: {schema}.{missing[0]} is missing; add it to {folder / SCHEMA_FILE}"
+            )
         targets = {name: _target(models[name], described[name]) for name in models}
         for target in targets.values():
             _add_history(connection, schema, target)
         return targets
+
+
+@contextmanager
+def _permitted() -> Iterator[None]:
+    """Say which right the warehouse's role lacks."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise WarehouseError(
+            f"warehouse: {error.diag.message_primary}; let its role own its schemas, etl among them"
+        ) from None
+
+
+def _make_missing(connection: Connection, schema: str, models: Mapping[str, Model], path: Path) -> None:
+    """Make the schema etl and the models' tables, where they are not there."""
+    if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() == (None,):
+        connection.execute(statement("etl_schema.sql"))
+    known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
+    if known is None:
+        raise WarehouseError(
+            f"warehouse: there is no schema {schema}; create it or set TOTESYS_WAREHOUSE_SCHEMA"
+        )
+    if models.keys() - _describe(connection, schema, models).keys():
+        _apply_schema(connection, schema, path)
 
 
 def _apply_schema(connection: Connection, schema: str, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Read the source: one task for each table, or for each range of a large one's pages."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
@@ -38,8 +39,11 @@ def extract(part: Part, how: Reading | Landed) -> Landed:
     if isinstance(how, Landed):
         return how
     raw = blocks.bucket(blocks.RAW)
-    with source.adopt(blocks.database_url(blocks.SOURCE), how.snapshot) as connection:
-        rows = source.read(connection, how.schema_name, part.table, how.columns, how.slice)
+    with (
+        source.adopt(blocks.database_url(blocks.SOURCE), how.snapshot) as connection,
+        # Closed before its connection is: a COPY left half-way holds the connection's lock.
+        closing(source.read(connection, how.schema_name, part.table, how.columns, how.slice)) as rows,
+    ):
         shown = _shown(rows, part.name, how.expected_rows)
         file = raw.write_rows(part.folder, source.schema_of(how.columns), shown)
     get_run_logger().info("%s: %s rows", part.name, f"{file.rows if file else 0:,}")

@@ -9,12 +9,15 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from pipeline.errors import PipelineError
+from pipeline.postgres import Unreachable
 
 
 def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Whether the fault is one of the network, a server or a disk, and not the user's."""
     fault = state.result(raise_on_failure=False)
-    return isinstance(fault, (psycopg.OperationalError, OSError)) and not isinstance(fault, PipelineError)
+    return isinstance(fault, Unreachable) or (
+        isinstance(fault, (psycopg.OperationalError, OSError)) and not isinstance(fault, PipelineError)
+    )
 
 
 ON_TRANSIENT_FAULTS: dict[str, Any] = {
@@ -25,20 +28,32 @@ ON_TRANSIENT_FAULTS: dict[str, Any] = {
 }
 
 
+def in_one_line(fault: BaseException) -> str | None:
+    """What a failure says to a person; None where only a traceback tells what happened."""
+    words = " ".join(str(fault).split())
+    if isinstance(fault, PipelineError):
+        return words
+    if isinstance(fault, psycopg.OperationalError):
+        return f"a database connection was lost: {words}; run again, nothing is half-done"
+    if isinstance(fault, OSError):
+        return f"storage failed: {words}; run again, nothing is half-done"
+    return None
+
+
 class _OneLine(logging.Filter):
     """Takes the traceback off failures whose message says everything."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep every record; shorten those about a PipelineError."""
+        """Keep every record; shorten those about a failure that a line tells."""
         fault = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        if isinstance(fault, PipelineError):
+        if fault and (line := in_one_line(fault)):
             record.exc_info = None
-            record.msg, record.args = "%s", (str(fault),)
+            record.msg, record.args = "%s", (line,)
         return True
 
 
 def show_in_one_line() -> None:
-    """Make Prefect's run logs tell a PipelineError by its message alone."""
+    """Make Prefect's run logs tell such failures by their message alone."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
         if not any(isinstance(known, _OneLine) for known in logger.filters):
