@@ -50,15 +50,21 @@ def of_day(day: Day, late: Ids) -> list[Change]:
         edits[table].append(key)
     gone = {"sales_order": [day.deleted.order_id], "payment": [day.deleted.payment_id]}
     return [
-        Change(f"{len(day.sales)} sales, each with transaction and payment", "new", _orders("sales_order", day.sales)),
         Change(
-            f"{len(day.purchases)} purchases, likewise", "new", _orders("purchase_order", day.purchases)
+            f"{len(day.sales)} sales, each with transaction and payment",
+            "new",
+            _orders("sales_order", day.sales),
         ),
+        Change(f"{len(day.purchases)} purchases, likewise", "new", _orders("purchase_order", day.purchases)),
         Change("a new design", "new", {"design": [day.design_id]}),
         Change(f"{len(paid)} payments become paid, all at 07:55", "changed", {"payment": paid}),
-        Change(f"{len(day.edits)} edits that leave last_updated as it was", "changed", dict(edits)),
-        Change(f"department {move.id} moves, and so do its staff", "changed", {"staff": list(day.moved_staff)}),
-        Change("a sale that committed late, after the first run", "new", _orders("sales_order", [late])),
+        Change(f"{len(day.edits)} silent edits: last_updated stays as it was", "changed", dict(edits)),
+        Change(
+            f"department {move.id} moves, with {len(day.moved_staff)} staff in dim_staff",
+            "changed",
+            {"staff": list(day.moved_staff)},
+        ),
+        Change("a sale from before the first run commits late", "new", _orders("sales_order", [late])),
         Change("an order and its payment are deleted", "gone", gone),
     ]
 

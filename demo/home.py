@@ -26,6 +26,10 @@ class DemoError(Exception):
     """What keeps the demo from going on, in one line."""
 
 
+class InUse(DemoError):
+    """Another demo is at work in the folder."""
+
+
 @dataclass(frozen=True)
 class Home:
     """The folder that holds all that a demo makes."""
@@ -73,14 +77,14 @@ class Home:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others from using the folder for the block; raises DemoError where somebody does."""
+        """Keep others from using the folder for the block; raises InUse where somebody does."""
         self.folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise DemoError(f"{shown(self.folder)} is in use by another demo: let it end first") from None
+            raise InUse(f"{shown(self.folder)} is in use by another demo: let it end first") from None
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import IO
+from contextlib import suppress
 
 _SECONDS_TO_START = 120.0
 _SECONDS_TO_STOP = 3.0
@@ -60,16 +60,18 @@ class PrefectServer:
         """End it and wait for that; nothing happens where it has ended."""
         if self._process.stdin:
             self._process.stdin.close()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(2 * _SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            return
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):  # never without a limit: signal handlers call this
+            self._process.wait(_SECONDS_TO_STOP)
 
 
-def _end_with(parent: IO[bytes]) -> None:
-    """End this process when the other end of the pipe is closed, for whatever reason."""
-    parent.read()
+def _end_with_parent() -> None:
+    """End this process when its parent closes the pipe to it, or ends for whatever reason."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(_SECONDS_TO_STOP)
     os._exit(1)
@@ -85,5 +87,5 @@ def _serve(listening: socket.socket, ui: bool) -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with, args=[sys.stdin.buffer], daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _serve(socket.socket(fileno=int(sys.argv[1])), ui="ui" in sys.argv[2:])

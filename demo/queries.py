@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -13,13 +13,17 @@ _SQL = Path(__file__).parent / "sql"
 Rows = psycopg.Connection[tuple[Any, ...]]
 
 
+def read(file: str) -> LiteralString:
+    """The text of a query of demo/sql/."""
+    return (_SQL / file).read_text(encoding="utf-8")
+
+
 def statement(file: str, **names: str) -> sql.Composed:
     """A query of demo/sql/ with identifiers filled in."""
-    text = cast(LiteralString, (_SQL / file).read_text(encoding="utf-8"))
-    return sql.SQL(text).format(**{part: sql.Identifier(name) for part, name in names.items()})
+    return sql.SQL(read(file)).format(**{part: sql.Identifier(name) for part, name in names.items()})
 
 
-def value(connection: Rows, query: sql.Composed, parameters: dict[str, object] | None = None) -> Any:
+def value(connection: Rows, query: sql.Composed, parameters: dict[str, object] | None = None) -> Any:  # noqa: ANN401
     """The one value that a query yields."""
     row = connection.execute(query, parameters).fetchone()
     return row[0] if row else None

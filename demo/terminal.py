@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console, RenderableType
@@ -20,6 +21,10 @@ from rich.table import Table
 from rich.text import Text
 
 WIDTH = 100
+_OF_PREFECT = ("Beginning ", "Created ", "Executing ", "Finished ", "View at ")
+# Back to the beginning of a clean line, the cursor visible.
+_CLEARED = "\r\x1b[2K\x1b[?25h"
+_BLANK_ENDS = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
 _TITLE, _RESULT, _SECONDS = 22, 68, 6
 
 
@@ -75,18 +80,36 @@ class Terminal:
         self.out.print(Text.assemble((words, "bold"), ("  " + remark if remark else "", "dim")))
 
     def show(self, *shown: RenderableType) -> None:
-        """Show tables or text, set in a little."""
-        self.out.print(*shown, sep="\n")
+        """Show tables or text, without the blanks at the ends of lines that rich fills up with."""
+        with self.out.capture() as capture:
+            self.out.print(*shown, sep="\n")
+        self.out.file.write(_BLANK_ENDS.sub(r"\1", capture.get()))
+        self.out.file.flush()
+
+    def show_verbatim(self, *blocks: str) -> None:
+        """Show what people copy: set in a little, and never broken into lines."""
+        for line in "\n".join(blocks).splitlines():
+            self.out.print(Text("  " + line), soft_wrap=True)
 
     def fail(self, words: str) -> None:
         """Show in one line what went wrong."""
         self.err.print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
 
-    def interrupted(self, words: str) -> None:
-        """Show one line from wherever the demo is; what was being shown is given up."""
-        self._end_status()
-        self.out.print()
-        self.out.print(Text(words), soft_wrap=True)
+    def silence(self) -> Callable[[str], None]:
+        """Show nothing more, except by the function returned.
+
+        Made for signal handlers: it touches no buffer and no lock, which the main thread may
+        hold that very moment.
+        """
+        to = os.dup(self.out.file.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.out.file.fileno())
+        before = _CLEARED if self._moves else "\n"
+
+        def last_words(words: str) -> None:
+            with suppress(OSError):
+                os.write(to, f"{before}{words}\n".encode())
+
+        return last_words
 
     def _end_status(self) -> None:
         status, self._status = self._status, None
@@ -117,8 +140,12 @@ class News(logging.Handler):
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass on one message, cut to a line."""
-        self._terminal.news(record.getMessage().split("\n", 1)[0])
+        """Pass on one message, or the task's name where the message is Prefect's own."""
+        words = record.getMessage().split("\n", 1)[0]
+        if words.startswith(_OF_PREFECT):
+            words = getattr(record, "task_run_name", "")
+        if words:
+            self._terminal.news(words)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str | Text]], right: Iterable[int] = ()) -> Padding:
@@ -128,6 +155,14 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str | Text]], right: Iter
         made.add_column(name, justify="right" if number in numbers else "left")
     for row in rows:
         made.add_row(*row)
+    return Padding(made, (0, 0, 0, 2))
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> Padding:
+    """Names and what they stand for, set in a little."""
+    made = Table.grid(padding=(0, 3, 0, 0))
+    for name, words in rows:
+        made.add_row(Text(name, "dim"), words)
     return Padding(made, (0, 0, 0, 2))
 
 

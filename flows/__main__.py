@@ -1,15 +1,12 @@
 """One local run of the flow: ``python -m flows``."""
 
 import argparse
-import atexit
-import os
 import sys
-import threading
-from typing import NoReturn
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.etl import etl
+from pipeline.duck import leave
 from tasks.failures import in_one_line
 
 
@@ -35,15 +32,6 @@ def main() -> int:
     if not reports:
         print("up to date: nothing changed in the source")
     return 0
-
-
-def leave(status: int) -> NoReturn:
-    """End the process as Python does, up to taking modules apart: DuckDB 2.0 complains of that at length."""
-    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
-    atexit._run_exitfuncs()  # noqa: SLF001
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 -- Where staff worked until a moment, and where since.
 SELECT
-    now.staff_id,
-    now.first_name || ' ' || now.last_name AS name,
-    now.department_name,
-    before.location AS was,
-    now.location AS is,
-    now.valid_from
-FROM dim_staff_history AS now
-INNER JOIN dim_staff_history AS before ON before.staff_id = now.staff_id AND before.valid_to = now.valid_from
-WHERE now.valid_from = %(at)s AND now.valid_to IS NULL AND now.staff_id = ANY(%(ids)s)
-ORDER BY now.staff_id;
+    s.staff_id,
+    s.first_name || ' ' || s.last_name AS full_name,
+    s.department_name,
+    b.location AS location_before,
+    s.location,
+    s.valid_from
+FROM dim_staff_history AS s
+INNER JOIN dim_staff_history AS b ON s.staff_id = b.staff_id AND s.valid_from = b.valid_to
+WHERE s.valid_from = %(at)s AND s.valid_to IS NULL AND s.staff_id = ANY(%(ids)s)
+ORDER BY s.staff_id;

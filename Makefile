@@ -1,0 +1,116 @@
+# Works with GNU make 3.81 (macOS) and later. Every command runs from .venv, which is made
+# from requirements-dev.lock when it is not there or was made from another lock.
+
+PYTHON ?= python3
+LOCK := requirements-dev.lock
+PY := .venv/bin/python
+CODE := pipeline tasks flows demo
+INSTALLED := .venv/$(LOCK)
+
+# A PYTHON that was named on the command line has to be the one in .venv.
+ifeq ($(origin PYTHON),command line)
+SAME_PYTHON = import sys; sys.exit('$(shell $(PYTHON) --version 2>/dev/null)' != 'Python ' + sys.version.split()[0])
+endif
+
+MODELS = $(filter-out transforms/schema.sql,$(wildcard transforms/*.sql))
+COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+# Ends with one line where PYTHON will not do.
+define CHECK_PYTHON
+import sys
+fit = "; name another: make setup PYTHON=python3.12"
+if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+    sys.exit("error: $(PYTHON) is Python %d.%d, this needs 3.11 to 3.14" % sys.version_info[:2] + fit)
+try:
+    import ensurepip, venv
+except ImportError:
+    sys.exit("error: $(PYTHON) has no venv module (Debian: apt-get install python3-venv)" + fit)
+endef
+export CHECK_PYTHON
+
+# Defaults only: what the environment says wins.
+PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
+DO_NOT_TRACK ?= 1
+export PREFECT_SERVER_ANALYTICS_ENABLED PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS DO_NOT_TRACK
+
+# An empty HOME would put files into /; without one, the user's own is found.
+ifeq ($(strip $(HOME)),)
+unexport HOME
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test blocks run reconcile lint lock clean \
+	venv style types sql security audit
+
+help: ## list these targets
+	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+setup: venv ## make .venv from the lock; the others do so when needed
+	@echo "ready: .venv, $$($(PY) --version)"
+
+demo: venv ## the whole job on an embedded Postgres and folders (FRESH=1 starts over)
+	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh)
+
+test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
+	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov)
+
+blocks: venv ## save the Prefect blocks from the environment or .env
+	@$(PY) -m tasks.save_blocks
+
+run: venv ## one flow run with those blocks (ARGS="--full": options, --help lists them)
+	@$(PY) -m flows $(ARGS)
+
+reconcile: venv ## a run that also finds what the source no longer has
+	@$(PY) -m flows --reconcile $(ARGS)
+
+lint: venv ## style, types, SQL style, security, known vulnerabilities
+	@$(MAKE) --no-print-directory --keep-going style types sql security audit
+
+lock: ## write the lock files anew from pyproject.toml (UPGRADE=1: newer versions too)
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@test -x .venv/bin/uv || $(PY) -m pip install --quiet --disable-pip-version-check uv
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --output-file $(LOCK) pyproject.toml
+	@cp $(LOCK) requirements.lock # the versions that uv keeps to
+	@$(COMPILE) --output-file requirements.lock pyproject.toml
+
+clean: ## remove what tests and checks leave behind
+	@rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find $(CODE) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock is copied into .venv last, so that an install that was cut short counts for nothing.
+venv:
+	@if cmp -s $(LOCK) $(INSTALLED) && $(PY) -c "$(SAME_PYTHON)" 2>/dev/null; then exit 0; fi; \
+	command -v $(PYTHON) >/dev/null || { \
+		echo "error: there is no $(PYTHON); name a Python 3.11 to 3.14: make setup PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) -c "$$CHECK_PYTHON" || exit 1; \
+	echo "Installing the locked packages into .venv: about a minute, once ..."; \
+	$(PYTHON) -m venv --clear .venv && \
+	$(PY) -m pip install -qq --disable-pip-version-check --no-input --only-binary :all: --require-hashes -r $(LOCK) && \
+	cp $(LOCK) $(INSTALLED) || { \
+		echo "error: the packages were not installed; what pip says is above; run make setup again" >&2; exit 1; }
+
+style:
+	@echo "style: ruff"
+	@$(PY) -m ruff check --quiet --output-format concise .
+	@$(PY) -m ruff format --check --quiet .
+
+types:
+	@echo "types: mypy"
+	@$(PY) -m mypy --no-error-summary $(CODE) tests .ci/audit.py
+
+sql:
+	@echo "SQL: sqlfluff"
+	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline/sql demo transforms/schema.sql
+	@$(PY) -m sqlfluff lint --disable-progress-bar --dialect duckdb $(MODELS)
+
+security:
+	@echo "security: bandit"
+	@$(PY) -m bandit --quiet --severity-level medium --configfile pyproject.toml --recursive $(CODE)
+
+audit:
+	@echo "known vulnerabilities: pip-audit"
+	@$(PY) .ci/audit.py $(LOCK)

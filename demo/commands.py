@@ -1,0 +1,167 @@
+"""The command line of the demo: play it, look into its databases, keep it up."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+from demo import shop, story
+from demo.binaries import programs
+from demo.home import FOLDER, WAREHOUSE, DemoError, Home, InUse, command, shown
+from demo.interrupts import STOPPED, Interrupts
+from demo.postgres import Postgres, PostgresError
+from demo.run import Demo
+from demo.terminal import Terminal
+
+_FEWEST_ORDERS = 100
+
+
+def main(interrupts: Interrupts) -> int:
+    """Run what the command line asks for; returns the exit status."""
+    arguments = _parse()
+    home = Home(Path(arguments.folder).absolute())
+    if arguments.what == "psql":
+        return _psql_or_error(home, interrupts, arguments.rest)
+    terminal = Terminal()
+    doing = _serve if arguments.what == "serve" else _play
+    try:
+        with home.locked():
+            terminal.divert(home.log)
+            doing(home, terminal, interrupts, arguments)
+    except InUse as error:
+        terminal.fail(str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001  # a person gets one line; the log has the rest
+        traceback.print_exc()
+        terminal.fail(_in_one_line(error, home))
+        return 1
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description="Run the pipeline twice on a made-up shop, with a working day between, and show "
+        "what happened. Run again, it goes on from there.",
+    )
+    parser.add_argument("--fresh", action="store_true", help="delete what earlier demos left and start over")
+    parser.add_argument(
+        "--folder", default=FOLDER, metavar="F", help="where everything lies (default: .demo)"
+    )
+    parser.add_argument(
+        "--orders",
+        type=_orders,
+        default=shop.ORDERS,
+        metavar="N",
+        help="sales orders to begin with (%(default)s)",
+    )
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("psql", "serve"),
+        help="psql: look into the databases, with psql's own arguments; serve: keep databases and Prefect up",
+    )
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _orders(text: str) -> int:
+    number = int(text)
+    if number < _FEWEST_ORDERS:
+        raise argparse.ArgumentTypeError(f"at least {_FEWEST_ORDERS} are needed")
+    return number
+
+
+def _play(home: Home, terminal: Terminal, interrupts: Interrupts, arguments: argparse.Namespace) -> None:
+    """Do what the demo is for, tell what happened, and leave nothing running."""
+    demo = _ready(home, terminal, interrupts, fresh=arguments.fresh)
+    try:
+        results = demo.play(arguments.orders)
+        story.tell(demo, results)
+    finally:
+        demo.postgres.stop()
+
+
+def _serve(home: Home, terminal: Terminal, interrupts: Interrupts, _: argparse.Namespace) -> None:
+    """Keep both servers up until somebody presses Ctrl-C."""
+    demo = _ready(home, terminal, interrupts, fresh=False)
+    try:
+        demo.serves = True
+        prefect = demo.start_prefect(ui=True)
+        demo.start_postgres()
+        with terminal.step("Start Prefect") as step:
+            prefect.wait()
+            step.say("with its pages for people")
+        story.tell_addresses(demo, prefect)
+        signal.pause()
+    finally:
+        demo.stop()
+
+
+def _ready(home: Home, terminal: Terminal, interrupts: Interrupts, *, fresh: bool) -> Demo:
+    """A demo that can be interrupted, in a folder that is whole or empty."""
+    home.isolate()
+    demo = Demo(home, terminal, interrupts)
+
+    def leave(number: int) -> int:
+        last_words = terminal.silence()
+        demo.stop()
+        last_words(STOPPED)
+        return 0 if demo.serves and number == signal.SIGINT else 128 + number
+
+    interrupts.catch(leave)
+    with interrupts.held():
+        home.remove() if fresh else home.finish_removal()
+    return demo
+
+
+def _psql_or_error(home: Home, interrupts: Interrupts, rest: list[str]) -> int:
+    try:
+        return _psql(home, interrupts, rest)
+    except (DemoError, PostgresError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _psql(home: Home, interrupts: Interrupts, rest: list[str]) -> int:
+    """Run psql on the warehouse, or on the database that its own arguments name."""
+    postgres = home.postgres()
+    if not postgres.folder.exists():
+        raise DemoError(f"there is no demo in {shown(home.folder)} yet: run make demo first")
+    with ExitStack() as stack:
+        if not postgres.running:
+            stack.enter_context(home.locked())
+            with interrupts.held():
+                stack.enter_context(postgres)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql's own to handle
+        psql = programs(postgres.version, None) / "psql"
+        return subprocess.run([psql, *rest], env=_login(postgres), check=False).returncode
+
+
+def _login(postgres: Postgres) -> dict[str, str]:
+    """The environment that leads psql into the warehouse."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    login = conninfo_to_dict(postgres.url(WAREHOUSE))
+    names = {
+        "host": "PGHOST",
+        "port": "PGPORT",
+        "user": "PGUSER",
+        "password": "PGPASSWORD",
+        "dbname": "PGDATABASE",
+    }
+    return inherited | {names[part]: str(value) for part, value in login.items()}
+
+
+def _in_one_line(error: Exception, home: Home) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    known = isinstance(error, (DemoError, PostgresError))
+    said = words if known else f"{type(error).__name__}: {words}"
+    return f"{said} (log: {shown(home.log)}; to start over: {command(home, '--fresh')})"

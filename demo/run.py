@@ -1,0 +1,194 @@
+"""The demo's order of things: two databases, two runs of the flow, a working day between them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from demo import changes, shop, trading
+from demo.changes import Change, Watermarks
+from demo.home import SOURCE, WAREHOUSE, Home
+from demo.interrupts import Interrupts
+from demo.postgres import Postgres
+from demo.prefect_server import PrefectServer
+from demo.queries import count, exists, statement, value
+from demo.terminal import Terminal
+
+if TYPE_CHECKING:
+    from tasks.report import BatchReport
+
+_OVERTAKING = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the flow: the batches that it loaded, and how long it took in all."""
+
+    batches: list[BatchReport]
+    seconds: float
+
+    @property
+    def rows_read(self) -> int:
+        """Rows read from the source."""
+        return sum(batch.rows_read for batch in self.batches)
+
+    @property
+    def rows_written(self) -> int:
+        """Rows and versions that came into the warehouse."""
+        counts = [count for batch in self.batches for count in batch.counts]
+        return sum(count.added + count.changed + count.deleted for count in counts)
+
+    @property
+    def at(self) -> datetime:
+        """The moment at which the source was read last."""
+        return self.batches[-1].snapshot_at
+
+    @property
+    def tables(self) -> list[str]:
+        """The warehouse's tables."""
+        return [count.table for count in self.batches[-1].counts]
+
+    def gained(self, table: str) -> str:
+        """What came into one of the warehouse's tables, in words."""
+        counts = [count for batch in self.batches for count in batch.counts if count.table == table]
+        return "; ".join(count.story for count in counts if count.story != "nothing new") or "-"
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the demo has to tell."""
+
+    first: Run
+    second: Run
+    day: shop.Day
+    changes: list[Change]
+    watermarks: Watermarks
+
+
+class Demo:
+    """The two servers of a demo, and what it does with them."""
+
+    def __init__(self, home: Home, terminal: Terminal, interrupts: Interrupts) -> None:
+        """Describe it; nothing is started."""
+        self.home = home
+        self.terminal = terminal
+        self.interrupts = interrupts
+        self.postgres: Postgres = home.postgres()
+        self.prefect: PrefectServer | None = None
+        self.serves = False
+
+    @property
+    def source(self) -> str:
+        """URL of the source."""
+        return self.postgres.url(SOURCE)
+
+    @property
+    def warehouse(self) -> str:
+        """URL of the warehouse."""
+        return self.postgres.url(WAREHOUSE)
+
+    def stop(self) -> None:
+        """Stop whatever was started."""
+        self.postgres.stop()
+        if self.prefect:
+            self.prefect.stop()
+
+    def start_prefect(self, ui: bool = False) -> PrefectServer:
+        """Start Prefect's server, which is ready some seconds later."""
+        with self.interrupts.held():
+            self.prefect = PrefectServer(ui)
+        # Before Prefect is imported, so after it has said its last to the server.
+        atexit.register(self.prefect.stop)
+        os.environ["PREFECT_API_URL"] = self.prefect.api
+        return self.prefect
+
+    def start_postgres(self) -> None:
+        """Start Postgres with both databases."""
+        with self.terminal.step("Start Postgres") as step:
+            with self.interrupts.held():
+                self.postgres.start()
+            for name in (SOURCE, WAREHOUSE):
+                self.postgres.create_database(name)
+            step.say(f"one server, with the databases {SOURCE} and {WAREHOUSE}")
+
+    def play(self, orders: int) -> Results:
+        """Do all of it; ``orders`` is how many sales a source made anew begins with."""
+        prefect = self.start_prefect()
+        self.start_postgres()
+        self._fill(orders)
+        with self.terminal.step("Start Prefect") as step:
+            self._connect(prefect)
+            step.say("a server of its own, and the blocks for databases and buckets")
+        with self._late_sale() as late:
+            first = self._run("First run", reconcile=False)
+            with psycopg.connect(self.source) as connection:
+                watermarks = changes.watermarks(connection)
+            day = self._working_day()
+        second = self._run("Second run", reconcile=True)
+        return Results(first, second, day, changes.of_day(day, late), watermarks)
+
+    def _fill(self, orders: int) -> None:
+        """Make the source, unless an earlier demo did."""
+        with self.terminal.step("Fill the source") as step, psycopg.connect(self.source) as connection:
+            is_new = not exists(connection, "sales_order")
+            if is_new:
+                self.home.forget_buckets()
+                shop.create(connection)
+                shop.fill(connection, orders)
+            rows = sum(count(connection, table) for table in shop.COLUMNS)
+            sales = count(connection, "sales_order")
+            made = "made up:" if is_new else "there already:"
+            step.say(f"{made} {sales:,} sales orders, {rows:,} rows in {len(shop.COLUMNS)} tables")
+
+    def _connect(self, prefect: PrefectServer) -> None:
+        """Save the blocks that the flow looks up, once Prefect's server is there."""
+        from demo import flow
+
+        prefect.wait()
+        flow.save_blocks(self.source, self.warehouse, self.home)
+        flow.show_news(self.terminal)
+
+    def _run(self, title: str, *, reconcile: bool) -> Run:
+        from demo import flow
+
+        with self.terminal.step(title) as step:
+            began = time.monotonic()
+            run = Run(flow.run(reconcile=reconcile), time.monotonic() - began)
+            done = f"{run.rows_read:,} rows read, {run.rows_written:,} written into the warehouse"
+            step.say(done if run.batches else "nothing new in the source")
+        return run
+
+    @contextmanager
+    def _late_sale(self) -> Iterator[shop.Ids]:
+        """A sale that is stamped before another one and commits after it, at the block's end."""
+        with psycopg.connect(self.source) as connection:
+            seed = count(connection, "sales_order")
+        with shop.late_commit(self.source, seed) as late:
+            with psycopg.connect(self.source) as connection:
+                _overtake(connection, seed)
+            yield late
+
+    def _working_day(self) -> shop.Day:
+        with self.terminal.step("Trade for a day") as step:
+            day = shop.working_day(self.source)
+            orders = len(day.sales) + len(day.purchases)
+            events = f"{orders} orders, {len(day.paid)} payments, {len(day.edits)} silent edits"
+            step.say(f"{day.day:%a %-d %B %Y}: {events}")
+        return day
+
+
+def _overtake(connection: psycopg.Connection, seed: int) -> None:
+    """Sell something a little after the newest order."""
+    newest = value(connection, statement("newest_order.sql"))
+    designs = [value(connection, sql.SQL("SELECT max({}) FROM design").format(sql.Identifier("design_id")))]
+    shop.sell(connection, random.Random(seed), trading.within_hours(newest + _OVERTAKING), designs)

@@ -1,0 +1,115 @@
+"""What tests share: a real Postgres, fresh databases, folder buckets and an S3 server."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import boto3
+import pytest
+from hypothesis import HealthCheck, settings
+from moto.server import ThreadedMotoServer
+
+from demo.postgres import Postgres
+from pipeline.buckets import Bucket, folder
+from tests.support import KEY, database, s3_filesystem
+
+# Quick and always the same; `pytest --hypothesis-profile=long` looks further, anew each time.
+slow = (HealthCheck.too_slow, HealthCheck.data_too_large)
+settings.register_profile(
+    "quick", max_examples=6, deadline=None, derandomize=True, database=None, suppress_health_check=slow
+)
+settings.register_profile("long", max_examples=400, deadline=None, suppress_health_check=slow)
+settings.load_profile("quick")
+
+DEFAULT_VERSION = 18
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Callable[[int], Postgres]]:
+    """A running Postgres server of a major version, started when first asked for."""
+    running: dict[int, Postgres] = {}
+    with ExitStack() as stack:
+
+        def server(version: int) -> Postgres:
+            if version not in running:
+                home = Path(tempfile.mkdtemp(prefix="tests-postgres-"))
+                stack.callback(shutil.rmtree, home, ignore_errors=True)
+                home.chmod(0o755)
+                server = Postgres(home, version, {"fsync": "off", "full_page_writes": "off"})
+                stack.callback(server.remove)
+                running[version] = server.start()
+            return running[version]
+
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Callable[[int], Postgres]) -> Postgres:
+    """The session's Postgres server, in the version that most tests use."""
+    return servers(DEFAULT_VERSION)
+
+
+@pytest.fixture
+def source_version() -> int:
+    """The source's major version; parametrize a test with this name to change it."""
+    return DEFAULT_VERSION
+
+
+@pytest.fixture
+def source_url(servers: Callable[[int], Postgres], source_version: int) -> Iterator[str]:
+    """A fresh, empty source database."""
+    with database(servers(source_version), "source") as url:
+        yield url
+
+
+@pytest.fixture
+def warehouse_url(postgres: Postgres) -> Iterator[str]:
+    """A fresh, empty warehouse database."""
+    with database(postgres, "warehouse") as url:
+        yield url
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Bucket:
+    """An empty raw bucket that is a folder."""
+    return folder(str(tmp_path / "raw"))
+
+
+@pytest.fixture
+def processed(tmp_path: Path) -> Bucket:
+    """An empty processed bucket that is a folder."""
+    return folder(str(tmp_path / "processed"))
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The URL of an S3 server that takes any credentials."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_endpoint: str) -> Callable[[str], Bucket]:
+    """A function that makes a fresh bucket of that purpose on the S3 server."""
+
+    def bucket(purpose: str) -> Bucket:
+        name = f"{purpose}-{uuid.uuid4().hex[:12]}"
+        client = boto3.client(
+            "s3",
+            endpoint_url=s3_endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=KEY,
+            aws_secret_access_key=KEY,
+        )
+        client.create_bucket(Bucket=name)
+        return Bucket(s3_filesystem(s3_endpoint), name, f"s3://{name}")
+
+    return bucket

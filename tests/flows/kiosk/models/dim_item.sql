@@ -1,0 +1,6 @@
+-- One row an item.
+SELECT
+    item_id,
+    label,
+    price
+FROM item

@@ -1,0 +1,2 @@
+-- One row an instrument, every column as it is.
+SELECT * FROM "Instrument"

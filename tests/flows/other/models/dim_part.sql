@@ -1,0 +1,6 @@
+-- One row a spare part, of which there are none at first.
+SELECT
+    part_no,
+    weight,
+    ordered_on
+FROM spare_part

@@ -1,0 +1,118 @@
+"""The made-up shop's story, told once over each kind of bucket, for many tests to look at.
+
+A sale is under way, not yet committed, while the first run reads. Then it commits, a
+working day changes the source, and two more runs follow: one with work to do, and one
+without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psycopg
+
+from demo import shop
+from tests.flows.support import HERE, ROOT, Difference, Run, World, difference, query
+
+ORDERS = 300
+ORACLES = {path.stem: path for path in sorted((HERE / "oracle").glob("*.sql"))}
+FACTS = [name for name in ORACLES if name.startswith("fact_")]
+DIMENSIONS = [name for name in ORACLES if name.startswith("dim_")]
+KEY = "testing"
+TRANSFORMS = ROOT / "transforms"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A run, and what it left."""
+
+    run: Run
+    differences: dict[str, Difference]
+    versions: dict[str, int]
+    up_to_date_at: Any
+    objects: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Story:
+    """Three runs of one pipeline over the shop, and what happened between them."""
+
+    world: World
+    late: shop.Ids
+    day: shop.Day
+    first: Chapter
+    second: Chapter
+    quiet: Chapter
+
+
+def tell(world: World) -> Story:
+    """Let it all happen."""
+    with psycopg.connect(world.source_url) as connection:
+        shop.create(connection)
+        shop.fill(connection, ORDERS)
+    with shop.late_commit(world.source_url) as late:
+        first = chapter(world)
+    day = shop.working_day(world.source_url)
+    return Story(
+        world=world,
+        late=late,
+        day=day,
+        first=first,
+        second=chapter(world),
+        quiet=chapter(world),
+    )
+
+
+def chapter(world: World, **parameters: Any) -> Chapter:
+    """Run the flow and look at everything that it left."""
+    run = world.run(**parameters)
+    run.reports  # noqa: B018  raises what the run failed with
+    return Chapter(
+        run=run,
+        differences={
+            name: difference(world, "public", path, f"{name}_current" if name in FACTS else name)
+            for name, path in ORACLES.items()
+        },
+        versions={name: query(world.warehouse_url, f"SELECT count(*) FROM {name}")[0][0] for name in ORACLES},
+        up_to_date_at=query(world.warehouse_url, "SELECT up_to_date_at FROM etl.watermark")[0][0],
+        objects=objects(world),
+    )
+
+
+def objects(world: World) -> dict[str, object]:
+    """Every object of both buckets, with what changes when it is written again."""
+    uris = [world.raw_uri, world.processed_uri]
+    if "AWS_ENDPOINT_URL_S3" not in world.more:
+        files = [path for uri in uris for path in Path(uri).rglob("*") if path.is_file()]
+        return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    pages = s3_client(world.more["AWS_ENDPOINT_URL_S3"]).get_paginator("list_object_versions")
+    return {
+        f"{uri}: {version['Key']} {version['VersionId']}": version["ETag"]
+        for uri in uris
+        for page in pages.paginate(Bucket=uri.split("/")[2])
+        for version in page.get("Versions", [])
+    }
+
+
+def s3_client(endpoint: str) -> Any:
+    """A client of the S3 server."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=KEY,
+        aws_secret_access_key=KEY,
+    )
+
+
+def s3_access(endpoint: str) -> dict[str, str]:
+    """The settings that lead a pipeline to the S3 server."""
+    return {
+        "AWS_ENDPOINT_URL_S3": endpoint,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": KEY,
+        "AWS_REGION": "us-east-1",
+    }

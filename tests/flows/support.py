@@ -1,0 +1,195 @@
+"""A pipeline to try things on: two databases, two buckets, models, and blocks that lead there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import State, TaskRun
+from psycopg import sql
+
+from flows.etl import etl
+from pipeline import settings
+from pipeline.errors import PipelineError
+from tasks import save_blocks
+from tasks.report import BatchReport
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+SECONDS_TO_WAIT = 60
+
+_saved: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of one flow run."""
+
+    state: State[list[BatchReport]]
+
+    @property
+    def id(self) -> UUID:
+        found = self.state.state_details.flow_run_id
+        assert found is not None
+        return found
+
+    @property
+    def reports(self) -> list[BatchReport]:
+        """What it loaded; raises what the run failed with."""
+        return self.state.result()
+
+    @property
+    def error(self) -> object:
+        """What the run failed with."""
+        return self.state.result(raise_on_failure=False)
+
+    def task_runs(self, names: set[str]) -> dict[str, TaskRun]:
+        """Its task runs by name, as soon as the server knows of those named, ended.
+
+        The server hears of task runs by events, some time after they happened.
+        """
+        deadline = time.monotonic() + SECONDS_TO_WAIT
+        with client() as prefect:
+            while True:
+                found = prefect.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [self.id]}))
+                by_name = {run.name: run for run in found if run.state and run.state.is_final()}
+                if names <= by_name.keys() or time.monotonic() > deadline:
+                    return by_name
+                time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class World:
+    """Where a pipeline reads, keeps and writes; ``home`` is a folder of its own."""
+
+    home: Path
+    source_url: str
+    warehouse_url: str
+    raw_uri: str
+    processed_uri: str
+    transforms: Path
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment of a run."""
+        return {
+            "TOTESYS_SOURCE_URL": self.source_url,
+            "TOTESYS_WAREHOUSE_URL": self.warehouse_url,
+            "TOTESYS_RAW_URI": self.raw_uri,
+            "TOTESYS_PROCESSED_URI": self.processed_uri,
+            "TOTESYS_TRANSFORMS": str(self.transforms),
+            **self.more,
+        }
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Set exactly these settings for the block, in a working directory of its own."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in set(os.environ) | set(self.settings):
+                if name.startswith(("TOTESYS_", "AWS_")):
+                    patch.delenv(name, raising=False)
+            for name, value in self.settings.items():
+                patch.setenv(name, value)
+            patch.chdir(self.home)
+            yield
+
+    def save_blocks(self) -> None:
+        """Save the blocks as ``make blocks`` does, unless they are the last that were saved."""
+        if _saved != self.settings:
+            with self.entered():
+                save_blocks.save(settings.load())
+            _saved.clear()
+            _saved.update(self.settings)
+
+    def run(self, **parameters: Any) -> Run:
+        """Run the flow with blocks of these settings; a failed run is returned, too."""
+        self.save_blocks()
+        with self.entered():
+            return Run(etl(**parameters, return_state=True))
+
+
+def blocks_were_changed() -> None:
+    """Say that blocks were touched by something else than ``World.save_blocks``."""
+    _saved.clear()
+
+
+def client() -> SyncPrefectClient:
+    """A connection to the Prefect server of this session."""
+    return get_client(sync_client=True)
+
+
+def query(url: str, statement: str | sql.SQL | sql.Composed, *values: object) -> list[tuple[Any, ...]]:
+    """Rows of a statement; a statement without rows gives none."""
+    text = statement.encode() if isinstance(statement, str) else statement
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(text, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def execute_file(url: str, path: Path) -> None:
+    """Run all statements of a file."""
+    query(url, path.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a warehouse table should hold and does not, and what it holds beyond that."""
+
+    missing: list[str]
+    beyond: list[str]
+
+
+EQUAL = Difference([], [])
+
+
+def difference(world: World, schema: str, oracle: Path, relation: str) -> Difference:
+    """Compare a warehouse relation with what plain SQL on the source says, value by value."""
+    inner = sql.SQL("({}\n) AS o").format(sql.SQL(oracle.read_text(encoding="utf-8")))
+    with psycopg.connect(world.source_url) as connection:
+        head = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(inner))
+        names = [column.name for column in head.description or []]
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    rows = sql.SQL("SELECT o::text FROM (SELECT {} FROM {}) AS o")
+    expected = query(world.source_url, rows.format(columns, inner))
+    found = query(world.warehouse_url, rows.format(columns, sql.Identifier(schema, relation)))
+    return Difference(_without(expected, found), _without(found, expected))
+
+
+def _without(rows: list[tuple[str]], others: list[tuple[str]]) -> list[str]:
+    """The rows that the others lack, counting how often each stands."""
+    left = sorted(row for (row,) in others)
+    lacking = []
+    for (row,) in rows:
+        if row in left:
+            left.remove(row)
+        else:
+            lacking.append(row)
+    return sorted(lacking)
+
+
+def warehouse_state(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything in the warehouse, by table: to see whether anything changed."""
+    names = query(
+        url,
+        "SELECT schemaname, tablename FROM pg_tables"
+        " WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2",
+    )
+    rows = sql.SQL("SELECT t::text FROM {} AS t ORDER BY 1")
+    return {".".join(name): query(url, rows.format(sql.Identifier(*name))) for name in names}
+
+
+def words_of(error: object) -> str:
+    """The one line that a user's mistake ends in."""
+    assert isinstance(error, PipelineError), repr(error)
+    return str(error)

@@ -1,0 +1,295 @@
+"""Helpers of the engine's tests: databases, made-up batches, and the engine's steps in a row."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+from pyarrow import fs
+
+from demo.postgres import Postgres
+from pipeline import batches, load, models, plan, source, warehouse
+from pipeline.batches import Landed, Manifest, Run, TableBatch
+from pipeline.buckets import Bucket, File
+from pipeline.merge import Counts
+from pipeline.models import Model
+from pipeline.source import Column, Identity
+from pipeline.transform import Output, Work, compacted, needed, nothing, transform
+from pipeline.warehouse import Target, TargetColumn
+
+Row = dict[str, Any]
+KEY = "testing"
+SOME_TIME = datetime(2024, 1, 1, tzinfo=UTC)
+SOME_SOURCE = Identity(system="1", timeline=1, database="made_up", database_oid=1)
+
+
+@contextmanager
+def database(server: Postgres, purpose: str) -> Iterator[str]:
+    """A fresh database's URL; the database goes away with the block."""
+    name = f"{purpose}_{uuid.uuid4().hex[:12]}"
+    server.create_database(name)
+    yield server.url(name)
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def s3_filesystem(endpoint: str) -> fs.S3FileSystem:
+    """A connection to the S3 server, which takes any credentials."""
+    return fs.S3FileSystem(access_key=KEY, secret_key=KEY, region="us-east-1", endpoint_override=endpoint)
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements, each committed by itself."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for text in statements:
+            connection.execute(text.encode())
+
+
+def query(url: str, text: str) -> list[tuple[Any, ...]]:
+    """Rows of a query."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(text.encode()).fetchall()
+
+
+def value(url: str, text: str) -> Any:
+    """The one value of a query."""
+    ((only,),) = query(url, text)
+    return only
+
+
+def write_models(folder: Path, files: Mapping[str, str]) -> dict[str, Model]:
+    """Write models (and schema.sql) into a folder and load them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.sql").write_text(text, encoding="utf-8")
+    return models.load(folder)
+
+
+def parquet_rows(bucket: Bucket, files: Sequence[File]) -> list[Row]:
+    """The rows of Parquet objects."""
+    found: list[Row] = bucket.dataset(files).to_table().to_pylist() if files else []
+    return found
+
+
+def made_target(name: str, key: tuple[str, ...], /, **types: str) -> Target:
+    """A warehouse table without a database; a type that ends in ! may not be NULL."""
+    columns = tuple(
+        TargetColumn(
+            name=column,
+            type=type_.rstrip("!"),
+            category="S",
+            required=type_.endswith("!"),
+            filled=False,
+            generated=False,
+        )
+        for column, type_ in types.items()
+    )
+    return Target(name=name, fact=name.startswith("fact_"), key=key, columns=columns, references=())
+
+
+@dataclass
+class MadeUp:
+    """Batches over rows of one's own: what reading a source would have left in the raw bucket.
+
+    ``tables`` are columns with their Postgres types, and the key, by table. All tables
+    are carried, as if every one were looked up.
+    """
+
+    raw: Bucket
+    tables: Mapping[str, tuple[Mapping[str, str], tuple[str, ...]]]
+    state: dict[str, tuple[Run, ...] | None] = field(default_factory=dict)
+    last: str | None = None
+    number: int = 0
+
+    def batch(
+        self, rows: Mapping[str, Sequence[Row]], *, full: bool = False, reconcile: bool = False
+    ) -> Manifest:
+        """The next batch: of each table the changed rows, or all of them."""
+        self.number += 1
+        moment = SOME_TIME + timedelta(minutes=self.number)
+        batch_id = f"{moment:%Y%m%dT%H%M%S}-{self.number:04d}"
+        whole = full or reconcile or self.last is None
+        tables = {name: self._table(name, batch_id, rows.get(name, ()), whole=whole) for name in self.tables}
+        manifest = Manifest(
+            batch_id=batch_id,
+            previous=self.last,
+            snapshot_at=moment,
+            source_xmin=1000 + self.number,
+            identity=SOME_SOURCE,
+            reconcile=reconcile,
+            landed=(),
+            tables=tables,
+        )
+        self.state = {name: table.state for name, table in tables.items()}
+        self.last = batch_id
+        return manifest
+
+    def _table(self, name: str, batch_id: str, rows: Sequence[Row], *, whole: bool) -> TableBatch:
+        types, key = self.tables[name]
+        columns = tuple(Column(name=column, type=type_) for column, type_ in types.items())
+        schema = source.schema_of(columns)
+        arrow = pa.Table.from_pylist([dict.fromkeys(types) | row for row in rows], schema)
+        file = self.raw.write_rows(f"{name}/batch={batch_id}", schema, arrow.to_batches())
+        files = (file,) if file else ()
+        before = self.state.get(name)
+        kept = () if whole or before is None else before
+        table = TableBatch(
+            table=name,
+            mode="full" if whole else "changes" if files else "unchanged",
+            reason="made up",
+            columns=columns,
+            key=key,
+            heaps="1",
+            files=files,
+            state=(*kept, files) if files else kept,
+            before=before,
+        )
+        return compacted(table, batch_id, self.raw) if batches.needs_merging(table) else table
+
+
+def transform_all(
+    known: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    manifest: Manifest,
+    loaded: Mapping[str, str],
+    raw: Bucket,
+    processed: Bucket,
+) -> dict[str, Output]:
+    """Run the models that have something to do, as the flow does."""
+    outputs: dict[str, Output] = {}
+    computed: list[str] = []
+    for name, model in known.items():
+        if needed(model, manifest, loaded.get(name), computed):
+            upstream = {other: outputs[other] for other in known if other in model.reads}
+            outputs[name] = transform(
+                Work(model, targets[name], manifest, upstream, loaded.get(name), raw, processed)
+            )
+            computed.append(name)
+        else:
+            outputs[name] = nothing(targets[name])
+    return outputs
+
+
+@lru_cache(maxsize=64)
+def _load(folder: Path, texts: tuple[str, ...]) -> dict[str, Model]:
+    """The models of a folder whose files have these texts."""
+    return models.load(folder)
+
+
+@dataclass
+class Warehouse:
+    """A warehouse with its models; ``bring`` takes a batch all the way in."""
+
+    url: str
+    folder: Path
+    raw: Bucket
+    processed: Bucket
+    schema: str = "public"
+    prepared: tuple[tuple[str, tuple[str, ...]], dict[str, Target]] | None = None
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The models as their files are now."""
+        return _load(self.folder, self._texts)
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return tuple(path.read_text(encoding="utf-8") for path in sorted(self.folder.iterdir()))
+
+    def prepare(self) -> dict[str, Target]:
+        """Make what is missing."""
+        return warehouse.prepare(self.url, self.schema, self.models, self.folder)
+
+    def bring(
+        self,
+        manifest: Manifest,
+        max_rejected: int | None = None,
+        progress: Callable[[str, int], None] = lambda table, rows: None,
+    ) -> dict[str, Counts]:
+        """Transform and load a batch; the warehouse is prepared where its models are new."""
+        if self.prepared is None or self.prepared[0] != (self.url, self._texts):
+            self.prepared = (self.url, self._texts), self.prepare()
+        known, targets = self.models, self.prepared[1]
+        loaded = models.still_valid(known, warehouse.fingerprints(self.url))
+        outputs = transform_all(known, targets, manifest, loaded, self.raw, self.processed)
+        counts = load.load(
+            self.url,
+            self.schema,
+            manifest,
+            targets,
+            outputs.values(),
+            self.processed,
+            max_rejected,
+            progress,
+        )
+        return {count.table: count for count in counts}
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """Rows of a query."""
+        return query(self.url, text)
+
+    def rejected(self) -> list[tuple[str, dict[str, str], str]]:
+        """Table, key and reason of what is set aside and not resolved."""
+        return self.query(
+            "SELECT table_name, key, reason FROM etl.rejected WHERE NOT resolved ORDER BY 1, 2::text"
+        )
+
+    def empty(self) -> None:
+        """Forget all rows and batches, and keep the tables."""
+        names = [
+            name
+            for (name,) in self.query(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+                " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+            )
+        ]
+        execute(self.url, f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE")
+
+
+def plan_batch(
+    source_url: str, house: Warehouse, *, reconcile: bool = False, full: bool = False, pages: int = 65_536
+) -> tuple[plan.BatchPlan, Manifest | None]:
+    """Look at a real source, read what is new and seal it; no manifest where nothing is."""
+    if house.prepared is None:
+        house.prepare()
+    mark = warehouse.watermark(house.url)
+    previous = batches.last_manifest(house.raw, mark)
+    with source.snapshot(source_url) as (connection, snapshot):
+        planned = plan.make(
+            connection,
+            snapshot,
+            "public",
+            house.models,
+            warehouse.fingerprints(house.url),
+            mark,
+            previous,
+            reconcile=reconcile,
+            full=full,
+        )
+        if mark and planned.nothing_new:
+            load.record_up_to_date(house.url, mark.batch_id, snapshot)
+            return planned, None
+        landed = []
+        for part, how in planned.parts("public", pages):
+            with source.adopt(source_url, how.snapshot) as reader:
+                found = source.read(reader, how.schema_name, part.table, how.columns, how.slice)
+                file = house.raw.write_rows(part.folder, source.schema_of(how.columns), found)
+            landed.append(Landed(part=part, files=(file,) if file else ()))
+        manifest = planned.manifest(landed)
+    merged = {
+        name: compacted(table, manifest.batch_id, house.raw)
+        for name, table in manifest.tables.items()
+        if batches.needs_merging(table)
+    }
+    manifest = manifest.model_copy(update={"tables": manifest.tables | merged})
+    batches.seal(house.raw, manifest)
+    return planned, manifest

@@ -1,0 +1,96 @@
+"""Settings: what is unknown or malformed is named, and no secret is shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline import settings
+from pipeline.errors import SettingsError
+
+URL = "postgresql://me:S3cret-word@example.com:5432/totesys"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Begin with none, in a folder without .env."""
+    for name in list(os.environ):
+        if name.startswith(("TOTESYS_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults() -> None:
+    found = settings.load()
+    assert (found.source_schema, found.warehouse_schema, found.transforms) == (
+        "public",
+        "public",
+        Path("transforms"),
+    )
+    assert (found.source_url, found.raw_uri, found.aws_region) == (None, None, None)
+
+
+def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text(
+        f"TOTESYS_SOURCE_URL={URL}\nTOTESYS_RAW_URI=s3://file/raw\nAWS_REGION=eu-west-2\nOTHER=1\n"
+    )
+    monkeypatch.setenv("TOTESYS_RAW_URI", "s3://environment/raw")
+    monkeypatch.setenv("TOTESYS_PROCESSED_URI", "")
+    found = settings.load()
+    assert found.source_url is not None
+    assert found.source_url.get_secret_value() == URL
+    assert (found.raw_uri, found.processed_uri, found.aws_region) == (
+        "s3://environment/raw",
+        None,
+        "eu-west-2",
+    )
+    assert "S3cret" not in repr(found)
+
+
+@pytest.mark.parametrize("where", ["the environment", ".env"])
+def test_a_setting_that_is_none_is_named_with_its_neighbour(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    if where == ".env":
+        Path(".env").write_text("TOTESYS_SORCE_URL=x\n")
+    else:
+        monkeypatch.setenv("TOTESYS_SORCE_URL", "x")
+    with pytest.raises(
+        SettingsError, match=f"TOTESYS_SORCE_URL in {where} is no setting; did you mean TOTESYS_SOURCE_URL"
+    ):
+        settings.load()
+
+
+def test_a_setting_like_no_other_shows_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOTESYS_XYZZY", "x")
+    with pytest.raises(SettingsError, match=r"there are .*TOTESYS_RAW_URI.*TOTESYS_TRANSFORMS"):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://me:S3cret-word@h/db",
+        "postgresql://me:S3cret-word@h",
+        "postgresql://me:S3cret-word@h:port/db",
+        "postgresql://me:S3cret-word@h:99999/db",
+        "S3cret-word",
+    ],
+)
+@pytest.mark.parametrize("name", ["TOTESYS_SOURCE_URL", "TOTESYS_WAREHOUSE_URL"])
+def test_a_malformed_url_shows_the_form_and_not_the_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    monkeypatch.setenv(name, url)
+    with pytest.raises(SettingsError, match=rf"^{name}: is not of the form postgresql://") as caught:
+        settings.load()
+    assert "S3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "gs://bucket/raw", "http://host/raw"])
+def test_a_bucket_is_s3_or_a_folder(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("TOTESYS_RAW_URI", uri)
+    with pytest.raises(SettingsError, match=r"TOTESYS_RAW_URI: is neither s3://bucket/prefix nor a folder"):
+        settings.load()
