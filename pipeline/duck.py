@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -30,7 +31,7 @@ def session() -> Iterator[duckdb.DuckDBPyConnection]:
 def _database() -> duckdb.DuckDBPyConnection:
     """A database in memory that spills to a folder of its own and never downloads anything."""
     database = duckdb.connect()
-    database.execute(f"SET temp_directory = '{_spill_folder().name}'")
+    database.execute(f"SET temp_directory = '{_spill_folder()}'")
     database.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
     database.execute("SET preserve_insertion_order = false")
     database.execute("SET autoinstall_known_extensions = false")
@@ -38,10 +39,11 @@ def _database() -> duckdb.DuckDBPyConnection:
     return database
 
 
-@cache
-def _spill_folder() -> tempfile.TemporaryDirectory[str]:
-    """Kept until the process ends, and removed then."""
-    return tempfile.TemporaryDirectory(prefix="duckdb-")
+def _spill_folder() -> str:
+    """A folder that goes away with the process."""
+    folder = tempfile.mkdtemp(prefix="duckdb-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def leave(status: int) -> NoReturn:

@@ -16,17 +16,32 @@ from moto.server import ThreadedMotoServer
 
 from demo.postgres import Postgres
 from pipeline.buckets import Bucket, folder
+from pipeline.duck import leave
 from tests.support import KEY, database, s3_filesystem
 
 # Quick and always the same; `pytest --hypothesis-profile=long` looks further, anew each time.
 slow = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile(
-    "quick", max_examples=6, deadline=None, derandomize=True, database=None, suppress_health_check=slow
+    "quick", max_examples=4, deadline=None, derandomize=True, database=None, suppress_health_check=slow
 )
 settings.register_profile("long", max_examples=400, deadline=None, suppress_health_check=slow)
 settings.load_profile("quick")
 
 DEFAULT_VERSION = 18
+_status = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep the status for the very end."""
+    session.config.stash[_status] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave before DuckDB says at length what it thinks of Python's own way out."""
+    leave(config.stash.get(_status, 1))
+
+
 
 
 @pytest.fixture(scope="session")
