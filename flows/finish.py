@@ -1,0 +1,109 @@
+"""What happens to a sealed batch, in whichever flow: transform, load, report."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from flows.load import load_warehouse
+from pipeline import batches, models, settings, warehouse
+from pipeline.batches import Manifest
+from pipeline.buckets import Bucket
+from pipeline.models import Model
+from pipeline.settings import Settings
+from pipeline.transform import Output, needed, nothing
+from pipeline.warehouse import Target
+from tasks import blocks
+from tasks.extract import extract
+from tasks.report import BatchReport, batch_report, report
+from tasks.transform import transform
+
+# Few at a time: each reads the source over a connection of its own, and has memory of its own.
+RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
+
+
+@dataclass
+class Run:
+    """What the steps of a run share; ``seconds`` is what each step of a batch took."""
+
+    settings: Settings
+    models: dict[str, Model]
+    targets: dict[str, Target]
+    warehouse_url: str
+    raw: Bucket
+    max_rejected: int | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Note how long a step takes."""
+        started = monotonic()
+        yield
+        self.seconds[step] = monotonic() - started
+
+
+@contextmanager
+def open_run(max_rejected: int | None) -> Iterator[Run]:
+    """Keep other runs away and make sure that everything a run needs is there."""
+    config = settings.load()
+    known = models.load(config.transforms)
+    raw, _ = blocks.bucket(blocks.RAW), blocks.bucket(blocks.PROCESSED)
+    url = blocks.database_url(blocks.WAREHOUSE)
+    with warehouse.lock(url):
+        targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
+        # A column that takes more than before makes rows fit that did not, so it counts as a change.
+        known = {name: replace(model, contract=targets[name].contract) for name, model in known.items()}
+        yield Run(config, known, targets, url, raw, max_rejected)
+
+
+def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
+    """Load the sealed batches that the warehouse does not have. The source is not needed for it."""
+    while manifest := batches.sealed_after(run.raw, warehouse.last_batch(run.warehouse_url)):
+        if until and manifest.snapshot_at > until:
+            return
+        get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
+        reading = extract.with_options(result_storage=blocks.storage(blocks.RAW))
+        for piece in [reading.submit(landed.part, landed) for landed in manifest.landed]:
+            piece.result()
+        yield finish(run, manifest)
+
+
+def finish(run: Run, manifest: Manifest) -> BatchReport:
+    """Transform a sealed batch and load it."""
+    with run.timed("transform"):
+        outputs = _transform(run, manifest)
+    # A subflow's heartbeat is its parent's; without its own it does not end with a second's wait.
+    with run.timed("load"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        counts = load_warehouse(manifest.path, outputs, run.max_rejected)
+    done = batch_report(manifest, counts, run.seconds)
+    report(manifest, done)
+    run.seconds.clear()
+    return done
+
+
+def _transform(run: Run, manifest: Manifest) -> list[Output]:
+    """Run the models that have something to do, each after those that it reads."""
+    loaded = models.still_valid(run.models, warehouse.fingerprints(run.warehouse_url))
+    running = transform.with_options(result_storage=blocks.storage(blocks.PROCESSED))
+    outputs: dict[str, Output | PrefectFuture[Output]] = {}
+    for name, model in run.models.items():
+        computed = [other for other, output in outputs.items() if isinstance(output, PrefectFuture)]
+        if needed(model, manifest, loaded.get(name), computed):
+            upstream = {other: outputs[other] for other in run.models if other in model.reads}
+            outputs[name] = running.submit(
+                model,
+                run.targets[name],
+                manifest,
+                upstream,  # type: ignore[arg-type]  # Prefect waits for the futures in it
+                loaded.get(name),
+            )
+        else:
+            outputs[name] = nothing(run.targets[name])
+    return [output.result() if isinstance(output, PrefectFuture) else output for output in outputs.values()]

@@ -1,0 +1,26 @@
+"""Fill an empty warehouse again from the raw bucket, should it ever be lost."""
+
+from prefect import flow
+from pydantic import AwareDatetime, NonNegativeInt
+
+from flows.finish import RUNNER, finish_sealed, open_run
+from tasks.failures import show_in_one_line
+from tasks.report import BatchReport
+
+
+@flow(name="rebuild-warehouse", task_runner=RUNNER)
+def rebuild(
+    until: AwareDatetime | None = None, max_rejected: NonNegativeInt | None = None
+) -> list[BatchReport]:
+    """Load every sealed batch that the warehouse does not have, in order, without the source.
+
+    Into an empty warehouse that brings all facts with their history and all dimensions
+    back as they were. A rebuild that was cut short goes on where it ended.
+
+    Args:
+        until: Stop at the last batch taken at or before this time.
+        max_rejected: Fail a batch if more rows of it than this would be set aside.
+    """
+    show_in_one_line()
+    with open_run(max_rejected) as run:
+        return list(finish_sealed(run, until))
