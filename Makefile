@@ -95,8 +95,8 @@ venv:
 
 style:
 	@echo "style: ruff"
-	@$(PY) -m ruff check --quiet --output-format concise .
-	@$(PY) -m ruff format --check --quiet .
+	@$(PY) -m ruff check --quiet --output-format concise .; checked=$$?; \
+	$(PY) -m ruff format --check --quiet . && exit $$checked
 
 types:
 	@echo "types: mypy"
@@ -104,8 +104,8 @@ types:
 
 sql:
 	@echo "SQL: sqlfluff"
-	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline/sql demo transforms/schema.sql
-	@$(PY) -m sqlfluff lint --disable-progress-bar --dialect duckdb $(MODELS)
+	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline/sql demo transforms/schema.sql; \
+	checked=$$?; $(PY) -m sqlfluff lint --disable-progress-bar --dialect duckdb $(MODELS) && exit $$checked
 
 security:
 	@echo "security: bandit"

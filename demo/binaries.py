@@ -90,7 +90,7 @@ def reachable(folder: Path, account: Account | None) -> bool:
 
 def open_folders(account: Account | None) -> Iterator[Path]:
     """Yield the folders for temporary files that the account may enter."""
-    for folder in dict.fromkeys(map(Path, (tempfile.gettempdir(), "/tmp", "/var/tmp"))):  # nosec B108
+    for folder in dict.fromkeys(map(Path, (tempfile.gettempdir(), "/tmp", "/var/tmp"))):  # noqa: S108  # nosec B108
         if folder.is_dir() and reachable(folder, account):
             yield folder.resolve()
 

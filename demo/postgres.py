@@ -62,9 +62,7 @@ class Postgres:
     A server started here stops with this process, however that ends, unless kept.
     """
 
-    def __init__(
-        self, folder: Path, version: int = 18, settings: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, version: int = 18, settings: dict[str, str] | None = None) -> None:
         """Describe a server; nothing is touched before start()."""
         self.folder = Path(folder).absolute()
         self.version = version

@@ -61,9 +61,7 @@ CHUNK = 20_000
 
 COLUMNS = {
     "address": "address_line_1 address_line_2 district city postal_code country phone",
-    "counterparty": (
-        "counterparty_legal_name legal_address_id commercial_contact delivery_contact"
-    ),
+    "counterparty": ("counterparty_legal_name legal_address_id commercial_contact delivery_contact"),
     "currency": "currency_code",
     "department": "department_name location manager",
     "design": "design_name file_location file_name",
@@ -91,9 +89,7 @@ def create(connection: psycopg.Connection) -> None:
         connection.execute((Path(__file__).parent / "source.sql").read_bytes())
 
 
-def fill(
-    connection: psycopg.Connection, orders: int = ORDERS, seed: int = SEED, until: date = UNTIL
-) -> None:
+def fill(connection: psycopg.Connection, orders: int = ORDERS, seed: int = SEED, until: date = UNTIL) -> None:
     """Fill the empty tables with the trade of the weekdays up to a date, in one transaction.
 
     Memory does not grow with the number of sales orders. The purchase orders come on top.
@@ -213,8 +209,7 @@ def _times(rng: random.Random, day: date, count: int) -> list[str]:
             times[here], times[here - 1] = times[here - 1], times[here]
     date_part = day.isoformat()
     return [
-        f"{date_part} {8 + ms // 3_600_000:02}:{ms // 60_000 % 60:02}"
-        f":{ms // 1_000 % 60:02}.{ms % 1_000:03}"
+        f"{date_part} {8 + ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1_000 % 60:02}.{ms % 1_000:03}"
         for ms in times
     ]
 
@@ -237,9 +232,7 @@ def _weekdays(until: date, count: int) -> list[date]:
     return found[::-1]
 
 
-def _fill_small_tables(
-    connection: psycopg.Connection, rng: random.Random, days: list[date]
-) -> list[int]:
+def _fill_small_tables(connection: psycopg.Connection, rng: random.Random, days: list[date]) -> list[int]:
     """Fill what orders refer to; return how many designs there are on each day."""
     at = datetime.combine(days[0], time(7, 20, 49, 962_000))
     addresses = [made_up.address(rng, number) for number in range(1, made_up.ADDRESSES + 1)]
@@ -266,8 +259,7 @@ def _fill_designs(
     """Fill the designs, their number growing with the days; return it for each day."""
     total = FIRST_DESIGNS + (LAST_DESIGNS - FIRST_DESIGNS) * len(days) // DAYS
     numbers = [
-        FIRST_DESIGNS + (total - FIRST_DESIGNS) * day // max(1, len(days) - 1)
-        for day in range(len(days))
+        FIRST_DESIGNS + (total - FIRST_DESIGNS) * day // max(1, len(days) - 1) for day in range(len(days))
     ]
     known = 0
     with connection.cursor().copy(_copy_into("design")) as copy:
@@ -280,9 +272,7 @@ def _fill_designs(
     return numbers
 
 
-def _copy_rows(
-    connection: psycopg.Connection, table: str, at: datetime, rows: Iterable[made_up.Row]
-) -> None:
+def _copy_rows(connection: psycopg.Connection, table: str, at: datetime, rows: Iterable[made_up.Row]) -> None:
     with connection.cursor().copy(_copy_into(table)) as copy:
         for number, row in enumerate(rows, start=1):
             copy.write_row((number, at, at, *row))
@@ -312,7 +302,5 @@ def _continue_ids(connection: psycopg.Connection) -> None:
     statement = sql.SQL("SELECT setval(pg_get_serial_sequence({}, {}), max({})) FROM {}")
     for table in COLUMNS:
         key, name = f"{table}_id", sql.Identifier(table)
-        connection.execute(
-            statement.format(sql.Literal(table), sql.Literal(key), sql.Identifier(key), name)
-        )
+        connection.execute(statement.format(sql.Literal(table), sql.Literal(key), sql.Identifier(key), name))
         connection.execute(sql.SQL("ANALYZE {}").format(name))

@@ -88,8 +88,7 @@ def working_day(url: str, seed: int = 0, day: date | None = None) -> Day:
         design_id = _draw_design(connection, rng, datetime.combine(day, OPENS))
         sales, purchases = _trade(connection, rng, day)
         edits = tuple(
-            edit_silently(connection, rng, table, column, newest_ids[table])
-            for table, column in SILENT
+            edit_silently(connection, rng, table, column, newest_ids[table]) for table, column in SILENT
         )
         edited = {edit.id for edit in edits if edit.table == "sales_order"}
         move, moved_staff = _move_department(connection, rng, datetime.combine(day, CLOSES))
@@ -143,9 +142,7 @@ def within_hours(at: datetime) -> datetime:
     return max(at, datetime.combine(at.date(), OPENS))
 
 
-def sell(
-    connection: psycopg.Connection, rng: random.Random, at: datetime, designs: list[int]
-) -> Ids:
+def sell(connection: psycopg.Connection, rng: random.Random, at: datetime, designs: list[int]) -> Ids:
     """Insert a sale of one of the designs with its transaction and payment."""
     values = {"design_id": rng.choice(designs)}
     return _order(connection, "sell.sql", made_up.sale(rng, at.date()), at, values)
@@ -251,9 +248,7 @@ def _move_department(
     return Edit("department", department, "location", old, new), moved
 
 
-def _cancel(
-    connection: psycopg.Connection, rng: random.Random, newest: int, spared: set[int]
-) -> Ids:
+def _cancel(connection: psycopg.Connection, rng: random.Random, newest: int, spared: set[int]) -> Ids:
     """Delete an old sale, with its transaction and payment, that is none of the spared."""
     while (key := _some_id(connection, rng, "sales_order", newest)) in spared:
         pass

@@ -42,8 +42,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     leave(config.stash.get(_status, 1))
 
 
-
-
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Callable[[int], Postgres]]:
     """A running Postgres server of a major version, started when first asked for."""

@@ -260,9 +260,7 @@ def test_a_shop_of_one_order_is_a_shop(server: Postgres) -> None:
         assert unequal_payments(connection) == 0
 
 
-def test_a_large_shop_has_busier_days_not_more(
-    server: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_shop_has_busier_days_not_more(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shop, "DAYS", 10)
     monkeypatch.setattr(shop, "CHUNK", 100)
     with psycopg.connect(filled(server, "large", 2_000)) as connection:
@@ -319,9 +317,7 @@ def test_a_day_pays_in_one_batch_and_moves_a_department_with_its_staff(
     after = contents(connection)
     paid = {key: after["payment"][key] for key in what.paid if key != what.deleted.payment_id}
     assert len(paid) > 5
-    assert {row["last_updated"] for row in paid.values()} == {
-        what.paid_at.isoformat(timespec="milliseconds")
-    }
+    assert {row["last_updated"] for row in paid.values()} == {what.paid_at.isoformat(timespec="milliseconds")}
     assert all(row["paid"] and not before["payment"][key]["paid"] for key, row in paid.items())
     assert after["department"][what.move.id]["location"] == what.move.new
     assert what.moved_staff

@@ -118,6 +118,14 @@ def test_dimensions_come_before_facts_and_references_before_referrers(house: War
     assert load.order(house.prepare().values()) == ["dim_shop", "fact_order"]
 
 
+def test_tables_that_refer_to_each_other_are_named(house: Warehouse) -> None:
+    dimension, fact = (house.prepare()[name] for name in ("dim_shop", "fact_order"))
+    back = fact.references[0].model_copy(update={"to_table": "fact_order"})
+    circle = dimension.model_copy(update={"references": (back,)})
+    with pytest.raises(WarehouseError, match=r"in a circle: .*fact_order"):
+        load.order([circle, fact])
+
+
 def test_a_batch_is_written_down(house: Warehouse, made: MadeUp) -> None:
     manifest = made.batch({"shops": [shop(1)], "orders": [order(1), order(2, 9)]})
     house.bring(manifest)
@@ -222,6 +230,28 @@ def test_a_dimension_row_and_its_parent_may_come_together(house: Warehouse, raw:
         units: list[Row] = [{"unit_id": first + 1, "parent_id": first}, {"unit_id": first, "parent_id": None}]
         counts = house.bring(made.batch({"units": units}))
         assert (counts["dim_unit"].added, counts["dim_unit"].rejected) == (2, 0)
+
+
+def test_a_chain_whose_root_is_missing_waits_and_comes_in_with_it(house: Warehouse, raw: Bucket) -> None:
+    write_models(
+        house.folder,
+        {
+            "dim_unit": "SELECT unit_id, parent_id FROM units",
+            "schema": MODELS["schema"] + "CREATE TABLE IF NOT EXISTS dim_unit (unit_id int PRIMARY KEY,"
+            " parent_id int REFERENCES dim_unit);",
+        },
+    )
+    made = MadeUp(raw, TABLES | {"units": ({"unit_id": "integer", "parent_id": "integer"}, ("unit_id",))})
+
+    def units(*pairs: tuple[int, int | None]) -> dict[str, list[Row]]:
+        return {"units": [{"unit_id": unit, "parent_id": parent} for unit, parent in pairs]}
+
+    house.bring(made.batch(units((1, None))))
+    counts = house.bring(made.batch(units((4, 3), (3, 2), (2, 9), (5, 1))))
+    assert (counts["dim_unit"].added, counts["dim_unit"].rejected) == (1, 3)
+    house.bring(made.batch(units((9, None))))
+    assert [unit for (unit,) in house.query("SELECT unit_id FROM dim_unit ORDER BY 1")] == [1, 2, 3, 4, 5, 9]
+    assert house.rejected() == []
 
 
 # Rows set aside
@@ -657,6 +687,18 @@ def test_no_superuser_is_needed(house: Warehouse, made: MadeUp, owner_url: str) 
     house.bring(made.batch(FIRST))
     house.bring(made.batch(SECOND))
     assert len(house.query(FACTS)) == 2
+
+
+def test_a_role_that_may_not_make_tables_gets_one_line(house: Warehouse, owner_url: str) -> None:
+    name = owner_url.rsplit("/", 1)[1]
+    execute(
+        house.url, f"ALTER DATABASE {name} OWNER TO postgres", f"REVOKE ALL ON DATABASE {name} FROM PUBLIC"
+    )
+    execute(house.url, f"GRANT CONNECT ON DATABASE {name} TO owner_{name}")
+    house.url = owner_url
+    with pytest.raises(WarehouseError, match="warehouse: permission denied") as caught:
+        house.prepare()
+    assert "\n" not in str(caught.value)
 
 
 # From source to warehouse, every type

@@ -56,9 +56,7 @@ def start_in_another_process(folder: Path, then: str) -> subprocess.Popen[str]:
         f"server = Postgres(Path(sys.argv[1]), settings={FAST})\n"
         f"{then}\n"
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, "-c", code, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def wait_until_stopped(server: Postgres, seconds: float = 10) -> bool:
@@ -255,9 +253,7 @@ def test_a_plain_user_stays_who_he_is(folder: Path) -> None:
     assert binaries.account_for(folder) is None
 
 
-def test_root_becomes_the_owner_of_the_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_becomes_the_owner_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     account = binaries.account_for(tmp_path)
     assert account is not None

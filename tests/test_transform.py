@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -443,3 +444,18 @@ def test_a_raw_object_that_is_gone_is_named(raw: Bucket, processed: Bucket, tmp_
     Path(raw.root, file.path).unlink()
     with pytest.raises(ObjectMissing, match=file.path):
         transform(Work(known["dim_t"], target, manifest, {}, None, raw, processed))
+
+
+def test_models_that_run_at_the_same_time_do_not_meet(tmp_path: Path) -> None:
+    """Tasks are threads of one process, and each has tables of the same names."""
+    number = 8
+    runs = [Running(tmp_path / str(i), *JOINED["left join"]) for i in range(number)]
+    batches = [
+        {"orders": [order_row(n, 1, n + i) for n in range(20)], "shops": [shop_row(1, f"city {i}")]}
+        for i in range(number)
+    ]
+    with ThreadPoolExecutor(number) as pool:
+        list(pool.map(lambda run, rows: run.batch(rows), runs, batches))
+        list(pool.map(lambda run: run.batch({"orders": [], "shops": [shop_row(1, "York")]}), runs))
+    assert all(run.held == run.expected() for run in runs)
+    assert all(row["amount"] == key + i for i, run in enumerate(runs) for key, row in run.held.items())

@@ -10,12 +10,14 @@ WITH ordered AS (
     )
     RETURNING purchase_order_id, item_quantity * item_unit_price AS amount
 ),
+
 booked AS (
     INSERT INTO "transaction" (transaction_type, purchase_order_id, created_at, last_updated)
     SELECT 'PURCHASE', purchase_order_id, %(at)s, %(at)s
     FROM ordered
     RETURNING transaction_id
 )
+
 INSERT INTO payment (
     created_at, last_updated, transaction_id, counterparty_id, payment_amount, currency_id,
     payment_type_id, paid, payment_date, company_ac_number, counterparty_ac_number

@@ -2,7 +2,7 @@
 -- a row was when it first came.
 CREATE OR REPLACE VIEW {history} AS
 SELECT
-    LAG(valid_to) OVER (PARTITION BY key ORDER BY valid_to) AS valid_from,
+    lag(valid_to) OVER (PARTITION BY key ORDER BY valid_to) AS valid_from,
     valid_to,
     {columns_of_row}
 FROM (

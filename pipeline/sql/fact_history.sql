@@ -18,12 +18,12 @@ WHERE NOT deleted;
 CREATE OR REPLACE VIEW {history} AS
 SELECT
     recorded_at AS valid_from,
-    LEAD(recorded_at) OVER (PARTITION BY {key} ORDER BY recorded_at) AS valid_to,
+    lead(recorded_at) OVER (PARTITION BY {key} ORDER BY recorded_at) AS valid_to,
     deleted,
     {columns}
 FROM {table};
 
-CREATE OR REPLACE FUNCTION {as_of} (moment timestamptz) RETURNS SETOF {current}
+CREATE OR REPLACE FUNCTION {as_of}(moment timestamptz) RETURNS SETOF {current}
 LANGUAGE sql STABLE
 AS $body$
 SELECT {columns}

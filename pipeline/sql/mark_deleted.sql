@@ -9,7 +9,7 @@ FROM (
 WHERE
     NOT t.deleted
     AND NOT EXISTS (SELECT FROM {stage} AS s WHERE {same_key})
-    AND {latest_key_json} <> ALL (
+    AND {latest_key_json} <> ALL(
         SELECT key
         FROM etl.rejected
         WHERE table_name = %(table_name)s AND NOT resolved AND last_batch = %(batch)s

@@ -7,5 +7,5 @@ WHERE
     r.table_name = %(table_name)s
     AND r.waits
     AND NOT r.resolved
-    AND r.key <> ALL (SELECT {key_json} FROM {stage} AS s)
-    AND r.key <> ALL (SELECT key FROM rows_that_do_not_fit)
+    AND r.key <> ALL(SELECT {key_json} FROM {stage} AS s)
+    AND r.key <> ALL(SELECT key FROM rows_that_do_not_fit)

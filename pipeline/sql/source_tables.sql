@@ -25,14 +25,15 @@ SELECT
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     ) AS column_names,
     (
-        SELECT COALESCE(
-            array_agg(
-                CASE t.typtype
-                    WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod)
-                    ELSE format_type(a.atttypid, a.atttypmod)
-                END ORDER BY a.attnum
-            ), '{}'
-        )
+        SELECT
+            COALESCE(
+                array_agg(
+                    CASE t.typtype
+                        WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod)
+                        ELSE format_type(a.atttypid, a.atttypmod)
+                    END ORDER BY a.attnum
+                ), '{}'
+            )
         FROM pg_attribute AS a
         INNER JOIN pg_type AS t ON a.atttypid = t.oid
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

@@ -3,16 +3,17 @@
 SELECT
     c.relname AS name,
     (
-        SELECT jsonb_agg(
-            jsonb_build_object(
-                'name', a.attname,
-                'type', format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), a.atttypmod),
-                'category', t.typcategory,
-                'required', a.attnotnull,
-                'filled', a.atthasdef OR a.attidentity <> '',
-                'generated', a.attgenerated <> ''
-            ) ORDER BY a.attnum
-        )
+        SELECT
+            jsonb_agg(
+                jsonb_build_object(
+                    'name', a.attname,
+                    'type', format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), a.atttypmod),
+                    'category', t.typcategory,
+                    'required', a.attnotnull,
+                    'filled', a.atthasdef OR a.attidentity <> '',
+                    'generated', a.attgenerated <> ''
+                ) ORDER BY a.attnum
+            )
         FROM pg_attribute AS a
         INNER JOIN pg_type AS t ON a.atttypid = t.oid
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -25,26 +26,27 @@ SELECT
         WHERE i.indrelid = c.oid AND i.indisprimary
     ) AS primary_key,
     (
-        SELECT COALESCE(
-            jsonb_agg(
-                jsonb_build_object(
-                    'name', r.conname,
-                    'columns', (
-                        SELECT jsonb_agg(a.attname ORDER BY k.position)
-                        FROM unnest(r.conkey) WITH ORDINALITY AS k (attnum, position)
-                        INNER JOIN pg_attribute AS a ON a.attrelid = r.conrelid AND a.attnum = k.attnum
-                    ),
-                    'to_schema', tn.nspname,
-                    'to_table', tc.relname,
-                    'to_columns', (
-                        SELECT jsonb_agg(a.attname ORDER BY k.position)
-                        FROM unnest(r.confkey) WITH ORDINALITY AS k (attnum, position)
-                        INNER JOIN pg_attribute AS a ON a.attrelid = r.confrelid AND a.attnum = k.attnum
-                    ),
-                    'definition', pg_get_constraintdef(r.oid)
-                ) ORDER BY r.conname
-            ), '[]'
-        )
+        SELECT
+            COALESCE(
+                jsonb_agg(
+                    jsonb_build_object(
+                        'name', r.conname,
+                        'columns', (
+                            SELECT jsonb_agg(a.attname ORDER BY k.position)
+                            FROM unnest(r.conkey) WITH ORDINALITY AS k (attnum, position)
+                            INNER JOIN pg_attribute AS a ON a.attrelid = r.conrelid AND a.attnum = k.attnum
+                        ),
+                        'to_schema', tn.nspname,
+                        'to_table', tc.relname,
+                        'to_columns', (
+                            SELECT jsonb_agg(a.attname ORDER BY k.position)
+                            FROM unnest(r.confkey) WITH ORDINALITY AS k (attnum, position)
+                            INNER JOIN pg_attribute AS a ON a.attrelid = r.confrelid AND a.attnum = k.attnum
+                        ),
+                        'definition', pg_get_constraintdef(r.oid)
+                    ) ORDER BY r.conname
+                ), '[]'
+            )
         FROM pg_constraint AS r
         INNER JOIN pg_class AS tc ON r.confrelid = tc.oid
         INNER JOIN pg_namespace AS tn ON tc.relnamespace = tn.oid
