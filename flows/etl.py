@@ -6,6 +6,8 @@ from pydantic import NonNegativeInt
 from flows.finish import RUNNER, Run, finish, finish_sealed, open_run
 from pipeline import batches, load, plan, source, warehouse
 from pipeline.batches import Manifest
+from pipeline.errors import PipelineError, UnfitBatch
+from pipeline.transform import verify
 from tasks import blocks
 from tasks.extract import compact, extract
 from tasks.failures import show_in_one_line
@@ -26,14 +28,38 @@ def etl(
     show_in_one_line()
     source_url = blocks.database_url(blocks.SOURCE)
     with open_run(max_rejected) as run:
-        reports = list(finish_sealed(run))
-        if manifest := _take_batch(run, source_url, reconcile=reconcile, full=full):
+        reports: list[BatchReport] = []
+        try:
+            reports.extend(finish_sealed(run))
+            manifest = _take_batch(run, source_url, reconcile=reconcile, full=full)
+        except UnfitBatch as unfit:
+            manifest = _supersede(run, source_url, unfit, reconcile=reconcile, full=full)
+        if manifest:
             reports.append(finish(run, manifest))
     return reports
 
 
-def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Manifest | None:
-    """Read all that changed, at one moment, and seal it. None where nothing did."""
+def _supersede(
+    run: Run, source_url: str, unfit: UnfitBatch, *, reconcile: bool, full: bool
+) -> Manifest | None:
+    """Read again what an unfit batch holds, should the source have its columns back.
+
+    The new batch follows the same one as the unfit one does, so it holds every change of that.
+    """
+    get_run_logger().warning("%s; looking whether the source has it now", unfit)
+    try:
+        return _take_batch(run, source_url, reconcile=reconcile, full=full, verified=True)
+    except PipelineError:
+        raise unfit from None
+
+
+def _take_batch(
+    run: Run, source_url: str, *, reconcile: bool, full: bool, verified: bool = False
+) -> Manifest | None:
+    """Read all that changed, at one moment, and seal it. None where nothing did.
+
+    With ``verified`` nothing is read where the models could not work on it.
+    """
     logger = get_run_logger()
     watermark = warehouse.watermark(run.warehouse_url)
     previous = batches.last_manifest(run.raw, watermark)
@@ -49,6 +75,8 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
             load.record_up_to_date(run.warehouse_url, watermark.batch_id, snapshot)
             report_up_to_date(snapshot.taken_at)
             return None
+        if verified:
+            verify(run.models, run.targets, planned.columns)
         logger.info("Batch %s reads %s", planned.batch_id, planned.story)
         with run.timed("extract"):
             reading = extract.with_options(result_storage=blocks.storage(blocks.RAW))

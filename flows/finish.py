@@ -16,9 +16,10 @@ from flows.load import load_warehouse
 from pipeline import batches, models, settings, warehouse
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
+from pipeline.errors import ModelError, UnfitBatch
 from pipeline.models import Model
 from pipeline.settings import Settings
-from pipeline.transform import Output, needed, nothing
+from pipeline.transform import Output, needed, nothing, verify
 from pipeline.warehouse import Target
 from tasks import blocks
 from tasks.extract import extract
@@ -64,15 +65,29 @@ def open_run(max_rejected: int | None) -> Iterator[Run]:
 
 
 def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
-    """Load the sealed batches that the warehouse does not have. The source is not needed for it."""
+    """Load the sealed batches that the warehouse does not have. The source is not needed for it.
+
+    Raises UnfitBatch where the models cannot work on one; mending them finishes it.
+    """
     while manifest := batches.sealed_after(run.raw, warehouse.last_batch(run.warehouse_url)):
         if until and manifest.snapshot_at > until:
             return
+        _verify(run, manifest)
         get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
         reading = extract.with_options(result_storage=blocks.storage(blocks.RAW))
         for piece in [reading.submit(landed.part, landed) for landed in manifest.landed]:
             piece.result()
         yield finish(run, manifest)
+
+
+def _verify(run: Run, manifest: Manifest) -> None:
+    columns = {name: table.columns for name, table in manifest.tables.items()}
+    if missing := models.source_tables(run.models) - columns.keys():
+        raise UnfitBatch(f"batch {manifest.batch_id} was read before a model read {', '.join(missing)}")
+    try:
+        verify(run.models, run.targets, columns)
+    except ModelError as error:
+        raise UnfitBatch(str(error)) from None
 
 
 def finish(run: Run, manifest: Manifest) -> BatchReport:

@@ -165,15 +165,16 @@ def last_manifest(bucket: Bucket, watermark: Watermark | None) -> Manifest | Non
 def sealed_after(bucket: Bucket, previous: str | None) -> Manifest | None:
     """The sealed batch that follows ``previous`` and waits to be loaded, if any.
 
-    Two runs that each believed to be alone may both have sealed one. Only one of them
-    can have been loaded: the one that others follow, or, as long as none do, the first.
+    There may be several: two runs that each believed to be alone, or one that the models
+    cannot work on and its successor. Only one can have been loaded, the one that others
+    follow; as long as none do, the newest is as good as any and the most useful.
     """
     found = [path for path in bucket.list(_after(previous)) if path.endswith(".json")]
     if not found:
         return None
     sealed = [read_manifest(bucket, path) for path in found]
     followed = [manifest for manifest in sealed if bucket.list(_after(manifest.batch_id))]
-    return (followed or sealed)[0]
+    return (followed or sealed)[-1]
 
 
 def read_manifest(bucket: Bucket, path: str) -> Manifest:

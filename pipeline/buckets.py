@@ -1,9 +1,11 @@
 """Buckets: folders and S3 prefixes behind one door. Nothing in them is overwritten."""
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -76,11 +78,14 @@ class Bucket:
             return ds.dataset(paths, schema=schema, format="parquet", filesystem=self.filesystem)
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a small object under a name that is not in use."""
+        """Write a small object under a name that is not in use: all of it or nothing."""
         with self._named("write", path):
             self._make_folder(path)
-            with self.filesystem.open_output_stream(self._full(path)) as stream:
-                stream.write(text.encode())
+            if isinstance(self.filesystem, fs.LocalFileSystem):
+                _write_whole(Path(self._full(path)), text)
+            else:
+                with self.filesystem.open_output_stream(self._full(path)) as stream:
+                    stream.write(text.encode())
 
     def read_text(self, path: str) -> str:
         """Read a small object."""
@@ -113,6 +118,20 @@ class Bucket:
             if hint := _hint(error, action):
                 raise BucketError(f"{self.uri}: cannot {action} {path}: {hint}") from None
             raise
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever finds it finds all of it, as S3 does for its objects."""
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 _HINTS = {

@@ -29,6 +29,10 @@ class ModelError(PipelineError):
     """A model is wrong: its file, the line, and what DuckDB says of it."""
 
 
+class UnfitBatch(ModelError):
+    """A sealed batch lacks what the models need: the source's columns had changed when it was read."""
+
+
 class WarehouseError(PipelineError):
     """The warehouse refused, or does not match what the models yield."""
 

@@ -18,7 +18,7 @@ from pipeline.batches import (
 from pipeline.errors import ModelError
 from pipeline.models import Model, affected, looked_up, source_tables
 from pipeline.postgres import Connection
-from pipeline.source import MAX_AGE, Cursor, Slice, Snapshot, Table
+from pipeline.source import MAX_AGE, Column, Cursor, Slice, Snapshot, Table
 
 _PAGES_A_PART = 65_536
 _WHOLE = "asked for"
@@ -76,6 +76,11 @@ class BatchPlan:
         same = len(self.tables) - len(changed) - sum(map(len, whole.values()))
         said = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in whole.items()]
         return "; ".join([*said, *([f"nothing new in {same} other tables"] if same else [])])
+
+    @property
+    def columns(self) -> dict[str, tuple[Column, ...]]:
+        """The source's columns, by table."""
+        return {name: plan.table.columns for name, plan in self.tables.items()}
 
     def parts(self, schema: str, pages_a_part: int = _PAGES_A_PART) -> list[tuple[Part, Reading]]:
         """Cut what is to be read into tasks: large tables into ranges of pages."""

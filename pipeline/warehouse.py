@@ -18,6 +18,8 @@ from pipeline.types import Frozen
 
 RECORDED_AT, DELETED = "recorded_at", "deleted"
 _LOCK = "totesys-etl"
+# Postgres cuts longer ones off without a word.
+_LONGEST_NAME = 63
 
 
 class TargetColumn(Frozen):
@@ -112,6 +114,9 @@ def _permitted() -> Iterator[None]:
 
 def _make_missing(connection: Connection, schema: str, models: Mapping[str, Model], path: Path) -> None:
     """Make the schema etl and the models' tables, where they are not there."""
+    # A role that owns the schema need not be allowed to make schemas.
+    if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
+        connection.execute("CREATE SCHEMA etl")
     if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() == (None,):
         connection.execute(statement("etl_schema.sql"))
     known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
@@ -148,6 +153,10 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
     columns = [TargetColumn.model_validate(column) for column in cast(list[object], row["columns"])]
     primary = tuple(cast(list[str], row["primary_key"]))
     key = model.key or (() if fact else primary)
+    if len(f"{model.name}_history".encode()) > _LONGEST_NAME:
+        raise ModelError(
+            f"{model.path}: the name leaves no room for {model.name}_history; 55 bytes are the most"
+        )
     if not key:
         raise ModelError(f"{model.path}: say `-- key: …`, the columns that tell its rows apart")
     target = Target(
@@ -183,6 +192,9 @@ def _add_history(connection: Connection, schema: str, target: Target) -> None:
         "key_json": key_json(target.key, sql.SQL("d")),
         "columns_of_row": sql.SQL(", ").join(version),
     }
+    # A literal, because a quoted body could end in the middle of some column's name.
+    body = statement("fact_as_of.sql").format(**parts).as_string(connection)
+    parts["as_of_body"] = sql.Literal(body)
     file = "fact_history.sql" if target.fact else "dimension_history.sql"
     try:
         connection.execute(statement(file).format(**parts))

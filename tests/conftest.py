@@ -25,6 +25,10 @@ settings.register_profile(
     "quick", max_examples=4, deadline=None, derandomize=True, database=None, suppress_health_check=slow
 )
 settings.register_profile("long", max_examples=400, deadline=None, suppress_health_check=slow)
+# Ten thousand steps and more for tests/test_model_based.py.
+settings.register_profile(
+    "campaign", max_examples=150, stateful_step_count=100, deadline=None, suppress_health_check=slow
+)
 settings.load_profile("quick")
 
 DEFAULT_VERSION = 18
@@ -39,7 +43,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave before DuckDB says at length what it thinks of Python's own way out."""
-    leave(config.stash.get(_status, 1))
+    if not hasattr(config, "workerinput"):
+        leave(config.stash.get(_status, 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares servers and stories, where tests run side by side."""
+    for item in items:
+        group = "flows" if "flows" in item.path.parts else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

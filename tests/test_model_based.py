@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -40,7 +41,9 @@ MODELS = {
         "-- key: order_id\nSELECT order_id, amount, label FROM orders LEFT JOIN shop USING (shop_id)"
     ),
     "schema": """
-        CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, label varchar NOT NULL, town varchar);
+        CREATE TABLE IF NOT EXISTS dim_shop (
+            shop_id integer PRIMARY KEY, label varchar NOT NULL, town varchar
+        );
         CREATE TABLE IF NOT EXISTS fact_order (
             order_id integer NOT NULL,
             shop_id integer NOT NULL REFERENCES dim_shop,
@@ -63,6 +66,7 @@ SOURCE = """
 COLUMNS = {"town": ("name",), "shop": ("town_id", "label"), "orders": ("shop_id", "amount")}
 KEYS = {"town": "town_id", "shop": "shop_id", "orders": "order_id"}
 FACTS = {"fact_order": "shop_id, amount, last_updated", "fact_detail": "amount, label"}
+EXAMPLES = 10
 TICK = timedelta(microseconds=1)
 
 Values = tuple[Any, ...]  # a row without its key; in the source last_updated comes last
@@ -109,22 +113,16 @@ class Oracle:
 
     def load(self, moment: Moment) -> dict[str, tuple[int, int, int]]:
         """Take a batch in; returns how much of each warehouse table it added, changed and deleted."""
+        at, gone = moment.manifest.snapshot_at, moment.manifest.reconcile
         for name, rows in moment.rows.items():
             self.state[name] = rows if name in moment.whole else self.state[name] | rows
-        at = moment.manifest.snapshot_at
         did = {"dim_shop": self._dimension(at, moment)}
-        self._orders(moment)
+        orders = self._orders(moment)
         detail: Rows = {
             order: (amount, self.state["shop"].get(shop, (None, None))[1])
             for order, (shop, amount, _) in self.state["orders"].items()
         }
-        gone = moment.manifest.reconcile
-        offered = {
-            order: values
-            for order, values in self.candidates.items()
-            if order not in self.waiting and order not in self.unfit_orders
-        }
-        did["fact_order"] = self._fact("fact_order", at, offered, set(moment.rows["orders"]), gone=gone)
+        did["fact_order"] = self._fact("fact_order", at, orders, set(moment.rows["orders"]), gone=gone)
         did["fact_detail"] = self._fact("fact_detail", at, detail, set(detail), gone=gone)
         self.moments.append((at, {name: self.current(name) for name in FACTS}))
         return did
@@ -149,20 +147,22 @@ class Oracle:
                 known.append((at, values))
         return added, changed, 0
 
-    def _orders(self, moment: Moment) -> None:
-        """Find the orders that are offered, and those that wait or do not fit."""
+    def _orders(self, moment: Moment) -> Rows:
+        """Set aside the orders that wait or do not fit; returns the others."""
         read = moment.rows["orders"]
         if "orders" in moment.whole:
             self.waiting.clear()
             self.unfit_orders.clear()
-        self.candidates = self.waiting | read
+        offered = self.waiting | read
         self.unfit_orders -= read.keys()
         self.unfit_orders |= {order for order, values in read.items() if values[0] is None}
         self.waiting = {
             order: values
-            for order, values in self.candidates.items()
+            for order, values in offered.items()
             if order not in self.unfit_orders and values[0] not in self.shops
         }
+        aside = self.waiting.keys() | self.unfit_orders
+        return {order: values for order, values in offered.items() if order not in aside}
 
     def _fact(
         self, name: str, at: datetime, rows: Rows, there: set[int], *, gone: bool
@@ -212,7 +212,7 @@ class Oracle:
 
 
 @dataclass
-class Place_:
+class Bench:
     """The databases that all examples share, and what happened in them."""
 
     source_url: str
@@ -224,7 +224,7 @@ class Place_:
 tables = st.sampled_from(sorted(KEYS))
 # Few keys and few values: rows come back, and changes are taken back, all the time.
 keys = st.integers(1, 4)
-writers = st.sampled_from([0, 0, 1, 2])
+writers = st.sampled_from([0, 1, 2])  # 0 commits at once
 picks = st.integers(0, 7)
 texts = st.sampled_from(["a", "b", "", None])
 kills = st.sampled_from(
@@ -240,7 +240,7 @@ kills = st.sampled_from(
 class Pipeline(RuleBasedStateMachine):
     """The source, whoever writes to it, and the pipeline's runs."""
 
-    def __init__(self, place: Place_) -> None:
+    def __init__(self, place: Bench) -> None:
         super().__init__()
         self.place = place
         self.house = place.house
@@ -277,7 +277,7 @@ class Pipeline(RuleBasedStateMachine):
     def seen_by(self, writer: int) -> dict[Place, Values]:
         """The rows as a writer sees them, those left out that another one holds."""
         held = {place for who, other in self.open.items() if who != writer for place in other.held}
-        rows: dict[Place, Values | None] = {place: row for place, row in self.committed.items()}
+        rows: dict[Place, Values | None] = {**self.committed}
         for layer in self.open[writer].layers if writer in self.open else []:
             rows |= layer
         return {place: row for place, row in rows.items() if row is not None and place not in held}
@@ -330,11 +330,12 @@ class Pipeline(RuleBasedStateMachine):
         stamp = self.clock if old is None else old[-1]
         return (text, stamp) if table == "town" else (number or None, text, stamp)
 
-    @rule(writer=writers, table=tables, key=keys, number=keys, text=texts)
-    def insert(self, writer: int, table: str, key: int, number: int, text: str | None) -> None:
-        """A new row, or one that comes back, or a loud update of one that is there."""
-        if self.is_free(writer, (table, key)):
-            self.write(writer, (table, key), self.row(table, number, text))
+    @rule(writer=writers, rows=st.lists(st.tuples(tables, keys, keys, texts), min_size=1, max_size=5))
+    def insert(self, writer: int, rows: list[tuple[str, int, int, str | None]]) -> None:
+        """New rows, or some that come back, or loud updates of some that are there."""
+        for table, key, number, text in rows:
+            if self.is_free(writer, (table, key)):
+                self.write(writer, (table, key), self.row(table, number, text))
 
     @rule(writer=writers, pick=picks, number=st.integers(0, 4), text=texts, silent=st.booleans())
     def update(self, writer: int, pick: int, number: int, text: str | None, silent: bool) -> None:
@@ -420,7 +421,8 @@ class Pipeline(RuleBasedStateMachine):
         whole = frozenset(KEYS if reconcile or full else altered)
         assert {name for name, table in planned.tables.items() if table.mode == "full"} == whole
         if manifest is None:
-            assert not (whole or self.would_do_something), "a change was not seen"
+            assert not whole
+            assert not self.would_do_something, "a change was not seen"
             return None
         moment = Moment(
             manifest,
@@ -553,9 +555,9 @@ class Pipeline(RuleBasedStateMachine):
         expected: list[Values] = []
         before: Rows = {}
         for at, rows in self.oracle.moments:
-            expected += [(at - TICK, *row) for row in self.flat(before[name] if before else {})]
+            expected += [(at - TICK, *row) for row in self.flat(before)]
             expected += [(at, *row) for row in self.flat(rows[name])]
-            before = rows  # type: ignore[assignment]
+            before = rows[name]
         times = [time for at, _ in self.oracle.moments for time in (at - TICK, at)]
         with psycopg.connect(self.house.url) as connection:
             found = connection.execute(
@@ -590,7 +592,7 @@ class Pipeline(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def place(postgres: Postgres) -> Iterator[Place_]:
+def place(postgres: Postgres) -> Iterator[Bench]:
     with (
         database(postgres, "source") as source_url,
         database(postgres, "warehouse") as warehouse_url,
@@ -599,15 +601,17 @@ def place(postgres: Postgres) -> Iterator[Place_]:
         write_models(Path(home) / "models", MODELS)
         house = Warehouse(warehouse_url, Path(home) / "models", folder(home), folder(home))
         house.prepare()
-        yield Place_(source_url, house, Path(home))
+        yield Bench(source_url, house, Path(home))
 
 
 @pytest.mark.timeout(6 * 3600)
 def test_whatever_happens_the_warehouse_is_what_it_must_be(
-    place: Place_, capsys: pytest.CaptureFixture[str]
+    place: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_state_machine_as_test(lambda: Pipeline(place), settings=settings())
+    examples = max(settings().max_examples, EXAMPLES)
+    machine: Any = partial(Pipeline, place)
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples))
     with capsys.disabled():
         print("\n" + ", ".join(f"{number:,} {what}" for what, number in place.tally.items()))  # noqa: T201
     assert place.tally["steps"] > 200
-    assert min(place.tally[what] for what in ("batches", "kills", "commits", "rollbacks")) > 3
+    assert min(place.tally[what] for what in ("batches", "kills", "commits", "rollbacks")) > 1

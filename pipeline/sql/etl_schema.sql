@@ -1,6 +1,4 @@
 -- What the pipeline keeps about itself, in the warehouse so that it commits with the data.
-CREATE SCHEMA IF NOT EXISTS etl;
-
 CREATE TABLE IF NOT EXISTS etl.batch (
     batch_id text PRIMARY KEY,
     previous_batch_id text REFERENCES etl.batch (batch_id),

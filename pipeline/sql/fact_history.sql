@@ -25,13 +25,4 @@ FROM {table};
 
 CREATE OR REPLACE FUNCTION {as_of}(moment timestamptz) RETURNS SETOF {current}
 LANGUAGE sql STABLE
-AS $body$
-SELECT {columns}
-FROM (
-    SELECT DISTINCT ON ({key}) *
-    FROM {table}
-    WHERE recorded_at <= $1
-    ORDER BY {key}, recorded_at DESC
-) AS latest
-WHERE NOT deleted
-$body$;
+AS {as_of_body}; -- noqa: PRS

@@ -13,10 +13,8 @@ import psycopg
 import pytest
 from prefect.settings import (
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_LOGGING_TO_API_ENABLED,
     PREFECT_RESULTS_LOCAL_STORAGE_PATH,
     PREFECT_SERVER_ANALYTICS_ENABLED,
-    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
     temporary_settings,
 )
 from prefect.testing.utilities import prefect_test_harness
@@ -34,9 +32,6 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     quiet = {
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
         PREFECT_RESULTS_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
-        # Nobody looks at the server's log, and no automation waits for events.
-        PREFECT_LOGGING_TO_API_ENABLED: False,
-        PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False,
         # Each flow run would end by waiting a second for its heartbeat to stop.
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
     }

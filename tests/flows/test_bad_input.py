@@ -226,7 +226,6 @@ def test_settings_are_refused_before_a_run_touches_anything(loaded: World, attem
 # Which URL is wrong in which part, and what the line says of it.
 LOGINS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "source: password": ("source_url", {"password": WRONG}, ["source", "password authentication failed"]),
-    "source: database": ("source_url", {"database": "nowhere"}, ["source", '"nowhere" does not exist']),
     "warehouse: password": (
         "warehouse_url",
         {"password": WRONG},
@@ -381,8 +380,6 @@ def test_a_column_that_is_gone_from_the_source_is_named(kiosk: World, attempt: T
     kiosk.save_blocks()
     with nothing_changes(kiosk):
         attempt(kiosk, flows.__main__.main).fails_with(r"dim_item\.sql:\d+: ", "label")
-    query(kiosk.source_url, "ALTER TABLE item RENAME COLUMN name TO label")
-    assert attempt(kiosk, flows.__main__.main).status != 0, "the sealed batch has it without"
 
 
 @pytest.fixture

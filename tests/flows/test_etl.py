@@ -299,6 +299,18 @@ def test_a_batch_that_failed_after_its_seal_is_finished_without_the_source(
     assert query(kiosk.warehouse_url, counts) == [(3, 3)]
 
 
+def test_a_column_that_was_away_for_a_while_blocks_nothing(kiosk: World) -> None:
+    assert kiosk.run().reports
+    query(kiosk.source_url, "ALTER TABLE item RENAME COLUMN label TO caption")
+    query(kiosk.source_url, "UPDATE item SET caption = 'away' WHERE item_id = 1")
+    for _ in range(2):
+        assert re.search("dim_item.sql:4: .*label", words_of(kiosk.run().error))
+    query(kiosk.source_url, "ALTER TABLE item RENAME COLUMN caption TO label")
+    assert kiosk.run().reports
+    assert kiosk.run().reports == []
+    assert query(kiosk.warehouse_url, "SELECT label FROM dim_item WHERE item_id = 1") == [("away",)]
+
+
 def test_a_model_that_changed_is_computed_anew_for_all_rows(kiosk: World) -> None:
     kiosk.run().reports  # noqa: B018  raises what the run failed with
     model = kiosk.transforms / "dim_item.sql"

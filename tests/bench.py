@@ -1,0 +1,67 @@
+"""A real source and a real warehouse that several tests of a module use one after the other."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+
+from demo.postgres import Postgres
+from pipeline import batches, warehouse
+from pipeline.batches import Manifest
+from pipeline.buckets import folder
+from pipeline.merge import Counts
+from tests.support import Warehouse, database, execute, plan_batch, write_models
+
+EMPTY = ("DROP SCHEMA IF EXISTS public, etl CASCADE", "CREATE SCHEMA public")
+
+
+@dataclass
+class Bench:
+    """A source, a warehouse and its buckets; ``tally`` is for whoever wants to count."""
+
+    source_url: str
+    house: Warehouse
+    home: Path
+    tally: Counter[str] = field(default_factory=Counter)
+
+    def fresh(self, models: Mapping[str, str], *source: str) -> None:
+        """Start anew: empty databases and buckets, these models, these statements in the source."""
+        self.tally["fresh"] += 1
+        home = self.home / str(self.tally["fresh"])
+        execute(self.source_url, *EMPTY, *source)
+        execute(self.house.url, *EMPTY)
+        write_models(home / "models", {name: dedent(text).strip() for name, text in models.items()})
+        self.house.folder, self.house.prepared = home / "models", None
+        self.house.raw, self.house.processed = folder(f"{home}/raw"), folder(f"{home}/processed")
+
+    def do(self, *statements: str) -> None:
+        """Change the source."""
+        execute(self.source_url, *statements)
+
+    def sealed(self) -> Manifest | None:
+        """The batch that waits to be loaded, if any."""
+        return batches.sealed_after(self.house.raw, warehouse.last_batch(self.house.url))
+
+    def run(self, *, reconcile: bool = False, full: bool = False) -> dict[str, Counts] | None:
+        """Finish what is sealed, then take a batch; None where there is nothing new."""
+        if self.house.prepared and (waiting := self.sealed()):
+            self.house.bring(waiting)
+        _, manifest = plan_batch(self.source_url, self.house, reconcile=reconcile, full=full)
+        return self.house.bring(manifest) if manifest else None
+
+
+@contextmanager
+def bench(source_server: Postgres, warehouse_server: Postgres | None = None) -> Iterator[Bench]:
+    """Two databases that go away with the block."""
+    with (
+        database(source_server, "source") as source_url,
+        database(warehouse_server or source_server, "warehouse") as warehouse_url,
+        tempfile.TemporaryDirectory() as home,
+    ):
+        house = Warehouse(warehouse_url, Path(home), folder(home), folder(home))
+        yield Bench(source_url, house, Path(home))

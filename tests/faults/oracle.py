@@ -1,0 +1,212 @@
+"""What the warehouse has to hold: plain SQL on the source, batch for batch, and nothing of the pipeline."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+ORACLES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "flows" / "oracle").glob("*.sql"))}
+FACTS = [name for name in ORACLES if name.startswith("fact_")]
+DIMENSIONS = [name for name in ORACLES if name.startswith("dim_")]
+
+Rows = dict[str, str]
+State = dict[str, Rows]
+# A version: when it was recorded, whether it says that the row is gone, key, and contents unless gone.
+Version = tuple[datetime, bool, str, str | None]
+# A dimension's earlier row: table, key, when it was superseded, contents.
+Old = tuple[str, str, datetime]
+
+
+class Broken(AssertionError):
+    """A promise was not kept."""
+
+
+def state_of(connection: psycopg.Connection[Any]) -> State:
+    """Every warehouse table as the source says it is, rows as text by key."""
+    return {name: _rows(connection, path) for name, path in ORACLES.items()}
+
+
+def _rows(connection: psycopg.Connection[Any], path: Path) -> Rows:
+    inner = sql.SQL("({}\n) AS o").format(sql.SQL(path.read_text(encoding="utf-8")))
+    key = sql.Identifier(_columns(connection, path)[0])
+    found = connection.execute(sql.SQL("SELECT o.{}::text, o::text FROM {}").format(key, inner)).fetchall()
+    return {str(key): str(row) for key, row in found}
+
+
+_known: dict[Path, list[str]] = {}
+
+
+def _columns(connection: psycopg.Connection[Any], path: Path) -> list[str]:
+    if path not in _known:
+        text = sql.SQL("SELECT * FROM ({}\n) AS o LIMIT 0").format(sql.SQL(path.read_text(encoding="utf-8")))
+        _known[path] = [column.name for column in connection.execute(text).description or []]
+    return _known[path]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that the warehouse says it has loaded."""
+
+    batch_id: str
+    previous: str | None
+    snapshot_at: datetime
+    reconcile: bool
+
+
+@dataclass
+class Expected:
+    """What the warehouse holds after a batch: every version, and every dimension row."""
+
+    versions: dict[str, Counter[Version]] = field(default_factory=lambda: {name: Counter() for name in FACTS})
+    latest: dict[str, dict[str, str | None]] = field(default_factory=lambda: {name: {} for name in FACTS})
+    dimensions: State = field(default_factory=lambda: {name: {} for name in DIMENSIONS})
+    superseded: Counter[Old] = field(default_factory=Counter)
+
+    def add(self, batch: Batch, state: State) -> None:
+        """Go on by a batch whose snapshot saw this state."""
+        for name in FACTS:
+            self._add_versions(name, batch, state[name])
+        for name in DIMENSIONS:
+            for key, row in state[name].items():
+                if self.dimensions[name].get(key, row) != row:
+                    self.superseded[name, key, batch.snapshot_at] += 1
+                self.dimensions[name][key] = row
+
+    def _add_versions(self, name: str, batch: Batch, rows: Rows) -> None:
+        latest, versions = self.latest[name], self.versions[name]
+        for key, row in rows.items():
+            if latest.get(key) != row:
+                versions[batch.snapshot_at, False, key, row] += 1
+                latest[key] = row
+        if batch.reconcile:
+            for key in [key for key, row in latest.items() if row is not None and key not in rows]:
+                versions[batch.snapshot_at, True, key, None] += 1
+                latest[key] = None
+
+
+@dataclass
+class Tally:
+    """What was compared."""
+
+    checks: int = 0
+    rows: int = 0
+    versions: int = 0
+    lost: int = 0
+    doubled: int = 0
+
+
+class Oracle:
+    """Keeps what every sealed batch saw, and compares a warehouse with it."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, State] = {}
+        self.tally = Tally()
+        self._expected = Expected()
+        self._chain: list[Batch] = []
+
+    def check(self, url: str) -> list[Batch]:
+        """Compare the whole warehouse with what its batches saw; returns these."""
+        with psycopg.connect(url) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() == (None,):
+                return []
+            chain = _chain(connection)
+            self._advance(chain)
+            self.tally.checks += 1
+            for name in FACTS:
+                self._compare(name, self._expected.versions[name], _versions(connection, name))
+            for name in DIMENSIONS:
+                rows = Counter(self._expected.dimensions[name].items())
+                self._compare(name, rows, _dimension(connection, name))
+            self._compare("etl.superseded", self._expected.superseded, _superseded(connection))
+            if waiting := connection.execute("SELECT table_name, reason FROM etl.rejected").fetchall():
+                raise Broken(f"rows were set aside that fit: {waiting[:3]}")
+        return chain
+
+    def check_current(self, source_url: str, warehouse_url: str) -> None:
+        """Compare the present rows of both sides, whatever was seen on the way."""
+        with psycopg.connect(source_url) as source, psycopg.connect(warehouse_url) as warehouse:
+            now = state_of(source)
+            for name in FACTS:
+                self._compare(f"{name}_current", Counter(now[name].items()), _current(warehouse, name))
+            for name in DIMENSIONS:
+                if missing := now[name].items() - _dimension(warehouse, name).keys():
+                    self.tally.lost += len(missing)
+                    raise Broken(f"{name} lacks {sorted(missing)[:3]}")
+
+    def _advance(self, chain: list[Batch]) -> None:
+        """Expect what the batches that came since the last time bring."""
+        if chain[: len(self._chain)] != self._chain:
+            raise Broken("batches that were loaded are gone from the warehouse")
+        for batch in chain[len(self._chain) :]:
+            if batch.batch_id not in self.states:
+                raise Broken(f"batch {batch.batch_id} was loaded and never sealed")
+            self._expected.add(batch, self.states[batch.batch_id])
+        self._chain = chain
+
+    def _compare(self, what: str, expected: Counter[Any], found: Counter[Any]) -> None:
+        lost, doubled = expected - found, found - expected
+        self.tally.rows += found.total()
+        if what in FACTS:
+            self.tally.versions += found.total()
+        self.tally.lost += lost.total()
+        self.tally.doubled += doubled.total()
+        if lost or doubled:
+            raise Broken(f"{what}: lost {list(lost.items())[:3]}, too much {list(doubled.items())[:3]}")
+
+
+def _chain(connection: psycopg.Connection[Any]) -> list[Batch]:
+    """The batches from the first to the watermark's, each after the one it names."""
+    found = connection.execute("SELECT batch_id, previous_batch_id, snapshot_at, reconcile FROM etl.batch")
+    after: Mapping[str | None, Batch] = {row[1]: Batch(*row) for row in found.fetchall()}
+    chain: list[Batch] = []
+    while batch := after.get(chain[-1].batch_id if chain else None):
+        if chain and batch.snapshot_at <= chain[-1].snapshot_at:
+            raise Broken(f"batch {batch.batch_id} is not after {chain[-1].batch_id}")
+        chain.append(batch)
+    if len(chain) != connection.execute("SELECT count(*) FROM etl.batch").fetchall()[0][0]:
+        raise Broken("etl.batch has gaps")
+    marks = connection.execute("SELECT batch_id, snapshot_at FROM etl.watermark").fetchall()
+    if marks != [(batch.batch_id, batch.snapshot_at) for batch in chain[-1:]]:
+        raise Broken(f"the watermark {marks} is not at the last batch")
+    return chain
+
+
+def _names(name: str) -> list[str]:
+    """The columns of a table as its oracle names them; it was asked before."""
+    return _known[ORACLES[name]]
+
+
+def _as_row(name: str) -> tuple[sql.Composable, sql.Composable]:
+    """A table's key, and its row as text."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, _names(name)))
+    return sql.Identifier(_names(name)[0]), sql.SQL("ROW({})::text").format(columns)
+
+
+def _versions(connection: psycopg.Connection[Any], name: str) -> Counter[Version]:
+    query = sql.SQL(
+        "SELECT recorded_at, deleted, {}::text, CASE WHEN NOT deleted THEN {} END FROM {}"
+    ).format(*_as_row(name), sql.Identifier(name))
+    return Counter(connection.execute(query).fetchall())
+
+
+def _current(connection: psycopg.Connection[Any], name: str) -> Counter[tuple[str, str]]:
+    query = sql.SQL("SELECT {}::text, {} FROM {}").format(*_as_row(name), sql.Identifier(f"{name}_current"))
+    return Counter(connection.execute(query).fetchall())
+
+
+def _dimension(connection: psycopg.Connection[Any], name: str) -> Counter[tuple[str, str]]:
+    query = sql.SQL("SELECT {}::text, {} FROM {}").format(*_as_row(name), sql.Identifier(name))
+    return Counter(connection.execute(query).fetchall())
+
+
+def _superseded(connection: psycopg.Connection[Any]) -> Counter[Old]:
+    found = connection.execute("SELECT table_name, key, superseded_at FROM etl.superseded").fetchall()
+    return Counter((name, str(next(iter(key.values()))), at) for name, key, at in found)

@@ -1,0 +1,94 @@
+"""A small form of the campaign of faults; ``python -m tests.faults`` is the large one."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from tests.faults import kinds
+from tests.faults.campaign import Campaign
+from tests.faults.kinds import Maker
+from tests.faults.oracle import Broken
+from tests.faults.site import Servers, Site
+from tests.flows.support import blocks_were_changed, query
+
+SEED = 3
+
+
+@pytest.fixture(scope="module")
+def campaign(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    home = tmp_path_factory.mktemp("faults")
+    for folder in (home, *home.parents[:2]):
+        folder.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        # Runs are forked from a process that starts with this environment.
+        patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        with Servers(home).running() as servers:
+            yield Campaign(home, servers, os.environ["PREFECT_API_URL"], SEED, print)
+    blocks_were_changed()
+
+
+def tried(campaign: Campaign, makers: list[Maker], *, s3: bool) -> int:
+    """Let faults happen; how many did, nothing being broken by them."""
+    before = campaign.result.tried
+    campaign.shop(f"shop {'s3' if s3 else 'folders'}", makers, s3=s3)
+    assert campaign.result.broken == []
+    assert (campaign.result.tally.lost, campaign.result.tally.doubled) == (0, 0)
+    return campaign.result.tried - before
+
+
+def test_nothing_is_lost_or_doubled_over_folders(campaign: Campaign) -> None:
+    makers = [
+        kinds.killed_at("after seal"),
+        kinds.killed_at("after commit"),
+        kinds.server_down,
+        kinds.sessions_ended,
+        kinds.disk_full,
+        kinds.paused,
+    ]
+    assert tried(campaign, makers, s3=False) >= len(makers) - 1  # a point may not be passed
+    assert campaign.result.tally.versions > 1_000
+
+
+def test_nothing_is_lost_or_doubled_over_s3(campaign: Campaign) -> None:
+    assert tried(campaign, [kinds.s3_answers, kinds.s3_cut, kinds.results_wiped], s3=True) >= 2
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "DELETE FROM fact_payment WHERE payment_id = 7",
+        "INSERT INTO fact_payment SELECT * FROM fact_payment",
+        "UPDATE dim_design SET file_name = 'other' WHERE design_id = 3",
+        "UPDATE fact_sales_order SET recorded_at = recorded_at - INTERVAL '1 s' WHERE sales_order_id = 2",
+        "UPDATE etl.watermark SET snapshot_at = snapshot_at - INTERVAL '1 second'",
+    ],
+)
+def test_the_oracle_sees_harm(campaign: Campaign, sound: Site, harm: str) -> None:
+    name = f"{sound.name}_harmed"
+    query(campaign.servers.warehouse.url("postgres"), f"CREATE DATABASE {name} TEMPLATE {sound.name}")
+    url = campaign.servers.warehouse.url(name)
+    sound.oracle.check(url)
+    if harm.startswith("INSERT"):
+        query(url, "ALTER TABLE fact_payment DROP CONSTRAINT fact_payment_pkey")
+        query(url, "DROP INDEX fact_payment_version")
+    query(url, harm)
+    with pytest.raises(Broken):
+        sound.oracle.check(url)
+    query(campaign.servers.warehouse.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def sound(campaign: Campaign) -> Site:
+    """A shop whose warehouse is as it should be."""
+    site = Site(campaign.servers, campaign.home / "sound", campaign.api, s3=False, rng=random.Random(SEED))
+    assert site.run().status == 0
+    with psycopg.connect(site.warehouse_url) as connection:
+        assert connection.execute("SELECT count(*) FROM etl.batch").fetchone() == (1,)
+    return site
