@@ -41,7 +41,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test blocks run reconcile lint lock clean \
+.PHONY: help setup demo test blocks run reconcile rebuild lint lock clean \
 	venv style types sql security audit
 
 help: ## list these targets
@@ -65,6 +65,9 @@ run: venv ## one flow run with those blocks (ARGS="--full": options, --help list
 
 reconcile: venv ## a run that also finds what the source no longer has
 	@$(PY) -m flows --reconcile $(ARGS)
+
+rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026-11-20T12:00:00Z")
+	@$(PY) -m flows --rebuild $(ARGS)
 
 lint: venv ## style, types, SQL style, security, known vulnerabilities
 	@$(MAKE) --no-print-directory --keep-going style types sql security audit

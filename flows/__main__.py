@@ -6,23 +6,21 @@ import sys
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.etl import etl
+from flows.rebuild import rebuild
 from pipeline.duck import leave
 from tasks.failures import in_one_line
 
 
 def main() -> int:
-    """Run the flow; status 0 only when the warehouse is up to date."""
-    parser = argparse.ArgumentParser(prog="python -m flows", description=etl.description)
-    parser.add_argument(
-        "--reconcile", action="store_true", help="also find facts that the source no longer has"
-    )
-    parser.add_argument("--full", action="store_true", help="read every table whole")
-    parser.add_argument("--max-rejected", type=int, metavar="N", help="fail if more rows would be set aside")
-    arguments = parser.parse_args()
+    """Run a flow; status 0 only when the warehouse is up to date, or rebuilt."""
+    arguments = _arguments()
     try:
         # Heartbeats tell a server that a deployed run is alive; here they cost a second at the end.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            reports = etl(**vars(arguments))
+            if arguments.rebuild:
+                reports = rebuild(until=arguments.until, max_rejected=arguments.max_rejected)
+            else:
+                reports = etl(arguments.reconcile, arguments.full, arguments.max_rejected)
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line; the log has the rest
         line = in_one_line(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
         print(f"error: {line}", file=sys.stderr)
@@ -30,8 +28,24 @@ def main() -> int:
     for report in reports:
         print(report.summary)
     if not reports:
-        print("up to date: nothing changed in the source")
+        print("nothing to rebuild" if arguments.rebuild else "up to date: nothing changed in the source")
     return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m flows", description=etl.description)
+    parser.add_argument(
+        "--reconcile", action="store_true", help="also find facts that the source no longer has"
+    )
+    parser.add_argument("--full", action="store_true", help="read every table whole")
+    parser.add_argument("--max-rejected", type=int, metavar="N", help="fail if more rows would be set aside")
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="fill an empty warehouse from the raw bucket, without the source",
+    )
+    parser.add_argument("--until", metavar="TIME", help="rebuild up to this time, e.g. 2026-11-20T12:00:00Z")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,25 @@ class BatchReport(Frozen):
     rows_read: int
     counts: tuple[Counts, ...]
     seconds: dict[str, float]
+    reconciled: bool
+
+    def total(self, what: str) -> int:
+        """A count over all tables: of rows added, changed, deleted or rejected."""
+        return sum(getattr(count, what) for count in self.counts)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should not overlook."""
+        remarks = []
+        if self.reconciled:
+            remarks.append(
+                f"Reconciled all {self.rows_read:,} rows of the source with the warehouse: it lacked"
+                f" {self.total('added'):,}, had {self.total('changed'):,} otherwise,"
+                f" and {self.total('deleted'):,} are gone from the source."
+            )
+        if set_aside := self.total("rejected"):
+            remarks.append(f"{set_aside:,} rows were set aside; etl.rejected has them, with the reasons.")
+        return remarks
 
     @property
     def story(self) -> str:
@@ -35,7 +54,7 @@ class BatchReport(Frozen):
         lines = [f"  {count.table:<{width}}  {count.story}" for count in self.counts]
         total = sum(self.seconds.values())
         head = f"batch {self.batch_id}: {self.rows_read:,} rows read from the source, {total:.1f} s in all"
-        return "\n".join([head, *lines])
+        return "\n".join([head, *lines, *self.remarks])
 
 
 def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, float]) -> BatchReport:
@@ -45,6 +64,7 @@ def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, fl
         snapshot_at=manifest.snapshot_at,
         rows_read=manifest.rows,
         counts=tuple(counts),
+        reconciled=manifest.reconcile,
         seconds={step: round(spent, 3) for step, spent in seconds.items()},
     )
 
@@ -77,8 +97,7 @@ def report(manifest: Manifest, done: BatchReport) -> None:
         "|---|---|--:|---|",
         *read,
     ]
-    if set_aside := sum(count.rejected for count in done.counts):
-        page.insert(2, f"**{set_aside:,} rows were set aside**: see `etl.rejected` for the reasons.")
+    page[3:3] = [line for remark in done.remarks for line in ("", f"**{remark}**", "")]
     create_markdown_artifact("\n".join(page), key=_REPORT, description=done.story)
     create_table_artifact(
         [count.model_dump() for count in done.counts],

@@ -39,7 +39,6 @@ class Result:
     kinds: dict[str, Figures] = field(default_factory=lambda: defaultdict(Figures))
     tally: Tally = field(default_factory=Tally)
     clean_runs: int = 0
-    batches: int = 0
     broken: list[str] = field(default_factory=list)
 
     @property
@@ -47,10 +46,18 @@ class Result:
         """Faults that happened."""
         return sum(figures.tried for figures in self.kinds.values())
 
-    def add(self, tally: Tally) -> None:
-        """Count what one shop's oracle compared."""
-        for name, number in vars(tally).items():
-            setattr(self.tally, name, getattr(self.tally, name) + number)
+    def add(self, other: Result) -> None:
+        """Count what another campaign did, too."""
+        for kind, figures in other.kinds.items():
+            _sum(self.kinds[kind], figures)
+        _sum(self.tally, other.tally)
+        self.clean_runs += other.clean_runs
+        self.broken += other.broken
+
+
+def _sum(one: Figures | Tally, other: Figures | Tally) -> None:
+    for name, number in vars(other).items():
+        setattr(one, name, getattr(one, name) + number)
 
 
 class Campaign:
@@ -74,7 +81,7 @@ class Campaign:
 
     def _open(self, shops: ExitStack, name: str, rng: random.Random, *, s3: bool) -> Site:
         site = Site(self.servers, self.home / name, self.api, s3=s3, rng=rng)
-        shops.callback(self.result.add, site.oracle.tally)
+        shops.callback(_sum, self.result.tally, site.oracle.tally)
         return site
 
     def _round(self, site: Site, fault: Fault | None, *, repair: bool) -> bool:
@@ -107,7 +114,7 @@ class Campaign:
             status = flow.wait()
         fault.after()
         site.servers.mend()
-        self.result.batches = max(self.result.batches, len(site.oracle.check(site.warehouse_url)))
+        site.oracle.check(site.warehouse_url)
         return self._ended(fault, flow, status)
 
     def _ended(self, fault: Fault, flow: Flow, status: int) -> str:

@@ -82,9 +82,6 @@ class Meeting:
         if self.job.get("no_space"):
             raise OSError(errno.ENOSPC, "No space left on device")
         if (size := self.job.get("file_limit")) is not None:
-            if self.job.get("dies"):
-                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def around(self, point: str, holder: Any, name: str) -> None:
@@ -164,6 +161,9 @@ def main(
     os.environ |= environment
     os.dup2(words.fileno(), 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if job["dies"]:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _patch(Meeting(Channel(connection), job))
     sys.argv[1:] = job["arguments"]
     program.leave(program.main())

@@ -1,0 +1,296 @@
+"""Drift: tables and columns that change their shape under the pipeline, in the source and the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from demo.postgres import Postgres
+from pipeline import warehouse
+from pipeline.batches import read_manifest
+from pipeline.errors import ModelError, PipelineError
+from tests.bench import Bench
+from tests.bench import bench as new_bench
+from tests.support import execute, parquet_rows, query, value, write_models
+
+MODELS = {
+    "dim_shop": "SELECT shop_id, town.name AS town FROM shop LEFT JOIN town USING (town_id)",
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, amount FROM sale",
+    "schema": """
+        CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, town varchar);
+        CREATE TABLE IF NOT EXISTS fact_sale (
+            sale_id integer NOT NULL,
+            shop_id integer NOT NULL REFERENCES dim_shop,
+            amount numeric(10, 2) NOT NULL
+        );
+    """,
+}
+SOURCE = (
+    "CREATE TABLE town (town_id int PRIMARY KEY, name text)",
+    "CREATE TABLE shop (shop_id int PRIMARY KEY, town_id int)",
+    "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int, amount numeric)",
+    "INSERT INTO town VALUES (1, 'York'), (2, 'Bath')",
+    "INSERT INTO shop VALUES (1, 1), (2, 2)",
+    "INSERT INTO sale SELECT i, 1 + i % 2, i FROM generate_series(1, 5) AS i",
+)
+SALES = "SELECT sale_id, shop_id, amount FROM sale ORDER BY 1"
+CURRENT = "SELECT sale_id, shop_id, amount FROM fact_sale_current ORDER BY 1"
+SHOPS = "SELECT shop_id, name FROM shop LEFT JOIN town USING (town_id) ORDER BY 1"
+
+
+@pytest.fixture(scope="module")
+def shared(postgres: Postgres) -> Iterator[Bench]:
+    with new_bench(postgres) as made:
+        yield made
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    """A source and a warehouse after the first run."""
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    return shared
+
+
+def equal(bench: Bench) -> None:
+    """The warehouse shows what plain SQL on the source says."""
+    assert bench.house.query(CURRENT) == query(bench.source_url, SALES)
+    assert bench.house.query("SELECT * FROM dim_shop ORDER BY 1") == query(bench.source_url, SHOPS)
+
+
+def versions(bench: Bench) -> int:
+    return int(value(bench.house.url, "SELECT count(*) FROM fact_sale"))
+
+
+# Rows that move, and stay what they were
+
+REWRITES = {
+    "vacuum full": "VACUUM FULL sale",
+    "vacuum freeze": "VACUUM FREEZE sale",
+    "cluster": "CLUSTER sale USING sale_pkey",
+    "a wider type": "ALTER TABLE sale ALTER sale_id TYPE bigint",
+    "a type that rewrites": "ALTER TABLE sale ALTER amount TYPE numeric(20, 5)",
+    "a volatile default": "ALTER TABLE sale ADD COLUMN more float DEFAULT random()",
+    "an index": "CREATE INDEX ON sale (amount)",
+    "statistics": "ANALYZE sale",
+    "another key": "ALTER TABLE sale DROP CONSTRAINT sale_pkey; ALTER TABLE sale ADD PRIMARY KEY (sale_id)",
+}
+
+
+@pytest.mark.parametrize("how", REWRITES)
+def test_a_rewritten_table_gives_no_version_and_hides_no_change(bench: Bench, how: str) -> None:
+    """A change from before and one from after the rewrite come with the same batch."""
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", *REWRITES[how].split("; "))
+    bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    bench.run()
+    equal(bench)
+    assert versions(bench) == 7
+    bench.do(*REWRITES[how].replace("ADD COLUMN more", "ADD COLUMN yet_more").split("; "))
+    bench.run()
+    assert versions(bench) == 7
+
+
+def test_a_table_that_was_emptied_and_filled_again(bench: Bench) -> None:
+    """The same rows are no versions, others are, and what is missing is found by reconciling."""
+    bench.do(
+        "CREATE TABLE kept AS SELECT * FROM sale",
+        "TRUNCATE sale",
+        "INSERT INTO sale SELECT sale_id, shop_id, amount * CASE sale_id WHEN 2 THEN 10 ELSE 1 END"
+        " FROM kept WHERE sale_id < 5",
+        "TRUNCATE town",
+        "INSERT INTO town VALUES (1, 'York'), (2, 'Hull')",
+    )
+    bench.run()
+    assert versions(bench) == 6
+    assert bench.house.query("SELECT town FROM dim_shop ORDER BY shop_id") == [("York",), ("Hull",)]
+    counts = bench.run(reconcile=True)
+    assert counts is not None
+    assert (counts["fact_sale"].changed, counts["fact_sale"].deleted) == (0, 1)
+    equal(bench)
+
+
+def test_a_table_that_is_emptied_and_stays_so(bench: Bench) -> None:
+    bench.do("TRUNCATE sale")
+    assert bench.run() is None
+    bench.run(reconcile=True)
+    equal(bench)
+    assert versions(bench) == 10
+
+
+@pytest.mark.parametrize("attached", [True, False], ids=["attached", "copied"])
+def test_a_table_that_becomes_partitioned(bench: Bench, attached: bool) -> None:
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "ALTER TABLE sale RENAME TO old")
+    bench.do("CREATE TABLE sale (LIKE old INCLUDING DEFAULTS) PARTITION BY RANGE (sale_id)")
+    bench.do("CREATE TABLE sale_2 PARTITION OF sale FOR VALUES FROM (100) TO (200)")
+    if attached:
+        bench.do("ALTER TABLE sale ATTACH PARTITION old FOR VALUES FROM (0) TO (100)")
+    else:
+        bench.do("CREATE TABLE sale_1 PARTITION OF sale DEFAULT", "INSERT INTO sale SELECT * FROM old")
+    bench.do("INSERT INTO sale VALUES (100, 1, 1)")
+    bench.run()
+    equal(bench)
+    assert versions(bench) == 7
+    bench.do(
+        "UPDATE sale SET sale_id = 101 WHERE sale_id = 3", "UPDATE sale SET amount = 0 WHERE sale_id = 4"
+    )
+    bench.run()
+    assert versions(bench) == 9
+    bench.do("CREATE TABLE sale_3 (LIKE old)", "INSERT INTO sale_3 VALUES (300, 2, 3)")
+    bench.run()
+    bench.do("ALTER TABLE sale ATTACH PARTITION sale_3 FOR VALUES FROM (300) TO (400)")
+    bench.run(reconcile=True)
+    equal(bench)
+    bench.do("ALTER TABLE sale DETACH PARTITION sale_3")
+    bench.run(reconcile=True)
+    equal(bench)
+
+
+# The source's columns
+
+
+def test_an_added_column_is_carried_from_its_first_batch(bench: Bench) -> None:
+    bench.do("ALTER TABLE sale ADD COLUMN note text DEFAULT 'new'")
+    bench.run()
+    mark = warehouse.watermark(bench.house.url)
+    assert mark is not None
+    read = read_manifest(bench.house.raw, mark.manifest).tables["sale"]
+    assert {row["note"] for row in parquet_rows(bench.house.raw, read.files)} == {"new"}
+    assert versions(bench) == 5, "a column that no model reads makes no version"
+    write_models(
+        bench.house.folder,
+        {"fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, length(note) + 90 AS amount FROM sale"},
+    )
+    bench.run()
+    assert versions(bench) == 10, "a model may read it from now on"
+
+
+# What the source does, what the error says, and a model that works with it.
+LOSSES = {
+    "dropped": (
+        "ALTER TABLE sale DROP COLUMN amount",
+        r'fact_sale\.sql:2: .*"amount"',
+        "-- key: sale_id\nSELECT sale_id, shop_id, 0 AS amount FROM sale",
+    ),
+    "renamed": (
+        "ALTER TABLE sale RENAME amount TO total",
+        r'fact_sale\.sql:2: .*"amount"',
+        "-- key: sale_id\nSELECT sale_id, shop_id, total AS amount FROM sale",
+    ),
+    "retyped": (
+        "ALTER TABLE sale ALTER amount TYPE date USING '2024-02-29'",
+        r"fact_sale\.sql: column amount is DATE, the warehouse wants numeric\(10,2\)",
+        "-- key: sale_id\nSELECT sale_id, shop_id, extract(year FROM amount) AS amount FROM sale",
+    ),
+    "retyped in an expression": (
+        "ALTER TABLE town ALTER name TYPE int USING 7",
+        r"dim_shop\.sql:1: .*",
+        "SELECT shop_id, upper(town.name::varchar) AS town FROM shop LEFT JOIN town USING (town_id)",
+    ),
+    "dropped from a lookup": (
+        "ALTER TABLE town DROP COLUMN name",
+        r'dim_shop\.sql:1: .*"name"',
+        "SELECT shop_id, 'x' || town.town_id AS town FROM shop LEFT JOIN town USING (town_id)",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", LOSSES)
+def test_a_lost_column_is_named_and_the_batch_waits_for_its_model(bench: Bench, how: str) -> None:
+    change, words, mended = LOSSES[how]
+    name = "dim_shop" if "town" in change else "fact_sale"
+    if how == "retyped in an expression":
+        write_models(bench.house.folder, {name: mended.replace("::varchar", "")})
+        bench.run()
+    before = warehouse.watermark(bench.house.url), bench.house.query(CURRENT)
+    bench.do(change)
+    for _ in range(2):  # a run that finds the sealed batch says the same
+        with pytest.raises(ModelError, match=words) as caught:
+            bench.run()
+        assert "\n" not in str(caught.value)
+    waiting = bench.sealed()
+    assert waiting is not None
+    assert (warehouse.watermark(bench.house.url), bench.house.query(CURRENT)) == before
+    write_models(bench.house.folder, {name: mended})
+    bench.run()
+    done = bench.house.query("SELECT batch_id FROM etl.batch ORDER BY 1")
+    assert (waiting.batch_id,) in done, "the very batch that waited is loaded"
+    assert bench.run() is None
+    if name == "fact_sale":
+        wanted = {"dropped": 0, "renamed": 1, "retyped": 2024}[how]
+        assert bench.house.query(CURRENT)[0] == (1, 2, wanted)
+    else:
+        assert len({town for (town,) in bench.house.query("SELECT town FROM dim_shop")}) > 0
+
+
+def test_a_column_that_another_one_takes_the_name_of(bench: Bench) -> None:
+    """The same names and types, and other contents in rows that nobody wrote."""
+    bench.do(
+        "ALTER TABLE sale ADD COLUMN other numeric DEFAULT 7",
+        "ALTER TABLE sale RENAME amount TO old",
+        "ALTER TABLE sale RENAME other TO amount",
+    )
+    bench.run()
+    equal(bench)
+
+
+def test_two_columns_that_change_places(bench: Bench) -> None:
+    """Of one type: names, types and rows' transactions are all as before, only the values are not."""
+    bench.do("ALTER TABLE sale ADD COLUMN tax numeric DEFAULT 9")
+    bench.run()
+    bench.do(
+        "ALTER TABLE sale RENAME amount TO x",
+        "ALTER TABLE sale RENAME tax TO amount",
+        "ALTER TABLE sale RENAME x TO tax",
+    )
+    bench.run()
+    equal(bench)
+
+
+# The warehouse's columns
+
+WAREHOUSE = {
+    "missing": (
+        "ALTER TABLE fact_sale DROP COLUMN amount CASCADE",
+        r"fact_sale\.sql: column amount is not in the warehouse table fact_sale",
+    ),
+    "renamed": (
+        "ALTER TABLE fact_sale RENAME amount TO total",
+        r'public\.fact_sale cannot have a history: .* column "amount" to "total"',
+    ),
+    "one more that is required": (
+        "DELETE FROM fact_sale; ALTER TABLE fact_sale ADD COLUMN more int NOT NULL",
+        r"fact_sale\.sql: yields no column more, which the warehouse table fact_sale requires",
+    ),
+    "retyped": (
+        "DROP TABLE fact_sale CASCADE; CREATE TABLE fact_sale (sale_id int NOT NULL, shop_id date, amount text)",
+        r"fact_sale\.sql: column shop_id is INTEGER, the warehouse wants date; cast it in the model",
+    ),
+    "its key missing": (
+        "ALTER TABLE fact_sale DROP COLUMN sale_id CASCADE",
+        r"fact_sale\.sql: key column sale_id is not in the warehouse table fact_sale",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", WAREHOUSE)
+def test_a_warehouse_column_that_is_not_what_it_was_is_named(bench: Bench, how: str) -> None:
+    change, words = WAREHOUSE[how]
+    execute(bench.house.url, *change.split("; "))
+    bench.house.prepared = None
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+    before = warehouse.watermark(bench.house.url)
+    with pytest.raises(PipelineError, match=words) as caught:
+        bench.run()
+    assert "\n" not in str(caught.value)
+    assert warehouse.watermark(bench.house.url) == before
+
+
+def test_views_that_somebody_dropped_are_made_again(bench: Bench) -> None:
+    execute(bench.house.url, "DROP VIEW fact_sale_current, fact_sale_history, dim_shop_history CASCADE")
+    bench.house.prepared = None
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+    bench.run()
+    equal(bench)
+    assert value(bench.house.url, "SELECT count(*) FROM fact_sale_as_of(now())") == 5
+    assert value(bench.house.url, "SELECT count(*) FROM dim_shop_history") == 2
