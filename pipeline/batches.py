@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from pipeline.buckets import Bucket, File
+from pipeline.buckets import Bucket, File, batch_folder
 from pipeline.errors import BucketError, ObjectMissing
 from pipeline.source import Column, Identity, Slice, Snapshot
 from pipeline.types import Frozen
@@ -69,7 +69,7 @@ class Part(Frozen):
     @property
     def folder(self) -> str:
         """Where its rows go in the raw bucket."""
-        return f"{self.table}/batch={self.batch_id}"
+        return batch_folder(self.table, self.batch_id)
 
 
 class Reading(Frozen):

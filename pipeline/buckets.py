@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -22,6 +23,18 @@ class File(Frozen):
     path: str
     rows: int
     bytes: int
+
+
+def batch_folder(name: str, batch_id: str) -> str:
+    """Where a table's rows of a batch lie; any name stays below the root and apart from ours.
+
+    Names of letters, digits, spaces and most signs are what they are; the others, and
+    those that begin like our own folders or like ``..``, are percent-encoded.
+    """
+    encoded = quote(name, safe=" ")
+    if encoded[:1] in {".", "_"}:
+        encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
+    return f"{encoded}/batch={batch_id}"
 
 
 @dataclass(frozen=True)

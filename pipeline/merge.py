@@ -243,13 +243,17 @@ class Merge:
 
     def _execute(self, file: str) -> psycopg.Cursor[tuple[object, ...]]:
         """Run a statement of ``pipeline/sql`` with this table's names filled in."""
-        query = statement(file).format(**self._names())
+        text = statement(file)
+        bound = "%(" in text.as_string()
+        query = text.format(
+            **{name: _escaped(value) if bound else value for name, value in self._names().items()}
+        )
         parameters = {
             "table_name": self.target.name,
             "batch": self.manifest.batch_id,
             "at": self.manifest.snapshot_at,
         }
-        return self.connection.execute(query, parameters if "%(" in query.as_string() else None)
+        return self.connection.execute(query, parameters if bound else None)
 
     def _names(self) -> dict[str, sql.Composable]:
         s, t = sql.SQL("s"), sql.SQL("t")
@@ -293,6 +297,11 @@ class Merge:
             where = (error.diag.context or error.diag.message_detail or "").splitlines()
             words = "; ".join(filter(None, [error.diag.message_primary, *where[:1]])) or str(error)
             raise WarehouseError(f"warehouse: table {self.target.name}: {words}") from None
+
+
+def _escaped(names: sql.Composable) -> sql.Composable:
+    """The same where parameters are bound: psycopg looks for them in names, too."""
+    return postgres.template(names.as_string().replace("%", "%%"))
 
 
 def _each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Composed:

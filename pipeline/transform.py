@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline import reference
 from pipeline.batches import Manifest, Run, TableBatch, mergeable_runs
-from pipeline.buckets import Bucket, File
+from pipeline.buckets import Bucket, File, batch_folder
 from pipeline.contract import Check, checks, literal, quote, reasons
 from pipeline.duck import session
 from pipeline.models import Model, error_in
@@ -150,7 +150,7 @@ def transform(work: Work) -> Output:
 
     Raises ModelError with file, line and DuckDB's words.
     """
-    folder = f"{work.model.name}/batch={work.manifest.batch_id}"
+    folder = batch_folder(work.model.name, work.manifest.batch_id)
     with session() as connection:
         _compute(connection, work)
         found = checks(work.model, work.target, _describe(connection, work.model))
@@ -180,7 +180,7 @@ def compacted(table: TableBatch, batch_id: str, raw: Bucket) -> TableBatch:
         reader = connection.sql(f"SELECT * FROM {quote(table.table)}").to_arrow_reader(_ROWS_A_BATCH)  # noqa: S608
         schema = schema_of(table.columns)
         file = raw.write_rows(
-            f"{table.table}/batch={batch_id}", schema, (rows.cast(schema) for rows in reader)
+            batch_folder(table.table, batch_id), schema, (rows.cast(schema) for rows in reader)
         )
     return table.model_copy(update={"state": (*kept, (file,) if file else ())})
 

@@ -20,7 +20,7 @@ from tasks.progress import progress
 def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Cached by table and batch alone: how a part was read does not change what it is."""
     part: Part = parameters["part"]
-    return f"_results/extract/{part.table}/batch={part.batch_id}/part-{part.number}-of-{part.of}"
+    return f"_results/extract/{part.folder}/part-{part.number}-of-{part.of}"
 
 
 @task(

@@ -8,6 +8,7 @@ from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 
 from pipeline.batches import Manifest
+from pipeline.buckets import batch_folder
 from pipeline.models import Model
 from pipeline.transform import Output, Work
 from pipeline.transform import transform as run_model
@@ -24,7 +25,7 @@ def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     read = [file.path for output in upstream.values() for file in output.files]
     meaning = "\n".join([model.fingerprint, str(parameters["loaded"]), target.model_dump_json(), *read])
     digest = hashlib.sha256(meaning.encode()).hexdigest()[:16]
-    return f"_results/transform/{model.name}/batch={parameters['manifest'].batch_id}/{digest}"
+    return f"_results/transform/{batch_folder(model.name, parameters['manifest'].batch_id)}/{digest}"
 
 
 @task(

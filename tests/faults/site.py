@@ -116,8 +116,10 @@ class Flow:
         os.kill(pid, signal.SIGSTOP)
         while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZ":
             time.sleep(0.01)
-        yield
-        os.kill(pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def _read(self) -> None:
         with open(self._words.fileno(), encoding="utf-8", errors="replace", closefd=False) as words:

@@ -1,0 +1,165 @@
+"""No secret gets into anything that a run leaves: logs, API, artifacts, results, manifests, rows, errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from prefect.client.schemas.filters import ArtifactFilter
+
+from tests.flows.conftest import open_kiosk, s3_buckets
+from tests.flows.story import s3_client
+from tests.flows.support import World, client, query
+
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+WRONG = "hunter2/is:wrong@all"
+
+
+class Kept(logging.Handler):
+    """Keeps every record, of every level and logger, as it would be shown, with its arguments and its end."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(logging.Formatter("%(name)s %(message)s"))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += [self.format(record), repr(record.args)]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What three runs left, as bytes by where it is; and the secrets that they were given."""
+
+    found: dict[str, bytes]
+    secrets: frozenset[str]
+
+    def where(self, secret: str) -> list[str]:
+        """Where a secret stands, as it is or as URLs write it."""
+        forms = {
+            secret,
+            quote(secret, safe=""),
+            quote(secret),
+            quote(secret, safe="~!*'()"),
+            repr(secret)[1:-1],
+        }
+        return [name for name, held in self.found.items() if any(form.encode() in held for form in forms)]
+
+
+@pytest.fixture(scope="module", params=["folder", "s3"])
+def left(request: pytest.FixtureRequest, make_world: Callable[..., World]) -> Iterator[Left]:
+    """A run with work to do, one that fails at the source, one at the warehouse, and one in its load."""
+    world = open_kiosk(make_world)
+    if request.param == "s3":
+        changes = s3_buckets(request.getfixturevalue("s3_endpoint"))
+        changes["more"] = changes["more"] | {"AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+        world = World(**(vars(world) | changes))
+    kept = Kept()
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in ("prefect", "prefect.flow_runs"))]
+    loggers.append(logging.getLogger("prefect.task_runs"))
+    for logger in loggers:
+        logger.addHandler(kept)
+    try:
+        runs = [world.run()]
+        query(world.source_url, "UPDATE sale SET pieces = pieces + 1")
+        for which in ("source_url", "warehouse_url"):
+            runs.append(replace(world, **{which: with_password(getattr(world, which), WRONG)}).run())
+        query(world.warehouse_url, "ALTER TABLE fact_sale ADD CONSTRAINT none CHECK (false) NOT VALID")
+        runs.append(world.run())
+        query(world.warehouse_url, "ALTER TABLE fact_sale DROP CONSTRAINT none")
+        runs.append(world.run(reconcile=True))
+    finally:
+        for logger in loggers:
+            logger.removeHandler(kept)
+    assert [run.state.is_completed() for run in runs] == [True, False, False, False, True]
+    found = {f"log record {number}": line.encode() for number, line in enumerate(kept.lines)}
+    for number, run in enumerate(runs):
+        found[f"error of run {number}"] = f"{run.error!r} {run.state!r}".encode()
+    found |= of_the_api([run.id for run in runs]) | of_the_buckets(world) | of_the_warehouse(world)
+    passwords = {urlsplit(url).password or "" for url in (world.source_url, world.warehouse_url)}
+    secrets = {unquote(password) for password in passwords} | {WRONG}
+    if request.param == "s3":
+        secrets.add(SECRET_KEY)
+    yield Left(found, frozenset(secrets))
+
+
+def with_password(url: str, password: str) -> str:
+    return re.sub(r":[^:@/]*@", f":{quote(password, safe='')}@", url, count=1)
+
+
+def of_the_api(runs: list[Any]) -> dict[str, bytes]:
+    """All that the Prefect server tells of these runs and their subflows."""
+    found: dict[str, bytes] = {}
+    with client() as prefect:
+        tasks = prefect.read_task_runs()
+        flows = prefect.read_flow_runs()
+        for run in [*tasks, *flows]:
+            found[f"API run {run.name} {run.id}"] = run.model_dump_json().encode()
+        for run in flows:
+            for record in prefect._client.post(
+                "/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(run.id)]}}}
+            ).json():
+                found[f"API log {record['id']}"] = record["message"].encode()
+        for artifact in prefect.read_artifacts(artifact_filter=ArtifactFilter()):
+            found[f"artifact {artifact.id}"] = artifact.model_dump_json().encode()
+    assert {str(run) for run in runs} <= {str(run.id) for run in flows}
+    return found
+
+
+def of_the_buckets(world: World) -> dict[str, bytes]:
+    """Every object of both buckets, and what Parquet objects hold unpacked."""
+    found: dict[str, bytes] = {}
+    for uri in (world.raw_uri, world.processed_uri):
+        if uri.startswith("s3://"):
+            s3, bucket = s3_client(world.more["AWS_ENDPOINT_URL_S3"]), uri.split("/")[2]
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                for entry in page.get("Contents", []):
+                    body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+                    found[f"{bucket}/{entry['Key']}"] = entry["Key"].encode() + body
+        else:
+            for path in Path(uri).rglob("*"):
+                if path.is_file():
+                    found[str(path)] = os.fsencode(path) + path.read_bytes()
+    unpacked = {
+        f"rows of {name}": str(
+            pq.read_table(pa.BufferReader(body[body.index(b"PAR1") :])).to_pylist()
+        ).encode()
+        for name, body in found.items()
+        if name.endswith(".parquet")
+    }
+    assert unpacked
+    assert any("_results" in name for name in found)
+    assert any("_manifests" in name for name in found)
+    return found | unpacked
+
+
+def of_the_warehouse(world: World) -> dict[str, bytes]:
+    """The pipeline's own records in the warehouse."""
+    names = ("batch", "watermark", "model", "rejected", "superseded")
+    return {
+        f"etl.{name}": str(query(world.warehouse_url, f"SELECT t::text FROM etl.{name} AS t")).encode()
+        for name in names
+    }
+
+
+def test_no_secret_is_in_anything_that_runs_leave(left: Left) -> None:
+    assert len(left.secrets) >= 2
+    assert {secret: left.where(secret) for secret in left.secrets} == {secret: [] for secret in left.secrets}
+
+
+def test_this_search_finds_what_is_there(left: Left) -> None:
+    """Otherwise the other test would prove nothing: a wrong password's role and a batch are found."""
+    kinds = ("log record", "API log", "API run", "artifact", "error of run", "rows of", "etl.batch")
+    assert {kind for kind in kinds if any(name.startswith(kind) for name in left.found)} == set(kinds)
+    assert left.where("password authentication failed")
+    hidden = replace(left, found={"log": quote(WRONG, safe="").encode()})
+    assert hidden.where(WRONG) == ["log"]
