@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -280,8 +280,10 @@ def plan_batch(
             return planned, None
         landed = []
         for part, how in planned.parts("public", pages):
-            with source.adopt(source_url, how.snapshot) as reader:
-                found = source.read(reader, how.schema_name, part.table, how.columns, how.slice)
+            with (
+                source.adopt(source_url, how.snapshot) as reader,
+                closing(source.read(reader, how.schema_name, part.table, how.columns, how.slice)) as found,
+            ):
                 file = house.raw.write_rows(part.folder, source.schema_of(how.columns), found)
             landed.append(Landed(part=part, files=(file,) if file else ()))
         manifest = planned.manifest(landed)

@@ -263,7 +263,7 @@ WAREHOUSE = {
         r"fact_sale\.sql: yields no column more, which the warehouse table fact_sale requires",
     ),
     "retyped": (
-        "DROP TABLE fact_sale CASCADE; CREATE TABLE fact_sale (sale_id int NOT NULL, shop_id date, amount text)",
+        "DROP TABLE fact_sale CASCADE; CREATE TABLE fact_sale (sale_id int, shop_id date, amount text)",
         r"fact_sale\.sql: column shop_id is INTEGER, the warehouse wants date; cast it in the model",
     ),
     "its key missing": (

@@ -77,7 +77,8 @@ class Campaign:
                 if not self._round(site, make(site, rng), repair=rng.random() < _SHARE_REPAIRED):
                     self.servers.mend()
                     site = self._open(shops, f"{name} {number}", rng, s3=s3)
-            self._round(site, None, repair=True)
+            if self._round(site, None, repair=True):
+                self._rebuild(site)
 
     def _open(self, shops: ExitStack, name: str, rng: random.Random, *, s3: bool) -> Site:
         site = Site(self.servers, self.home / name, self.api, s3=s3, rng=rng)
@@ -102,6 +103,28 @@ class Campaign:
             return False
         self.say(f"{what}: {ended}{', repaired' if repair else ''} ({monotonic() - started:.0f} s)")
         return True
+
+    def _rebuild(self, site: Site) -> None:
+        """Lose the warehouse, bring it back with a kill half-way, and find it as it was."""
+        kind, chain = "rebuild killed at a batch's end", site.oracle.check(site.warehouse_url)
+        site.lose_warehouse()
+        self.servers.source.stop("immediate")
+        point, nth = site.rng.choice(["before commit", "after commit"]), site.rng.randint(1, len(chain))
+        try:
+            flow = Flow(site, Job(point=point, nth=nth, arguments=["--rebuild"]), Flow.kill)
+            _expect(flow.wait() < 0, f"the rebuild was not killed: {flow.words[-3000:]}")
+            site.oracle.check(site.warehouse_url)
+            again = site.run(Job(arguments=["--rebuild"]))
+            _expect(again.status == 0, f"the rebuild failed: {again.words[-3000:]}")
+            rebuilt = site.oracle.check(site.warehouse_url)
+            _expect(rebuilt == chain, f"rebuilt from other batches: {rebuilt} instead of {chain}")
+        except AssertionError as broken:
+            self.result.broken.append(f"{site.home.name}: {kind}: {broken}")
+        self.servers.mend()
+        self.result.kinds[kind].tried += 1
+        self.result.kinds[kind].killed += 1
+        self.result.clean_runs += 1
+        self.say(f"{site.home.name}: {kind}, {point} {nth} of {len(chain)}")
 
     def _run_with(self, site: Site, fault: Fault) -> str:
         fault.job.arguments = site.arguments

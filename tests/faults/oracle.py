@@ -111,6 +111,10 @@ class Oracle:
         self._expected = Expected()
         self._chain: list[Batch] = []
 
+    def forget(self) -> None:
+        """Expect an empty warehouse; what the batches saw is still known."""
+        self._expected, self._chain = Expected(), []
+
     def check(self, url: str) -> list[Batch]:
         """Compare the whole warehouse with what its batches saw; returns these."""
         with psycopg.connect(url) as connection:

@@ -260,6 +260,14 @@ class Site:
         for key in self.objects(bucket, below):
             self.client().delete_object(Bucket=self.uri(bucket).removeprefix("s3://"), Key=key)
 
+    def lose_warehouse(self) -> None:
+        """Leave nothing of the warehouse."""
+        with psycopg.connect(self.warehouse_url, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("DROP SCHEMA etl CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        self.oracle.forget()
+
     def terminate(self, server: Postgres) -> None:
         """End all of the pipeline's sessions on a server."""
         with psycopg.connect(server.url("postgres"), autocommit=True) as connection:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -21,10 +24,10 @@ SEED = 3
 
 
 @pytest.fixture(scope="module")
-def campaign(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
-    home = tmp_path_factory.mktemp("faults")
-    for folder in (home, *home.parents[:2]):
-        folder.chmod(0o755)
+def campaign(prefect_server: None) -> Iterator[Campaign]:
+    # Not below pytest's folder: each session that starts locks Postgres' plain user out of it.
+    home = Path(tempfile.mkdtemp(prefix="tests-faults-"))
+    home.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         # Runs are forked from a process that starts with this environment.
         patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
@@ -32,6 +35,7 @@ def campaign(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> 
         with Servers(home).running() as servers:
             yield Campaign(home, servers, os.environ["PREFECT_API_URL"], SEED, print)
     blocks_were_changed()
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def tried(campaign: Campaign, makers: list[Maker], *, s3: bool) -> int:
@@ -52,7 +56,7 @@ def test_nothing_is_lost_or_doubled_over_folders(campaign: Campaign) -> None:
         kinds.disk_full,
         kinds.paused,
     ]
-    assert tried(campaign, makers, s3=False) >= len(makers) - 1  # a point may not be passed
+    assert tried(campaign, makers, s3=False) >= len(makers)  # a point may not be passed
     assert campaign.result.tally.versions > 1_000
 
 

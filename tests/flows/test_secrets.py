@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,8 @@ class Left:
 
 
 @pytest.fixture(scope="module", params=["folder", "s3"])
-def left(request: pytest.FixtureRequest, make_world: Callable[..., World]) -> Iterator[Left]:
-    """A run with work to do, one that fails at the source, one at the warehouse, and one in its load."""
+def left(request: pytest.FixtureRequest, make_world: Callable[..., World]) -> Left:
+    """A run with work to do, one with a wrong password for each database, and one that fails in its load."""
     world = open_kiosk(make_world)
     if request.param == "s3":
         changes = s3_buckets(request.getfixturevalue("s3_endpoint"))
@@ -71,16 +71,15 @@ def left(request: pytest.FixtureRequest, make_world: Callable[..., World]) -> It
     try:
         runs = [world.run()]
         query(world.source_url, "UPDATE sale SET pieces = pieces + 1")
-        for which in ("source_url", "warehouse_url"):
-            runs.append(replace(world, **{which: with_password(getattr(world, which), WRONG)}).run())
-        query(world.warehouse_url, "ALTER TABLE fact_sale ADD CONSTRAINT none CHECK (false) NOT VALID")
-        runs.append(world.run())
-        query(world.warehouse_url, "ALTER TABLE fact_sale DROP CONSTRAINT none")
-        runs.append(world.run(reconcile=True))
+        runs.append(replace(world, source_url=with_password(world.source_url, WRONG)).run())
+        runs.append(replace(world, warehouse_url=with_password(world.warehouse_url, WRONG)).run())
+        if request.param == "s3":
+            query(world.warehouse_url, "ALTER TABLE fact_sale ADD CONSTRAINT none CHECK (false) NOT VALID")
+            runs.append(world.run())
     finally:
         for logger in loggers:
             logger.removeHandler(kept)
-    assert [run.state.is_completed() for run in runs] == [True, False, False, False, True]
+    assert [run.state.is_completed() for run in runs] == [True] + [False] * (len(runs) - 1)
     found = {f"log record {number}": line.encode() for number, line in enumerate(kept.lines)}
     for number, run in enumerate(runs):
         found[f"error of run {number}"] = f"{run.error!r} {run.state!r}".encode()
@@ -89,7 +88,7 @@ def left(request: pytest.FixtureRequest, make_world: Callable[..., World]) -> It
     secrets = {unquote(password) for password in passwords} | {WRONG}
     if request.param == "s3":
         secrets.add(SECRET_KEY)
-    yield Left(found, frozenset(secrets))
+    return Left(found, frozenset(secrets))
 
 
 def with_password(url: str, password: str) -> str:
@@ -102,13 +101,12 @@ def of_the_api(runs: list[Any]) -> dict[str, bytes]:
     with client() as prefect:
         tasks = prefect.read_task_runs()
         flows = prefect.read_flow_runs()
-        for run in [*tasks, *flows]:
-            found[f"API run {run.name} {run.id}"] = run.model_dump_json().encode()
-        for run in flows:
-            for record in prefect._client.post(
-                "/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(run.id)]}}}
-            ).json():
-                found[f"API log {record['id']}"] = record["message"].encode()
+        found |= {f"API run {run.id}": run.model_dump_json().encode() for run in (*tasks, *flows)}
+        for offset in range(0, 10_000, 200):
+            page = prefect._client.post("/logs/filter", json={"offset": offset}).json()
+            found |= {f"API log {record['id']}": record["message"].encode() for record in page}
+            if not page:
+                break
         for artifact in prefect.read_artifacts(artifact_filter=ArtifactFilter()):
             found[f"artifact {artifact.id}"] = artifact.model_dump_json().encode()
     assert {str(run) for run in runs} <= {str(run.id) for run in flows}
