@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import NoReturn
 import duckdb
 
 _MEMORY_LIMIT = "1GB"
+_STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
 _opening = threading.Lock()
 
 
@@ -22,9 +24,29 @@ def session() -> Iterator[duckdb.DuckDBPyConnection]:
     """A session of its own: what it registers and its temporary tables end with it."""
     with _opening:
         connection = _database().cursor()
-    with connection:
+    with connection, _storage_faults():
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
+
+
+@contextmanager
+def _storage_faults() -> Iterator[None]:
+    """Tell faults of the storage that DuckDB reads or spills to as what they are, not as SQL errors.
+
+    What goes wrong while rows stream out arrives as an OSError with DuckDB's words.
+    """
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        words = str(error)
+        if is_storage_fault(words):
+            raise OSError(" ".join(words.split())) from None
+        raise
+
+
+def is_storage_fault(words: str) -> bool:
+    """Whether DuckDB speaks of the storage that it reads or spills to."""
+    return bool(_STORAGE_FAULT.search(words))
 
 
 @cache

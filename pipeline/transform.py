@@ -20,7 +20,7 @@ from pipeline import reference
 from pipeline.batches import Manifest, Run, TableBatch, mergeable_runs
 from pipeline.buckets import Bucket, File, batch_folder
 from pipeline.contract import Check, checks, literal, quote, reasons
-from pipeline.duck import session
+from pipeline.duck import is_storage_fault, session
 from pipeline.models import Model, error_in
 from pipeline.source import Column, schema_of
 from pipeline.types import Frozen
@@ -29,7 +29,6 @@ from pipeline.warehouse import Target
 _ROWS_A_BATCH = 100_000
 _RUN = "run of its state"
 _DUCKDB_SAYS = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
-_STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
 REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
 
 
@@ -246,19 +245,14 @@ def _bind_all(
 
 @contextmanager
 def _blamed(model: Model) -> Iterator[None]:
-    """Tell the model's faults from those of the storage that DuckDB reads and spills to.
-
-    What goes wrong while rows stream arrives as an OSError with DuckDB's words.
-    """
+    """Name the model in what DuckDB says of it, also while its rows stream."""
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        said = str(error)
-        if isinstance(error, OSError) and not _DUCKDB_SAYS.match(said):
+        words = str(error)
+        if is_storage_fault(words) or (isinstance(error, OSError) and not _DUCKDB_SAYS.match(words)):
             raise
-        if _STORAGE_FAULT.search(said) or isinstance(error, duckdb.IOException):
-            raise OSError(f"{model.path}: {' '.join(said.split())}") from None
-        raise error_in(model.path, said) from None
+        raise error_in(model.path, words) from None
 
 
 def _run(connection: duckdb.DuckDBPyConnection, model: Model, prefix: str) -> None:

@@ -47,6 +47,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         leave(config.stash.get(_status, 1))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares servers and stories, where tests run side by side."""
     for item in items:

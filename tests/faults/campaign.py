@@ -77,7 +77,7 @@ class Campaign:
                 if not self._round(site, make(site, rng), repair=rng.random() < _SHARE_REPAIRED):
                     self.servers.mend()
                     site = self._open(shops, f"{name} {number}", rng, s3=s3)
-            if self._round(site, None, repair=True):
+            if self._round(site, None, repair=True) and not s3:
                 self._rebuild(site)
 
     def _open(self, shops: ExitStack, name: str, rng: random.Random, *, s3: bool) -> Site:
@@ -98,8 +98,8 @@ class Campaign:
             if repair:
                 self._clean_run(site)
         except AssertionError as broken:
-            self.result.broken.append(f"{what}: {broken}")
-            self.say(f"BROKEN {self.result.broken[-1]}")
+            self.result.broken.append(f"{what}: {str(broken).partition(':')[0]}")
+            self.say(f"BROKEN {what}: {broken}")
             return False
         self.say(f"{what}: {ended}{', repaired' if repair else ''} ({monotonic() - started:.0f} s)")
         return True
@@ -119,7 +119,8 @@ class Campaign:
             rebuilt = site.oracle.check(site.warehouse_url)
             _expect(rebuilt == chain, f"rebuilt from other batches: {rebuilt} instead of {chain}")
         except AssertionError as broken:
-            self.result.broken.append(f"{site.home.name}: {kind}: {broken}")
+            self.result.broken.append(f"{site.home.name}: {kind}: {str(broken).partition(':')[0]}")
+            self.say(f"BROKEN {site.home.name}: {kind}: {broken}")
         self.servers.mend()
         self.result.kinds[kind].tried += 1
         self.result.kinds[kind].killed += 1

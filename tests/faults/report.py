@@ -8,15 +8,20 @@ from tests.faults.campaign import Result
 
 _PAGE = """# What was done to it, and what came of that
 
-`{command}` opens made-up shops with a pipeline each, on Postgres servers, an S3 server and a
-Prefect server of its own. In every round the shop trades, a run meets one fault (half of them
-while the shop goes on trading, with a sale that is committed only afterwards), and then one
-run with nothing in its way follows. After both the whole warehouse is compared with what
-plain SQL says: the present rows with the source's, and the history with what the same SQL said
-at each sealed batch's snapshot: every distinct state of a row once, with its batch's time, in
-facts and in dimensions. The batches have to form one chain, the watermark has to be at its end,
-and a run that fails has to say why in one line. "Failed" and "killed" below are the run with
-the fault; each clean run after it succeeded and made good, or it would be listed as broken.
+`{command}` opens made-up shops, each with a pipeline,
+Postgres servers, an S3 server and a Prefect server of its own. In every round the shop trades
+and a run meets one fault, half of them while the shop goes on trading, with a sale that is
+committed only afterwards. After half of the rounds, and at the end, one run with nothing in its
+way follows, so that faults also come on top of each other. At last the warehouse is dropped,
+and brought back from the raw bucket with the source down and a kill half-way.
+
+After every run, failed ones too, the whole warehouse is compared with what plain SQL on the
+source said at the snapshot of each loaded batch: every distinct state of a row once, with its
+batch's time, in facts and in dimensions. After each clean run the present rows are those of the
+source, too. The batches have to form one chain without gaps, the watermark has to be at its end,
+no sealed batch may be left out, and a run that fails has to say why in one line. "Killed",
+"failed" and "came through" are about the run with the fault; every clean run succeeded and made
+good, or it would be listed as broken.
 
 {date}, {minutes:.0f} minutes:
 
@@ -59,4 +64,4 @@ def page(result: Result, rounds: int, seed: int, seconds: float) -> str:
         lost=result.tally.lost,
         doubled=result.tally.doubled,
         broken=len(result.broken),
-    ) + "".join(f"\n- BROKEN: {' '.join(words.split())[:600]}" for words in result.broken)
+    ) + "".join(f"\n- broken: {words}\n" for words in result.broken)
