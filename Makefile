@@ -41,7 +41,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test blocks run reconcile rebuild lint lock clean \
+.PHONY: help setup demo test blocks run reconcile rebuild campaign lint lock clean \
 	venv style types sql security audit
 
 help: ## list these targets
@@ -55,7 +55,7 @@ demo: venv ## the whole job on an embedded Postgres and folders (FRESH=1 starts 
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh)
 
 test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
-	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 2 --dist loadgroup)
+	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov)
 
 blocks: venv ## save the Prefect blocks from the environment or .env
 	@$(PY) -m tasks.save_blocks
@@ -68,6 +68,9 @@ reconcile: venv ## a run that also finds what the source no longer has
 
 rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026-11-20T12:00:00Z")
 	@$(PY) -m flows --rebuild $(ARGS)
+
+campaign: venv ## kill, cut and starve it a hundred times and compare; a quarter of an hour
+	@$(PY) -m tests.faults --rounds 100 $(ARGS)
 
 lint: venv ## style, types, SQL style, security, known vulnerabilities
 	@$(MAKE) --no-print-directory --keep-going style types sql security audit

@@ -43,16 +43,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave before DuckDB says at length what it thinks of Python's own way out."""
-    if not hasattr(config, "workerinput"):
-        leave(config.stash.get(_status, 1))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares servers and stories, where tests run side by side."""
-    for item in items:
-        group = "flows" if "flows" in item.path.parts else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+    leave(config.stash.get(_status, 1))
 
 
 @pytest.fixture(scope="session")

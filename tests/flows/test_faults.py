@@ -20,6 +20,8 @@ from tests.faults.oracle import Broken
 from tests.faults.site import Servers, Site
 from tests.flows.support import blocks_were_changed, query
 
+pytestmark = pytest.mark.campaign
+
 SEED = 3
 
 
