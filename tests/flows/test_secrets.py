@@ -20,6 +20,8 @@ from tests.flows.conftest import open_kiosk, s3_buckets
 from tests.flows.story import s3_client
 from tests.flows.support import World, client, query
 
+pytestmark = pytest.mark.campaign
+
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 WRONG = "hunter2/is:wrong@all"
 
