@@ -55,7 +55,7 @@ demo: venv ## the whole job on an embedded Postgres and folders (FRESH=1 starts 
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh)
 
 test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
-	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov)
+	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 2 --dist loadfile)
 
 blocks: venv ## save the Prefect blocks from the environment or .env
 	@$(PY) -m tasks.save_blocks

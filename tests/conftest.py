@@ -43,7 +43,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave before DuckDB says at length what it thinks of Python's own way out."""
-    leave(config.stash.get(_status, 1))
+    if not hasattr(config, "workerinput"):
+        leave(config.stash.get(_status, 1))
 
 
 @pytest.fixture(scope="session")
