@@ -1,6 +1,6 @@
 """The engine: reads a Postgres source, transforms with DuckDB, loads a warehouse.
 
-Knows neither Prefect nor the tables of any shop. Imports run downwards:
-``errors`` and ``types`` <- ``buckets`` <- ``source``, ``batches`` <- ``models``,
-``transform``, ``warehouse`` <- ``load``.
+Knows neither Prefect nor the tables of any shop. Imports run downwards: ``errors``,
+``types``, ``duck`` <- ``postgres``, ``buckets``, ``source`` <- ``batches``, ``models`` <-
+``plan``, ``warehouse`` <- ``contract`` <- ``transform`` <- ``merge`` <- ``load``.
 """

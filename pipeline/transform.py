@@ -119,8 +119,7 @@ def verify(
         with session() as connection:
             for read in model.reads - reference.NAMES:
                 connection.register(read, schema_of(columns[read]).empty_table())
-            for read in model.reads & reference.NAMES:
-                connection.register(read, reference.table(read))
+            _bind_reference_tables(connection, model)
             _run(connection, model, "CREATE TEMP VIEW rows_now AS ")
             checks(model, targets[name], _describe(connection, model))
 
@@ -210,13 +209,17 @@ def _compute(connection: duckdb.DuckDBPyConnection, work: Work) -> None:
         connection.register(
             name, work.processed.dataset(output.files, schema) if output.files else schema.empty_table()
         )
-    for name in work.model.reads & reference.NAMES:
-        connection.register(name, reference.table(name))
+    _bind_reference_tables(connection, work.model)
     if work.compared:
         _bind_all(connection, work, "before")
         _run(connection, work.model, "CREATE TEMP TABLE rows_before AS ")
     _bind_all(connection, work, "files" if work.from_changes else "state")
     _run(connection, work.model, f"CREATE TEMP {'TABLE' if work.compared else 'VIEW'} rows_now AS ")
+
+
+def _bind_reference_tables(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
+    for name in model.reads & reference.NAMES:
+        connection.register(name, reference.table(name))
 
 
 def _query(work: Work) -> str:

@@ -17,6 +17,7 @@ from moto.server import ThreadedMotoServer
 from demo.postgres import Postgres
 from pipeline.buckets import Bucket, folder
 from pipeline.duck import leave
+from tests.bench import Bench, bench
 from tests.support import KEY, database, s3_filesystem
 
 # Quick and always the same; `pytest --hypothesis-profile=long` looks further, anew each time.
@@ -131,3 +132,10 @@ def s3_bucket(s3_endpoint: str) -> Callable[[str], Bucket]:
         return Bucket(s3_filesystem(s3_endpoint), name, f"s3://{name}")
 
     return bucket
+
+
+@pytest.fixture(scope="module")
+def shared(postgres: Postgres) -> Iterator[Bench]:
+    """A source and a warehouse for a whole module; ``Bench.fresh`` empties them for a test."""
+    with bench(postgres) as made:
+        yield made

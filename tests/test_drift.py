@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from demo.postgres import Postgres
 from pipeline import warehouse
 from pipeline.batches import read_manifest
 from pipeline.errors import ModelError, PipelineError
 from tests.bench import Bench
-from tests.bench import bench as new_bench
 from tests.support import execute, parquet_rows, query, value, write_models
 
 MODELS = {
@@ -37,12 +33,6 @@ SOURCE = (
 SALES = "SELECT sale_id, shop_id, amount FROM sale ORDER BY 1"
 CURRENT = "SELECT sale_id, shop_id, amount FROM fact_sale_current ORDER BY 1"
 SHOPS = "SELECT shop_id, name FROM shop LEFT JOIN town USING (town_id) ORDER BY 1"
-
-
-@pytest.fixture(scope="module")
-def shared(postgres: Postgres) -> Iterator[Bench]:
-    with new_bench(postgres) as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from demo.postgres import Postgres
 from tests.bench import Bench
-from tests.bench import bench as new_bench
 
 MODELS = {
     "dim_currency": """
@@ -56,12 +53,6 @@ SOURCE = (
     "INSERT INTO sale VALUES (1, 1, '2024-02-29', 1, 1.50)",
 )
 Open = tuple[str, str, str]
-
-
-@pytest.fixture(scope="module")
-def shared(postgres: Postgres) -> Iterator[Bench]:
-    with new_bench(postgres) as made:
-        yield made
 
 
 @pytest.fixture

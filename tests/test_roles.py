@@ -16,7 +16,6 @@ from demo.postgres import Postgres
 from pipeline import warehouse
 from pipeline.errors import SourceError
 from tests.bench import Bench
-from tests.bench import bench as new_bench
 from tests.support import Warehouse, execute, query, value
 
 ROOT = Path(__file__).parent.parent
@@ -41,12 +40,6 @@ SOURCE = (
     "INSERT INTO sale (shop_id, amount) VALUES (1, 1), (2, 2)",
 )
 NewRole = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def shared(postgres: Postgres) -> Iterator[Bench]:
-    with new_bench(postgres) as made:
-        yield made
 
 
 @pytest.fixture
