@@ -134,6 +134,8 @@ def _lost(column: TargetColumn, yielded: str, wanted: str, value: str) -> Iterat
     source = quote(column.name)
     if yielded == "VARCHAR" and (form := _form(column, wanted)):
         yield f"NOT regexp_full_match(trim({source}), {literal(form)})"
+    if column.labels:
+        yield f"{value} NOT IN ({', '.join(map(literal, column.labels))})"
     if column.type == "uuid" and yielded == "VARCHAR":
         yield f"{source} IS NOT NULL AND TRY_CAST({source} AS UUID) IS NULL"
     if column.type in {"json", "jsonb"}:

@@ -1,9 +1,9 @@
 """Bring one table's rows of a batch into the warehouse, inside the load's transaction.
 
-Into an empty table the rows go straight, its indexes and references being made after
-them; into any other they are staged and merged by set operations. References are
-checked here and not left to the foreign keys, because a row whose reference is missing
-is to be set aside and not to end the load.
+Into an empty table the rows go straight, its indexes and constraints being made after
+them; into any other they are staged and merged by set operations. Constraints are
+checked here and not left to the table, because a row that breaks one is to be set aside
+and not to end the load.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, identifiers, statement
 from pipeline.transform import Output
 from pipeline.types import Frozen
-from pipeline.warehouse import RECORDED_AT, Reference, Target, key_json, version_index
+from pipeline.warehouse import RECORDED_AT, Reference, Rule, Target, key_json, version_index
 
 _ROWS_A_COPY = 50_000
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
@@ -69,11 +69,11 @@ class Merge:
         with self._refusals():
             unfit = self._set_aside_unfit(processed)
             if self._table_is_empty():
-                added, unreferenced = self._fill(processed, progress)
+                added, broken = self._fill(processed, progress)
                 changed = deleted = 0
             else:
                 self._execute("stage_rows.sql")
-                unreferenced = self._stage(processed, progress)
+                broken = self._stage(processed, progress)
                 added, changed = self._add_versions() if self.target.fact else self._upsert()
                 deleted = self._delete()
             self._resolve()
@@ -83,7 +83,7 @@ class Merge:
             added=added,
             changed=changed,
             deleted=deleted,
-            rejected=unfit + unreferenced,
+            rejected=unfit + broken,
         )
 
     def _fill(self, processed: Bucket, progress: Callable[[int], None]) -> tuple[int, int]:
@@ -96,17 +96,17 @@ class Merge:
         with self._without_indexes():
             copied = self._copy(self.output.files, self.columns, self.table, processed, progress)
             copied += self._offer_again()
-        unreferenced = self._set_aside_unreferenced() if self._reference_fails() else 0
-        self._add_references()
+        broken = self._set_aside_broken() if self._constraint_fails() else 0
+        self._add_constraints()
         self.connection.execute(sql.SQL("ANALYZE {}").format(self.table))
-        return copied - unreferenced, unreferenced
+        return copied - broken, broken
 
     def _stage(self, processed: Bucket, progress: Callable[[int], None]) -> int:
-        """Copy into the stage and take out what has no reference; returns how many."""
+        """Copy into the stage and take out what breaks a constraint; returns how many."""
         self._copy(self.output.files, self.columns, self.stage, processed, progress)
         self._offer_again()
         self.connection.execute(sql.SQL("ANALYZE {}").format(self.stage))
-        return self._set_aside_unreferenced()
+        return self._set_aside_broken()
 
     def _offer_again(self) -> int:
         return 0 if self.output.complete else self._execute("offer_again.sql").rowcount
@@ -139,65 +139,62 @@ class Merge:
             self._execute("set_aside_unfit.sql")
         return copied
 
-    def _set_aside_unreferenced(self) -> int:
-        """Take out rows whose reference is missing, and those that refer to them; returns how many."""
-        if not self._references():
+    def _set_aside_broken(self) -> int:
+        """Take out rows that break a constraint, and those that refer to them; returns how many."""
+        if not self._reasons():
             return 0
-        total = found = self._execute("set_aside_unreferenced.sql").rowcount
+        total = found = self._execute("set_aside_broken.sql").rowcount
         while found and any(self._refers_to_itself(reference) for reference in self.target.references):
-            found = self._execute("set_aside_unreferenced.sql").rowcount
+            found = self._execute("set_aside_broken.sql").rowcount
             total += found
         return total
 
     def _refers_to_itself(self, reference: Reference) -> bool:
         return (reference.to_schema, reference.to_table) == (self.schema, self.target.name)
 
-    def _references(self) -> list[sql.Composable]:
-        """For each reference an expression that is NULL, or says which row is missing."""
-        reasons: list[sql.Composable] = []
-        for reference in self.target.references:
-            if not set(reference.columns) <= set(self.columns):
-                continue
-            pairs = list(zip(reference.columns, reference.to_columns, strict=True))
-            given = [sql.SQL("s.{} IS NOT NULL").format(sql.Identifier(ours)) for ours, _ in pairs]
-            same = [
-                sql.SQL("d.{} = s.{}").format(sql.Identifier(theirs), sql.Identifier(ours))
-                for ours, theirs in pairs
-            ]
-            known = sql.SQL("SELECT FROM {} AS d WHERE {}")
-            same_row = sql.SQL(" AND ").join(same)
-            found = known.format(sql.Identifier(reference.to_schema, reference.to_table), same_row)
-            if self._refers_to_itself(reference):
-                found = sql.SQL("{} UNION ALL {}").format(found, known.format(self.stage, same_row))
-            shown = [sql.SQL("s.{}::text").format(sql.Identifier(ours)) for ours, _ in pairs]
-            reasons.append(
-                sql.SQL(
-                    "CASE WHEN {given} AND NOT EXISTS ({found})"
-                    " THEN concat({label}::text, concat_ws(', ', {shown}), {rest}::text) END"
-                ).format(
-                    given=sql.SQL(" AND ").join(given),
-                    found=found,
-                    label=", ".join(reference.columns) + ": ",
-                    shown=sql.SQL(", ").join(shown),
-                    rest=f" is not in {reference.to_table}",
-                )
-            )
-        return reasons
+    def _reasons(self) -> list[sql.Composable]:
+        """For each reference and rule an expression that is NULL, or says what is wrong with a row."""
+        yielded = set(self.columns)
+        missing = [self._missing(each) for each in self.target.references if yielded.issuperset(each.columns)]
+        broken = [_broken(rule) for rule in self.target.rules if yielded.issuperset(rule.columns)]
+        return [*missing, *broken]
 
-    def _reference_fails(self) -> bool:
-        """Whether some row's reference is missing, found out by adding them all for a try."""
+    def _missing(self, reference: Reference) -> sql.Composable:
+        """Which row a reference points to in vain, in words."""
+        pairs = [
+            {"ours": sql.Identifier(ours), "theirs": sql.Identifier(theirs)}
+            for ours, theirs in zip(reference.columns, reference.to_columns, strict=True)
+        ]
+        same_row = sql.SQL(" AND ").join(sql.SQL("d.{theirs} = s.{ours}").format(**pair) for pair in pairs)
+        known = sql.SQL("SELECT FROM {} AS d WHERE {}")
+        found = known.format(sql.Identifier(reference.to_schema, reference.to_table), same_row)
+        if self._refers_to_itself(reference):
+            found = sql.SQL("{} UNION ALL {}").format(found, known.format(self.stage, same_row))
+        return sql.SQL(
+            "CASE WHEN {given} AND NOT EXISTS ({found})"
+            " THEN concat({label}::text, concat_ws(', ', {shown}), {rest}::text) END"
+        ).format(
+            given=sql.SQL(" AND ").join(sql.SQL("s.{ours} IS NOT NULL").format(**pair) for pair in pairs),
+            found=found,
+            label=", ".join(reference.columns) + ": ",
+            shown=sql.SQL(", ").join(sql.SQL("s.{ours}::text").format(**pair) for pair in pairs),
+            rest=f" is not in {reference.to_table}",
+        )
+
+    def _constraint_fails(self) -> bool:
+        """Whether some row breaks a constraint, found out by adding them all for a try."""
         try:
             with self.connection.transaction(force_rollback=True):
-                self._add_references()
-        except psycopg.errors.ForeignKeyViolation:
+                self._add_constraints()
+        except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation):
             return True
         return False
 
     @contextmanager
     def _without_indexes(self) -> Iterator[None]:
-        """Take references and the history's index away for the block; give its rows their time."""
-        for reference in self.target.references:
-            self._alter(sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(reference.name)))
+        """Take constraints and the history's index away for the block; give its rows their time."""
+        for constraint in self.target.constraints:
+            self._alter(sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(constraint.name)))
         if self.target.fact:
             time = sql.Literal(self.manifest.snapshot_at)
             self._alter(sql.SQL("ALTER COLUMN {} SET DEFAULT {}").format(sql.Identifier(RECORDED_AT), time))
@@ -207,10 +204,10 @@ class Merge:
             self._alter(sql.SQL("ALTER COLUMN {} DROP DEFAULT").format(sql.Identifier(RECORDED_AT)))
             self._execute("version_index.sql")
 
-    def _add_references(self) -> None:
-        for reference in self.target.references:
-            definition = postgres.template(reference.definition)
-            self._alter(sql.SQL("ADD CONSTRAINT {} {}").format(sql.Identifier(reference.name), definition))
+    def _add_constraints(self) -> None:
+        for constraint in self.target.constraints:
+            definition = postgres.template(constraint.definition)
+            self._alter(sql.SQL("ADD CONSTRAINT {} {}").format(sql.Identifier(constraint.name), definition))
 
     def _alter(self, action: sql.Composable) -> None:
         self.connection.execute(sql.SQL("ALTER TABLE {} {}").format(self.table, action))
@@ -272,7 +269,7 @@ class Merge:
             "same_key": _each("t.{0} = s.{0}", self.target.key, " AND "),
             "differs": self._differs(),
             "assignments": _each("{0} = s.{0}", self.values),
-            "reasons": sql.SQL(", ").join(self._references() or [sql.SQL("NULL")]),
+            "reasons": sql.SQL(", ").join(self._reasons() or [sql.SQL("NULL")]),
         }
 
     def _differs(self) -> sql.Composable:
@@ -297,6 +294,13 @@ class Merge:
             where = (error.diag.context or error.diag.message_detail or "").splitlines()
             words = "; ".join(filter(None, [error.diag.message_primary, *where[:1]])) or str(error)
             raise WarehouseError(f"warehouse: table {self.target.name}: {words}") from None
+
+
+def _broken(rule: Rule) -> sql.Composable:
+    """Which rule a row breaks; one that is NULL for it counts as kept, as in Postgres."""
+    return sql.SQL("CASE WHEN NOT {} THEN {}::text END").format(
+        postgres.template(f"({rule.expression})"), f"breaks the rule {rule.name}: {rule.definition}"
+    )
 
 
 def _escaped(names: sql.Composable) -> sql.Composable:

@@ -22,7 +22,7 @@ from pipeline.source import Cursor
 
 SCHEMA_FILE = "schema.sql"
 
-_HEADER = re.compile(r"^--\s*(key|kind|cursor)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_HEADER = re.compile(r"^[ \t]*--\s*(key|kind|cursor)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 _CURSOR = re.compile(r"(?P<table>[^.]+)\.(?P<column>\S+)\s+(?P<overlap>.+)")
 
 

@@ -28,6 +28,8 @@ from pipeline.warehouse import Target
 
 _ROWS_A_BATCH = 100_000
 _RUN = "run of its state"
+# Of rows that share a key and are set aside together.
+_ROWS_SHOWN = 100
 _DUCKDB_SAYS = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
 REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
 
@@ -323,13 +325,15 @@ def _rejected(
 ) -> Iterator[pa.RecordBatch]:
     """The rows set aside: key and row as JSON with values as text, and the reason in words.
 
-    A key stands once, whatever rows have it, because it is set aside as a whole.
+    A key stands once, because it is set aside as a whole; where several rows have it,
+    ``row`` is a list of the first of them.
     """
     why = reasons(found)
     if repeated:
         why = f"CASE WHEN {_is_repeated(work, found)} THEN 'more than one row has this key' ELSE {why} END"
     reader = connection.sql(
-        f"SELECT key, first(reason) AS reason, first(row) AS row FROM ("  # noqa: S608
+        f"SELECT key, first(reason) AS reason, CASE count(*) WHEN 1 THEN first(row)"  # noqa: S608
+        f" ELSE '[' || array_to_string(arg_min(row, row, {_ROWS_SHOWN}), ', ') || ']' END AS row FROM ("
         f"SELECT {_key_json(work, found)} AS key, {why} AS reason, {_row_json(found)} AS row"
         f" FROM ({query}) AS model) AS judged WHERE reason <> '' GROUP BY key"
     ).to_arrow_reader(_ROWS_A_BATCH)

@@ -23,25 +23,37 @@ _LONGEST_NAME = 63
 
 
 class TargetColumn(Frozen):
-    """A warehouse column; ``filled`` by a default, ``category`` as in ``pg_type``."""
+    """A warehouse column; ``filled`` by a default, ``category`` as in ``pg_type``, ``labels`` of an enum."""
 
     name: str
     type: str
     category: str
+    labels: tuple[str, ...]
     required: bool
     filled: bool
     generated: bool
 
 
-class Reference(Frozen):
-    """A foreign key of a warehouse table."""
+class Constraint(Frozen):
+    """What a warehouse table demands of its rows; ``definition`` makes it again."""
 
     name: str
     columns: tuple[str, ...]
+    definition: str
+
+
+class Reference(Constraint):
+    """A foreign key."""
+
     to_schema: str
     to_table: str
     to_columns: tuple[str, ...]
-    definition: str
+
+
+class Rule(Constraint):
+    """A CHECK constraint."""
+
+    expression: str
 
 
 class Target(Frozen):
@@ -55,6 +67,12 @@ class Target(Frozen):
     key: tuple[str, ...]
     columns: tuple[TargetColumn, ...]
     references: tuple[Reference, ...]
+    rules: tuple[Rule, ...]
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """All that the load takes away before it fills an empty table, and adds after."""
+        return (*self.references, *self.rules)
 
     @property
     def contract(self) -> str:
@@ -167,6 +185,7 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
         references=tuple(
             Reference.model_validate(reference) for reference in cast(list[object], row["references"])
         ),
+        rules=tuple(Rule.model_validate(rule) for rule in cast(list[object], row["rules"])),
     )
     for name in key:
         if target.column(name) is None:
@@ -176,7 +195,12 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
 
 def _add_history(connection: Connection, schema: str, target: Target) -> None:
     """Give a table what history needs; nothing happens where it is there already."""
-    if _has_history(connection, schema, target):
+    index = sql.Identifier(schema, version_index(target))
+    indexed = _indexed(connection, index)
+    other_key = bool(indexed) and indexed != [*target.key, RECORDED_AT]
+    if other_key:
+        connection.execute(sql.SQL("DROP INDEX {}").format(index))
+    elif _has_history(connection, schema, target):
         return
     names = [column.name for column in target.columns]
     version = [sql.SQL("(version).{}").format(sql.Identifier(name)) for name in names]
@@ -215,6 +239,15 @@ def _has_history(connection: Connection, schema: str, target: Target) -> bool:
     shown = {str(view): set(cast(list[str], columns)) for view, columns in rows}
     names = {column.name for column in target.columns}
     return all(names <= shown.get(view, set()) for view in views)
+
+
+def _indexed(connection: Connection, index: sql.Identifier) -> list[str]:
+    """The columns of an index; none where it is not there."""
+    rows = connection.execute(
+        "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s) ORDER BY attnum",
+        (index.as_string(connection),),
+    ).fetchall()
+    return [str(name) for (name,) in rows]
 
 
 def version_index(target: Target) -> str:

@@ -87,13 +87,14 @@ def made_target(name: str, key: tuple[str, ...], /, **types: str) -> Target:
             name=column,
             type=type_.rstrip("!"),
             category="S",
+            labels=(),
             required=type_.endswith("!"),
             filled=False,
             generated=False,
         )
         for column, type_ in types.items()
     )
-    return Target(name=name, fact=name.startswith("fact_"), key=key, columns=columns, references=())
+    return Target(name=name, fact=name.startswith("fact_"), key=key, columns=columns, references=(), rules=())
 
 
 @dataclass

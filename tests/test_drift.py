@@ -284,3 +284,20 @@ def test_views_that_somebody_dropped_are_made_again(bench: Bench) -> None:
     equal(bench)
     assert value(bench.house.url, "SELECT count(*) FROM fact_sale_as_of(now())") == 5
     assert value(bench.house.url, "SELECT count(*) FROM dim_shop_history") == 2
+
+
+def test_a_fact_may_get_another_key(bench: Bench) -> None:
+    """Its index, views and function go by the new one."""
+    models = MODELS | {
+        "fact_sale": MODELS["fact_sale"].replace("-- key: sale_id", "-- key: sale_id, shop_id")
+    }
+    write_models(bench.house.folder, models)
+    bench.house.prepared = None
+    bench.do("UPDATE sale SET shop_id = 3 - shop_id WHERE sale_id = 1")
+    bench.run()
+    assert bench.house.query("SELECT shop_id FROM fact_sale_current WHERE sale_id = 1 ORDER BY 1") == [
+        (1,),
+        (2,),
+    ]
+    assert bench.house.query("SELECT count(*) FROM fact_sale_as_of(now())") == [(6,)]
+    assert bench.house.query("SELECT count(*) FROM fact_sale") == [(6,)]

@@ -18,8 +18,6 @@ from tests.bench import Bench
 from tests.bench import bench as new_bench
 from tests.support import execute, plan_batch, query, value
 
-pytestmark = pytest.mark.campaign
-
 MODELS = {
     "dim_shop": "SELECT shop_id, town.name AS town FROM shop LEFT JOIN town USING (town_id)",
     "fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, amount FROM sale",

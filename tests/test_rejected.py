@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.bench import Bench
+from tests.support import execute
 
 MODELS = {
     "dim_currency": """
@@ -264,3 +265,106 @@ def test_a_row_that_comes_back_wrong_is_another_rejection(bench: Bench) -> None:
         bench.run()
     assert log(bench) == [("fact_sale", False, 1, 1, True), ("fact_sale", False, 3, 3, False)]
     assert sales(bench) == [1, 2], "the last version that fitted"
+
+
+RULED = {
+    "dim_mood": "SELECT mood_id, mood FROM mood",
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, units, code FROM sale",
+    "schema": """
+        CREATE TABLE IF NOT EXISTS dim_mood (mood_id integer PRIMARY KEY, mood mood NOT NULL);
+        CREATE TABLE IF NOT EXISTS fact_sale (
+            sale_id integer NOT NULL,
+            units integer NOT NULL CONSTRAINT some_units CHECK (units > 0),
+            code varchar CHECK (code ~ '^[a-z]{2}$'),
+            CHECK (units % 100 < 50)
+        );
+    """,
+}
+
+
+@pytest.fixture
+def ruled(shared: Bench) -> Bench:
+    """Tables with an enum and with rules of their own."""
+    shared.fresh(
+        RULED,
+        "CREATE TABLE mood (mood_id int PRIMARY KEY, mood text)",
+        "CREATE TABLE sale (sale_id int PRIMARY KEY, units int, code text)",
+        "INSERT INTO mood VALUES (1, 'calm')",
+    )
+    execute(shared.house.url, "CREATE TYPE public.mood AS ENUM ('calm', 'it''s \"fine\"')")
+    return shared
+
+
+@pytest.mark.parametrize(
+    "first", ["INSERT INTO sale VALUES (1, 1, 'ab')", "SELECT 1"], ids=["merged", "filled"]
+)
+def test_a_row_that_breaks_a_rule_of_its_table_is_set_aside(ruled: Bench, first: str) -> None:
+    """Into a table that has rows, and into an empty one."""
+    ruled.do(first)
+    ruled.run()
+    known = len(sales(ruled))
+    ruled.do("INSERT INTO sale VALUES (2, 0, 'ab'), (3, 3, NULL), (4, 75, 'ABC'), (5, 5, 'cd')")
+    ruled.run()
+    assert [reason.split(": ")[0] for _, _, reason in aside(ruled)] == [
+        "breaks the rule some_units",
+        "breaks the rule fact_sale_code_check",
+    ]
+    assert "breaks the rule fact_sale_units_check: CHECK" in aside(ruled)[1][2]
+    assert sales(ruled) == [1, 3, 5][1 - known :], "a rule that is NULL for a row is kept"
+    constraints = (
+        "SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'fact_sale'::regclass"
+    )
+    assert ruled.house.query(constraints) == [(3,)]
+    ruled.do("UPDATE sale SET units = 7, code = 'zz' WHERE sale_id IN (2, 4)")
+    ruled.run()
+    assert sales(ruled) == [1, 2, 3, 4, 5][1 - known :]
+    assert aside(ruled) == []
+
+
+def test_a_rule_that_is_given_up_lets_its_rows_in(ruled: Bench) -> None:
+    ruled.do("INSERT INTO sale VALUES (2, 0, 'ab'), (3, 3, 'ab')")
+    ruled.run()
+    execute(ruled.house.url, "ALTER TABLE fact_sale DROP CONSTRAINT some_units")
+    ruled.house.prepared = None
+    ruled.do("INSERT INTO sale VALUES (4, 4, 'ab')")
+    ruled.run()
+    assert sales(ruled) == [2, 3, 4]
+    assert aside(ruled) == []
+
+
+def test_a_label_that_an_enum_lacks_is_set_aside_until_it_has_it(ruled: Bench) -> None:
+    ruled.do("INSERT INTO mood VALUES (2, 'it''s \"fine\"'), (3, 'blue')")
+    ruled.run()
+    assert aside(ruled) == [("dim_mood", "3", "mood: blue does not fit public.mood")]
+    assert ruled.house.query("SELECT mood_id FROM dim_mood ORDER BY 1") == [(1,), (2,)]
+    execute(ruled.house.url, "ALTER TYPE public.mood ADD VALUE 'blue'")
+    ruled.house.prepared = None
+    ruled.run(full=True)
+    assert ruled.house.query("SELECT mood_id FROM dim_mood ORDER BY 1") == [(1,), (2,), (3,)]
+    assert aside(ruled) == []
+
+
+def test_all_rows_of_a_shared_key_are_kept(shared: Bench) -> None:
+    """None of them is lost because the key can stand only once."""
+    shared.fresh(
+        {
+            "fact_sale": "-- key: code\nSELECT code, units FROM sale",
+            "schema": "CREATE TABLE IF NOT EXISTS fact_sale (code varchar, units integer)",
+        },
+        "CREATE TABLE sale (sale_id int PRIMARY KEY, code text, units int)",
+        "INSERT INTO sale VALUES (1, NULL, 1), (2, NULL, 2), (3, 'a', 3), (4, 'a', 4), (5, 'b', 5)",
+    )
+    shared.run()
+    kept = shared.house.query('SELECT key, reason, "row" FROM etl.rejected ORDER BY key')
+    assert kept == [
+        (
+            {"code": None},
+            "code is missing (NULL)",
+            [{"code": None, "units": "1"}, {"code": None, "units": "2"}],
+        ),
+        (
+            {"code": "a"},
+            "more than one row has this key",
+            [{"code": "a", "units": "3"}, {"code": "a", "units": "4"}],
+        ),
+    ]

@@ -9,6 +9,11 @@ SELECT
                     'name', a.attname,
                     'type', format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), a.atttypmod),
                     'category', t.typcategory,
+                    'labels', (
+                        SELECT COALESCE(jsonb_agg(l.enumlabel ORDER BY l.enumsortorder), '[]')
+                        FROM pg_enum AS l
+                        WHERE l.enumtypid = t.oid
+                    ),
                     'required', a.attnotnull,
                     'filled', a.atthasdef OR a.attidentity <> '',
                     'generated', a.attgenerated <> ''
@@ -51,7 +56,26 @@ SELECT
         INNER JOIN pg_class AS tc ON r.confrelid = tc.oid
         INNER JOIN pg_namespace AS tn ON tc.relnamespace = tn.oid
         WHERE r.conrelid = c.oid AND r.contype = 'f'
-    ) AS "references"
+    ) AS "references",
+    (
+        SELECT
+            COALESCE(
+                jsonb_agg(
+                    jsonb_build_object(
+                        'name', r.conname,
+                        'columns', (
+                            SELECT COALESCE(jsonb_agg(a.attname), '[]')
+                            FROM pg_attribute AS a
+                            WHERE a.attrelid = r.conrelid AND a.attnum = ANY(r.conkey)
+                        ),
+                        'expression', pg_get_expr(r.conbin, r.conrelid),
+                        'definition', pg_get_constraintdef(r.oid)
+                    ) ORDER BY r.conname
+                ), '[]'
+            )
+        FROM pg_constraint AS r
+        WHERE r.conrelid = c.oid AND r.contype = 'c'
+    ) AS rules
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
 WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p')

@@ -1,4 +1,4 @@
--- Rows that refer to something the warehouse does not have leave the stage.
+-- Rows that refer to something the warehouse does not have, or break a rule of the table, leave the stage.
 WITH bad AS MATERIALIZED (
     SELECT s.ctid AS position, {key_json} AS key, judged.reason, jsonb_build_object({row_json}) AS "row"
     FROM {stage} AS s
