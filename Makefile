@@ -57,8 +57,8 @@ demo: venv ## the whole job on an embedded Postgres and folders (FRESH=1 starts 
 test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
 	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 2 --dist loadfile)
 
-blocks: venv ## save the Prefect blocks from the environment or .env
-	@$(PY) -m tasks.save_blocks
+blocks: venv ## save the Prefect blocks from the environment or .env, and try each
+	@$(PY) -m tasks.save_blocks $(ARGS)
 
 run: venv ## one flow run with those blocks (ARGS="--full": options, --help lists them)
 	@$(PY) -m flows $(ARGS)

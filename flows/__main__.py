@@ -7,6 +7,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows.etl import etl
 from flows.rebuild import rebuild
+from pipeline import settings
 from pipeline.duck import leave
 from tasks.failures import in_one_line
 
@@ -15,12 +16,13 @@ def main() -> int:
     """Run a flow; status 0 only when the warehouse is up to date, or rebuilt."""
     arguments = _arguments()
     try:
+        environment = settings.load().environment
         # Heartbeats tell a server that a deployed run is alive; here they cost a second at the end.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             if arguments.rebuild:
-                reports = rebuild(until=arguments.until, max_rejected=arguments.max_rejected)
+                reports = rebuild(arguments.until, arguments.max_rejected, environment)
             else:
-                reports = etl(arguments.reconcile, arguments.full, arguments.max_rejected)
+                reports = etl(arguments.reconcile, arguments.full, arguments.max_rejected, environment)
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line; the log has the rest
         line = in_one_line(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
         print(f"error: {line}", file=sys.stderr)

@@ -16,7 +16,10 @@ from tasks.report import BatchReport, report_up_to_date
 
 @flow(name="totesys-etl", task_runner=RUNNER)
 def etl(
-    reconcile: bool = False, full: bool = False, max_rejected: NonNegativeInt | None = None
+    reconcile: bool = False,
+    full: bool = False,
+    max_rejected: NonNegativeInt | None = None,
+    environment: blocks.Environment = "",
 ) -> list[BatchReport]:
     """Bring the warehouse up to date with the source, exactly and with all history.
 
@@ -24,10 +27,11 @@ def etl(
         reconcile: Read every table whole, and mark facts that the source no longer has as deleted.
         full: Read every table whole; what the warehouse has already is not loaded again.
         max_rejected: Fail and load nothing if more rows than this would be set aside.
+        environment: What the names of the blocks begin with, such as `prod`.
     """
     show_in_one_line()
-    source_url = blocks.database_url(blocks.SOURCE)
-    with open_run(max_rejected) as run:
+    source_url = blocks.database_url(blocks.SOURCE, environment)
+    with open_run(environment, max_rejected) as run:
         reports: list[BatchReport] = []
         try:
             reports.extend(finish_sealed(run))
@@ -79,19 +83,19 @@ def _take_batch(
             verify(run.models, run.targets, planned.columns)
         logger.info("Batch %s reads %s", planned.batch_id, planned.story)
         with run.timed("extract"):
-            reading = extract.with_options(result_storage=blocks.storage(blocks.RAW))
-            futures = [reading.submit(part, how) for part, how in planned.parts(schema)]
+            reading = extract.with_options(result_storage=blocks.storage(blocks.RAW, run.environment))
+            futures = [reading.submit(part, how, run.environment) for part, how in planned.parts(schema)]
             manifest = planned.manifest([future.result() for future in futures])
-    manifest = _compacted(manifest)
+    manifest = _compacted(run, manifest)
     batches.seal(run.raw, manifest)
     logger.info("Batch %s is sealed: %s rows", manifest.batch_id, f"{manifest.rows:,}")
     return manifest
 
 
-def _compacted(manifest: Manifest) -> Manifest:
+def _compacted(run: Run, manifest: Manifest) -> Manifest:
     """Keep the number of files in each table's present state small."""
     pending = {
-        name: compact.submit(table, manifest.batch_id)
+        name: compact.submit(table, manifest.batch_id, run.environment)
         for name, table in manifest.tables.items()
         if batches.needs_merging(table)
     }

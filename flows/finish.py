@@ -34,6 +34,7 @@ RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
 class Run:
     """What the steps of a run share; ``seconds`` is what each step of a batch took."""
 
+    environment: str
     settings: Settings
     models: dict[str, Model]
     targets: dict[str, Target]
@@ -51,17 +52,17 @@ class Run:
 
 
 @contextmanager
-def open_run(max_rejected: int | None) -> Iterator[Run]:
+def open_run(environment: str, max_rejected: int | None) -> Iterator[Run]:
     """Keep other runs away and make sure that everything a run needs is there."""
     config = settings.load()
     known = models.load(config.transforms)
-    raw, _ = blocks.bucket(blocks.RAW), blocks.bucket(blocks.PROCESSED)
-    url = blocks.database_url(blocks.WAREHOUSE)
+    raw, _ = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
+    url = blocks.database_url(blocks.WAREHOUSE, environment)
     with warehouse.lock(url):
         targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
         # A column that takes more than before makes rows fit that did not, so it counts as a change.
         known = {name: replace(model, contract=targets[name].contract) for name, model in known.items()}
-        yield Run(config, known, targets, url, raw, max_rejected)
+        yield Run(environment, config, known, targets, url, raw, max_rejected)
 
 
 def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
@@ -74,8 +75,8 @@ def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchRepo
             return
         _verify(run, manifest)
         get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
-        reading = extract.with_options(result_storage=blocks.storage(blocks.RAW))
-        for piece in [reading.submit(landed.part, landed) for landed in manifest.landed]:
+        reading = extract.with_options(result_storage=blocks.storage(blocks.RAW, run.environment))
+        for piece in [reading.submit(landed.part, landed, run.environment) for landed in manifest.landed]:
             piece.result()
         yield finish(run, manifest)
 
@@ -96,7 +97,7 @@ def finish(run: Run, manifest: Manifest) -> BatchReport:
         outputs = _transform(run, manifest)
     # A subflow's heartbeat is its parent's; without its own it does not end with a second's wait.
     with run.timed("load"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        counts = load_warehouse(manifest.path, outputs, run.max_rejected)
+        counts = load_warehouse(manifest.path, outputs, run.max_rejected, run.environment)
     done = batch_report(manifest, counts, run.seconds)
     report(manifest, done)
     run.seconds.clear()
@@ -106,7 +107,7 @@ def finish(run: Run, manifest: Manifest) -> BatchReport:
 def _transform(run: Run, manifest: Manifest) -> list[Output]:
     """Run the models that have something to do, each after those that it reads."""
     loaded = models.still_valid(run.models, warehouse.fingerprints(run.warehouse_url))
-    running = transform.with_options(result_storage=blocks.storage(blocks.PROCESSED))
+    running = transform.with_options(result_storage=blocks.storage(blocks.PROCESSED, run.environment))
     outputs: dict[str, Output | PrefectFuture[Output]] = {}
     for name, model in run.models.items():
         computed = [other for other, output in outputs.items() if isinstance(output, PrefectFuture)]
@@ -118,6 +119,7 @@ def _transform(run: Run, manifest: Manifest) -> list[Output]:
                 manifest,
                 upstream,  # type: ignore[arg-type]  # Prefect waits for the futures in it
                 loaded.get(name),
+                run.environment,
             )
         else:
             outputs[name] = nothing(run.targets[name])

@@ -20,7 +20,10 @@ def _run_name() -> str:
 
 @flow(name="load-warehouse", flow_run_name=_run_name)
 def load_warehouse(
-    manifest: str, outputs: list[Output], max_rejected: NonNegativeInt | None = None
+    manifest: str,
+    outputs: list[Output],
+    max_rejected: NonNegativeInt | None = None,
+    environment: blocks.Environment = "",
 ) -> list[Counts]:
     """Load one batch in one transaction, or nothing of it.
 
@@ -28,10 +31,11 @@ def load_warehouse(
         manifest: Path of the batch's manifest in the raw bucket.
         outputs: What the models made of the batch, as references.
         max_rejected: Fail and load nothing if more rows than this would be set aside.
+        environment: What the names of the blocks begin with, such as `prod`.
     """
     config = settings.load()
     known = models.load(config.transforms)
-    url = blocks.database_url(blocks.WAREHOUSE)
+    url = blocks.database_url(blocks.WAREHOUSE, environment)
     targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
-    batch = read_manifest(blocks.bucket(blocks.RAW), manifest)
-    return loading.load(config.warehouse_schema, batch, targets, outputs, max_rejected)
+    batch = read_manifest(blocks.bucket(blocks.RAW, environment), manifest)
+    return loading.load(config.warehouse_schema, batch, targets, outputs, max_rejected, environment)

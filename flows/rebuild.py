@@ -4,13 +4,16 @@ from prefect import flow
 from pydantic import AwareDatetime, NonNegativeInt
 
 from flows.finish import RUNNER, finish_sealed, open_run
+from tasks import blocks
 from tasks.failures import show_in_one_line
 from tasks.report import BatchReport
 
 
 @flow(name="rebuild-warehouse", task_runner=RUNNER)
 def rebuild(
-    until: AwareDatetime | None = None, max_rejected: NonNegativeInt | None = None
+    until: AwareDatetime | None = None,
+    max_rejected: NonNegativeInt | None = None,
+    environment: blocks.Environment = "",
 ) -> list[BatchReport]:
     """Load every sealed batch that the warehouse does not have, in order, without the source.
 
@@ -20,7 +23,8 @@ def rebuild(
     Args:
         until: Stop at the last batch taken at or before this time.
         max_rejected: Fail a batch if more rows of it than this would be set aside.
+        environment: What the names of the blocks begin with, such as `prod`.
     """
     show_in_one_line()
-    with open_run(max_rejected) as run:
+    with open_run(environment, max_rejected) as run:
         return list(finish_sealed(run, until))

@@ -105,6 +105,15 @@ class Bucket:
         with self._named("read", path), self.filesystem.open_input_stream(self._full(path)) as stream:
             return bytes(stream.read()).decode()
 
+    def check(self) -> None:
+        """Write, list, read and remove a small object; raises BucketError that names the missing right."""
+        path = f"_checks/{uuid.uuid4().hex}"
+        self.write_text(path, path)
+        if path not in self.list("_checks") or self.read_text(path) != path:
+            raise BucketError(f"{self.uri}: what was written to {path} does not come back")
+        with suppress(OSError):  # no run needs the right to delete
+            self.filesystem.delete_file(self._full(path))
+
     def list(self, folder: str) -> list[str]:
         """Paths of the objects directly in a folder, sorted; none where it does not exist."""
         selector = fs.FileSelector(self._full(folder), allow_not_found=True)

@@ -14,7 +14,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline.errors import SettingsError
 
 PREFIX = "TOTESYS_"
+# What stands before the names of an environment's blocks, such as dev or prod.
+ENVIRONMENT = r"^([a-z0-9]+(-[a-z0-9]+)*)?$"
 _ENV_FILE = ".env"
+# Names and ARNs as AWS Secrets Manager has them.
+_SECRET_NAME = re.compile(r"arn:aws[a-z-]*:secretsmanager:[\w:/+=.@!-]+|[\w/+=.@!-]+")
 
 
 class Settings(BaseSettings):
@@ -31,6 +35,7 @@ class Settings(BaseSettings):
     source_schema: str = "public"
     warehouse_schema: str = "public"
     transforms: Path = Path("transforms")
+    environment: str = Field("", pattern=ENVIRONMENT)
     aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
     aws_secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
     aws_session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
@@ -45,13 +50,17 @@ class Settings(BaseSettings):
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
         if url is None:
             return None
+        if is_secret_name(url.get_secret_value()):
+            return url
         try:
             parts = urlsplit(url.get_secret_value())
             named = parts.scheme in {"postgresql", "postgres"} and parts.path.strip("/") and parts.port != 0
         except ValueError:
             named = None
         if not named:
-            raise ValueError("is not of the form postgresql://user:password@host:port/database")
+            raise ValueError(
+                "is neither of the form postgresql://user:password@host:port/database nor a secret's name"
+            )
         return url
 
     @field_validator("raw_uri", "processed_uri")
@@ -60,6 +69,11 @@ class Settings(BaseSettings):
         if uri and "://" in uri and not re.fullmatch(r"s3://[^/]+(/.*)?", uri):
             raise ValueError("is neither s3://bucket/prefix nor a folder")
         return uri
+
+
+def is_secret_name(text: str) -> bool:
+    """Whether this may name a secret of AWS Secrets Manager, and is no URL."""
+    return bool(_SECRET_NAME.fullmatch(text))
 
 
 def load() -> Settings:

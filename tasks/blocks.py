@@ -1,49 +1,106 @@
-"""Prefect blocks, and what the engine needs of them. Nothing is loaded at import."""
+"""Prefect blocks, and what the engine needs of them. Nothing is loaded at import.
 
-from typing import TypeVar
+An environment's name stands before the names of its blocks, so that several live side by
+side on one server: ``totesys-source``, ``prod-totesys-source``.
+"""
 
+import json
+from typing import Annotated, TypeVar
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 from prefect.blocks.core import Block
 from prefect.filesystems import LocalFileSystem
-from prefect_aws import S3Bucket
+from prefect_aws import AwsSecret, S3Bucket
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pyarrow import fs
-from sqlalchemy.engine import make_url
+from pydantic import Field
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from pipeline.buckets import Bucket, folder
 from pipeline.errors import SettingsError
+from pipeline.settings import ENVIRONMENT
 
 SOURCE, WAREHOUSE = "totesys-source", "totesys-warehouse"
 RAW, PROCESSED = "totesys-raw", "totesys-processed"
 CREDENTIALS = "totesys"
 
+Environment = Annotated[str, Field(pattern=ENVIRONMENT)]
 _AnyBlock = TypeVar("_AnyBlock", bound=Block)
 _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_ANSWER = 60
 
 
-def database_url(name: str) -> str:
-    """The libpq URL that a ``sqlalchemy-connector`` block holds, password included."""
-    block = _load(SqlAlchemyConnector, name)
-    if block is None:
-        raise _missing(f"sqlalchemy-connector/{name}")
-    info = block.connection_info
-    url = info.create_url() if isinstance(info, ConnectionComponents) else make_url(str(info))
-    url = url.set(drivername="postgresql")
-    arguments = {key: str(value) for key, value in (block.connect_args or {}).items()}
-    return url.update_query_dict(arguments).render_as_string(hide_password=False)
+def named(name: str, environment: str) -> str:
+    """What a block is called in an environment; the empty one has no name."""
+    return f"{environment}-{name}" if environment else name
 
 
-def storage(name: str) -> S3Bucket | LocalFileSystem:
+def database_url(name: str, environment: str) -> str:
+    """The libpq URL of a database, password included.
+
+    A ``sqlalchemy-connector`` block holds it, or an ``aws-secret`` block says which secret does.
+    """
+    name = named(name, environment)
+    if block := _load(SqlAlchemyConnector, name):
+        info = block.connection_info
+        url = info.create_url() if isinstance(info, ConnectionComponents) else make_url(str(info))
+        arguments = {key: str(value) for key, value in (block.connect_args or {}).items()}
+        url = url.update_query_dict(arguments)
+    elif secret := _load(AwsSecret, name):
+        url = _url_in(secret)
+    else:
+        raise _missing(f"sqlalchemy-connector/{name} or aws-secret/{name}")
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _url_in(block: AwsSecret) -> URL:
+    """The URL that a secret is, or that its parts make as RDS writes them when it rotates passwords."""
+    text = _read(block)
+    try:
+        if not text.lstrip().startswith("{"):
+            return make_url(text.strip())
+        parts = json.loads(text)
+        return URL.create(
+            "postgresql",
+            username=parts["username"],
+            password=parts["password"],
+            host=parts["host"],
+            port=int(parts.get("port", 5432)),
+            database=parts["dbname"],
+            query={"sslmode": parts.get("sslmode", "require")},
+        )
+    except (ArgumentError, ValueError, KeyError):
+        raise SettingsError(
+            f"secret {block.secret_name}: is neither a URL postgresql://… nor JSON with username,"
+            " password, host, port and dbname"
+        ) from None
+
+
+def _read(block: AwsSecret) -> str:
+    try:
+        found = block.read_secret()
+    except (BotoCoreError, ClientError, boto3.exceptions.Boto3Error) as error:
+        raise SettingsError(
+            f"secret {block.secret_name}: cannot be read: {error}; the role needs"
+            " secretsmanager:GetSecretValue on it"
+        ) from None
+    return found.decode() if isinstance(found, bytes) else str(found)
+
+
+def storage(name: str, environment: str) -> S3Bucket | LocalFileSystem:
     """The bucket block of that name, of whichever of the two kinds it is."""
+    name = named(name, environment)
     block = _load(S3Bucket, name) or _load(LocalFileSystem, name)
     if block is None:
         raise _missing(f"s3-bucket/{name} or local-file-system/{name}")
     return block
 
 
-def bucket(name: str) -> Bucket:
+def bucket(name: str, environment: str) -> Bucket:
     """The bucket that the block of that name describes, as the engine uses it."""
-    block = storage(name)
+    block = storage(name, environment)
     return s3(block) if isinstance(block, S3Bucket) else folder(str(block.basepath))
 
 

@@ -34,13 +34,13 @@ def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     persist_result=True,
     **ON_TRANSIENT_FAULTS,
 )
-def extract(part: Part, how: Reading | Landed) -> Landed:
+def extract(part: Part, how: Reading | Landed, environment: str) -> Landed:
     """Stream one part of a table into the raw bucket, or return what a sealed batch has of it."""
     if isinstance(how, Landed):
         return how
-    raw = blocks.bucket(blocks.RAW)
+    raw = blocks.bucket(blocks.RAW, environment)
     with (
-        source.adopt(blocks.database_url(blocks.SOURCE), how.snapshot) as connection,
+        source.adopt(blocks.database_url(blocks.SOURCE, environment), how.snapshot) as connection,
         # Closed before its connection is: a COPY left half-way holds the connection's lock.
         closing(source.read(connection, how.schema_name, part.table, how.columns, how.slice)) as rows,
     ):
@@ -56,9 +56,9 @@ def extract(part: Part, how: Reading | Landed) -> Landed:
     cache_policy=NO_CACHE,
     **ON_TRANSIENT_FAULTS,
 )
-def compact(table: TableBatch, batch_id: str) -> TableBatch:
+def compact(table: TableBatch, batch_id: str, environment: str) -> TableBatch:
     """Merge the newest runs of a table's present state, so that their number stays small."""
-    return compacted(table, batch_id, blocks.bucket(blocks.RAW))
+    return compacted(table, batch_id, blocks.bucket(blocks.RAW, environment))
 
 
 def _shown(batches: Iterator[pa.RecordBatch], name: str, expected: int) -> Iterator[pa.RecordBatch]:

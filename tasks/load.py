@@ -25,17 +25,18 @@ def load(
     targets: dict[str, Target],
     outputs: list[Output],
     max_rejected: int | None,
+    environment: str,
 ) -> list[Counts]:
     """Bring a batch and its watermark into the warehouse in one transaction, or nothing."""
     logger = get_run_logger()
     news = {output.model: progress(output.model, output.rows) for output in outputs}
     counts = engine.load(
-        blocks.database_url(blocks.WAREHOUSE),
+        blocks.database_url(blocks.WAREHOUSE, environment),
         schema,
         manifest,
         targets,
         outputs,
-        blocks.bucket(blocks.PROCESSED),
+        blocks.bucket(blocks.PROCESSED, environment),
         max_rejected,
         lambda table, rows: news[table](rows) if table in news else None,
     )

@@ -1,19 +1,23 @@
 """Save the Prefect blocks that a run needs from the settings: ``python -m tasks.save_blocks``."""
 
+import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from prefect.filesystems import LocalFileSystem
-from prefect_aws import AwsCredentials, S3Bucket
+from prefect_aws import AwsCredentials, AwsSecret, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from pipeline import settings
-from pipeline.errors import PipelineError, SettingsError
+from pipeline.errors import SettingsError
+from pipeline.postgres import connect
 from pipeline.settings import PREFIX, Settings
 from tasks import blocks
+from tasks.failures import in_one_line
 
 _DRIVER = "postgresql+psycopg"
 
@@ -26,23 +30,46 @@ def save(config: Settings) -> list[str]:
     needed = ["source_url", "warehouse_url", "raw_uri", "processed_uri"]
     if missing := [PREFIX + name.upper() for name in needed if getattr(config, name) is None]:
         raise SettingsError(f"not set: {', '.join(missing)}; put them into the environment or .env")
-    saved = [
-        _save_database(blocks.SOURCE, config.source_url),
-        _save_database(blocks.WAREHOUSE, config.warehouse_url),
-    ]
+    saved = [_save_database(config, blocks.SOURCE, config.source_url)]
+    saved.append(_save_database(config, blocks.WAREHOUSE, config.warehouse_url))
     credentials = None
     if any(str(uri).startswith("s3://") for uri in (config.raw_uri, config.processed_uri)):
-        credentials = _credentials(config)
-        credentials.save(blocks.CREDENTIALS, overwrite=True)
-        saved.append(f"aws-credentials/{blocks.CREDENTIALS}")
-    saved.append(_save_bucket(blocks.RAW, str(config.raw_uri), credentials))
-    saved.append(_save_bucket(blocks.PROCESSED, str(config.processed_uri), credentials))
+        name = blocks.named(blocks.CREDENTIALS, config.environment)
+        credentials = _credentials(config, config.aws_endpoint_url_s3 or config.aws_endpoint_url)
+        credentials.save(name, overwrite=True)
+        saved.append(f"aws-credentials/{name}")
+    saved.append(_save_bucket(config, blocks.RAW, str(config.raw_uri), credentials))
+    saved.append(_save_bucket(config, blocks.PROCESSED, str(config.processed_uri), credentials))
     return saved
 
 
-def _save_database(name: str, secret: SecretStr | None) -> str:
-    """Save a connection with its password as a secret of its own."""
-    url = make_url(secret.get_secret_value() if secret else "")
+def check(environment: str) -> Iterator[str]:
+    """Use each block once and say what answered.
+
+    Raises PipelineError that names the first one that does not work, and why.
+    """
+    for database, what in ((blocks.SOURCE, "source"), (blocks.WAREHOUSE, "warehouse")):
+        with connect(blocks.database_url(database, environment), what) as connection:
+            row = connection.execute(
+                "SELECT current_user, current_database(), split_part(version(), ' ', 2)"
+            ).fetchone()
+        assert row is not None  # noqa: S101  a query without FROM has one row
+        yield "{}: works, as role {} in database {}, Postgres {}".format(what, *row)
+    for name, what in ((blocks.RAW, "raw bucket"), (blocks.PROCESSED, "processed bucket")):
+        bucket = blocks.bucket(name, environment)
+        bucket.check()
+        yield f"{what}: works, {bucket.uri} can be written, listed and read"
+
+
+def _save_database(config: Settings, name: str, secret: SecretStr | None) -> str:
+    """Save a connection with its password as a secret of its own, or where the secret is kept."""
+    name, text = blocks.named(name, config.environment), secret.get_secret_value() if secret else ""
+    if settings.is_secret_name(text):
+        credentials = _credentials(config, config.aws_endpoint_url)
+        AwsSecret(aws_credentials=credentials, secret_name=text).save(name, overwrite=True)
+        blocks.forget(SqlAlchemyConnector, name)
+        return f"aws-secret/{name}"
+    url = make_url(text)
     components = ConnectionComponents(
         driver=_DRIVER,
         username=url.username,
@@ -53,24 +80,24 @@ def _save_database(name: str, secret: SecretStr | None) -> str:
         query={key: str(value) for key, value in url.query.items()} or None,
     )
     SqlAlchemyConnector(connection_info=components).save(name, overwrite=True)
+    blocks.forget(AwsSecret, name)
     return f"sqlalchemy-connector/{name}"
 
 
-def _credentials(config: Settings) -> AwsCredentials:
+def _credentials(config: Settings, endpoint: str | None) -> AwsCredentials:
     return AwsCredentials(
         aws_access_key_id=config.aws_access_key_id,
         aws_secret_access_key=config.aws_secret_access_key,
         aws_session_token=config.aws_session_token.get_secret_value() if config.aws_session_token else None,
         profile_name=config.aws_profile,
         region_name=config.aws_region or config.aws_default_region,
-        aws_client_parameters=AwsClientParameters(
-            endpoint_url=config.aws_endpoint_url_s3 or config.aws_endpoint_url
-        ),
+        aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
     )
 
 
-def _save_bucket(name: str, uri: str, credentials: AwsCredentials | None) -> str:
+def _save_bucket(config: Settings, name: str, uri: str, credentials: AwsCredentials | None) -> str:
     """Save an S3 prefix or a folder, whichever the URI is, and forget the other kind."""
+    name = blocks.named(name, config.environment)
     if credentials and uri.startswith("s3://"):
         bucket_name, _, prefix = uri.removeprefix("s3://").partition("/")
         S3Bucket(bucket_name=bucket_name, bucket_folder=prefix, credentials=credentials).save(
@@ -84,12 +111,20 @@ def _save_bucket(name: str, uri: str, credentials: AwsCredentials | None) -> str
 
 
 def main() -> int:
-    """Save the blocks and say which; one line and status 1 where that cannot be."""
+    """Save the blocks and try each; one line and status 1 where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.save_blocks", description=__doc__)
+    parser.add_argument("--unchecked", action="store_true", help="save them and do not try them")
+    unchecked = parser.parse_args().unchecked
     try:
-        for slug in save(settings.load()):
+        config = settings.load()
+        for slug in save(config):
             print(f"saved block {slug}")
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in () if unchecked else check(config.environment):
+            print(line)
+    except Exception as error:
+        if not (said := in_one_line(error)):
+            raise
+        print(f"error: {said}", file=sys.stderr)
         return 1
     return 0
 

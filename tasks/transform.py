@@ -37,10 +37,15 @@ def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     **ON_TRANSIENT_FAULTS,
 )
 def transform(
-    model: Model, target: Target, manifest: Manifest, upstream: dict[str, Output], loaded: str | None
+    model: Model,
+    target: Target,
+    manifest: Manifest,
+    upstream: dict[str, Output],
+    loaded: str | None,
+    environment: str,
 ) -> Output:
     """Compute one model's rows of a batch and set aside those that do not fit."""
-    raw, processed = blocks.bucket(blocks.RAW), blocks.bucket(blocks.PROCESSED)
+    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     output = run_model(Work(model, target, manifest, upstream, loaded, raw, processed))
     unfit = f", {output.rejected_rows:,} set aside" if output.rejected_rows else ""
     get_run_logger().info("%s: %s rows%s", model.name, f"{output.rows:,}", unfit)

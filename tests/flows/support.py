@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import psycopg
@@ -115,8 +117,17 @@ class World:
     def run(self, **parameters: Any) -> Run:
         """Run the flow with blocks of these settings; a failed run is returned, too."""
         self.save_blocks()
+        return self.flow(**parameters)
+
+    def flow(self, **parameters: Any) -> Run:
+        """Run the flow with whatever blocks there are; a failed run is returned, too."""
         with self.entered():
             return Run(etl(**parameters, return_state=True))
+
+
+def with_password(url: str, password: str) -> str:
+    """The URL with another password."""
+    return re.sub(r":[^:@/]*@", f":{quote(password, safe='')}@", url, count=1)
 
 
 def blocks_were_changed() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from prefect.client.schemas.filters import ArtifactFilter
 
 from tests.flows.conftest import open_kiosk, s3_buckets
 from tests.flows.story import s3_client
-from tests.flows.support import World, client, query
+from tests.flows.support import World, client, query, with_password
 
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 WRONG = "hunter2/is:wrong@all"
@@ -94,10 +93,6 @@ def left(request: pytest.FixtureRequest, make_world: Callable[..., World]) -> Le
     if request.param == "s3":
         secrets.add(SECRET_KEY)
     return Left(found, frozenset(secrets))
-
-
-def with_password(url: str, password: str) -> str:
-    return re.sub(r":[^:@/]*@", f":{quote(password, safe='')}@", url, count=1)
 
 
 def of_the_api(runs: list[Any]) -> dict[str, bytes]:
