@@ -7,7 +7,7 @@ and not to end the load.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 import pyarrow as pa
@@ -21,6 +21,7 @@ from pipeline.contract import quote
 from pipeline.duck import session
 from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, identifiers, statement
+from pipeline.streams import ahead
 from pipeline.transform import Output
 from pipeline.types import Frozen
 from pipeline.warehouse import RECORDED_AT, Reference, Rule, Target, key_json, version_index
@@ -96,8 +97,7 @@ class Merge:
         with self._without_indexes():
             copied = self._copy(self.output.files, self.columns, self.table, processed, progress)
             copied += self._offer_again()
-        broken = self._set_aside_broken() if self._constraint_fails() else 0
-        self._add_constraints()
+        broken = self._add_constraints_or_set_aside()
         self.connection.execute(sql.SQL("ANALYZE {}").format(self.table))
         return copied - broken, broken
 
@@ -181,15 +181,6 @@ class Merge:
             rest=f" is not in {reference.to_table}",
         )
 
-    def _constraint_fails(self) -> bool:
-        """Whether some row breaks a constraint, found out by adding them all for a try."""
-        try:
-            with self.connection.transaction(force_rollback=True):
-                self._add_constraints()
-        except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation):
-            return True
-        return False
-
     @contextmanager
     def _without_indexes(self) -> Iterator[None]:
         """Take constraints and the history's index away for the block; give its rows their time."""
@@ -204,10 +195,21 @@ class Merge:
             self._alter(sql.SQL("ALTER COLUMN {} DROP DEFAULT").format(sql.Identifier(RECORDED_AT)))
             self._execute("version_index.sql")
 
+    def _add_constraints_or_set_aside(self) -> int:
+        """Demand of all rows what the table demands; returns how many had to be set aside for it."""
+        try:
+            with self.connection.transaction():
+                self._add_constraints()
+        except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation):
+            broken = self._set_aside_broken()
+            self._add_constraints()
+            return broken
+        return 0
+
     def _add_constraints(self) -> None:
         for constraint in self.target.constraints:
-            definition = postgres.template(constraint.definition)
-            self._alter(sql.SQL("ADD CONSTRAINT {} {}").format(sql.Identifier(constraint.name), definition))
+            name, definition = sql.Identifier(constraint.name), postgres.template(constraint.definition)
+            self._alter(sql.SQL("ADD CONSTRAINT {} {}").format(name, definition))
 
     def _alter(self, action: sql.Composable) -> None:
         self.connection.execute(sql.SQL("ALTER TABLE {} {}").format(self.table, action))
@@ -229,12 +231,14 @@ class Merge:
         if not files:
             return 0
         command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(into, identifiers(columns))
-        with self.connection.cursor() as cursor, cursor.copy(command) as copy:
-            for batch in _as_printed(files, columns, processed):
-                buffer = pa.BufferOutputStream()
-                pv.write_csv(batch, buffer, pv.WriteOptions(include_header=False))
-                copy.write(memoryview(buffer.getvalue()))
-                copied += batch.num_rows
+        with (
+            self.connection.cursor() as cursor,
+            cursor.copy(command) as copy,
+            closing(ahead(_as_csv(files, columns, processed))) as chunks,
+        ):
+            for rows, csv in chunks:
+                copy.write(memoryview(csv))
+                copied += rows
                 progress(copied)
         return copied
 
@@ -312,6 +316,16 @@ def _each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Compos
     """The pattern once for each name: {0} its identifier, {1} its text."""
     parts = [postgres.template(pattern).format(sql.Identifier(name), sql.Literal(name)) for name in names]
     return postgres.template(between).join(parts)
+
+
+def _as_csv(
+    files: Sequence[File], columns: Sequence[str], processed: Bucket
+) -> Iterator[tuple[int, pa.Buffer]]:
+    """Rows as COPY reads them, many at a time: how many, and their lines."""
+    for batch in _as_printed(files, columns, processed):
+        buffer = pa.BufferOutputStream()
+        pv.write_csv(batch, buffer, pv.WriteOptions(include_header=False))
+        yield batch.num_rows, buffer.getvalue()
 
 
 def _as_printed(files: Sequence[File], columns: Sequence[str], processed: Bucket) -> Iterator[pa.RecordBatch]:

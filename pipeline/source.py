@@ -9,7 +9,7 @@ compares contents.
 
 import re
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from psycopg.rows import class_row
 from pipeline.duck import session
 from pipeline.errors import SnapshotLost, SourceError
 from pipeline.postgres import Connection, connect, identifiers, statement
+from pipeline.streams import ahead
 from pipeline.types import Frozen, arrow_type, duckdb_type
 
 # Transaction ids are compared modulo 2^32; beyond half of it a watermark says nothing.
@@ -178,17 +179,26 @@ def read(
         sql.Identifier(schema, name),
         _where(slice_),
     )
-    with _reading(name), connection.cursor() as cursor, cursor.copy(query) as copy:
-        chunk: list[bytes | bytearray | memoryview] = []
-        size = 0
-        for row in copy:
-            chunk.append(row)
-            size += len(row)
-            if size >= _CHUNK_BYTES:
-                yield parse(name, columns, b"".join(chunk))
-                chunk, size = [], 0
-        if chunk:
-            yield parse(name, columns, b"".join(chunk))
+    with (
+        _reading(name),
+        connection.cursor() as cursor,
+        cursor.copy(query) as copy,
+        closing(ahead(_chunks(copy))) as chunks,
+    ):
+        for chunk in chunks:
+            yield parse(name, columns, chunk)
+
+
+def _chunks(copy: psycopg.Copy) -> Iterator[bytearray]:
+    """Whole rows, many at a time; one by one they would cost more than all the rest."""
+    chunk = bytearray()
+    for row in copy:
+        chunk += row
+        if len(chunk) >= _CHUNK_BYTES:
+            yield chunk
+            chunk = bytearray()
+    if chunk:
+        yield chunk
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:
@@ -236,7 +246,7 @@ def _where(slice_: Slice) -> sql.Composable:
     return sql.SQL("WHERE ") + sql.SQL(" AND ").join(conditions)
 
 
-def parse(table: str, columns: Sequence[Column], csv: bytes) -> pa.RecordBatch:
+def parse(table: str, columns: Sequence[Column], csv: bytes | bytearray) -> pa.RecordBatch:
     """Parse whole CSV rows of COPY into the columns' Arrow types, exactly."""
     names = [column.name for column in columns]
     types = {column.name: arrow_type(column.type) for column in columns}

@@ -224,7 +224,8 @@ def _add_history(connection: Connection, schema: str, target: Target) -> None:
         connection.execute(statement(file).format(**parts))
     except psycopg.Error as error:
         raise WarehouseError(
-            f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary}"
+            f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary};"
+            f" if its columns were changed on purpose, drop its {target.name}_* views, they are made anew"
         ) from None
 
 

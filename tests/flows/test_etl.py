@@ -323,3 +323,18 @@ def test_a_model_that_changed_is_computed_anew_for_all_rows(kiosk: World) -> Non
 def test_the_parameters_are_documented(parameter: str) -> None:
     described = etl.parameters.properties[parameter]
     assert len(described["description"].split()) > 3
+
+
+def test_a_column_that_is_gone_and_comes_back_leaves_nothing_stuck(kiosk: World) -> None:
+    """The batch that was read without it is superseded by one that follows the same batch."""
+    assert kiosk.run().state.is_completed()
+    query(kiosk.source_url, "UPDATE sale SET pieces = 9 WHERE sale_id = 1")
+    query(kiosk.source_url, "ALTER TABLE item RENAME label TO lable")
+    for _ in range(2):
+        assert re.search(r"dim_item\.sql.*label", words_of(kiosk.run().error))
+    query(kiosk.source_url, "ALTER TABLE item RENAME lable TO label")
+    query(kiosk.source_url, "UPDATE item SET label = 'parasol' WHERE item_id = 3")
+    assert len(kiosk.run().reports) == 1
+    assert query(kiosk.warehouse_url, "SELECT pieces FROM fact_sale_current WHERE sale_id = 1") == [(9,)]
+    assert query(kiosk.warehouse_url, "SELECT label FROM dim_item WHERE item_id = 3") == [("parasol",)]
+    assert kiosk.run().reports == []
