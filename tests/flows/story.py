@@ -88,7 +88,8 @@ def objects(world: World) -> dict[str, object]:
     if "AWS_ENDPOINT_URL_S3" not in world.more:
         files = [path for uri in uris for path in Path(uri).rglob("*") if path.is_file()]
         return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
-    pages = s3_client(world.more["AWS_ENDPOINT_URL_S3"]).get_paginator("list_object_versions")
+    access = (world.more["AWS_ACCESS_KEY_ID"], world.more["AWS_SECRET_ACCESS_KEY"])
+    pages = s3_client(world.more["AWS_ENDPOINT_URL_S3"], access).get_paginator("list_object_versions")
     return {
         f"{uri}: {version['Key']} {version['VersionId']}": version["ETag"]
         for uri in uris
@@ -97,22 +98,22 @@ def objects(world: World) -> dict[str, object]:
     }
 
 
-def s3_client(endpoint: str) -> Any:
-    """A client of the S3 server."""
+def s3_client(endpoint: str, access: tuple[str, str] = (KEY, KEY)) -> Any:
+    """A client of the S3 server, with a key and its secret."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
-        aws_access_key_id=KEY,
-        aws_secret_access_key=KEY,
+        aws_access_key_id=access[0],
+        aws_secret_access_key=access[1],
     )
 
 
-def s3_access(endpoint: str) -> dict[str, str]:
+def s3_access(endpoint: str, access: tuple[str, str] = (KEY, KEY)) -> dict[str, str]:
     """The settings that lead a pipeline to the S3 server."""
     return {
         "AWS_ENDPOINT_URL_S3": endpoint,
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": KEY,
+        "AWS_ACCESS_KEY_ID": access[0],
+        "AWS_SECRET_ACCESS_KEY": access[1],
         "AWS_REGION": "us-east-1",
     }

@@ -1,0 +1,82 @@
+"""The main job over another S3 server, one that checks signatures: OpenStack Swift's s3api."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import swift
+from tests.flows.conftest import open_kiosk
+from tests.flows.story import FACTS, TRANSFORMS, chapter, s3_access, s3_client, tell
+from tests.flows.support import EQUAL, World, query, words_of
+
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.skipif(not swift.found(), reason="swift is not installed; it runs on Linux only"),
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[swift.Swift]:
+    home = Path(tempfile.mkdtemp(prefix="tests-swift-"))
+    with swift.running(home) as running:
+        yield running
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def buckets(server: swift.Swift, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Settings for two fresh buckets, which READER may read, too."""
+    s3 = s3_client(server.endpoint, swift.OWNER)
+    uris = {}
+    for purpose in ("raw", "processed"):
+        name = f"{purpose}-{abs(hash(request.node.name))}"
+        s3.create_bucket(Bucket=name, ACL="public-read")
+        uris[f"{purpose}_uri"] = f"s3://{name}/some/prefix"
+    return uris | {"more": s3_access(server.endpoint, swift.OWNER)}
+
+
+@pytest.fixture
+def kiosk(make_world: Callable[..., World], buckets: dict[str, Any]) -> World:
+    return replace(open_kiosk(make_world), **buckets)
+
+
+def test_the_main_job(make_world: Callable[..., World], buckets: dict[str, Any]) -> None:
+    """Four runs: everything, a working day, nothing, and one that finds what was deleted."""
+    story = tell(make_world("shop_swift", TRANSFORMS, **buckets))
+    assert all(found == EQUAL for found in story.first.differences.values())
+    last = chapter(story.world, reconcile=True)
+    for done in (story.second, story.quiet, last):
+        assert all(not found.missing for found in done.differences.values())
+    assert all(last.differences[name] == EQUAL for name in FACTS), "a dimension keeps what the source deletes"
+    assert story.second.versions["fact_sales_order"] > story.first.versions["fact_sales_order"]
+    assert story.quiet.versions == story.second.versions
+    assert story.first.objects.items() <= story.second.objects.items(), "nothing is written over"
+
+
+@pytest.mark.parametrize(
+    ("key", "bucket", "words"),
+    [
+        ((swift.OWNER[0], "another secret"), None, "the secret key is wrong; check aws-credentials/totesys"),
+        (swift.READER, None, "access denied; the role needs s3:PutObject here"),
+        (swift.OWNER, "s3://no-such-bucket/raw", "s3://no-such-bucket/raw: .*the bucket does not exist"),
+    ],
+    ids=["wrong secret", "read-only key", "no such bucket"],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    kiosk: World, server: swift.Swift, key: tuple[str, str], bucket: str | None, words: str
+) -> None:
+    world = replace(kiosk, raw_uri=bucket or kiosk.raw_uri, more=s3_access(server.endpoint, key))
+    run = world.run()
+    assert not run.state.is_completed()
+    said = words_of(run.error)
+    assert "\n" not in said
+    assert re.search(words, said), said
+    assert query(world.warehouse_url, "SELECT count(*) FROM etl.batch") == [(0,)]
