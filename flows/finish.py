@@ -104,12 +104,23 @@ def finish(run: Run, manifest: Manifest) -> BatchReport:
     return done
 
 
+def _longest_first(known: dict[str, Model], manifest: Manifest) -> list[tuple[str, Model]]:
+    """The models, those that read other models at the end and in their own order."""
+    rows = {name: table.rows for name, table in manifest.tables.items()}
+    return sorted(
+        known.items(),
+        key=lambda item: (
+            1 if item[1].reads & known.keys() else -sum(rows.get(name, 0) for name in item[1].reads)
+        ),
+    )
+
+
 def _transform(run: Run, manifest: Manifest) -> list[Output]:
     """Run the models that have something to do, each after those that it reads."""
     loaded = models.still_valid(run.models, warehouse.fingerprints(run.warehouse_url))
     running = transform.with_options(result_storage=blocks.storage(blocks.PROCESSED, run.environment))
     outputs: dict[str, Output | PrefectFuture[Output]] = {}
-    for name, model in run.models.items():
+    for name, model in _longest_first(run.models, manifest):
         computed = [other for other, output in outputs.items() if isinstance(output, PrefectFuture)]
         if needed(model, manifest, loaded.get(name), computed):
             upstream = {other: outputs[other] for other in run.models if other in model.reads}

@@ -83,7 +83,7 @@ class BatchPlan:
         return {name: plan.table.columns for name, plan in self.tables.items()}
 
     def parts(self, schema: str, pages_a_part: int = _PAGES_A_PART) -> list[tuple[Part, Reading]]:
-        """Cut what is to be read into tasks: large tables into ranges of pages."""
+        """Cut what is to be read into tasks, large tables into ranges of pages; the longest come first."""
         cut = []
         for plan in (table for table in self.tables.values() if table.is_new):
             ranges = _page_ranges(plan, pages_a_part if self.snapshot.reads_page_ranges else None)
@@ -97,7 +97,7 @@ class BatchPlan:
                 )
                 part = Part(batch_id=self.batch_id, table=plan.table.name, number=number, of=len(ranges))
                 cut.append((part, reading))
-        return cut
+        return sorted(cut, key=lambda piece: -piece[1].expected_rows)
 
     def manifest(self, landed: Sequence[Landed]) -> Manifest:
         """What the batch is once all its parts have landed."""

@@ -5,12 +5,14 @@ side on one server: ``totesys-source``, ``prod-totesys-source``.
 """
 
 import json
+from functools import lru_cache
 from typing import Annotated, TypeVar
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect.blocks.core import Block
 from prefect.filesystems import LocalFileSystem
+from prefect.runtime import flow_run
 from prefect_aws import AwsSecret, S3Bucket
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pyarrow import fs
@@ -123,6 +125,17 @@ def s3(block: S3Bucket) -> Bucket:
 
 
 def _load(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
+    """The block, asked for once a flow run: each question costs the server and us some 20 ms."""
+    run = flow_run.id
+    return _load_once(run, kind, name) if run else _load_now(kind, name)
+
+
+@lru_cache(maxsize=64)
+def _load_once(_: str, kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
+    return _load_now(kind, name)
+
+
+def _load_now(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
     try:
         loaded = kind.load(name)
     except ValueError as error:
