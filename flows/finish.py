@@ -19,12 +19,12 @@ from pipeline.buckets import Bucket
 from pipeline.errors import ModelError, UnfitBatch
 from pipeline.models import Model
 from pipeline.settings import Settings
-from pipeline.transform import Output, needed, nothing, verify
+from pipeline.transform import Output, needed, nothing, pieces, verify
 from pipeline.warehouse import Target
 from tasks import blocks
 from tasks.extract import extract
 from tasks.report import BatchReport, batch_report, report
-from tasks.transform import transform
+from tasks.transform import gather, transform
 
 # Few at a time: each reads the source over a connection of its own, and has memory of its own.
 RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
@@ -118,20 +118,28 @@ def _longest_first(known: dict[str, Model], manifest: Manifest) -> list[tuple[st
 def _transform(run: Run, manifest: Manifest) -> list[Output]:
     """Run the models that have something to do, each after those that it reads."""
     loaded = models.still_valid(run.models, warehouse.fingerprints(run.warehouse_url))
-    running = transform.with_options(result_storage=blocks.storage(blocks.PROCESSED, run.environment))
     outputs: dict[str, Output | PrefectFuture[Output]] = {}
     for name, model in _longest_first(run.models, manifest):
         computed = [other for other, output in outputs.items() if isinstance(output, PrefectFuture)]
         if needed(model, manifest, loaded.get(name), computed):
             upstream = {other: outputs[other] for other in run.models if other in model.reads}
-            outputs[name] = running.submit(
-                model,
-                run.targets[name],
-                manifest,
-                upstream,  # type: ignore[arg-type]  # Prefect waits for the futures in it
-                loaded.get(name),
-                run.environment,
-            )
+            outputs[name] = _submit(run, model, manifest, upstream, loaded.get(name))
         else:
             outputs[name] = nothing(run.targets[name])
     return [output.result() if isinstance(output, PrefectFuture) else output for output in outputs.values()]
+
+
+def _submit(
+    run: Run, model: Model, manifest: Manifest, upstream: dict[str, Any], loaded: str | None
+) -> PrefectFuture[Output]:
+    """Run a model, over the files of its batch side by side where it can be."""
+    target = run.targets[model.name]
+    running = transform.with_options(result_storage=blocks.storage(blocks.PROCESSED, run.environment))
+    futures = [
+        running.submit(model, target, piece, upstream, loaded, run.environment)
+        for piece in pieces(model, manifest)
+    ]
+    if len(futures) == 1:
+        return futures[0]
+    # Prefect waits for the futures in the list.
+    return gather.submit(model, target, manifest, futures, loaded, run.environment)  # type: ignore[arg-type]

@@ -31,8 +31,9 @@ class Model:
     """A model as its file says it; ``key`` is empty where the table's own key is meant.
 
     ``reads`` are the tables named in it. ``row_wise`` models make each of their rows
-    from one row of one table, so changed rows are all they need. ``contract`` stands for
-    what the model's warehouse table is like, once that is known.
+    from one row of one table, so changed rows are all they need; ``carries`` says which of
+    their columns are that table's own, one row of theirs for each of its rows at most.
+    ``contract`` stands for what the model's warehouse table is like, once that is known.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Model:
     cursors: Mapping[str, Cursor]
     reads: frozenset[str]
     row_wise: bool
+    carries: Mapping[str, str]
     contract: str = ""
 
     @property
@@ -122,6 +124,7 @@ def read(path: Path) -> Model:
     local = {entry["key"].lower() for node in nodes for entry in node.get("cte_map", {}).get("map", [])}
     named = [node["table_name"] for node in nodes if node.get("type") == "BASE_TABLE"]
     reads = frozenset(name for name in named if name.lower() not in local)
+    row_wise = len(reads) == 1 and len(named) == 1 + len(local) and not any(map(_combines_rows, nodes))
     return Model(
         name=path.stem,
         path=path,
@@ -130,7 +133,8 @@ def read(path: Path) -> Model:
         key=tuple(part.strip().strip('"') for value in keys for part in value.split(",")),
         cursors=dict(_cursor(path, value) for name, value in headers if name == "cursor"),
         reads=reads,
-        row_wise=len(reads) == 1 and len(named) == 1 + len(local) and not any(map(_combines_rows, nodes)),
+        row_wise=row_wise,
+        carries=_carried(tree["statements"][0]["node"]) if row_wise and not local else {},
     )
 
 
@@ -175,6 +179,14 @@ def _combines_rows(node: Mapping[str, Any]) -> bool:
     if node.get("group_expressions") or node.get("sample") or node.get("qualify"):
         return True
     return node.get("class") == "FUNCTION" and node.get("function_name") in _aggregates()
+
+
+def _carried(select: Mapping[str, Any]) -> dict[str, str]:
+    """The columns that a SELECT from one table hands on as they are: what it calls them, and their names."""
+    if any(node.get("function_name") == "unnest" for node in _walk(select)):
+        return {}
+    columns = [node for node in select["select_list"] if node["type"] == "COLUMN_REF"]
+    return {node["alias"] or node["column_names"][-1]: node["column_names"][-1] for node in columns}
 
 
 @cache

@@ -20,7 +20,7 @@ from pipeline.models import Model, affected, looked_up, source_tables
 from pipeline.postgres import Connection
 from pipeline.source import MAX_AGE, Column, Cursor, Slice, Snapshot, Table
 
-_PAGES_A_PART = 65_536
+_PAGES_A_PART = 32_768
 _WHOLE = "asked for"
 
 

@@ -82,6 +82,12 @@ class Work:
         return self.model.row_wise and bool(self.tables)
 
     @property
+    def unique(self) -> bool:
+        """Whether no two rows can have the same key, because it holds the source table's own."""
+        carried = {self.model.carries.get(name) for name in self.target.key}
+        return self.from_changes and bool(self.tables[0].key) and carried.issuperset(self.tables[0].key)
+
+    @property
     def complete(self) -> bool:
         """Whether this batch gives every row that the model has, and not only what changed."""
         if self.from_changes:
@@ -157,7 +163,7 @@ def transform(work: Work) -> Output:
         query = _query(work)
         good, refused = _write_good(connection, work, found, query, folder)
         rejected = None
-        if repeated := good is not None and _keep_repeated_keys(connection, work, good):
+        if repeated := good is not None and not work.unique and _keep_repeated_keys(connection, work, [good]):
             good, _ = _write_good(connection, work, found, _without_repeated(work, found, query), folder)
         if refused or repeated:
             rows = _rejected(connection, work, found, query, repeated=repeated)
@@ -170,6 +176,33 @@ def transform(work: Work) -> Output:
         files=(good,) if good else (),
         rejected=(rejected,) if rejected else (),
     )
+
+
+def pieces(model: Model, manifest: Manifest) -> list[Manifest]:
+    """The batch as a model may read it in turn or on many machines: file by file, or whole."""
+    names = model.reads & manifest.tables.keys()
+    if not model.row_wise or len(names) != 1:
+        return [manifest]
+    table = manifest.tables[next(iter(names))]
+    if len(table.files) < 2:  # noqa: PLR2004  one is whole
+        return [manifest]
+    return [
+        manifest.model_copy(update={"tables": {table.table: table.model_copy(update={"files": (file,)})}})
+        for file in table.files
+    ]
+
+
+def joined(work: Work, outputs: Sequence[Output]) -> Output | None:
+    """The outputs of a batch's pieces as one; None where a key has rows in several of them."""
+    files = tuple(file for output in outputs for file in output.files)
+    if not work.unique and sum(bool(output.rejected) for output in outputs) > 1:
+        return None
+    if files and not work.unique:
+        with session() as connection:
+            if _keep_repeated_keys(connection, work, files):
+                return None
+    rejected = tuple(file for output in outputs for file in output.rejected)
+    return outputs[0].model_copy(update={"files": files, "rejected": rejected})
 
 
 def compacted(table: TableBatch, batch_id: str, raw: Bucket) -> TableBatch:
@@ -298,11 +331,11 @@ def _write_good(
         return work.processed.write_rows(folder, schema, good(reader)), refused
 
 
-def _keep_repeated_keys(connection: duckdb.DuckDBPyConnection, work: Work, good: File) -> bool:
+def _keep_repeated_keys(connection: duckdb.DuckDBPyConnection, work: Work, good: Sequence[File]) -> bool:
     """Note the keys that more than one row has; a row's grain is what its key says."""
     keys = ", ".join(map(quote, work.target.key))
     named = ", ".join(f"{quote(name)} AS {quote('repeated ' + name)}" for name in work.target.key)
-    connection.register("written", work.processed.dataset([good]))
+    connection.register("written", work.processed.dataset(good))
     connection.execute(
         f"CREATE TEMP TABLE repeated AS SELECT {named} FROM written"  # noqa: S608
         f" GROUP BY {keys} HAVING count(*) > 1"

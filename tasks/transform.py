@@ -4,13 +4,13 @@ import hashlib
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 
 from pipeline.batches import Manifest
 from pipeline.buckets import batch_folder
 from pipeline.models import Model
-from pipeline.transform import Output, Work
+from pipeline.transform import Output, Work, joined
 from pipeline.transform import transform as run_model
 from pipeline.warehouse import Target
 from tasks import blocks
@@ -23,6 +23,7 @@ def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     target: Target = parameters["target"]
     upstream: dict[str, Output] = parameters["upstream"]
     read = [file.path for output in upstream.values() for file in output.files]
+    read += [file.path for table in parameters["manifest"].tables.values() for file in table.files]
     meaning = "\n".join([model.fingerprint, str(parameters["loaded"]), target.model_dump_json(), *read])
     digest = hashlib.sha256(meaning.encode()).hexdigest()[:16]
     return f"_results/transform/{batch_folder(model.name, parameters['manifest'].batch_id)}/{digest}"
@@ -50,3 +51,23 @@ def transform(
     unfit = f", {output.rejected_rows:,} set aside" if output.rejected_rows else ""
     get_run_logger().info("%s: %s rows%s", model.name, f"{output.rows:,}", unfit)
     return output
+
+
+@task(
+    name="gather",
+    task_run_name="gather {model.name}",
+    cache_policy=NO_CACHE,
+    **ON_TRANSIENT_FAULTS,
+)
+def gather(
+    model: Model,
+    target: Target,
+    manifest: Manifest,
+    pieces: list[Output],
+    loaded: str | None,
+    environment: str,
+) -> Output:
+    """Put the pieces of one model's batch together; computed anew as a whole where they share a key."""
+    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
+    work = Work(model, target, manifest, {}, loaded, raw, processed)
+    return joined(work, pieces) or run_model(work)

@@ -257,7 +257,7 @@ class Warehouse:
 
 
 def plan_batch(
-    source_url: str, house: Warehouse, *, reconcile: bool = False, full: bool = False, pages: int = 65_536
+    source_url: str, house: Warehouse, *, reconcile: bool = False, full: bool = False, pages: int = 32_768
 ) -> tuple[plan.BatchPlan, Manifest | None]:
     """Look at a real source, read what is new and seal it; no manifest where nothing is."""
     if house.prepared is None:

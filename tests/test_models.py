@@ -219,3 +219,17 @@ def test_what_models_read_between_them(tmp_path: Path) -> None:
     assert table == "orders"
     assert "dim_days" in reason
     assert models.affected(known, ["dim_shop"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("sql", "carries"),
+    [
+        ("SELECT a, t.b AS c, a + 1 AS d FROM t WHERE a > 1", {"a": "a", "c": "b"}),
+        ("SELECT a, unnest([1, 2]) AS b FROM t", {}),
+        ("WITH s AS (SELECT a FROM t) SELECT a FROM s", {}),
+        ("SELECT a FROM t JOIN u USING (a)", {}),
+        ("SELECT * FROM t", {}),
+    ],
+)
+def test_columns_that_are_the_tables_own_are_known(tmp_path: Path, sql: str, carries: dict[str, str]) -> None:
+    assert model(tmp_path, sql).carries == carries

@@ -23,7 +23,7 @@ from pipeline.buckets import Bucket, File, folder
 from pipeline.errors import ModelError, ObjectMissing
 from pipeline.models import Model
 from pipeline.source import Column
-from pipeline.transform import Output, Work, bind, transform
+from pipeline.transform import Output, Work, bind, joined, pieces, transform
 from pipeline.warehouse import Target
 from tests.support import MadeUp, Row, made_target, parquet_rows, transform_all, write_models
 
@@ -304,6 +304,66 @@ def test_a_key_that_loses_its_second_row_later_goes_on(tmp_path: Path) -> None:
     assert key_run(tmp_path, batches, JOIN_T) == ([{"id": 10, "w": "a"}, {"id": 11, "w": "b"}], [])
 
 
+# A batch in pieces
+
+
+PIECES = st.lists(
+    st.lists(st.tuples(st.none() | st.integers(1, 6), st.none() | st.sampled_from("abc")), max_size=4),
+    min_size=2,
+    max_size=4,
+)
+
+
+@pytest.mark.parametrize("key", ["n", "v"], ids=["the source's key", "another key"])
+@given(files=PIECES)
+def test_a_batch_in_pieces_gives_what_it_gives_as_a_whole(
+    tmp_path_factory: pytest.TempPathFactory, key: str, files: list[list[tuple[int | None, str | None]]]
+) -> None:
+    home = tmp_path_factory.mktemp("pieces")
+    raw, processed = folder(str(home / "raw")), folder(str(home / "processed"))
+    model = write_models(home / "models", {"dim_t": f"SELECT {key} AS id, w FROM t"})["dim_t"]
+    target = made_target("dim_t", ("id",), id="integer!", w="character varying!")
+    made = MadeUp(raw, {"t": ({"n": "integer", "v": "integer", "w": "character varying"}, ("n",))})
+    landed = [
+        made.batch(
+            {"t": [{"n": 10 * number + place, "v": v, "w": w} for place, (v, w) in enumerate(rows)]},
+            full=True,
+        )
+        for number, rows in enumerate(files)
+    ]
+    table = landed[0].tables["t"]
+    together = tuple(file for one in landed for file in one.tables["t"].files)
+    batch = landed[0].model_copy(update={"tables": {"t": table.model_copy(update={"files": together})}})
+
+    def work(manifest: Manifest) -> Work:
+        return Work(model, target, manifest, {}, None, raw, processed)
+
+    def shown(output: Output) -> tuple[list[Row], list[Row]]:
+        good, bad = parquet_rows(processed, output.files), parquet_rows(processed, output.rejected)
+        return sorted(good, key=lambda row: row["id"]), sorted(bad, key=lambda row: row["key"])
+
+    whole = transform(work(batch))
+    cut = [transform(work(piece)) for piece in pieces(model, batch)]
+    assert len(cut) == max(1, len(together))
+    assert shown(joined(work(batch), cut) or whole) == shown(whole)
+    if key == "n":
+        assert joined(work(batch), cut) is not None, "keys of the source's own are not looked at again"
+
+
+def test_models_that_need_all_rows_are_not_cut(tmp_path: Path) -> None:
+    raw = folder(str(tmp_path))
+    made = MadeUp(raw, TABLES)
+    one, two = (made.batch({"orders": [{"order_id": n}], "shops": [{"shop_id": n}]}) for n in (1, 2))
+    both = {
+        name: table.model_copy(update={"files": table.files + one.tables[name].files})
+        for name, table in two.tables.items()
+    }
+    batch = two.model_copy(update={"tables": both})
+    for sql, number in (("SELECT order_id FROM orders", 2), ("SELECT count(*) AS order_id FROM orders", 1)):
+        model = write_models(tmp_path / str(number), {"dim_t": sql})["dim_t"]
+        assert len(pieces(model, batch)) == number
+
+
 # Models over models
 
 
@@ -413,7 +473,7 @@ def test_all_that_a_batch_makes_lies_below_its_name(tmp_path: Path) -> None:
 def test_a_store_that_fails_is_not_the_models_fault(
     raw: Bucket, processed: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> None:
-    known = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
+    known = write_models(tmp_path / "models", {"dim_t": "SELECT id + 0 AS id FROM t"})
     target = made_target("dim_t", ("id",), id="integer!")
     manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
     real = Bucket.dataset

@@ -17,7 +17,8 @@ SELECT
         FROM pg_index AS i
         CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, position)
         INNER JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-        WHERE i.indrelid = c.oid AND i.indisprimary
+        -- Of a table that others inherit from, the key holds for its own rows only.
+        WHERE i.indrelid = c.oid AND i.indisprimary AND NOT (c.relkind = 'r' AND c.relhassubclass)
     ) AS key,
     (
         SELECT COALESCE(array_agg(a.attname::text ORDER BY a.attnum), '{}')
