@@ -3,7 +3,8 @@
 from prefect import flow, get_run_logger
 from pydantic import NonNegativeInt
 
-from flows.finish import RUNNER, Run, finish, finish_sealed, open_run
+from flows.finish import Run, finish, finish_sealed, open_run
+from flows.runner import runner
 from pipeline import batches, load, plan, source, warehouse
 from pipeline.batches import Manifest
 from pipeline.errors import PipelineError, UnfitBatch
@@ -14,7 +15,7 @@ from tasks.failures import show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 
 
-@flow(name="totesys-etl", task_runner=RUNNER)
+@flow(name="totesys-etl", task_runner=runner())
 def etl(
     reconcile: bool = False,
     full: bool = False,

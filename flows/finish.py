@@ -10,7 +10,6 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.load import load_warehouse
 from pipeline import batches, models, settings, warehouse
@@ -25,9 +24,6 @@ from tasks import blocks
 from tasks.extract import extract
 from tasks.report import BatchReport, batch_report, report
 from tasks.transform import gather, transform
-
-# Few at a time: each reads the source over a connection of its own, and has memory of its own.
-RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
 
 
 @dataclass

@@ -3,13 +3,14 @@
 from prefect import flow
 from pydantic import AwareDatetime, NonNegativeInt
 
-from flows.finish import RUNNER, finish_sealed, open_run
+from flows.finish import finish_sealed, open_run
+from flows.runner import runner
 from tasks import blocks
 from tasks.failures import show_in_one_line
 from tasks.report import BatchReport
 
 
-@flow(name="rebuild-warehouse", task_runner=RUNNER)
+@flow(name="rebuild-warehouse", task_runner=runner())
 def rebuild(
     until: AwareDatetime | None = None,
     max_rejected: NonNegativeInt | None = None,
