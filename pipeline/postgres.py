@@ -80,6 +80,13 @@ def _login_error(error: psycopg.Error, what: str) -> Exception:
     return Unreachable(f"{what}: cannot be reached: {reason}")
 
 
+def login(url: str, what: str) -> str:
+    """Log in once and say as whom, and into what."""
+    with connect(url, what) as connection:
+        row = connection.execute("SELECT current_user, current_database(), current_setting('server_version')")
+        return "role {} in database {}, Postgres {}".format(*row.fetchone() or ("?", "?", "?"))
+
+
 def statement(file: str) -> sql.SQL:
     """A query kept in ``pipeline/sql/``."""
     text = files("pipeline").joinpath("sql", file).read_text(encoding="utf-8")

@@ -12,9 +12,8 @@ from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from pipeline import settings
+from pipeline import postgres, settings
 from pipeline.errors import SettingsError
-from pipeline.postgres import connect
 from pipeline.settings import PREFIX, Settings
 from tasks import blocks
 from tasks.failures import in_one_line
@@ -49,12 +48,7 @@ def check(environment: str) -> Iterator[str]:
     Raises PipelineError that names the first one that does not work, and why.
     """
     for database, what in ((blocks.SOURCE, "source"), (blocks.WAREHOUSE, "warehouse")):
-        with connect(blocks.database_url(database, environment), what) as connection:
-            row = connection.execute(
-                "SELECT current_user, current_database(), split_part(version(), ' ', 2)"
-            ).fetchone()
-        assert row is not None  # noqa: S101  a query without FROM has one row
-        yield "{}: works, as role {} in database {}, Postgres {}".format(what, *row)
+        yield f"{what}: works, as {postgres.login(blocks.database_url(database, environment), what)}"
     for name, what in ((blocks.RAW, "raw bucket"), (blocks.PROCESSED, "processed bucket")):
         bucket = blocks.bucket(name, environment)
         bucket.check()

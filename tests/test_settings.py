@@ -76,7 +76,7 @@ def test_a_setting_like_no_other_shows_all(monkeypatch: pytest.MonkeyPatch) -> N
         "postgresql://me:S3cret-word@h",
         "postgresql://me:S3cret-word@h:port/db",
         "postgresql://me:S3cret-word@h:99999/db",
-        "S3cret-word",
+        "S3cret word",
     ],
 )
 @pytest.mark.parametrize("name", ["TOTESYS_SOURCE_URL", "TOTESYS_WAREHOUSE_URL"])
@@ -84,7 +84,7 @@ def test_a_malformed_url_shows_the_form_and_not_the_password(
     monkeypatch: pytest.MonkeyPatch, name: str, url: str
 ) -> None:
     monkeypatch.setenv(name, url)
-    with pytest.raises(SettingsError, match=rf"^{name}: is not of the form postgresql://") as caught:
+    with pytest.raises(SettingsError, match=rf"^{name}: is neither of the form postgresql://") as caught:
         settings.load()
     assert "S3cret" not in str(caught.value)
 
@@ -94,3 +94,13 @@ def test_a_bucket_is_s3_or_a_folder(monkeypatch: pytest.MonkeyPatch, uri: str) -
     monkeypatch.setenv("TOTESYS_RAW_URI", uri)
     with pytest.raises(SettingsError, match=r"TOTESYS_RAW_URI: is neither s3://bucket/prefix nor a folder"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    "name", ["totesys/source", "arn:aws:secretsmanager:eu-west-2:123456789012:secret:prod/totesys-AbCdEf"]
+)
+def test_a_secrets_name_may_stand_for_a_url(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("TOTESYS_SOURCE_URL", name)
+    url = settings.load().source_url
+    assert url
+    assert settings.is_secret_name(url.get_secret_value())
