@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import duckdb
 
-_MEMORY_LIMIT = "1GB"
+_MEMORY_LIMIT = "256MB"
 _STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
 _opening = threading.Lock()
 
