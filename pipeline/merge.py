@@ -7,26 +7,23 @@ and not to end the load.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import psycopg
-import pyarrow as pa
-import pyarrow.csv as pv
 from psycopg import sql
 
 from pipeline import postgres
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket, File
-from pipeline.contract import quote
-from pipeline.duck import session
+from pipeline.copying import copy_in
 from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, identifiers, statement
-from pipeline.streams import ahead
+from pipeline.source import Column
 from pipeline.transform import Output
 from pipeline.types import Frozen
 from pipeline.warehouse import RECORDED_AT, Reference, Rule, Target, key_json, version_index
 
-_ROWS_A_COPY = 50_000
+_REJECTED = [Column(name=name, type="text") for name in ("key", "reason", "row")]
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
 _COMPARABLE = "BND"
 
@@ -95,7 +92,7 @@ class Merge:
         """
         self.stage = self.table
         with self._without_indexes():
-            copied = self._copy(self.output.files, self.columns, self.table, processed, progress)
+            copied = self._copy(self.output.files, self.output.columns, self.table, processed, progress)
             copied += self._offer_again()
         broken = self._add_constraints_or_set_aside()
         self.connection.execute(sql.SQL("ANALYZE {}").format(self.table))
@@ -103,7 +100,7 @@ class Merge:
 
     def _stage(self, processed: Bucket, progress: Callable[[int], None]) -> int:
         """Copy into the stage and take out what breaks a constraint; returns how many."""
-        self._copy(self.output.files, self.columns, self.stage, processed, progress)
+        self._copy(self.output.files, self.output.columns, self.stage, processed, progress)
         self._offer_again()
         self.connection.execute(sql.SQL("ANALYZE {}").format(self.stage))
         return self._set_aside_broken()
@@ -134,7 +131,7 @@ class Merge:
         self.connection.execute("DROP TABLE IF EXISTS rows_that_do_not_fit")
         self.connection.execute(statement("stage_rejected.sql"))
         unfit = sql.Identifier("rows_that_do_not_fit")
-        copied = self._copy(self.output.rejected, ["key", "reason", "row"], unfit, processed, lambda _: None)
+        copied = self._copy(self.output.rejected, _REJECTED, unfit, processed, lambda _: None)
         if copied:
             self._execute("set_aside_unfit.sql")
         return copied
@@ -221,26 +218,15 @@ class Merge:
     def _copy(
         self,
         files: Sequence[File],
-        columns: Sequence[str],
+        columns: Sequence[Column],
         into: sql.Composable,
         processed: Bucket,
         progress: Callable[[int], None],
     ) -> int:
-        """Stream Parquet rows into a table by COPY; returns how many."""
-        copied = 0
+        """Stream rows of files into a table; returns how many."""
         if not files:
             return 0
-        command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(into, identifiers(columns))
-        with (
-            self.connection.cursor() as cursor,
-            cursor.copy(command) as copy,
-            closing(ahead(_as_csv(files, columns, processed))) as chunks,
-        ):
-            for rows, csv in chunks:
-                copy.write(memoryview(csv))
-                copied += rows
-                progress(copied)
-        return copied
+        return copy_in(self.connection, into, columns, processed.dataset(files), progress)
 
     def _execute(self, file: str) -> psycopg.Cursor[tuple[object, ...]]:
         """Run a statement of ``pipeline/sql`` with this table's names filled in."""
@@ -316,28 +302,3 @@ def _each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Compos
     """The pattern once for each name: {0} its identifier, {1} its text."""
     parts = [postgres.template(pattern).format(sql.Identifier(name), sql.Literal(name)) for name in names]
     return postgres.template(between).join(parts)
-
-
-def _as_csv(
-    files: Sequence[File], columns: Sequence[str], processed: Bucket
-) -> Iterator[tuple[int, pa.Buffer]]:
-    """Rows as COPY reads them, many at a time: how many, and their lines."""
-    for batch in _as_printed(files, columns, processed):
-        buffer = pa.BufferOutputStream()
-        pv.write_csv(batch, buffer, pv.WriteOptions(include_header=False))
-        yield batch.num_rows, buffer.getvalue()
-
-
-def _as_printed(files: Sequence[File], columns: Sequence[str], processed: Bucket) -> Iterator[pa.RecordBatch]:
-    """Rows with dates and times as text, which can say infinity and BC as Postgres does."""
-    rows = processed.dataset(files)
-    selected = ", ".join(
-        f"replace(CAST({quote(name)} AS VARCHAR), ' (BC)', ' BC') AS {quote(name)}"
-        if pa.types.is_temporal(rows.schema.field(name).type)
-        else quote(name)
-        for name in columns
-    )
-    with session() as connection:
-        connection.register("rows", rows)
-        query = f"SELECT {selected} FROM rows"  # noqa: S608
-        yield from connection.sql(query).to_arrow_reader(_ROWS_A_COPY)

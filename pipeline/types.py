@@ -49,7 +49,7 @@ _LENGTH = re.compile(r"character(?: varying)?\((\d+)\)")
 _MAX_DECIMAL_DIGITS = 38
 
 
-def _base(type_name: str) -> str:
+def base_of(type_name: str) -> str:
     """Drop the precision that does not matter: ``timestamp(3) with time zone``."""
     if match := _TEMPORAL.fullmatch(type_name):
         return match[1] + ("tz" if match[3] == "with" else "")
@@ -84,11 +84,11 @@ def arrow_type(type_name: str) -> pa.DataType:
     """The Arrow type that carries a Postgres type (as ``format_type`` spells it)."""
     if decimal := decimal_of(type_name):
         return pa.decimal128(*decimal)
-    return _ARROW.get(_base(type_name), pa.string())
+    return _ARROW.get(base_of(type_name), pa.string())
 
 
 def duckdb_type(type_name: str) -> str:
     """The DuckDB type that carries a Postgres type; VARCHAR where text does."""
     if decimal := decimal_of(type_name):
         return f"DECIMAL({decimal[0]},{decimal[1]})"
-    return _DUCKDB.get(_base(type_name), "VARCHAR")
+    return _DUCKDB.get(base_of(type_name), "VARCHAR")

@@ -68,11 +68,12 @@ class Target(Frozen):
     columns: tuple[TargetColumn, ...]
     references: tuple[Reference, ...]
     rules: tuple[Rule, ...]
+    rebuildable: tuple[Constraint, ...]
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
         """All that the load takes away before it fills an empty table, and adds after."""
-        return (*self.references, *self.rules)
+        return (*self.rebuildable, *self.references, *self.rules)
 
     @property
     def contract(self) -> str:
@@ -186,6 +187,7 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
             Reference.model_validate(reference) for reference in cast(list[object], row["references"])
         ),
         rules=tuple(Rule.model_validate(rule) for rule in cast(list[object], row["rules"])),
+        rebuildable=tuple(Constraint.model_validate(each) for each in cast(list[object], row["rebuildable"])),
     )
     for name in key:
         if target.column(name) is None:

@@ -94,7 +94,15 @@ def made_target(name: str, key: tuple[str, ...], /, **types: str) -> Target:
         )
         for column, type_ in types.items()
     )
-    return Target(name=name, fact=name.startswith("fact_"), key=key, columns=columns, references=(), rules=())
+    return Target(
+        name=name,
+        fact=name.startswith("fact_"),
+        key=key,
+        columns=columns,
+        references=(),
+        rules=(),
+        rebuildable=(),
+    )
 
 
 @dataclass

@@ -30,6 +30,24 @@ SELECT
         INNER JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
         WHERE i.indrelid = c.oid AND i.indisprimary
     ) AS primary_key,
+    -- The primary key's own constraint, where no other table refers to it.
+    (
+        SELECT
+            COALESCE(
+                jsonb_agg(
+                    jsonb_build_object(
+                        'name', r.conname,
+                        'columns', '[]'::jsonb,
+                        'definition', pg_get_constraintdef(r.oid)
+                    )
+                ), '[]'
+            )
+        FROM pg_constraint AS r
+        WHERE
+            r.conrelid = c.oid
+            AND r.contype = 'p'
+            AND NOT EXISTS (SELECT FROM pg_constraint AS f WHERE f.confrelid = c.oid AND f.contype = 'f')
+    ) AS rebuildable,
     (
         SELECT
             COALESCE(
