@@ -119,6 +119,8 @@ def s3(block: S3Bucket) -> Bucket:
         endpoint_override=block.credentials.aws_client_parameters.endpoint_url,
         connect_timeout=_SECONDS_TO_CONNECT,
         request_timeout=_SECONDS_TO_ANSWER,
+        # Small objects with one request instead of three.
+        allow_delayed_open=True,  # type: ignore[call-arg]  # the stubs are behind
     )
     root = "/".join(filter(None, [block.bucket_name, block.bucket_folder.strip("/")]))
     return Bucket(filesystem, root, f"s3://{root}")
