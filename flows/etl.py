@@ -11,11 +11,12 @@ from pipeline.errors import PipelineError, UnfitBatch
 from pipeline.transform import verify
 from tasks import blocks
 from tasks.extract import compact, extract
-from tasks.failures import show_in_one_line
+from tasks.failures import cancelled_where_busy, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 
 
 @flow(name="totesys-etl", task_runner=runner())
+@cancelled_where_busy
 def etl(
     reconcile: bool = False,
     full: bool = False,
@@ -32,7 +33,7 @@ def etl(
     """
     show_in_one_line()
     source_url = blocks.database_url(blocks.SOURCE, environment)
-    with open_run(environment, max_rejected) as run:
+    with open_run(environment, max_rejected, patient=reconcile or full) as run:
         reports: list[BatchReport] = []
         try:
             reports.extend(finish_sealed(run))

@@ -25,6 +25,8 @@ from tasks.extract import extract
 from tasks.report import BatchReport, batch_report, report
 from tasks.transform import gather, transform
 
+_PATIENCE = 30
+
 
 @dataclass
 class Run:
@@ -48,13 +50,18 @@ class Run:
 
 
 @contextmanager
-def open_run(environment: str, max_rejected: int | None) -> Iterator[Run]:
-    """Keep other runs away and make sure that everything a run needs is there."""
+def open_run(environment: str, max_rejected: int | None, *, patient: bool) -> Iterator[Run]:
+    """Keep other runs away and make sure that everything a run needs is there.
+
+    A ``patient`` run waits for another one to end, as one must whose work no other run does.
+    """
     config = settings.load()
     known = models.load(config.transforms)
     raw, _ = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    with warehouse.lock(url):
+    if patient:
+        get_run_logger().info("If another run is at work, this one waits up to %d minutes for it", _PATIENCE)
+    with warehouse.lock(url, _PATIENCE if patient else 0):
         targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
         # A column that takes more than before makes rows fit that did not, so it counts as a change.
         known = {name: replace(model, contract=targets[name].contract) for name, model in known.items()}

@@ -6,11 +6,12 @@ from pydantic import AwareDatetime, NonNegativeInt
 from flows.finish import finish_sealed, open_run
 from flows.runner import runner
 from tasks import blocks
-from tasks.failures import show_in_one_line
+from tasks.failures import cancelled_where_busy, show_in_one_line
 from tasks.report import BatchReport
 
 
 @flow(name="rebuild-warehouse", task_runner=runner())
+@cancelled_where_busy
 def rebuild(
     until: AwareDatetime | None = None,
     max_rejected: NonNegativeInt | None = None,
@@ -27,5 +28,5 @@ def rebuild(
         environment: What the names of the blocks begin with, such as `prod`.
     """
     show_in_one_line()
-    with open_run(environment, max_rejected) as run:
+    with open_run(environment, max_rejected, patient=True) as run:
         return list(finish_sealed(run, until))

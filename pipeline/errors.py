@@ -38,4 +38,8 @@ class WarehouseError(PipelineError):
 
 
 class ConcurrentRunError(PipelineError):
-    """Another run holds the warehouse, or has moved its watermark meanwhile."""
+    """Another run has moved the warehouse's watermark meanwhile."""
+
+
+class WarehouseBusy(ConcurrentRunError):
+    """Another run is at work on the warehouse."""

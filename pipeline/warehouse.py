@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
 from pipeline.batches import Watermark
-from pipeline.errors import ConcurrentRunError, ModelError, WarehouseError
+from pipeline.errors import ModelError, WarehouseBusy, WarehouseError
 from pipeline.models import SCHEMA_FILE, Model
 from pipeline.postgres import Connection, connect, identifiers, statement, template
 from pipeline.types import Frozen
@@ -87,12 +87,18 @@ class Target(Frozen):
 
 
 @contextmanager
-def lock(url: str) -> Iterator[None]:
-    """Keep other runs away from this warehouse for as long as the block runs."""
+def lock(url: str, minutes: int = 0) -> Iterator[None]:
+    """Keep other runs away from this warehouse for as long as the block runs.
+
+    Raises WarehouseBusy where another one is still at work after so many minutes.
+    """
     with connect(url, "warehouse") as connection:
-        row = connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", (_LOCK,)).fetchone()
-        if row != (True,):
-            raise ConcurrentRunError("another run is at work on this warehouse; let it finish")
+        # Never 0, which is for ever to Postgres.
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{60_000 * minutes + 1}ms",))
+        try:
+            connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (_LOCK,))
+        except psycopg.errors.LockNotAvailable:
+            raise WarehouseBusy("another run is at work on this warehouse; let it finish") from None
         yield
 
 

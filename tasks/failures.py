@@ -1,15 +1,21 @@
 """What is worth another try, and how failures read."""
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import psycopg
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Cancelled
 from prefect.tasks import exponential_backoff
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, WarehouseBusy
 from pipeline.postgres import Unreachable
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 
 def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
@@ -26,6 +32,22 @@ ON_TRANSIENT_FAULTS: dict[str, Any] = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _may_pass,
 }
+
+
+def cancelled_where_busy(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Let a flow run that meets another one end as cancelled, and not as failed, which wakes people.
+
+    Whoever calls the flow still gets the WarehouseBusy.
+    """
+
+    @wraps(body)
+    def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        try:
+            return body(*args, **kwargs)
+        except WarehouseBusy as busy:
+            return Cancelled(message=str(busy), data=busy)  # type: ignore[return-value]
+
+    return run
 
 
 def in_one_line(fault: BaseException) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import load, warehouse
 from pipeline.buckets import Bucket
-from pipeline.errors import ConcurrentRunError, ModelError, PipelineError, WarehouseError
+from pipeline.errors import ConcurrentRunError, ModelError, PipelineError, WarehouseBusy, WarehouseError
 from pipeline.source import Snapshot
 from tests.support import MadeUp, Row, Warehouse, execute, plan_batch, query, value, write_models
 
@@ -477,7 +477,7 @@ def test_two_loads_at_the_same_time_cannot_both_win(house: Warehouse, made: Made
 def test_a_warehouse_is_locked_for_one_run(warehouse_url: str) -> None:
     with (
         warehouse.lock(warehouse_url),
-        pytest.raises(ConcurrentRunError, match="another run is at work"),
+        pytest.raises(WarehouseBusy, match="another run is at work"),
         warehouse.lock(warehouse_url),
     ):
         pass
