@@ -1,0 +1,191 @@
+"""What is deployed: prefect.yaml means what it says, a worker runs it, runs keep out of each other's way."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from threading import Event
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # its stubs are not worth a dependency
+from prefect import Flow
+from prefect.cli.deploy._models import PrefectYamlModel
+from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+from prefect.workers.process import ProcessWorker
+
+from flows.etl import etl
+from flows.rebuild import rebuild
+from pipeline import warehouse
+from tests.flows.support import ROOT, SECONDS_TO_WAIT, World, client, query
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKE_POOL, DEPLOY, START_WORKER = re.findall(r"^\.venv/bin/prefect (.*)$", README, re.MULTILINE)
+SAID: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+DEPLOYMENTS: dict[str, dict[str, Any]] = {said["name"]: said for said in SAID["deployments"]}
+
+
+# What the file says
+
+
+def test_there_are_these_deployments_and_schedules() -> None:
+    schedules = {
+        name: [(schedule["slug"], schedule["cron"]) for schedule in deployment.get("schedules", ())]
+        for name, deployment in DEPLOYMENTS.items()
+    }
+    assert schedules == {
+        "incremental": [("every-5-minutes", "*/5 * * * *")],
+        "nightly-reconcile": [("nightly", "0 2 * * *")],
+        "rebuild": [],
+    }
+
+
+def test_runs_of_the_short_schedule_do_not_pile_up() -> None:
+    limits = {name: deployment.get("concurrency_limit") for name, deployment in DEPLOYMENTS.items()}
+    # None where a run should wait and not be cancelled.
+    assert limits == {
+        "incremental": {"limit": 1, "collision_strategy": "CANCEL_NEW"},
+        "nightly-reconcile": None,
+        "rebuild": None,
+    }
+
+
+def test_prefect_knows_every_key() -> None:
+    """Prefect drops in silence what it does not know."""
+    known = PrefectYamlModel.model_validate(SAID).model_dump(exclude_unset=True, by_alias=True)
+    assert known == {key: value for key, value in SAID.items() if key != "definitions"}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_the_work_pool_knows_every_variable(name: str) -> None:
+    known = ProcessWorker.get_default_base_job_template()["variables"]["properties"]
+    assert DEPLOYMENTS[name]["work_pool"]["job_variables"].keys() <= known.keys()
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_the_flow_takes_the_parameters(name: str) -> None:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(str(ROOT / DEPLOYMENTS[name]["entrypoint"]))
+    parameters = DEPLOYMENTS[name].get("parameters", {})
+    assert parameters.keys() <= flow.parameters.properties.keys()
+    flow.validate_parameters(parameters)
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_schedule_is_one_and_has_a_slug(name: str) -> None:
+    for schedule in DEPLOYMENTS[name].get("schedules", ()):
+        assert _schedule_config_to_deployment_schedule(schedule)["slug"]
+        assert schedule["timezone"] == "UTC"
+
+
+def test_runs_that_die_are_noticed_soon() -> None:
+    for deployment in DEPLOYMENTS.values():
+        assert int(deployment["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) <= 30
+
+
+# What a worker does with it
+
+
+@pytest.fixture
+def deployed(kiosk: World) -> Iterator[Callable[[str], None]]:
+    """Do as the README says, and return the function that runs its commands."""
+    kiosk.save_blocks()
+    settings = {
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_HOME": str(PREFECT_HOME.value()),
+        **kiosk.settings,
+    }
+    inherited = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
+
+    def prefect(arguments: str) -> None:
+        command = [sys.executable, "-m", "prefect", *arguments.split()]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=inherited | settings,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    prefect(MAKE_POOL)
+    prefect(DEPLOY)
+    yield prefect
+    with client() as api:
+        for deployment in api.read_deployments():
+            api.delete_deployment(deployment.id)
+        api.delete_work_pool("totesys")
+
+
+def test_a_scheduled_run_lands_rows_and_shows_that_it_is_alive(
+    kiosk: World, deployed: Callable[[str], None]
+) -> None:
+    with client() as api:
+        deployment = api.read_deployment_by_name("totesys-etl/incremental")
+        # As the server's scheduler does, but from a time on that is past, so that a run is due now.
+        past = {"start_time": (datetime.now(UTC) - timedelta(minutes=10)).isoformat(), "max_runs": 1}
+        api.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json=past)
+        deployed(f"{START_WORKER} --run-once")
+        of_deployment = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment.id]}})
+        (run,) = api.read_flow_runs(flow_run_filter=of_deployment)
+    assert (run.state_name, run.auto_scheduled) == ("Completed", True)
+    assert query(kiosk.warehouse_url, "SELECT count(*) FROM fact_sale") == [(3,)]
+    assert soon(lambda: events(run, "prefect.flow-run.heartbeat"))
+
+
+def events(run: FlowRun, name: str) -> int:
+    """How many events of that name the server has heard of a run."""
+    wanted = {"event": {"name": [name]}, "resource": {"id": [f"prefect.flow-run.{run.id}"]}}
+    with client() as api:
+        return int(api.request("POST", "/events/filter", json={"filter": wanted}).json()["total"])
+
+
+def soon(is_so: Callable[[], object]) -> bool:
+    """Whether it is so within a minute."""
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+# Two at once
+
+
+def test_a_run_that_meets_another_is_cancelled_and_says_so(kiosk: World) -> None:
+    with warehouse.lock(kiosk.warehouse_url):
+        state = kiosk.run().state
+    assert state.name == "Cancelled"
+    assert state.message == "another run is at work on this warehouse; let it finish"
+    assert [report.rows_read for report in kiosk.run().reports] == [6]
+
+
+@pytest.mark.parametrize("patient", [partial(etl, reconcile=True), rebuild])
+def test_a_run_whose_work_no_other_does_waits(kiosk: World, patient: Callable[[], object]) -> None:
+    waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    locked = Event()
+
+    def another() -> bool:
+        with warehouse.lock(kiosk.warehouse_url):
+            locked.set()
+            return soon(lambda: query(kiosk.warehouse_url, waiting))
+
+    kiosk.save_blocks()
+    with ThreadPoolExecutor() as pool, kiosk.entered():
+        was_waited_for = pool.submit(another)
+        locked.wait(SECONDS_TO_WAIT)
+        patient()
+    assert was_waited_for.result()
