@@ -7,18 +7,18 @@ import fcntl
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -150,12 +150,13 @@ class Postgres:
     def kill(self) -> None:
         """End the server and its processes with SIGKILL, as a power cut would."""
         if (pid := self._pid()) is not None:
-            os.kill(pid, signal.SIGSTOP)  # so that it starts no more children meanwhile
-            family = [pid, *_children(pid)]
+            server = psutil.Process(pid)
+            server.suspend()  # so that it starts no more children meanwhile
+            family = [server, *server.children()]
             for member in family:
-                with suppress(ProcessLookupError):
-                    os.kill(member, signal.SIGKILL)
-            _wait_until(lambda: not any(map(_alive, family)), RETRY_SECONDS)
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+            psutil.wait_procs(family, RETRY_SECONDS)
             self._forget_dead()
         self._disown()
 
@@ -264,7 +265,7 @@ class Postgres:
                     f"Postgres in {self.home} did not start: {_one_line(said)} (log: {self.log})"
                 )
             if PORT_TAKEN in said:
-                port = _bound(0)
+                port = free_port()
             if time.monotonic() > patience:
                 self._forget_dead()
             time.sleep(0.2)
@@ -324,8 +325,8 @@ class Postgres:
     def _free_port(self) -> int:
         """Return the port of last time, so that URLs stay valid, or any free one."""
         with suppress(OSError, PostgresError):
-            return _bound(self.port)
-        return _bound(0)
+            return free_port(self.port)
+        return free_port()
 
     def _own(self, account: Account | None) -> None:
         """Let the server end with this process, also when that cannot do it itself."""
@@ -378,7 +379,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _bound(port: int) -> int:
+def free_port(port: int = 0) -> int:
     """Return a port that could be bound just now: the given one, or any free one for 0."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -386,44 +387,11 @@ def _bound(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _stat(pid: int | str) -> list[str]:
-    """Return state and parent of a process, from /proc."""
-    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
-
-
 def _alive(pid: int) -> bool:
     """Tell whether a process runs; one that died and was not waited for does not."""
-    with suppress(OSError):
-        return _stat(pid)[0] not in "ZX"
-    if Path("/proc/self").exists():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _children(pid: int) -> list[int]:
-    """Return the direct children of a process."""
-    if not Path("/proc/self").exists():
-        listed = run(["/bin/ps", "-A", "-o", "pid=,ppid="], None).stdout.split()
-        pairs = zip(listed[::2], listed[1::2], strict=True)
-        return [int(child) for child, parent in pairs if parent == str(pid)]
-    found = []
-    for child in (path.name for path in Path("/proc").iterdir() if path.name.isdigit()):
-        with suppress(OSError):
-            if _stat(child)[1] == str(pid):
-                found.append(int(child))
-    return found
-
-
-def _wait_until(done: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not done() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    with suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _quoted(value: str) -> str:
