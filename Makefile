@@ -41,7 +41,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test blocks run reconcile rebuild campaign lint lock clean \
+.PHONY: help setup demo live test blocks run reconcile rebuild campaign lint lock clean \
 	venv style types sql security audit
 
 help: ## list these targets
@@ -53,6 +53,9 @@ setup: venv ## make .venv from the lock; the others do so when needed
 
 demo: venv ## the whole job on an embedded Postgres and folders (FRESH=1 starts over)
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh)
+
+live: venv ## a worker, a busy shop and Prefect's pages on the same, until Ctrl-C
+	@$(PY) -m demo live $(if $(filter-out 0,$(FRESH)),--fresh)
 
 test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
 	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 2 --dist loadfile)

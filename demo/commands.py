@@ -17,6 +17,7 @@ from demo import shop, story
 from demo.binaries import programs
 from demo.home import FOLDER, WAREHOUSE, DemoError, Home, InUse, command, shown
 from demo.interrupts import STOPPED, Interrupts
+from demo.live import live
 from demo.postgres import Postgres, PostgresError
 from demo.run import Demo
 from demo.terminal import Terminal
@@ -31,11 +32,10 @@ def main(interrupts: Interrupts) -> int:
     if arguments.what == "psql":
         return _psql_or_error(home, interrupts, arguments.rest)
     terminal = Terminal()
-    doing = _serve if arguments.what == "serve" else _play
     try:
         with home.locked():
             terminal.divert(home.log)
-            doing(home, terminal, interrupts, arguments)
+            _play(home, terminal, interrupts, arguments)
     except InUse as error:
         terminal.fail(str(error))
         return 1
@@ -64,13 +64,19 @@ def _parse() -> argparse.Namespace:
         help="sales orders to begin with (%(default)s)",
     )
     parser.add_argument(
+        "--every", type=int, default=20, metavar="S", help="live: seconds from run to run (%(default)s)"
+    )
+    parser.add_argument(
         "what",
         nargs="?",
-        choices=("psql", "serve"),
-        help="psql: look into the databases, with psql's own arguments; serve: keep databases and Prefect up",
+        choices=("live", "psql"),
+        help="live: go on by itself, with Prefect's pages to look at; psql: look into the databases",
     )
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.what == "live" and arguments.rest:
+        parser.error("options come before live")
+    return arguments
 
 
 def _orders(text: str) -> int:
@@ -84,26 +90,12 @@ def _play(home: Home, terminal: Terminal, interrupts: Interrupts, arguments: arg
     """Do what the demo is for, tell what happened, and leave nothing running."""
     demo = _ready(home, terminal, interrupts, fresh=arguments.fresh)
     try:
-        results = demo.play(arguments.orders)
-        story.tell(demo, results)
+        if arguments.what == "live":
+            live(demo, arguments.orders, arguments.every)
+        else:
+            story.tell(demo, demo.play(arguments.orders))
     finally:
         demo.postgres.stop()
-
-
-def _serve(home: Home, terminal: Terminal, interrupts: Interrupts, _: argparse.Namespace) -> None:
-    """Keep both servers up until somebody presses Ctrl-C."""
-    demo = _ready(home, terminal, interrupts, fresh=False)
-    try:
-        demo.serves = True
-        prefect = demo.start_prefect(ui=True)
-        demo.start_postgres()
-        with terminal.step("Start Prefect") as step:
-            prefect.wait()
-            step.say("with its pages for people")
-        story.tell_addresses(demo, prefect)
-        signal.pause()
-    finally:
-        demo.stop()
 
 
 def _ready(home: Home, terminal: Terminal, interrupts: Interrupts, *, fresh: bool) -> Demo:
@@ -115,7 +107,7 @@ def _ready(home: Home, terminal: Terminal, interrupts: Interrupts, *, fresh: boo
         last_words = terminal.silence()
         demo.stop()
         last_words(STOPPED)
-        return 0 if demo.serves and number == signal.SIGINT else 128 + number
+        return 0 if demo.worker and number == signal.SIGINT else 128 + number
 
     interrupts.catch(leave)
     with interrupts.held():

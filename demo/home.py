@@ -75,6 +75,10 @@ class Home:
         for path in (self.raw, self.processed):
             shutil.rmtree(path, ignore_errors=True)
 
+    def forget_prefect(self) -> None:
+        """Remove Prefect's database: what was due, or under way when a demo ended, would be in the way."""
+        shutil.rmtree(self.folder / "prefect", ignore_errors=True)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep others from using the folder for the block; raises InUse where somebody does."""
@@ -106,6 +110,9 @@ class Home:
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_LOGGING_COLORS": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # Said in full: a worker runs the flows in the project's folder, where a .env may lie.
+            "TOTESYS_SOURCE_SCHEMA": "public",
+            "TOTESYS_WAREHOUSE_SCHEMA": "public",
             "TOTESYS_TRANSFORMS": str(PROJECT / "transforms"),
         }
         os.chdir(self.folder)  # no .env, prefect.toml or pyproject.toml lies here

@@ -17,10 +17,10 @@ from psycopg import sql
 
 from demo import changes, shop, trading
 from demo.changes import Change, Watermarks
-from demo.home import SOURCE, WAREHOUSE, Home
+from demo.home import PROJECT, SOURCE, WAREHOUSE, Home
 from demo.interrupts import Interrupts
 from demo.postgres import Postgres
-from demo.prefect_server import PrefectServer
+from demo.processes import PrefectServer, Worker
 from demo.queries import count, exists, statement, value
 from demo.terminal import Terminal
 
@@ -85,7 +85,7 @@ class Demo:
         self.interrupts = interrupts
         self.postgres: Postgres = home.postgres()
         self.prefect: PrefectServer | None = None
-        self.serves = False
+        self.worker: Worker | None = None
 
     @property
     def source(self) -> str:
@@ -99,20 +99,41 @@ class Demo:
 
     def stop(self) -> None:
         """Stop whatever was started."""
-        self.postgres.stop()
-        if self.prefect:
-            self.prefect.stop()
+        for process in (self.worker, self.postgres, self.prefect):
+            if process:
+                process.stop()
 
-    def start_prefect(self, ui: bool = False) -> PrefectServer:
+    def open(self, orders: int) -> PrefectServer:
+        """Start both servers, and fill the source: ``orders`` is how many sales one made anew begins with."""
+        prefect = self._start_prefect()
+        self._start_postgres()
+        self._fill(orders)
+        with self.terminal.step("Start Prefect") as step:
+            self._connect(prefect)
+            step.say("a server of its own, and the blocks for databases and buckets")
+        return prefect
+
+    def start_worker(self, every: int) -> Worker:
+        """Deploy the flows and start a worker, which is at work some seconds later."""
+        from demo import flow
+
+        with self.terminal.step("Deploy") as step:
+            deployments = flow.deployments(self.home, every)
+            with self.interrupts.held():
+                self.worker = Worker(PROJECT, deployments)
+            step.say(f"prefect.yaml, with a run due every {every} s, and a worker")
+        return self.worker
+
+    def _start_prefect(self) -> PrefectServer:
         """Start Prefect's server, which is ready some seconds later."""
         with self.interrupts.held():
-            self.prefect = PrefectServer(ui)
+            self.prefect = PrefectServer()
         # Before Prefect is imported, so after it has said its last to the server.
         atexit.register(self.prefect.stop)
         os.environ["PREFECT_API_URL"] = self.prefect.api
         return self.prefect
 
-    def start_postgres(self) -> None:
+    def _start_postgres(self) -> None:
         """Start Postgres with both databases."""
         with self.terminal.step("Start Postgres") as step:
             with self.interrupts.held():
@@ -122,13 +143,8 @@ class Demo:
             step.say(f"one server, with the databases {SOURCE} and {WAREHOUSE}")
 
     def play(self, orders: int) -> Results:
-        """Do all of it; ``orders`` is how many sales a source made anew begins with."""
-        prefect = self.start_prefect()
-        self.start_postgres()
-        self._fill(orders)
-        with self.terminal.step("Start Prefect") as step:
-            self._connect(prefect)
-            step.say("a server of its own, and the blocks for databases and buckets")
+        """Do all of it."""
+        self.open(orders)
         with self._late_sale() as late:
             first = self._run("First run", reconcile=False)
             with psycopg.connect(self.source) as connection:

@@ -16,7 +16,6 @@ from demo import changes
 from demo.binaries import programs
 from demo.changes import Change
 from demo.home import FOLDER, SOURCE, WAREHOUSE, command, shown
-from demo.prefect_server import PrefectServer
 from demo.queries import Rows, count, exists, read, statement
 from demo.shop import Edit
 from demo.terminal import pairs, table
@@ -44,13 +43,6 @@ def tell(demo: Demo, results: Results) -> None:
     _tell_timings(demo, results)
     _tell_places(demo)
     _tell_next(demo, results)
-
-
-def tell_addresses(demo: Demo, prefect: PrefectServer) -> None:
-    """Tell where both servers are to be found while they are up."""
-    demo.terminal.heading("Up until Ctrl-C")
-    addresses = [("source", demo.source), ("warehouse", demo.warehouse), ("Prefect", prefect.address)]
-    demo.terminal.show(pairs(addresses))
 
 
 def _tell_changes(demo: Demo, results: Results, source: Rows, warehouse: Rows) -> None:
@@ -175,7 +167,10 @@ def _tell_next(demo: Demo, results: Results) -> None:
         f'{psql} -c "\n{_example("orders_as_of.sql", results.second.at, keys)}"',
     )
     _suggest(demo, "look around in the warehouse, or in the source", psql, f"{psql} {SOURCE}")
-    _suggest(demo, "both databases and the Prefect UI, up until Ctrl-C", command(demo.home, "serve"))
+    _suggest(
+        demo, "a worker, a busy shop and Prefect's pages, until Ctrl-C",
+        "make live" if usual else command(demo.home, "live"),
+    )  # fmt: skip
     _suggest(demo, "another working day", "make demo" if usual else command(demo.home))
     _suggest(
         demo, "all of it from the start", "make demo FRESH=1" if usual else command(demo.home, "--fresh")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,13 +59,14 @@ class Demo:
                 start_new_session=True,
             )
 
-    def read_until(self, words: str) -> None:
+    def read_until(self, words: str) -> str:
         assert self.process.stdout
         said = ""
         while words not in said:
             sign = self.process.stdout.read(1)
             assert sign, said
             said += sign
+        return said
 
     def press_ctrl_c(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
@@ -75,7 +77,14 @@ class Demo:
 
     @property
     def left(self) -> list[str]:
-        """Command lines of processes that it started and that still run."""
+        """Command lines of processes that it started and that still run after a moment to die in."""
+        deadline = time.monotonic() + 10
+        while (found := self._running) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    @property
+    def _running(self) -> list[str]:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -132,6 +141,17 @@ def test_what_was_interrupted_is_finished_and_the_story_is_true(folder: Path) ->
     assert edited
     assert len(asked.stdout.splitlines()) == 2, "the deleted order was there at that time"
     assert f"|{edited[1]}\n" in asked.stdout
+
+
+def test_it_goes_on_by_itself_until_ctrl_c(folder: Path) -> None:
+    demo = Demo(folder, "--every", "5", "live")
+    said = demo.read_until("Completed: ") + demo.read_until(" new rows")
+    demo.press_ctrl_c()
+    status, _, err = demo.end()
+    assert (status, err) == (0, "")
+    assert demo.left == []
+    assert re.search(r"^Open http://127\.0\.0\.1:\d+/deployments ", said, re.MULTILINE)
+    assert numbers(said, "Completed: ")[0] > 0
 
 
 def test_a_failure_is_one_line_and_says_where_to_read_on(folder: Path) -> None:

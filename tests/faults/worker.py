@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from demo.prefect_server import PrefectServer
+from demo.processes import PrefectServer
 from tests.faults.campaign import Campaign, Result, mixed, stages
 from tests.faults.site import Servers
 

@@ -1,0 +1,65 @@
+"""The demo that goes on by itself: a worker runs the deployed flows, the shop trades, each run is told."""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.rows import dict_row
+
+from demo import shop
+from demo.home import DemoError
+from demo.processes import Worker
+from demo.queries import Rows, statement
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+    from demo.run import Demo
+
+_EVENTS_A_SECOND = 2.0
+
+
+def live(demo: Demo, orders: int, every: int) -> None:
+    """Let all of it happen until somebody presses Ctrl-C; a run is due every so many seconds."""
+    demo.home.forget_prefect()
+    prefect = demo.open(orders)
+    worker = demo.start_worker(every)
+    demo.terminal.heading(f"Open {prefect.address}/deployments", "Ctrl-C ends all of it")
+    with (
+        psycopg.connect(demo.source, autocommit=True) as source,
+        psycopg.connect(demo.warehouse, autocommit=True) as warehouse,
+    ):
+        _trade_and_tell(demo, worker, source, warehouse)
+    raise DemoError("the worker has ended by itself")
+
+
+def _trade_and_tell(demo: Demo, worker: Worker, source: Rows, warehouse: Rows) -> None:
+    from demo import flow
+
+    rng, began, told = random.Random(), datetime.now(UTC), set()
+    while worker.running:
+        shop.activity(source, rng)
+        for run in flow.finished_since(began):
+            if run.id not in told:
+                told.add(run.id)
+                demo.terminal.show_verbatim(_line(run, warehouse))
+        time.sleep(rng.expovariate(_EVENTS_A_SECOND))
+
+
+def _line(run: FlowRun, warehouse: Rows) -> str:
+    """What a finished run brought, and how old that was when it was there."""
+    head = f"{run.end_time or datetime.now(UTC):%H:%M:%S} UTC  {run.state_name}"
+    if run.state is None or not run.state.is_completed():
+        return f"{head}: {run.state.message if run.state else ''}"
+    with warehouse.cursor(row_factory=dict_row) as cursor:
+        brought = cursor.execute(statement("brought.sql"), {"from": run.start_time, "to": run.end_time})
+        row = brought.fetchone() or {}
+    behind = ((run.end_time or datetime.now(UTC)) - row["up_to_date_at"]).total_seconds()
+    return (
+        f"{head}: {row['added']:,} new rows and {row['versions']:,} new versions;"
+        f" the warehouse shows the shop as of {behind:.1f} s before"
+    )

@@ -1,0 +1,95 @@
+"""A Prefect server and a worker of the demo's own. They end with the demo, however that ends."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shlex
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from demo.postgres import HOST, free_port
+
+POOL = "totesys"
+_SECONDS_TO_START, _SECONDS_TO_STOP = 120.0, 5.0
+# The shell reads from us: our end, SIGKILL included, is its end of file. The program takes the shell's place.
+_ENDING_WITH_US = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" 3<&- </dev/null'
+
+
+class Process:
+    """A program that ends with this process, and so does all that it starts in its process group."""
+
+    def __init__(self, *command: str | Path, **environment: str) -> None:
+        """Start it."""
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", _ENDING_WITH_US, "sh", *command],
+            stdin=subprocess.PIPE,
+            env=os.environ | environment,
+            start_new_session=True,
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended by itself."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """End all of it at once; nothing happens where that was done."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):  # never without a limit: signal handlers call this
+            self._process.wait(_SECONDS_TO_STOP)
+
+
+class PrefectServer(Process):
+    """A Prefect server on a free port of 127.0.0.1, started at once and ready a little later."""
+
+    def __init__(self) -> None:
+        """Start it."""
+        self._port = free_port()
+        app = ("--factory", "prefect.server.api.server:create_app")
+        where = ("--host", HOST, "--port", str(self._port))
+        quietly = ("--log-level", "error", "--timeout-graceful-shutdown", "1")
+        super().__init__(
+            sys.executable, "-P", "-m", "uvicorn", *app, *where, *quietly,
+            PREFECT_API_URL=self.api, PREFECT__SERVER_FINAL="1",
+        )  # fmt: skip
+
+    @property
+    def address(self) -> str:
+        """Where people look at it."""
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def api(self) -> str:
+        """What PREFECT_API_URL has to say."""
+        return f"{self.address}/api"
+
+    def wait(self) -> None:
+        """Return once it answers. Raises RuntimeError where it does not."""
+        deadline = time.monotonic() + _SECONDS_TO_START
+        while self.running and time.monotonic() < deadline:
+            with suppress(OSError, http.client.HTTPException):
+                asked = http.client.HTTPConnection(HOST, self._port, timeout=_SECONDS_TO_START)
+                asked.request("GET", "/api/health")
+                if asked.getresponse().status == http.HTTPStatus.OK:
+                    return
+            time.sleep(0.1)
+        raise RuntimeError("the Prefect server did not start")
+
+
+class Worker(Process):
+    """A worker, after it has deployed what a file like prefect.yaml says in the project's folder."""
+
+    def __init__(self, project: Path, deployments: Path) -> None:
+        """Start it. The work pool is there."""
+        prefect = f"{shlex.quote(sys.executable)} -P -m prefect"
+        deploy = f"{prefect} --no-prompt deploy --all --prefect-file {shlex.quote(str(deployments))}"
+        start = f"{prefect} worker start --pool {POOL}"
+        script = f"cd {shlex.quote(str(project))} && {deploy} && exec {start}"
+        # A run fetched before it is due would meet the one before it.
+        at_once = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_WORKER_PREFETCH_SECONDS": "0"}
+        super().__init__("/bin/sh", "-c", script, **at_once)
