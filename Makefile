@@ -55,7 +55,7 @@ demo: venv ## the whole job on an embedded Postgres and folders (FRESH=1 starts 
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh)
 
 live: venv ## a worker, a busy shop and Prefect's pages on the same, until Ctrl-C
-	@$(PY) -m demo live $(if $(filter-out 0,$(FRESH)),--fresh)
+	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh) live
 
 test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
 	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 2 --dist loadfile)

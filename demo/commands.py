@@ -64,7 +64,7 @@ def _parse() -> argparse.Namespace:
         help="sales orders to begin with (%(default)s)",
     )
     parser.add_argument(
-        "--every", type=int, default=20, metavar="S", help="live: seconds from run to run (%(default)s)"
+        "--every", type=int, default=30, metavar="S", help="live: seconds from run to run (%(default)s)"
     )
     parser.add_argument(
         "what",

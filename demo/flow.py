@@ -61,7 +61,7 @@ def deployments(home: Home, every: int) -> Path:
         )
     soon = datetime.now(UTC) + timedelta(seconds=_SECONDS_TO_DEPLOY)
     said["deployments"][0]["schedules"] = [
-        {"slug": "live", "interval": every, "anchor_date": soon.isoformat()}
+        {"slug": f"every-{every}-seconds", "interval": every, "anchor_date": soon.isoformat()}
     ]
     copy = home.folder / "live.yaml"
     copy.write_text(yaml.safe_dump(said), encoding="utf-8")

@@ -84,9 +84,8 @@ def report(manifest: Manifest, done: BatchReport) -> None:
         for count in done.counts
     ]
     page = [
-        f"# Batch {manifest.batch_id}",
-        f"The warehouse shows the source as of **{manifest.snapshot_at:%Y-%m-%d %H:%M:%S} UTC**.",
-        f"That was {lag:.0f} seconds before this report. It took {total:.1f} s in all: {timings}.",
+        f"# As of {manifest.snapshot_at:%Y-%m-%d %H:%M:%S} UTC",
+        f"Batch `{done.batch_id}` was in the warehouse {lag:.0f} s later: {timings}, {total:.1f} s in all.",
         "## Into the warehouse",
         "| table | added | changed | deleted | set aside |",
         "|---|--:|--:|--:|--:|",
@@ -97,7 +96,7 @@ def report(manifest: Manifest, done: BatchReport) -> None:
         "|---|---|--:|---|",
         *read,
     ]
-    page[3:3] = [line for remark in done.remarks for line in ("", f"**{remark}**", "")]
+    page[2:2] = [line for remark in done.remarks for line in ("", f"**{remark}**", "")]
     create_markdown_artifact("\n".join(page), key=_REPORT, description=done.story)
     create_table_artifact(
         [count.model_dump() for count in done.counts],

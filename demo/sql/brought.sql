@@ -1,8 +1,8 @@
 SELECT
     w.up_to_date_at,
-    COALESCE(SUM((t.counts ->> 'added')::bigint), 0) AS added,
-    COALESCE(SUM((t.counts ->> 'changed')::bigint + (t.counts ->> 'deleted')::bigint), 0) AS versions
+    COALESCE(sum((t.counts ->> 'added')::bigint), 0) AS added,
+    COALESCE(sum((t.counts ->> 'changed')::bigint + (t.counts ->> 'deleted')::bigint), 0) AS versions
 FROM etl.watermark AS w
 LEFT JOIN etl.batch AS b ON b.loaded_at BETWEEN %(from)s AND %(to)s
-LEFT JOIN LATERAL JSONB_EACH(b.rows) AS t (name, counts) ON TRUE
+LEFT JOIN LATERAL jsonb_each(b.rows) AS t (name, counts) ON TRUE
 GROUP BY w.up_to_date_at
