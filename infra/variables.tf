@@ -1,0 +1,159 @@
+variable "environment" {
+  description = "Which of several like environments this is, for example dev or prod; part of every name."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,11}$", var.environment)) && !endswith(var.environment, "-")
+    error_message = "environment is 1 to 12 of a-z, 0-9 and -, begins with a letter and does not end with -."
+  }
+}
+
+variable "region" {
+  description = "The AWS region, for example eu-west-2."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region is the name of an AWS region, like eu-west-2."
+  }
+}
+
+variable "vpc_id" {
+  description = "The VPC that the worker and the flow runs are in; both databases are reachable from it."
+  type        = string
+
+  validation {
+    condition     = startswith(var.vpc_id, "vpc-")
+    error_message = "vpc_id is the id of a VPC: vpc-…"
+  }
+}
+
+variable "subnet_ids" {
+  description = "Subnets of that VPC with a way out (a NAT gateway, or VPC endpoints), in two zones or more for production."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.subnet_ids) > 0 && alltrue([for id in var.subnet_ids : startswith(id, "subnet-")])
+    error_message = "subnet_ids are the ids of one subnet or more: [\"subnet-…\"]"
+  }
+}
+
+variable "assign_public_ip" {
+  description = "Whether tasks get a public address, which they need in subnets whose way out is an internet gateway."
+  type        = bool
+  default     = false
+}
+
+variable "egress_ports" {
+  description = "TCP ports that tasks may reach: AWS and the Prefect API, and the databases. Nothing may reach tasks."
+  type        = set(number)
+  default     = [443, 5432]
+
+  validation {
+    condition     = contains(var.egress_ports, 443) && alltrue([for port in var.egress_ports : port > 0 && port < 65536])
+    error_message = "egress_ports are ports from 1 to 65535, 443 among them: AWS is reached by it."
+  }
+}
+
+variable "prefect_api_url" {
+  description = "The Prefect API, of Prefect Cloud's workspace or of a server: https://…/api…"
+  type        = string
+
+  validation {
+    condition     = can(regex("^https?://[^/]+/api(/.+)?$", var.prefect_api_url))
+    error_message = "prefect_api_url is the URL of a Prefect API, with its path /api."
+  }
+}
+
+variable "prefect_api_auth" {
+  description = "What the secret prefect-api holds: an API key (Prefect Cloud) or an auth string (a server of one's own)."
+  type        = string
+  default     = "key"
+
+  validation {
+    condition     = contains(["key", "auth_string"], var.prefect_api_auth)
+    error_message = "prefect_api_auth is key or auth_string."
+  }
+}
+
+variable "work_pool" {
+  description = "The Prefect work pool of type ecs that the worker serves; infra/prefect.ecs.yaml deploys to it."
+  type        = string
+  default     = "totesys-ecs"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_-]+$", var.work_pool))
+    error_message = "work_pool consists of letters, digits, _ and -."
+  }
+}
+
+variable "image_tag" {
+  description = "The image that the worker runs, by its tag in this registry. Without one there is no worker yet."
+  type        = string
+  default     = null
+}
+
+variable "alarm_email" {
+  description = "Who hears of failed runs, and of none at all; has to confirm the subscription."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[^@ ]+@[^@ ]+$", var.alarm_email))
+    error_message = "alarm_email is an e-mail address."
+  }
+}
+
+variable "minutes_without_success" {
+  description = "The alarm is raised when no run has succeeded for so long."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.minutes_without_success >= 5 && var.minutes_without_success % 5 == 0
+    error_message = "minutes_without_success is a multiple of 5."
+  }
+}
+
+variable "log_retention_days" {
+  description = "How long CloudWatch keeps the runs' and the worker's logs."
+  type        = number
+  default     = 365
+
+  validation {
+    condition     = contains([7, 14, 30, 60, 90, 180, 365, 400, 545, 731], var.log_retention_days)
+    error_message = "log_retention_days is 7, 14, 30, 60, 90, 180, 365, 400, 545 or 731."
+  }
+}
+
+variable "noncurrent_version_days" {
+  description = "How long a deleted or overwritten object can be brought back."
+  type        = number
+  default     = 90
+
+  validation {
+    condition     = var.noncurrent_version_days >= 1
+    error_message = "noncurrent_version_days is at least 1."
+  }
+}
+
+variable "processed_cheaper_after_days" {
+  description = "When processed objects move to cheaper storage."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.processed_cheaper_after_days >= 30
+    error_message = "processed_cheaper_after_days is at least 30, as S3 wants it."
+  }
+}
+
+variable "processed_expire_after_days" {
+  description = "When processed objects are deleted; a rebuild computes them again from the raw bucket."
+  type        = number
+  default     = 180
+
+  validation {
+    condition     = var.processed_expire_after_days >= 60
+    error_message = "processed_expire_after_days is at least 60: cheaper storage is paid for 30 days."
+  }
+}
