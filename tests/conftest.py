@@ -1,4 +1,4 @@
-"""What tests share: a real Postgres, fresh databases, folder buckets and an S3 server."""
+"""What tests share: a real Postgres, fresh databases, folder buckets, an S3 server and a Prefect server."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ import boto3
 import pytest
 from hypothesis import HealthCheck, settings
 from moto.server import ThreadedMotoServer
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_RESULTS_LOCAL_STORAGE_PATH,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    temporary_settings,
+)
+from prefect.testing.utilities import prefect_test_harness
 
 from demo.postgres import Postgres
 from pipeline.buckets import Bucket, folder
@@ -103,6 +110,23 @@ def raw(tmp_path: Path) -> Bucket:
 def processed(tmp_path: Path) -> Bucket:
     """An empty processed bucket that is a folder."""
     return folder(str(tmp_path / "processed"))
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Prefect server for the session, and results that do not outlive it."""
+    quiet = {
+        PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        PREFECT_RESULTS_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
+        # Each flow run would end by waiting a second for its heartbeat to stop.
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(quiet), ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            # The server's own lines need no coverage; tracing them takes a good part of every call.
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+            stack.enter_context(prefect_test_harness(server_startup_timeout=120))
+        yield
 
 
 @pytest.fixture(scope="session")

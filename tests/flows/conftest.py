@@ -1,4 +1,4 @@
-"""What the flow tests share: a Prefect server, and worlds for the flows to run in."""
+"""What the flow tests share: worlds for the flows to run in."""
 
 from __future__ import annotations
 
@@ -11,36 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from prefect.settings import (
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_RESULTS_LOCAL_STORAGE_PATH,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
-    temporary_settings,
-)
-from prefect.testing.utilities import prefect_test_harness
 from psycopg import sql
 
 from demo.postgres import Postgres
 from pipeline import postgres as connecting
 from tests.flows.story import TRANSFORMS, Story, s3_access, s3_client, tell
 from tests.flows.support import HERE, World, execute_file
-
-
-@pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One Prefect server for the session, and results that do not outlive it."""
-    quiet = {
-        PREFECT_SERVER_ANALYTICS_ENABLED: False,
-        PREFECT_RESULTS_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
-        # Each flow run would end by waiting a second for its heartbeat to stop.
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-    }
-    with temporary_settings(quiet), ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            # The server's own lines need no coverage; tracing them takes a good part of every call.
-            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-            stack.enter_context(prefect_test_harness(server_startup_timeout=120))
-        yield
 
 
 @pytest.fixture
