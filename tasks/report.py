@@ -74,7 +74,7 @@ def report(manifest: Manifest, done: BatchReport) -> None:
     """Publish a loaded batch as a page and a table in the Prefect UI."""
     lag = (datetime.now(UTC) - manifest.snapshot_at).total_seconds()
     total = sum(done.seconds.values())
-    timings = ", ".join(f"{step} {spent:.1f} s" for step, spent in done.seconds.items())
+    timings = ", ".join(f"{step} {spent:.2f} s" for step, spent in done.seconds.items())
     read = [
         f"| {table.table} | {table.mode} | {table.rows:,} | {table.reason} |"
         for table in sorted(manifest.tables.values(), key=lambda table: table.table)
