@@ -4,8 +4,10 @@
 PYTHON ?= python3
 LOCK := requirements-dev.lock
 PY := .venv/bin/python
-CODE := pipeline tasks flows demo
+CODE := pipeline tasks flows demo bench
 INSTALLED := .venv/$(LOCK)
+DLT_LOCK := bench/requirements-dlt.lock
+DLT_INSTALLED := .venv-dlt/requirements-dlt.lock
 
 # A PYTHON that was named on the command line has to be the one in .venv.
 ifeq ($(origin PYTHON),command line)
@@ -41,12 +43,12 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test blocks run reconcile rebuild campaign lint lock clean \
-	venv style types sql security audit
+.PHONY: help setup demo live test blocks run reconcile rebuild campaign bench bench-quick lint lock clean \
+	venv dlt style types sql security audit
 
 help: ## list these targets
 	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 
 setup: venv ## make .venv from the lock; the others do so when needed
 	@echo "ready: .venv, $$($(PY) --version)"
@@ -75,6 +77,12 @@ rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026
 campaign: venv ## kill, cut and starve it a hundred times and compare; a quarter of an hour
 	@$(PY) -m tests.faults --rounds 100 $(ARGS)
 
+bench: venv dlt ## measure it against the floor, dlt and an empty flow; writes docs/performance.md
+	@$(PY) -m bench --write $(ARGS)
+
+bench-quick: venv dlt ## a minute of that; only prints (ARGS="--orders 50000": options, --help lists them)
+	@$(PY) -m bench --quick $(ARGS)
+
 lint: venv ## style, types, SQL style, security, known vulnerabilities
 	@$(MAKE) --no-print-directory --keep-going style types sql security audit
 
@@ -85,6 +93,7 @@ lock: ## write the lock files anew from pyproject.toml (UPGRADE=1: newer version
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --output-file $(LOCK) pyproject.toml
 	@cp $(LOCK) requirements.lock # the versions that uv keeps to
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file $(DLT_LOCK) $(DLT_LOCK:.lock=.in)
 
 clean: ## remove what tests and checks leave behind
 	@rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -102,6 +111,16 @@ venv:
 	cp $(LOCK) $(INSTALLED) || { \
 		echo "error: the packages were not installed; what pip says is above; run make setup again" >&2; exit 1; }
 
+# dlt has an environment of its own. Where it cannot be installed, the benchmark goes on without it.
+dlt: venv
+	@if cmp -s $(DLT_LOCK) $(DLT_INSTALLED); then exit 0; fi; \
+	echo "Installing dlt into .venv-dlt: about a minute, once ..."; \
+	$(PY) -m venv --clear .venv-dlt && \
+	.venv-dlt/bin/python -m pip install -qq --disable-pip-version-check --no-input --only-binary :all: \
+		--require-hashes -r $(DLT_LOCK) && \
+	cp $(DLT_LOCK) $(DLT_INSTALLED) || { \
+		echo "dlt was not installed; what pip says is above" >&2; rm -rf .venv-dlt; }
+
 style:
 	@echo "style: ruff"
 	@$(PY) -m ruff check --quiet --output-format concise .; checked=$$?; \
@@ -113,7 +132,7 @@ types:
 
 sql:
 	@echo "SQL: sqlfluff"
-	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline/sql demo transforms/schema.sql; \
+	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline/sql demo bench transforms/schema.sql; \
 	checked=$$?; $(PY) -m sqlfluff lint --disable-progress-bar --dialect duckdb $(MODELS) && exit $$checked
 
 security:

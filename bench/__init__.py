@@ -1,0 +1,1 @@
+"""How fast it is, against the floor, dlt and an empty flow: ``make bench``."""

@@ -1,0 +1,111 @@
+"""What was measured, and what it comes to against what it must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+# Who does it.
+FLOOR, PIPELINE, DLT, TUNED, EMPTY = "floor", "pipeline", "dlt as documented", "dlt, tuned", "empty flow"
+# The work.
+FULL, CHANGED, NOTHING = "first full load", "1% changed", "nothing changed"
+LARGE, LARGE_SAME, LARGE_CHANGED = "large: first full load", "large: as many changed", "large: 1% changed"
+# What is measured of it, beside the flow's own steps.
+SECONDS, MEGABYTES, INSIDE, UNSCANNED = "seconds", "megabytes", "inside the flow", "without scans"
+
+_SAME_MEMORY = 1.1
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a figure is of."""
+
+    work: str
+    who: str
+    what: str = SECONDS
+
+
+class Figures:
+    """All that was measured, in the order of the rounds."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.all: dict[Key, list[float]] = {}
+
+    def add(self, work: str, who: str, measured: Mapping[str, float]) -> None:
+        """Note what one run took."""
+        for what, figure in measured.items():
+            self.all.setdefault(Key(work, who, what), []).append(figure)
+
+    def median(self, key: Key) -> float | None:
+        """The middle one; None where nothing was measured."""
+        found = self.all.get(key)
+        return median(found) if found else None
+
+    def steps(self, work: str) -> dict[str, float]:
+        """The middle one of each of the flow's own steps."""
+        others = {SECONDS, MEGABYTES, INSIDE, UNSCANNED}
+        return {
+            key.what: median(found)
+            for key, found in self.all.items()
+            if key.work == work and key.what not in others
+        }
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a figure of ours must reach against another one, or by itself where there is none.
+
+    With ``faster`` the other is to be at least so many times ours, else ours at most so many times it.
+    """
+
+    work: str
+    ours: Key
+    theirs: Key | None
+    limit: float
+    faster: bool = False
+
+    def ratio(self, figures: Figures) -> float | None:
+        """How many times the other figure ours is, or the other way round where it is to be faster."""
+        ours, theirs = figures.median(self.ours), figures.median(self.theirs) if self.theirs else 1.0
+        if ours is None or theirs is None:
+            return None
+        return theirs / ours if self.faster else ours / theirs
+
+    def met(self, figures: Figures) -> bool | None:
+        """Whether it is reached; None where it was not measured."""
+        ratio = self.ratio(figures)
+        if ratio is None:
+            return None
+        return ratio >= self.limit if self.faster else ratio <= self.limit
+
+
+def targets(orders: int, large: int) -> list[Target]:
+    """What must be reached with so many sales orders."""
+    full, changed = Key(FULL, PIPELINE), Key(CHANGED, PIPELINE)
+    nothing = Key(NOTHING, PIPELINE)
+    small, same = Key(CHANGED, PIPELINE, UNSCANNED), Key(LARGE_SAME, PIPELINE, UNSCANNED)
+    memory, large_memory = Key(FULL, PIPELINE, MEGABYTES), Key(LARGE, PIPELINE, MEGABYTES)
+    found = [
+        Target("first full load, everything included", full, Key(FULL, FLOOR), 1.5),
+        Target("the same", full, Key(FULL, DLT), 6, faster=True),
+        Target("the same", full, Key(FULL, TUNED), 6, faster=True),
+        Target("1% of rows changed", changed, Key(CHANGED, DLT), 1.5, faster=True),
+        Target("the same", changed, Key(CHANGED, TUNED), 1.5, faster=True),
+        Target("nothing changed", nothing, Key(NOTHING, EMPTY), 2),
+        Target(f"peak memory, {words(orders)} rows", memory, None, 500),
+    ]
+    if large:
+        rows = f"{words(orders // 100)} rows changed"
+        found += [
+            Target(f"peak memory, {words(large)} rows", large_memory, None, 500),
+            Target("the same, against fewer rows", large_memory, memory, _SAME_MEMORY),
+            Target(f"{rows} of {words(large)}, its scans aside", same, small, 1.15),
+        ]
+    return found
+
+
+def words(number: int) -> str:
+    """A number as a person says it."""
+    return f"{number / 1e6:g} million" if number >= 1_000_000 else f"{number:,}"

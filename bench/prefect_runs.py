@@ -1,0 +1,118 @@
+"""Runs of our flow and of an empty one: each a process of its own, on a Prefect server that is up."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.data import Totals, totals
+from bench.errors import BenchError
+from bench.figures import INSIDE, MEGABYTES, PIPELINE, SECONDS, UNSCANNED
+from bench.floor import FACT
+from bench.processes import Ran, run
+from demo.home import PROJECT
+
+# It leaves out the wait at a flow's end that our own command leaves out.
+_EMPTY = """
+from prefect import flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+@flow
+def empty():
+    pass
+
+with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    empty()
+"""
+_REPORT = re.compile(r"Loaded batch \S+ in \S+ s \(([^)]+)\)")
+_UP_TO_DATE = "up to date: nothing changed in the source"
+_STEP = re.compile(r"(\w+) ([\d.]+) s")
+
+
+@dataclass(frozen=True)
+class Flows:
+    """The two flows; ``api`` is where Prefect's server is."""
+
+    api: str
+
+    def connect(self, source: str, warehouse: str, buckets: Path) -> None:
+        """Let the next runs read and write there."""
+        settings = {
+            "TOTESYS_SOURCE_URL": source,
+            "TOTESYS_WAREHOUSE_URL": warehouse,
+            "TOTESYS_RAW_URI": str(buckets / "raw"),
+            "TOTESYS_PROCESSED_URI": str(buckets / "processed"),
+        }
+        self._python("-m", "tasks.save_blocks", "--unchecked", **settings)
+
+    def run(self) -> dict[str, float]:
+        """Run the pipeline once; returns what it took in all, inside the flow and in each step."""
+        ran = self._python("-m", "flows")
+        steps = _steps(ran.said)
+        inside = self._seconds_of_last_run()
+        # It looks for changed rows and then reads them by the same scan: each costs what the look does.
+        unscanned = inside - 2 * steps.get("look", 0.0)
+        measured = {SECONDS: ran.seconds, MEGABYTES: ran.megabytes, INSIDE: inside, UNSCANNED: unscanned}
+        return measured | steps
+
+    def empty(self) -> dict[str, float]:
+        """Run a flow that does nothing."""
+        return {SECONDS: self._python("-c", _EMPTY).seconds}
+
+    def _python(self, *arguments: str, **environment: str) -> Ran:
+        own = {"PREFECT_API_URL": self.api, "PYTHONPATH": str(PROJECT)}
+        return run([sys.executable, *arguments], own | environment)
+
+    def _seconds_of_last_run(self) -> float:
+        """What the server knows of the newest flow run that is no subflow."""
+        asked = {
+            "sort": "START_TIME_DESC",
+            "limit": 1,
+            "flow_runs": {"parent_task_run_id": {"is_null_": True}},
+        }
+        at = urlsplit(self.api)
+        connection = http.client.HTTPConnection(at.netloc, timeout=60)
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", f"{at.path}/flow_runs/filter", json.dumps(asked), headers)
+        answer = connection.getresponse()
+        if answer.status != http.HTTPStatus.OK:
+            raise BenchError(f"the Prefect server answers {answer.status}")
+        (last,) = json.loads(answer.read())
+        return float(last["total_run_time"])
+
+
+def _steps(said: str) -> dict[str, float]:
+    """Seconds of each step, from the flow's own report; none where there was nothing to do."""
+    if report := _REPORT.search(" ".join(said.split())):
+        return {step: float(seconds) for step, seconds in _STEP.findall(report[1])}
+    if _UP_TO_DATE not in said:
+        raise BenchError("the flow does not say what it did")
+    return {}
+
+
+@dataclass(frozen=True)
+class PipelineRuns:
+    """Our flow from a source into a warehouse; ``folder`` is for its buckets."""
+
+    source: str
+    warehouse: str
+    folder: Path
+    flows: Flows
+    name: str = PIPELINE
+
+    def __post_init__(self) -> None:
+        """Save the blocks."""
+        self.flows.connect(self.source, self.warehouse, self.folder)
+
+    def run(self) -> dict[str, float]:
+        """Run it once."""
+        return self.flows.run()
+
+    def arrived(self) -> Totals:
+        """The present state, history aside."""
+        return totals(self.warehouse, f"{FACT}_current")

@@ -1,0 +1,103 @@
+"""Programs that are timed: how long they take, and the most memory that they hold at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from bench.errors import BenchError
+
+# Looking at all processes takes some milliseconds, which those that are timed lack.
+_SECONDS_BETWEEN_LOOKS = 0.2
+_BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a program took, and what it said."""
+
+    seconds: float
+    megabytes: float
+    said: str
+
+
+def run(argv: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Ran:
+    """Run a program to its end; ``environment`` comes on top of this process' own.
+
+    Raises BenchError with the last lines that it said where its status is not 0.
+    """
+    with tempfile.TemporaryFile() as output:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [str(argument) for argument in argv],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        family = _Family(process.pid)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            largest = family.stop()
+        seconds = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    if process.returncode:
+        raise BenchError(f"{_named(argv)} failed: {_end_of(said) or f'status {process.returncode}'}")
+    return Ran(seconds, max(usage.ru_maxrss * _BYTES_OF_MAXRSS, largest) / 1e6, said)
+
+
+class _Family:
+    """The memory of a process and its children, looked at now and then by a thread.
+
+    Of a process alone the system itself knows the most that it held.
+    """
+
+    def __init__(self, pid: int) -> None:
+        """Begin to look."""
+        self._pid, self._largest, self._ended = pid, 0, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """Return the most bytes that were seen."""
+        self._ended.set()
+        self._thread.join()
+        return self._largest
+
+    def _look(self) -> None:
+        while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
+            self._largest = max(self._largest, bytes_of(self._pid))
+
+
+def bytes_of(pid: int) -> int:
+    """What a process and its children hold now; 0 where one of them has just ended."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return sum(member.memory_info().rss for member in family)
+    except psutil.Error:
+        return 0
+
+
+def _named(argv: Sequence[str | Path]) -> str:
+    """The program and its first arguments, without what a URL may hold."""
+    return " ".join(str(argument) for argument in argv[:3] if "://" not in str(argument))
+
+
+def _end_of(said: str) -> str:
+    return " | ".join(line.strip() for line in said.splitlines()[-5:] if line.strip())

@@ -1,0 +1,165 @@
+"""The order of things: rounds in which all take their turns, each into a fresh warehouse."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+from psycopg import sql
+
+from bench.data import Source, Totals, vacuum
+from bench.dlt_runs import DltRuns
+from bench.errors import BenchError
+from bench.figures import (
+    CHANGED,
+    DLT,
+    EMPTY,
+    FLOOR,
+    FULL,
+    LARGE,
+    LARGE_CHANGED,
+    LARGE_SAME,
+    MEGABYTES,
+    NOTHING,
+    PIPELINE,
+    SECONDS,
+    TUNED,
+    Figures,
+    words,
+)
+from bench.floor import Floor
+from bench.plan import Options
+from bench.prefect_runs import Flows, PipelineRuns
+from demo.home import PROJECT
+from demo.postgres import Postgres
+
+_ONE_IN = 100
+
+
+class Contender(Protocol):
+    """Somebody that brings a source into a warehouse of its own."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def warehouse(self) -> str:
+        """URL of its warehouse."""
+
+    def run(self) -> dict[str, float]:
+        """Run once; returns what was measured."""
+
+    def arrived(self) -> Totals:
+        """What its warehouse shows."""
+
+
+@dataclass
+class Bench:
+    """A benchmark on servers that are up; ``say`` tells a person how far it is."""
+
+    options: Options
+    server: Postgres
+    flows: Flows
+    programs: Path
+    folder: Path
+    say: Callable[[str], None]
+    figures: Figures = field(default_factory=Figures)
+
+    def run(self) -> Figures:
+        """Make the data, then measure in rounds."""
+        source = self._made("source", self.options.orders)
+        large = self._made("source_large", self.options.large) if self.options.large else None
+        for number in range(1, self.options.rounds + 1):
+            self.say(f"round {number} of {self.options.rounds}")
+            self._round(source, [who for who in self.options.only if number <= self.options.rounds_of(who)])
+            if large and PIPELINE in self.options.only:
+                self._large_round(large, source.orders // _ONE_IN)
+        return self.figures
+
+    def _made(self, name: str, orders: int) -> Source:
+        self.say(f"making a source of {words(orders)} sales orders")
+        self.server.create_database(name)
+        source = Source(self.server.url(name), orders)
+        source.make()
+        return source
+
+    def _round(self, source: Source, taking_part: list[str]) -> None:
+        with ExitStack() as stack:
+            if FLOOR in taking_part:
+                with self._contender(source, FLOOR) as floor:
+                    self._measure(FULL, floor, source)
+            runs = [stack.enter_context(self._contender(source, who)) for who in self._loaders(taking_part)]
+            for contender in runs:
+                self._measure(FULL, contender, source)
+            source.change(_ONE_IN)
+            for contender in runs:
+                self._measure(CHANGED, contender, source)
+            if runs and runs[0].name == PIPELINE:
+                self._measure(NOTHING, runs[0], source)
+        if EMPTY in taking_part:
+            self._note(NOTHING, EMPTY, self.flows.empty())
+
+    def _large_round(self, source: Source, rows: int) -> None:
+        """Our own flow alone: as many rows as in the smaller source are changed, then the same share."""
+        with self._contender(source, PIPELINE) as pipeline:
+            self._measure(LARGE, pipeline, source)
+            source.change(source.orders // rows)
+            self._measure(LARGE_SAME, pipeline, source)
+            source.change(_ONE_IN)
+            self._measure(LARGE_CHANGED, pipeline, source)
+
+    def _loaders(self, taking_part: list[str]) -> list[str]:
+        return [who for who in (PIPELINE, DLT, TUNED) if who in taking_part]
+
+    def _measure(self, work: str, contender: Contender, source: Source) -> None:
+        """Run, note what it took, and see whether all of it has arrived."""
+        _settle(self.server)
+        self._note(work, contender.name, contender.run())
+        vacuum(contender.warehouse)
+        if (arrived := contender.arrived()) != (expected := source.totals()):
+            raise BenchError(f"{contender.name}, {work}: {arrived} arrived of {expected}")
+
+    def _note(self, work: str, who: str, measured: dict[str, float]) -> None:
+        self.figures.add(work, who, measured)
+        memory = f"{measured[MEGABYTES]:8.0f} MB" if MEGABYTES in measured else ""
+        self.say(f"  {work:<24} {who:<12}{measured[SECONDS]:8.2f} s{memory}")
+
+    @contextmanager
+    def _contender(self, source: Source, who: str) -> Iterator[Contender]:
+        with self._warehouse(who) as (url, folder):
+            if who == FLOOR:
+                yield Floor(source.url, url, self.programs, PROJECT / "transforms")
+            elif who == PIPELINE:
+                yield PipelineRuns(source.url, url, folder, self.flows)
+            else:
+                yield DltRuns(source.url, url, folder, tuned=who == TUNED)
+
+    @contextmanager
+    def _warehouse(self, name: str) -> Iterator[tuple[str, Path]]:
+        """A fresh database and a fresh folder, which go away with the block."""
+        folder = self.folder / name.replace(", ", "-")
+        shutil.rmtree(folder, ignore_errors=True)
+        self.server.create_database(name)
+        try:
+            yield self.server.url(name), folder
+        finally:
+            _execute(self.server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settle(server: Postgres) -> None:
+    """Let nothing of an earlier run be written while the next one is timed."""
+    _execute(server, sql.SQL("CHECKPOINT"))
+    os.sync()
+
+
+def _execute(server: Postgres, query: sql.SQL | sql.Composed) -> None:
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute(query)
