@@ -15,8 +15,8 @@ SAME_PYTHON = import sys; sys.exit('$(shell $(PYTHON) --version 2>/dev/null)' !=
 endif
 
 MODELS = $(filter-out transforms/schema.sql,$(wildcard transforms/*.sql))
-COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+# Renovate repeats this, as the head of each lock has it, and wants = before values.
+COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes
 
 # Ends with one line where PYTHON will not do.
 define CHECK_PYTHON
@@ -90,10 +90,9 @@ lock: ## write the lock files anew from pyproject.toml (UPGRADE=1: newer version
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@test -x .venv/bin/uv || $(PY) -m pip install --quiet --disable-pip-version-check uv
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --output-file $(LOCK) pyproject.toml
-	@cp $(LOCK) requirements.lock # the versions that uv keeps to
-	@$(COMPILE) --output-file requirements.lock pyproject.toml
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file $(DLT_LOCK) $(DLT_LOCK:.lock=.in)
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --output-file=$(LOCK) pyproject.toml
+	@$(COMPILE) --constraints=$(LOCK) --output-file=requirements.lock pyproject.toml
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file=$(DLT_LOCK) $(DLT_LOCK:.lock=.in)
 
 clean: ## remove what tests and checks leave behind
 	@rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
