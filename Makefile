@@ -44,7 +44,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo live test blocks run reconcile rebuild campaign bench bench-quick lint lock clean \
-	venv dlt style types sql security audit
+	venv dlt style types sql dockerfile security audit
 
 help: ## list these targets
 	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
@@ -83,8 +83,8 @@ bench: venv dlt ## measure it against the floor, dlt and an empty flow; writes d
 bench-quick: venv dlt ## a minute of that; only prints (ARGS="--orders 50000": options, --help lists them)
 	@$(PY) -m bench --quick $(ARGS)
 
-lint: venv ## style, types, SQL style, security, known vulnerabilities
-	@$(MAKE) --no-print-directory --keep-going style types sql security audit
+lint: venv ## style, types, SQL style, Dockerfile, security, known vulnerabilities
+	@$(MAKE) --no-print-directory --keep-going style types sql dockerfile security audit
 
 lock: ## write the lock files anew from pyproject.toml (UPGRADE=1: newer versions too)
 	@$(PYTHON) -c "$$CHECK_PYTHON"
@@ -133,6 +133,10 @@ sql:
 	@echo "SQL: sqlfluff"
 	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline/sql demo bench transforms/schema.sql; \
 	checked=$$?; $(PY) -m sqlfluff lint --disable-progress-bar --dialect duckdb $(MODELS) && exit $$checked
+
+dockerfile:
+	@echo "Dockerfile: hadolint"
+	@.venv/bin/hadolint Dockerfile
 
 security:
 	@echo "security: bandit"
