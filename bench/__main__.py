@@ -19,7 +19,7 @@ from bench.rounds import Bench
 from demo.binaries import PostgresError, programs
 from demo.home import PROJECT, Home, InUse
 from demo.postgres import Postgres
-from demo.prefect_server import PrefectServer
+from demo.processes import PrefectServer
 
 _SERVER = {
     "fsync": "off",
