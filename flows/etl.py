@@ -10,7 +10,7 @@ from pipeline.batches import Manifest
 from pipeline.errors import PipelineError, UnfitBatch
 from pipeline.transform import verify
 from tasks import blocks
-from tasks.extract import compact, extract
+from tasks.extract import compact, extracting
 from tasks.failures import cancelled_where_busy, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 
@@ -85,8 +85,11 @@ def _take_batch(
             verify(run.models, run.targets, planned.columns)
         logger.info("Batch %s reads %s", planned.batch_id, planned.story)
         with run.timed("extract"):
-            reading = extract.with_options(result_storage=blocks.storage(blocks.RAW, run.environment))
-            futures = [reading.submit(part, how, run.environment) for part, how in planned.parts(schema)]
+            storage = blocks.storage(blocks.RAW, run.environment)
+            futures = [
+                extracting(how, storage).submit(part, how, run.environment)
+                for part, how in planned.parts(schema)
+            ]
             manifest = planned.manifest([future.result() for future in futures])
     manifest = _compacted(run, manifest)
     batches.seal(run.raw, manifest)

@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from pipeline.transform import Output, needed, nothing, pieces, verify
 from pipeline.warehouse import Target
 from tasks import blocks
-from tasks.extract import extract
+from tasks.extract import extracting
 from tasks.report import BatchReport, batch_report, report
 from tasks.transform import gather, transform
 
@@ -78,9 +78,13 @@ def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchRepo
             return
         _verify(run, manifest)
         get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
-        reading = extract.with_options(result_storage=blocks.storage(blocks.RAW, run.environment))
-        for piece in [reading.submit(landed.part, landed, run.environment) for landed in manifest.landed]:
-            piece.result()
+        storage = blocks.storage(blocks.RAW, run.environment)
+        futures = [
+            extracting(landed, storage).submit(landed.part, landed, run.environment)
+            for landed in manifest.landed
+        ]
+        for future in futures:
+            future.result()
         yield finish(run, manifest)
 
 

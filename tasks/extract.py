@@ -5,9 +5,10 @@ from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
-from prefect import get_run_logger, task
+from prefect import Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
+from prefect.filesystems import WritableFileSystem
 
 from pipeline import source
 from pipeline.batches import Landed, Part, Reading, TableBatch
@@ -15,6 +16,8 @@ from pipeline.transform import compacted
 from tasks import blocks
 from tasks.failures import ON_TRANSIENT_FAULTS
 from tasks.progress import progress
+
+_MANY_ROWS = 100_000
 
 
 def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -26,9 +29,6 @@ def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
 @task(
     name="extract",
     task_run_name="extract {part.name}",
-    # A concurrency limit on this tag spares the source. Prefect asks its server about every
-    # tag of every task run, which takes its time, so the other tasks have none.
-    tags=["source"],
     cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_part),
     result_serializer="json",
     persist_result=True,
@@ -48,6 +48,18 @@ def extract(part: Part, how: Reading | Landed, environment: str) -> Landed:
         file = raw.write_rows(part.folder, source.schema_of(how.columns), shown)
     get_run_logger().info("%s: %s rows", part.name, f"{file.rows if file else 0:,}")
     return Landed(part=part, files=(file,) if file else ())
+
+
+def extracting(
+    how: Reading | Landed, storage: WritableFileSystem
+) -> Task[[Part, Reading | Landed, str], Landed]:
+    """The task with its results kept in a storage, and with the tag ``source`` where it reads much.
+
+    A concurrency limit on that tag spares the source. Prefect asks its server about every tag
+    of every task run, one after the other, so the many short ones have none.
+    """
+    much = isinstance(how, Reading) and how.expected_rows >= _MANY_ROWS
+    return extract.with_options(result_storage=storage, tags=["source"] if much else [])
 
 
 @task(
