@@ -90,10 +90,11 @@ def _version(server: Postgres) -> str:
 def _options(arguments: argparse.Namespace) -> Options:
     """What is asked for; without dlt where that is not installed."""
     orders, rounds, large = (200_000, 1, 0) if arguments.quick else (5_000_000, 3, 20_000_000)
+    rounds = arguments.rounds or rounds
     missing = dlt_runs.missing()
     return Options(
         orders=arguments.orders or orders,
-        rounds=arguments.rounds or rounds,
+        rounds=rounds,
         dlt_rounds=rounds if arguments.dlt_rounds is None else arguments.dlt_rounds,
         large=large if arguments.large is None else arguments.large,
         only=frozenset(arguments.only) - (DLTS if missing else frozenset()),

@@ -100,7 +100,7 @@ def targets(orders: int, large: int) -> list[Target]:
         rows = f"{words(orders // 100)} rows changed"
         found += [
             Target(f"peak memory, {words(large)} rows", large_memory, None, 500),
-            Target("the same, against fewer rows", large_memory, memory, _SAME_MEMORY),
+            Target(f"the same, against {words(orders)} rows", large_memory, memory, _SAME_MEMORY),
             Target(f"{rows} of {words(large)}, its scans aside", same, small, 1.15),
         ]
     return found

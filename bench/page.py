@@ -8,6 +8,7 @@ from statistics import median
 from bench.figures import (
     CHANGED,
     FULL,
+    INSIDE,
     LARGE,
     LARGE_CHANGED,
     LARGE_SAME,
@@ -103,7 +104,7 @@ def _every_figure(figures: Figures) -> str:
     rows = [
         (key.work, key.who, key.what, " ".join(_number(figure) for figure in found), _number(median(found)))
         for key, found in figures.all.items()
-        if key.what in {SECONDS, MEGABYTES, UNSCANNED}
+        if key.what in {SECONDS, MEGABYTES, INSIDE} or (key.what == UNSCANNED and key.work != FULL)
     ]
     return _lines(("work", "who", "what", "each", "middle"), rows)
 

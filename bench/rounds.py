@@ -30,6 +30,7 @@ from bench.figures import (
     PIPELINE,
     SECONDS,
     TUNED,
+    UNSCANNED,
     Figures,
     words,
 )
@@ -128,8 +129,10 @@ class Bench:
 
     def _note(self, work: str, who: str, measured: dict[str, float]) -> None:
         self.figures.add(work, who, measured)
-        memory = f"{measured[MEGABYTES]:8.0f} MB" if MEGABYTES in measured else ""
-        self.say(f"  {work:<24} {who:<12}{measured[SECONDS]:8.2f} s{memory}")
+        memory = f"{measured[MEGABYTES]:6.0f} MB" if MEGABYTES in measured else ""
+        others = {SECONDS, MEGABYTES, UNSCANNED}
+        rest = ", ".join(f"{what} {figure:.2f}" for what, figure in measured.items() if what not in others)
+        self.say(f"  {work:<24} {who:<18}{measured[SECONDS]:7.2f} s{memory}  {rest}".rstrip())
 
     @contextmanager
     def _contender(self, source: Source, who: str) -> Iterator[Contender]:
