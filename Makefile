@@ -106,7 +106,7 @@ venv:
 	$(PYTHON) -c "$$CHECK_PYTHON" || exit 1; \
 	echo "Installing the locked packages into .venv: about a minute, once ..."; \
 	$(PYTHON) -m venv --clear .venv && \
-	$(PY) -m pip install -qq --disable-pip-version-check --no-input --only-binary :all: --require-hashes -r $(LOCK) && \
+	$(PY) -m pip install -qq --disable-pip-version-check --no-input --only-binary :all: --no-deps --require-hashes -r $(LOCK) && \
 	cp $(LOCK) $(INSTALLED) || { \
 		echo "error: the packages were not installed; what pip says is above; run make setup again" >&2; exit 1; }
 
@@ -116,7 +116,7 @@ dlt: venv
 	echo "Installing dlt into .venv-dlt: about a minute, once ..."; \
 	$(PY) -m venv --clear .venv-dlt && \
 	.venv-dlt/bin/python -m pip install -qq --disable-pip-version-check --no-input --only-binary :all: \
-		--require-hashes -r $(DLT_LOCK) && \
+		--no-deps --require-hashes -r $(DLT_LOCK) && \
 	cp $(DLT_LOCK) $(DLT_INSTALLED) || { \
 		echo "dlt was not installed; what pip says is above" >&2; rm -rf .venv-dlt; }
 
