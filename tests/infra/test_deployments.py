@@ -66,7 +66,7 @@ def test_prefect_knows_every_key(file: Path) -> None:
     for deployment in content["deployments"]:
         assert deployment.keys() <= known(DeploymentConfig)
         assert deployment["work_pool"].keys() <= known(WorkPoolConfig)
-        assert deployment["concurrency_limit"].keys() <= known(ConcurrencyLimitSpec)
+        assert deployment.get("concurrency_limit", {}).keys() <= known(ConcurrencyLimitSpec)
         for schedule in deployment.get("schedules", []):
             assert schedule.keys() <= known(RawScheduleConfig)
             assert schedule["slug"]
@@ -189,10 +189,11 @@ def test_three_deployments_of_one_image(
         assert deployment.work_pool_name == f"totesys-{overlay}"
         assert deployment.tags == ["totesys"]
         assert not deployment.pull_steps
-        assert deployment.global_concurrency_limit
-        assert deployment.global_concurrency_limit.limit == 1
-        assert deployment.concurrency_options
-        assert deployment.concurrency_options.collision_strategy == "CANCEL_NEW"
+    incremental = made[NAMES[0]]
+    assert incremental.global_concurrency_limit
+    assert incremental.global_concurrency_limit.limit == 1
+    assert incremental.concurrency_options
+    assert incremental.concurrency_options.collision_strategy == "CANCEL_NEW"
     assert [bool(made[name].schedules) for name in NAMES] == [True, True, False]
     assert [made[name].parameters for name in NAMES] == [{}, {"reconcile": True}, {}]
 
