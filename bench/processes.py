@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from bench.errors import BenchError
 
 # Looking at all processes takes some milliseconds, which those that are timed lack.
 _SECONDS_BETWEEN_LOOKS = 0.2
-_BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,13 @@ def run(argv: Sequence[str | Path], environment: Mapping[str, str] | None = None
         said = output.read().decode(errors="replace")
     if process.returncode:
         raise BenchError(f"{_named(argv)} failed: {_end_of(said) or f'status {process.returncode}'}")
-    return Ran(seconds, max(usage.ru_maxrss * _BYTES_OF_MAXRSS, largest) / 1e6, said)
+    if sys.platform == "darwin":  # Linux counts in what the process held that started it
+        largest = max(largest, usage.ru_maxrss)
+    return Ran(seconds, largest / 1e6, said)
 
 
 class _Family:
-    """The memory of a process and its children, looked at now and then by a thread.
-
-    Of a process alone the system itself knows the most that it held.
-    """
+    """The memory of a process and its children, looked at now and then by a thread."""
 
     def __init__(self, pid: int) -> None:
         """Begin to look."""
@@ -81,7 +80,7 @@ class _Family:
 
     def _look(self) -> None:
         while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
-            self._largest = max(self._largest, bytes_of(self._pid))
+            self._largest = max(self._largest, bytes_of(self._pid), peak_of(self._pid))
 
 
 def bytes_of(pid: int) -> int:
@@ -92,6 +91,15 @@ def bytes_of(pid: int) -> int:
         return sum(member.memory_info().rss for member in family)
     except psutil.Error:
         return 0
+
+
+def peak_of(pid: int) -> int:
+    """The most that a process itself has ever held, where Linux tells; else 0."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _named(argv: Sequence[str | Path]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -36,7 +37,7 @@ from bench.figures import (
 from bench.floor import FACT, Floor
 from bench.plan import CONTENDERS, Options, check_room
 from bench.prefect_runs import Flows
-from bench.processes import bytes_of, run
+from bench.processes import bytes_of, peak_of, run
 from bench.rounds import Bench
 from demo.binaries import programs
 from demo.postgres import Postgres
@@ -231,23 +232,29 @@ def test_a_wrong_run_counts_for_nothing(source: Source, postgres: Postgres, tmp_
         bench._measure(FULL, Wrong(source.url), source)
 
 
-def test_the_most_memory_is_what_counts() -> None:
-    """To the system a program starts with what its parent held, so one that holds nothing is the measure."""
-    freed = "held = b'x' * 1_000_000_000; del held"
-    idle = run([sys.executable, "-c", ""]).megabytes
-    assert max(1_000, idle) <= run([sys.executable, "-c", freed]).megabytes < max(1_100, idle + 100)
-
-
-def test_memory_of_children_counts() -> None:
+def test_the_memory_of_a_process_and_its_children_counts() -> None:
     hold = "held = b'x' * 150_000_000; print(flush=True); input()"
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}]); print()"
-    argv = [sys.executable, "-c", f"held = b'x' * 150_000_000; {parent}"]
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}])"
+    with _running(f"held = b'x' * 150_000_000; {parent}") as pid:
+        assert 300e6 < bytes_of(pid) < 400e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells it of a process that still runs")
+def test_memory_that_was_given_back_counts() -> None:
+    with _running("held = b'x' * 200_000_000; del held; print(flush=True); input()") as pid:
+        assert bytes_of(pid) < 100e6
+        assert 200e6 < peak_of(pid) < 300e6
+
+
+@contextmanager
+def _running(code: str) -> Iterator[int]:
+    """A Python process that has printed a line and waits for one."""
+    argv = [sys.executable, "-c", code]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
-        held = bytes_of(process.pid)
+        yield process.pid
         process.communicate(b"\n")
-    assert 300e6 < held < 400e6
 
 
 def test_a_program_that_fails_says_why_and_no_password() -> None:
