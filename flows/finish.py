@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -63,8 +63,7 @@ def open_run(environment: str, max_rejected: int | None, *, patient: bool) -> It
         get_run_logger().info("If another run is at work, this one waits up to %d minutes for it", _PATIENCE)
     with warehouse.lock(url, _PATIENCE if patient else 0):
         targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
-        # A column that takes more than before makes rows fit that did not, so it counts as a change.
-        known = {name: replace(model, contract=targets[name].contract) for name, model in known.items()}
+        known = warehouse.with_contracts(known, targets)
         yield Run(environment, config, known, targets, url, raw, max_rejected)
 
 

@@ -25,6 +25,13 @@ class File(Frozen):
     bytes: int
 
 
+class Usage(Frozen):
+    """How many objects a bucket holds, and how large they are together."""
+
+    objects: int = 0
+    bytes: int = 0
+
+
 def batch_folder(name: str, batch_id: str) -> str:
     """Where a table's rows of a batch lie; any name stays below the root and apart from ours.
 
@@ -121,6 +128,18 @@ class Bucket:
         with self._named("list", folder):
             found = self.filesystem.get_file_info(selector)
         return sorted(f"{folder}/{info.base_name}" for info in found if info.is_file)
+
+    def usage(self) -> Usage:
+        """Count all objects; a table's at a time, so that memory does not grow with the bucket's age."""
+        objects = size = 0
+        with self._named("list", "all objects"):
+            for top in self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True)):
+                below = fs.FileSelector(top.path, recursive=True)
+                for info in [top] if top.is_file else self.filesystem.get_file_info(below):
+                    if info.is_file:
+                        objects += 1
+                        size += info.size or 0
+        return Usage(objects=objects, bytes=size)
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}"

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -124,6 +125,25 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
         for target in targets.values():
             _add_history(connection, schema, target)
         return targets
+
+
+def targets(url: str, schema: str, models: Mapping[str, Model]) -> dict[str, Target]:
+    """The contract of each model's table that is there; nothing is made."""
+    with connect(url, "warehouse") as connection, connection.transaction():
+        connection.execute("SET LOCAL search_path TO pg_catalog")
+        described = _describe(connection, schema, models)
+    return {name: _target(models[name], row) for name, row in described.items()}
+
+
+def with_contracts(models: Mapping[str, Model], targets: Mapping[str, Target]) -> dict[str, Model]:
+    """The models, with what their tables take as a part of what they mean.
+
+    A column that takes more than before makes rows fit that did not, so it counts as a change.
+    """
+    return {
+        name: replace(model, contract=targets[name].contract) if name in targets else model
+        for name, model in models.items()
+    }
 
 
 @contextmanager

@@ -207,8 +207,9 @@ class Warehouse:
 
     @property
     def models(self) -> dict[str, Model]:
-        """The models as their files are now."""
-        return _load(self.folder, self._texts)
+        """The models as their files are now, and what their tables take where that is known."""
+        known = _load(self.folder, self._texts)
+        return warehouse.with_contracts(known, self.prepared[1]) if self.prepared else known
 
     @property
     def _texts(self) -> tuple[str, ...]:

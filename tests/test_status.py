@@ -1,0 +1,166 @@
+"""How the warehouse is doing: what is told of a real one, and that looking changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline import status
+from pipeline.buckets import Bucket, Usage
+from pipeline.errors import ModelError
+from pipeline.postgres import connect
+from pipeline.settings import Settings
+from pipeline.status import Status
+from tests.bench import Bench
+from tests.support import query, value
+
+MODELS = {
+    "dim_shop": "SELECT shop_id, label FROM shop",
+    "fact_sale": """
+        -- key: sale_id
+        SELECT sale_id, shop_id, units FROM sale
+    """,
+    "schema": """
+        CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, label varchar(5) NOT NULL);
+        CREATE TABLE IF NOT EXISTS fact_sale (
+            sale_id integer NOT NULL, shop_id integer NOT NULL REFERENCES dim_shop, units smallint NOT NULL
+        );
+    """,
+}
+SOURCE = (
+    "CREATE TABLE shop (shop_id int PRIMARY KEY, label text)",
+    "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int, units bigint)",
+    "INSERT INTO shop VALUES (1, 'York')",
+    "INSERT INTO sale SELECT n, 1, 1 FROM generate_series(1, 5) AS n",
+)
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    """A source with a few good rows, not read yet."""
+    shared.fresh(MODELS, *SOURCE)
+    return shared
+
+
+def look(bench: Bench, *, listing: bool = False) -> Status:
+    house = bench.house
+    config = Settings(transforms=house.folder)
+    return status.look(bench.source_url, house.url, house.raw, house.processed, config, listing=listing)
+
+
+def test_before_the_first_batch_all_waits_and_nothing_is_made(bench: Bench) -> None:
+    found = look(bench, listing=True)
+    assert (found.up_to_date_at, found.age) == (None, None)
+    assert set(found.waiting) == {"shop", "sale"}
+    assert "first batch" in found.story
+    assert (found.batches, found.set_aside, found.sealed) == ((), (), None)
+    assert set(found.usage.values()) == {Usage()}
+    assert query(bench.house.url, "SELECT FROM pg_tables WHERE schemaname IN ('public', 'etl')") == []
+
+
+def test_a_warehouse_that_has_all_is_as_old_as_the_last_look_at_the_source(bench: Bench) -> None:
+    bench.run()
+    loaded = look(bench)
+    assert loaded.waiting == {}
+    assert loaded.up_to_date_at == value(bench.house.url, "SELECT snapshot_at FROM etl.batch")
+    bench.run()
+    again = look(bench)
+    assert again.up_to_date_at is not None
+    assert loaded.up_to_date_at < again.up_to_date_at < again.at
+    assert again.age == again.at - again.up_to_date_at
+
+
+def test_what_waits_is_told_by_table_and_stays_until_it_is_loaded(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
+    assert look(bench).waiting == look(bench).waiting == {"sale": 3}
+    assert look(bench).story == "3 rows of sale; nothing new in 1 other tables"
+    bench.run()
+    assert look(bench).waiting == {}
+
+
+def test_a_changed_model_waits_for_its_table_to_be_read_whole(bench: Bench) -> None:
+    bench.run()
+    path = bench.house.folder / "fact_sale.sql"
+    path.write_text(path.read_text(encoding="utf-8").replace("units FROM", "units + 1 AS units FROM"))
+    assert look(bench).story.startswith("all of sale (fact_sale or its model is new or changed)")
+
+
+def test_batches_are_told_the_latest_first(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3", "INSERT INTO sale VALUES (6, 1, 1)")
+    bench.run()
+    bench.do("DELETE FROM sale WHERE sale_id = 1", "INSERT INTO sale VALUES (7, 1, NULL)")
+    bench.run(reconcile=True)
+    last, second, first = look(bench).batches
+    assert [batch.effects for batch in (first, second, last)] == [(6, 0, 0), (1, 3, 0), (0, 0, 1)]
+    assert [batch.rejected for batch in (first, second, last)] == [0, 0, 1]
+    assert all(timedelta() < batch.lag < timedelta(minutes=5) for batch in (first, second, last))
+    with connect(bench.house.url, "warehouse") as connection:
+        assert status.recent(connection, 2) == [last, second]
+
+
+def test_rows_set_aside_are_told_by_table_and_reason_until_they_are_mended(bench: Bench) -> None:
+    bench.do("INSERT INTO sale VALUES (6, 2, 1), (7, 2, 1), (8, 1, NULL)")
+    bench.run()
+    bench.do("INSERT INTO shop VALUES (3, 'Scarborough')")
+    bench.run()
+    found = look(bench)
+    assert status.by_table(found.set_aside) == {"dim_shop": 1, "fact_sale": 3}
+    reasons = {(each.table, each.rows): each.reason for each in found.set_aside}
+    assert reasons["fact_sale", 2] == "shop_id: 2 is not in dim_shop"
+    with connect(bench.house.url, "warehouse") as connection:
+        last, first = (status.set_aside(connection, batch.batch_id) for batch in found.batches)
+    assert status.by_table(last) == {"dim_shop": 1}, "the others were set aside before"
+    assert status.by_table(first) == {"fact_sale": 3}
+    bench.do("UPDATE shop SET label = 'S' WHERE shop_id = 3", "INSERT INTO shop VALUES (2, 'Leeds')")
+    bench.do("UPDATE sale SET units = 1")
+    bench.run()
+    assert look(bench).set_aside == ()
+
+
+def test_a_batch_that_was_read_and_not_loaded_is_told(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE sale SET units = 70000")
+    bench.house.folder.joinpath("dim_shop.sql").write_text("SELECT shop_id, lable FROM shop")
+    with pytest.raises(ModelError):
+        bench.run()
+    sealed = bench.sealed()
+    assert sealed
+    assert look(bench).sealed == sealed.batch_id
+
+
+def test_looking_changes_nothing(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE sale SET units = 2")
+    tables = "SELECT relname, relfilenode, xmin FROM pg_class ORDER BY 1"
+    before = query(bench.house.url, tables), query(bench.house.url, "TABLE etl.watermark"), files(bench)
+    look(bench, listing=True)
+    after = query(bench.house.url, tables), query(bench.house.url, "TABLE etl.watermark"), files(bench)
+    assert after == before
+
+
+def files(bench: Bench) -> dict[Path, int]:
+    roots = [Path(bucket.root) for bucket in (bench.house.raw, bench.house.processed)]
+    return {path: path.stat().st_size for root in roots for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_buckets_objects_are_counted(bench: Bench) -> None:
+    bench.run()
+    found = look(bench, listing=True).usage
+    there = files(bench)
+    assert sum(used.objects for used in found.values()) == len(there)
+    assert sum(used.bytes for used in found.values()) == sum(there.values())
+    assert all(used.objects for used in found.values())
+
+
+def test_objects_are_counted_over_s3(s3_bucket: Callable[[str], Bucket]) -> None:
+    bucket = s3_bucket("usage")
+    assert bucket.usage() == Usage()
+    for number in range(1100):  # more than a page of a listing holds
+        bucket.write_text(f"{number % 2}/batch={number}/{number}", "12345")
+    bucket.write_text("on top", "1")
+    assert bucket.usage() == Usage(objects=1101, bytes=5501)
