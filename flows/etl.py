@@ -9,7 +9,7 @@ from pipeline import batches, load, plan, source, warehouse
 from pipeline.batches import Manifest
 from pipeline.errors import PipelineError, UnfitBatch
 from pipeline.transform import verify
-from tasks import blocks
+from tasks import assets, blocks
 from tasks.extract import compact, extracting
 from tasks.failures import cancelled_where_busy, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
@@ -79,7 +79,7 @@ def _take_batch(
             )  # fmt: skip
         if watermark and planned.nothing_new:
             load.record_up_to_date(run.warehouse_url, watermark.batch_id, snapshot)
-            report_up_to_date(snapshot.taken_at)
+            report_up_to_date(snapshot.taken_at, run.environment)
             return None
         if verified:
             verify(run.models, run.targets, planned.columns)
@@ -94,6 +94,7 @@ def _take_batch(
     manifest = _compacted(run, manifest)
     batches.seal(run.raw, manifest)
     logger.info("Batch %s is sealed: %s rows", manifest.batch_id, f"{manifest.rows:,}")
+    assets.landed(manifest, run.environment, schema)
     return manifest
 
 

@@ -105,7 +105,7 @@ def finish(run: Run, manifest: Manifest) -> BatchReport:
     with run.timed("load"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         counts = load_warehouse(manifest.path, outputs, run.max_rejected, run.environment)
     done = batch_report(manifest, counts, run.seconds)
-    report(manifest, done)
+    report(manifest, done, run.models, run.environment)
     run.seconds.clear()
     return done
 

@@ -6,9 +6,16 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from pipeline import settings, status
 from pipeline.batches import Manifest
 from pipeline.merge import Counts
+from pipeline.models import Model
+from pipeline.postgres import connect
+from pipeline.status import Batch
 from pipeline.types import Frozen
+from tasks import assets, blocks, events, metrics
+from tasks.chart import BATCHES, chart
+from tasks.failures import ON_TRANSIENT_FAULTS
 
 _REPORT, _TABLES = "totesys-run", "totesys-tables"
 
@@ -48,11 +55,17 @@ class BatchReport(Frozen):
         return "; ".join(changed) or "nothing new"
 
     @property
+    def timings(self) -> tuple[float, str]:
+        """How long it took in all, and what each step took of that."""
+        steps = ", ".join(f"{step} {spent:.2f} s" for step, spent in self.seconds.items())
+        return sum(self.seconds.values()), steps
+
+    @property
     def summary(self) -> str:
         """What changed in the warehouse, a line a table, for a terminal."""
         width = max(len(count.table) for count in self.counts) if self.counts else 0
         lines = [f"  {count.table:<{width}}  {count.story}" for count in self.counts]
-        total = sum(self.seconds.values())
+        total, _ = self.timings
         head = f"batch {self.batch_id}: {self.rows_read:,} rows read from the source, {total:.1f} s in all"
         return "\n".join([head, *lines, *self.remarks])
 
@@ -69,12 +82,37 @@ def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, fl
     )
 
 
-@task(name="report", task_run_name="report batch {done.batch_id}", cache_policy=NO_CACHE)
-def report(manifest: Manifest, done: BatchReport) -> None:
-    """Publish a loaded batch as a page and a table in the Prefect UI."""
+@task(
+    name="report",
+    task_run_name="report batch {done.batch_id}",
+    cache_policy=NO_CACHE,
+    **ON_TRANSIENT_FAULTS,
+)
+def report(manifest: Manifest, done: BatchReport, models: dict[str, Model], environment: str) -> None:
+    """Publish a loaded batch: a page and a table in the Prefect UI, events, assets and metrics."""
+    with connect(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
+        last = status.recent(connection, BATCHES)
+        aside = status.by_table(status.set_aside(connection, done.batch_id))
+    create_markdown_artifact(_page(manifest, done, last), key=_REPORT, description=done.story)
+    create_table_artifact(
+        [count.model_dump() for count in done.counts],
+        key=_TABLES,
+        description=f"Rows of batch {manifest.batch_id}",
+    )
+    total, timings = done.timings
+    get_run_logger().info("Loaded batch %s in %.1f s (%s): %s", done.batch_id, total, timings, done.story)
+    assets.loaded(done.counts, models, environment, settings.load().warehouse_schema)
+    rows = {outcome: done.total(outcome) for outcome in metrics.OUTCOMES}
+    if aside:
+        events.rejected(environment, done.batch_id, aside)
+    events.updated(environment, manifest.snapshot_at, batch_id=done.batch_id, **rows)
+    metrics.up_to_date(environment, manifest.snapshot_at)
+    metrics.batch_loaded(environment, done.counts, done.seconds)
+
+
+def _page(manifest: Manifest, done: BatchReport, last: list[Batch]) -> str:
     lag = (datetime.now(UTC) - manifest.snapshot_at).total_seconds()
-    total = sum(done.seconds.values())
-    timings = ", ".join(f"{step} {spent:.2f} s" for step, spent in done.seconds.items())
+    total, timings = done.timings
     read = [
         f"| {table.table} | {table.mode} | {table.rows:,} | {table.reason} |"
         for table in sorted(manifest.tables.values(), key=lambda table: table.table)
@@ -86,6 +124,10 @@ def report(manifest: Manifest, done: BatchReport) -> None:
     page = [
         f"# As of {manifest.snapshot_at:%Y-%m-%d %H:%M:%S} UTC",
         f"Batch `{done.batch_id}` was in the warehouse {lag:.0f} s later: {timings}, {total:.1f} s in all.",
+        *(line for remark in done.remarks for line in ("", f"**{remark}**")),
+        "",
+        chart(last[::-1]),
+        "",
         "## Into the warehouse",
         "| table | added | changed | deleted | set aside |",
         "|---|--:|--:|--:|--:|",
@@ -96,22 +138,17 @@ def report(manifest: Manifest, done: BatchReport) -> None:
         "|---|---|--:|---|",
         *read,
     ]
-    page[2:2] = [line for remark in done.remarks for line in ("", f"**{remark}**", "")]
-    create_markdown_artifact("\n".join(page), key=_REPORT, description=done.story)
-    create_table_artifact(
-        [count.model_dump() for count in done.counts],
-        key=_TABLES,
-        description=f"Rows of batch {manifest.batch_id}",
-    )
-    get_run_logger().info("Loaded batch %s in %.1f s (%s): %s", done.batch_id, total, timings, done.story)
+    return "\n".join(page)
 
 
 @task(name="report", task_run_name="report up to date", cache_policy=NO_CACHE)
-def report_up_to_date(at: datetime) -> None:
-    """Say that nothing changed, in the log and in the Prefect UI."""
+def report_up_to_date(at: datetime, environment: str) -> None:
+    """Say that nothing changed, in the log, in the Prefect UI and to whoever listens."""
     get_run_logger().info("Up to date: the source held nothing new at %s", f"{at:%Y-%m-%d %H:%M:%S} UTC")
     create_markdown_artifact(
         f"# Up to date\nThe source held nothing new at **{at:%Y-%m-%d %H:%M:%S} UTC**.",
         key=_REPORT,
         description="nothing new",
     )
+    events.updated(environment, at)
+    metrics.up_to_date(environment, at)

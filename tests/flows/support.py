@@ -18,6 +18,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State, TaskRun
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from flows.etl import etl
@@ -204,3 +205,13 @@ def words_of(error: object) -> str:
     """The one line that a user's mistake ends in."""
     assert isinstance(error, PipelineError), repr(error)
     return str(error)
+
+
+def figures(text: str) -> dict[str, dict[str, float]]:
+    """Values by metric and by what tells them apart, the environment left out."""
+    found: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = [value for name, value in sorted(sample.labels.items()) if name != "environment"]
+            found.setdefault(sample.name, {})[" ".join(labels)] = sample.value
+    return found

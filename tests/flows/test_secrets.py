@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -107,6 +108,12 @@ def of_the_api(runs: list[Any]) -> dict[str, bytes]:
             found |= {f"API log {record['id']}": record["message"].encode() for record in page}
             if not page:
                 break
+        page = prefect._client.post("/events/filter", json={"limit": 50}).json()
+        while page["events"]:
+            found |= {f"API event {event['id']}": json.dumps(event).encode() for event in page["events"]}
+            if not page["next_page"]:
+                break
+            page = prefect._client.get(page["next_page"]).json()
         for artifact in prefect.read_artifacts(artifact_filter=ArtifactFilter()):
             found[f"artifact {artifact.id}"] = artifact.model_dump_json().encode()
     assert {str(run) for run in runs} <= {str(run.id) for run in flows}
@@ -156,7 +163,16 @@ def test_no_secret_is_in_anything_that_runs_leave(left: Left) -> None:
 
 def test_this_search_finds_what_is_there(left: Left) -> None:
     """Otherwise the other test would prove nothing: a wrong password's role and a batch are found."""
-    kinds = ("log record", "API log", "API run", "artifact", "error of run", "rows of", "etl.batch")
+    kinds = (
+        "log record",
+        "API log",
+        "API run",
+        "API event",
+        "artifact",
+        "error of run",
+        "rows of",
+        "etl.batch",
+    )
     assert {kind for kind in kinds if any(name.startswith(kind) for name in left.found)} == set(kinds)
     assert left.where("password authentication failed")
     hidden = replace(left, found={"log": quote(WRONG, safe="").encode()})
