@@ -43,8 +43,8 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test blocks run reconcile rebuild campaign bench bench-quick lint lock clean \
-	venv dlt style types sql dockerfile security audit
+.PHONY: help setup demo live test blocks run reconcile status rebuild campaign bench bench-quick \
+	lint lock clean venv dlt style types sql dockerfile security audit
 
 help: ## list these targets
 	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
@@ -70,6 +70,9 @@ run: venv ## one flow run with those blocks (ARGS="--full": options, --help list
 
 reconcile: venv ## a run that also finds what the source no longer has
 	@$(PY) -m flows --reconcile $(ARGS)
+
+status: venv ## how fresh the warehouse is, what waits, what was set aside (ARGS="--prometheus")
+	@$(PY) -m tasks.status $(ARGS)
 
 rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026-11-20T12:00:00Z")
 	@$(PY) -m flows --rebuild $(ARGS)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+import httpx
 import psycopg
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
@@ -57,6 +58,8 @@ def in_one_line(fault: BaseException) -> str | None:
         return words
     if isinstance(fault, psycopg.OperationalError):
         return f"a database connection was lost: {words}; run again, nothing is half-done"
+    if isinstance(fault, httpx.TransportError):
+        return f"Prefect's server cannot be reached: {words}; look at PREFECT_API_URL"
     if isinstance(fault, OSError):
         return f"storage failed: {words}; run again, nothing is half-done"
     return None

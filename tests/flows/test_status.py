@@ -1,0 +1,111 @@
+"""``make status``: what it prints for people and for Prometheus, and the status it ends with."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+import tasks.status
+from tests.flows.support import World, figures, query
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """A function that calls ``make status`` in a world; what it prints, and its errors."""
+
+    def call(world: World, *arguments: str, status: int) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["status", *arguments])
+        capsys.readouterr()
+        world.save_blocks()
+        with world.entered():
+            assert tasks.status.main() == status
+        shown = capsys.readouterr()
+        return shown.err.splitlines() + shown.out.splitlines()
+
+    return call
+
+
+def test_status_says_whether_all_is_well(kiosk: World, command: Callable[..., list[str]]) -> None:
+    assert command(kiosk, status=2)[0].startswith("CRITICAL: nothing was ever loaded")
+    moment = kiosk.run().reports[0].snapshot_at
+    lines = command(kiosk, status=0)
+    assert lines[0].startswith(f"OK: the warehouse shows the source as of {moment:%Y-%m-%d %H:%M:%S} UTC, ")
+    assert lines[2] == "Waiting in the source: nothing"
+    assert re.search(r"^  raw +\d+ +[\d.]+ (bytes|kB)$", "\n".join(lines), re.MULTILINE)
+    query(kiosk.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")
+    waiting = command(kiosk, "--quick", status=0)
+    assert waiting[2] == "Waiting in the source: 2 rows of sale; nothing new in 1 other tables"
+    assert "Buckets" not in waiting
+    assert command(kiosk, "--max-age", "0", status=2)[0].startswith("CRITICAL: the warehouse shows")
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    aside = command(kiosk, status=1)
+    assert re.search("^WARNING: .* ago; rows set aside: 2$", aside[0])
+    assert "  fact_sale      1   item_id: 9 is not in dim_item" in aside
+
+
+def test_status_shows_the_reasons_that_most_rows_have(
+    kiosk: World, command: Callable[..., list[str]]
+) -> None:
+    insert = "INSERT INTO sale SELECT 10 + n, 100 + greatest(n, 5), now(), 1 FROM generate_series(1, 30) AS n"
+    query(kiosk.source_url, insert)
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    lines = command(kiosk, "--quick", status=1)
+    heading = lines.index("Set aside, in etl.rejected; 6 more reasons not shown")
+    assert lines[heading + 2] == "  fact_sale      5   item_id: 105 is not in dim_item"
+    assert len(lines[heading + 2 :]) == 20
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (3659, "1 h 0 min"),
+        (172_799, "47 h 59 min"),
+        (172_800, "2 days"),
+    ],
+)
+def test_ages_are_told_in_their_largest_units(seconds: int, words: str) -> None:
+    assert tasks.status.in_words(timedelta(seconds=seconds)) == words
+
+
+def test_wrong_arguments_are_not_taken_for_a_warehouse_that_is_too_old(
+    kiosk: World, command: Callable[..., list[str]]
+) -> None:
+    assert "--max-age" in command(kiosk, "--max-age", "soon", status=3)[-1]
+    assert command(kiosk, "--help", status=0)
+
+
+def test_status_says_what_cannot_be_reached_in_one_line(
+    kiosk: World, command: Callable[..., list[str]], impatient: None
+) -> None:
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    gone = re.sub(r":\d+/", ":1/", kiosk.source_url)
+    (line,) = command(replace(kiosk, source_url=gone), status=3)
+    assert line.startswith("UNKNOWN: source: cannot be reached")
+    (line,) = command(kiosk, "--environment", "elsewhere", status=3)
+    assert "elsewhere-totesys-source" in line
+    error, *exposition = command(replace(kiosk, source_url=gone), "--prometheus", status=3)
+    assert error.startswith("UNKNOWN: source: cannot be reached")
+    assert figures("\n".join(exposition) + "\n") == {"totesys_status": {"": 3}}
+
+
+def test_status_speaks_prometheus(kiosk: World, command: Callable[..., list[str]]) -> None:
+    query(kiosk.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")
+    moment = kiosk.run().reports[0].snapshot_at
+    query(kiosk.source_url, "UPDATE item SET price = price + 1")
+    found = figures("\n".join(command(kiosk, "--prometheus", status=1)) + "\n")
+    assert found["totesys_status"] == {"": 1}
+    assert found["totesys_up_to_date_timestamp_seconds"] == {"": moment.timestamp()}
+    assert found["totesys_source_rows_waiting"] == {"": 3}
+    assert found["totesys_rows_set_aside"] == {"fact_sale": 2}
+    assert found["totesys_last_batch_rows"] == {"added": 6, "changed": 0, "deleted": 0, "rejected": 2}
+    assert found["totesys_batch_sealed"] == {"": 0}
+    assert set(found["totesys_bucket_objects"]) == {"raw", "processed"}
+    assert all(value > 0 for value in found["totesys_bucket_bytes"].values())
