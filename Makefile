@@ -43,7 +43,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test blocks run reconcile status rebuild campaign bench bench-quick \
+.PHONY: help setup demo live test blocks run reconcile status automations rebuild campaign bench bench-quick \
 	lint lock clean venv dlt style types sql dockerfile security audit
 
 help: ## list these targets
@@ -73,6 +73,9 @@ reconcile: venv ## a run that also finds what the source no longer has
 
 status: venv ## how fresh the warehouse is, what waits, what was set aside (ARGS="--prometheus")
 	@$(PY) -m tasks.status $(ARGS)
+
+automations: venv ## save the alerts as Prefect automations (ARGS=--try sends a message)
+	@$(PY) -m tasks.save_automations $(ARGS)
 
 rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026-11-20T12:00:00Z")
 	@$(PY) -m flows --rebuild $(ARGS)

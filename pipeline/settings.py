@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     transforms: Path = Path("transforms")
     environment: str = Field("", pattern=ENVIRONMENT)
     task_runner: str = Field("threads", pattern=r"^(threads|dask|ray|(tcp|tls|ucx|ws|wss|ray)://\S+)$")
+    alert_url: SecretStr | None = None
     aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
     aws_secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
     aws_session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")

@@ -27,6 +27,7 @@ from pipeline.settings import ENVIRONMENT
 SOURCE, WAREHOUSE = "totesys-source", "totesys-warehouse"
 RAW, PROCESSED = "totesys-raw", "totesys-processed"
 CREDENTIALS = "totesys"
+ALERTS = "totesys-alerts"
 
 Environment = Annotated[str, Field(pattern=ENVIRONMENT)]
 _AnyBlock = TypeVar("_AnyBlock", bound=Block)

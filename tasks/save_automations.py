@@ -1,0 +1,283 @@
+"""Save the alerts as Prefect automations: ``python -m tasks.save_automations``."""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from textwrap import dedent
+from typing import cast
+from uuid import UUID
+
+from apprise import Apprise
+from prefect import get_client
+from prefect.automations import AutomationCore, EventTrigger, Posture
+from prefect.blocks.abstract import NotificationError
+from prefect.blocks.notifications import SlackWebhook
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_UI_URL
+from pydantic import SecretStr
+
+from pipeline import settings
+from pipeline.errors import SettingsError
+from tasks import blocks, events
+from tasks.failures import in_one_line
+
+FLOWS = ["totesys-etl", "rebuild-warehouse"]
+# The same alert comes at most this often, however often the schedule fails.
+AT_MOST_EVERY = timedelta(minutes=30)
+# Longer than three of Prefect's own heartbeats, so that no living run is taken for dead
+# where nobody has set PREFECT_FLOWS_HEARTBEAT_FREQUENCY.
+SILENCE_OF_THE_DEAD = timedelta(minutes=10)
+_MINUTES = 30
+_SHORTEST = timedelta(seconds=10)
+
+_BROKEN = {f"prefect.flow-run.{state}" for state in ("Failed", "TimedOut", "Crashed")}
+_ENDED = _BROKEN | {"prefect.flow-run.Completed", "prefect.flow-run.Cancelled"}
+_HEARTBEAT = "prefect.flow-run.heartbeat"
+_BETWEEN_URLS = re.compile(r"[\s,]+(?=\w+://)")
+
+_RUN_FAILED = """\
+    What:   run {{ flow_run.name }} of {{ flow.name }} {{ flow_run.state.name | lower }}.
+            {{ flow_run.state.message }}
+    Where:  {% if deployment %}deployment {{ deployment.name }}{% else %}run by hand{% endif -%}
+            {%- if flow_run.parameters.environment %} in {{ flow_run.parameters.environment }}{% endif %}
+    To do:  mend what the message names. The warehouse is as it was, and the next run goes on
+            from there: nothing is lost and nothing is half-done.
+    Run:    LINK
+    """
+
+_STALE = """\
+    What:   no run has brought the warehouse up to date for PERIOD.
+    Where:  RESOURCE{% if event.payload.up_to_date_at %}, which shows the source as of \
+{{ event.payload.up_to_date_at }}{% endif %}
+    To do:  see whether the schedule is on, whether a worker is online, and how the last runs ended;
+            `make status` tells what waits in the source.
+    {% if flow_run %}Last:   LINK{% endif %}
+    """
+
+_ROWS_REJECTED = """\
+    What:   {{ event.payload.rows }} more rows do not fit and were set aside. All others are in the warehouse.
+            {%- for table, rows in event.payload.tables.items() %}
+            {{ table }}: {{ rows }}
+            {%- endfor %}
+    Where:  RESOURCE, batch {{ event.payload.batch_id }}
+    To do:  `make status` shows the reasons, the table etl.rejected the rows. Mend them in the source;
+            the next run takes them in.
+    Run:    LINK
+    """
+
+
+def save(config: settings.Settings, max_age: timedelta, *, send: bool = False) -> Iterator[str]:
+    """Save where alerts go and what they are, over what is there; yields a line on each.
+
+    With ``send`` a message goes there at once. Raises SettingsError where it is not taken.
+    """
+    if max_age < _SHORTEST:
+        raise SettingsError(f"--max-age: is shorter than {_SHORTEST.seconds} seconds, which Prefect takes")
+    environment = config.environment
+    name = blocks.named(blocks.ALERTS, environment)
+    target = SlackWebhook(url=_target(config.alert_url))
+    document = cast(UUID, target.save(name, overwrite=True))
+    yield f"saved block {target.get_block_type_slug()}/{name}"
+    for automation in automations(environment, document, max_age):
+        yield _save(automation)
+    events.watched(environment)
+    EventsWorker.instance().wait_until_empty()
+    if send:
+        yield _try(target)
+
+
+def _try(target: SlackWebhook) -> str:
+    """Send a message; what Apprise says of a failure is left out, as it may quote a token."""
+    try:
+        with target.raise_on_failure():
+            target.notify("This is how alerts arrive. Nothing is wrong.", subject="totesys: a try")
+    except NotificationError:
+        raise SettingsError(
+            "TOTESYS_ALERT_URL: the message was not taken; check host, port, user and password in it"
+        ) from None
+    return "sent a message; see that it arrives"
+
+
+def _target(url: SecretStr | None) -> SecretStr:
+    """Where alerts go, as Apprise's URLs say it; mail as plain text, which is what they are.
+
+    On a server of one's own only blocks that the server knows can send. None of them is
+    for mail, but this one hands every URL that is not Slack's to Apprise as it is, which
+    knows mail and a hundred services more.
+    """
+    text = url.get_secret_value() if url else ""
+    if not text:
+        raise SettingsError("not set: TOTESYS_ALERT_URL; put it into the environment or .env")
+    if not Apprise().add(text):
+        raise SettingsError(
+            "TOTESYS_ALERT_URL: is no URL of Apprise's, such as mailtos://user:password@smtp.example.com"
+            "?from=totesys@example.com&to=oncall@example.com or slack://…"
+        )
+    return SecretStr(", ".join(map(_plain, _BETWEEN_URLS.split(text))))
+
+
+def _plain(url: str) -> str:
+    if not url.startswith(("mailto://", "mailtos://")) or "format=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}format=text"
+
+
+def automations(environment: str, target: UUID, max_age: timedelta) -> list[AutomationCore]:
+    """All alerts of an environment."""
+    return [
+        _run_failed(environment, target),
+        _run_lost(environment),
+        _warehouse_stale(environment, target, max_age),
+        _rows_rejected(environment, target),
+    ]
+
+
+def _run_failed(environment: str, target: UUID) -> AutomationCore:
+    return AutomationCore(
+        name=blocks.named("totesys-run-failed", environment),
+        description="A run failed or crashed: says what, where and what to do.",
+        trigger=EventTrigger(
+            expect=_BROKEN,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=_ours(environment),
+            for_each={"related:flow:prefect.resource.id", "related:deployment:prefect.resource.id"},
+            posture=Posture.Reactive,
+            within=AT_MOST_EVERY,
+        ),
+        actions=[
+            _send(target, environment, "{{ flow.name }} {{ flow_run.state.name | lower }}", _RUN_FAILED)
+        ],
+    )
+
+
+def _run_lost(environment: str) -> AutomationCore:
+    """A run whose process is gone would be running for ever, and keep its successors waiting."""
+    return AutomationCore(
+        name=blocks.named("totesys-run-lost", environment),
+        description="A run gives no more sign of life: marks it as crashed, which is told as a failure.",
+        trigger=EventTrigger(
+            after={_HEARTBEAT},
+            expect={_HEARTBEAT} | _ENDED,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=_ours(environment),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            within=SILENCE_OF_THE_DEAD,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message=f"no sign of life for {SILENCE_OF_THE_DEAD}; its process is gone",
+            )
+        ],
+    )
+
+
+def _warehouse_stale(environment: str, target: UUID, max_age: timedelta) -> AutomationCore:
+    """Rests on the event, because a run's state does not say which warehouse is fresh.
+
+    ``after`` makes the time count from the last event. Without it Prefect counts in
+    windows, and would tell after up to three times as long.
+    """
+    resource = events.warehouse(environment)
+    return AutomationCore(
+        name=blocks.named("totesys-warehouse-stale", environment),
+        description="No run has brought the warehouse up to date for too long.",
+        trigger=EventTrigger(
+            after={events.UPDATED, events.WATCHED},
+            expect={events.UPDATED},
+            match=resource,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            within=max_age,
+        ),
+        actions=[
+            _send(
+                target,
+                environment,
+                "the warehouse is not brought up to date",
+                _STALE.replace("PERIOD", f"{max_age.total_seconds() / 60:g} minutes"),
+            )
+        ],
+    )
+
+
+def _rows_rejected(environment: str, target: UUID) -> AutomationCore:
+    return AutomationCore(
+        name=blocks.named("totesys-rows-rejected", environment),
+        description="Rows do not fit and were set aside.",
+        trigger=EventTrigger(
+            expect={events.REJECTED},
+            match=events.warehouse(environment),
+            posture=Posture.Reactive,
+            within=AT_MOST_EVERY,
+        ),
+        actions=[_send(target, environment, "{{ event.payload.rows }} rows set aside", _ROWS_REJECTED)],
+    )
+
+
+def _ours(environment: str) -> list[dict[str, str | list[str]]]:
+    """Runs of our flows; where environments have names, those of deployments that are tagged with it."""
+    flow: dict[str, str | list[str]] = {"prefect.resource.role": "flow", "prefect.resource.name": FLOWS}
+    tag: dict[str, str | list[str]] = {"prefect.resource.id": f"prefect.tag.{environment}"}
+    return [flow, tag] if environment else [flow]
+
+
+def _send(target: UUID, environment: str, subject: str, body: str) -> SendNotification:
+    (resource,) = events.warehouse(environment).values()
+    return SendNotification(
+        block_document_id=target,
+        subject=" ".join(filter(None, ["totesys", environment])) + f": {subject}",
+        body=dedent(body).replace("RESOURCE", resource).replace("LINK", _link()),
+    )
+
+
+def _link() -> str:
+    """Where to look at the run: as the server's settings say, or else as those here do."""
+    pages = PREFECT_UI_URL.value()
+    here = f"{pages}/runs/flow-run/" if pages else ""
+    return '{{ flow_run | ui_url or "' + here + '" ~ flow_run.id }}'
+
+
+def _save(automation: AutomationCore) -> str:
+    """Create it, or change the one of that name; what somebody has switched off stays off."""
+    with get_client(sync_client=True) as client:
+        known = client.read_automations_by_name(automation.name)
+        if not known:
+            client.create_automation(automation)
+            return f"created automation {automation.name}"
+        automation.enabled = known[0].enabled
+        client.update_automation(known[0].id, automation)
+    return f"updated automation {automation.name}{'' if automation.enabled else ', which is switched off'}"
+
+
+def main() -> int:
+    """Save the alerts; one line and status 1 where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.save_automations", description=__doc__)
+    parser.add_argument(
+        "--max-age",
+        type=float,
+        default=_MINUTES,
+        metavar="MINUTES",
+        help=f"after how long the warehouse is too old; {_MINUTES} by default",
+    )
+    parser.add_argument("--try", action="store_true", dest="send", help="send a message to see that it comes")
+    arguments = parser.parse_args()
+    try:
+        config = settings.load()
+        for line in save(config, timedelta(minutes=arguments.max_age), send=arguments.send):
+            print(line)
+    except Exception as error:
+        if not (said := in_one_line(error)):
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
