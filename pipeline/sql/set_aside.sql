@@ -8,4 +8,4 @@ SELECT
 FROM etl.rejected
 WHERE NOT resolved AND (%(batch)s::text IS NULL OR first_batch = %(batch)s)
 GROUP BY table_name, reason
-ORDER BY rows DESC, table_name, reason
+ORDER BY count(*) DESC, table_name, reason
