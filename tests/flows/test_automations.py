@@ -23,7 +23,10 @@ from tests.flows.mailbox import Mailbox, mailbox
 from tests.flows.support import ROOT, SECONDS_TO_WAIT, World, client, query
 
 # Apprise imports it where it is still there.
-pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.campaign,  # alerts take their time: two minutes of waiting
+    pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
+]
 
 NAMES = {"totesys-run-failed", "totesys-run-lost", "totesys-warehouse-stale", "totesys-rows-rejected"}
 # The shortest time that Prefect waits for what does not come.

@@ -164,7 +164,7 @@ def test_a_type_that_cannot_be_carried_is_refused(story: Story, tmp_path: Path) 
 
 
 # psycopg's Connection.transaction() bears the name of a table of Totesys.
-EVERYDAY = {"transaction"}
+EVERYDAY = {"transaction", "id", "address"}
 
 
 def totesys_names(make_world: Callable[..., World]) -> set[str]:
