@@ -29,7 +29,7 @@ from pipeline.types import Frozen, arrow_type, duckdb_type
 # Transaction ids are compared modulo 2^32; beyond half of it a watermark says nothing.
 # The margin is for transactions that start while a batch is being read.
 MAX_AGE = 2**31 - 2**20
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 1 << 20
 _FIRST_WITH_TID_RANGE_SCAN = 140000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
