@@ -60,7 +60,7 @@ live: venv ## a worker, a busy shop and Prefect's pages on the same, until Ctrl-
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh) live
 
 test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
-	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 2 --dist loadfile)
+	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
 blocks: venv ## save the Prefect blocks from the environment or .env, and try each
 	@$(PY) -m tasks.save_blocks $(ARGS)

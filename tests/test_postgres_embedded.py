@@ -51,6 +51,8 @@ def ask(url: str, query: str) -> object:
 def start_in_another_process(folder: Path, then: str) -> subprocess.Popen[str]:
     code = (
         "import os, signal, sys, time\n"
+        # A shell that runs this in the background has it ignore the signal.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from demo.postgres import Postgres\n"
         f"server = Postgres(Path(sys.argv[1]), settings={FAST})\n"

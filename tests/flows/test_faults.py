@@ -53,6 +53,7 @@ def test_nothing_is_lost_or_doubled_by_a_process_killed_between_seal_and_commit(
     assert campaign.result.tally.versions > 1_000
 
 
+@pytest.mark.campaign
 def test_nothing_is_lost_or_doubled_by_s3_that_refuses_or_is_cut(campaign: Campaign) -> None:
     assert tried(campaign, [kinds.s3_answers, kinds.s3_cut], s3=True) >= 1
 
