@@ -60,7 +60,7 @@ class Left:
         return [name for name, held in self.found.items() if any(form.encode() in held for form in forms)]
 
 
-@pytest.fixture(scope="module", params=["folder", "s3"])
+@pytest.fixture(scope="module", params=["folder", pytest.param("s3", marks=pytest.mark.campaign)])
 def left(request: pytest.FixtureRequest, make_world: Callable[..., World]) -> Left:
     """A run with work to do, one with a wrong password for each database, and one that fails in its load."""
     world = open_kiosk(make_world)

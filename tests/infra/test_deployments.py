@@ -32,6 +32,8 @@ from pydantic import BaseModel
 from tests.infra.conftest import INFRA, ROOT
 
 FILES = sorted([*ROOT.glob("prefect*.yaml"), *INFRA.glob("prefect*.yaml")])
+pytestmark = pytest.mark.campaign  # half a minute; tests/flows/test_deployments.py reads prefect.yaml itself
+
 NAMES = ["totesys-etl/incremental", "totesys-etl/nightly-reconcile", "rebuild-warehouse/rebuild"]
 # What `terraform output -json deployment` says.
 TERRAFORM = {
