@@ -45,6 +45,8 @@ from demo.trading import SQL
 from pipeline.buckets import folder
 from tests.support import Warehouse, database, plan_batch, query, value
 
+pytestmark = pytest.mark.campaign  # ten seconds that the suite has not
+
 ROOT = Path(__file__).parents[1]
 ORDERS = 2_000
 EVERYBODY = frozenset(CONTENDERS.values())
