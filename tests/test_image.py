@@ -43,8 +43,6 @@ sys.modules.update(dict.fromkeys(sys.argv[1:])) # as if they were not installed
 import flows.etl, flows.rebuild, tasks.save_blocks
 from pathlib import Path
 from pipeline import models
-
-pytestmark = pytest.mark.campaign  # ten seconds that the suite has not
 print(*models.load(Path("transforms")))
 """
 

@@ -208,10 +208,11 @@ def words_of(error: object) -> str:
 
 
 def figures(text: str) -> dict[str, dict[str, float]]:
-    """Values by metric and by what tells them apart, the environment left out."""
+    """What blocks without an environment tell: values by metric and by what tells them apart."""
     found: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            labels = [value for name, value in sorted(sample.labels.items()) if name != "environment"]
-            found.setdefault(sample.name, {})[" ".join(labels)] = sample.value
+            labels = dict(sorted(sample.labels.items()))
+            if not labels.pop("environment", ""):
+                found.setdefault(sample.name, {})[" ".join(labels.values())] = sample.value
     return found
