@@ -29,7 +29,7 @@ from tasks.report import BatchReport
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-SECONDS_TO_WAIT = 60
+SECONDS_TO_WAIT = 150
 
 _saved: dict[str, str] = {}
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -226,6 +226,7 @@ def killed_while_it_waits(world: World) -> UUID:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PYTHONPATH": str(ROOT),
     }
+    started = datetime.now(UTC)
     process = subprocess.Popen(
         [sys.executable, "-c", "from flows.etl import etl; etl()"],
         cwd=world.home,
@@ -234,15 +235,20 @@ def killed_while_it_waits(world: World) -> UUID:
         stderr=subprocess.DEVNULL,
     )
     try:
-        return heartbeat()
+        return heartbeat(started)
     finally:
         process.kill()
         process.wait()
 
 
-def heartbeat() -> UUID:
-    """The run of the first heartbeat that the server knows of, as soon as it does."""
-    wanted: dict[str, Any] = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
+def heartbeat(since: datetime) -> UUID:
+    """The run of the first heartbeat that the server gets from then on, as soon as it does."""
+    wanted: dict[str, Any] = {
+        "filter": {
+            "event": {"name": ["prefect.flow-run.heartbeat"]},
+            "occurred": {"since": since.isoformat()},
+        }
+    }
     deadline = time.monotonic() + SECONDS_TO_WAIT
     with client() as prefect:
         while time.monotonic() < deadline:
