@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline import models, source
@@ -315,6 +315,7 @@ PIECES = st.lists(
 
 
 @pytest.mark.parametrize("key", ["n", "v"], ids=["the source's key", "another key"])
+@example(files=[[(1, "a"), (2, "b")], [(1, "b"), (3, None)]])  # a key in two pieces
 @given(files=PIECES)
 def test_a_batch_in_pieces_gives_what_it_gives_as_a_whole(
     tmp_path_factory: pytest.TempPathFactory, key: str, files: list[list[tuple[int | None, str | None]]]
