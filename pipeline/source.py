@@ -7,6 +7,8 @@ right across transaction-id wraparound; rows seen twice are harmless, because lo
 compares contents.
 """
 
+from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -282,8 +284,8 @@ def parse(table: str, columns: Sequence[Column], csv: bytes | bytearray) -> pa.R
 
 
 def _temporal(
-    table: str, column: Column, text: "pa.ChunkedArray[Any]", type_: pa.DataType
-) -> "pa.ChunkedArray[Any]":
+    table: str, column: Column, text: pa.ChunkedArray[Any], type_: pa.DataType
+) -> pa.ChunkedArray[Any]:
     """Parse dates and times; DuckDB knows what Arrow does not: infinity, BC, year 20223."""
     try:
         return text.cast(type_)

@@ -6,6 +6,8 @@ before the batch, and the keys whose rows are new or differ go on; that is exact
 whatever the SQL joins or adds up. A model that reads other models sees their rows of this batch.
 """
 
+from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -23,7 +23,6 @@ from prefect.testing.utilities import prefect_test_harness
 
 from demo.postgres import Postgres
 from pipeline.buckets import Bucket, folder
-from pipeline.duck import leave
 from tests.bench import Bench, bench
 from tests.support import KEY, database, s3_filesystem
 
@@ -40,19 +39,6 @@ settings.register_profile(
 settings.load_profile("quick")
 
 DEFAULT_VERSION = 18
-_status = pytest.StashKey[int]()
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Keep the status for the very end."""
-    session.config.stash[_status] = int(exitstatus)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave before DuckDB says at length what it thinks of Python's own way out."""
-    if not hasattr(config, "workerinput"):
-        leave(config.stash.get(_status, 1))
 
 
 @pytest.fixture(scope="session")
