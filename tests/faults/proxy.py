@@ -74,6 +74,7 @@ class Proxy:
             server = socket.create_connection(("127.0.0.1", self._target()), timeout=10)
         except OSError:
             _break(client)
+            client.close()
             return
         server.settimeout(None)
         with self._lock:

@@ -11,6 +11,7 @@ import pytest
 from moto.ecs.models import EC2ContainerServiceBackend
 from prefect.client.orchestration import get_client
 
+from tests.flows.support import blocks_were_changed
 from tests.infra.conftest import OWNER, Stack
 from tests.infra.test_deployments import NAMES, Project, committed
 from tests.support import KEY
@@ -50,7 +51,16 @@ def prefect(project: Project, *arguments: str) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_a_run_becomes_a_task_with_its_roles(stack: Stack, project: Project) -> None:
+@pytest.fixture
+def no_blocks() -> None:
+    """A server that nobody has saved blocks on, whatever ran before."""
+    with get_client(sync_client=True) as client:
+        for document in client.read_block_documents():
+            client.delete_block_document(document.id)
+    blocks_were_changed()
+
+
+def test_a_run_becomes_a_task_with_its_roles(stack: Stack, project: Project, no_blocks: None) -> None:
     prefect(project, "work-pool", "create", "totesys-ecs", "--type", "ecs", "--overwrite")
     project.deploy("ecs")
     for name in (NAMES[0], NAMES[2]):
