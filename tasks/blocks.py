@@ -1,19 +1,19 @@
 """Prefect blocks, and what the engine needs of them. Nothing is loaded at import.
 
+AWS is imported only where a block of its kind is asked for: it takes half a second, which a
+run on folders saves. So folders are asked for first.
+
 An environment's name stands before the names of its blocks, so that several live side by
 side on one server: ``totesys-source``, ``prod-totesys-source``.
 """
 
 import json
 from functools import lru_cache
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect.blocks.core import Block
 from prefect.filesystems import LocalFileSystem
 from prefect.runtime import flow_run
-from prefect_aws import AwsSecret, S3Bucket
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pyarrow import fs
 from pydantic import Field
@@ -23,6 +23,9 @@ from sqlalchemy.exc import ArgumentError
 from pipeline.buckets import Bucket, folder
 from pipeline.errors import SettingsError
 from pipeline.settings import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from prefect_aws import AwsSecret, S3Bucket
 
 SOURCE, WAREHOUSE = "totesys-source", "totesys-warehouse"
 RAW, PROCESSED = "totesys-raw", "totesys-processed"
@@ -51,15 +54,18 @@ def database_url(name: str, environment: str) -> str:
         url = info.create_url() if isinstance(info, ConnectionComponents) else make_url(str(info))
         arguments = {key: str(value) for key, value in (block.connect_args or {}).items()}
         url = url.update_query_dict(arguments)
-    elif secret := _load(AwsSecret, name):
-        url = _url_in(secret)
     else:
-        raise _missing(f"sqlalchemy-connector/{name} or aws-secret/{name}")
+        url = _url_in_secret(name)
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def _url_in(block: AwsSecret) -> URL:
+def _url_in_secret(name: str) -> URL:
     """The URL that a secret is, or that its parts make as RDS writes them when it rotates passwords."""
+    from prefect_aws import AwsSecret  # noqa: PLC0415
+
+    block = _load(AwsSecret, name)
+    if block is None:
+        raise _missing(f"sqlalchemy-connector/{name} or aws-secret/{name}")
     text = _read(block)
     try:
         if not text.lstrip().startswith("{"):
@@ -81,10 +87,13 @@ def _url_in(block: AwsSecret) -> URL:
         ) from None
 
 
-def _read(block: AwsSecret) -> str:
+def _read(block: "AwsSecret") -> str:
+    from boto3.exceptions import Boto3Error  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
     try:
         found = block.read_secret()
-    except (BotoCoreError, ClientError, boto3.exceptions.Boto3Error) as error:
+    except (BotoCoreError, ClientError, Boto3Error) as error:
         raise SettingsError(
             f"secret {block.secret_name}: cannot be read: {error}; the role needs"
             " secretsmanager:GetSecretValue on it"
@@ -92,22 +101,25 @@ def _read(block: AwsSecret) -> str:
     return found.decode() if isinstance(found, bytes) else str(found)
 
 
-def storage(name: str, environment: str) -> S3Bucket | LocalFileSystem:
+def storage(name: str, environment: str) -> "S3Bucket | LocalFileSystem":
     """The bucket block of that name, of whichever of the two kinds it is."""
     name = named(name, environment)
-    block = _load(S3Bucket, name) or _load(LocalFileSystem, name)
-    if block is None:
-        raise _missing(f"s3-bucket/{name} or local-file-system/{name}")
-    return block
+    if block := _load(LocalFileSystem, name):
+        return block
+    from prefect_aws import S3Bucket  # noqa: PLC0415
+
+    if bucket := _load(S3Bucket, name):
+        return bucket
+    raise _missing(f"s3-bucket/{name} or local-file-system/{name}")
 
 
 def bucket(name: str, environment: str) -> Bucket:
     """The bucket that the block of that name describes, as the engine uses it."""
     block = storage(name, environment)
-    return s3(block) if isinstance(block, S3Bucket) else folder(str(block.basepath))
+    return folder(str(block.basepath)) if isinstance(block, LocalFileSystem) else s3(block)
 
 
-def s3(block: S3Bucket) -> Bucket:
+def s3(block: "S3Bucket") -> Bucket:
     """An S3 prefix, with the credentials and the endpoint of its block."""
     session = block.credentials.get_boto3_session()
     found = session.get_credentials()

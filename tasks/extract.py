@@ -17,7 +17,7 @@ from tasks import blocks
 from tasks.failures import ON_TRANSIENT_FAULTS
 from tasks.progress import progress
 
-_MANY_ROWS = 100_000
+_MANY_PARTS = 4
 
 
 def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -50,16 +50,14 @@ def extract(part: Part, how: Reading | Landed, environment: str) -> Landed:
     return Landed(part=part, files=(file,) if file else ())
 
 
-def extracting(
-    how: Reading | Landed, storage: WritableFileSystem
-) -> Task[[Part, Reading | Landed, str], Landed]:
-    """The task with its results kept in a storage, and with the tag ``source`` where it reads much.
+def extracting(part: Part, storage: WritableFileSystem) -> Task[[Part, Reading | Landed, str], Landed]:
+    """The task with its results kept in a storage, and with the tag ``source`` on tables of many parts.
 
     A concurrency limit on that tag spares the source. Prefect asks its server about every tag
-    of every task run, one after the other, so the many short ones have none.
+    of every task run, one after the other; a server on SQLite that is busy answers two seconds
+    later. So only those have one that are worth it.
     """
-    much = isinstance(how, Reading) and how.expected_rows >= _MANY_ROWS
-    return extract.with_options(result_storage=storage, tags=["source"] if much else [])
+    return extract.with_options(result_storage=storage, tags=["source"] if part.of >= _MANY_PARTS else [])
 
 
 @task(

@@ -225,10 +225,10 @@ def test_task_runs_are_named_by_table(told: Story) -> None:
     assert not any("source" in run.tags for run in runs.values()), "each tag costs its run a question"
 
 
-def test_a_read_of_many_rows_has_the_tag_that_spares_the_source(
+def test_a_table_of_many_parts_has_the_tag_that_spares_the_source(
     kiosk: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.extract._MANY_ROWS", 0)
+    monkeypatch.setattr("tasks.extract._MANY_PARTS", 1)
     runs = kiosk.run().task_runs({"extract item", "extract sale"})
     assert {name for name, run in runs.items() if "source" in run.tags} == {"extract item", "extract sale"}
 
