@@ -56,9 +56,7 @@ def _as_binary(
     rows: ds.Dataset, names: Sequence[str], encode: Callable[[pa.RecordBatch], bytes]
 ) -> Iterator[tuple[int, bytes]]:
     yield 0, binary.HEADER
-    for batch in rows.to_batches(
-        columns=list(names), batch_size=_ROWS_A_COPY, batch_readahead=2, fragment_readahead=1
-    ):
+    for batch in rows.to_batches(columns=list(names)):
         if batch.num_rows:
             yield batch.num_rows, encode(batch)
     yield 0, binary.TRAILER

@@ -1,0 +1,65 @@
+"""Parquet files as a dataset whose reading keeps step with whoever reads."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow import fs
+
+from pipeline.streams import ahead
+
+# Of some 25,000 rows each, as they are written. In S3 every scan waits for answers.
+_AT_ONCE_IN_FOLDERS, _AT_ONCE = 2, 8
+
+
+class Files(ds.UnionDataset):
+    """A dataset of Parquet files that reads few row groups ahead.
+
+    Arrow's own scanner goes on reading until a gigabyte waits for its reader, and offers no other
+    limit. DuckDB and ``to_batches`` both ask for this one instead.
+    """
+
+    def scanner(  # type: ignore[override]
+        self,
+        columns: Sequence[str] | None = None,
+        filter: ds.Expression | None = None,  # noqa: A002  so is it called
+        **_: object,
+    ) -> "Scan":
+        """Columns and rows to read, all of them where nothing is said; of Arrow's limits none is needed."""
+        return Scan(self, tuple(self.schema.names if columns is None else columns), filter)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Some columns and rows of a dataset; the part of a ``pyarrow.dataset.Scanner`` that is used."""
+
+    files: Files
+    columns: tuple[str, ...]
+    filter: ds.Expression | None
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """Read them, some row groups at a time, while those before are put to use."""
+        with closing(ahead(self._tables())) as tables:
+            for table in tables:
+                yield from table.to_batches()
+
+    def to_table(self) -> pa.Table:
+        """All of them at once."""
+        return self.to_reader().read_all()
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The same as a stream."""
+        schema = pa.schema([self.files.schema.field(name) for name in self.columns])
+        return pa.RecordBatchReader.from_batches(schema, self.to_batches())
+
+    def _tables(self) -> Iterator[pa.Table]:
+        schema, columns = self.files.schema, list(self.columns)
+        for fragment in self.files.get_fragments():
+            in_folder = isinstance(fragment.filesystem, fs.LocalFileSystem)
+            at_once = _AT_ONCE_IN_FOLDERS if in_folder else _AT_ONCE
+            numbers = range(fragment.num_row_groups)
+            for first in numbers[::at_once]:
+                some = fragment.subset(row_group_ids=list(numbers[first : first + at_once]))
+                yield some.to_table(schema=schema, columns=columns, filter=self.filter)
