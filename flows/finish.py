@@ -138,13 +138,14 @@ def _transform(run: Run, manifest: Manifest) -> list[Output]:
 def _submit(
     run: Run, model: Model, manifest: Manifest, upstream: dict[str, Any], loaded: str | None
 ) -> PrefectFuture[Output]:
-    """Run a model, over the files of its batch side by side where it can be."""
+    """Run a model, on a cluster over the files of its batch side by side where it can be.
+
+    In one process DuckDB uses all cores anyway, and several at once would only take memory.
+    """
     target = run.targets[model.name]
+    cut = pieces(model, manifest) if run.settings.on_cluster else [manifest]
     running = transform.with_options(result_storage=blocks.storage(blocks.PROCESSED, run.environment))
-    futures = [
-        running.submit(model, target, piece, upstream, loaded, run.environment)
-        for piece in pieces(model, manifest)
-    ]
+    futures = [running.submit(model, target, piece, upstream, loaded, run.environment) for piece in cut]
     if len(futures) == 1:
         return futures[0]
     # Prefect waits for the futures in the list.

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     aws_endpoint_url: str | None = Field(None, validation_alias="AWS_ENDPOINT_URL")
     aws_endpoint_url_s3: str | None = Field(None, validation_alias="AWS_ENDPOINT_URL_S3")
 
+    @property
+    def on_cluster(self) -> bool:
+        """Whether tasks run in other processes than the flow does."""
+        return self.task_runner != "threads"
+
     @field_validator("source_url", "warehouse_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
