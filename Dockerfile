@@ -9,7 +9,7 @@ COPY requirements.lock .
 # The base's pip installs, so that none is left beside the packages.
 RUN python -m venv --without-pip venv \
     && python -m pip --python venv/bin/python install --no-cache-dir --no-compile \
-        --only-binary :all: --require-hashes --requirement requirements.lock
+        --only-binary :all: --no-deps --require-hashes --requirement requirements.lock
 # What nothing here uses: tests, C++ headers, Arrow's RPC and the translations of country names;
 # 66 MB. Then bytecode, as a read-only file system takes none later: a start takes half the time.
 # It holds whatever the files' times are, which registries and caches may change.
