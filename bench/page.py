@@ -53,6 +53,7 @@ def rendered(figures: Figures, options: Options, machine: Mapping[str, str]) -> 
         "`make bench` measures this and writes this page; `make bench-quick` prints a table in a minute.",
         f"![Seconds that each took]({_PLOT})",
         table(figures, options),
+        "What falls short, why, and what was tried: [scale.md](scale.md#what-falls-short-and-why).",
         "## Where the time goes",
         _steps(figures),
         "## How it was measured",
