@@ -9,7 +9,7 @@ from flows.etl import etl
 from flows.rebuild import rebuild
 from pipeline import settings
 from pipeline.duck import leave
-from tasks.failures import in_one_line
+from tasks.failures import in_some_line
 
 
 def main() -> int:
@@ -24,8 +24,7 @@ def main() -> int:
             else:
                 reports = etl(arguments.reconcile, arguments.full, arguments.max_rejected, environment)
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line; the log has the rest
-        line = in_one_line(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {in_some_line(error)}", file=sys.stderr)
         return 1
     for report in reports:
         print(report.summary)

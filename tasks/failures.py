@@ -1,7 +1,8 @@
 """What is worth another try, and how failures read."""
 
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -63,6 +64,24 @@ def in_one_line(fault: BaseException) -> str | None:
     if isinstance(fault, OSError):
         return f"storage failed: {words}; run again, nothing is half-done"
     return None
+
+
+def in_some_line(fault: BaseException) -> str:
+    """The same where there is no place for a traceback."""
+    return in_one_line(fault) or f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+
+
+def print_all(lines: Iterable[str]) -> int:
+    """Print what a command does as it does it; returns its status, 1 after the line that says why not."""
+    try:
+        for line in lines:
+            print(line)
+    except Exception as error:
+        if not (said := in_one_line(error)):
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        return 1
+    return 0
 
 
 class _OneLine(logging.Filter):

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from pipeline import settings
 from pipeline.errors import SettingsError
 from tasks import blocks, events
-from tasks.failures import in_one_line
+from tasks.failures import print_all
 
 FLOWS = ["totesys-etl", "rebuild-warehouse"]
 # The same alert comes at most this often, however often the schedule fails.
@@ -70,11 +70,12 @@ _ROWS_REJECTED = """\
     """
 
 
-def save(config: settings.Settings, max_age: timedelta, *, send: bool = False) -> Iterator[str]:
+def save(max_age: timedelta, *, send: bool = False) -> Iterator[str]:
     """Save where alerts go and what they are, over what is there; yields a line on each.
 
     With ``send`` a message goes there at once. Raises SettingsError where it is not taken.
     """
+    config = settings.load()
     if max_age < _SHORTEST:
         raise SettingsError(f"--max-age: is shorter than {_SHORTEST.seconds} seconds, which Prefect takes")
     environment = config.environment
@@ -267,16 +268,7 @@ def main() -> int:
     )
     parser.add_argument("--try", action="store_true", dest="send", help="send a message to see that it comes")
     arguments = parser.parse_args()
-    try:
-        config = settings.load()
-        for line in save(config, timedelta(minutes=arguments.max_age), send=arguments.send):
-            print(line)
-    except Exception as error:
-        if not (said := in_one_line(error)):
-            raise
-        print(f"error: {said}", file=sys.stderr)
-        return 1
-    return 0
+    return print_all(save(timedelta(minutes=arguments.max_age), send=arguments.send))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pipeline import postgres, settings
 from pipeline.errors import SettingsError
 from pipeline.settings import PREFIX, Settings
 from tasks import blocks
-from tasks.failures import in_one_line
+from tasks.failures import print_all
 
 _DRIVER = "postgresql+psycopg"
 
@@ -109,18 +109,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tasks.save_blocks", description=__doc__)
     parser.add_argument("--unchecked", action="store_true", help="save them and do not try them")
     unchecked = parser.parse_args().unchecked
-    try:
-        config = settings.load()
-        for slug in save(config):
-            print(f"saved block {slug}")
-        for line in () if unchecked else check(config.environment):
-            print(line)
-    except Exception as error:
-        if not (said := in_one_line(error)):
-            raise
-        print(f"error: {said}", file=sys.stderr)
-        return 1
-    return 0
+    return print_all(_save_and_check(unchecked=unchecked))
+
+
+def _save_and_check(*, unchecked: bool) -> Iterator[str]:
+    config = settings.load()
+    for slug in save(config):
+        yield f"saved block {slug}"
+    if not unchecked:
+        yield from check(config.environment)
 
 
 if __name__ == "__main__":

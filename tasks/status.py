@@ -20,7 +20,7 @@ from pipeline import settings, status
 from pipeline.settings import Settings
 from pipeline.status import Status
 from tasks import blocks
-from tasks.failures import in_one_line
+from tasks.failures import in_some_line
 from tasks.metrics import OUTCOMES
 
 _MINUTES = 30
@@ -51,9 +51,10 @@ def main() -> int:
         found = _look(config, environment, listing=not arguments.quick)
         verdict = judge(found, timedelta(minutes=arguments.max_age))
     except Exception as error:  # noqa: BLE001  whatever it is, a monitor gets one line and its status
-        line = in_one_line(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
         verdict = Verdict.UNKNOWN
-        print(f"{verdict.name}: {line}", file=sys.stderr if arguments.prometheus else sys.stdout)
+        print(
+            f"{verdict.name}: {in_some_line(error)}", file=sys.stderr if arguments.prometheus else sys.stdout
+        )
     if arguments.prometheus:
         print(exposition(found, verdict, environment), end="")
     elif found:
