@@ -18,6 +18,8 @@ import duckdb
 
 _MEMORY_LIMIT = "256MB"
 _STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
+# Begins the traceback that Arrow adds to what a reader of ours raises.
+_OF_OURS = ". Detail: Python exception:"
 _opening = threading.Lock()
 
 
@@ -42,7 +44,7 @@ def _storage_faults() -> Iterator[None]:
     except (duckdb.Error, OSError) as error:
         words = str(error)
         if is_storage_fault(words):
-            raise OSError(" ".join(words.split())) from None
+            raise OSError(" ".join(words.partition(_OF_OURS)[0].split())) from None
         raise
 
 

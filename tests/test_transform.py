@@ -507,6 +507,21 @@ def test_a_raw_object_that_is_gone_is_named(raw: Bucket, processed: Bucket, tmp_
         transform(Work(known["dim_t"], target, manifest, {}, None, raw, processed))
 
 
+def test_a_raw_object_that_cannot_be_read_is_told_without_a_traceback(
+    raw: Bucket, processed: Bucket, tmp_path: Path
+) -> None:
+    known = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
+    target = made_target("dim_t", ("id",), id="integer!")
+    manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
+    (file,) = manifest.tables["t"].files
+    path = Path(raw.root, file.path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(20) + whole[24:])  # the end, which says what is in it, stays
+    with pytest.raises(OSError, match="reading the stream") as caught:
+        transform(Work(known["dim_t"], target, manifest, {}, None, raw, processed))
+    assert "Traceback" not in str(caught.value)
+
+
 def test_models_that_run_at_the_same_time_do_not_meet(tmp_path: Path) -> None:
     """Tasks are threads of one process, and each has tables of the same names."""
     number = 8
