@@ -97,7 +97,10 @@ class Bucket:
         """The files' rows as one dataset; columns of the schema that a file lacks are NULL."""
         paths = [self._full(file.path) for file in files]
         with self._named("read", ", ".join(file.path for file in files[:3])):
-            found = ds.dataset(paths, schema=schema, format="parquet", filesystem=self.filesystem)
+            try:
+                found = ds.dataset(paths, schema=schema, format="parquet", filesystem=self.filesystem)
+            except pa.ArrowInvalid as error:  # what was written is whole, so its reading was cut off
+                raise OSError(" ".join(str(error).split())) from None
             return Files(found.schema, [found])  # type: ignore[call-arg]  # the stubs lack it
 
     def write_text(self, path: str, text: str) -> None:
