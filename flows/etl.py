@@ -87,7 +87,7 @@ def _take_batch(
         with run.timed("extract"):
             storage = blocks.storage(blocks.RAW, run.environment)
             futures = [
-                extracting(part, storage).submit(part, how, run.environment)
+                extracting(part, how, storage).submit(part, how, run.environment)
                 for part, how in planned.parts(schema)
             ]
             manifest = planned.manifest([future.result() for future in futures])

@@ -79,7 +79,7 @@ def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchRepo
         get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
         storage = blocks.storage(blocks.RAW, run.environment)
         futures = [
-            extracting(landed.part, storage).submit(landed.part, landed, run.environment)
+            extracting(landed.part, landed, storage).submit(landed.part, landed, run.environment)
             for landed in manifest.landed
         ]
         for future in futures:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.errors import BucketError, ObjectMissing
-from pipeline.parquet import Files
+from pipeline.parquet import opened
 from pipeline.types import Frozen
 
 
@@ -97,11 +97,7 @@ class Bucket:
         """The files' rows as one dataset; columns of the schema that a file lacks are NULL."""
         paths = [self._full(file.path) for file in files]
         with self._named("read", ", ".join(file.path for file in files[:3])):
-            try:
-                found = ds.dataset(paths, schema=schema, format="parquet", filesystem=self.filesystem)
-            except pa.ArrowInvalid as error:  # what was written is whole, so its reading was cut off
-                raise OSError(" ".join(str(error).split())) from None
-            return Files(found.schema, [found])  # type: ignore[call-arg]  # the stubs lack it
+            return opened(paths, self.filesystem, schema)
 
     def write_text(self, path: str, text: str) -> None:
         """Write a small object under a name that is not in use: all of it or nothing."""

@@ -50,14 +50,17 @@ def extract(part: Part, how: Reading | Landed, environment: str) -> Landed:
     return Landed(part=part, files=(file,) if file else ())
 
 
-def extracting(part: Part, storage: WritableFileSystem) -> Task[[Part, Reading | Landed, str], Landed]:
+def extracting(
+    part: Part, how: Reading | Landed, storage: WritableFileSystem
+) -> Task[[Part, Reading | Landed, str], Landed]:
     """The task with its results kept in a storage, and with the tag ``source`` on tables of many parts.
 
     A concurrency limit on that tag spares the source. Prefect asks its server about every tag
     of every task run, one after the other; a server on SQLite that is busy answers two seconds
     later. So only those have one that are worth it.
     """
-    return extract.with_options(result_storage=storage, tags=["source"] if part.of >= _MANY_PARTS else [])
+    much = isinstance(how, Reading) and part.of >= _MANY_PARTS
+    return extract.with_options(result_storage=storage, tags=["source"] if much else [])
 
 
 @task(

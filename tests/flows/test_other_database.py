@@ -163,7 +163,7 @@ def test_a_type_that_cannot_be_carried_is_refused(story: Story, tmp_path: Path) 
     assert warehouse_state(story.world.warehouse_url) == before
 
 
-# psycopg's Connection.transaction() bears the name of a table of Totesys.
+# Words of psycopg (a transaction), of the cluster's API (its address), and of everybody (an id).
 EVERYDAY = {"transaction", "id", "address"}
 
 

@@ -145,7 +145,7 @@ def test_everything_comes_back_without_the_source(life: Life) -> None:
 def test_it_stops_at_any_point_in_time_and_goes_on_from_there(life: Life) -> None:
     lose(life.world)
     for number, moment in enumerate(life.moments):
-        run(life.world, until=moment - timedelta(microseconds=1)).result()
+        assert run(life.world, until=moment - timedelta(microseconds=1)).result() == []
         if number:
             assert contents(life.world.warehouse_url) == life.after[number - 1]
         assert len(run(life.world, until=moment).result()) == 1
