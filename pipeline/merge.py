@@ -8,6 +8,7 @@ and not to end the load.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import psycopg
 from psycopg import sql
@@ -58,7 +59,8 @@ class Merge:
         self.manifest = manifest
         self.schema = schema
         self.table = sql.Identifier(schema, target.name)
-        self.stage: sql.Composable = sql.Identifier(f"stage_{target.name}"[:63])
+        self.empty = self._table_is_empty()
+        self.stage = self.table if self.empty else sql.Identifier(f"stage_{target.name}"[:63])
         self.columns = [column.name for column in output.columns]
         self.values = [name for name in self.columns if name not in target.key]
 
@@ -66,7 +68,7 @@ class Merge:
         """Do all of it; ``progress`` is told how many rows have been copied so far."""
         with self._refusals():
             unfit = self._set_aside_unfit(processed)
-            if self._table_is_empty():
+            if self.empty:
                 added, broken = self._fill(processed, progress)
                 changed = deleted = 0
             else:
@@ -90,9 +92,9 @@ class Merge:
         Adding a reference to a filled table checks it for all rows at once, at a small
         part of what checking row by row costs.
         """
-        self.stage = self.table
         with self._without_indexes():
-            copied = self._copy(self.output.files, self.output.columns, self.table, processed, progress)
+            with self._numbers_at_hand():
+                copied = self._copy(self.output.files, self.output.columns, self.table, processed, progress)
             copied += self._offer_again()
         broken = self._add_constraints_or_set_aside()
         self.connection.execute(sql.SQL("ANALYZE {}").format(self.table))
@@ -138,7 +140,7 @@ class Merge:
 
     def _set_aside_broken(self) -> int:
         """Take out rows that break a constraint, and those that refer to them; returns how many."""
-        if not self._reasons():
+        if not self._reasons:
             return 0
         total = found = self._execute("set_aside_broken.sql").rowcount
         while found and any(self._refers_to_itself(reference) for reference in self.target.references):
@@ -149,6 +151,7 @@ class Merge:
     def _refers_to_itself(self, reference: Reference) -> bool:
         return (reference.to_schema, reference.to_table) == (self.schema, self.target.name)
 
+    @cached_property
     def _reasons(self) -> list[sql.Composable]:
         """For each reference and rule an expression that is NULL, or says what is wrong with a row."""
         yielded = set(self.columns)
@@ -192,6 +195,23 @@ class Merge:
             self._alter(sql.SQL("ALTER COLUMN {} DROP DEFAULT").format(sql.Identifier(RECORDED_AT)))
             self._execute("version_index.sql")
 
+    @contextmanager
+    def _numbers_at_hand(self) -> Iterator[None]:
+        """Let sequences give the session a number for each row at once: one by one they slow COPY by a third.
+
+        As many as there are rows, so that no gap is left.
+        """
+        alter = sql.SQL("ALTER SEQUENCE {} CACHE {}")
+        sequences = [
+            (sql.Identifier(str(schema), str(name)), sql.Literal(cached))
+            for schema, name, cached in self._execute("sequences.sql").fetchall()
+        ]
+        for sequence, _ in sequences:
+            self.connection.execute(alter.format(sequence, max(1, self.output.rows)))
+        yield
+        for sequence, cached in sequences:
+            self.connection.execute(alter.format(sequence, cached))
+
     def _add_constraints_or_set_aside(self) -> int:
         """Demand of all rows what the table demands; returns how many had to be set aside for it."""
         try:
@@ -233,15 +253,17 @@ class Merge:
         text = statement(file)
         bound = "%(" in text.as_string()
         query = text.format(
-            **{name: _escaped(value) if bound else value for name, value in self._names().items()}
+            **{name: _escaped(value) if bound else value for name, value in self._names.items()}
         )
         parameters = {
             "table_name": self.target.name,
+            "qualified_name": self.table.as_string(),
             "batch": self.manifest.batch_id,
             "at": self.manifest.snapshot_at,
         }
         return self.connection.execute(query, parameters if bound else None)
 
+    @cached_property
     def _names(self) -> dict[str, sql.Composable]:
         s, t = sql.SQL("s"), sql.SQL("t")
         return {
@@ -259,7 +281,7 @@ class Merge:
             "same_key": _each("t.{0} = s.{0}", self.target.key, " AND "),
             "differs": self._differs(),
             "assignments": _each("{0} = s.{0}", self.values),
-            "reasons": sql.SQL(", ").join(self._reasons() or [sql.SQL("NULL")]),
+            "reasons": sql.SQL(", ").join(self._reasons or [sql.SQL("NULL")]),
         }
 
     def _differs(self) -> sql.Composable:

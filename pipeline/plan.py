@@ -86,16 +86,16 @@ class BatchPlan:
         """Cut what is to be read into tasks, large tables into ranges of pages; the longest come first."""
         cut = []
         for plan in (table for table in self.tables.values() if table.is_new):
-            ranges = _page_ranges(plan, pages_a_part if self.snapshot.reads_page_ranges else None)
-            for number, (first, end) in enumerate(ranges):
+            slices = _cut(plan, pages_a_part)
+            for number, slice_ in enumerate(slices):
                 reading = Reading(
                     snapshot=self.snapshot.name,
                     schema_name=schema,
-                    slice=plan.slice.model_copy(update={"first_page": first, "end_page": end}),
+                    slice=slice_,
                     columns=plan.table.columns,
-                    expected_rows=plan.rows // len(ranges),
+                    expected_rows=plan.rows // len(slices),
                 )
-                part = Part(batch_id=self.batch_id, table=plan.table.name, number=number, of=len(ranges))
+                part = Part(batch_id=self.batch_id, table=plan.table.name, number=number, of=len(slices))
                 cut.append((part, reading))
         return sorted(cut, key=lambda piece: -piece[1].expected_rows)
 
@@ -231,10 +231,17 @@ def _since(watermark: Watermark, cursor: Cursor | None) -> Slice:
     return Slice(since=watermark.source_xmin)
 
 
-def _page_ranges(plan: TablePlan, pages_a_part: int | None) -> list[tuple[int | None, int | None]]:
-    """Ranges that cover the table; the last is open, for pages added meanwhile."""
-    pages = plan.table.pages if plan.table.has_pages and plan.mode == "full" else 0
-    if pages_a_part is None or pages <= pages_a_part:
-        return [(None, None)]
-    starts: list[int | None] = list(range(0, pages, pages_a_part))
-    return list(zip(starts, [*starts[1:], None], strict=True))
+def _cut(plan: TablePlan, pages_a_part: int) -> list[Slice]:
+    """Slices that cover the plan's; the last one is open where other tables' rows may follow."""
+    table = plan.table
+    pages = table.pages if table.has_pages and plan.mode == "full" else 0
+    starts = list(range(0, pages, pages_a_part)) or [0]
+    bounds: list[tuple[int | None, int | None]] = list(zip(starts, [*starts[1:], None], strict=True))
+    if table.packs:
+        bounds[-1] = (starts[-1], table.pages)
+    elif len(bounds) == 1:
+        bounds = [(None, None)]
+    return [
+        plan.slice.model_copy(update={"first_page": first, "end_page": end, "packed": table.packs})
+        for first, end in bounds
+    ]

@@ -10,7 +10,7 @@ compares contents.
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ from psycopg.rows import class_row
 
 from pipeline.duck import session
 from pipeline.errors import SnapshotLost, SourceError
-from pipeline.postgres import Connection, connect, identifiers, statement
+from pipeline.postgres import Connection, connect, identifiers, statement, template
 from pipeline.streams import ahead
 from pipeline.types import Frozen, arrow_type, duckdb_type
 
@@ -32,7 +32,8 @@ from pipeline.types import Frozen, arrow_type, duckdb_type
 # The margin is for transactions that start while a batch is being read.
 MAX_AGE = 2**31 - 2**20
 _CHUNK_BYTES = 1 << 20
-_FIRST_WITH_TID_RANGE_SCAN = 140000
+# At 8 kB each, as many bytes as a chunk.
+_PAGES_A_PACK = 128
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -56,17 +57,11 @@ class Snapshot(Frozen):
     timeline: int
     database: str
     database_oid: int
-    version: int
 
     @property
     def identity(self) -> Identity:
         """Whose moment it is."""
         return Identity.model_validate(self.model_dump(include=set(Identity.model_fields)))
-
-    @property
-    def reads_page_ranges(self) -> bool:
-        """Whether a range of pages costs less than the whole table (Postgres 14)."""
-        return self.version >= _FIRST_WITH_TID_RANGE_SCAN
 
 
 class Column(Frozen):
@@ -77,7 +72,11 @@ class Column(Frozen):
 
 
 class Table(Frozen):
-    """A source relation as its catalogue describes it; ``key`` is its primary key."""
+    """A source relation as its catalogue describes it; ``key`` is its primary key.
+
+    ``has_pages`` where a range of its pages costs less than all of it, ``packs`` where those pages
+    hold all that it has: no values apart from them, and no rows of tables that inherit from it.
+    """
 
     name: str
     column_names: tuple[str, ...]
@@ -86,6 +85,7 @@ class Table(Frozen):
     heaps: str
     has_xmin: bool
     has_pages: bool
+    packs: bool
     pages: int
     estimated_rows: int
 
@@ -108,7 +108,8 @@ class Slice(Frozen):
 
     ``since`` is the lowest transaction that was open at the previous snapshot, or,
     with ``cursor``, ``since_time`` that snapshot's time. Pages run from
-    ``first_page`` up to and without ``end_page``.
+    ``first_page`` up to and without ``end_page``; with ``packed`` both are given, and
+    rows come many at a time.
     """
 
     since: int | None = None
@@ -116,6 +117,7 @@ class Slice(Frozen):
     since_time: datetime | None = None
     first_page: int | None = None
     end_page: int | None = None
+    packed: bool = False
 
 
 @contextmanager
@@ -145,10 +147,28 @@ def adopt(url: str, name: str) -> Iterator[Connection]:
 
 
 def tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, Table]:
-    """Describe those of the named tables that the schema has, by name."""
+    """Describe those of the named tables that the schema has, by name.
+
+    Until the transaction ends nobody can empty or rewrite them, which no snapshot shields from
+    (ALTER TABLE, TRUNCATE, VACUUM FULL). Raises SourceError where somebody was faster.
+    """
     with connection.cursor(row_factory=class_row(Table)) as cursor:
         cursor.execute(statement("source_tables.sql"), {"schema": schema, "tables": list(names)})
-        return {table.name: table for table in cursor}
+        found = {table.name: table for table in cursor}
+    _hold(connection, schema, found)
+    return found
+
+
+def _hold(connection: Connection, schema: str, described: Mapping[str, Table]) -> None:
+    """Lock tables as reading them does; a SELECT locks what LOCK TABLE does not take, too."""
+    queries = [sql.SQL("SELECT FROM {} LIMIT 0").format(sql.Identifier(schema, name)) for name in described]
+    with _reading(f"schema {schema}"):
+        connection.execute(sql.SQL("; ").join(queries))
+    heaps = {int(heap): name for name, table in described.items() for heap in table.heaps.split(",")}
+    for (heap,) in connection.execute(statement("source_rewritten.sql"), {"heaps": list(heaps)}):
+        raise SourceError(
+            f"source: table {heaps[int(str(heap))]} was emptied or rewritten just now; run again"
+        )
 
 
 def count(connection: Connection, schema: str, slices: dict[str, Slice]) -> dict[str, int]:
@@ -156,8 +176,8 @@ def count(connection: Connection, schema: str, slices: dict[str, Slice]) -> dict
     if not slices:
         return {}
     parts = [
-        sql.SQL("SELECT {}::text, count(*) FROM {} {}").format(
-            name, sql.Identifier(schema, name), _where(slice_)
+        sql.SQL("SELECT {}::text, count(*) FROM {} WHERE {}").format(
+            name, sql.Identifier(schema, name), sql.SQL(" AND ").join([*_news(slice_), *_pages(slice_)])
         )
         for name, slice_ in slices.items()
     ]
@@ -176,22 +196,45 @@ def read(
     Raises SourceError where the role may not read the table, the schema has changed
     since it was described, or a value cannot be carried exactly.
     """
-    query = sql.SQL("COPY (SELECT {} FROM {} {}) TO STDOUT (FORMAT csv)").format(
-        identifiers([column.name for column in columns]),
-        sql.Identifier(schema, name),
-        _where(slice_),
-    )
+    query, chunks = (_packed, _packs) if slice_.packed else (_plain, _chunks)
     with (
         _reading(name),
         connection.cursor() as cursor,
-        cursor.copy(query) as copy,
-        closing(ahead(_chunks(copy))) as chunks,
+        cursor.copy(query(sql.Identifier(schema, name), columns, slice_)) as copy,
+        closing(ahead(chunks(copy))) as made,
     ):
-        for chunk in chunks:
-            yield parse(name, columns, chunk)
+        for chunk in made:
+            yield parse(name, columns, chunk, packed=slice_.packed)
 
 
-def _chunks(copy: psycopg.Copy) -> Iterator[bytearray]:
+def _plain(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
+    """A COPY that sends row by row."""
+    return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT csv)").format(
+        _names(columns), table, sql.SQL(" AND ").join([*_news(slice_), *_pages(slice_)])
+    )
+
+
+def _packed(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
+    """A COPY that sends the rows of many pages at once.
+
+    What a client does for each message of COPY takes longer than all that it then does with the row.
+    """
+    packs = statement("read_packs.sql").format(
+        table=table,
+        columns=_names(columns),
+        news=sql.SQL(" AND ").join(_news(slice_)),
+        first_page=sql.Literal(slice_.first_page),
+        end_page=sql.Literal(slice_.end_page),
+        pages=sql.Literal(_PAGES_A_PACK),
+    )
+    return sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(packs)
+
+
+def _names(columns: Sequence[Column]) -> sql.Composed:
+    return identifiers([column.name for column in columns])
+
+
+def _chunks(copy: psycopg.Copy) -> Iterator[bytes | bytearray]:
     """Whole rows, many at a time; one by one they would cost more than all the rest."""
     chunk = bytearray()
     for row in copy:
@@ -201,6 +244,13 @@ def _chunks(copy: psycopg.Copy) -> Iterator[bytearray]:
             chunk = bytearray()
     if chunk:
         yield chunk
+
+
+def _packs(copy: psycopg.Copy) -> Iterator[bytes | bytearray]:
+    """The same as the server has put them together."""
+    copy.set_types(["bytea"])
+    for (pack,) in copy.rows():
+        yield pack
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:
@@ -223,64 +273,86 @@ def _reading(what: str) -> Iterator[None]:
         ) from None
 
 
-def _where(slice_: Slice) -> sql.Composable:
-    conditions: list[sql.Composable] = []
+def _news(slice_: Slice) -> list[sql.Composable]:
+    """What tells the rows that are new; always something, were it that all are."""
     if slice_.cursor is not None and slice_.since_time is not None:
-        conditions.append(
+        return [
             sql.SQL("({column} >= {time}::timestamptz - {overlap}::interval OR {column} IS NULL)").format(
                 column=sql.Identifier(slice_.cursor.column),
                 time=slice_.since_time.isoformat(),
                 overlap=slice_.cursor.overlap,
             )
-        )
-    elif slice_.since is not None:
+        ]
+    if slice_.since is not None:
         # Do not narrow this by pg_visible_in_snapshot: it is wrong for savepoints.
         # The subselect keeps age() of the constant out of the per-row work.
-        conditions.append(
-            sql.SQL("age(xmin) BETWEEN 0 AND (SELECT age({}::xid))").format(str(slice_.since % 2**32))
-        )
-    if slice_.first_page is not None:
-        conditions.append(sql.SQL("ctid >= {}::tid").format(f"({slice_.first_page},0)"))
-    if slice_.end_page is not None:
-        conditions.append(sql.SQL("ctid < {}::tid").format(f"({slice_.end_page},0)"))
-    if not conditions:
-        return sql.SQL("")
-    return sql.SQL("WHERE ") + sql.SQL(" AND ").join(conditions)
+        age = sql.SQL("age(xmin) BETWEEN 0 AND (SELECT age({}::xid))")
+        return [age.format(str(slice_.since % 2**32))]
+    return [sql.SQL("TRUE")]
 
 
-def parse(table: str, columns: Sequence[Column], csv: bytes | bytearray) -> pa.RecordBatch:
-    """Parse whole CSV rows of COPY into the columns' Arrow types, exactly."""
-    names = [column.name for column in columns]
-    types = {column.name: arrow_type(column.type) for column in columns}
-    as_text = {name: pa.string() if pa.types.is_temporal(type_) else type_ for name, type_ in types.items()}
-    if csv.startswith(_BYTE_ORDER_MARK):
+def _pages(slice_: Slice) -> list[sql.Composable]:
+    bounds = [("ctid >= {}::tid", slice_.first_page), ("ctid < {}::tid", slice_.end_page)]
+    return [template(bound).format(f"({page},0)") for bound, page in bounds if page is not None]
+
+
+def parse(
+    table: str, columns: Sequence[Column], csv: bytes | bytearray, *, packed: bool = False
+) -> pa.RecordBatch:
+    """Parse whole rows as COPY or, ``packed``, as read_packs.sql prints them, exactly."""
+    types = [arrow_type(column.type) for column in columns]
+    if not packed and csv.startswith(_BYTE_ORDER_MARK):
         csv = _BYTE_ORDER_MARK + csv  # Arrow drops one; the one that is data must stay
     try:
-        rows = pv.read_csv(
-            pa.BufferReader(csv),  # type: ignore[arg-type]
-            pv.ReadOptions(column_names=names, block_size=len(csv) + 1),
-            pv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-            pv.ConvertOptions(
-                column_types=as_text,
-                null_values=[""],
-                true_values=["t"],
-                false_values=["f"],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
+        values = _values(csv, types, packed=packed)
+    except pa.ArrowInvalid:
+        values = _with_odd_times(table, columns, csv, packed=packed)
+    return pa.RecordBatch.from_arrays([value.combine_chunks() for value in values], schema=schema_of(columns))
+
+
+def _values(
+    csv: bytes | bytearray, types: Sequence[pa.DataType], *, packed: bool
+) -> list[pa.ChunkedArray[Any]]:
+    """The columns' values; a pack's rows begin and end with a bracket, each a column more."""
+    names = [str(number) for number in range(len(types))]
+    rows = pv.read_csv(
+        pa.BufferReader(csv),  # type: ignore[arg-type]
+        pv.ReadOptions(column_names=["(", *names, ")"] if packed else names, block_size=len(csv) + 1),
+        pv.ParseOptions(
+            newlines_in_values=True, ignore_empty_lines=False, escape_char="\\" if packed else False
+        ),
+        pv.ConvertOptions(
+            include_columns=names,
+            column_types=dict(zip(names, types, strict=True)),
+            null_values=[""],
+            true_values=["t"],
+            false_values=["f"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    return rows.columns
+
+
+def _with_odd_times(
+    table: str, columns: Sequence[Column], csv: bytes | bytearray, *, packed: bool
+) -> list[pa.ChunkedArray[Any]]:
+    """The same where dates and times may be such that Arrow has no words for."""
+    types = [arrow_type(column.type) for column in columns]
+    as_text = [pa.string() if pa.types.is_temporal(type_) else type_ for type_ in types]
+    try:
+        values = _values(csv, as_text, packed=packed)
     except pa.ArrowInvalid as error:
         where, _, words = str(error).partition(": ")
-        column = re.fullmatch(r"In CSV column #(\d+)", where)
-        named = f"table {table}, column {names[int(column[1])]}" if column else f"table {table}"
-        raise SourceError(f"source: {named}: a value cannot be carried exactly: {words or where}") from None
-    arrays = [
-        _temporal(table, column, rows[column.name], types[column.name])
-        if pa.types.is_temporal(types[column.name])
-        else rows[column.name]
-        for column in columns
+        found = re.fullmatch(r"In CSV column #(\d+)", where)
+        column = f", column {columns[int(found[1]) - packed].name}" if found else ""
+        raise SourceError(
+            f"source: table {table}{column}: a value cannot be carried exactly: {words or where}"
+        ) from None
+    return [
+        _temporal(table, column, value, type_) if pa.types.is_temporal(type_) else value
+        for column, value, type_ in zip(columns, values, types, strict=True)
     ]
-    return pa.RecordBatch.from_arrays([array.combine_chunks() for array in arrays], schema=schema_of(columns))
 
 
 def _temporal(

@@ -114,6 +114,24 @@ def test_the_first_batch_is_filled_in_and_the_next_is_merged(house: Warehouse, m
     assert keys_and_indexes(house) == before
 
 
+@pytest.mark.parametrize(
+    "column",
+    ["serial", "bigint GENERATED ALWAYS AS IDENTITY (CACHE 7)", "integer DEFAULT nextval('of_ours')"],
+)
+def test_rows_are_numbered_without_gaps(house: Warehouse, made: MadeUp, tmp_path: Path, column: str) -> None:
+    execute(house.url, "CREATE SEQUENCE of_ours")
+    schema = MODELS["schema"].replace("record_id serial", f"record_id {column}")
+    write_models(tmp_path / "models", MODELS | {"schema": schema})
+    house.prepare()
+    cached = "SELECT seqrelid, seqcache FROM pg_sequence ORDER BY 1"
+    before = house.query(cached)
+    house.bring(made.batch({"shops": [shop(1)], "orders": [order(number) for number in range(1, 120)]}))
+    assert house.query(cached) == before
+    house.bring(made.batch({"orders": [order(7, amount="4")]}))
+    numbers = [number for (number,) in house.query("SELECT record_id FROM fact_order ORDER BY 1")]
+    assert numbers == list(range(1, 121))
+
+
 def test_dimensions_come_before_facts_and_references_before_referrers(house: Warehouse) -> None:
     assert load.order(house.prepare().values()) == ["dim_shop", "fact_order"]
 
@@ -495,7 +513,6 @@ def snapshot_at(moment: datetime, xmin: int) -> Snapshot:
         timeline=1,
         database="d",
         database_oid=1,
-        version=180000,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ from pipeline.batches import (
 from pipeline.buckets import Bucket, File
 from pipeline.errors import BucketError, ModelError
 from pipeline.plan import BatchPlan
-from pipeline.source import MAX_AGE, Cursor, Snapshot
+from pipeline.source import MAX_AGE, Cursor, Slice, Snapshot
 from tests.support import MadeUp, Warehouse, execute, parquet_rows, plan_batch, value, write_models
 
 MODELS = {
@@ -360,7 +361,6 @@ def snapshot(xmin: int = 100, xmax: int = 100, at: datetime = datetime(2024, 1, 
         timeline=1,
         database="made_up",
         database_oid=1,
-        version=180000,
     )
 
 
@@ -415,11 +415,12 @@ def test_a_large_table_is_read_in_ranges_of_pages(source_url: str, house: Wareho
     bounds = [(how.slice.first_page, how.slice.end_page) for _, how in parts]
     if len(parts) > 1:
         assert bounds[0][0] == 0
-        assert bounds[-1][1] is None
+        assert bounds[-1][1] == size
         assert all(before[1] == after[0] for before, after in pairwise(bounds))
         assert parts[1][0].name == f"orders 2 of {len(parts)}"
     else:
-        assert (bounds, parts[0][0].name) == ([(None, None)], "orders")
+        assert (bounds, parts[0][0].name) == ([(0, size)], "orders")
+    assert all(how.slice.packed for _, how in parts)
     assert manifest is not None
     rows = parquet_rows(house.raw, manifest.tables["orders"].files)
     assert sorted(row["order_id"] for row in rows) == list(range(1, 201))
@@ -430,12 +431,33 @@ def test_changes_are_read_in_one_part(source_url: str, house: Warehouse) -> None
     execute(source_url, "INSERT INTO orders SELECT i, 1, repeat('x', 500) FROM generate_series(6, 200) AS i")
     planned, _ = plan_batch(source_url, house)
     ((part, how),) = planned.parts("public", 1)
-    assert (part.table, part.of, how.slice.first_page, how.expected_rows) == ("orders", 1, None, 195)
+    assert (part.table, part.of, how.slice.first_page, how.expected_rows) == ("orders", 1, 0, 195)
 
 
-def test_a_postgres_without_range_scans_reads_tables_in_one_part() -> None:
-    assert snapshot().reads_page_ranges
-    assert not snapshot().model_copy(update={"version": 130012}).reads_page_ranges
+def test_a_table_whose_pages_are_not_all_is_read_to_its_open_end(source_url: str, house: Warehouse) -> None:
+    execute(source_url, "INSERT INTO orders SELECT i, 1, repeat('x', 500) FROM generate_series(6, 200) AS i")
+    execute(source_url, "CREATE TABLE more_orders () INHERITS (orders)")
+    execute(
+        source_url,
+        "INSERT INTO more_orders SELECT i, 1, repeat('x', 500) FROM generate_series(201, 900) AS i",
+    )
+    planned, manifest = plan_batch(source_url, house, pages=3)
+    slices = [how.slice for part, how in planned.parts("public", 3) if part.table == "orders"]
+    assert not any(slice_.packed for slice_ in slices)
+    assert (slices[0].first_page, slices[-1].end_page) == (0, None)
+    assert manifest is not None
+    rows = parquet_rows(house.raw, manifest.tables["orders"].files)
+    assert sorted(row["order_id"] for row in rows) == list(range(1, 901))
+
+
+def test_a_table_without_ranges_of_pages_is_read_in_one_part(source_url: str, house: Warehouse) -> None:
+    """As all tables of Postgres 13 and before."""
+    planned, _ = plan_batch(source_url, house)
+    orders = planned.tables["orders"]
+    old = orders.table.model_copy(update={"has_pages": False, "packs": False, "pages": 1_000_000})
+    planned = replace(planned, tables={"orders": replace(orders, table=old)})
+    ((_, how),) = planned.parts("public", 1)
+    assert how.slice == Slice()
 
 
 def test_the_story_tells_what_is_read(source_url: str, house: Warehouse) -> None:

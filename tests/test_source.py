@@ -20,8 +20,8 @@ from demo.postgres import Postgres
 from pipeline import source
 from pipeline.buckets import Bucket
 from pipeline.errors import SettingsError, SnapshotLost, SourceError
-from pipeline.postgres import Unreachable, connect
-from pipeline.source import Cursor, Slice
+from pipeline.postgres import Connection, Unreachable, connect
+from pipeline.source import Cursor, Slice, Table
 from tests.support import database, execute
 
 
@@ -39,11 +39,34 @@ def types_url(servers: Callable[[int], Postgres], request: pytest.FixtureRequest
 
 
 def carried(url: str, name: str, slice_: Slice | None = None) -> pa.Table:
-    """A table of the source as Arrow."""
+    """A table of the source as Arrow; the same whether it comes row by row or in packs."""
     with source.snapshot(url) as (connection, _):
         table = source.tables(connection, "public", [name])[name]
-        batches = source.read(connection, "public", name, table.columns, slice_ or Slice())
-        return pa.Table.from_batches(batches, source.schema_of(table.columns))
+        rows = arrow(connection, table, slice_ or Slice())
+        if table.packs:
+            packed = arrow(connection, table, packed_slice(table, slice_ or Slice()))
+            assert in_order(packed) == in_order(rows)
+        return rows
+
+
+def arrow(connection: Connection, table: Table, slice_: Slice) -> pa.Table:
+    """A slice of a table as Arrow."""
+    batches = source.read(connection, "public", table.name, table.columns, slice_)
+    return pa.Table.from_batches(batches, source.schema_of(table.columns))
+
+
+def packed_slice(table: Table, slice_: Slice) -> Slice:
+    """The same rows, many at a time."""
+    return slice_.model_copy(update={"first_page": 0, "end_page": table.pages, "packed": True})
+
+
+def in_order(table: pa.Table) -> tuple[pa.Schema, list[str]]:
+    """Types and rows, whatever order they came in; printed, because of what Python lacks."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("t", table)
+        rows = connection.sql("SELECT COLUMNS(*)::VARCHAR FROM t").fetchall()
+    return table.schema, sorted(map(repr, rows))
 
 
 def printed(column: pa.ChunkedArray[Any]) -> list[str | None]:
@@ -353,26 +376,104 @@ def test_the_source_is_only_read(source_url: str) -> None:
         connection.execute("CREATE TABLE t ()")
 
 
+@pytest.mark.parametrize("pages_a_pack", [0, 1, 2, 1000])
 @pytest.mark.parametrize("pages_a_part", [1, 3, 7, 1000])
-def test_ranges_of_pages_cover_a_table_exactly(source_url: str, pages_a_part: int) -> None:
+def test_ranges_of_pages_cover_a_table_exactly(
+    source_url: str, monkeypatch: pytest.MonkeyPatch, pages_a_part: int, pages_a_pack: int
+) -> None:
+    monkeypatch.setattr(source, "_PAGES_A_PACK", pages_a_pack)
     execute(
         source_url,
         "CREATE TABLE t AS SELECT i, repeat('x', 500) AS v FROM generate_series(1, 150) AS i",
         "DELETE FROM t WHERE i % 7 = 0",
         "UPDATE t SET v = 'y' WHERE i % 5 = 0",
     )
-    with source.snapshot(source_url) as (connection, snapshot):
-        assert snapshot.reads_page_ranges
+    with source.snapshot(source_url) as (connection, _):
         table = source.tables(connection, "public", ["t"])["t"]
-        bounds = [*range(0, table.pages, pages_a_part), None]
-        slices = [Slice(first_page=first, end_page=end) for first, end in pairwise(bounds)]
-        found = [
-            row["i"]
-            for slice_ in slices
-            for batch in source.read(connection, "public", "t", table.columns, slice_)
-            for row in batch.to_pylist()
+        bounds = [*range(0, table.pages, pages_a_part), table.pages if pages_a_pack else None]
+        slices = [
+            Slice(first_page=first, end_page=end, packed=pages_a_pack > 0) for first, end in pairwise(bounds)
         ]
-    assert sorted(found) == [i for i in range(1, 151) if i % 7]
+        found = [str(i) for slice_ in slices for i in arrow(connection, table, slice_)["i"].to_pylist()]
+    assert sorted(map(int, found)) == [i for i in range(1, 151) if i % 7]
+
+
+@pytest.mark.parametrize(
+    ("statements", "packs"),
+    [
+        (["CREATE TABLE t (v text)", "INSERT INTO t VALUES (repeat('short ', 300))"], True),
+        (["CREATE MATERIALIZED VIEW t AS SELECT 1 AS i"], True),
+        (["CREATE TABLE t (v text)", "INSERT INTO t VALUES (repeat('long ', 1000000))"], False),
+        (["CREATE TABLE t (i int)", "CREATE TABLE child () INHERITS (t)"], False),
+        (["CREATE TABLE t (i int) PARTITION BY HASH (i)"], False),
+        (["CREATE VIEW t AS SELECT 1 AS i"], False),
+    ],
+    ids=["table", "materialized view", "values apart from their rows", "parent", "partitioned", "view"],
+)  # fmt: skip
+def test_rows_come_in_packs_where_pages_hold_all_of_them(
+    source_url: str, statements: list[str], packs: bool
+) -> None:
+    execute(source_url, *statements)
+    with source.snapshot(source_url) as (connection, _):
+        assert source.tables(connection, "public", ["t"])["t"].packs == packs
+
+
+def test_a_pack_is_no_larger_than_its_pages_allow(source_url: str) -> None:
+    execute(source_url, "CREATE TABLE t AS SELECT i FROM generate_series(1, 300000) AS i")
+    with source.snapshot(source_url) as (connection, _):
+        table = source.tables(connection, "public", ["t"])["t"]
+        sizes = [len(rows) for rows in arrow(connection, table, packed_slice(table, Slice())).to_batches()]
+    assert len(sizes) == -(-table.pages // 128)
+    assert sum(sizes) == 300_000
+
+
+def test_columns_named_like_the_query_s_own_are_read(source_url: str) -> None:
+    names = 'lines int, pages int, first_page int, pack int, "read" text'
+    execute(source_url, f"CREATE TABLE t ({names})", "INSERT INTO t VALUES (1, 2, 3, 4, 'five')")
+    assert carried(source_url, "t").to_pylist() == [
+        {"lines": 1, "pages": 2, "first_page": 3, "pack": 4, "read": "five"}
+    ]
+
+
+# What no snapshot shields from
+
+
+REWRITES = ["TRUNCATE t", "VACUUM FULL t", "ALTER TABLE t ALTER i TYPE bigint", "REINDEX TABLE t"]
+
+
+@pytest.mark.parametrize("rewrite", REWRITES[:3])
+def test_a_table_keeps_its_rows_while_a_batch_reads_it(source_url: str, rewrite: str) -> None:
+    execute(source_url, "CREATE TABLE t (i int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    with source.snapshot(source_url) as (connection, _):
+        table = source.tables(connection, "public", ["t"])["t"]
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            execute(source_url, "SET lock_timeout = 50", rewrite)
+        assert arrow(connection, table, Slice()).num_rows == 1
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
+def test_a_table_rewritten_since_the_snapshot_is_not_read(source_url: str, rewrite: str) -> None:
+    execute(source_url, "CREATE TABLE t (i int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    with source.snapshot(source_url) as (connection, _):
+        execute(source_url, rewrite)
+        if rewrite.startswith("REINDEX"):
+            assert source.tables(connection, "public", ["t"]).keys() == {"t"}
+            return
+        with pytest.raises(SourceError, match="table t was emptied or rewritten just now; run again"):
+            source.tables(connection, "public", ["t"])
+
+
+def test_a_partition_emptied_since_the_snapshot_is_noticed(source_url: str) -> None:
+    execute(
+        source_url,
+        "CREATE TABLE t (i int) PARTITION BY HASH (i)",
+        "CREATE TABLE p PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        "INSERT INTO t VALUES (1)",
+    )
+    with source.snapshot(source_url) as (connection, _):
+        execute(source_url, "TRUNCATE p")
+        with pytest.raises(SourceError, match="table t was emptied"):
+            source.tables(connection, "public", ["t"])
 
 
 # Every committed change

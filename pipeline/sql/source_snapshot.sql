@@ -11,5 +11,4 @@ SELECT
         ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
     END AS timeline,
     current_database() AS database,
-    (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid,
-    current_setting('server_version_num')::integer AS version
+    (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid
