@@ -3,7 +3,7 @@
 Source tables go to Parquet files in a folder, DuckDB runs the same models over them, and
 dlt loads what they yield. The first run appends; later ones read rows whose ``last_updated``
 has risen and merge them by key. Like all that dlt makes, its warehouse has neither
-references nor indexes nor history.
+references nor indexes nor history; where somebody else gives it references, it must upsert.
 
 As documented, it reads by the ``pyarrow`` backend and loads by CSV and COPY, which dlt's
 pages call fast. Tuned, it does what was fastest of all that was tried: ``connectorx``,
@@ -70,11 +70,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--tuned", action="store_true")
+    parser.add_argument("--upsert", action="store_true", help="for tables that refer to each other")
     given = parser.parse_args()
     os.environ |= QUIET | (TUNED if given.tuned else {})
     models = Models(given.models)
     fresh = extract(os.environ["BENCH_SOURCE_URL"], given.folder, models.sources, tuned=given.tuned)
-    load(os.environ["BENCH_WAREHOUSE_URL"], given.folder, models, fresh)
+    merging = {"disposition": "merge", "strategy": "upsert"} if given.upsert else "merge"
+    load(os.environ["BENCH_WAREHOUSE_URL"], given.folder, models, fresh, merging)
 
 
 def extract(url: str, folder: Path, tables: set[str], *, tuned: bool) -> dict[str, list[str]]:
@@ -110,7 +112,9 @@ def files(folder: Path, table: str) -> Path:
     return folder / "files" / "raw" / table
 
 
-def load(url: str, folder: Path, models: Models, fresh: dict[str, list[str]]) -> None:
+def load(
+    url: str, folder: Path, models: Models, fresh: dict[str, list[str]], merging: str | dict[str, str]
+) -> None:
     """Run the models that have something new to read, and load what they yield."""
     new, present = (duckdb.connect() for _ in range(2))
     for table, found in fresh.items():
@@ -125,7 +129,7 @@ def load(url: str, folder: Path, models: Models, fresh: dict[str, list[str]]) ->
         dataset_name="star",
         pipelines_dir=str(folder / "pipelines"),
     )
-    disposition = "append" if star.first_run else "merge"
+    disposition: Any = "append" if star.first_run else merging
     touched = models.touched(table for table, found in fresh.items() if found)
     resources = [rows(new if models.by_change(name) else present, name) for name in touched]
     if resources:

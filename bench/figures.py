@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 
 # Who does it.
-FLOOR, PIPELINE, DLT, TUNED, EMPTY = "floor", "pipeline", "dlt as documented", "dlt, tuned", "empty flow"
+FLOOR, PIPELINE, EMPTY = "floor", "pipeline", "empty flow"
+DLT, TUNED, KEYED = "dlt as documented", "dlt, tuned", "dlt, tuned and keyed"
 # The work.
 FULL, CHANGED, NOTHING = "first full load", "1% changed", "nothing changed"
 LARGE, LARGE_SAME, LARGE_CHANGED = "large: first full load", "large: as many changed", "large: 1% changed"
@@ -91,8 +92,10 @@ def targets(orders: int, large: int) -> list[Target]:
         Target("first full load, everything included", full, Key(FULL, FLOOR), 1.5),
         Target("the same", full, Key(FULL, DLT), 6, faster=True),
         Target("the same", full, Key(FULL, TUNED), 6, faster=True),
+        Target("the same", full, Key(FULL, KEYED), 6, faster=True),
         Target("1% of rows changed", changed, Key(CHANGED, DLT), 1.5, faster=True),
         Target("the same", changed, Key(CHANGED, TUNED), 1.5, faster=True),
+        Target("the same", changed, Key(CHANGED, KEYED), 1.5, faster=True),
         Target("nothing changed", nothing, Key(NOTHING, EMPTY), 2),
         Target(f"peak memory, {words(orders)} rows", memory, None, 500),
     ]

@@ -38,6 +38,9 @@ _HOW = """\
   second with what was fastest: the `connectorx` backend, 100,000 rows a file, CSV not compressed. Neither
   has keys, indexes, references or history in its warehouse. Changes are found by `last_updated` and merged
   by key.
+- **dlt, tuned and keyed**: the same, and after its first load its tables get primary keys and the warehouse's
+  references, so that it merges into what the pipeline merges into, history aside (by `upsert`;
+  `delete-insert` would delete what others refer to).
 - **empty flow**: `python -c` with a flow that does nothing, on the same server, also without Prefect's wait
   for its heartbeat at the end, which costs up to a second.
 - Memory is the most that the flow's process and its children held at once.

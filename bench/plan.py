@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.figures import DLT, EMPTY, FLOOR, PIPELINE, TUNED
+from bench.figures import DLT, EMPTY, FLOOR, KEYED, PIPELINE, TUNED
 
-CONTENDERS = {"floor": FLOOR, "pipeline": PIPELINE, "dlt": DLT, "dlt-tuned": TUNED, "empty": EMPTY}
-DLTS = frozenset({DLT, TUNED})
+CONTENDERS = {
+    "floor": FLOOR,
+    "pipeline": PIPELINE,
+    "dlt": DLT,
+    "dlt-tuned": TUNED,
+    "dlt-keyed": KEYED,
+    "empty": EMPTY,
+}
+DLTS = frozenset({DLT, TUNED, KEYED})
 # Seconds a million rows and seconds a run, on two quiet cores; checks and tidying included.
 _PACES = {
     "source": (6.0, 2.0),
@@ -18,6 +25,7 @@ _PACES = {
     PIPELINE: (7.0, 16.0),
     DLT: (55.0, 14.0),
     TUNED: (12.0, 14.0),
+    KEYED: (14.0, 16.0),
     EMPTY: (0.0, 2.0),
 }
 # A row in the source, in the warehouse and in the buckets; dlt's files are larger.

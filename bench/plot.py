@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-from bench.figures import CHANGED, DLT, EMPTY, FLOOR, FULL, NOTHING, PIPELINE, TUNED, Figures, Key
+from bench.figures import CHANGED, DLT, EMPTY, FLOOR, FULL, KEYED, NOTHING, PIPELINE, TUNED, Figures, Key
 
 _GROUPS = (
-    (FULL, (FLOOR, PIPELINE, TUNED, DLT)),
-    (CHANGED, (PIPELINE, TUNED, DLT)),
+    (FULL, (FLOOR, PIPELINE, TUNED, KEYED, DLT)),
+    (CHANGED, (PIPELINE, TUNED, KEYED, DLT)),
     (NOTHING, (EMPTY, PIPELINE)),
 )
 _WIDTH, _LABELS, _NUMBERS = 720, 150, 80

@@ -22,6 +22,7 @@ from bench.figures import (
     EMPTY,
     FLOOR,
     FULL,
+    KEYED,
     LARGE,
     LARGE_CHANGED,
     LARGE_SAME,
@@ -117,7 +118,7 @@ class Bench:
             self._measure(LARGE_CHANGED, pipeline, source)
 
     def _loaders(self, taking_part: list[str]) -> list[str]:
-        return [who for who in (PIPELINE, DLT, TUNED) if who in taking_part]
+        return [who for who in (PIPELINE, DLT, TUNED, KEYED) if who in taking_part]
 
     def _measure(self, work: str, contender: Contender, source: Source) -> None:
         """Run, note what it took, and see whether all of it has arrived."""
@@ -142,7 +143,7 @@ class Bench:
             elif who == PIPELINE:
                 yield PipelineRuns(source.url, url, folder, self.flows)
             else:
-                yield DltRuns(source.url, url, folder, tuned=who == TUNED)
+                yield DltRuns(source.url, url, folder, who)
 
     @contextmanager
     def _warehouse(self, name: str) -> Iterator[tuple[str, Path]]:

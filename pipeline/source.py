@@ -34,6 +34,8 @@ MAX_AGE = 2**31 - 2**20
 _CHUNK_BYTES = 1 << 20
 # At 8 kB each, as many bytes as a chunk.
 _PAGES_A_PACK = 128
+# Milliseconds that a reader waits for somebody who waits in turn for the batch to be read.
+_PATIENCE = 3_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -134,7 +136,7 @@ def snapshot(url: str) -> Iterator[tuple[Connection, Snapshot]]:
 
 @contextmanager
 def adopt(url: str, name: str) -> Iterator[Connection]:
-    """A connection of one's own that sees the snapshot of that name."""
+    """A connection of one's own that sees the snapshot of that name, and gives way to who alters tables."""
     with connect(url, "source") as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
@@ -143,6 +145,7 @@ def adopt(url: str, name: str) -> Iterator[Connection]:
                 connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))
             except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
                 raise SnapshotLost(f"source: snapshot {name} has ended; start the run again") from None
+            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
             yield connection
 
 
@@ -266,6 +269,11 @@ def _reading(what: str) -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege as error:
         raise SourceError(
             f"source: {error.diag.message_primary}; grant SELECT to the pipeline's role"
+        ) from None
+    except psycopg.errors.LockNotAvailable:
+        # Who holds the snapshot holds the tables too, so this would be a deadlock that Postgres cannot see.
+        raise SourceError(
+            f"source: {what}: somebody waits to alter, empty or rewrite it, and is let past; run again"
         ) from None
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise SourceError(

@@ -23,6 +23,7 @@ from bench.figures import (
     EMPTY,
     FLOOR,
     FULL,
+    KEYED,
     LARGE,
     LARGE_SAME,
     MEGABYTES,
@@ -69,6 +70,7 @@ def figures() -> Figures:
     found.add(FULL, PIPELINE, {SECONDS: 16.5, MEGABYTES: 400, "look": 0.5, "load": 7.25})
     found.add(FULL, DLT, {SECONDS: 165})
     found.add(FULL, TUNED, {SECONDS: 33})
+    found.add(FULL, KEYED, {SECONDS: 49.5})
     found.add(CHANGED, PIPELINE, {SECONDS: 4, UNSCANNED: 2})
     found.add(CHANGED, TUNED, {SECONDS: 6})
     found.add(NOTHING, PIPELINE, {SECONDS: 2})
@@ -95,7 +97,9 @@ def test_what_is_reached_and_what_is_not(figures: Figures) -> None:
         (SECONDS, (FULL, FLOOR)): (1.5, True),
         (SECONDS, (FULL, DLT)): (10, True),
         (SECONDS, (FULL, TUNED)): (2, False),
+        (SECONDS, (FULL, KEYED)): (3, False),
         (SECONDS, (CHANGED, DLT)): (None, None),
+        (SECONDS, (CHANGED, KEYED)): (None, None),
         (SECONDS, (CHANGED, TUNED)): (1.5, True),
         (SECONDS, (NOTHING, EMPTY)): (1.25, True),
         (MEGABYTES, None): (480, True),
@@ -124,8 +128,8 @@ def test_the_plot_has_a_bar_for_each(figures: Figures) -> None:
     said = [text.text for text in drawn.iter(f"{name}text")]
     widths = [float(bar.get("width", "")) for bar in drawn.iter(f"{name}rect")]
     assert said[:3] == ["first full load, seconds", "floor", "11.0"]
-    assert len(widths) == 8
-    assert widths[0] / widths[3] == pytest.approx(11 / 165, rel=0.01)
+    assert len(widths) == 9
+    assert widths[0] / widths[4] == pytest.approx(11 / 165, rel=0.01)
 
 
 def test_every_reference_leads_to_a_row(source: Source) -> None:

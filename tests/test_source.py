@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import pairwise
@@ -22,7 +23,7 @@ from pipeline.buckets import Bucket
 from pipeline.errors import SettingsError, SnapshotLost, SourceError
 from pipeline.postgres import Connection, Unreachable, connect
 from pipeline.source import Cursor, Slice, Table
-from tests.support import database, execute
+from tests.support import database, execute, value
 
 
 @pytest.fixture(scope="module", params=[18, 16])
@@ -449,6 +450,30 @@ def test_a_table_keeps_its_rows_while_a_batch_reads_it(source_url: str, rewrite:
         with pytest.raises(psycopg.errors.LockNotAvailable):
             execute(source_url, "SET lock_timeout = 50", rewrite)
         assert arrow(connection, table, Slice()).num_rows == 1
+
+
+def test_somebody_who_waits_to_alter_a_table_is_let_past(
+    source_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind them a reader would wait for ever: they wait for who holds the snapshot, who waits for it."""
+    monkeypatch.setattr(source, "_PATIENCE", 50)
+    execute(source_url, "CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)")
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+    with ThreadPoolExecutor(1) as somebody:
+        with source.snapshot(source_url) as (connection, snapshot):
+            table = source.tables(connection, "public", ["t"])["t"]
+            altered = somebody.submit(
+                execute, source_url, "SET lock_timeout = '20s'", "ALTER TABLE t ADD COLUMN j int"
+            )
+            while value(source_url, waiting) == 0:
+                assert not altered.done()
+            with (
+                source.adopt(source_url, snapshot.name) as reader,
+                pytest.raises(SourceError, match=r"source: t: somebody waits to alter.*run again"),
+            ):
+                arrow(reader, table, Slice())
+        altered.result()
+    assert carried(source_url, "t").column_names == ["i", "j"]
 
 
 @pytest.mark.parametrize("rewrite", REWRITES)
