@@ -232,16 +232,16 @@ def _since(watermark: Watermark, cursor: Cursor | None) -> Slice:
 
 
 def _cut(plan: TablePlan, pages_a_part: int) -> list[Slice]:
-    """Slices that cover the plan's; the last one is open where other tables' rows may follow."""
+    """Slices that cover the plan's; the last one is open where rows of other tables may follow.
+
+    Changed rows come in one slice and one by one: they are few, and several cores look for them.
+    """
     table = plan.table
-    pages = table.pages if table.has_pages and plan.mode == "full" else 0
-    starts = list(range(0, pages, pages_a_part)) or [0]
-    bounds: list[tuple[int | None, int | None]] = list(zip(starts, [*starts[1:], None], strict=True))
-    if table.packs:
-        bounds[-1] = (starts[-1], table.pages)
-    elif len(bounds) == 1:
-        bounds = [(None, None)]
+    if plan.mode == "changes" or not table.has_pages:
+        return [plan.slice]
+    starts = list(range(0, table.pages, pages_a_part)) or [0]
+    ends = [*starts[1:], table.pages if table.packs else None]
     return [
         plan.slice.model_copy(update={"first_page": first, "end_page": end, "packed": table.packs})
-        for first, end in bounds
+        for first, end in zip(starts, ends, strict=True)
     ]
