@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.errors import BucketError, ObjectMissing
-from pipeline.parquet import opened
+from pipeline.parquet import opened, row_groups
 from pipeline.types import Frozen
 
 
@@ -58,17 +59,16 @@ class Bucket:
 
         The object's name is new every time, so a second try never meets the first.
         """
-        batches = iter(batches)
-        first = next(batches, None)
+        groups = row_groups(batches, schema)
+        first = next(groups, None)
         if first is None:
             return None
         path = f"{folder}/part-{uuid.uuid4().hex}.parquet"
         rows = 0
         with self._named("write", path), self._writer(path, schema) as writer:
-            while first is not None:
-                writer.write_batch(first)
-                rows += first.num_rows
-                first = next(batches, None)
+            for group in chain([first], groups):
+                writer.write_table(group)
+                rows += group.num_rows
         with self._named("read", path):
             size = self.filesystem.get_file_info(self._full(path)).size
         return File(path=path, rows=rows, bytes=size)

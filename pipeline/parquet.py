@@ -1,6 +1,6 @@
 """Parquet files as a dataset whose reading keeps step with whoever reads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -10,8 +10,23 @@ from pyarrow import fs
 
 from pipeline.streams import ahead
 
-# Of some 25,000 rows each, as they are written. In S3 every scan waits for answers.
-_AT_ONCE_IN_FOLDERS, _AT_ONCE = 2, 8
+_GROUP_BYTES = 4 << 20
+# In S3 every scan waits for answers.
+_AT_ONCE_IN_FOLDERS, _AT_ONCE = 1, 2
+
+
+def row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows as they are written, some megabytes at a time: what a file says of each group takes room."""
+    waiting: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        waiting.append(batch)
+        size += batch.nbytes
+        if size >= _GROUP_BYTES:
+            yield pa.Table.from_batches(waiting, schema)
+            waiting, size = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting, schema)
 
 
 def opened(paths: Sequence[str], filesystem: fs.FileSystem, schema: pa.Schema | None) -> "Files":

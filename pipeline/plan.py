@@ -234,7 +234,7 @@ def _since(watermark: Watermark, cursor: Cursor | None) -> Slice:
 def _cut(plan: TablePlan, pages_a_part: int) -> list[Slice]:
     """Slices that cover the plan's; the last one is open where rows of other tables may follow.
 
-    Changed rows come in one slice and one by one: they are few, and several cores look for them.
+    Changed rows come in one slice and one by one: they are few, and a scan of all pages finds them sooner.
     """
     table = plan.table
     if plan.mode == "changes" or not table.has_pages:

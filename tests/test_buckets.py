@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from moto.backends import get_backend
 
@@ -42,6 +43,17 @@ def test_rows_come_back_as_they_were(bucket: Bucket) -> None:
     assert table.to_pylist() == [{"id": i, "v": f"row {i}"} for i in (1, 2, 3)]
     info = bucket.filesystem.get_file_info(f"{bucket.root}/{file.path}")
     assert info.size == file.bytes
+
+
+def test_rows_are_written_some_megabytes_at_a_time(bucket: Bucket) -> None:
+    many = pa.record_batch([[7] * 100_000, ["x" * 10] * 100_000], schema=SCHEMA)
+    file = bucket.write_rows("t", SCHEMA, [*(rows(i) for i in range(500)), many, many, many])
+    assert file is not None
+    with bucket.filesystem.open_input_file(f"{bucket.root}/{file.path}") as stream:
+        metadata = pq.read_metadata(stream)
+    sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    assert sizes == [200_500, 100_000]
+    assert bucket.dataset([file]).to_table().num_rows == file.rows == 300_500
 
 
 def test_no_rows_make_no_object(bucket: Bucket) -> None:
