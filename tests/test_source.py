@@ -266,10 +266,16 @@ def test_not_a_number_stays_one(types_url: str) -> None:
     assert str(row["z"]) == "-0.0"
 
 
-def test_a_value_that_its_arrow_type_lacks_is_refused_in_words(types_url: str) -> None:
-    execute(types_url, "DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT 'NaN'::numeric(10,2) AS amount")
-    with pytest.raises(SourceError, match=r"source: table t.*cannot be carried exactly"):
-        carried(types_url, "t")
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_value_that_its_arrow_type_lacks_is_refused_in_words(types_url: str, packed: bool) -> None:
+    execute(types_url, "DROP TABLE IF EXISTS t")
+    execute(types_url, "CREATE TABLE t AS SELECT 1 AS id, 'NaN'::numeric(10,2) AS amount, true AS paid")
+    with source.snapshot(types_url) as (connection, _):
+        table = source.tables(connection, "public", ["t"])["t"]
+        with pytest.raises(
+            SourceError, match=r"source: table t, column amount: .* cannot be carried exactly"
+        ):
+            arrow(connection, table, packed_slice(table, Slice()) if packed else Slice())
 
 
 def test_columns_that_postgres_computes_are_read(source_url: str) -> None:
