@@ -17,7 +17,6 @@ from pipeline import settings
 from pipeline.duck import leave
 from tasks.failures import in_some_line
 
-gc.freeze()
 gc.enable()
 
 

@@ -112,7 +112,10 @@ class Bucket:
     def read_text(self, path: str) -> str:
         """Read a small object."""
         with self._named("read", path), self.filesystem.open_input_stream(self._full(path)) as stream:
-            return bytes(stream.read()).decode()
+            try:
+                return bytes(stream.read()).decode()
+            except UnicodeDecodeError as error:
+                raise OSError(f"{path} did not arrive as it was written: {error}") from None
 
     def check(self) -> None:
         """Write, list, read and remove a small object; raises BucketError that names the missing right."""

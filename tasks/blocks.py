@@ -34,8 +34,8 @@ ALERTS = "totesys-alerts"
 
 Environment = Annotated[str, Field(pattern=ENVIRONMENT)]
 _AnyBlock = TypeVar("_AnyBlock", bound=Block)
-_SECONDS_TO_CONNECT = 10
-_SECONDS_TO_ANSWER = 60
+SECONDS_TO_CONNECT = 10
+SECONDS_TO_ANSWER = 20
 
 
 def named(name: str, environment: str) -> str:
@@ -130,8 +130,8 @@ def s3(block: "S3Bucket") -> Bucket:
         session_token=keys.token if keys else None,
         region=session.region_name or "us-east-1",
         endpoint_override=block.credentials.aws_client_parameters.endpoint_url,
-        connect_timeout=_SECONDS_TO_CONNECT,
-        request_timeout=_SECONDS_TO_ANSWER,
+        connect_timeout=SECONDS_TO_CONNECT,
+        request_timeout=SECONDS_TO_ANSWER,
         # Small objects with one request instead of three.
         allow_delayed_open=True,  # type: ignore[call-arg]  # the stubs are behind
     )

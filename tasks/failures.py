@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -16,6 +17,8 @@ from prefect.tasks import exponential_backoff
 from pipeline.errors import PipelineError, WarehouseBusy
 from pipeline.postgres import Unreachable
 
+_S3_CLIENT = {"boto3", "botocore", "s3transfer"}
+
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
@@ -23,9 +26,17 @@ _Result = TypeVar("_Result")
 def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Whether the fault is one of the network, a server or a disk, and not the user's."""
     fault = state.result(raise_on_failure=False)
-    return isinstance(fault, Unreachable) or (
-        isinstance(fault, (psycopg.OperationalError, OSError)) and not isinstance(fault, PipelineError)
-    )
+    if isinstance(fault, PipelineError):
+        return isinstance(fault, Unreachable)
+    return isinstance(fault, (psycopg.OperationalError, OSError)) or _is_of_s3_client(fault)
+
+
+def _is_of_s3_client(fault: object) -> bool:
+    """Whether the client of Prefect's results raised it, were it because an answer was cut off."""
+    if not isinstance(fault, BaseException):
+        return False
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(fault.__traceback__))
+    return any(name.partition(".")[0] in _S3_CLIENT for name in (type(fault).__module__, *frames))
 
 
 ON_TRANSIENT_FAULTS: dict[str, Any] = {
@@ -63,6 +74,8 @@ def in_one_line(fault: BaseException) -> str | None:
         return f"Prefect's server cannot be reached: {words}; look at PREFECT_API_URL"
     if isinstance(fault, OSError):
         return f"storage failed: {words}; run again, nothing is half-done"
+    if _is_of_s3_client(fault):
+        return f"storage failed: {type(fault).__name__}: {words}; run again, nothing is half-done"
     return None
 
 

@@ -78,6 +78,14 @@ def _save_database(config: Settings, name: str, secret: SecretStr | None) -> str
     return f"sqlalchemy-connector/{name}"
 
 
+# For Prefect's results. By default five tries wait a minute each before anything is said.
+_PATIENCE = {
+    "connect_timeout": blocks.SECONDS_TO_CONNECT,
+    "read_timeout": blocks.SECONDS_TO_ANSWER,
+    "retries": {"mode": "standard", "max_attempts": 3},
+}
+
+
 def _credentials(config: Settings, endpoint: str | None) -> AwsCredentials:
     return AwsCredentials(
         aws_access_key_id=config.aws_access_key_id,
@@ -85,7 +93,7 @@ def _credentials(config: Settings, endpoint: str | None) -> AwsCredentials:
         aws_session_token=config.aws_session_token.get_secret_value() if config.aws_session_token else None,
         profile_name=config.aws_profile,
         region_name=config.aws_region or config.aws_default_region,
-        aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
+        aws_client_parameters=AwsClientParameters(endpoint_url=endpoint, config=_PATIENCE),
     )
 
 

@@ -127,6 +127,14 @@ def test_a_file_whose_end_does_not_arrive_is_a_fault_of_the_store(bucket: Bucket
     assert "\n" not in f"{when_opened.value}{when_read.value}"
 
 
+def test_a_text_that_does_not_arrive_as_it_was_is_a_fault_of_the_store(bucket: Bucket) -> None:
+    bucket.write_text("t/text", "whole")
+    with bucket.filesystem.open_output_stream(f"{bucket.root}/t/text") as stream:
+        stream.write(b"\x1f\x8b")
+    with pytest.raises(OSError, match="t/text did not arrive as it was written"):
+        bucket.read_text("t/text")
+
+
 class Interrupted(Exception):
     """What goes wrong on the way."""
 

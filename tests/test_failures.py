@@ -1,0 +1,64 @@
+"""What a failure says to a person, and whether it is worth another try."""
+
+from __future__ import annotations
+
+import io
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from pipeline.errors import BucketError
+from pipeline.postgres import Unreachable
+from tasks.failures import ON_TRANSIENT_FAULTS, in_one_line
+
+
+def fault_of_results(*, code: str = "") -> BaseException:
+    """What reading a result from S3 ends with where S3 refuses, or where its answer is cut off."""
+    client = boto3.client("s3", "eu-west-2", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(client) as stub:
+        if code:
+            stub.add_client_error("head_object", code, "made up")
+        else:
+            stub.add_response("head_object", {})
+        with pytest.raises(Exception) as caught:  # noqa: PT011  whatever it is
+            client.download_fileobj("bucket", "key", io.BytesIO())
+    return caught.value
+
+
+def worth_another_try(fault: BaseException) -> bool:
+    state: State[object] = Failed(data=fault)
+    return bool(ON_TRANSIENT_FAULTS["retry_condition_fn"](None, None, state))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (
+            "SlowDown",
+            "ClientError: An error occurred (SlowDown) when calling the HeadObject operation: made up",
+        ),
+        ("", "KeyError: 'ContentLength'"),
+    ],
+)
+def test_a_fault_of_s3_under_prefect_is_one_line_and_tried_again(code: str, words: str) -> None:
+    fault = fault_of_results(code=code)
+    assert in_one_line(fault) == f"storage failed: {words}; run again, nothing is half-done"
+    assert worth_another_try(fault)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback_and_is_not_tried_again() -> None:
+    with pytest.raises(KeyError) as caught:
+        raise KeyError("ours")
+    assert in_one_line(caught.value) is None
+    assert not worth_another_try(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "again"),
+    [(OSError("cut off"), True), (Unreachable("source: gone"), True), (BucketError("denied"), False)],
+)
+def test_what_may_pass_is_tried_again(fault: BaseException, again: bool) -> None:
+    assert worth_another_try(fault) == again
