@@ -59,8 +59,6 @@ class Merge:
         self.manifest = manifest
         self.schema = schema
         self.table = sql.Identifier(schema, target.name)
-        self.empty = self._table_is_empty()
-        self.stage = self.table if self.empty else sql.Identifier(f"stage_{target.name}"[:63])
         self.columns = [column.name for column in output.columns]
         self.values = [name for name in self.columns if name not in target.key]
 
@@ -231,7 +229,14 @@ class Merge:
     def _alter(self, action: sql.Composable) -> None:
         self.connection.execute(sql.SQL("ALTER TABLE {} {}").format(self.table, action))
 
-    def _table_is_empty(self) -> bool:
+    @cached_property
+    def stage(self) -> sql.Identifier:
+        """Where the rows go first; an empty table takes them itself."""
+        return self.table if self.empty else sql.Identifier(f"stage_{self.target.name}"[:63])
+
+    @cached_property
+    def empty(self) -> bool:
+        """Whether the table had no rows when this was first asked, which is before any are copied."""
         query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(self.table)
         return self.connection.execute(query).fetchone() == (True,)
 

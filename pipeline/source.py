@@ -76,8 +76,8 @@ class Column(Frozen):
 class Table(Frozen):
     """A source relation as its catalogue describes it; ``key`` is its primary key.
 
-    ``has_pages`` where a range of its pages costs less than all of it, ``packs`` where those pages
-    hold all that it has: no values apart from them, and no rows of tables that inherit from it.
+    ``has_pages`` where a range of its pages costs less than all of it, ``self_contained`` where it
+    has neither values apart from its pages nor rows of tables that inherit from it.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Table(Frozen):
     heaps: str
     has_xmin: bool
     has_pages: bool
-    packs: bool
+    self_contained: bool
     pages: int
     estimated_rows: int
 
@@ -96,6 +96,11 @@ class Table(Frozen):
         """Names and types together."""
         pairs = zip(self.column_names, self.column_types, strict=True)
         return tuple(Column(name=name, type=type_) for name, type_ in pairs)
+
+    @property
+    def packs(self) -> bool:
+        """Whether the server can put the rows of many pages together."""
+        return self.has_pages and self.self_contained
 
 
 class Cursor(Frozen):
@@ -168,10 +173,9 @@ def _hold(connection: Connection, schema: str, described: Mapping[str, Table]) -
     with _reading(f"schema {schema}"):
         connection.execute(sql.SQL("; ").join(queries))
     heaps = {int(heap): name for name, table in described.items() for heap in table.heaps.split(",")}
-    for (heap,) in connection.execute(statement("source_rewritten.sql"), {"heaps": list(heaps)}):
-        raise SourceError(
-            f"source: table {heaps[int(str(heap))]} was emptied or rewritten just now; run again"
-        )
+    if rewritten := connection.execute(statement("source_rewritten.sql"), {"heaps": list(heaps)}).fetchone():
+        name = heaps[int(str(rewritten[0]))]
+        raise SourceError(f"source: table {name} was emptied or rewritten just now; run again")
 
 
 def count(connection: Connection, schema: str, slices: dict[str, Slice]) -> dict[str, int]:
@@ -180,7 +184,7 @@ def count(connection: Connection, schema: str, slices: dict[str, Slice]) -> dict
         return {}
     parts = [
         sql.SQL("SELECT {}::text, count(*) FROM {} WHERE {}").format(
-            name, sql.Identifier(schema, name), sql.SQL(" AND ").join([*_news(slice_), *_pages(slice_)])
+            name, sql.Identifier(schema, name), _where(slice_)
         )
         for name, slice_ in slices.items()
     ]
@@ -213,7 +217,7 @@ def read(
 def _plain(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
     """A COPY that sends row by row."""
     return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT csv)").format(
-        _names(columns), table, sql.SQL(" AND ").join([*_news(slice_), *_pages(slice_)])
+        _names(columns), table, _where(slice_)
     )
 
 
@@ -225,7 +229,7 @@ def _packed(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> 
     packs = statement("read_packs.sql").format(
         table=table,
         columns=_names(columns),
-        news=sql.SQL(" AND ").join(_news(slice_)),
+        news=_news(slice_),
         first_page=sql.Literal(slice_.first_page),
         end_page=sql.Literal(slice_.end_page),
         pages=sql.Literal(_PAGES_A_PACK),
@@ -281,22 +285,24 @@ def _reading(what: str) -> Iterator[None]:
         ) from None
 
 
-def _news(slice_: Slice) -> list[sql.Composable]:
+def _where(slice_: Slice) -> sql.Composed:
+    return sql.SQL(" AND ").join([_news(slice_), *_pages(slice_)])
+
+
+def _news(slice_: Slice) -> sql.Composable:
     """What tells the rows that are new; always something, were it that all are."""
     if slice_.cursor is not None and slice_.since_time is not None:
-        return [
-            sql.SQL("({column} >= {time}::timestamptz - {overlap}::interval OR {column} IS NULL)").format(
-                column=sql.Identifier(slice_.cursor.column),
-                time=slice_.since_time.isoformat(),
-                overlap=slice_.cursor.overlap,
-            )
-        ]
+        return sql.SQL("({column} >= {time}::timestamptz - {overlap}::interval OR {column} IS NULL)").format(
+            column=sql.Identifier(slice_.cursor.column),
+            time=slice_.since_time.isoformat(),
+            overlap=slice_.cursor.overlap,
+        )
     if slice_.since is not None:
         # Do not narrow this by pg_visible_in_snapshot: it is wrong for savepoints.
         # The subselect keeps age() of the constant out of the per-row work.
         age = sql.SQL("age(xmin) BETWEEN 0 AND (SELECT age({}::xid))")
-        return [age.format(str(slice_.since % 2**32))]
-    return [sql.SQL("TRUE")]
+        return age.format(str(slice_.since % 2**32))
+    return sql.SQL("TRUE")
 
 
 def _pages(slice_: Slice) -> list[sql.Composable]:
@@ -304,9 +310,7 @@ def _pages(slice_: Slice) -> list[sql.Composable]:
     return [template(bound).format(f"({page},0)") for bound, page in bounds if page is not None]
 
 
-def parse(
-    table: str, columns: Sequence[Column], csv: bytes | bytearray, *, packed: bool = False
-) -> pa.RecordBatch:
+def parse(table: str, columns: Sequence[Column], csv: bytes | bytearray, *, packed: bool) -> pa.RecordBatch:
     """Parse whole rows as COPY or, ``packed``, as read_packs.sql prints them, exactly."""
     types = [arrow_type(column.type) for column in columns]
     if not packed and csv.startswith(_BYTE_ORDER_MARK):

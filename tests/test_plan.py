@@ -454,7 +454,7 @@ def test_a_table_without_ranges_of_pages_is_read_in_one_part(source_url: str, ho
     """As all tables of Postgres 13 and before."""
     planned, _ = plan_batch(source_url, house)
     orders = planned.tables["orders"]
-    old = orders.table.model_copy(update={"has_pages": False, "packs": False, "pages": 1_000_000})
+    old = orders.table.model_copy(update={"has_pages": False, "pages": 1_000_000})
     planned = replace(planned, tables={"orders": replace(orders, table=old)})
     ((_, how),) = planned.parts("public", 1)
     assert how.slice == Slice()

@@ -272,7 +272,7 @@ def test_a_value_that_its_arrow_type_lacks_is_refused_in_words(types_url: str, p
     execute(types_url, "CREATE TABLE t AS SELECT 1 AS id, 'NaN'::numeric(10,2) AS amount, true AS paid")
     with source.snapshot(types_url) as (connection, _):
         table = source.tables(connection, "public", ["t"])["t"]
-        with pytest.raises(SourceError, match=r"table t, column amount: .* cannot be carried exactly"):
+        with pytest.raises(SourceError, match=r"source: table t, column amount: a value cannot be carried"):
             arrow(connection, table, packed_slice(table, Slice()) if packed else Slice())
 
 
@@ -443,10 +443,10 @@ def test_columns_named_like_the_query_s_own_are_read(source_url: str) -> None:
 # What no snapshot shields from
 
 
-REWRITES = ["TRUNCATE t", "VACUUM FULL t", "ALTER TABLE t ALTER i TYPE bigint", "REINDEX TABLE t"]
+REWRITES = ["TRUNCATE t", "VACUUM FULL t", "ALTER TABLE t ALTER i TYPE bigint"]
 
 
-@pytest.mark.parametrize("rewrite", REWRITES[:3])
+@pytest.mark.parametrize("rewrite", REWRITES)
 def test_a_table_keeps_its_rows_while_a_batch_reads_it(source_url: str, rewrite: str) -> None:
     execute(source_url, "CREATE TABLE t (i int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     with source.snapshot(source_url) as (connection, _):
@@ -485,11 +485,15 @@ def test_a_table_rewritten_since_the_snapshot_is_not_read(source_url: str, rewri
     execute(source_url, "CREATE TABLE t (i int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     with source.snapshot(source_url) as (connection, _):
         execute(source_url, rewrite)
-        if rewrite.startswith("REINDEX"):
-            assert source.tables(connection, "public", ["t"]).keys() == {"t"}
-            return
         with pytest.raises(SourceError, match="table t was emptied or rewritten just now; run again"):
             source.tables(connection, "public", ["t"])
+
+
+def test_a_table_whose_index_alone_is_new_is_read(source_url: str) -> None:
+    execute(source_url, "CREATE TABLE t (i int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    with source.snapshot(source_url) as (connection, _):
+        execute(source_url, "REINDEX TABLE t")
+        assert source.tables(connection, "public", ["t"]).keys() == {"t"}
 
 
 def test_a_partition_emptied_since_the_snapshot_is_noticed(source_url: str) -> None:

@@ -164,6 +164,7 @@ def test_objects_are_counted_over_s3(s3_bucket: Callable[[str], Bucket]) -> None
     assert bucket.usage() == Usage()
     server = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
     for number in range(1100):  # more than a page of a listing holds, and too many to send one by one
-        server.put_object(bucket.root, f"{number % 2}/batch={number}/{number}", b"12345")
+        name = f"few/batch={number}/{number}" if number < 3 else f"many/{number}"
+        server.put_object(bucket.root, name, b"12345")
     bucket.write_text("on top", "1")
     assert bucket.usage() == Usage(objects=1101, bytes=5501)

@@ -1,4 +1,5 @@
 -- The sequences that number a table's rows, and how many numbers at a time they give a session.
+-- Binds: qualified_name.
 SELECT
     n.nspname::text,
     c.relname::text,

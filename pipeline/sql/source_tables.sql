@@ -5,10 +5,8 @@ SELECT
     c.relkind IN ('r', 'p', 'm') AS has_xmin,
     -- Postgres 14 is the first that finds a range of pages without reading all others.
     c.relkind IN ('r', 'm') AND current_setting('server_version_num')::integer >= 140000 AS has_pages,
-    c.relkind IN ('r', 'm')
-    AND current_setting('server_version_num')::integer >= 140000
-    AND NOT c.relhassubclass
-    AND COALESCE(pg_relation_size(NULLIF(c.reltoastrelid, 0)), 0) = 0 AS packs,
+    NOT c.relhassubclass
+    AND COALESCE(pg_relation_size(NULLIF(c.reltoastrelid, 0)), 0) = 0 AS self_contained,
     GREATEST(c.reltuples, 0)::bigint AS estimated_rows,
     pg_table_size(c.oid) / current_setting('block_size')::bigint AS pages,
     -- Another set of heaps under the same name may hold rows older than the last batch.
