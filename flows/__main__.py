@@ -15,6 +15,7 @@ from flows.etl import etl
 from flows.rebuild import rebuild
 from pipeline import settings
 from pipeline.duck import leave
+from pipeline.redaction import safe
 from tasks.failures import in_some_line
 
 gc.enable()
@@ -35,7 +36,7 @@ def main() -> int:
         print(f"error: {in_some_line(error)}", file=sys.stderr)
         return 1
     for report in reports:
-        print(report.summary)
+        print(safe(report.summary, keep="\n"))
     if not reports:
         print("nothing to rebuild" if arguments.rebuild else "up to date: nothing changed in the source")
     return 0

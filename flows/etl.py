@@ -11,12 +11,13 @@ from pipeline.errors import PipelineError, UnfitBatch
 from pipeline.transform import verify
 from tasks import assets, blocks
 from tasks.extract import compact, extracting
-from tasks.failures import cancelled_where_busy, show_in_one_line
+from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 
 
 @flow(name="totesys-etl", task_runner=runner())
 @cancelled_where_busy
+@clean_failures
 def etl(
     reconcile: bool = False,
     full: bool = False,

@@ -12,6 +12,7 @@ from pipeline.merge import Counts
 from pipeline.transform import Output
 from tasks import blocks
 from tasks import load as loading
+from tasks.failures import clean_failures
 
 
 def _run_name() -> str:
@@ -19,6 +20,7 @@ def _run_name() -> str:
 
 
 @flow(name="load-warehouse", flow_run_name=_run_name)
+@clean_failures
 def load_warehouse(
     manifest: str,
     outputs: list[Output],

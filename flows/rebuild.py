@@ -6,12 +6,13 @@ from pydantic import AwareDatetime, NonNegativeInt
 from flows.finish import finish_sealed, open_run
 from flows.runner import runner
 from tasks import blocks
-from tasks.failures import cancelled_where_busy, show_in_one_line
+from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport
 
 
 @flow(name="rebuild-warehouse", task_runner=runner())
 @cancelled_where_busy
+@clean_failures
 def rebuild(
     until: AwareDatetime | None = None,
     max_rejected: NonNegativeInt | None = None,

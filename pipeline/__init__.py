@@ -1,8 +1,9 @@
 """The engine: reads a Postgres source, transforms with DuckDB, loads a warehouse.
 
 Knows neither Prefect nor the tables of any shop. Imports run downwards: ``errors``,
-``types``, ``duck`` <- ``postgres``, ``buckets``, ``source`` <- ``batches``, ``models`` <-
-``plan``, ``warehouse`` <- ``contract`` <- ``transform`` <- ``merge`` <- ``load``.
+``types``, ``duck``, ``redaction`` <- ``connection`` <- ``settings`` <- ``messages`` <-
+``postgres``, ``buckets``, ``source`` <- ``batches``, ``models`` <- ``plan``, ``warehouse`` <-
+``contract`` <- ``transform`` <- ``merge`` <- ``load``.
 """
 
 import pyarrow as pa

@@ -89,7 +89,8 @@ def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> 
     if required:
         cases += f" WHEN {source} IS NULL THEN {literal(f'{column.name} is missing (NULL)')}"
     if misfit := _misfit(column, yielded, wanted, value):
-        cases += f" WHEN {misfit} THEN {_misfit_words(column)}"
+        # Without the value, which stands in the row: reasons are shown where values must not be.
+        cases += f" WHEN {misfit} THEN {literal(f'{column.name} does not fit {column.type}')}"
     return Check(column.name, value, f"CASE{cases} END" if cases else None)
 
 
@@ -178,12 +179,6 @@ def _digits(precision: int, scale: int) -> str:
     if scale > precision:
         return rf"[+-]?0*(\.0{{{scale - precision}}}\d{{0,{precision}}}0*)?"
     return rf"[+-]?0*\d{{0,{precision - scale}}}(\.\d{{0,{scale}}}0*)?"
-
-
-def _misfit_words(column: TargetColumn) -> str:
-    """A DuckDB expression that says in words what does not fit, the value included."""
-    shown = f"left(CAST({quote(column.name)} AS VARCHAR), 100)"
-    return f"{literal(column.name + ': ')} || {shown} || {literal(' does not fit ' + column.type)}"
 
 
 def reasons(found: Sequence[Check]) -> str:

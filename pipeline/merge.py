@@ -18,6 +18,7 @@ from pipeline.batches import Manifest
 from pipeline.buckets import Bucket, File
 from pipeline.copying import copy_in
 from pipeline.errors import WarehouseError
+from pipeline.messages import message
 from pipeline.postgres import Connection, identifiers, statement
 from pipeline.source import Column
 from pipeline.transform import Output
@@ -158,7 +159,7 @@ class Merge:
         return [*missing, *broken]
 
     def _missing(self, reference: Reference) -> sql.Composable:
-        """Which row a reference points to in vain, in words."""
+        """That a row refers to one that is not there, in words; its values stand in the row itself."""
         pairs = [
             {"ours": sql.Identifier(ours), "theirs": sql.Identifier(theirs)}
             for ours, theirs in zip(reference.columns, reference.to_columns, strict=True)
@@ -168,15 +169,10 @@ class Merge:
         found = known.format(sql.Identifier(reference.to_schema, reference.to_table), same_row)
         if self._refers_to_itself(reference):
             found = sql.SQL("{} UNION ALL {}").format(found, known.format(self.stage, same_row))
-        return sql.SQL(
-            "CASE WHEN {given} AND NOT EXISTS ({found})"
-            " THEN concat({label}::text, concat_ws(', ', {shown}), {rest}::text) END"
-        ).format(
+        return sql.SQL("CASE WHEN {given} AND NOT EXISTS ({found}) THEN {reason}::text END").format(
             given=sql.SQL(" AND ").join(sql.SQL("s.{ours} IS NOT NULL").format(**pair) for pair in pairs),
             found=found,
-            label=", ".join(reference.columns) + ": ",
-            shown=sql.SQL(", ").join(sql.SQL("s.{ours}::text").format(**pair) for pair in pairs),
-            rest=f" is not in {reference.to_table}",
+            reason=f"{', '.join(reference.columns)} is not in {reference.to_table}",
         )
 
     @contextmanager
@@ -304,19 +300,17 @@ class Merge:
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
-        """Turn what the warehouse says of a value into one line that names the table."""
+        """Turn what the warehouse says of a value into one line that names the table, and not the value."""
         try:
             yield
         except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
-            where = (error.diag.context or error.diag.message_detail or "").splitlines()
-            words = "; ".join(filter(None, [error.diag.message_primary, *where[:1]])) or str(error)
-            raise WarehouseError(f"warehouse: table {self.target.name}: {words}") from None
+            raise WarehouseError(f"warehouse: table {self.target.name}: {message(error)}") from None
 
 
 def _broken(rule: Rule) -> sql.Composable:
     """Which rule a row breaks; one that is NULL for it counts as kept, as in Postgres."""
     return sql.SQL("CASE WHEN NOT {} THEN {}::text END").format(
-        postgres.template(f"({rule.expression})"), f"breaks the rule {rule.name}: {rule.definition}"
+        postgres.template(f"({rule.expression})"), f"breaks the rule {rule.name}, {rule.definition}"
     )
 
 

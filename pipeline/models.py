@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pipeline import reference
 from pipeline.duck import session
 from pipeline.errors import ModelError
+from pipeline.messages import of_duckdb
 from pipeline.source import Cursor
 
 SCHEMA_FILE = "schema.sql"
@@ -139,9 +140,9 @@ def read(path: Path) -> Model:
 
 
 def error_in(path: Path, words: str) -> ModelError:
-    """DuckDB's own words with file and line, in one line."""
+    """DuckDB's own words with file and line, in one line, and without values of rows."""
     line = re.search(r"LINE (\d+):", words)
-    first = re.split(r"\n\s*\n|\nLINE ", words)[0].replace("\n", " ")
+    first = re.split(r"\n\s*\n|\nLINE ", of_duckdb(words))[0].replace("\n", " ")
     return ModelError(f"{path}{':' + line[1] if line else ''}: {first}")
 
 

@@ -9,7 +9,10 @@ from importlib.resources import files
 import psycopg
 from psycopg import sql
 
+from pipeline import connection as connecting
 from pipeline.errors import PipelineError, SettingsError
+from pipeline.messages import message
+from pipeline.redaction import in_one_line
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -32,7 +35,8 @@ _SESSION = {
 _REFUSED = re.compile(
     r"(password authentication failed.*|no password supplied|(?:database|role) \".*\" does not exist"
     r"|no pg_hba\.conf entry.*|permission denied for database.*|invalid (?:port|dsn|integer|URI|connection).*"
-    r"|missing \"=\".*|.*is not permitted to log in)"
+    r"|missing \"=\".*|.*is not permitted to log in|invalid (?:\w+ )?value.*|server does not support SSL.*"
+    r"|(?:root )?certificate .*|.*certificate .* (?:does not match|verify failed).*)"
 )
 
 
@@ -46,7 +50,7 @@ class Unreachable(PipelineError, psycopg.OperationalError):
 
 @contextmanager
 def connect(url: str, what: str) -> Iterator[Connection]:
-    """Connect in autocommit mode; ``what`` names the database in errors.
+    """Connect in autocommit mode, by a URL or a conninfo string; ``what`` names the database in errors.
 
     Raises SettingsError for a login that is refused, which no retry mends, and
     Unreachable where the server does not answer. Neither holds the password.
@@ -61,10 +65,14 @@ def connect(url: str, what: str) -> Iterator[Connection]:
 
 def _patiently(url: str, what: str) -> Connection:
     """Try a few times, for a server that restarts or a network that is down for a moment."""
+    try:
+        conninfo = connecting.of(url)
+    except connecting.Malformed as malformed:
+        raise SettingsError(f"{what}: {malformed}") from None
     for pause in (*PAUSES, None):
         try:
             return psycopg.connect(
-                url, application_name="totesys-etl", autocommit=True, client_encoding="utf8"
+                conninfo, application_name="totesys-etl", autocommit=True, client_encoding="utf8"
             )
         except psycopg.Error as error:
             fault = _login_error(error, what)
@@ -75,11 +83,13 @@ def _patiently(url: str, what: str) -> Connection:
 
 
 def _login_error(error: psycopg.Error, what: str) -> Exception:
-    """One line without the URL: libpq names host, port and user, never the password."""
+    """One line: libpq names host, port and user; a secret is taken out."""
+    reason = message(error)
     if match := _REFUSED.search(str(error)):
-        return SettingsError(f"{what}: {match[1]}; check its URL and run `make blocks` again")
-    reason = " ".join(str(error).split())
-    return Unreachable(f"{what}: cannot be reached: {reason}")
+        reason = in_one_line(match[1])
+    elif not isinstance(error, psycopg.ProgrammingError):
+        return Unreachable(f"{what}: cannot be reached: {reason}")
+    return SettingsError(f"{what}: {reason}; check its URL and run `make blocks` again")
 
 
 def login(url: str, what: str) -> str:

@@ -3,15 +3,18 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline import connection
 from pipeline.errors import SettingsError
+from pipeline.redaction import learn
 
 PREFIX = "TOTESYS_"
 # What stands before the names of an environment's blocks, such as dev or prod.
@@ -21,11 +24,19 @@ _ENV_FILE = ".env"
 _SECRET_NAME = re.compile(r"arn:aws[a-z-]*:secretsmanager:[\w:/+=.@!-]+|[\w/+=.@!-]+")
 
 
+class _EnvFile(EnvSettingsSource):
+    """The file ``.env``, read literally: pydantic-settings itself expands ``${x}``, also inside passwords."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        # As pydantic-settings' own sources do where names do not count by their case, and not if empty.
+        return {name.lower(): value for name, value in env_file().items() if value}
+
+
 class Settings(BaseSettings):
     """What the ``TOTESYS_*`` and ``AWS_*`` variables say."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=_ENV_FILE, env_ignore_empty=True, extra="ignore", populate_by_name=True
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", populate_by_name=True
     )
 
     source_url: SecretStr | None = None
@@ -38,6 +49,7 @@ class Settings(BaseSettings):
     environment: str = Field("", pattern=ENVIRONMENT)
     task_runner: str = Field("threads", pattern=r"^(threads|dask|ray|(tcp|tls|ucx|ws|wss|ray)://\S+)$")
     alert_url: SecretStr | None = None
+    show_values: bool = False
     aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
     aws_secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
     aws_session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
@@ -57,18 +69,31 @@ class Settings(BaseSettings):
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
         if url is None:
             return None
-        if is_secret_name(url.get_secret_value()):
-            return url
-        try:
-            parts = urlsplit(url.get_secret_value())
-            named = parts.scheme in {"postgresql", "postgres"} and parts.path.strip("/") and parts.port != 0
-        except ValueError:
-            named = None
-        if not named:
-            raise ValueError(
-                "is neither of the form postgresql://user:password@host:port/database nor a secret's name"
-            )
-        return url
+        text = url.get_secret_value().strip()
+        if not is_secret_name(text):
+            if not connection.is_url(text):
+                raise ValueError(f"is neither of the form {connection.FORM} nor a secret's name")
+            _refuse_secret_options(connection.parts_of(connection.of(text)))
+        return SecretStr(text)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  it expands
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  there are none
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file."""
+        return init_settings, env_settings, _EnvFile(settings_cls)
+
+    def model_post_init(self, _: object) -> None:
+        """From now on nothing shows these secrets."""
+        # The databases' passwords were learnt with their URLs, in place of which a secret's name may stand.
+        learn(self.aws_secret_access_key, self.aws_session_token)
+        if self.alert_url:
+            learn(*_secrets_of_alerts(self.alert_url.get_secret_value()))
 
     @field_validator("raw_uri", "processed_uri")
     @classmethod
@@ -83,11 +108,33 @@ def is_secret_name(text: str) -> bool:
     return bool(_SECRET_NAME.fullmatch(text))
 
 
+def env_file() -> dict[str, str | None]:
+    """The names and values of ``.env``, literally."""
+    return dict(dotenv_values(_ENV_FILE, interpolate=False))
+
+
+def _refuse_secret_options(parts: Mapping[str, str]) -> None:
+    """A block keeps the password as a secret, and would show any other."""
+    for keyword in sorted(parts.keys() & connection.secret_keywords() - {"password"}):
+        raise connection.Malformed(
+            f"option {keyword}", "a block would show it; keep the URL in AWS Secrets Manager"
+        )
+
+
+def _secrets_of_alerts(text: str) -> Iterator[str]:
+    """What of Apprise's URLs is secret: passwords and tokens stand before the @ or in the path."""
+    for url in re.split(r"[\s,]+(?=\w+://)", text):
+        with suppress(ValueError):
+            parts = urlsplit(url)
+            for piece in (parts.netloc.rpartition("@")[0].partition(":")[2], *parts.path.split("/")):
+                yield from (piece, unquote(piece))
+
+
 def load() -> Settings:
     """Read all settings; raises SettingsError that names what is unknown or malformed."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     _refuse_unknown(os.environ, known, "the environment")
-    _refuse_unknown(dotenv_values(_ENV_FILE), known, _ENV_FILE)
+    _refuse_unknown(env_file(), known, _ENV_FILE)
     try:
         return Settings()
     except ValidationError as error:

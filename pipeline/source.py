@@ -24,6 +24,7 @@ from psycopg.rows import class_row
 
 from pipeline.duck import session
 from pipeline.errors import SnapshotLost, SourceError
+from pipeline.messages import message, of_arrow
 from pipeline.postgres import Connection, connect, identifiers, statement, template
 from pipeline.streams import ahead
 from pipeline.types import Frozen, arrow_type, duckdb_type
@@ -359,7 +360,7 @@ def _with_odd_times(
         found = re.fullmatch(r"In CSV column #(\d+)", where)
         column = f", column {columns[int(found[1]) - packed].name}" if found else ""
         raise SourceError(
-            f"source: table {table}{column}: a value cannot be carried exactly: {words or where}"
+            f"source: table {table}{column}: a value cannot be carried exactly: {of_arrow(words or where)}"
         ) from None
     return [
         _temporal(table, column, value, type_) if pa.types.is_temporal(type_) else value
@@ -381,8 +382,6 @@ def _temporal(
         try:
             parsed = rows.project(f"CAST({readable} AS {duckdb_type(column.type)}) AS value").to_arrow_table()
         except duckdb.Error as error:
-            raise SourceError(
-                f"source: table {table}, column {column.name}: {str(error).splitlines()[0]}"
-            ) from None
+            raise SourceError(f"source: table {table}, column {column.name}: {message(error)}") from None
     values: pa.ChunkedArray[Any] = parsed["value"].cast(type_)
     return values

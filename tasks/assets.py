@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping
 
 from prefect.assets import Asset
 from prefect.events import emit_event
-from sqlalchemy.engine import make_url
 
-from pipeline import reference
+from pipeline import connection, reference
 from pipeline.batches import Manifest
 from pipeline.merge import Counts
 from pipeline.models import Model
@@ -63,9 +62,8 @@ def _key(where: str, name: str) -> str:
     return Asset(key=_UNFIT.sub("_", f"{where}/{name}")).key
 
 
-def _database(url: str, schema: str) -> str:
-    parts = make_url(url)
-    return f"postgres://{parts.host or 'localhost'}:{parts.port or 5432}/{parts.database}/{schema}"
+def _database(conninfo: str, schema: str) -> str:
+    return f"postgres://{connection.place(conninfo)}/{schema}"
 
 
 def _bucket(name: str, environment: str) -> str:

@@ -8,6 +8,7 @@ side on one server: ``totesys-source``, ``prod-totesys-source``.
 """
 
 import json
+from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -16,12 +17,14 @@ from prefect.filesystems import LocalFileSystem
 from prefect.runtime import flow_run
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pyarrow import fs
-from pydantic import Field
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from pydantic import Field, ValidationError
 
+from pipeline import connection
 from pipeline.buckets import Bucket, folder
+from pipeline.connection import Malformed
 from pipeline.errors import SettingsError
+from pipeline.messages import message
+from pipeline.redaction import learn, learn_all
 from pipeline.settings import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -44,43 +47,85 @@ def named(name: str, environment: str) -> str:
 
 
 def database_url(name: str, environment: str) -> str:
-    """The libpq URL of a database, password included.
+    """How libpq connects to a database: a conninfo string, password included.
 
-    A ``sqlalchemy-connector`` block holds it, or an ``aws-secret`` block says which secret does.
+    A ``sqlalchemy-connector`` block holds its parts, or an ``aws-secret`` block says which secret does.
     """
     name = named(name, environment)
-    if block := _load(SqlAlchemyConnector, name):
-        info = block.connection_info
-        url = info.create_url() if isinstance(info, ConnectionComponents) else make_url(str(info))
-        arguments = {key: str(value) for key, value in (block.connect_args or {}).items()}
-        url = url.update_query_dict(arguments)
+    block = _load(SqlAlchemyConnector, name)
+    where = (
+        f"block sqlalchemy-connector/{name}" if block else f"the secret that block aws-secret/{name} names"
+    )
+    try:
+        return connection.make(_parts_in_block(block) if block else _parts_in_secret(name))
+    except Malformed as fault:
+        raise SettingsError(f"{where}: {fault}") from None
+
+
+def _parts_in_block(block: SqlAlchemyConnector) -> dict[str, str]:
+    """What a block holds, whoever wrote it, by libpq's keywords. What has a field of its own is not encoded.
+
+    Raises Malformed where two fields say different things, or a secret stands readable.
+    """
+    info = block.connection_info
+    if isinstance(info, ConnectionComponents):
+        parts, query = _components(info), info.query or {}
     else:
-        url = _url_in_secret(name)
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+        parts, query = connection.parts_of_url(str(info)), connection.options_of_url(str(info))
+        if "password" in parts:
+            # Prefect keeps no part of a URL secret: its pages show it, and its events hold it.
+            learn(parts["password"])
+            raise Malformed(
+                "password in Connection Info", "everybody can read it there; use the fields, with Password"
+            )
+    for where, options in (("Query", query), ("Connect Args", block.connect_args or {})):
+        for keyword, value in options.items():
+            if keyword in connection.secret_keywords():
+                raise Malformed(
+                    f"{keyword} in {where}", "everybody can read it there; use the field Password"
+                )
+            text = str(int(value) if isinstance(value, bool) else value)
+            given = connection.split_hosts(text) if keyword == "host" else {keyword: text}
+            if any(parts.setdefault(key, each) != each for key, each in given.items()):
+                raise Malformed(f"{keyword} in {where}", "another field of the block says something else")
+    return parts
 
 
-def _url_in_secret(name: str) -> URL:
-    """The URL that a secret is, or that its parts make as RDS writes them when it rotates passwords."""
+def _components(info: ConnectionComponents) -> dict[str, str]:
+    connection.check_scheme(info.driver.value if isinstance(info.driver, Enum) else info.driver)
+    fields = {
+        "user": info.username,
+        "password": info.password.get_secret_value() if info.password else None,
+        "port": str(info.port) if info.port else None,
+        "dbname": info.database,
+    }
+    hosts = connection.split_hosts(info.host or "")
+    if info.port and hosts.get("port", fields["port"]) != fields["port"]:
+        raise Malformed("port", f"{hosts['port']} stands in the host, and another one in its own field")
+    return {key: value for key, value in fields.items() if value} | hosts
+
+
+def _parts_in_secret(name: str) -> dict[str, str]:
+    """What a secret's URL says, or its parts as RDS writes them when it rotates passwords."""
     from prefect_aws import AwsSecret  # noqa: PLC0415
 
     block = _load(AwsSecret, name)
     if block is None:
         raise _missing(f"sqlalchemy-connector/{name} or aws-secret/{name}")
     text = _read(block)
+    if connection.is_url(text):
+        return connection.parts_of_url(text)
     try:
-        if not text.lstrip().startswith("{"):
-            return make_url(text.strip())
         parts = json.loads(text)
-        return URL.create(
-            "postgresql",
-            username=parts["username"],
-            password=parts["password"],
-            host=parts["host"],
-            port=int(parts.get("port", 5432)),
-            database=parts["dbname"],
-            query={"sslmode": parts.get("sslmode", "require")},
-        )
-    except (ArgumentError, ValueError, KeyError):
+        return {
+            "user": parts["username"],
+            "password": parts["password"],
+            "host": parts["host"],
+            "port": str(parts.get("port", 5432)),
+            "dbname": parts["dbname"],
+            "sslmode": parts.get("sslmode", "require"),
+        }
+    except (ValueError, KeyError, TypeError):
         raise SettingsError(
             f"secret {block.secret_name}: is neither a URL postgresql://… nor JSON with username,"
             " password, host, port and dbname"
@@ -95,7 +140,7 @@ def _read(block: "AwsSecret") -> str:
         found = block.read_secret()
     except (BotoCoreError, ClientError, Boto3Error) as error:
         raise SettingsError(
-            f"secret {block.secret_name}: cannot be read: {error}; the role needs"
+            f"secret {block.secret_name}: cannot be read: {message(error)}; the role needs"
             " secretsmanager:GetSecretValue on it"
         ) from None
     return found.decode() if isinstance(found, bytes) else str(found)
@@ -124,6 +169,7 @@ def s3(block: "S3Bucket") -> Bucket:
     session = block.credentials.get_boto3_session()
     found = session.get_credentials()
     keys = found.get_frozen_credentials() if found else None
+    learn(*(keys.secret_key, keys.token) if keys else ())
     filesystem = fs.S3FileSystem(
         access_key=keys.access_key if keys else None,
         secret_key=keys.secret_key if keys else None,
@@ -153,11 +199,24 @@ def _load_once(_: str, kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
 def _load_now(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
     try:
         loaded = kind.load(name)
+    except (ValidationError, RuntimeError) as error:
+        invalid = error if isinstance(error, ValidationError) else error.__cause__
+        if not isinstance(invalid, ValidationError):
+            raise
+        # Its own words show what stands in the block.
+        parts = ", ".join(sorted({str(each["loc"][0]) for each in invalid.errors() if each["loc"]}))
+        slug = f"{kind.get_block_type_slug()}/{name}"
+        raise SettingsError(
+            f"block {slug}: {parts}: Prefect cannot read it; edit the block or run `make blocks` again"
+        ) from None
     except ValueError as error:
         if "Unable to find block" not in str(error):
             raise
         return None
-    return loaded if isinstance(loaded, kind) else None
+    if not isinstance(loaded, kind):
+        return None
+    learn_all(loaded)
+    return loaded
 
 
 def forget(kind: type[Block], name: str) -> None:

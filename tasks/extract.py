@@ -14,7 +14,7 @@ from pipeline import source
 from pipeline.batches import Landed, Part, Reading, TableBatch
 from pipeline.transform import compacted
 from tasks import blocks
-from tasks.failures import ON_TRANSIENT_FAULTS
+from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 from tasks.progress import progress
 
 _MANY_PARTS = 4
@@ -34,6 +34,7 @@ def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     persist_result=True,
     **ON_TRANSIENT_FAULTS,
 )
+@clean_failures
 def extract(part: Part, how: Reading | Landed, environment: str) -> Landed:
     """Stream one part of a table into the raw bucket, or return what a sealed batch has of it."""
     if isinstance(how, Landed):
@@ -69,6 +70,7 @@ def extracting(
     cache_policy=NO_CACHE,
     **ON_TRANSIENT_FAULTS,
 )
+@clean_failures
 def compact(table: TableBatch, batch_id: str, environment: str) -> TableBatch:
     """Merge the newest runs of a table's present state, so that their number stays small."""
     return compacted(table, batch_id, blocks.bucket(blocks.RAW, environment))

@@ -15,7 +15,9 @@ from prefect.states import Cancelled
 from prefect.tasks import exponential_backoff
 
 from pipeline.errors import PipelineError, WarehouseBusy
+from pipeline.messages import cleaned, message
 from pipeline.postgres import Unreachable
+from pipeline.redaction import safe
 
 _S3_CLIENT = {"boto3", "botocore", "s3transfer"}
 
@@ -47,6 +49,25 @@ ON_TRANSIENT_FAULTS: dict[str, Any] = {
 }
 
 
+def clean_failures(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Let no exception leave a flow or a task with a secret, a row's value or a control character.
+
+    Prefect writes its text into states, events, logs and results.
+    """
+
+    @wraps(body)
+    def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        try:
+            return body(*args, **kwargs)
+        except Exception as error:
+            fault = cleaned(error)
+            if fault is error:
+                raise
+            raise fault from None
+
+    return run
+
+
 def cancelled_where_busy(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Let a flow run that meets another one end as cancelled, and not as failed, which wakes people.
 
@@ -65,7 +86,7 @@ def cancelled_where_busy(body: Callable[_Parameters, _Result]) -> Callable[_Para
 
 def in_one_line(fault: BaseException) -> str | None:
     """What a failure says to a person; None where only a traceback tells what happened."""
-    words = " ".join(str(fault).split())
+    words = message(fault)
     if isinstance(fault, PipelineError):
         return words
     if isinstance(fault, psycopg.OperationalError):
@@ -81,14 +102,15 @@ def in_one_line(fault: BaseException) -> str | None:
 
 def in_some_line(fault: BaseException) -> str:
     """The same where there is no place for a traceback."""
-    return in_one_line(fault) or f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+    return in_one_line(fault) or f"{type(fault).__name__}: {message(fault)}"
 
 
+@clean_failures
 def print_all(lines: Iterable[str]) -> int:
     """Print what a command does as it does it; returns its status, 1 after the line that says why not."""
     try:
         for line in lines:
-            print(line)
+            print(safe(line))
     except Exception as error:
         if not (said := in_one_line(error)):
             raise
@@ -104,7 +126,7 @@ class _OneLine(logging.Filter):
         """Keep every record; shorten those about a failure that a line tells."""
         fault = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if fault and (line := in_one_line(fault)):
-            record.exc_info = None
+            record.exc_info = record.exc_text = None
             record.msg, record.args = "%s", (line,)
         return True
 

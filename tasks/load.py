@@ -9,7 +9,7 @@ from pipeline.merge import Counts
 from pipeline.transform import Output
 from pipeline.warehouse import Target
 from tasks import blocks
-from tasks.failures import ON_TRANSIENT_FAULTS
+from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 from tasks.progress import progress
 
 
@@ -19,6 +19,7 @@ from tasks.progress import progress
     cache_policy=NO_CACHE,
     **ON_TRANSIENT_FAULTS,
 )
+@clean_failures
 def load(
     schema: str,
     manifest: Manifest,

@@ -11,11 +11,12 @@ from pipeline.batches import Manifest
 from pipeline.merge import Counts
 from pipeline.models import Model
 from pipeline.postgres import connect
+from pipeline.redaction import safe
 from pipeline.status import Batch
 from pipeline.types import Frozen
 from tasks import assets, blocks, events, metrics
 from tasks.chart import BATCHES, chart
-from tasks.failures import ON_TRANSIENT_FAULTS
+from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 
 _REPORT, _TABLES = "totesys-run", "totesys-tables"
 
@@ -88,12 +89,14 @@ def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, fl
     cache_policy=NO_CACHE,
     **ON_TRANSIENT_FAULTS,
 )
+@clean_failures
 def report(manifest: Manifest, done: BatchReport, models: dict[str, Model], environment: str) -> None:
     """Publish a loaded batch: a page and a table in the Prefect UI, events, assets and metrics."""
     with connect(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
         last = status.recent(connection, BATCHES)
         aside = status.by_table(status.set_aside(connection, done.batch_id))
-    create_markdown_artifact(_page(manifest, done, last), key=_REPORT, description=done.story)
+    page = safe(_page(manifest, done, last), keep="\n")
+    create_markdown_artifact(page, key=_REPORT, description=safe(done.story))
     create_table_artifact(
         [count.model_dump() for count in done.counts],
         key=_TABLES,
@@ -142,6 +145,7 @@ def _page(manifest: Manifest, done: BatchReport, last: list[Batch]) -> str:
 
 
 @task(name="report", task_run_name="report up to date", cache_policy=NO_CACHE)
+@clean_failures
 def report_up_to_date(at: datetime, environment: str) -> None:
     """Say that nothing changed, in the log, in the Prefect UI and to whoever listens."""
     get_run_logger().info("Up to date: the source held nothing new at %s", f"{at:%Y-%m-%d %H:%M:%S} UTC")

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from prefect.filesystems import LocalFileSystem
@@ -10,25 +10,29 @@ from prefect_aws import AwsCredentials, AwsSecret, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
 
-from pipeline import postgres, settings
+from pipeline import connection, postgres, settings
 from pipeline.errors import SettingsError
 from pipeline.settings import PREFIX, Settings
 from tasks import blocks
 from tasks.failures import print_all
 
 _DRIVER = "postgresql+psycopg"
+# Begins the keys that STS gives for a while.
+_TEMPORARY = "ASIA"
 
 
-def save(config: Settings) -> list[str]:
+def save(config: Settings, *, temporary: bool = False) -> list[str]:
     """Save every block, over what is there; returns their slugs.
 
-    Raises SettingsError that names every setting that is missing.
+    Raises SettingsError that names every setting that is missing, and, unless ``temporary``, for
+    AWS credentials that expire.
     """
     needed = ["source_url", "warehouse_url", "raw_uri", "processed_uri"]
     if missing := [PREFIX + name.upper() for name in needed if getattr(config, name) is None]:
         raise SettingsError(f"not set: {', '.join(missing)}; put them into the environment or .env")
+    if not temporary:
+        _refuse_temporary_credentials(config)
     saved = [_save_database(config, blocks.SOURCE, config.source_url)]
     saved.append(_save_database(config, blocks.WAREHOUSE, config.warehouse_url))
     credentials = None
@@ -40,6 +44,20 @@ def save(config: Settings) -> list[str]:
     saved.append(_save_bucket(config, blocks.RAW, str(config.raw_uri), credentials))
     saved.append(_save_bucket(config, blocks.PROCESSED, str(config.processed_uri), credentials))
     return saved
+
+
+def _refuse_temporary_credentials(config: Settings) -> None:
+    """A block would show the session token, and fail when it has expired."""
+    texts = [url.get_secret_value() for url in (config.source_url, config.warehouse_url) if url]
+    on_aws = any(str(uri).startswith("s3://") for uri in (config.raw_uri, config.processed_uri))
+    needed = on_aws or any(map(settings.is_secret_name, texts))
+    if needed and (config.aws_session_token or (config.aws_access_key_id or "").startswith(_TEMPORARY)):
+        raise SettingsError(
+            "AWS_SESSION_TOKEN: these credentials expire, and a block would show the token; unset them and"
+            " let the worker use what is renewed: the role of its machine or container, AWS_PROFILE, or"
+            " web identity (AWS_ROLE_ARN); to store them all the same:"
+            " make blocks ARGS=--temporary-credentials"
+        )
 
 
 def check(environment: str) -> Iterator[str]:
@@ -63,19 +81,26 @@ def _save_database(config: Settings, name: str, secret: SecretStr | None) -> str
         AwsSecret(aws_credentials=credentials, secret_name=text).save(name, overwrite=True)
         blocks.forget(SqlAlchemyConnector, name)
         return f"aws-secret/{name}"
-    url = make_url(text)
-    components = ConnectionComponents(
-        driver=_DRIVER,
-        username=url.username,
-        password=SecretStr(url.password) if url.password else None,
-        host=url.host,
-        port=url.port,
-        database=url.database,
-        query={key: str(value) for key, value in url.query.items()} or None,
-    )
-    SqlAlchemyConnector(connection_info=components).save(name, overwrite=True)
+    SqlAlchemyConnector(connection_info=_components(connection.parts_of_url(text))).save(name, overwrite=True)
     blocks.forget(AwsSecret, name)
     return f"sqlalchemy-connector/{name}"
+
+
+def _components(parts: Mapping[str, str]) -> ConnectionComponents:
+    """The parts in a block's fields; several hosts and sockets are options, as SQLAlchemy wants them."""
+    fields = {"user", "password", "dbname"}
+    if not set("/,@").intersection(parts.get("host", "") + parts.get("port", "")):
+        fields |= {"host", "port"}
+    password, port = parts.get("password"), parts.get("port") if "port" in fields else None
+    return ConnectionComponents(
+        driver=_DRIVER,
+        username=parts.get("user"),
+        password=SecretStr(password) if password else None,
+        host=parts.get("host") if "host" in fields else None,
+        port=int(port) if port else None,
+        database=parts.get("dbname"),
+        query={keyword: value for keyword, value in parts.items() if keyword not in fields} or None,
+    )
 
 
 # For Prefect's results. By default five tries wait a minute each before anything is said.
@@ -116,15 +141,19 @@ def main() -> int:
     """Save the blocks and try each; one line and status 1 where that cannot be."""
     parser = argparse.ArgumentParser(prog="python -m tasks.save_blocks", description=__doc__)
     parser.add_argument("--unchecked", action="store_true", help="save them and do not try them")
-    unchecked = parser.parse_args().unchecked
-    return print_all(_save_and_check(unchecked=unchecked))
+    parser.add_argument(
+        "--temporary-credentials",
+        action="store_true",
+        help="store AWS credentials that expire; whoever sees the block can read their token",
+    )
+    return print_all(_save_and_check(parser.parse_args()))
 
 
-def _save_and_check(*, unchecked: bool) -> Iterator[str]:
+def _save_and_check(arguments: argparse.Namespace) -> Iterator[str]:
     config = settings.load()
-    for slug in save(config):
+    for slug in save(config, temporary=arguments.temporary_credentials):
         yield f"saved block {slug}"
-    if not unchecked:
+    if not arguments.unchecked:
         yield from check(config.environment)
 
 

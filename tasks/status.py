@@ -17,6 +17,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from pipeline import settings, status
+from pipeline.redaction import safe
 from pipeline.settings import Settings
 from pipeline.status import Status
 from tasks import blocks
@@ -136,9 +137,9 @@ def _look(config: Settings, environment: str, *, listing: bool) -> Status:
 
 def _show(found: Status, verdict: Verdict) -> None:
     """Print it for a person; the first line says it all."""
-    print(f"{verdict.name}: {_story(found)}")
+    print(f"{verdict.name}: {safe(_story(found))}")
     for heading, table in _tables(found):
-        print(f"\n{heading}")
+        print(f"\n{safe(heading)}")
         if table:
             _print(table)
 
@@ -186,7 +187,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[i
     for number, name in enumerate(head):
         table.add_column(name, justify="right" if number in numbers else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(safe, row))
     return table
 
 

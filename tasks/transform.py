@@ -14,7 +14,7 @@ from pipeline.transform import Output, Work, joined
 from pipeline.transform import transform as run_model
 from pipeline.warehouse import Target
 from tasks import blocks
-from tasks.failures import ON_TRANSIENT_FAULTS
+from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 
 
 def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -37,6 +37,7 @@ def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     persist_result=True,
     **ON_TRANSIENT_FAULTS,
 )
+@clean_failures
 def transform(
     model: Model,
     target: Target,
@@ -59,6 +60,7 @@ def transform(
     cache_policy=NO_CACHE,
     **ON_TRANSIENT_FAULTS,
 )
+@clean_failures
 def gather(
     model: Model,
     target: Target,

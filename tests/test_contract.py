@@ -157,7 +157,7 @@ def test_values_that_do_not_fit_are_set_aside_in_words(
 ) -> None:
     good, bad = judge(given, values, wanted)
     assert good == []
-    assert all(reason.startswith("v: ") and reason.endswith(f" does not fit {wanted}") for reason in bad)
+    assert set(bad) == {f"v does not fit {wanted}"}
 
 
 @pytest.mark.parametrize(
@@ -180,16 +180,15 @@ def test_a_precision_that_postgres_would_round_to_is_a_misfit(
     assert (good, len(bad)) == ([], 1)
 
 
-def test_a_reason_shows_the_value(judge: Judge) -> None:
-    assert judge("character varying", ["2023-02-30"], "date")[1] == ["v: 2023-02-30 does not fit date"]
+def test_a_reason_names_column_and_type_and_never_the_value(judge: Judge) -> None:
+    assert judge("character varying", ["2023-02-30"], "date")[1] == ["v does not fit date"]
     assert judge("character varying", [None], "date!")[1] == ["v is missing (NULL)"]
-    assert judge("character varying", ["O'Keefe " * 100], "date")[1][0].startswith("v: O'Keefe O'Keefe")
 
 
 def test_good_rows_go_on_without_the_bad_ones(judge: Judge) -> None:
     good, bad = judge("character varying", ["2024-01-01", "bad", "2024-01-02", None], "date!")
     assert good == [date(2024, 1, 1), date(2024, 1, 2)]
-    assert bad == ["v: bad does not fit date", "v is missing (NULL)"]
+    assert bad == ["v does not fit date", "v is missing (NULL)"]
 
 
 def test_infinity_and_far_years_fit(judge: Judge) -> None:
@@ -281,7 +280,7 @@ def test_all_reasons_of_a_row_are_told_together(raw: Bucket, processed: Bucket, 
         Work(models["dim_t"], target(v="date", w="character varying!"), batch, {}, None, raw, processed)
     )
     (row,) = parquet_rows(processed, output.rejected)
-    assert row["reason"] == "v: x does not fit date; w is missing (NULL)"
+    assert row["reason"] == "v does not fit date; w is missing (NULL)"
 
 
 def test_columns_that_the_warehouse_fills_need_not_be_yielded(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import traceback
+from collections.abc import Iterator
+from importlib import import_module
 
 import boto3
 import pytest
 from botocore.stub import Stubber
+from prefect import Flow, Task
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from pipeline.errors import BucketError
 from pipeline.postgres import Unreachable
-from tasks.failures import ON_TRANSIENT_FAULTS, in_one_line
+from pipeline.redaction import learn
+from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures, in_one_line, print_all
 
 
 def fault_of_results(*, code: str = "") -> BaseException:
@@ -62,3 +67,54 @@ def test_a_fault_of_the_program_keeps_its_traceback_and_is_not_tried_again() -> 
 )
 def test_what_may_pass_is_tried_again(fault: BaseException, again: bool) -> None:
     assert worth_another_try(fault) == again
+
+
+STEPS = {
+    f"{module}.{name}": step.fn
+    for module in (
+        "flows.etl",
+        "flows.load",
+        "flows.rebuild",
+        "tasks.extract",
+        "tasks.load",
+        "tasks.report",
+        "tasks.transform",
+    )
+    for name, step in vars(import_module(module)).items()
+    if isinstance(step, (Flow, Task))
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_flow_and_no_task_lets_an_exception_out_as_it_is(step: str) -> None:
+    """Prefect shows whatever leaves a body, in states, events, logs and results."""
+    body, wrappers = STEPS[step], set()
+    while wrapped := getattr(body, "__wrapped__", None):
+        wrappers.add(body.__code__)
+        body = wrapped
+    assert clean_failures(lambda: None).__code__ in wrappers
+
+
+def test_what_leaves_a_body_has_no_secret_and_one_line() -> None:
+    learn("hunter2-hunter2")
+
+    @clean_failures
+    def body() -> None:
+        raise OSError(13, "no hunter2-hunter2\nhere")
+
+    with pytest.raises(OSError, match=r"^\[Errno 13\] no \*\*\* here$") as caught:
+        body()
+    assert worth_another_try(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "hunter2-hunter2\n" not in shown.replace('"no hunter2-hunter2\\nhere"', "")
+
+
+def test_a_command_that_fails_unforeseen_shows_no_secret() -> None:
+    learn("hunter2-hunter2")
+
+    def lines() -> Iterator[str]:
+        yield "one"
+        raise LookupError("hunter2-hunter2")
+
+    with pytest.raises(LookupError, match=r"^\*\*\*$"):
+        print_all(lines())

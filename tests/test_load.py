@@ -283,8 +283,8 @@ def test_a_missing_reference_sets_a_row_aside_until_it_comes(
     counts = house.bring(made.batch({"orders": [order(1), order(2, 9, "1.25", "O'Keefe"), order(3, 8)]}))
     assert (counts["fact_order"].added, counts["fact_order"].rejected) == (1, 2)
     assert house.rejected() == [
-        ("fact_order", {"order_id": "2"}, "shop_id: 9 is not in dim_shop"),
-        ("fact_order", {"order_id": "3"}, "shop_id: 8 is not in dim_shop"),
+        ("fact_order", {"order_id": "2"}, "shop_id is not in dim_shop"),
+        ("fact_order", {"order_id": "3"}, "shop_id is not in dim_shop"),
     ]
     nothing = house.bring(made.batch({"orders": [order(1, note="other")]}))
     assert len(house.rejected()) == 2
@@ -310,7 +310,7 @@ def test_the_newest_of_the_rows_that_wait_comes_in(house: Warehouse, made: MadeU
     house.bring(made.batch({"shops": [shop(1)], "orders": [order(2, 9, note="old")]}))
     house.bring(made.batch({"orders": [order(2, 8, note="new")]}))
     ((reason, first, last),) = house.query("SELECT reason, first_batch, last_batch FROM etl.rejected")
-    assert (reason, first < last) == ("shop_id: 8 is not in dim_shop", True)
+    assert (reason, first < last) == ("shop_id is not in dim_shop", True)
     house.bring(made.batch({"shops": [shop(8), shop(9)]}))
     assert house.query("SELECT shop_id, note FROM fact_order") == [(8, "new")]
 
@@ -325,7 +325,7 @@ def test_an_unfit_row_is_set_aside_and_accepted_once_it_fits(house: Warehouse, m
     }
     assert house.rejected() == [
         ("dim_shop", {"shop_id": "2"}, "city is missing (NULL)"),
-        ("fact_order", {"order_id": "2"}, "amount: 3.456 does not fit numeric(10,2)"),
+        ("fact_order", {"order_id": "2"}, "amount does not fit numeric(10,2)"),
     ]
     house.bring(made.batch({"shops": [shop(2)], "orders": [order(2, amount="3.45")]}))
     assert house.rejected() == []

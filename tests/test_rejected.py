@@ -90,41 +90,41 @@ def log(bench: Bench) -> list[tuple[Any, ...]]:
 KINDS = {
     "text that is no date": (
         "1, '2024-02-30', 1, 1",
-        "sold_on: 2024-02-30 does not fit date",
+        "sold_on does not fit date",
         "sold_on = '2024-03-01'",
     ),
     "text that is a date and a time": (
         "1, '2024-02-28 10:00', 1, 1",
-        "sold_on: 2024-02-28 10:00 does not fit date",
+        "sold_on does not fit date",
         "sold_on = '2024-02-28'",
     ),
     "no date at all": ("1, NULL, 1, 1", "sold_on is missing (NULL)", "sold_on = '2024-03-01'"),
-    "an empty date": ("1, '', 1, 1", "sold_on:  does not fit date", "sold_on = '2024-03-01'"),
+    "an empty date": ("1, '', 1, 1", "sold_on does not fit date", "sold_on = '2024-03-01'"),
     "a NULL where none may be": ("1, '2024-03-01', 1, NULL", "amount is missing (NULL)", "amount = 0"),
     "a reference that is NULL": ("NULL, '2024-03-01', 1, 1", "shop_id is missing (NULL)", "shop_id = 1"),
     "a whole number too large": (
         "1, '2024-03-01', 32768, 1",
-        "units: 32768 does not fit smallint",
+        "units does not fit smallint",
         "units = 32767",
     ),
     "an amount too large": (
         "1, '2024-03-01', 1, 10000",
-        "amount: 10000 does not fit numeric(6,2)",
+        "amount does not fit numeric(6,2)",
         "amount = 9999.99",
     ),
     "an amount with too many decimals": (
         "1, '2024-03-01', 1, 0.005",
-        "amount: 0.005 does not fit numeric(6,2)",
+        "amount does not fit numeric(6,2)",
         "amount = 0.01",
     ),
     "an amount that is no number": (
         "1, '2024-03-01', 1, 'NaN'",
-        "amount: NaN does not fit numeric(6,2)",
+        "amount does not fit numeric(6,2)",
         "amount = 0",
     ),
     "two things at once": (
         "1, 'soon', 99999, 1",
-        "sold_on: soon does not fit date; units: 99999 does not fit smallint",
+        "sold_on does not fit date; units does not fit smallint",
         "sold_on = '2024-03-01', units = 1",
     ),
 }
@@ -172,10 +172,10 @@ def test_a_currency_outside_iso_4217_holds_up_all_that_hangs_on_it_and_lets_it_g
     bench.run()
     assert aside(bench) == [
         ("dim_currency", "2", "currency_name is missing (NULL)"),
-        ("dim_shop", "2", "currency_id: 2 is not in dim_currency"),
-        ("dim_shop", "3", "mother_id: 2 is not in dim_shop"),
-        ("fact_report", "2", "shop_id: 3 is not in dim_shop"),
-        ("fact_sale", "2", "shop_id: 3 is not in dim_shop"),
+        ("dim_shop", "2", "currency_id is not in dim_currency"),
+        ("dim_shop", "3", "mother_id is not in dim_shop"),
+        ("fact_report", "2", "shop_id is not in dim_shop"),
+        ("fact_sale", "2", "shop_id is not in dim_shop"),
     ]
     assert sales(bench) == [1, 3]
     bench.do("UPDATE currency SET code = 'EUR' WHERE currency_id = 2")
@@ -217,15 +217,15 @@ def test_a_reason_may_change_while_a_row_waits(bench: Bench) -> None:
     bench.do("INSERT INTO sale VALUES (2, 9, 'soon', 1, 1)")
     bench.run()
     assert aside(bench) == [
-        ("fact_report", "2", "shop_id: 9 is not in dim_shop"),
-        ("fact_sale", "2", "sold_on: soon does not fit date"),
+        ("fact_report", "2", "shop_id is not in dim_shop"),
+        ("fact_sale", "2", "sold_on does not fit date"),
     ]
     bench.do("UPDATE sale SET sold_on = '2024-03-01' WHERE sale_id = 2")
     bench.run()
-    assert aside(bench)[1] == ("fact_sale", "2", "shop_id: 9 is not in dim_shop")
+    assert aside(bench)[1] == ("fact_sale", "2", "shop_id is not in dim_shop")
     bench.do("UPDATE sale SET units = 99999 WHERE sale_id = 2", "INSERT INTO shop VALUES (9, 'Hull', 1)")
     bench.run()
-    assert aside(bench) == [("fact_sale", "2", "units: 99999 does not fit smallint")]
+    assert aside(bench) == [("fact_sale", "2", "units does not fit smallint")]
     assert sales(bench) == [1], "an older version that would fit by now must not come in"
     bench.do("UPDATE sale SET units = 5 WHERE sale_id = 2")
     bench.run()
@@ -305,11 +305,11 @@ def test_a_row_that_breaks_a_rule_of_its_table_is_set_aside(ruled: Bench, first:
     known = len(sales(ruled))
     ruled.do("INSERT INTO sale VALUES (2, 0, 'ab'), (3, 3, NULL), (4, 75, 'ABC'), (5, 5, 'cd')")
     ruled.run()
-    assert [reason.split(": ")[0] for _, _, reason in aside(ruled)] == [
+    assert [reason.split(", ")[0] for _, _, reason in aside(ruled)] == [
         "breaks the rule some_units",
         "breaks the rule fact_sale_code_check",
     ]
-    assert "breaks the rule fact_sale_units_check: CHECK" in aside(ruled)[1][2]
+    assert "breaks the rule fact_sale_units_check, CHECK" in aside(ruled)[1][2]
     assert sales(ruled) == [1, 3, 5][1 - known :], "a rule that is NULL for a row is kept"
     constraints = (
         "SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'fact_sale'::regclass"
@@ -335,7 +335,7 @@ def test_a_rule_that_is_given_up_lets_its_rows_in(ruled: Bench) -> None:
 def test_a_label_that_an_enum_lacks_is_set_aside_until_it_has_it(ruled: Bench) -> None:
     ruled.do("INSERT INTO mood VALUES (2, 'it''s \"fine\"'), (3, 'blue')")
     ruled.run()
-    assert aside(ruled) == [("dim_mood", "3", "mood: blue does not fit public.mood")]
+    assert aside(ruled) == [("dim_mood", "3", "mood does not fit public.mood")]
     assert ruled.house.query("SELECT mood_id FROM dim_mood ORDER BY 1") == [(1,), (2,)]
     execute(ruled.house.url, "ALTER TYPE public.mood ADD VALUE 'blue'")
     ruled.house.prepared = None

@@ -70,23 +70,50 @@ def test_a_setting_like_no_other_shows_all(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "said"),
     [
-        "mysql://me:S3cret-word@h/db",
-        "postgresql://me:S3cret-word@h",
-        "postgresql://me:S3cret-word@h:port/db",
-        "postgresql://me:S3cret-word@h:99999/db",
-        "S3cret word",
+        (
+            "mysql://me:S3cret-word@h/db",
+            "scheme: mysql:// is no PostgreSQL database; the form is postgresql://",
+        ),
+        ("postgresql://me:S3cret-word@h", "database: there is none; the form is postgresql://"),
+        ("postgresql://me:S3cret-word@h:port/db", "port: it is no number from 1 to 65535"),
+        ("postgresql://me:S3cret-word@h:99999/db", "port: it is no number from 1 to 65535"),
+        ("postgresql://me:a@S3cret-word@h/db", "password: a raw @ stands there; write it as %40"),
+        ("postgresql://me@h/db?sslpassword=S3cret-word", "option sslpassword: a block would show it"),
+        ("S3cret word", "is neither of the form postgresql://.* nor a secret's name"),
     ],
 )
 @pytest.mark.parametrize("name", ["TOTESYS_SOURCE_URL", "TOTESYS_WAREHOUSE_URL"])
-def test_a_malformed_url_shows_the_form_and_not_the_password(
-    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+def test_a_malformed_url_is_refused_by_part_and_reason_and_without_the_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str, said: str
 ) -> None:
     monkeypatch.setenv(name, url)
-    with pytest.raises(SettingsError, match=rf"^{name}: is neither of the form postgresql://") as caught:
+    with pytest.raises(SettingsError, match=rf"^{name}: {said}") as caught:
         settings.load()
     assert "S3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_the_file_is_read_literally(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
+    """No ${x} is filled in, whatever stands around a value; the environment may hold one of that name."""
+    monkeypatch.setenv("x", "filled-in")
+    url = "postgresql://me:a${x}$x%24{HOME}@h/db"
+    Path(".env").write_text(
+        f"TOTESYS_SOURCE_URL={quote}{url}{quote}\nAWS_SECRET_ACCESS_KEY={quote}k${{x}}{quote}\n"
+    )
+    found = settings.load()
+    assert found.source_url
+    assert found.source_url.get_secret_value() == url
+    assert found.aws_secret_access_key
+    assert found.aws_secret_access_key.get_secret_value() == "k${x}"
+
+
+def test_white_space_around_a_url_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOTESYS_SOURCE_URL", f"  {URL}\n")
+    found = settings.load().source_url
+    assert found
+    assert found.get_secret_value() == URL
 
 
 @pytest.mark.parametrize("uri", ["s3://", "gs://bucket/raw", "http://host/raw"])

@@ -113,7 +113,7 @@ def test_rows_set_aside_are_told_by_table_and_reason_until_they_are_mended(bench
     found = look(bench)
     assert status.by_table(found.set_aside) == {"dim_shop": 1, "fact_sale": 3}
     reasons = {(each.table, each.rows): each.reason for each in found.set_aside}
-    assert reasons["fact_sale", 2] == "shop_id: 2 is not in dim_shop"
+    assert reasons["fact_sale", 2] == "shop_id is not in dim_shop"
     with connect(bench.house.url, "warehouse") as connection:
         last, first = (status.set_aside(connection, batch.batch_id) for batch in found.batches)
     assert status.by_table(last) == {"dim_shop": 1}, "the others were set aside before"

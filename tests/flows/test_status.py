@@ -45,19 +45,38 @@ def test_status_says_whether_all_is_well(kiosk: World, command: Callable[..., li
     kiosk.run().reports  # noqa: B018  raises what the run failed with
     aside = command(kiosk, status=1)
     assert re.search("^WARNING: .* ago; rows set aside: 2$", aside[0])
-    assert "  fact_sale      1   item_id: 9 is not in dim_item" in aside
+    assert "  fact_sale      1   item_id is not in dim_item" in aside
+
+
+REJECT = """
+    INSERT INTO etl.rejected (table_name, key, reason, "row", waits, first_batch, last_batch)
+    SELECT 'fact_sale', jsonb_build_object('sale_id', n), {reason}, '{{}}', false, 'b', 'b'
+    FROM generate_series(100, 100 + {rows} - 1) AS n
+"""
 
 
 def test_status_shows_the_reasons_that_most_rows_have(
     kiosk: World, command: Callable[..., list[str]]
 ) -> None:
-    insert = "INSERT INTO sale SELECT 10 + n, 100 + greatest(n, 5), now(), 1 FROM generate_series(1, 30) AS n"
-    query(kiosk.source_url, insert)
     kiosk.run().reports  # noqa: B018  raises what the run failed with
+    query(kiosk.warehouse_url, REJECT.format(reason="'reason ' || greatest(n, 105)", rows=31))
     lines = command(kiosk, "--quick", status=1)
     heading = lines.index("Set aside, in etl.rejected; 6 more reasons not shown")
-    assert lines[heading + 2] == "  fact_sale      5   item_id: 105 is not in dim_item"
+    assert lines[heading + 2] == "  fact_sale      6   reason 105"
     assert len(lines[heading + 2 :]) == 20
+
+
+def test_status_shows_no_value_and_obeys_none(kiosk: World, command: Callable[..., list[str]]) -> None:
+    """Neither of rows that this version rejected, nor of those whose reasons an earlier one wrote."""
+    query(kiosk.source_url, "INSERT INTO sale SELECT n, 1000 + n, now(), 1 FROM generate_series(10, 12) AS n")
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    earlier = r"E'sold_on: Ann\x1b[2J\nOK: does not fit date does not fit date; units: 9 is not in x'"
+    query(kiosk.warehouse_url, REJECT.format(reason=earlier, rows=1))
+    lines = command(kiosk, "--quick", status=1)
+    assert "  fact_sale      3   item_id is not in dim_item" in lines
+    assert "  fact_sale      1   sold_on: see its row in etl.rejected" in lines
+    query(kiosk.warehouse_url, r"UPDATE etl.rejected SET reason = E'\x1b[2J\nOK: all is well'")
+    assert r"  fact_sale      4   \x1b[2J\nOK: all is well" in command(kiosk, "--quick", status=1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""What leaves the process holds no secret and no control character.
+
+Whoever reads a password or a key calls :func:`learn`. From then on :func:`redact` takes it out of
+any text, in the spellings that libpq, SQLAlchemy, boto, Arrow and Prefect give it, and no log
+record holds it: the records of all loggers are cleaned as they are made.
+"""
+
+import html
+import logging
+import re
+import traceback
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+HIDDEN = "***"
+# A shorter secret may be a word of any message, so it is taken out only where it is quoted or
+# stands as a credential does. One of less than four characters is never taken out.
+_LONG, _SHORTEST = 9, 4
+_secrets: set[str] = set()
+
+
+def learn(*secrets: SecretStr | str | None) -> None:
+    """Note secrets that no text may show from now on."""
+    for secret in secrets:
+        text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+        if text and len(text) >= _SHORTEST:
+            _secrets.add(text)
+
+
+def learn_all(model: BaseModel) -> None:
+    """Note every secret that a model, such as a Prefect block, holds at any depth."""
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, SecretStr):
+            learn(value)
+        elif isinstance(value, BaseModel):
+            learn_all(value)
+
+
+def redact(text: str) -> str:
+    """The text without any secret that was learnt."""
+    pattern = _pattern(frozenset(_secrets))
+    return pattern.sub(HIDDEN, text) if pattern else text
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with each character that is not printable, but those to keep, written as Python escapes it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in keep else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
+def safe(text: str, keep: str = "") -> str:
+    """The text as it may leave the process: without secrets and control characters."""
+    return printable(redact(text), keep)
+
+
+def in_one_line(text: str) -> str:
+    """The same on one line."""
+    return safe(" ".join(text.split()))
+
+
+@lru_cache(maxsize=8)
+def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
+    # The longest first, because one may be a part of another.
+    spelt = [_spelt(secret) for secret in sorted(secrets, key=len, reverse=True)]
+    return re.compile("|".join(spelt)) if spelt else None
+
+
+def _spelt(secret: str) -> str:
+    """A pattern for all spellings of a secret."""
+    pattern = "".join(f"(?:{'|'.join(_spellings(sign))})" for sign in secret)
+    return pattern if len(secret) >= _LONG else rf"(?<=[:='\"]){pattern}(?=[@'\"&;,)\s]|$)"
+
+
+@lru_cache(maxsize=256)
+def _spellings(sign: str) -> tuple[str, ...]:
+    """How a character may be written: itself, percent-encoded, escaped as in Python, JSON, SQL or HTML."""
+    percent = "".join(rf"%(?:25)*{byte:02X}" for byte in sign.encode("utf-8", "surrogateescape"))
+    units = sign.encode("utf-16-be", "surrogatepass")
+    as_json = "".join(rf"\\+u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
+    as_python = re.escape(sign.encode("unicode_escape").decode()).replace(r"\\", r"\\+", 1)
+    found = [re.escape(sign), f"(?i:{percent})", f"(?i:{as_json})", as_python, re.escape(html.escape(sign))]
+    if sign == " ":
+        found.append(r"\+")
+    if sign in "'\"\\":
+        found += [rf"\\*{re.escape(sign)}", re.escape(sign * 2)]
+    return tuple(dict.fromkeys(found))
+
+
+def redact_error(error: BaseException) -> None:
+    """Take secrets out of what an exception, and those that it came from, hold as their arguments."""
+    for each in _chain(error):
+        cleaned = tuple(redact(value) if isinstance(value, str) else value for value in each.args)
+        if cleaned != each.args:
+            each.args = cleaned
+
+
+def _chain(error: BaseException | None) -> Iterable[BaseException]:
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return seen
+
+
+def _clean(record: logging.LogRecord) -> None:
+    """Take secrets and control characters out of a record; line breaks stay where its author put them."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(map(_clean_argument, record.args))
+    try:
+        message = record.getMessage()
+    except Exception:  # noqa: BLE001  logging itself reports arguments that do not fit
+        return
+    cleaned = safe(message, keep="\n\t")
+    if cleaned != message:
+        record.msg, record.args = cleaned, ()
+    if isinstance(record.exc_info, tuple) and isinstance(record.exc_info[1], BaseException):
+        redact_error(record.exc_info[1])
+        text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+        if safe(text, keep="\n\t") != text:
+            record.exc_text = safe(text, keep="\n\t")
+
+
+def _clean_argument(argument: object) -> object:
+    if isinstance(argument, BaseException):
+        redact_error(argument)
+    return safe(argument) if isinstance(argument, str) else argument
+
+
+_make_record = logging.getLogRecordFactory()
+
+
+def _make_clean_record(*args: Any, **kwargs: Any) -> logging.LogRecord:  # noqa: ANN401  as logging declares it
+    record = _make_record(*args, **kwargs)
+    _clean(record)
+    return record
+
+
+logging.setLogRecordFactory(_make_clean_record)

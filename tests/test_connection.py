@@ -1,0 +1,254 @@
+"""URLs: each form has the one meaning that libpq gives it, or is refused by part and reason."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import string
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from psycopg import conninfo, sql
+
+from demo.postgres import Postgres
+from pipeline import connection
+from pipeline.connection import Malformed
+from pipeline.errors import SettingsError
+from pipeline.postgres import Unreachable, connect
+from tests.support import execute
+
+# All that may stand in a password, and what is written there raw by mistake.
+SIGNS = string.ascii_letters + string.digits + string.punctuation + " äß€😀\u00a0"
+PASSWORDS = st.text(SIGNS, min_size=1, max_size=20)
+FORMS = {
+    "postgresql://me:pw@h/db": {"user": "me", "password": "pw", "host": "h", "dbname": "db"},
+    "postgres://h/db": {"host": "h", "dbname": "db"},
+    "POSTGRESQL://h/db": {"host": "h", "dbname": "db"},
+    "postgresql+psycopg2://me@h:5433/db": {"user": "me", "host": "h", "port": "5433", "dbname": "db"},
+    " \t postgresql://h/db \n": {"host": "h", "dbname": "db"},
+    "postgresql://r:two%20words@h/db": {"user": "r", "password": "two words", "host": "h", "dbname": "db"},
+    "postgresql://r:a+b:c?d#e@h/d+b": {"user": "r", "password": "a+b:c?d#e", "host": "h", "dbname": "d+b"},
+    "postgresql://h1:5432,h2:5433/db?target_session_attrs=read-write": {
+        "host": "h1,h2",
+        "port": "5432,5433",
+        "dbname": "db",
+        "target_session_attrs": "read-write",
+    },
+    "postgresql://h1,h2/db": {"host": "h1,h2", "port": ",", "dbname": "db"},
+    "postgresql://[::1]:5432,[fe80::1%25eth0]/db": {
+        "host": "::1,fe80::1%eth0",
+        "port": "5432,",
+        "dbname": "db",
+    },
+    "postgresql://%2Fvar%2Frun%2Fa%20b/db": {"host": "/var/run/a b", "dbname": "db"},
+    "postgresql:///db?host=/var/run/a%20b&port=5433": {
+        "host": "/var/run/a b",
+        "port": "5433",
+        "dbname": "db",
+    },
+    "postgresql:///?dbname=db&user=me&password=p%40w": {"user": "me", "password": "p@w", "dbname": "db"},
+    "postgresql://h/db?options=-c%20search_path%3Da+b&sslrootcert=/my%20ca+1.pem": {
+        "host": "h",
+        "dbname": "db",
+        "options": "-c search_path=a+b",
+        "sslrootcert": "/my ca+1.pem",
+    },
+    "postgresql://h/db?ssl=true": {"host": "h", "dbname": "db", "sslmode": "require"},
+    "postgresql://h/?service=mine": {"host": "h", "service": "mine"},
+}
+REFUSED = {
+    "mysql://r:S3cret@h/db": "scheme: mysql:// is no PostgreSQL database",
+    "mysql+pymysql://r:S3cret@h/db": r"scheme: mysql\+pymysql:// is no PostgreSQL database",
+    "postgres//r:S3cret@h/db": "connection: is neither postgresql://",
+    "postgresql://r:S3cret@h": "database: there is none",
+    "postgresql://r:S3cret@h/": "database: there is none",
+    "postgresql://r:p@S3cret@h/db": "password: a raw @ stands there; write it as %40",
+    "postgresql://r:p/S3cret@h/db": "password: a raw / stands there; write it as %2F",
+    "postgresql://r:S3cret@h/db?application_name=a@b": "password or options: a raw @ stands there",
+    "postgresql://r:two S3cret@h/db": "password: white space stands in it; write a space as %20",
+    "postgresql://two words:S3cret@h/db": "user: white space",
+    "postgresql://r:S3cret@h h/db": "host: white space",
+    "postgresql://r:S3cret@h/d b": "database: white space",
+    "postgresql://r:S3cret@h/db?options=-c x": "option options: white space",
+    "postgresql://r:S3cret%@h/db": "password: a raw % stands in it; write it as %25",
+    "postgresql://r:S3cret%zz@h/db": "password: a raw % stands in it; write it as %25",
+    "postgresql://r:S3cret%ff@h/db": "password: it is no UTF-8",
+    "postgresql://r:S3cret\udcff@h/db": "password: it is no UTF-8",
+    "postgresql://r:S3cret%00@h/db": "password: the character NUL",
+    "postgresql://r:S3cret@h:x/db": "port: it is no number from 1 to 65535",
+    "postgresql://r:S3cret@h:0/db": "port: it is no number",
+    "postgresql://r:S3cret@h:65536/db": "port: it is no number",
+    "postgresql://r:S3cret/db": "port: it is no number",
+    "postgresql://r:S3cret@::1/db": r"host: brackets or colons are wrong; .* \[::1\]",
+    "postgresql://r:S3cret@[::1/db": "host: brackets or colons",
+    "postgresql://r:S3cret@/db?host=h:5433": "host: a port or a colon stands in it",
+    "postgresql://r:S3cret@/db?host=h1&host=h2": "option host: it stands there twice",
+    "postgresql://r:S3cret@h/db?port=1,2": "port: there are 2 for 1 hosts",
+    "postgresql://r:S3cret@h/db?pasword=x": "option pasword: libpq has none .* did you mean password?",
+    "postgresql://r:S3cret@h/db?sslmode": "options: one stands without a value",
+    "postgresql://r:S3cret@h/db?options=-cx=y": "option options: a raw = stands in its value",
+}
+
+
+@pytest.mark.parametrize("url", FORMS)
+def test_a_url_means_what_libpq_says(url: str) -> None:
+    assert connection.parts_of_url(url) == FORMS[url]
+    assert connection.parts_of(connection.of(url)) == FORMS[url]
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_a_url_that_will_not_do_is_refused_by_part_and_reason(url: str) -> None:
+    with pytest.raises(Malformed, match=f"^{REFUSED[url]}") as caught:
+        connection.of(url)
+    assert "S3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(PASSWORDS, PASSWORDS)
+@example("two words", "-c search_path=a b")
+@example("'\\", "\\ '")
+def test_every_value_comes_out_as_it_was_encoded(password: str, option: str) -> None:
+    """Through libpq, and through psycopg's conninfo, which is what connects."""
+    encoded = f"postgresql://u:{quote(password, safe='')}@h/db?application_name={quote(option, safe='')}"
+    made = connection.of(encoded)
+    expected = {"user": "u", "password": password, "host": "h", "dbname": "db", "application_name": option}
+    assert conninfo.conninfo_to_dict(made) == expected
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(PASSWORDS)
+@example("p@ssword1")
+@example("two words")
+@example("a/b?c=d")
+def test_a_raw_password_means_what_libpq_says_or_is_refused_without_it(password: str) -> None:
+    url = f"postgresql://u:{password}@h/db"
+    try:
+        parts = connection.parts_of_url(url)
+    except Malformed as refused:
+        said = str(refused).replace(connection.FORM, "")
+        assert len(password) < 4 or password not in said
+    else:
+        assert parts == conninfo.conninfo_to_dict(url)
+
+
+@pytest.fixture(scope="module")
+def everywhere() -> Iterator[Postgres]:
+    """A server that listens on IPv4, IPv6 and a socket whose folder has a space in its name."""
+    home = Path(tempfile.mkdtemp(prefix="tests-sockets-", dir="/tmp"))
+    home.chmod(0o777)
+    sockets = home / "a b"
+    sockets.mkdir()
+    sockets.chmod(0o777)
+    listen = {"listen_addresses": "127.0.0.1,::1" if has_ipv6() else "127.0.0.1"}
+    server = Postgres(home, 18, listen | {"unix_socket_directories": f'"{sockets}"', "fsync": "off"})
+    yield server.start()
+    server.remove()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def has_ipv6() -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+def userinfo(server: Postgres) -> str:
+    return server.url("postgres").removeprefix("postgresql://").partition("@")[0]
+
+
+def test_a_socket_is_reached_however_its_path_is_written(everywhere: Postgres) -> None:
+    folder = quote(str(everywhere.folder / "a b"), safe="")
+    for url in (
+        f"postgresql://{userinfo(everywhere)}@{folder}:{everywhere.port}/postgres",
+        f"postgresql://{userinfo(everywhere)}@/postgres?host={folder}&port={everywhere.port}",
+    ):
+        with connect(url, "source") as found:
+            assert found.execute("SELECT inet_server_addr()").fetchone() == (None,)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_an_ipv6_address_is_reached(everywhere: Postgres) -> None:
+    url = f"postgres://{userinfo(everywhere)}@[::1]:{everywhere.port}/postgres"
+    with connect(url, "source") as found:
+        assert found.execute("SELECT host(inet_server_addr())").fetchone() == ("::1",)
+
+
+def test_of_several_hosts_the_one_that_can_be_written_is_taken(
+    postgres: Postgres, servers: Callable[[int], Postgres]
+) -> None:
+    """As after a failover: the first host refuses to write, and another one does not answer at all."""
+    role, password, other = f"r_{uuid.uuid4().hex[:8]}", "two words & p@/%", servers(16)
+    for server in (postgres, other):
+        create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), password)
+        with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
+            admin.execute(create)
+    execute(postgres.url("postgres"), f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    try:
+        hosts = f"127.0.0.1:1,127.0.0.1:{postgres.port},127.0.0.1:{other.port}"
+        url = f"postgresql+psycopg://{role}:{quote(password, safe='')}@{hosts}/postgres"
+        with connect(f"{url}?target_session_attrs=read-write", "warehouse") as found:
+            assert found.info.server_version // 10000 == 16
+        with connect(f"{url}?target_session_attrs=any", "warehouse") as found:
+            assert found.info.server_version // 10000 == 18
+    finally:
+        for server in (postgres, other):
+            execute(server.url("postgres"), f"DROP ROLE {role}")
+
+
+def test_options_reach_the_server_as_they_were_encoded(source_url: str) -> None:
+    options = quote('-c search_path="one\\ two","three+four"', safe="")
+    with psycopg.connect(connection.of(f"{source_url}?options={options}")) as found:
+        assert found.execute("SHOW search_path").fetchone() == ('"one two","three+four"',)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("sslmode=sometimes", 'invalid sslmode value: "sometimes"'),
+        ("target_session_attrs=any-time", "invalid target_session_attrs value"),
+        ("sslmode=require", "server does not support SSL"),
+        ("options=-c%20work_mem%3Dmuch", 'invalid value for parameter "work_mem"'),
+        ("connect_timeout=soon", "connect_timeout"),
+    ],
+)
+def test_an_option_with_a_wrong_value_is_said_and_not_tried_again(
+    source_url: str, monkeypatch: pytest.MonkeyPatch, option: str, said: str
+) -> None:
+    def tried_again(_: float) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("pipeline.postgres.time.sleep", tried_again)
+    with (
+        pytest.raises(SettingsError, match=f"^source: .*{said}.*; check its URL"),
+        connect(f"{source_url}?{option}", "source"),
+    ):
+        pass
+
+
+def test_a_malformed_url_is_refused_before_anything_is_connected(impatient: None) -> None:
+    with (
+        pytest.raises(SettingsError, match=r"^source: password: a raw @ stands there"),
+        connect("postgresql://u:p@ss@127.0.0.1:1/db", "source"),
+    ):
+        pass
+    with (
+        pytest.raises(Unreachable, match="cannot be reached"),
+        connect("postgresql://u:p%40ss@127.0.0.1:1/db", "source"),
+    ):
+        pass
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up on an unreachable server at once."""
+    monkeypatch.setattr("pipeline.postgres.PAUSES", ())
