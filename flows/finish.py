@@ -19,7 +19,7 @@ from pipeline.errors import ModelError, UnfitBatch
 from pipeline.models import Model
 from pipeline.settings import Settings
 from pipeline.transform import Output, needed, nothing, pieces, verify
-from pipeline.warehouse import Target
+from pipeline.warehouse import Lock, Target
 from tasks import blocks
 from tasks.extract import extracting
 from tasks.report import BatchReport, batch_report, report
@@ -38,6 +38,7 @@ class Run:
     targets: dict[str, Target]
     warehouse_url: str
     raw: Bucket
+    lock: Lock
     max_rejected: int | None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -61,10 +62,10 @@ def open_run(environment: str, max_rejected: int | None, *, patient: bool) -> It
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     if patient:
         get_run_logger().info("If another run is at work, this one waits up to %d minutes for it", _PATIENCE)
-    with warehouse.lock(url, _PATIENCE if patient else 0):
+    with warehouse.lock(url, _PATIENCE if patient else 0) as lock:
         targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
         known = warehouse.with_contracts(known, targets)
-        yield Run(environment, config, known, targets, url, raw, max_rejected)
+        yield Run(environment, config, known, targets, url, raw, lock, max_rejected)
 
 
 def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
@@ -101,6 +102,7 @@ def finish(run: Run, manifest: Manifest) -> BatchReport:
     """Transform a sealed batch and load it."""
     with run.timed("transform"):
         outputs = _transform(run, manifest)
+    run.lock.check()
     # A subflow's heartbeat is its parent's; without its own it does not end with a second's wait.
     with run.timed("load"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         counts = load_warehouse(manifest.path, outputs, run.max_rejected, run.environment)

@@ -37,6 +37,10 @@ class WarehouseError(PipelineError):
     """The warehouse refused, or does not match what the models yield."""
 
 
+class LockTimeout(PipelineError):
+    """Another session holds a lock for longer than a run waits."""
+
+
 class ConcurrentRunError(PipelineError):
     """Another run has moved the warehouse's watermark meanwhile."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
+from typing import cast
 
 from psycopg.types.json import Jsonb
 
@@ -10,7 +11,7 @@ from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
 from pipeline.errors import ConcurrentRunError, PipelineError, WarehouseError
 from pipeline.merge import Counts, Merge
-from pipeline.postgres import Connection, connect, statement
+from pipeline.postgres import Connection, statement, transaction
 from pipeline.source import Snapshot
 from pipeline.transform import Output, nothing
 from pipeline.warehouse import Target
@@ -30,20 +31,25 @@ def load(
 ) -> list[Counts]:
     """Bring a batch and the watermark that covers it into the warehouse, or nothing.
 
-    ``progress`` is told a table's name and its rows copied so far. Raises
+    ``progress`` is told a table's name and its rows copied so far. Where the batch is in the
+    warehouse already, because the answer to an earlier COMMIT was lost, its counts are returned. Raises
     ConcurrentRunError where another run has loaded a batch after the same one,
     WarehouseError where the warehouse refuses a value, PipelineError where more rows
     than ``max_rejected`` would be set aside.
     """
     by_name = {output.model: output for output in outputs if output.fingerprint}
-    with connect(url, "warehouse") as connection, connection.transaction():
-        _claim(connection, manifest)
+    with transaction(url, "warehouse") as connection:
+        loaded = _claim(connection, manifest)
+        if loaded is not None:
+            return loaded
         for name in _waiting(connection) & targets.keys() - by_name.keys():
             by_name[name] = nothing(targets[name])
-        counts = []
+        counts, filled = [], set[str]()
         for name in order(targets[name] for name in by_name):
-            merge = Merge(connection, schema, targets[name], by_name[name], manifest)
+            merge = Merge(connection, schema, targets[name], by_name[name], manifest, frozenset(filled))
             counts.append(merge.run(processed, partial(progress, name)))
+            if merge.fills:
+                filled.add(name)
         rejected = sum(count.rejected for count in counts)
         if max_rejected is not None and rejected > max_rejected:
             raise PipelineError(
@@ -56,7 +62,7 @@ def load(
 
 def record_up_to_date(url: str, batch_id: str, snapshot: Snapshot) -> None:
     """Note that the source held nothing newer than this batch at the snapshot's time."""
-    with connect(url, "warehouse") as connection:
+    with transaction(url, "warehouse") as connection:
         done = connection.execute(
             "UPDATE etl.watermark SET up_to_date_at = GREATEST(up_to_date_at, %s), source_xmin = %s"
             " WHERE batch_id = %s AND source_xmin <= %s",
@@ -80,16 +86,31 @@ def order(targets: Iterable[Target]) -> list[str]:
         raise WarehouseError(f"warehouse: tables refer to each other in a circle: {error.args[1]}") from None
 
 
-def _claim(connection: Connection, manifest: Manifest) -> None:
-    """Take the watermark, if it still stands where this batch started from."""
+def _claim(connection: Connection, manifest: Manifest) -> list[Counts] | None:
+    """Take the watermark, if it still stands where this batch started from.
+
+    Where it stands at this very batch, return what the batch did. From here to the end of the
+    transaction no other load can begin, whatever became of the lock that keeps runs apart.
+    """
     connection.execute("LOCK TABLE etl.watermark IN EXCLUSIVE MODE")
     row = connection.execute("SELECT batch_id FROM etl.watermark").fetchone()
     now = row[0] if row else None
+    if now == manifest.batch_id:
+        return _counts(connection, manifest.batch_id)
     if now != manifest.previous:
         raise ConcurrentRunError(
             f"warehouse: batch {manifest.batch_id} follows {manifest.previous}, but the warehouse"
             f" is at {now}; another run was faster"
         )
+    return None
+
+
+def _counts(connection: Connection, batch_id: str) -> list[Counts]:
+    """What a batch did that is in the warehouse."""
+    rows = connection.execute(
+        "SELECT key, value FROM etl.batch, jsonb_each(rows) WHERE batch_id = %s", (batch_id,)
+    ).fetchall()
+    return [Counts.model_validate({"table": table, **cast(dict[str, int], done)}) for table, done in rows]
 
 
 def _waiting(connection: Connection) -> set[str]:

@@ -1,7 +1,9 @@
 """Bring one table's rows of a batch into the warehouse, inside the load's transaction.
 
 Into an empty table the rows go straight, its indexes and constraints being made after
-them; into any other they are staged and merged by set operations. Constraints are
+them; into any other they are staged and merged by set operations. To take away a reference locks
+the table that it points to against everybody, so rows go straight only where that one is filled by
+the same load, too. Constraints are
 checked here and not left to the table, because a row that breaks one is to be set aside
 and not to end the load.
 """
@@ -23,7 +25,7 @@ from pipeline.postgres import Connection, identifiers, statement
 from pipeline.source import Column
 from pipeline.transform import Output
 from pipeline.types import Frozen
-from pipeline.warehouse import RECORDED_AT, Reference, Rule, Target, key_json, version_index
+from pipeline.warehouse import RECORDED_AT, Operator, Reference, Rule, Target, key_json, version_index
 
 _REJECTED = [Column(name=name, type="text") for name in ("key", "reason", "row")]
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
@@ -52,12 +54,20 @@ class Merge:
     """One table's rows of one batch on their way in."""
 
     def __init__(
-        self, connection: Connection, schema: str, target: Target, output: Output, manifest: Manifest
+        self,
+        connection: Connection,
+        schema: str,
+        target: Target,
+        output: Output,
+        manifest: Manifest,
+        filled: frozenset[str],
     ) -> None:
+        """``filled`` are the tables that this load has filled before."""
         self.connection = connection
         self.target = target
         self.output = output
         self.manifest = manifest
+        self.filled = filled
         self.schema = schema
         self.table = sql.Identifier(schema, target.name)
         self.columns = [column.name for column in output.columns]
@@ -67,7 +77,7 @@ class Merge:
         """Do all of it; ``progress`` is told how many rows have been copied so far."""
         with self._refusals():
             unfit = self._set_aside_unfit(processed)
-            if self.empty:
+            if self.fills:
                 added, broken = self._fill(processed, progress)
                 changed = deleted = 0
             else:
@@ -161,10 +171,14 @@ class Merge:
     def _missing(self, reference: Reference) -> sql.Composable:
         """That a row refers to one that is not there, in words; its values stand in the row itself."""
         pairs = [
-            {"ours": sql.Identifier(ours), "theirs": sql.Identifier(theirs)}
-            for ours, theirs in zip(reference.columns, reference.to_columns, strict=True)
+            {"ours": sql.Identifier(ours), "theirs": sql.Identifier(theirs), "equals": equality.call}
+            for ours, theirs, equality in zip(
+                reference.columns, reference.to_columns, reference.equality, strict=True
+            )
         ]
-        same_row = sql.SQL(" AND ").join(sql.SQL("d.{theirs} = s.{ours}").format(**pair) for pair in pairs)
+        same_row = sql.SQL(" AND ").join(
+            sql.SQL("d.{theirs} {equals} s.{ours}").format(**pair) for pair in pairs
+        )
         known = sql.SQL("SELECT FROM {} AS d WHERE {}")
         found = known.format(sql.Identifier(reference.to_schema, reference.to_table), same_row)
         if self._refers_to_itself(reference):
@@ -228,11 +242,22 @@ class Merge:
     @cached_property
     def stage(self) -> sql.Identifier:
         """Where the rows go first; an empty table takes them itself."""
-        return self.table if self.empty else sql.Identifier(f"stage_{self.target.name}"[:63])
+        return self.table if self.fills else sql.Identifier(f"stage_{self.target.name}"[:63])
 
     @cached_property
-    def empty(self) -> bool:
-        """Whether the table had no rows when this was first asked, which is before any are copied."""
+    def fills(self) -> bool:
+        """Whether rows go straight into the table, which had none when this was first asked."""
+        return self.output.rows > 0 and self._refers_to_filled and self._empty
+
+    @property
+    def _refers_to_filled(self) -> bool:
+        return all(
+            self._refers_to_itself(each) or (each.to_schema == self.schema and each.to_table in self.filled)
+            for each in self.target.references
+        )
+
+    @property
+    def _empty(self) -> bool:
         query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(self.table)
         return self.connection.execute(query).fetchone() == (True,)
 
@@ -279,11 +304,17 @@ class Merge:
             "key_json": key_json(self.target.key, s),
             "latest_key_json": key_json(self.target.key, t),
             "row_json": _each("{1}::text, s.{0}::text", self.columns),
-            "same_key": _each("t.{0} = s.{0}", self.target.key, " AND "),
+            "same_key": sql.SQL(" AND ").join(map(self._same, self.target.key)),
             "differs": self._differs(),
             "assignments": _each("{0} = s.{0}", self.values),
             "reasons": sql.SQL(", ").join(self._reasons or [sql.SQL("NULL")]),
         }
+
+    def _same(self, name: str) -> sql.Composed:
+        """Whether t and s have the same value in a column, as its type's indexes compare it."""
+        column = self.target.column(name)
+        equality = column.equality if column else Operator()
+        return sql.SQL("t.{0} {1} s.{0}").format(sql.Identifier(name), equality.call)
 
     def _differs(self) -> sql.Composable:
         """Whether t and s differ: by text where a type has no equality, or a loose one."""
@@ -293,7 +324,7 @@ class Merge:
             parts = []
             for name in self.values:
                 column = self.target.column(name)
-                comparable = column is not None and column.category in _COMPARABLE
+                comparable = column is not None and column.category in _COMPARABLE and column.is_builtin
                 parts.append(_each((plain if comparable else text).format(side=side), [name]))
             sides.append(sql.SQL("ROW({})").format(sql.SQL(", ").join(parts)))
         return sql.SQL("{} IS DISTINCT FROM {}").format(*sides) if self.values else sql.SQL("false")

@@ -1,27 +1,53 @@
-"""Connections to both databases, under settings that print every value exactly."""
+"""Transactions on both databases, under settings that print every value exactly.
+
+Whatever is set is set for a transaction (``SET LOCAL``) and ends with it: behind a pooler the
+server's session goes to another client afterwards.
+"""
 
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
+from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import IsolationLevel, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from pipeline import connection as connecting
-from pipeline.errors import PipelineError, SettingsError
+from pipeline import settings
+from pipeline.errors import LockTimeout, PipelineError, SettingsError
 from pipeline.messages import message
 from pipeline.redaction import in_one_line
+from pipeline.waiting import Watch
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-_SESSION = {
+# What a connection gets unless its URL says otherwise. A firewall sees traffic, and a peer that is gone
+# is noticed within a minute.
+_PARAMETERS = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+
+# Only what the server itself brings may be called by its bare name: whoever may create functions and
+# operators in a schema of ours could else have us call them. Temporary tables come last, because a
+# pooled session may hold somebody else's.
+SAFE_PATH = sql.SQL("SET LOCAL search_path TO pg_catalog, pg_temp")
+
+_LOCAL = {
+    "client_encoding": "utf8",
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
     "extra_float_digits": "1",
+    "xmloption": "content",
+    "array_nulls": "on",
     # A row-level policy must end in an error, never in rows silently missing.
     "row_security": "off",
     # It compiles for a tenth of a second what then takes a hundredth.
@@ -29,6 +55,8 @@ _SESSION = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
+# idle_session_timeout does not count inside a transaction.
+_SINCE_17 = {"transaction_timeout": "0"}
 
 # libpq gives no SQLSTATE for a refused login, so its words have to do. Where a server
 # speaks another language the failure is retried before it is reported.
@@ -40,6 +68,8 @@ _REFUSED = re.compile(
 )
 
 
+_POSTGRES_17 = 170_000
+
 # Seconds between tries to connect.
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 
@@ -49,17 +79,68 @@ class Unreachable(PipelineError, psycopg.OperationalError):
 
 
 @contextmanager
-def connect(url: str, what: str) -> Iterator[Connection]:
-    """Connect in autocommit mode, by a URL or a conninfo string; ``what`` names the database in errors.
+def transaction(
+    url: str, what: str, *, reading: bool = False, snapshot: str | None = None
+) -> Iterator[Connection]:
+    """One transaction on a connection of its own, by a URL or a conninfo string; ``what`` names the database.
 
-    Raises SettingsError for a login that is refused, which no retry mends, and
-    Unreachable where the server does not answer. Neither holds the password.
+    With ``reading`` it sees one moment and writes nothing: its own, or that of the exported
+    ``snapshot``. Waiting for a lock is logged, and is bounded by the setting ``lock_timeout``.
+
+    Raises SettingsError for a login that is refused, which no retry mends, Unreachable where
+    the server does not answer, and LockTimeout. None of them holds the password.
     """
+    bound = settings.load().lock_timeout
     with _patiently(url, what) as connection:
-        settings = sql.SQL(", ").join(
-            sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in _SESSION.items()
+        connection.isolation_level = (
+            IsolationLevel.REPEATABLE_READ if reading else IsolationLevel.READ_COMMITTED
         )
-        connection.execute(sql.SQL("SELECT {}").format(settings))
+        connection.read_only = reading or None
+        with _in_transaction(connection, what, bound, snapshot) as pid:
+            watch = Watch(connection, pid, what, lambda: _beside(url, what), bound)
+            try:
+                with watch:
+                    yield connection
+            except psycopg.errors.LockNotAvailable:
+                blockers = watch.blockers or "another session holds a lock"
+                raise LockTimeout(
+                    f"{what}: {blockers}; gave up after {bound} s (TOTESYS_LOCK_TIMEOUT);"
+                    " nothing was changed, run again when the lock is free"
+                ) from None
+
+
+@contextmanager
+def _in_transaction(
+    connection: Connection, what: str, bound: int, snapshot: str | None = None
+) -> Iterator[int]:
+    """Begin, set what holds until the end, and yield the process id of the server's session."""
+    known = _LOCAL | (_SINCE_17 if connection.info.server_version >= _POSTGRES_17 else {})
+    script = [SAFE_PATH, *(_set_local(name, value) for name, value in known.items())]
+    script.append(_set_local("lock_timeout", f"{bound}s"))
+    if snapshot is not None:
+        script.append(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
+    # A pooler tells another process id when the connection is made.
+    script.append(sql.SQL("SELECT pg_backend_pid()"))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(connection.transaction())
+            cursor = connection.execute(sql.SQL("; ").join(script))
+        except psycopg.errors.ProtocolViolation as error:
+            raise _pooler_error(error, what) from None
+        while cursor.nextset():
+            pass
+        row = cursor.fetchone()
+        yield int(str(row[0])) if row else 0
+
+
+def _set_local(name: str, value: str) -> sql.Composed:
+    return sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value)
+
+
+@contextmanager
+def _beside(url: str, what: str) -> Iterator[Connection]:
+    """A second transaction that looks at what a first one waits for; it is tried once."""
+    with _open(connecting.of(url)) as connection, _in_transaction(connection, what, 1):
         yield connection
 
 
@@ -71,15 +152,27 @@ def _patiently(url: str, what: str) -> Connection:
         raise SettingsError(f"{what}: {malformed}") from None
     for pause in (*PAUSES, None):
         try:
-            return psycopg.connect(
-                conninfo, application_name="totesys-etl", autocommit=True, client_encoding="utf8"
-            )
+            return _open(conninfo)
         except psycopg.Error as error:
             fault = _login_error(error, what)
             if pause is None or not isinstance(fault, Unreachable):
                 raise fault from None
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
+
+
+def _open(conninfo: str) -> Connection:
+    parameters: dict[str, Any] = _PARAMETERS | conninfo_to_dict(conninfo)
+    parameters |= {"application_name": "totesys-etl", "client_encoding": "utf8"}
+    # A prepared statement stays behind on one of a pooler's sessions.
+    return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
+
+
+def _pooler_error(error: psycopg.Error, what: str) -> Exception:
+    """What a pooler says that hands out the server for a statement at a time."""
+    return SettingsError(
+        f"{what}: {' '.join(str(error).split())}; the pooler must work in transaction or session mode"
+    )
 
 
 def _login_error(error: psycopg.Error, what: str) -> Exception:
@@ -94,7 +187,7 @@ def _login_error(error: psycopg.Error, what: str) -> Exception:
 
 def login(url: str, what: str) -> str:
     """Log in once and say as whom, and into what."""
-    with connect(url, what) as connection:
+    with transaction(url, what) as connection:
         row = connection.execute("SELECT current_user, current_database(), current_setting('server_version')")
         return "role {} in database {}, Postgres {}".format(*row.fetchone() or ("?", "?", "?"))
 

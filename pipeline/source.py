@@ -11,7 +11,7 @@ from __future__ import annotations  # or they keep DuckDB's types alive: duck._d
 
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from psycopg.rows import class_row
 from pipeline.duck import session
 from pipeline.errors import SnapshotLost, SourceError
 from pipeline.messages import message, of_arrow
-from pipeline.postgres import Connection, connect, identifiers, statement, template
+from pipeline.postgres import Connection, identifiers, statement, template, transaction
 from pipeline.streams import ahead
 from pipeline.types import Frozen, arrow_type, duckdb_type
 
@@ -131,28 +131,25 @@ class Slice(Frozen):
 @contextmanager
 def snapshot(url: str) -> Iterator[tuple[Connection, Snapshot]]:
     """Hold one moment of the source open; others read it by its name."""
-    with connect(url, "source") as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
-        with connection.transaction(), connection.cursor(row_factory=class_row(Snapshot)) as cursor:
-            row = cursor.execute(statement("source_snapshot.sql")).fetchone()
-            assert row is not None  # noqa: S101  a query without FROM has one row
-            yield connection, row
+    with (
+        transaction(url, "source", reading=True) as connection,
+        connection.cursor(row_factory=class_row(Snapshot)) as cursor,
+    ):
+        row = cursor.execute(statement("source_snapshot.sql")).fetchone()
+        assert row is not None  # noqa: S101  a query without FROM has one row
+        yield connection, row
 
 
 @contextmanager
 def adopt(url: str, name: str) -> Iterator[Connection]:
     """A connection of one's own that sees the snapshot of that name, and gives way to who alters tables."""
-    with connect(url, "source") as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
-        with connection.transaction():
-            try:
-                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))
-            except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
-                raise SnapshotLost(f"source: snapshot {name} has ended; start the run again") from None
-            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
-            yield connection
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(transaction(url, "source", reading=True, snapshot=name))
+        except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
+            raise SnapshotLost(f"source: snapshot {name} has ended; start the run again") from None
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
+        yield connection
 
 
 def tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, Table]:
@@ -207,6 +204,7 @@ def read(
     query, chunks = (_packed, _packs) if slice_.packed else (_plain, _chunks)
     with (
         _reading(name),
+        _giving_way(name),
         connection.cursor() as cursor,
         cursor.copy(query(sql.Identifier(schema, name), columns, slice_)) as copy,
         closing(ahead(chunks(copy))) as made,
@@ -275,14 +273,23 @@ def _reading(what: str) -> Iterator[None]:
         raise SourceError(
             f"source: {error.diag.message_primary}; grant SELECT to the pipeline's role"
         ) from None
-    except psycopg.errors.LockNotAvailable:
-        # Who holds the snapshot holds the tables too, so this would be a deadlock that Postgres cannot see.
-        raise SourceError(
-            f"source: {what}: somebody waits to alter, empty or rewrite it, and is let past; run again"
-        ) from None
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise SourceError(
             f"source: {what}: {error.diag.message_primary}; it changed while being read, run again"
+        ) from None
+
+
+@contextmanager
+def _giving_way(table: str) -> Iterator[None]:
+    """Say why a table is not read any further.
+
+    Who holds the snapshot holds the tables too, so to wait would be a deadlock that Postgres cannot see.
+    """
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable:
+        raise SourceError(
+            f"source: {table}: somebody waits to alter, empty or rewrite it, and is let past; run again"
         ) from None
 
 

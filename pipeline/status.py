@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 from pipeline import batches, models, plan, source, warehouse
 from pipeline.buckets import Bucket, Usage
 from pipeline.plan import BatchPlan
-from pipeline.postgres import Connection, connect, statement
+from pipeline.postgres import Connection, statement, transaction
 from pipeline.settings import Settings
 from pipeline.types import Frozen
 
@@ -78,7 +78,7 @@ def look(
 
     With ``listing`` all objects are counted, which takes a request for a thousand of them.
     """
-    with connect(warehouse_url, "warehouse") as connection:
+    with transaction(warehouse_url, "warehouse") as connection:
         up_to_date_at = _up_to_date_at(connection)
         last = recent(connection, _BATCHES) if up_to_date_at else []
         aside = set_aside(connection) if up_to_date_at else []

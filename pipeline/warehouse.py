@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -12,19 +12,35 @@ from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
 from pipeline.batches import Watermark
-from pipeline.errors import ModelError, WarehouseBusy, WarehouseError
+from pipeline.errors import ConcurrentRunError, ModelError, WarehouseBusy, WarehouseError
 from pipeline.models import SCHEMA_FILE, Model
-from pipeline.postgres import Connection, connect, identifiers, statement, template
+from pipeline.postgres import SAFE_PATH, Connection, identifiers, statement, template, transaction
 from pipeline.types import Frozen
 
 RECORDED_AT, DELETED = "recorded_at", "deleted"
 _LOCK = "totesys-etl"
+_HISTORY = {True: "fact_history.sql", False: "dimension_history.sql"}
 # Postgres cuts longer ones off without a word.
 _LONGEST_NAME = 63
 
 
+class Operator(Frozen):
+    """An operator of the warehouse with its schema, by which it is called wherever it stands."""
+
+    in_schema: str = "pg_catalog"
+    name: str = "="
+
+    @property
+    def call(self) -> sql.Composed:
+        """How it is written between two values."""
+        return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.in_schema), template(self.name))
+
+
 class TargetColumn(Frozen):
-    """A warehouse column; ``filled`` by a default, ``category`` as in ``pg_type``, ``labels`` of an enum."""
+    """A warehouse column; ``filled`` by a default, ``category`` as in ``pg_type``, ``labels`` of an enum.
+
+    ``equality`` is what its type's indexes compare by.
+    """
 
     name: str
     type: str
@@ -33,6 +49,12 @@ class TargetColumn(Frozen):
     required: bool
     filled: bool
     generated: bool
+    equality: Operator = Operator()
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether its values compare by an operator of Postgres' own, which needs no schema."""
+        return self.equality.in_schema == Operator().in_schema
 
 
 class Constraint(Frozen):
@@ -44,11 +66,12 @@ class Constraint(Frozen):
 
 
 class Reference(Constraint):
-    """A foreign key."""
+    """A foreign key; ``equality`` compares a column that is referred to with one of ours, for each pair."""
 
     to_schema: str
     to_table: str
     to_columns: tuple[str, ...]
+    equality: tuple[Operator, ...]
 
 
 class Rule(Constraint):
@@ -79,7 +102,9 @@ class Target(Frozen):
     @property
     def contract(self) -> str:
         """Changes with what the table takes: its key, columns, types and NULLs."""
-        meaning = self.model_dump_json(include={"key", "columns"})
+        meaning = self.model_dump_json(
+            include={"key", "columns"}, exclude={"columns": {"__all__": {"equality"}}}
+        )
         return hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
     def column(self, name: str) -> TargetColumn | None:
@@ -87,20 +112,44 @@ class Target(Frozen):
         return next((column for column in self.columns if column.name == name), None)
 
 
+class Lock:
+    """Keeps other runs away from a warehouse, by a transaction that is held open."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def check(self) -> None:
+        """Raise ConcurrentRunError where the lock is gone, because its connection is."""
+        try:
+            self._connection.execute("SELECT")
+        except psycopg.OperationalError as error:
+            raise ConcurrentRunError(
+                "warehouse: the connection that keeps other runs away was lost, and nothing more is loaded"
+                f" without it: {' '.join(str(error).split())}; run again"
+            ) from None
+
+
 @contextmanager
-def lock(url: str, minutes: int = 0) -> Iterator[None]:
+def lock(url: str, minutes: int = 0) -> Iterator[Lock]:
     """Keep other runs away from this warehouse for as long as the block runs.
 
-    Raises WarehouseBusy where another one is still at work after so many minutes.
+    The lock is a transaction's, so that it works through a pooler, too. Raises WarehouseBusy where
+    another run is still at work after so many minutes.
     """
-    with connect(url, "warehouse") as connection:
+    held = ExitStack()
+    connection = held.enter_context(transaction(url, "warehouse"))
+    try:
         # Never 0, which is for ever to Postgres.
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{60_000 * minutes + 1}ms",))
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{60_000 * minutes + 1}ms",))
         try:
-            connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (_LOCK,))
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_LOCK,))
         except psycopg.errors.LockNotAvailable:
             raise WarehouseBusy("another run is at work on this warehouse; let it finish") from None
-        yield
+        yield Lock(connection)
+    finally:
+        # What was done stays done, also where this connection is gone meanwhile.
+        with suppress(psycopg.OperationalError):
+            held.close()
 
 
 def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) -> dict[str, Target]:
@@ -109,9 +158,7 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
     Raises WarehouseError where a table is missing and the models' ``schema.sql`` does
     not make it, ModelError where a model's key is not in its table.
     """
-    with connect(url, "warehouse") as connection, _permitted(), connection.transaction():
-        # Nothing is visible by its bare name, so the catalogue spells every name out.
-        connection.execute("SET LOCAL search_path TO pg_catalog")
+    with transaction(url, "warehouse") as connection, _permitted():
         connection.execute("SET LOCAL client_min_messages TO warning")
         # Serialized: two first runs at once would both make the same tables.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_LOCK + " prepare",))
@@ -129,8 +176,7 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
 
 def targets(url: str, schema: str, models: Mapping[str, Model]) -> dict[str, Target]:
     """The contract of each model's table that is there; nothing is made."""
-    with connect(url, "warehouse") as connection, connection.transaction():
-        connection.execute("SET LOCAL search_path TO pg_catalog")
+    with transaction(url, "warehouse") as connection:
         described = _describe(connection, schema, models)
     return {name: _target(models[name], row) for name, row in described.items()}
 
@@ -174,16 +220,25 @@ def _make_missing(connection: Connection, schema: str, models: Mapping[str, Mode
 
 
 def _apply_schema(connection: Connection, schema: str, path: Path) -> None:
+    """Run the models' own DDL, whose bare names are those of the schema: the one place that calls them."""
     if not path.exists():
         raise WarehouseError(f"warehouse: tables are missing and there is no {path} to make them")
     try:
         connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
         connection.execute(template(path.read_text(encoding="utf-8")))
-        connection.execute("SET LOCAL search_path TO pg_catalog")
+        connection.execute(SAFE_PATH)
+        stranger = connection.execute(statement("strangers.sql")).fetchone()
+    except psycopg.OperationalError:
+        raise
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
     except psycopg.Error as error:
         raise WarehouseError(f"{path}: {error.diag.message_primary or error}") from None
+    if stranger:
+        raise WarehouseError(
+            "{}: a table would call {} of role {}, who owns neither the schema nor the database;"
+            " name another one with its schema, or drop that one".format(path, *stranger)
+        )
 
 
 def _describe(connection: Connection, schema: str, models: Iterable[str]) -> dict[str, dict[str, object]]:
@@ -228,8 +283,6 @@ def _add_history(connection: Connection, schema: str, target: Target) -> None:
     other_key = bool(indexed) and indexed != [*target.key, RECORDED_AT]
     if other_key:
         connection.execute(sql.SQL("DROP INDEX {}").format(index))
-    elif _has_history(connection, schema, target):
-        return
     names = [column.name for column in target.columns]
     version = [sql.SQL("(version).{}").format(sql.Identifier(name)) for name in names]
     parts: dict[str, sql.Composable] = {
@@ -244,17 +297,34 @@ def _add_history(connection: Connection, schema: str, target: Target) -> None:
         "key_json": key_json(target.key, sql.SQL("d")),
         "columns_of_row": sql.SQL(", ").join(version),
     }
-    # A literal, because a quoted body could end in the middle of some column's name.
-    body = statement("fact_as_of.sql").format(**parts).as_string(connection)
-    parts["as_of_body"] = sql.Literal(body)
-    file = "fact_history.sql" if target.fact else "dimension_history.sql"
     try:
-        connection.execute(statement(file).format(**parts))
+        if other_key or not _has_history(connection, schema, target):
+            connection.execute(statement(_HISTORY[target.fact]).format(**parts))
+        if target.fact:
+            _add_as_of(connection, schema, target, parts)
+    except psycopg.OperationalError:
+        raise
     except psycopg.Error as error:
         raise WarehouseError(
             f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary};"
             f" if its columns were changed on purpose, drop its {target.name}_* views, they are made anew"
         ) from None
+
+
+def _add_as_of(
+    connection: Connection, schema: str, target: Target, parts: Mapping[str, sql.Composable]
+) -> None:
+    """Make the function <fact>_as_of(moment), where it is not there as it is made now."""
+    body = statement("fact_as_of.sql").format(**parts).as_string(connection)
+    known = connection.execute(
+        "SELECT f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n ON f.pronamespace = n.oid"
+        " WHERE n.nspname = %s AND f.proname = %s",
+        (schema, f"{target.name}_as_of"),
+    ).fetchone()
+    if known != (body,):
+        # A literal, because a quoted body could end in the middle of some column's name.
+        function = statement("fact_as_of_function.sql").format(**parts, as_of_body=sql.Literal(body))
+        connection.execute(function)
 
 
 def _has_history(connection: Connection, schema: str, target: Target) -> bool:
@@ -293,7 +363,7 @@ def key_json(key: Sequence[str], alias: sql.Composable) -> sql.Composed:
 def watermark(url: str) -> Watermark | None:
     """How far the warehouse is, or None before its first batch."""
     with (
-        connect(url, "warehouse") as connection,
+        transaction(url, "warehouse") as connection,
         connection.cursor(row_factory=class_row(Watermark)) as cursor,
     ):
         return cursor.execute(
@@ -309,6 +379,6 @@ def last_batch(url: str) -> str | None:
 
 def fingerprints(url: str) -> dict[str, str]:
     """The models that the warehouse's tables were computed with, by table."""
-    with connect(url, "warehouse") as connection:
+    with transaction(url, "warehouse") as connection:
         rows = connection.execute("SELECT table_name, fingerprint FROM etl.model").fetchall()
     return {str(name): str(fingerprint) for name, fingerprint in rows}

@@ -10,7 +10,7 @@ from pipeline import settings, status
 from pipeline.batches import Manifest
 from pipeline.merge import Counts
 from pipeline.models import Model
-from pipeline.postgres import connect
+from pipeline.postgres import transaction
 from pipeline.redaction import safe
 from pipeline.status import Batch
 from pipeline.types import Frozen
@@ -92,7 +92,7 @@ def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, fl
 @clean_failures
 def report(manifest: Manifest, done: BatchReport, models: dict[str, Model], environment: str) -> None:
     """Publish a loaded batch: a page and a table in the Prefect UI, events, assets and metrics."""
-    with connect(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
+    with transaction(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
         last = status.recent(connection, BATCHES)
         aside = status.by_table(status.set_aside(connection, done.batch_id))
     page = safe(_page(manifest, done, last), keep="\n")

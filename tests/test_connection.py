@@ -22,7 +22,7 @@ from demo.postgres import Postgres
 from pipeline import connection
 from pipeline.connection import Malformed
 from pipeline.errors import SettingsError
-from pipeline.postgres import Unreachable, connect
+from pipeline.postgres import Unreachable, transaction
 from tests.support import execute
 
 # All that may stand in a password, and what is written there raw by mistake.
@@ -172,14 +172,14 @@ def test_a_socket_is_reached_however_its_path_is_written(everywhere: Postgres) -
         f"postgresql://{userinfo(everywhere)}@{folder}:{everywhere.port}/postgres",
         f"postgresql://{userinfo(everywhere)}@/postgres?host={folder}&port={everywhere.port}",
     ):
-        with connect(url, "source") as found:
+        with transaction(url, "source") as found:
             assert found.execute("SELECT inet_server_addr()").fetchone() == (None,)
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_an_ipv6_address_is_reached(everywhere: Postgres) -> None:
     url = f"postgres://{userinfo(everywhere)}@[::1]:{everywhere.port}/postgres"
-    with connect(url, "source") as found:
+    with transaction(url, "source") as found:
         assert found.execute("SELECT host(inet_server_addr())").fetchone() == ("::1",)
 
 
@@ -196,9 +196,9 @@ def test_of_several_hosts_the_one_that_can_be_written_is_taken(
     try:
         hosts = f"127.0.0.1:1,127.0.0.1:{postgres.port},127.0.0.1:{other.port}"
         url = f"postgresql+psycopg://{role}:{quote(password, safe='')}@{hosts}/postgres"
-        with connect(f"{url}?target_session_attrs=read-write", "warehouse") as found:
+        with transaction(f"{url}?target_session_attrs=read-write", "warehouse") as found:
             assert found.info.server_version // 10000 == 16
-        with connect(f"{url}?target_session_attrs=any", "warehouse") as found:
+        with transaction(f"{url}?target_session_attrs=any", "warehouse") as found:
             assert found.info.server_version // 10000 == 18
     finally:
         for server in (postgres, other):
@@ -230,7 +230,7 @@ def test_an_option_with_a_wrong_value_is_said_and_not_tried_again(
     monkeypatch.setattr("pipeline.postgres.time.sleep", tried_again)
     with (
         pytest.raises(SettingsError, match=f"^source: .*{said}.*; check its URL"),
-        connect(f"{source_url}?{option}", "source"),
+        transaction(f"{source_url}?{option}", "source"),
     ):
         pass
 
@@ -238,12 +238,12 @@ def test_an_option_with_a_wrong_value_is_said_and_not_tried_again(
 def test_a_malformed_url_is_refused_before_anything_is_connected(impatient: None) -> None:
     with (
         pytest.raises(SettingsError, match=r"^source: password: a raw @ stands there"),
-        connect("postgresql://u:p@ss@127.0.0.1:1/db", "source"),
+        transaction("postgresql://u:p@ss@127.0.0.1:1/db", "source"),
     ):
         pass
     with (
         pytest.raises(Unreachable, match="cannot be reached"),
-        connect("postgresql://u:p%40ss@127.0.0.1:1/db", "source"),
+        transaction("postgresql://u:p%40ss@127.0.0.1:1/db", "source"),
     ):
         pass
 

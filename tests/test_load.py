@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from pipeline import load, warehouse
+from pipeline import load, source, warehouse
 from pipeline.buckets import Bucket
 from pipeline.errors import ConcurrentRunError, ModelError, PipelineError, WarehouseBusy, WarehouseError
+from pipeline.merge import Counts
 from pipeline.source import Snapshot
+from tests.faults.proxy import Proxy, Trouble
 from tests.support import MadeUp, Row, Warehouse, execute, plan_batch, query, value, write_models
 
 MODELS = {
@@ -454,13 +458,38 @@ def test_what_the_warehouse_refuses_is_one_line_with_its_table(house: Warehouse,
 # Two at once
 
 
-def test_the_second_load_of_a_batch_loses(house: Warehouse, made: MadeUp) -> None:
+def test_a_batch_that_is_in_the_warehouse_is_not_loaded_again(house: Warehouse, made: MadeUp) -> None:
     batch = made.batch(FIRST)
-    house.bring(batch)
+    counts = house.bring(batch)
     before = contents(house)
-    with pytest.raises(ConcurrentRunError, match="another run was faster"):
-        house.bring(batch)
+    assert house.bring(batch) == counts
     assert contents(house) == before
+
+
+def test_a_commit_without_an_answer_is_found_to_be_done(house: Warehouse, made: MadeUp) -> None:
+    """The first try cannot know; the second returns what the first did, were it a rejected row."""
+    house.prepare()
+    made_first = house.bring(made.batch(FIRST))
+    assert made_first
+    address = conninfo_to_dict(house.url)
+    proxy = Proxy(lambda: int(str(address["port"])))
+    batch = made.batch({"shops": [shop(1, "Bath"), shop(3)], "orders": [order(2), order(3, 9)]})
+    behind = replace(house, url=house.url.replace(f":{address['port']}/", f":{proxy.port}/"))
+
+    def swallow(*_: object) -> None:
+        proxy.arm(Trouble("unanswered", text=b"COMMIT\0"))
+
+    with pytest.raises(psycopg.OperationalError) as lost:
+        behind.bring(batch, progress=swallow)
+    assert not isinstance(lost.value, PipelineError), "the task tries such a fault again"
+    assert proxy.hits == 1
+    after = contents(house)
+    assert warehouse.last_batch(house.url) == batch.batch_id
+    counts = behind.bring(batch)
+    assert counts["dim_shop"] == Counts(table="dim_shop", read=2, added=1, changed=1)
+    assert counts["fact_order"] == Counts(table="fact_order", read=2, added=1, rejected=1)
+    assert contents(house) == after
+    proxy.close()
 
 
 def test_of_two_batches_after_the_same_one_the_first_wins(
@@ -476,19 +505,17 @@ def test_of_two_batches_after_the_same_one_the_first_wins(
         house.bring(mine)
 
 
-def test_two_loads_at_the_same_time_cannot_both_win(house: Warehouse, made: MadeUp) -> None:
+def test_of_loads_of_one_batch_at_the_same_time_one_does_it(house: Warehouse, made: MadeUp) -> None:
     house.prepare()
     batch = made.batch({"shops": [shop(i) for i in range(50)], "orders": [order(i, i) for i in range(50)]})
 
-    def attempt(_: int) -> str:
-        try:
-            house.bring(batch)
-        except ConcurrentRunError:
-            return "lost"
-        return "won"
+    def attempt(_: int) -> dict[str, Counts]:
+        return house.bring(batch)
 
     with ThreadPoolExecutor(3) as pool:
-        assert sorted(pool.map(attempt, range(3))) == ["lost", "lost", "won"]
+        first, *others = pool.map(attempt, range(3))
+    assert others == [first, first]
+    assert first["fact_order"].added == 50
     assert value(house.url, "SELECT count(*) FROM fact_order") == 50
 
 
@@ -501,6 +528,66 @@ def test_a_warehouse_is_locked_for_one_run(warehouse_url: str) -> None:
         pass
     with warehouse.lock(warehouse_url):
         pass
+
+
+def test_a_lock_whose_connection_is_gone_is_noticed(warehouse_url: str) -> None:
+    """The run goes no further, and what it did before does not fail for it."""
+    with warehouse.lock(warehouse_url) as lock:
+        lock.check()
+        execute(
+            warehouse_url,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        with warehouse.lock(warehouse_url):
+            pass
+        with pytest.raises(ConcurrentRunError, match=r"keeps other runs away was lost.*run again"):
+            lock.check()
+
+
+def test_timeouts_of_the_role_do_not_end_what_is_held_open(warehouse_url: str, source_url: str) -> None:
+    """A lock and a snapshot live through what others do meanwhile, however short the timeouts are."""
+    for url in (warehouse_url, source_url):
+        name = conninfo_to_dict(url)["dbname"]
+        for timeout in ("idle_session", "idle_in_transaction_session", "transaction", "statement"):
+            execute(url, f"ALTER DATABASE {name} SET {timeout}_timeout = '100ms'")
+    with warehouse.lock(warehouse_url) as lock, source.snapshot(source_url) as (connection, snapshot):
+        with psycopg.connect(
+            warehouse_url, options="-c transaction_timeout=0 -c statement_timeout=0"
+        ) as other:
+            other.execute("SELECT pg_sleep(0.5)")
+        lock.check()
+        connection.execute("SELECT pg_sleep(0.2)")
+        with source.adopt(source_url, snapshot.name) as reader:
+            reader.execute("SELECT pg_sleep(0.2)")
+
+
+# What others do meanwhile
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait a second for a lock."""
+    monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "1")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("shops", [[shop(1), shop(2)], []], ids=["filled before", "empty"])
+def test_a_first_load_waits_for_no_reader_of_a_table_that_it_does_not_fill(
+    house: Warehouse, made: MadeUp, shops: list[Row]
+) -> None:
+    house.bring(made.batch({"shops": shops}))
+    before = keys_and_indexes(house)
+    with psycopg.connect(house.url) as analyst:
+        analyst.execute("SELECT * FROM dim_shop")
+        counts = house.bring(made.batch({"orders": [order(1), order(2, 2), order(3, 9)]}))["fact_order"]
+    rejected = 1 if shops else 3
+    assert (counts.added, counts.rejected) == (3 - rejected, rejected)
+    assert keys_and_indexes(house) == before
+    house.bring(made.batch({"shops": [shop(9)]}))
+    assert [key for _, key, _ in house.rejected()] == (
+        [] if shops else [{"order_id": "1"}, {"order_id": "2"}]
+    )
 
 
 def snapshot_at(moment: datetime, xmin: int) -> Snapshot:

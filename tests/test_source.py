@@ -21,7 +21,7 @@ from demo.postgres import Postgres
 from pipeline import source
 from pipeline.buckets import Bucket
 from pipeline.errors import SettingsError, SnapshotLost, SourceError
-from pipeline.postgres import Connection, Unreachable, connect
+from pipeline.postgres import Connection, Unreachable, transaction
 from pipeline.source import Cursor, Slice, Table
 from tests.support import database, execute, value
 
@@ -588,7 +588,9 @@ def test_every_committed_change_is_in_the_next_slice(source_url: str, seed: int)
                     for batch in source.read(connection, "public", "t", columns, slice_)
                     for row in batch.to_pylist()
                 ]
-                there = {int(str(i)): int(str(v)) for i, v in connection.execute("SELECT id, v FROM t")}
+                there = {
+                    int(str(i)): int(str(v)) for i, v in connection.execute("SELECT id, v FROM public.t")
+                }
                 assert source.count(connection, "public", {"t": slice_}) == {"t": len(read)}
             known.update(read)
             assert {i: v for i, v in known.items() if i in there} == there
@@ -748,7 +750,7 @@ def test_row_level_security_is_an_error_and_not_silence(source_url: str, reader_
 def test_a_refused_login_ends_at_once_and_tells_no_password(
     source_url: str, reader_url: str, change: Callable[[str], str], words: str
 ) -> None:
-    with pytest.raises(SettingsError, match=words) as caught, connect(change(reader_url), "source"):
+    with pytest.raises(SettingsError, match=words) as caught, transaction(change(reader_url), "source"):
         pass
     assert "S3cret" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -838,7 +840,7 @@ def test_a_server_that_does_not_answer_is_worth_another_try() -> None:
         url = f"postgresql://me:S3cret-word@127.0.0.1:{taken.getsockname()[1]}/db"
         with (
             pytest.raises(Unreachable, match="source: cannot be reached: ") as caught,
-            connect(url, "source"),
+            transaction(url, "source"),
         ):
             pass
     assert "S3cret" not in str(caught.value)
@@ -857,7 +859,7 @@ def test_a_server_that_comes_back_is_reached(source_url: str, monkeypatch: pytes
         return real(*arguments, **options)
 
     monkeypatch.setattr(psycopg, "connect", restarting)
-    with connect(source_url, "source") as connection:
+    with transaction(source_url, "source") as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     assert calls == 3
 
@@ -866,6 +868,6 @@ def test_a_server_that_comes_back_is_reached(source_url: str, monkeypatch: pytes
     "url", ["postgresql://me:S3cret-word@127.0.0.1:99999/db", "postgresql://me:S3cret-word@h/db?nonsense=1"]
 )
 def test_a_url_that_libpq_refuses_is_a_setting(url: str) -> None:
-    with pytest.raises(SettingsError, match="source: ") as caught, connect(url, "source"):
+    with pytest.raises(SettingsError, match="source: ") as caught, transaction(url, "source"):
         pass
     assert "S3cret" not in str(caught.value)

@@ -13,7 +13,7 @@ from moto.s3.models import s3_backends
 from pipeline import status
 from pipeline.buckets import Bucket, Usage
 from pipeline.errors import ModelError
-from pipeline.postgres import connect
+from pipeline.postgres import transaction
 from pipeline.settings import Settings
 from pipeline.status import Status
 from tests.bench import Bench
@@ -101,7 +101,7 @@ def test_batches_are_told_the_latest_first(bench: Bench) -> None:
     assert [batch.effects for batch in (first, second, last)] == [(6, 0, 0), (1, 3, 0), (0, 0, 1)]
     assert [batch.rejected for batch in (first, second, last)] == [0, 0, 1]
     assert all(timedelta() < batch.lag < timedelta(minutes=5) for batch in (first, second, last))
-    with connect(bench.house.url, "warehouse") as connection:
+    with transaction(bench.house.url, "warehouse") as connection:
         assert status.recent(connection, 2) == [last, second]
 
 
@@ -114,7 +114,7 @@ def test_rows_set_aside_are_told_by_table_and_reason_until_they_are_mended(bench
     assert status.by_table(found.set_aside) == {"dim_shop": 1, "fact_sale": 3}
     reasons = {(each.table, each.rows): each.reason for each in found.set_aside}
     assert reasons["fact_sale", 2] == "shop_id is not in dim_shop"
-    with connect(bench.house.url, "warehouse") as connection:
+    with transaction(bench.house.url, "warehouse") as connection:
         last, first = (status.set_aside(connection, batch.batch_id) for batch in found.batches)
     assert status.by_table(last) == {"dim_shop": 1}, "the others were set aside before"
     assert status.by_table(first) == {"fact_sale": 3}

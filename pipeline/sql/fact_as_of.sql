@@ -3,7 +3,7 @@ SELECT {columns}
 FROM (
     SELECT DISTINCT ON ({key}) *
     FROM {table}
-    WHERE recorded_at <= $1
+    WHERE recorded_at OPERATOR(pg_catalog.<=) $1 -- noqa: LT01
     ORDER BY {key}, recorded_at DESC
 ) AS latest
 WHERE NOT deleted

@@ -22,7 +22,3 @@ SELECT
     deleted,
     {columns}
 FROM {table};
-
-CREATE OR REPLACE FUNCTION {as_of}(moment timestamptz) RETURNS SETOF {current}
-LANGUAGE sql STABLE
-AS {as_of_body}; -- noqa: PRS

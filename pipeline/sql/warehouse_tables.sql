@@ -16,7 +16,34 @@ SELECT
                     ),
                     'required', a.attnotnull,
                     'filled', a.atthasdef OR a.attidentity <> '',
-                    'generated', a.attgenerated <> ''
+                    'generated', a.attgenerated <> '',
+                    -- Of the type's own default operator class, which only a superuser can make. Types that
+                    -- have none, such as arrays and enums, compare by an operator of pg_catalog.
+                    'equality', COALESCE(
+                        (
+                            WITH RECURSIVE base AS (
+                                SELECT t.oid, t.typbasetype
+                                UNION ALL
+                                SELECT b.oid, b.typbasetype
+                                FROM base
+                                INNER JOIN pg_type AS b ON base.typbasetype = b.oid
+                            )
+
+                            SELECT jsonb_build_object('in_schema', ns.nspname, 'name', o.oprname)
+                            FROM base
+                            INNER JOIN pg_opclass AS oc ON base.oid = oc.opcintype AND oc.opcdefault
+                            INNER JOIN pg_am AS m ON oc.opcmethod = m.oid AND m.amname = 'btree'
+                            INNER JOIN pg_amop AS ao
+                                ON
+                                    oc.opcfamily = ao.amopfamily
+                                    AND oc.opcintype = ao.amoplefttype
+                                    AND oc.opcintype = ao.amoprighttype
+                                    AND ao.amopstrategy = 3
+                            INNER JOIN pg_operator AS o ON ao.amopopr = o.oid
+                            INNER JOIN pg_namespace AS ns ON o.oprnamespace = ns.oid
+                            WHERE base.typbasetype = 0
+                        ), '{}'
+                    )
                 ) ORDER BY a.attnum
             )
         FROM pg_attribute AS a
@@ -65,6 +92,16 @@ SELECT
                             SELECT jsonb_agg(a.attname ORDER BY k.position)
                             FROM unnest(r.confkey) WITH ORDINALITY AS k (attnum, position)
                             INNER JOIN pg_attribute AS a ON a.attrelid = r.confrelid AND a.attnum = k.attnum
+                        ),
+                        'equality', (
+                            SELECT
+                                jsonb_agg(
+                                    jsonb_build_object('in_schema', n.nspname, 'name', o.oprname)
+                                    ORDER BY k.position
+                                )
+                            FROM unnest(r.conpfeqop) WITH ORDINALITY AS k (operator, position)
+                            INNER JOIN pg_operator AS o ON k.operator = o.oid
+                            INNER JOIN pg_namespace AS n ON o.oprnamespace = n.oid
                         ),
                         'definition', pg_get_constraintdef(r.oid)
                     ) ORDER BY r.conname

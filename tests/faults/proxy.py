@@ -21,15 +21,17 @@ class Trouble:
 
     ``cut`` ends a connection once ``after`` more bytes went ``up`` to the server or came back;
     ``answer`` gives HTTP status ``status`` to requests after the next ``after`` ones; ``slow``
-    holds every piece of data for ``seconds``.
+    holds every piece of data for ``seconds``; ``unanswered`` ends a connection instead of passing on
+    the answer to a request that holds ``text``.
     """
 
-    kind: Literal["cut", "answer", "slow"]
+    kind: Literal["cut", "answer", "slow", "unanswered"]
     after: int = 0
     times: int = 1
     up: bool = False
     status: int = 500
     seconds: float = 0.0
+    text: bytes = b""
 
 
 class Proxy:
@@ -111,6 +113,8 @@ class Proxy:
                 return data, True
             if trouble.kind == "cut":
                 return self._cut(trouble, data, up=up)
+            if trouble.kind == "unanswered":
+                return self._swallow(trouble, data, up=up)
             if trouble.kind == "answer":
                 refused = self._refuses(trouble, data, up=up)
             else:
@@ -133,6 +137,15 @@ class Proxy:
         self.hits += 1
         self._seen = 0
         return data[: max(0, left)], False
+
+    def _swallow(self, trouble: Trouble, data: bytes, *, up: bool) -> tuple[bytes, bool]:
+        if up:
+            self._seen += trouble.text in data
+            return data, True
+        if not self._seen:
+            return data, True
+        self.hits += 1
+        return b"", False
 
     def _refuses(self, trouble: Trouble, data: bytes, *, up: bool) -> bool:
         if not up or not data.startswith(_REQUESTS):

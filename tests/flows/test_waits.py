@@ -1,0 +1,46 @@
+"""What a run waits for stands in its own log, and a bound ends the wait in one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from pipeline import waiting
+from pipeline.errors import LockTimeout
+from tests.flows.support import World
+
+
+@pytest.mark.parametrize(
+    ("where", "statement", "logger"),
+    [
+        ("source", "ALTER TABLE item ADD more int", "prefect.flow_runs"),
+        ("warehouse", "LOCK TABLE fact_sale IN SHARE MODE", "prefect.task_runs"),
+    ],
+)
+def test_a_run_says_whom_it_waits_for(
+    kiosk: World,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    statement: str,
+    logger: str,
+) -> None:
+    monkeypatch.setattr(waiting, "_LOOK", 0.2)
+    monkeypatch.setattr(waiting, "_WORTH_A_LINE", 0.3)
+    assert kiosk.run().reports
+    world = replace(kiosk, more={"TOTESYS_LOCK_TIMEOUT": "2"})
+    caplog.clear()
+    url = world.source_url if where == "source" else world.warehouse_url
+    with psycopg.connect(world.source_url, autocommit=True) as changing:
+        changing.execute("UPDATE sale SET pieces = pieces + 1")
+    with psycopg.connect(url, application_name="psql of ann") as other:
+        other.execute(statement.encode())
+        error = world.run().error
+        other.rollback()
+    assert isinstance(error, LockTimeout)
+    assert "(psql of ann) holds" in str(error)
+    waits = [record.name for record in caplog.records if "waiting for" in record.getMessage()]
+    assert [name for name in waits if name.startswith("prefect.")] == [logger]
+    assert world.run().reports
