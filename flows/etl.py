@@ -13,9 +13,10 @@ from tasks import assets, blocks
 from tasks.extract import compact, extracting
 from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
+from tasks.results import NOTHING_KEPT
 
 
-@flow(name="totesys-etl", task_runner=runner())
+@flow(name="totesys-etl", task_runner=runner(), **NOTHING_KEPT)
 @cancelled_where_busy
 @clean_failures
 def etl(
@@ -86,9 +87,8 @@ def _take_batch(
             verify(run.models, run.targets, planned.columns)
         logger.info("Batch %s reads %s", planned.batch_id, planned.story)
         with run.timed("extract"):
-            storage = blocks.storage(blocks.RAW, run.environment)
             futures = [
-                extracting(part, how, storage).submit(part, how, run.environment)
+                extracting(part, how, run.environment).submit(part, how, run.environment)
                 for part, how in planned.parts(schema)
             ]
             manifest = planned.manifest([future.result() for future in futures])

@@ -23,6 +23,7 @@ from pipeline.warehouse import Lock, Target
 from tasks import blocks
 from tasks.extract import extracting
 from tasks.report import BatchReport, batch_report, report
+from tasks.results import Results
 from tasks.transform import gather, transform
 
 _PATIENCE = 30
@@ -78,9 +79,8 @@ def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchRepo
             return
         _verify(run, manifest)
         get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
-        storage = blocks.storage(blocks.RAW, run.environment)
         futures = [
-            extracting(landed.part, landed, storage).submit(landed.part, landed, run.environment)
+            extracting(landed.part, landed, run.environment).submit(landed.part, landed, run.environment)
             for landed in manifest.landed
         ]
         for future in futures:
@@ -146,7 +146,9 @@ def _submit(
     """
     target = run.targets[model.name]
     cut = pieces(model, manifest) if run.settings.on_cluster else [manifest]
-    running = transform.with_options(result_storage=blocks.storage(blocks.PROCESSED, run.environment))
+    running = transform.with_options(
+        result_storage=Results(bucket=blocks.PROCESSED, environment=run.environment)
+    )
     futures = [running.submit(model, target, piece, upstream, loaded, run.environment) for piece in cut]
     if len(futures) == 1:
         return futures[0]

@@ -13,13 +13,14 @@ from pipeline.transform import Output
 from tasks import blocks
 from tasks import load as loading
 from tasks.failures import clean_failures
+from tasks.results import NOTHING_KEPT
 
 
 def _run_name() -> str:
     return f"load batch {PurePosixPath(flow_run.parameters['manifest']).stem}"
 
 
-@flow(name="load-warehouse", flow_run_name=_run_name)
+@flow(name="load-warehouse", flow_run_name=_run_name, **NOTHING_KEPT)
 @clean_failures
 def load_warehouse(
     manifest: str,

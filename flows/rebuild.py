@@ -8,9 +8,10 @@ from flows.runner import runner
 from tasks import blocks
 from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport
+from tasks.results import NOTHING_KEPT
 
 
-@flow(name="rebuild-warehouse", task_runner=runner())
+@flow(name="rebuild-warehouse", task_runner=runner(), **NOTHING_KEPT)
 @cancelled_where_busy
 @clean_failures
 def rebuild(

@@ -46,6 +46,11 @@ def batch_folder(name: str, batch_id: str) -> str:
     return f"{encoded}/batch={batch_id}"
 
 
+def rejected_folder(folder: str) -> str:
+    """Where the rejected rows of a model lie whose other rows lie in that folder."""
+    return f"_rejected/{folder}"
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A folder or an S3 prefix; ``uri`` is what people know it by."""
@@ -125,6 +130,12 @@ class Bucket:
             raise BucketError(f"{self.uri}: what was written to {path} does not come back")
         with suppress(OSError):  # no run needs the right to delete
             self.filesystem.delete_file(self._full(path))
+
+    def holds(self, files: Iterable[File]) -> bool:
+        """Whether all these files are there, each as large as it was written."""
+        paths = {self._full(file.path): file.bytes for file in files}
+        with self._named("read", "files of a batch"):
+            return all(info.size == paths[info.path] for info in self.filesystem.get_file_info([*paths]))
 
     def list(self, folder: str) -> list[str]:
         """Paths of the objects directly in a folder, sorted; none where it does not exist."""

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline import reference
 from pipeline.batches import Manifest, Run, TableBatch, mergeable_runs
-from pipeline.buckets import Bucket, File, batch_folder
+from pipeline.buckets import Bucket, File, batch_folder, rejected_folder
 from pipeline.contract import Check, checks, literal, quote, reasons
 from pipeline.duck import is_storage_fault, session
 from pipeline.models import Model, error_in
@@ -169,7 +169,7 @@ def transform(work: Work) -> Output:
             good, _ = _write_good(connection, work, found, _without_repeated(work, found, query), folder)
         if refused or repeated:
             rows = _rejected(connection, work, found, query, repeated=repeated)
-            rejected = work.processed.write_rows(f"_rejected/{folder}", REJECTED, rows)
+            rejected = work.processed.write_rows(rejected_folder(folder), REJECTED, rows)
     return Output(
         model=work.model.name,
         fingerprint=work.model.fingerprint,

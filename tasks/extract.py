@@ -8,12 +8,11 @@ import pyarrow as pa
 from prefect import Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
-from prefect.filesystems import WritableFileSystem
 
 from pipeline import source
 from pipeline.batches import Landed, Part, Reading, TableBatch
 from pipeline.transform import compacted
-from tasks import blocks
+from tasks import blocks, results
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 from tasks.progress import progress
 
@@ -23,14 +22,14 @@ _MANY_PARTS = 4
 def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Cached by table and batch alone: how a part was read does not change what it is."""
     part: Part = parameters["part"]
-    return f"_results/extract/{part.folder}/part-{part.number}-of-{part.of}"
+    return results.key("extract", part.folder, f"part-{part.number}-of-{part.of}")
 
 
 @task(
     name="extract",
     task_run_name="extract {part.name}",
     cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_part),
-    result_serializer="json",
+    result_serializer=results.Json(),
     persist_result=True,
     **ON_TRANSIENT_FAULTS,
 )
@@ -52,16 +51,17 @@ def extract(part: Part, how: Reading | Landed, environment: str) -> Landed:
 
 
 def extracting(
-    part: Part, how: Reading | Landed, storage: WritableFileSystem
+    part: Part, how: Reading | Landed, environment: str
 ) -> Task[[Part, Reading | Landed, str], Landed]:
-    """The task with its results kept in a storage, and with the tag ``source`` on tables of many parts.
+    """The task with its results kept in the raw bucket, and with the tag ``source`` on tables of many parts.
 
     A concurrency limit on that tag spares the source. Prefect asks its server about every tag
     of every task run, one after the other; a server on SQLite that is busy answers two seconds
     later. So only those have one that are worth it.
     """
     much = isinstance(how, Reading) and part.of >= _MANY_PARTS
-    return extract.with_options(result_storage=storage, tags=["source"] if much else [])
+    kept = results.Results(bucket=blocks.RAW, environment=environment)
+    return extract.with_options(result_storage=kept, tags=["source"] if much else [])
 
 
 @task(

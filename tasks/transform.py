@@ -13,7 +13,7 @@ from pipeline.models import Model
 from pipeline.transform import Output, Work, joined
 from pipeline.transform import transform as run_model
 from pipeline.warehouse import Target
-from tasks import blocks
+from tasks import blocks, results
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 
 
@@ -26,14 +26,14 @@ def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     read += [file.path for table in parameters["manifest"].tables.values() for file in table.files]
     meaning = "\n".join([model.fingerprint, str(parameters["loaded"]), target.model_dump_json(), *read])
     digest = hashlib.sha256(meaning.encode()).hexdigest()[:16]
-    return f"_results/transform/{batch_folder(model.name, parameters['manifest'].batch_id)}/{digest}"
+    return results.key("transform", batch_folder(model.name, parameters["manifest"].batch_id), digest)
 
 
 @task(
     name="transform",
     task_run_name="transform {model.name}",
     cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_meaning),
-    result_serializer="json",
+    result_serializer=results.Json(),
     persist_result=True,
     **ON_TRANSIENT_FAULTS,
 )

@@ -56,6 +56,16 @@ def test_rows_are_written_some_megabytes_at_a_time(bucket: Bucket) -> None:
     assert bucket.dataset([file]).to_table().num_rows == file.rows == 300_500
 
 
+def test_it_knows_whether_it_holds_files_whole(bucket: Bucket) -> None:
+    file, other = (bucket.write_rows("t", SCHEMA, [rows(number)]) for number in (1, 2))
+    assert file is not None
+    assert other is not None
+    assert bucket.holds([file, other])
+    assert bucket.holds([])
+    assert not bucket.holds([file, other.model_copy(update={"bytes": other.bytes + 1})])
+    assert not bucket.holds([file.model_copy(update={"path": "t/no-such"}), other])
+
+
 def test_no_rows_make_no_object(bucket: Bucket) -> None:
     assert bucket.write_rows("t", SCHEMA, iter([])) is None
     assert bucket.list("t") == []
