@@ -43,7 +43,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test blocks run reconcile status automations rebuild campaign bench bench-quick \
+.PHONY: help setup demo live test blocks deploy run reconcile status automations rebuild campaign bench bench-quick \
 	lint lock clean venv dlt style types sql dockerfile security audit
 
 help: ## list these targets
@@ -64,6 +64,9 @@ test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
 
 blocks: venv ## save the Prefect blocks from the environment or .env, and try each
 	@$(PY) -m tasks.save_blocks $(ARGS)
+
+deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.docker.yaml)
+	@$(PY) -m tasks.deploy $(ARGS)
 
 run: venv ## one flow run with those blocks (ARGS="--full": options, --help lists them)
 	@$(PY) -m flows $(ARGS)

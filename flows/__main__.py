@@ -25,7 +25,7 @@ def main() -> int:
     """Run a flow; status 0 only when the warehouse is up to date, or rebuilt."""
     arguments = _arguments()
     try:
-        environment = settings.load().environment
+        environment = settings.load().environment_for(arguments.environment)
         # Heartbeats tell a server that a deployed run is alive; here they cost a second at the end.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             if arguments.rebuild:
@@ -55,6 +55,9 @@ def _arguments() -> argparse.Namespace:
         help="fill an empty warehouse from the raw bucket, without the source",
     )
     parser.add_argument("--until", metavar="TIME", help="rebuild up to this time, e.g. 2026-11-20T12:00:00Z")
+    parser.add_argument(
+        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
+    )
     return parser.parse_args()
 
 

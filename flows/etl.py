@@ -31,11 +31,11 @@ def etl(
         reconcile: Read every table whole, and mark facts that the source no longer has as deleted.
         full: Read every table whole; what the warehouse has already is not loaded again.
         max_rejected: Fail and load nothing if more rows than this would be set aside.
-        environment: What the names of the blocks begin with, such as `prod`.
+        environment: What the names of the blocks begin with, such as `prod`; TOTESYS_ENVIRONMENT if empty.
     """
     show_in_one_line()
-    source_url = blocks.database_url(blocks.SOURCE, environment)
     with open_run(environment, max_rejected, patient=reconcile or full) as run:
+        source_url = blocks.database_url(blocks.SOURCE, run.environment)
         reports: list[BatchReport] = []
         try:
             reports.extend(finish_sealed(run))

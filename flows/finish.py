@@ -22,6 +22,7 @@ from pipeline.transform import Output, needed, nothing, pieces, verify
 from pipeline.warehouse import Lock, Target
 from tasks import blocks
 from tasks.extract import extracting
+from tasks.places import places
 from tasks.report import BatchReport, batch_report, report
 from tasks.results import Results
 from tasks.transform import gather, transform
@@ -52,12 +53,18 @@ class Run:
 
 
 @contextmanager
-def open_run(environment: str, max_rejected: int | None, *, patient: bool) -> Iterator[Run]:
-    """Keep other runs away and make sure that everything a run needs is there.
+def open_run(
+    environment: str, max_rejected: int | None, *, patient: bool, source: bool = True
+) -> Iterator[Run]:
+    """Say where a run works, keep other runs away and make sure that everything it needs is there.
 
     A ``patient`` run waits for another one to end, as one must whose work no other run does.
+    One without ``source`` does not need the source's block.
     """
     config = settings.load()
+    environment = config.environment_for(environment)
+    databases = [blocks.SOURCE, blocks.WAREHOUSE] if source else [blocks.WAREHOUSE]
+    get_run_logger().info("%s", places(config, environment, databases))
     known = models.load(config.transforms)
     raw, _ = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url = blocks.database_url(blocks.WAREHOUSE, environment)

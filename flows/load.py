@@ -34,9 +34,10 @@ def load_warehouse(
         manifest: Path of the batch's manifest in the raw bucket.
         outputs: What the models made of the batch, as references.
         max_rejected: Fail and load nothing if more rows than this would be set aside.
-        environment: What the names of the blocks begin with, such as `prod`.
+        environment: What the names of the blocks begin with, such as `prod`; TOTESYS_ENVIRONMENT if empty.
     """
     config = settings.load()
+    environment = config.environment_for(environment)
     known = models.load(config.transforms)
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)

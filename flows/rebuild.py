@@ -27,8 +27,8 @@ def rebuild(
     Args:
         until: Stop at the last batch taken at or before this time.
         max_rejected: Fail a batch if more rows of it than this would be set aside.
-        environment: What the names of the blocks begin with, such as `prod`.
+        environment: What the names of the blocks begin with, such as `prod`; TOTESYS_ENVIRONMENT if empty.
     """
     show_in_one_line()
-    with open_run(environment, max_rejected, patient=True) as run:
+    with open_run(environment, max_rejected, patient=True, source=False) as run:
         return list(finish_sealed(run, until))

@@ -61,6 +61,18 @@ class Settings(BaseSettings):
     aws_endpoint_url: str | None = Field(None, validation_alias="AWS_ENDPOINT_URL")
     aws_endpoint_url_s3: str | None = Field(None, validation_alias="AWS_ENDPOINT_URL_S3")
 
+    def environment_for(self, wanted: str) -> str:
+        """The environment that a command or a run is for: the one it names, or else ours.
+
+        Raises SettingsError where it names another one than TOTESYS_ENVIRONMENT does.
+        """
+        if wanted and self.environment and wanted != self.environment:
+            raise SettingsError(
+                f"environment {wanted} is wanted, but TOTESYS_ENVIRONMENT is {self.environment} here;"
+                f" run it where TOTESYS_ENVIRONMENT is {wanted} or not set"
+            )
+        return wanted or self.environment
+
     @property
     def on_cluster(self) -> bool:
         """Whether tasks run in other processes than the flow does."""

@@ -44,11 +44,11 @@ def main() -> int:
         arguments = _arguments()
     except SystemExit as usage:  # with 2, which would be taken for CRITICAL
         return Verdict.UNKNOWN if usage.code else Verdict.OK
-    environment: str = arguments.environment or ""
+    environment: str = arguments.environment
     found = None
     try:
         config = settings.load()
-        environment = config.environment if arguments.environment is None else environment
+        environment = config.environment_for(environment)
         found = _look(config, environment, listing=not arguments.quick)
         verdict = judge(found, timedelta(minutes=arguments.max_age))
     except Exception as error:  # noqa: BLE001  whatever it is, a monitor gets one line and its status
@@ -202,7 +202,9 @@ def _print(table: Table) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tasks.status", description=__doc__)
-    parser.add_argument("--environment", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default")
+    parser.add_argument(
+        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
+    )
     parser.add_argument(
         "--max-age",
         type=float,

@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Event
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are not worth a dependency
@@ -28,10 +30,12 @@ from prefect.workers.process import ProcessWorker
 from flows.etl import etl
 from flows.rebuild import rebuild
 from pipeline import warehouse
-from tests.flows.support import ROOT, SECONDS_TO_WAIT, World, client, query
+from tests.flows.conftest import open_kiosk
+from tests.flows.support import ROOT, SECONDS_TO_WAIT, World, blocks_were_changed, client, query
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAKE_POOL, DEPLOY, START_WORKER = re.findall(r"^\.venv/bin/prefect (.*)$", README, re.MULTILINE)
+MAKE_POOL, START_WORKER = re.findall(r"^\.venv/bin/prefect (.*)$", README, re.MULTILINE)
+DEPLOY = "tasks.deploy"  # what `make deploy` runs
 SAID: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS: dict[str, dict[str, Any]] = {said["name"]: said for said in SAID["deployments"]}
 
@@ -96,53 +100,92 @@ def test_runs_that_die_are_noticed_soon() -> None:
 # What a worker does with it
 
 
-@pytest.fixture
-def deployed(kiosk: World) -> Iterator[Callable[[str], None]]:
-    """Do as the README says, and return the function that runs its commands."""
-    kiosk.save_blocks()
-    settings = {
+def command(module: str, world: World, **more: str) -> None:
+    """Run a Python module as a command with the world's settings, and require that it succeeds."""
+    inherited = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
+    server = {
         "PREFECT_API_URL": str(PREFECT_API_URL.value()),
         "PREFECT_HOME": str(PREFECT_HOME.value()),
-        **kiosk.settings,
     }
-    inherited = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
+    done = subprocess.run(
+        [sys.executable, "-m", *module.split()],
+        cwd=ROOT,
+        env=inherited | server | world.settings | more,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
-    def prefect(arguments: str) -> None:
-        command = [sys.executable, "-m", "prefect", *arguments.split()]
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=inherited | settings,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
 
-    prefect(MAKE_POOL)
-    prefect(DEPLOY)
-    yield prefect
+@pytest.fixture
+def deployed(kiosk: World) -> Iterator[None]:
+    """Do as the README says."""
+    kiosk.save_blocks()
+    command(f"prefect {MAKE_POOL}", kiosk)
+    command(DEPLOY, kiosk)
+    yield
     with client() as api:
         for deployment in api.read_deployments():
             api.delete_deployment(deployment.id)
         api.delete_work_pool("totesys")
 
 
-def test_a_scheduled_run_lands_rows_and_shows_that_it_is_alive(
-    kiosk: World, deployed: Callable[[str], None]
-) -> None:
+def make_due(name: str) -> UUID:
+    """Schedule a run of a deployment, as the server's scheduler does, but from a time on that is past."""
     with client() as api:
-        deployment = api.read_deployment_by_name("totesys-etl/incremental")
-        # As the server's scheduler does, but from a time on that is past, so that a run is due now.
+        deployment = api.read_deployment_by_name(name)
         past = {"start_time": (datetime.now(UTC) - timedelta(minutes=10)).isoformat(), "max_runs": 1}
         api.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json=past)
-        deployed(f"{START_WORKER} --run-once")
-        of_deployment = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment.id]}})
+    return deployment.id
+
+
+def only_run(deployment: UUID) -> FlowRun:
+    """The run of a deployment."""
+    of_deployment = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment]}})
+    with client() as api:
         (run,) = api.read_flow_runs(flow_run_filter=of_deployment)
+    return run
+
+
+def test_a_scheduled_run_lands_rows_and_shows_that_it_is_alive(kiosk: World, deployed: None) -> None:
+    deployment = make_due("totesys-etl/incremental")
+    command(f"prefect {START_WORKER} --run-once", kiosk)
+    run = only_run(deployment)
     assert (run.state_name, run.auto_scheduled) == ("Completed", True)
     assert query(kiosk.warehouse_url, "SELECT count(*) FROM fact_sale") == [(3,)]
     assert soon(lambda: events(run, "prefect.flow-run.heartbeat"))
+
+
+def test_environments_are_deployed_side_by_side_and_do_not_mix(
+    kiosk: World, deployed: None, make_world: Callable[..., World]
+) -> None:
+    """A worker runs both, whichever of them its own settings name."""
+    worlds = {"": kiosk}
+    for number, name in enumerate(["dev", "prod"], start=4):
+        worlds[name] = replace(open_kiosk(make_world), more={"TOTESYS_ENVIRONMENT": name})
+        worlds[name].save_blocks()
+        query(
+            worlds[name].source_url,
+            "INSERT INTO sale SELECT n, 1, now(), 1 FROM generate_series(4, %s) n",
+            number,
+        )
+        command(DEPLOY, worlds[name])
+    blocks_were_changed()
+    runs = [make_due(f"totesys-etl/{name}-incremental") for name in ("dev", "prod")]
+    command(f"prefect {START_WORKER} --run-once", kiosk, TOTESYS_ENVIRONMENT="dev")
+    assert [only_run(run).state_name for run in runs] == ["Completed"] * 2
+    assert query(kiosk.warehouse_url, "SELECT to_regclass('etl.batch')") == [(None,)]
+    sales = {
+        name: query(worlds[name].warehouse_url, "SELECT count(*) FROM fact_sale") for name in ("dev", "prod")
+    }
+    assert sales == {"dev": [(4,)], "prod": [(5,)]}
+    with client() as api:
+        tags = {deployment.name: set(deployment.tags) for deployment in api.read_deployments()}
+    kinds = ("incremental", "nightly-reconcile", "rebuild")
+    expected = {f"{name}-{kind}": {"totesys", name} for name in ("dev", "prod") for kind in kinds}
+    assert tags == expected | {kind: {"totesys"} for kind in kinds}
 
 
 def events(run: FlowRun, name: str) -> int:

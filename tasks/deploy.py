@@ -1,0 +1,76 @@
+"""Deploy what prefect.yaml says, for this environment: ``python -m tasks.deploy``."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # its stubs are not worth a dependency
+
+from pipeline import settings
+from pipeline.errors import SettingsError
+from tasks import blocks, events
+from tasks.failures import print_all
+
+
+def of_environment(said: dict[str, Any], environment: str) -> dict[str, Any]:
+    """What a file like prefect.yaml says, with deployments that belong to an environment.
+
+    Their names and triggers begin with it, they are tagged with it, and their runs are in it
+    whatever the worker's settings say. The unnamed environment's are as the file has them.
+    """
+    if not environment:
+        return said
+    return said | {"deployments": [_named(deployment, environment) for deployment in said["deployments"]]}
+
+
+def _named(deployment: dict[str, Any], environment: str) -> dict[str, Any]:
+    pool = deployment["work_pool"]
+    variables = pool.get("job_variables", {})
+    env = variables.get("env", {}) | {"TOTESYS_ENVIRONMENT": environment}
+    made = deployment | {
+        "name": blocks.named(deployment["name"], environment),
+        "tags": [*deployment.get("tags", []), environment],
+        "parameters": deployment.get("parameters", {}) | {"environment": environment},
+        "work_pool": pool | {"job_variables": variables | {"env": env}},
+    }
+    if triggers := deployment.get("triggers"):
+        renamed = [
+            trigger
+            | {"name": blocks.named(trigger["name"], environment), "match": events.warehouse(environment)}
+            for trigger in triggers
+        ]
+        made["triggers"] = renamed
+    return made
+
+
+def deploy(file: Path) -> Iterator[str]:
+    """Deploy all that a file says, for the environment of the settings, by Prefect's own command."""
+    environment = settings.load().environment
+    try:
+        said = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{file}: cannot be read: {error}") from None
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, file.name)
+        made.write_text(yaml.safe_dump(of_environment(said, environment), sort_keys=False), encoding="utf-8")
+        command = ["-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(made)]
+        done = subprocess.run([sys.executable, *command], check=False)  # noqa: S603  our own words
+    if done.returncode:
+        raise SettingsError(f"{file}: Prefect did not deploy it; what it says is above")
+    yield f"deployed {file} for {f'environment {environment}' if environment else 'the unnamed environment'}"
+
+
+def main() -> int:
+    """Deploy; one line and status 1 where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.deploy", description=__doc__)
+    default = Path("prefect.yaml")
+    parser.add_argument("file", nargs="?", type=Path, default=default, help=f"{default} by default")
+    return print_all(deploy(parser.parse_args().file))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

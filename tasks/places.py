@@ -1,0 +1,34 @@
+"""Which databases and buckets an environment's blocks lead to, for people and without secrets."""
+
+from collections.abc import Iterable
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pipeline.settings import Settings
+from tasks import blocks
+
+# The parts of a connection that say where it leads.
+_PLACE = ("host", "hostaddr", "port", "dbname", "user")
+
+
+def places(config: Settings, environment: str, databases: Iterable[str]) -> str:
+    """One line that names the environment, these of its databases, and its buckets."""
+    schemas = {blocks.SOURCE: config.source_schema, blocks.WAREHOUSE: config.warehouse_schema}
+    parts = [
+        f"{_kind(name)} {_database(blocks.database_url(name, environment))} schema={schemas[name]}"
+        for name in databases
+    ]
+    buckets = [
+        f"{_kind(name)} bucket {blocks.bucket(name, environment).uri}"
+        for name in (blocks.RAW, blocks.PROCESSED)
+    ]
+    return f"Environment {environment or '(unnamed)'}: {'; '.join(parts + buckets)}"
+
+
+def _kind(name: str) -> str:
+    return name.rpartition("-")[2]
+
+
+def _database(url: str) -> str:
+    known = conninfo_to_dict(url)
+    return make_conninfo("", **{name: known[name] for name in _PLACE if known.get(name)})
