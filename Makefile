@@ -43,7 +43,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test blocks deploy run reconcile status automations rebuild campaign bench bench-quick \
+.PHONY: help setup demo live test blocks deploy grants run reconcile status automations rebuild campaign bench bench-quick \
 	lint lock clean venv dlt style types sql dockerfile security audit
 
 help: ## list these targets
@@ -67,6 +67,9 @@ blocks: venv ## save the Prefect blocks from the environment or .env, and try ea
 
 deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.docker.yaml)
 	@$(PY) -m tasks.deploy $(ARGS)
+
+grants: venv ## print what the source's role must be granted (ARGS="--role name")
+	@$(PY) -m tasks.grants $(ARGS)
 
 run: venv ## one flow run with those blocks (ARGS="--full": options, --help lists them)
 	@$(PY) -m flows $(ARGS)

@@ -1,16 +1,18 @@
--- The role that the pipeline reads the source with: it connects and reads, and nothing else.
+-- The role that the pipeline reads the source with: it connects, and reads what models name.
 --
 --   psql "postgresql://owner@source-host/totesys?sslmode=verify-full" -f docs/source-role.sql
+--   make grants | psql "postgresql://owner@source-host/totesys?sslmode=verify-full"
 --
--- Run it as the owner of the tables (or with -v owner=name). Other names: -v role=name,
--- -v schema=name. Then give the role a password, which psql sends encrypted:
+-- The second command lets it read the tables that the models name, and no others; repeat it when
+-- they name more. Other names: -v role=name, -v schema=name, and make grants ARGS="--role name".
+-- Then give the role a password, which psql sends encrypted:
 --   \password totesys_reader
--- Postgres 14 and older let everybody make tables in the schema public; there also run
---   REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+-- A role that an earlier version of this file made can read all tables. This takes it back:
+--   REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM totesys_reader;
+--   ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT ON TABLES FROM totesys_reader;
 \set ON_ERROR_STOP on
 \if :{?role} \else \set role totesys_reader \endif
 \if :{?schema} \else \set schema public \endif
-\if :{?owner} \else \set owner :USER \endif
 
 BEGIN;
 
@@ -22,8 +24,7 @@ ALTER ROLE :"role" SET default_transaction_read_only = on;
 
 GRANT CONNECT ON DATABASE :"DBNAME" TO :"role";
 GRANT USAGE ON SCHEMA :"schema" TO :"role";
-GRANT SELECT ON ALL TABLES IN SCHEMA :"schema" TO :"role";
--- And on tables that come later.
-ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA :"schema" GRANT SELECT ON TABLES TO :"role";
+-- Postgres 14 and older let everybody make tables and functions in the schema public.
+REVOKE CREATE ON SCHEMA public, :"schema" FROM PUBLIC;
 
 COMMIT;

@@ -1,11 +1,13 @@
--- The role that the pipeline loads the warehouse with: it owns the warehouse's schema and
--- the schema etl, and nothing else.
+-- The role that the pipeline loads the warehouse with: it makes its tables in the warehouse's
+-- schema and in the schema etl, and has no right to anything else there.
 --
 --   psql "postgresql://owner@warehouse-host/warehouse?sslmode=verify-full" -f docs/warehouse-role.sql
 --
--- Other names: -v role=name, -v schema=name. Tables and views that are there already become the
--- role's, because it gives them their history. Then give the role a password, which psql sends encrypted:
+-- Other names: -v role=name, -v schema=name. Then give the role a password, which psql sends encrypted:
 --   \password totesys_loader
+-- What another role loaded by this pipeline becomes this one's. Tables of your own that models
+-- are to fill from now on are yours to give, because the role gives them their history:
+--   ALTER TABLE fact_sale OWNER TO totesys_loader;
 \set ON_ERROR_STOP on
 \if :{?role} \else \set role totesys_loader \endif
 \if :{?schema} \else \set schema public \endif
@@ -21,17 +23,33 @@ CONNECTION LIMIT 10;
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO :"role";
 CREATE SCHEMA IF NOT EXISTS :"schema";
 CREATE SCHEMA IF NOT EXISTS etl;
-ALTER SCHEMA :"schema" OWNER TO :"role";
-ALTER SCHEMA etl OWNER TO :"role";
-SELECT format('ALTER TABLE %s OWNER TO %I', oid::regclass, :'role')
-FROM pg_class
-WHERE
-    relnamespace IN (quote_ident(:'schema')::regnamespace, 'etl'::regnamespace)
-    AND relkind IN ('r', 'p', 'v')
+GRANT USAGE, CREATE ON SCHEMA :"schema", etl TO :"role";
+-- Postgres 14 and older let everybody make tables and functions in the schema public.
+REVOKE CREATE ON SCHEMA public, :"schema" FROM PUBLIC;
+
+-- Only what the pipeline itself made, by name, and only where the role that it loaded with owns it.
+SELECT to_regclass('etl.model') IS NOT NULL AS loaded \gset
+\if :loaded
+WITH ours (name) AS (
+    SELECT unnest('{etl.batch,etl.watermark,etl.model,etl.rejected,etl.superseded}'::text[])
+    UNION ALL
+    SELECT format('%I.%I', :'schema', table_name || suffix)
+    FROM etl.model
+    CROSS JOIN unnest('{"",_current,_history}'::text[]) AS suffix
+)
+
+SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, :'role')
+FROM ours
+INNER JOIN pg_class AS c ON c.oid = to_regclass(ours.name)
+WHERE c.relowner = (SELECT relowner FROM pg_class WHERE oid = 'etl.model'::regclass)
 UNION ALL
-SELECT format('ALTER FUNCTION %s OWNER TO %I', oid::regprocedure, :'role')
-FROM pg_proc
-WHERE pronamespace = quote_ident(:'schema')::regnamespace AND proname LIKE '%\_as\_of'
+SELECT format('ALTER FUNCTION %s OWNER TO %I', p.oid::regprocedure, :'role')
+FROM etl.model
+INNER JOIN pg_proc AS p ON p.proname = table_name || '_as_of'
+WHERE
+    p.pronamespace = quote_ident(:'schema')::regnamespace
+    AND p.proowner = (SELECT relowner FROM pg_class WHERE oid = 'etl.model'::regclass)
 \gexec
+\endif
 
 COMMIT;

@@ -199,7 +199,7 @@ def _permitted() -> Iterator[None]:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(
-            f"warehouse: {error.diag.message_primary}; let its role own its schemas, etl among them"
+            f"warehouse: {error.diag.message_primary}; docs/warehouse-role.sql gives its role what it needs"
         ) from None
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 import pytest
 from psycopg import sql
 
+import tasks.grants
 from demo.binaries import account_for, programs, run
 from demo.postgres import Postgres
 from pipeline import warehouse
 from pipeline.errors import SourceError
+from tasks.grants import grants
 from tests.bench import Bench
-from tests.support import Warehouse, execute, query, value
+from tests.support import Warehouse, execute, query, value, write_models
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "its/own:pass@word"
@@ -81,8 +83,12 @@ def drop(url: str, role: str) -> None:
 
 
 @pytest.fixture
-def reader_url(bench: Bench, new_role: NewRole) -> str:
-    return new_role("source-role.sql", bench.source_url)
+def reader_url(bench: Bench, new_role: NewRole, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The source's role after `make grants`."""
+    url = new_role("source-role.sql", bench.source_url)
+    monkeypatch.setenv("TOTESYS_TRANSFORMS", str(bench.house.folder))
+    execute(bench.source_url, *grants(unquote(urlsplit(url).username or "")))
+    return url
 
 
 @pytest.fixture
@@ -122,9 +128,107 @@ def test_a_warehouse_that_was_there_before_becomes_the_roles(bench: Bench, new_r
     assert value(house.url, "SELECT count(*) FROM fact_sale_current") == 2
 
 
-def test_tables_that_come_later_can_be_read(bench: Bench, reader_url: str) -> None:
-    bench.do("CREATE TABLE later AS SELECT 1 AS id")
-    assert query(reader_url, "SELECT id FROM later") == [(1,)]
+def test_only_what_models_name_can_be_read(bench: Bench, reader_url: str) -> None:
+    """Neither what is there nor what comes later."""
+    bench.do(
+        "CREATE TABLE app_user (id int, password_hash text)",
+        "CREATE VIEW sale_view AS SELECT * FROM sale",
+    )
+    for name in ("app_user", "sale_view"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            query(reader_url, f"SELECT * FROM {name}")
+    assert query(reader_url, "SELECT count(*) FROM sale") == [(2,)]
+
+
+def test_names_in_grants_are_quoted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_models(
+        bench.house.folder, {"dim_shop": 'SELECT * FROM "a ""table""; --" JOIN shop USING (shop_id)'}
+    )
+    monkeypatch.setenv("TOTESYS_TRANSFORMS", str(bench.house.folder))
+    monkeypatch.setenv("TOTESYS_SOURCE_SCHEMA", "Sales")
+    monkeypatch.setattr("sys.argv", ["grants", "--role", 'the "reader"'])
+    assert tasks.grants.main() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        'GRANT SELECT ON TABLE "Sales"."a ""table""; --" TO "the ""reader""";',
+        'GRANT SELECT ON TABLE "Sales"."sale" TO "the ""reader""";',
+        'GRANT SELECT ON TABLE "Sales"."shop" TO "the ""reader""";',
+    ]
+
+
+def owners(url: str) -> dict[str, str]:
+    """Who owns each relation and function of the schemas that the pipeline uses."""
+    return dict(
+        query(
+            url,
+            "SELECT oid::regclass::text, relowner::regrole::text FROM pg_class"
+            " WHERE relnamespace IN ('public'::regnamespace, 'etl'::regnamespace) AND relkind IN ('r', 'v')"
+            " UNION ALL SELECT oid::regprocedure::text, proowner::regrole::text FROM pg_proc"
+            " WHERE pronamespace = 'public'::regnamespace",
+        )
+    )
+
+
+@pytest.fixture
+def stranger(bench: Bench) -> Iterator[str]:
+    """Another user of the warehouse."""
+    role = f"stranger {bench.house.url.rsplit('_', 1)[1]}"
+    name = sql.Identifier(role)
+    with psycopg.connect(bench.house.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {}").format(name))
+        yield role
+    drop(bench.house.url, role)
+
+
+def test_only_what_the_pipeline_made_changes_hands(bench: Bench, new_role: NewRole, stranger: str) -> None:
+    bench.run()
+    theirs = (
+        "TABLE notes",
+        "TABLE etl.notes",
+        "VIEW sale_history",
+        "VIEW notes_current",
+        "FUNCTION notes_as_of(int)",
+        "FUNCTION fact_sale_as_of(int)",
+    )
+    execute(
+        bench.house.url,
+        "CREATE TABLE notes (id int)",
+        "CREATE TABLE etl.notes (id int)",
+        "CREATE VIEW sale_history AS SELECT 1 AS id",
+        "CREATE VIEW notes_current AS SELECT 1 AS id",
+        "CREATE FUNCTION notes_as_of(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION fact_sale_as_of(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        *(f'ALTER {what} OWNER TO "{stranger}"' for what in theirs),
+        "CREATE TABLE ledger (id int)",  # of the owner of it all, and not the pipeline's
+    )
+    before = owners(bench.house.url)
+    url = new_role("warehouse-role.sql", bench.house.url)
+    after = owners(bench.house.url)
+    role = f'"{unquote(urlsplit(url).username or "")}"'
+    assert {name for name in after if after[name] != before[name]} == {
+        "dim_shop", "dim_shop_history", "fact_sale", "fact_sale_current", "fact_sale_history",
+        "etl.batch", "etl.watermark", "etl.model", "etl.rejected", "etl.superseded",
+        *(name for name in after if name.endswith("_as_of(timestamp with time zone)")),
+    }  # fmt: skip
+    assert {after[name] for name in after if after[name] != before[name]} == {role}
+    for statement in ("DROP TABLE notes", "DROP TABLE ledger", "SELECT * FROM ledger"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(url, statement)
+
+
+@pytest.mark.parametrize("script", ["source-role.sql", "warehouse-role.sql"])
+def test_nobody_else_makes_functions_there(
+    bench: Bench, new_role: NewRole, stranger: str, script: str
+) -> None:
+    """As everybody may on Postgres 14 and older."""
+    url = bench.source_url if script.startswith("source") else bench.house.url
+    execute(url, "GRANT CREATE ON SCHEMA public TO PUBLIC")
+    new_role(script, url)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        execute(
+            url, f'SET ROLE "{stranger}"', "CREATE FUNCTION public.format(text, bigint) RETURNS text RETURN 1"
+        )
 
 
 WRITES = (

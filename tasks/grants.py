@@ -1,0 +1,33 @@
+"""Print what the source's role has to be granted, as SQL for psql: ``python -m tasks.grants``."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from pipeline import models, settings
+from tasks.failures import print_all
+
+_ROLE = "totesys_reader"
+
+
+def grants(role: str) -> Iterator[str]:
+    """A GRANT for each table of the source that a model names, and for nothing else."""
+    config = settings.load()
+    for table in sorted(models.source_tables(models.load(config.transforms))):
+        grant = sql.SQL("GRANT SELECT ON TABLE {} TO {};").format(
+            sql.Identifier(config.source_schema, table), sql.Identifier(role)
+        )
+        yield grant.as_string()
+
+
+def main() -> int:
+    """Print the statements; one line and status 1 where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.grants", description=__doc__)
+    parser.add_argument("--role", default=_ROLE, help=f"whom to grant it; {_ROLE} by default")
+    return print_all(grants(parser.parse_args().role))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
