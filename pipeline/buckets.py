@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -70,29 +70,26 @@ class Bucket:
             return None
         path = f"{folder}/part-{uuid.uuid4().hex}.parquet"
         rows = 0
-        with self._named("write", path), self._writer(path, schema) as writer:
-            for group in chain([first], groups):
-                writer.write_table(group)
-                rows += group.num_rows
-        with self._named("read", path):
-            size = self.filesystem.get_file_info(self._full(path)).size
+        with self._named("write", path), self._stream(path) as stream:
+            # Dictionaries take twice the time, and zstd makes files as small without them.
+            with pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=False) as writer:
+                for group in chain([first], groups):
+                    writer.write_table(group)
+                    rows += group.num_rows
+            size = stream.tell()
         return File(path=path, rows=rows, bytes=size)
 
     @contextmanager
-    def _writer(self, path: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-        """A writer whose object goes away again when writing fails half-way.
+    def _stream(self, path: str) -> Iterator[pa.NativeFile]:
+        """A new object, which goes away again when writing fails half-way.
 
         Closing publishes whatever was written, so the removal is a courtesy only:
         what counts is that no manifest lists the object.
         """
         self._make_folder(path)
         try:
-            with (
-                self.filesystem.open_output_stream(self._full(path)) as stream,
-                # Dictionaries take twice the time, and zstd makes files as small without them.
-                pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=False) as writer,
-            ):
-                yield writer
+            with self.filesystem.open_output_stream(self._full(path)) as stream:
+                yield stream
         except BaseException:
             with suppress(OSError):
                 self.filesystem.delete_file(self._full(path))
@@ -102,7 +99,11 @@ class Bucket:
         """The files' rows as one dataset; columns of the schema that a file lacks are NULL."""
         paths = [self._full(file.path) for file in files]
         with self._named("read", ", ".join(file.path for file in files[:3])):
-            return opened(paths, self.filesystem, schema)
+            return opened(paths, self.filesystem, schema, self._reading)
+
+    def _reading(self, path: str) -> AbstractContextManager[None]:
+        """Name what is being read by a path of the file system."""
+        return self._named("read", path.removeprefix(f"{self.root}/"))
 
     def write_text(self, path: str, text: str) -> None:
         """Write a small object under a name that is not in use: all of it or nothing."""
@@ -172,7 +173,7 @@ class Bucket:
         except FileNotFoundError as error:
             raise ObjectMissing(f"{self.uri}: {path} is not there: {_words(error)}") from None
         except OSError as error:
-            if hint := _hint(error, action):
+            if hint := getattr(error, "hint", None) or _hint(error, action):
                 raise BucketError(f"{self.uri}: cannot {action} {path}: {hint}") from None
             raise
 
@@ -192,22 +193,17 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 _HINTS = {
-    "NO_SUCH_BUCKET": "the bucket does not exist",
-    "ACCESS_DENIED": "access denied; the role needs s3:{right} here",
-    "INVALID_ACCESS_KEY_ID": "the access key is not known; check aws-credentials/totesys",
-    "SIGNATURE_DOES_NOT_MATCH": "the secret key is wrong; check aws-credentials/totesys",
-    "Permission denied": "permission denied; the pipeline's user needs {right} rights on this folder",
+    "Permission denied": "permission denied; the pipeline's user needs {action} rights on this folder",
     "Not a directory": "this is no folder; set TOTESYS_RAW_URI or TOTESYS_PROCESSED_URI to one",
     "Read-only file system": "the file system is read-only",
 }
-_RIGHTS = {"write": "PutObject", "read": "GetObject", "list": "ListBucket"}
 
 
 def _hint(error: OSError, action: str) -> str | None:
-    """What to do, where trying again would not help; None for faults that may pass."""
+    """What to do about a folder, where trying again would not help; None for faults that may pass."""
     for sign, hint in _HINTS.items():
         if sign in str(error):
-            return hint.format(right=_RIGHTS[action])
+            return hint.format(action=action)
     return None
 
 

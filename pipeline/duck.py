@@ -16,10 +16,14 @@ from typing import NoReturn
 
 import duckdb
 
+from pipeline.errors import BucketError
+
 _MEMORY_LIMIT = "256MB"
 _STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
 # Begins the traceback that Arrow adds to what a reader of ours raises.
 _OF_OURS = ". Detail: Python exception:"
+# Its last line where a bucket refused for good.
+_OF_BUCKET = re.compile(r"^pipeline\.errors\.(?:BucketError|ObjectMissing): (.+)", re.MULTILINE | re.DOTALL)
 _opening = threading.Lock()
 
 
@@ -43,6 +47,8 @@ def _storage_faults() -> Iterator[None]:
         yield
     except (duckdb.Error, OSError) as error:
         words = str(error)
+        if refused := _OF_BUCKET.search(words):
+            raise BucketError(" ".join(refused[1].split())) from None
         if is_storage_fault(words):
             raise OSError(" ".join(words.partition(_OF_OURS)[0].split())) from None
         raise

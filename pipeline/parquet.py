@@ -1,7 +1,7 @@
 """Parquet files as a dataset whose reading keeps step with whoever reads."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -29,11 +29,18 @@ def row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator
         yield pa.Table.from_batches(waiting, schema)
 
 
-def opened(paths: Sequence[str], filesystem: fs.FileSystem, schema: pa.Schema | None) -> "Files":
-    """The files as one dataset; columns of the schema that a file lacks are NULL."""
+def opened(
+    paths: Sequence[str], filesystem: fs.FileSystem, schema: pa.Schema | None, reading: "Reading"
+) -> "Files":
+    """The files as one dataset; columns of the schema that a file lacks are NULL.
+
+    ``reading`` is entered with a file's path while it is read, to name it where that fails.
+    """
     with _cut_off_is_the_stores_fault():
         found = ds.dataset(list(paths), schema=schema, format="parquet", filesystem=filesystem)
-    return Files(found.schema, [found])  # type: ignore[call-arg]  # the stubs lack it
+    files = Files(found.schema, [found])  # type: ignore[call-arg]  # the stubs lack it
+    files.reading = reading
+    return files
 
 
 @contextmanager
@@ -45,12 +52,17 @@ def _cut_off_is_the_stores_fault() -> Iterator[None]:
         raise OSError(" ".join(str(error).split())) from None
 
 
+Reading = Callable[[str], AbstractContextManager[None]]
+
+
 class Files(ds.UnionDataset):
     """A dataset of Parquet files that reads few row groups ahead.
 
     Arrow's own scanner goes on reading until a gigabyte waits for its reader, and offers no other
     limit. DuckDB and ``to_batches`` both ask for this one instead.
     """
+
+    reading: Reading
 
     def scanner(  # type: ignore[override]
         self,
@@ -90,7 +102,7 @@ class Scan:
         for fragment in self.files.get_fragments():
             in_folder = isinstance(fragment.filesystem, fs.LocalFileSystem)
             at_once = _AT_ONCE_IN_FOLDERS if in_folder else _AT_ONCE
-            with _cut_off_is_the_stores_fault():
+            with self.files.reading(fragment.path), _cut_off_is_the_stores_fault():
                 numbers = range(fragment.num_row_groups)
                 for first in numbers[::at_once]:
                     some = fragment.subset(row_group_ids=list(numbers[first : first + at_once]))

@@ -20,6 +20,8 @@ PREFIX = "TOTESYS_"
 # What stands before the names of an environment's blocks, such as dev or prod.
 ENVIRONMENT = r"^([a-z0-9]+(-[a-z0-9]+)*)?$"
 _ENV_FILE = ".env"
+_KEYS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+_S3_URI = re.compile(r"s3://(?P<bucket>[A-Za-z0-9._-]+)(?P<prefix>(/.*)?(?<!\s))", re.DOTALL)
 # Names and ARNs as AWS Secrets Manager has them.
 _SECRET_NAME = re.compile(r"arn:aws[a-z-]*:secretsmanager:[\w:/+=.@!-]+|[\w/+=.@!-]+")
 
@@ -57,6 +59,8 @@ class Settings(BaseSettings):
     aws_session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
     aws_region: str | None = Field(None, validation_alias="AWS_REGION")
     aws_default_region: str | None = Field(None, validation_alias="AWS_DEFAULT_REGION")
+    aws_retry_mode: str = Field("standard", validation_alias="AWS_RETRY_MODE")
+    aws_max_attempts: int = Field(3, ge=1, validation_alias="AWS_MAX_ATTEMPTS")
     aws_profile: str | None = Field(None, validation_alias="AWS_PROFILE")
     aws_endpoint_url: str | None = Field(None, validation_alias="AWS_ENDPOINT_URL")
     aws_endpoint_url_s3: str | None = Field(None, validation_alias="AWS_ENDPOINT_URL_S3")
@@ -112,9 +116,21 @@ class Settings(BaseSettings):
     @field_validator("raw_uri", "processed_uri")
     @classmethod
     def _is_bucket(cls, uri: str | None) -> str | None:
-        if uri and "://" in uri and not re.fullmatch(r"s3://[^/]+(/.*)?", uri):
-            raise ValueError("is neither s3://bucket/prefix nor a folder")
-        return uri
+        return one_spelling(uri) if uri and "://" in uri else uri
+
+
+def one_spelling(uri: str) -> str:
+    """An S3 URI without slashes at the prefix's ends or in a row; clients disagree on what those mean.
+
+    Raises ValueError where it is no S3 URI, or where its keys would lie elsewhere than they seem to.
+    """
+    found = _S3_URI.fullmatch(uri)
+    if not found:
+        raise ValueError("is neither s3://bucket/prefix nor a folder")
+    parts = [part for part in found["prefix"].split("/") if part]
+    if {".", ".."} & set(parts) or not found["prefix"].isprintable():
+        raise ValueError("has '.', '..' or an unprintable character in its prefix; choose another prefix")
+    return "/".join([f"s3://{found['bucket']}", *parts])
 
 
 def is_secret_name(text: str) -> bool:
@@ -145,10 +161,15 @@ def _secrets_of_alerts(text: str) -> Iterator[str]:
 
 
 def load() -> Settings:
-    """Read all settings; raises SettingsError that names what is unknown or malformed."""
+    """Read all settings; raises SettingsError that names what is unknown or malformed.
+
+    The ``AWS_*`` variables of ``.env`` are in the environment from then on, where boto3 reads them.
+    """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
+    in_file = env_file()
     _refuse_unknown(os.environ, known, "the environment")
-    _refuse_unknown(env_file(), known, _ENV_FILE)
+    _refuse_unknown(in_file, known, _ENV_FILE)
+    _export(in_file)
     try:
         return Settings()
     except ValidationError as error:
@@ -156,6 +177,15 @@ def load() -> Settings:
         name = str(first["loc"][0])
         shown = name if name.startswith("AWS_") else PREFIX + name.upper()
         raise SettingsError(f"{shown}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _export(in_file: Mapping[str, str | None]) -> None:
+    """Put what boto3 reads into the environment, except for keys, which the block holds as secrets."""
+    for name, value in in_file.items():
+        if name.startswith("AWS_") and name not in _KEYS and value:
+            os.environ.setdefault(name, value)
+    if region := os.environ.get("AWS_REGION"):
+        os.environ["AWS_DEFAULT_REGION"] = region  # boto3 knows no other name
 
 
 def _refuse_unknown(names: Iterable[str], known: set[str], where: str) -> None:

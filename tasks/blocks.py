@@ -10,7 +10,8 @@ side on one server: ``totesys-source``, ``prod-totesys-source``.
 import json
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from prefect.blocks.core import Block
 from prefect.filesystems import LocalFileSystem
@@ -25,7 +26,7 @@ from pipeline.connection import Malformed
 from pipeline.errors import SettingsError
 from pipeline.messages import message
 from pipeline.redaction import learn, learn_all
-from pipeline.settings import ENVIRONMENT
+from pipeline.settings import ENVIRONMENT, one_spelling
 
 if TYPE_CHECKING:
     from prefect_aws import AwsSecret, S3Bucket
@@ -37,8 +38,6 @@ ALERTS = "totesys-alerts"
 
 Environment = Annotated[str, Field(pattern=ENVIRONMENT)]
 _AnyBlock = TypeVar("_AnyBlock", bound=Block)
-SECONDS_TO_CONNECT = 10
-SECONDS_TO_ANSWER = 20
 
 
 def named(name: str, environment: str) -> str:
@@ -154,6 +153,7 @@ def storage(name: str, environment: str) -> "S3Bucket | LocalFileSystem":
     from prefect_aws import S3Bucket  # noqa: PLC0415
 
     if bucket := _load(S3Bucket, name):
+        _refuse_unusable(name, bucket)
         return bucket
     raise _missing(f"s3-bucket/{name} or local-file-system/{name}")
 
@@ -165,24 +165,45 @@ def bucket(name: str, environment: str) -> Bucket:
 
 
 def s3(block: "S3Bucket") -> Bucket:
-    """An S3 prefix, with the credentials and the endpoint of its block."""
-    session = block.credentials.get_boto3_session()
-    found = session.get_credentials()
-    keys = found.get_frozen_credentials() if found else None
-    learn(*(keys.secret_key, keys.token) if keys else ())
-    filesystem = fs.S3FileSystem(
-        access_key=keys.access_key if keys else None,
-        secret_key=keys.secret_key if keys else None,
-        session_token=keys.token if keys else None,
-        region=session.region_name or "us-east-1",
-        endpoint_override=block.credentials.aws_client_parameters.endpoint_url,
-        connect_timeout=SECONDS_TO_CONNECT,
-        request_timeout=SECONDS_TO_ANSWER,
-        # Small objects with one request instead of three.
-        allow_delayed_open=True,  # type: ignore[call-arg]  # the stubs are behind
-    )
-    root = "/".join(filter(None, [block.bucket_name, block.bucket_folder.strip("/")]))
-    return Bucket(filesystem, root, f"s3://{root}")
+    """An S3 prefix, reached through the very client that Prefect's results go through."""
+    from pipeline.s3 import S3  # noqa: PLC0415
+
+    uri = one_spelling(f"s3://{block.bucket_name}/{block.bucket_folder}")
+    return Bucket(fs.PyFileSystem(S3(_client(block))), uri.removeprefix("s3://"), uri)
+
+
+def _client(block: "S3Bucket") -> Any:  # noqa: ANN401  boto3 makes its clients' classes at run time
+    """A client whose credentials are renewed while it is used, where they can be."""
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    from pipeline.s3_faults import hint  # noqa: PLC0415
+
+    try:
+        return block.credentials.get_client("s3")
+    except (BotoCoreError, ValueError) as error:
+        raise SettingsError(f"s3://{block.bucket_name}: {hint(error) or error}") from None
+
+
+def _refuse_unusable(name: str, block: "S3Bucket") -> None:
+    """Refuse a block, edited by hand, that Prefect's results would use differently, or not for long.
+
+    prefect-aws assumes a role once and keeps the role's credentials until they expire.
+    """
+    where = f"block s3-bucket/{name}"
+    try:
+        parts = one_spelling(f"s3://{block.bucket_name}/{block.bucket_folder}").split("/")[3:]
+    except ValueError as error:
+        raise SettingsError(f"{where}: its bucket and folder {error}") from None
+    spelled = "/".join(parts)
+    if PurePosixPath(block.bucket_folder) != PurePosixPath(spelled):
+        raise SettingsError(
+            f"{where}: spell its folder {spelled!r}, not {block.bucket_folder!r}, or run `make blocks`"
+        )
+    if getattr(block.credentials, "assume_role_arn", None):
+        raise SettingsError(
+            f"{where}: credentials by assume_role_arn expire during a run; name a profile with this role_arn,"
+            " whose credentials are renewed"
+        )
 
 
 def _load(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:

@@ -30,7 +30,9 @@ def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     fault = state.result(raise_on_failure=False)
     if isinstance(fault, PipelineError):
         return isinstance(fault, Unreachable)
-    return isinstance(fault, (psycopg.OperationalError, OSError)) or _is_of_s3_client(fault)
+    if _is_of_s3_client(fault):
+        return _hint(fault) is None
+    return isinstance(fault, (psycopg.OperationalError, OSError))
 
 
 def _is_of_s3_client(fault: object) -> bool:
@@ -39,6 +41,13 @@ def _is_of_s3_client(fault: object) -> bool:
         return False
     frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(fault.__traceback__))
     return any(name.partition(".")[0] in _S3_CLIENT for name in (type(fault).__module__, *frames))
+
+
+def _hint(fault: BaseException) -> str | None:
+    """What to do about a fault of the S3 client that does not pass by itself."""
+    from pipeline.s3_faults import hint  # noqa: PLC0415  boto3 is loaded only where it is used
+
+    return hint(fault)
 
 
 ON_TRANSIENT_FAULTS: dict[str, Any] = {
@@ -93,10 +102,12 @@ def in_one_line(fault: BaseException) -> str | None:
         return f"a database connection was lost: {words}; run again, nothing is half-done"
     if isinstance(fault, httpx.TransportError):
         return f"Prefect's server cannot be reached: {words}; look at PREFECT_API_URL"
+    if _is_of_s3_client(fault):
+        if hint := _hint(fault):
+            return f"S3 refuses Prefect's results: {hint}"
+        return f"storage failed: {type(fault).__name__}: {words}; run again, nothing is half-done"
     if isinstance(fault, OSError):
         return f"storage failed: {words}; run again, nothing is half-done"
-    if _is_of_s3_client(fault):
-        return f"storage failed: {type(fault).__name__}: {words}; run again, nothing is half-done"
     return None
 
 

@@ -20,6 +20,8 @@ from tasks.failures import print_all
 _DRIVER = "postgresql+psycopg"
 # Begins the keys that STS gives for a while.
 _TEMPORARY = "ASIA"
+_SECONDS_TO_CONNECT = 10
+_SECONDS_TO_ANSWER = 20
 
 
 def save(config: Settings, *, temporary: bool = False) -> list[str]:
@@ -38,7 +40,7 @@ def save(config: Settings, *, temporary: bool = False) -> list[str]:
     credentials = None
     if any(str(uri).startswith("s3://") for uri in (config.raw_uri, config.processed_uri)):
         name = blocks.named(blocks.CREDENTIALS, config.environment)
-        credentials = _credentials(config, config.aws_endpoint_url_s3 or config.aws_endpoint_url)
+        credentials = s3_credentials(config)
         credentials.save(name, overwrite=True)
         saved.append(f"aws-credentials/{name}")
     saved.append(_save_bucket(config, blocks.RAW, str(config.raw_uri), credentials))
@@ -103,22 +105,31 @@ def _components(parts: Mapping[str, str]) -> ConnectionComponents:
     )
 
 
-# For Prefect's results. By default five tries wait a minute each before anything is said.
-_PATIENCE = {
-    "connect_timeout": blocks.SECONDS_TO_CONNECT,
-    "read_timeout": blocks.SECONDS_TO_ANSWER,
-    "retries": {"mode": "standard", "max_attempts": 3},
-}
+def s3_credentials(config: Settings) -> AwsCredentials:
+    """How the settings reach S3."""
+    return _credentials(config, config.aws_endpoint_url_s3 or config.aws_endpoint_url)
+
+
+def s3_block(uri: str, credentials: AwsCredentials) -> S3Bucket:
+    """An S3 prefix, spelled as settings spell it."""
+    bucket_name, _, prefix = uri.removeprefix("s3://").partition("/")
+    return S3Bucket(bucket_name=bucket_name, bucket_folder=prefix, credentials=credentials)
 
 
 def _credentials(config: Settings, endpoint: str | None) -> AwsCredentials:
+    # By default five tries wait a minute each before anything is said.
+    client = {
+        "connect_timeout": _SECONDS_TO_CONNECT,
+        "read_timeout": _SECONDS_TO_ANSWER,
+        "retries": {"mode": config.aws_retry_mode, "total_max_attempts": config.aws_max_attempts},
+    }
     return AwsCredentials(
         aws_access_key_id=config.aws_access_key_id,
         aws_secret_access_key=config.aws_secret_access_key,
         aws_session_token=config.aws_session_token.get_secret_value() if config.aws_session_token else None,
         profile_name=config.aws_profile,
         region_name=config.aws_region or config.aws_default_region,
-        aws_client_parameters=AwsClientParameters(endpoint_url=endpoint, config=_PATIENCE),
+        aws_client_parameters=AwsClientParameters(endpoint_url=endpoint, config=client),
     )
 
 
@@ -126,10 +137,7 @@ def _save_bucket(config: Settings, name: str, uri: str, credentials: AwsCredenti
     """Save an S3 prefix or a folder, whichever the URI is, and forget the other kind."""
     name = blocks.named(name, config.environment)
     if credentials and uri.startswith("s3://"):
-        bucket_name, _, prefix = uri.removeprefix("s3://").partition("/")
-        S3Bucket(bucket_name=bucket_name, bucket_folder=prefix, credentials=credentials).save(
-            name, overwrite=True
-        )
+        s3_block(uri, credentials).save(name, overwrite=True)
         blocks.forget(LocalFileSystem, name)
         return f"s3-bucket/{name}"
     LocalFileSystem(basepath=str(Path(uri).expanduser().resolve())).save(name, overwrite=True)

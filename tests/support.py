@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psycopg
 import pyarrow as pa
 from psycopg import sql
@@ -22,6 +23,7 @@ from pipeline.batches import Landed, Manifest, Run, TableBatch
 from pipeline.buckets import Bucket, File
 from pipeline.merge import Counts
 from pipeline.models import Model
+from pipeline.s3 import S3
 from pipeline.source import Column, Identity
 from pipeline.transform import Output, Work, compacted, needed, nothing, transform
 from pipeline.warehouse import Target, TargetColumn
@@ -42,9 +44,16 @@ def database(server: Postgres, purpose: str) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def s3_filesystem(endpoint: str) -> fs.S3FileSystem:
+def s3_filesystem(endpoint: str) -> fs.PyFileSystem:
     """A connection to the S3 server, which takes any credentials."""
-    return fs.S3FileSystem(access_key=KEY, secret_key=KEY, region="us-east-1", endpoint_override=endpoint)
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=KEY,
+        aws_secret_access_key=KEY,
+    )
+    return fs.PyFileSystem(S3(client))
 
 
 def execute(url: str, *statements: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -14,12 +16,14 @@ URL = "postgresql://me:S3cret-word@example.com:5432/totesys"
 
 
 @pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Begin with none, in a folder without .env."""
-    for name in list(os.environ):
-        if name.startswith(("TOTESYS_", "AWS_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Begin with none, in a folder without .env, and leave nothing that was read from one."""
+    with patch.dict(os.environ):
+        for name in list(os.environ):
+            if name.startswith(("TOTESYS_", "AWS_")):
+                del os.environ[name]
+        monkeypatch.chdir(tmp_path)
+        yield
 
 
 def test_defaults() -> None:
@@ -116,11 +120,56 @@ def test_white_space_around_a_url_does_not_count(monkeypatch: pytest.MonkeyPatch
     assert found.get_secret_value() == URL
 
 
-@pytest.mark.parametrize("uri", ["s3://", "gs://bucket/raw", "http://host/raw"])
+@pytest.mark.parametrize(
+    "uri", ["s3://", "gs://bucket/raw", "http://host/raw", "s3://b /raw", "s3://b/raw ", "s3:///raw"]
+)
 def test_a_bucket_is_s3_or_a_folder(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.setenv("TOTESYS_RAW_URI", uri)
     with pytest.raises(SettingsError, match=r"TOTESYS_RAW_URI: is neither s3://bucket/prefix nor a folder"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("uri", "spelled"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("s3://bucket//a b/ünï/", "s3://bucket/a b/ünï"),
+        ("s3://bucket/a//b", "s3://bucket/a/b"),
+        ("s3://bucket/%20/a+b?c#d", "s3://bucket/%20/a+b?c#d"),
+    ],
+)
+def test_a_bucket_has_one_spelling(monkeypatch: pytest.MonkeyPatch, uri: str, spelled: str) -> None:
+    monkeypatch.setenv("TOTESYS_RAW_URI", uri)
+    assert settings.load().raw_uri == spelled
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/a/../b", "s3://bucket/./a", "s3://bucket/a\nb", "s3://bucket/.."]
+)
+def test_a_prefix_that_clients_read_differently_is_refused(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("TOTESYS_PROCESSED_URI", uri)
+    with pytest.raises(SettingsError, match=r"^TOTESYS_PROCESSED_URI: has '\.', '\.\.' or an unprintable"):
+        settings.load()
+
+
+def test_aws_variables_of_the_file_count_for_boto3_but_keys_stay_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path(".env").write_text(
+        "AWS_CA_BUNDLE=/ca.pem\nAWS_REGION=eu-west-2\nAWS_MAX_ATTEMPTS=5\nAWS_PROFILE=\n"
+        "AWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY=secret\nOTHER=1\n"
+    )
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "7")
+    assert settings.load().aws_access_key_id == "key"
+    found = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "OTHER"))}
+    assert found == {
+        "AWS_CA_BUNDLE": "/ca.pem",
+        "AWS_REGION": "eu-west-2",
+        "AWS_DEFAULT_REGION": "eu-west-2",
+        "AWS_MAX_ATTEMPTS": "7",
+    }
 
 
 @pytest.mark.parametrize(
