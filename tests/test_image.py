@@ -18,6 +18,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import yaml  # type: ignore[import-untyped]
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
@@ -72,6 +73,21 @@ def test_the_copied_folders_and_the_locked_packages_suffice(tmp_path: Path) -> N
 
 def test_the_image_gets_the_versions_that_were_tested() -> None:
     assert _pins("requirements.lock").items() <= _pins("requirements-dev.lock").items()
+
+
+def test_what_may_write_packages_runs_nothing_of_the_repository() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {}
+    writing = {name: job for name, job in workflow["jobs"].items() if "packages" in job["permissions"]}
+    assert writing.keys() == {"publish"}
+    publish = writing["publish"]
+    assert publish["if"] == "github.event_name == 'push'"
+    assert {"tests", "lint", "image"} <= set(publish["needs"])
+    assert [step["uses"].partition("@")[0] for step in publish["steps"] if "uses" in step] == [
+        "actions/download-artifact"
+    ]
+    commands = [line.strip() for step in publish["steps"] for line in step.get("run", "").splitlines()]
+    assert all(re.match(r"published=|docker (load|tag|push) |echo .*\| docker login ", it) for it in commands)
 
 
 def _pins(lock: str) -> dict[str, set[str]]:
