@@ -19,6 +19,7 @@ HIDDEN = "***"
 # A shorter secret may be a word of any message, so it is taken out only where it is quoted or
 # stands as a credential does. One of less than four characters is never taken out.
 _LONG, _SHORTEST = 9, 4
+_NAMES_OF_SECRETS = ("token", "password")
 _secrets: set[str] = set()
 
 
@@ -31,10 +32,13 @@ def learn(*secrets: SecretStr | str | None) -> None:
 
 
 def learn_all(model: BaseModel) -> None:
-    """Note every secret that a model, such as a Prefect block, holds at any depth."""
+    """Note every secret that a model, such as a Prefect block, holds at any depth.
+
+    prefect-aws declares its session token as plain text, so the name counts, too.
+    """
     for name in type(model).model_fields:
         value = getattr(model, name)
-        if isinstance(value, SecretStr):
+        if isinstance(value, SecretStr) or (isinstance(value, str) and name.endswith(_NAMES_OF_SECRETS)):
             learn(value)
         elif isinstance(value, BaseModel):
             learn_all(value)

@@ -82,9 +82,13 @@ def test_secrets_of_a_model_are_learnt_at_any_depth() -> None:
     class Outer(BaseModel):
         inner: Inner
         key: SecretStr
+        session_token: str
+        secret_name: str
 
-    learn_all(Outer(inner=Inner(password=SecretStr("the-inner-one")), key=SecretStr("the-outer-one")))
-    assert redact("the-inner-one the-outer-one") == f"{HIDDEN} {HIDDEN}"
+    inner, outer = Inner(password=SecretStr("the-inner-one")), SecretStr("the-outer-one")
+    learn_all(Outer(inner=inner, key=outer, session_token="the-plain-token", secret_name="prod/totesys"))
+    shown = redact("the-inner-one the-outer-one the-plain-token prod/totesys")
+    assert shown == f"{HIDDEN} {HIDDEN} {HIDDEN} prod/totesys"
 
 
 @pytest.mark.parametrize(

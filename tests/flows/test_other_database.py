@@ -146,7 +146,8 @@ def test_a_value_that_cannot_be_carried_is_refused(make_world: Callable[..., Wor
     (tmp_path / "schema.sql").write_text(f"CREATE TABLE IF NOT EXISTS dim_thing {columns}")
     (tmp_path / "dim_thing.sql").write_text("SELECT id, odd FROM thing")
     error = words_of(world.run().error)
-    assert re.search("source: table thing, column odd: .*294276-12-31", error), error
+    assert re.search("source: table thing, column odd: .*a value does not fit timestamp", error), error
+    assert "294276" not in error
     assert query(world.warehouse_url, "SELECT * FROM dim_thing") == []
 
 
