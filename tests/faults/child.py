@@ -106,7 +106,10 @@ class Meeting:
         def wrapped(url: str) -> Iterator[Any]:
             self.visit("before snapshot")
             with real(url) as (connection, found):
+                # The oracle's SQL names tables as an analyst does.
+                connection.execute("SET LOCAL search_path TO public")
                 self.state = state_of(connection)
+                connection.execute(postgres.SAFE_PATH)
                 self.visit("after snapshot")
                 yield connection, found.model_copy(update={"taken_at": found.taken_at + moved})
 
