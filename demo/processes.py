@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from demo.postgres import HOST, free_port
@@ -72,8 +72,8 @@ class PrefectServer(Process):
         """Return once it answers. Raises RuntimeError where it does not."""
         deadline = time.monotonic() + _SECONDS_TO_START
         while self.running and time.monotonic() < deadline:
-            with suppress(OSError, http.client.HTTPException):
-                asked = http.client.HTTPConnection(HOST, self._port, timeout=_SECONDS_TO_START)
+            connection = http.client.HTTPConnection(HOST, self._port, timeout=_SECONDS_TO_START)
+            with suppress(OSError, http.client.HTTPException), closing(connection) as asked:
                 asked.request("GET", "/api/health")
                 if asked.getresponse().status == http.HTTPStatus.OK:
                     return

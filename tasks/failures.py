@@ -11,6 +11,7 @@ import httpx
 import psycopg
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_CLOUD_API_URL
 from prefect.states import Cancelled
 from prefect.tasks import exponential_backoff
 
@@ -102,6 +103,8 @@ def in_one_line(fault: BaseException) -> str | None:
         return f"a database connection was lost: {words}; run again, nothing is half-done"
     if isinstance(fault, httpx.TransportError):
         return f"Prefect's server cannot be reached: {words}; look at PREFECT_API_URL"
+    if isinstance(fault, httpx.HTTPStatusError):
+        return _refused_by_prefect(fault)
     if _is_of_s3_client(fault):
         if hint := _hint(fault):
             return f"S3 refuses Prefect's results: {hint}"
@@ -109,6 +112,26 @@ def in_one_line(fault: BaseException) -> str | None:
     if isinstance(fault, OSError):
         return f"storage failed: {words}; run again, nothing is half-done"
     return None
+
+
+def _refused_by_prefect(fault: httpx.HTTPStatusError) -> str | None:
+    """What to set where Prefect's server wants other credentials; None where the request was wrong."""
+    status, url = fault.response.status_code, fault.request.url
+    server = f"Prefect's server at {url.scheme}://{url.netloc.decode()}"
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
+        return f"{server} answered {status} {fault.response.reason_phrase}; look at its log, then run again"
+    if status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return None
+    if str(url).startswith(PREFECT_CLOUD_API_URL.value()):
+        setting, what, value = PREFECT_API_KEY, "workspace", "a key of this workspace"
+    else:
+        setting, what = PREFECT_API_AUTH_STRING, "server"
+        value = "user:password, as PREFECT_SERVER_API_AUTH_STRING has it on the server"
+    if not setting.value():
+        return f"{server} asks for credentials ({status}): set {setting.name} to {value}"
+    if status == httpx.codes.FORBIDDEN:
+        return f"{server} refuses access (403): {setting.name} may not use this {what}"
+    return f"{server} does not accept {setting.name} (401): set it to {value}"
 
 
 def in_some_line(fault: BaseException) -> str:

@@ -1,0 +1,123 @@
+"""A Prefect server that asks for credentials, and what each command says without the right ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
+
+from demo.processes import PrefectServer
+from tasks.failures import in_one_line
+from tests.flows.support import ROOT
+
+CREDENTIALS = "admin:right-password"
+COMMANDS = ["flows", "tasks.save_blocks", "tasks.status", "tasks.save_automations"]
+
+Command = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """A function that runs a module against such a server: its exit status and its lines."""
+    home = tmp_path_factory.mktemp("access")
+    settings = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PYTHONPATH": str(ROOT),
+        "TOTESYS_SOURCE_URL": "postgresql://reader:unused@127.0.0.1:1/totesys",
+        "TOTESYS_WAREHOUSE_URL": "postgresql://loader:unused@127.0.0.1:1/warehouse",
+        "TOTESYS_RAW_URI": str(home / "raw"),
+        "TOTESYS_PROCESSED_URI": str(home / "processed"),
+        "TOTESYS_TRANSFORMS": str(ROOT / "transforms"),
+        "TOTESYS_ALERT_URL": "json://127.0.0.1:1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("PREFECT_", "TOTESYS_"))]:
+            patch.delenv(name)
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        patch.setenv("PREFECT_SERVER_API_AUTH_STRING", CREDENTIALS)
+        server = PrefectServer()
+        patch.delenv("PREFECT_SERVER_API_AUTH_STRING")
+        server.wait()
+        environment = os.environ | {"PREFECT_API_URL": server.api}
+
+        def run(module: str, *arguments: str, **more: str) -> tuple[int, list[str]]:
+            done = subprocess.run(
+                [sys.executable, "-m", module, *arguments],
+                cwd=home,
+                env=environment | more,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            return done.returncode, (done.stdout + done.stderr).splitlines()
+
+        yield run
+        server.stop()
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_missing_credentials_are_one_line_that_says_what_to_set(command: Command, module: str) -> None:
+    status, (line,) = command(module)
+    assert status == (3 if module == "tasks.status" else 1)
+    assert line.startswith(("error: ", "UNKNOWN: "))
+    assert "asks for credentials (401): set PREFECT_API_AUTH_STRING to user:password" in line
+
+
+def test_wrong_credentials_are_one_line_that_does_not_show_them(command: Command) -> None:
+    _, (line,) = command("flows", PREFECT_API_AUTH_STRING="admin:wrong-password")
+    assert "does not accept PREFECT_API_AUTH_STRING (401)" in line
+    assert "wrong-password" not in line
+
+
+def test_right_credentials_are_accepted(command: Command) -> None:
+    status, lines = command("tasks.status", PREFECT_API_AUTH_STRING=CREDENTIALS)
+    assert status == 3
+    assert "block sqlalchemy-connector/totesys-source or aws-secret/totesys-source is missing" in lines[0]
+
+
+def answer(status: int, url: str) -> httpx.HTTPStatusError:
+    """What Prefect's client raises when a server answers with that status."""
+    response = httpx.Response(status, request=httpx.Request("GET", url), text="no")
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        response.raise_for_status()
+    return caught.value
+
+
+CLOUD = "https://api.prefect.cloud/api/accounts/1/workspaces/2/flows/"
+OWN = "https://user:hunter2@prefect.example.com/api/flows/"
+
+
+@pytest.mark.parametrize(
+    ("status", "url", "words"),
+    [
+        (401, CLOUD, "does not accept PREFECT_API_KEY (401): set it to a key of this workspace"),
+        (403, CLOUD, "refuses access (403): PREFECT_API_KEY may not use this workspace"),
+        (403, OWN, "refuses access (403): PREFECT_API_AUTH_STRING may not use this server"),
+        (503, OWN, "Prefect's server at https://prefect.example.com answered 503 Service Unavailable"),
+    ],
+)
+def test_what_a_server_refuses_is_one_line(status: int, url: str, words: str) -> None:
+    with temporary_settings({PREFECT_API_KEY: "pnu_hunter2", PREFECT_API_AUTH_STRING: "user:hunter2"}):
+        line = in_one_line(answer(status, url))
+    assert line is not None
+    assert words in line
+    assert "hunter2" not in line
+
+
+def test_cloud_without_a_key_is_one_line_that_names_it() -> None:
+    line = in_one_line(answer(401, CLOUD))
+    assert line is not None
+    assert "asks for credentials (401): set PREFECT_API_KEY" in line
+
+
+def test_an_answer_that_blames_the_question_keeps_its_traceback() -> None:
+    assert in_one_line(answer(422, OWN)) is None
