@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError, UnfitBatch
 from pipeline.transform import verify
 from tasks import assets, blocks
 from tasks.extract import compact, extracting
-from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
+from tasks.failures import best_effort, cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 from tasks.results import NOTHING_KEPT
 
@@ -80,8 +80,9 @@ def _take_batch(
                 reconcile=reconcile, full=full,
             )  # fmt: skip
         if watermark and planned.nothing_new:
-            load.record_up_to_date(run.warehouse_url, watermark.batch_id, snapshot)
-            report_up_to_date(snapshot.taken_at, run.environment)
+            with best_effort("The source holds nothing new, but that was not recorded"):
+                load.record_up_to_date(run.warehouse_url, watermark.batch_id, snapshot)
+                report_up_to_date(snapshot.taken_at, run.environment)
             return None
         if verified:
             verify(run.models, run.targets, planned.columns)
@@ -95,7 +96,8 @@ def _take_batch(
     manifest = _compacted(run, manifest)
     batches.seal(run.raw, manifest)
     logger.info("Batch %s is sealed: %s rows", manifest.batch_id, f"{manifest.rows:,}")
-    assets.landed(manifest, run.environment, schema)
+    with best_effort(f"Batch {manifest.batch_id} is sealed, but that was not announced"):
+        assets.landed(manifest, run.environment, schema)
     return manifest
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
+import psycopg
 from prefect import get_run_logger
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -15,15 +16,16 @@ from flows.load import load_warehouse
 from pipeline import batches, models, settings, warehouse
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
-from pipeline.errors import ModelError, UnfitBatch
+from pipeline.errors import ModelError, PipelineError, UnfitBatch
 from pipeline.models import Model
 from pipeline.settings import Settings
 from pipeline.transform import Output, needed, nothing, pieces, verify
 from pipeline.warehouse import Lock, Target
 from tasks import blocks
 from tasks.extract import extracting
+from tasks.failures import best_effort, raise_with
 from tasks.places import places
-from tasks.report import BatchReport, batch_report, report
+from tasks.report import BatchReport, announce, batch_report, report
 from tasks.results import Results
 from tasks.transform import gather, transform
 
@@ -32,7 +34,10 @@ _PATIENCE = 30
 
 @dataclass
 class Run:
-    """What the steps of a run share; ``seconds`` is what each step of a batch took."""
+    """What the steps of a run share.
+
+    ``seconds`` is what each step of a batch took, ``begun`` are the batches that it began to load.
+    """
 
     environment: str
     settings: Settings
@@ -43,6 +48,7 @@ class Run:
     lock: Lock
     max_rejected: int | None
     seconds: dict[str, float] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -60,6 +66,7 @@ def open_run(
 
     A ``patient`` run waits for another one to end, as one must whose work no other run does.
     One without ``source`` does not need the source's block.
+    A failure in the block says which batch is in the warehouse, if this run brought one there.
     """
     config = settings.load()
     environment = config.environment_for(environment)
@@ -73,7 +80,24 @@ def open_run(
     with warehouse.lock(url, _PATIENCE if patient else 0) as lock:
         targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
         known = warehouse.with_contracts(known, targets)
-        yield Run(environment, config, known, targets, url, raw, lock, max_rejected)
+        run = Run(environment, config, known, targets, url, raw, lock, max_rejected)
+        try:
+            yield run
+        except Exception as fault:
+            if fact := _committed(run):
+                raise_with(fault, fact)
+            raise
+
+
+def _committed(run: Run) -> str | None:
+    """What the run has committed, as the warehouse says; None where that is nothing."""
+    if not run.begun:
+        return None
+    try:
+        last = warehouse.last_batch(run.warehouse_url)
+    except (PipelineError, psycopg.Error):
+        return f"whether batch {run.begun[-1]} was committed is not known, as the warehouse does not answer"
+    return f"batch {last} was committed and is in the warehouse" if last in run.begun else None
 
 
 def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
@@ -109,13 +133,19 @@ def finish(run: Run, manifest: Manifest) -> BatchReport:
     """Transform a sealed batch and load it."""
     with run.timed("transform"):
         outputs = _transform(run, manifest)
+    run.begun.append(manifest.batch_id)
     run.lock.check()
     # A subflow's heartbeat is its parent's; without its own it does not end with a second's wait.
     with run.timed("load"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         counts = load_warehouse(manifest.path, outputs, run.max_rejected, run.environment)
     done = batch_report(manifest, counts, run.seconds)
-    report(manifest, done, run.models, run.environment)
     run.seconds.clear()
+    # Nothing that follows the commit takes it back.
+    stands = f"Batch {manifest.batch_id} is in the warehouse"
+    with best_effort(f"{stands}, but was not announced"):
+        announce(manifest, done, run.models, run.environment)
+    with best_effort(f"{stands}, but its report failed"):
+        report(manifest, done, run.environment)
     return done
 
 

@@ -3,13 +3,14 @@
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import httpx
 import psycopg
-from prefect import Task
+from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_CLOUD_API_URL
 from prefect.states import Cancelled
@@ -137,6 +138,28 @@ def _refused_by_prefect(fault: httpx.HTTPStatusError) -> str | None:
 def in_some_line(fault: BaseException) -> str:
     """The same where there is no place for a traceback."""
     return in_one_line(fault) or f"{type(fault).__name__}: {message(fault)}"
+
+
+@contextmanager
+def best_effort(stands: str) -> Iterator[None]:
+    """Turn a failure in the block into a warning; ``stands`` says what was reached before it."""
+    try:
+        yield
+    except Exception as fault:  # noqa: BLE001  whatever it is, what was reached before it stands
+        unexplained = None if in_one_line(fault) else cleaned(fault)
+        get_run_logger().warning("%s; %s", stands, in_some_line(fault), exc_info=unexplained)
+
+
+def raise_with(fault: Exception, fact: str) -> NoReturn:
+    """Raise a failure again with a fact in its message, which states and alerts quote."""
+    line = in_one_line(fault)
+    if line is None:
+        fault.add_note(fact)
+        raise fault
+    if isinstance(fault, PipelineError):
+        fault.args = (f"{line}; {fact}",)
+        raise fault
+    raise PipelineError(f"{line}; {fact}") from fault
 
 
 @clean_failures

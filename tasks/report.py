@@ -83,6 +83,22 @@ def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, fl
     )
 
 
+def announce(manifest: Manifest, done: BatchReport, models: dict[str, Model], environment: str) -> None:
+    """Say in the log, in the metrics and by events that a batch is in the warehouse, and what it rejected."""
+    total, timings = done.timings
+    get_run_logger().info("Loaded batch %s in %.1f s (%s): %s", done.batch_id, total, timings, done.story)
+    rows = {outcome: done.total(outcome) for outcome in metrics.OUTCOMES}
+    events.updated(environment, manifest.snapshot_at, batch_id=done.batch_id, **rows)
+    metrics.up_to_date(environment, manifest.snapshot_at)
+    metrics.batch_loaded(environment, done.counts, done.seconds)
+    assets.loaded(done.counts, models, environment, settings.load().warehouse_schema)
+    if rows["rejected"]:
+        with transaction(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
+            first = status.by_table(status.set_aside(connection, done.batch_id))
+        if first:
+            events.rejected(environment, done.batch_id, first)
+
+
 @task(
     name="report",
     task_run_name="report batch {done.batch_id}",
@@ -90,11 +106,10 @@ def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, fl
     **ON_TRANSIENT_FAULTS,
 )
 @clean_failures
-def report(manifest: Manifest, done: BatchReport, models: dict[str, Model], environment: str) -> None:
-    """Publish a loaded batch: a page and a table in the Prefect UI, events, assets and metrics."""
+def report(manifest: Manifest, done: BatchReport, environment: str) -> None:
+    """Publish a page and a table about a loaded batch in the Prefect UI."""
     with transaction(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
         last = status.recent(connection, BATCHES)
-        aside = status.by_table(status.set_aside(connection, done.batch_id))
     page = safe(_page(manifest, done, last), keep="\n")
     create_markdown_artifact(page, key=_REPORT, description=safe(done.story))
     create_table_artifact(
@@ -102,15 +117,6 @@ def report(manifest: Manifest, done: BatchReport, models: dict[str, Model], envi
         key=_TABLES,
         description=f"Rows of batch {manifest.batch_id}",
     )
-    total, timings = done.timings
-    get_run_logger().info("Loaded batch %s in %.1f s (%s): %s", done.batch_id, total, timings, done.story)
-    assets.loaded(done.counts, models, environment, settings.load().warehouse_schema)
-    rows = {outcome: done.total(outcome) for outcome in metrics.OUTCOMES}
-    if aside:
-        events.rejected(environment, done.batch_id, aside)
-    events.updated(environment, manifest.snapshot_at, batch_id=done.batch_id, **rows)
-    metrics.up_to_date(environment, manifest.snapshot_at)
-    metrics.batch_loaded(environment, done.counts, done.seconds)
 
 
 def _page(manifest: Manifest, done: BatchReport, last: list[Batch]) -> str:
@@ -149,10 +155,10 @@ def _page(manifest: Manifest, done: BatchReport, last: list[Batch]) -> str:
 def report_up_to_date(at: datetime, environment: str) -> None:
     """Say that nothing changed, in the log, in the Prefect UI and to whoever listens."""
     get_run_logger().info("Up to date: the source held nothing new at %s", f"{at:%Y-%m-%d %H:%M:%S} UTC")
+    events.updated(environment, at)
+    metrics.up_to_date(environment, at)
     create_markdown_artifact(
         f"# Up to date\nThe source held nothing new at **{at:%Y-%m-%d %H:%M:%S} UTC**.",
         key=_REPORT,
         description="nothing new",
     )
-    events.updated(environment, at)
-    metrics.up_to_date(environment, at)
