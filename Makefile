@@ -62,7 +62,7 @@ live: venv ## a worker, a busy shop and Prefect's pages on the same, until Ctrl-
 test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
 	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
-blocks: venv ## save the Prefect blocks from the environment or .env, and try each
+blocks: venv ## try what the environment or .env says, and save what works as Prefect blocks
 	@$(PY) -m tasks.save_blocks $(ARGS)
 
 deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.docker.yaml)

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline import connection
@@ -161,22 +162,22 @@ def _secrets_of_alerts(text: str) -> Iterator[str]:
 
 
 def load() -> Settings:
-    """Read all settings; raises SettingsError that names what is unknown or malformed.
+    """Read all settings; raises SettingsError that names all that are unknown or malformed.
 
     The ``AWS_*`` variables of ``.env`` are in the environment from then on, where boto3 reads them.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     in_file = env_file()
-    _refuse_unknown(os.environ, known, "the environment")
-    _refuse_unknown(in_file, known, _ENV_FILE)
+    faults = [*_unknown(os.environ, known, "the environment"), *_unknown(in_file, known, _ENV_FILE)]
     _export(in_file)
     try:
-        return Settings()
+        found: Settings | None = Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        shown = name if name.startswith("AWS_") else PREFIX + name.upper()
-        raise SettingsError(f"{shown}: {first['msg'].removeprefix('Value error, ')}") from None
+        found = None
+        faults.extend(map(_malformed, error.errors()))
+    if found is None or faults:
+        raise SettingsError("; ".join(faults))
+    return found
 
 
 def _export(in_file: Mapping[str, str | None]) -> None:
@@ -188,9 +189,15 @@ def _export(in_file: Mapping[str, str | None]) -> None:
         os.environ["AWS_DEFAULT_REGION"] = region  # boto3 knows no other name
 
 
-def _refuse_unknown(names: Iterable[str], known: set[str], where: str) -> None:
+def _malformed(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    shown = name if name.startswith("AWS_") else PREFIX + name.upper()
+    return f"{shown}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _unknown(names: Iterable[str], known: set[str], where: str) -> Iterator[str]:
     for name in names:
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
-            raise SettingsError(f"{name} in {where} is no setting{hint}")
+            yield f"{name} in {where} is no setting{hint}"

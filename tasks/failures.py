@@ -163,17 +163,28 @@ def raise_with(fault: Exception, fact: str) -> NoReturn:
 
 
 @clean_failures
-def print_all(lines: Iterable[str]) -> int:
-    """Print what a command does as it does it; returns its status, 1 after the line that says why not."""
+def print_all(lines: Iterable[str | Exception]) -> int:
+    """Print what a command does as it does it; returns its status, 1 where a line says what failed.
+
+    A failure among the lines is printed and the next ones follow; one that is raised is the last.
+    """
+    status = 0
     try:
         for line in lines:
-            print(safe(line))
-    except Exception as error:
-        if not (said := in_one_line(error)):
-            raise
-        print(f"error: {said}", file=sys.stderr)
-        return 1
-    return 0
+            if isinstance(line, Exception):
+                status = _print_failure(line)
+            else:
+                print(safe(line))
+    except Exception as error:  # noqa: BLE001  one that no line explains is raised again
+        status = _print_failure(error)
+    return status
+
+
+def _print_failure(fault: Exception) -> int:
+    if not (said := in_one_line(fault)):
+        raise fault
+    print(f"error: {said}", file=sys.stderr)
+    return 1
 
 
 class _OneLine(logging.Filter):

@@ -2,9 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from prefect.blocks.core import Block
 from prefect.filesystems import LocalFileSystem
 from prefect_aws import AwsCredentials, AwsSecret, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
@@ -24,28 +26,57 @@ _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_ANSWER = 20
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A block to be: ``what`` it is for, its kind's counterpart, and how it is tried."""
+
+    what: str
+    name: str
+    block: Block
+    other: type[Block]
+    attempt: Callable[[], str]
+
+
 def save(config: Settings, *, temporary: bool = False) -> list[str]:
-    """Save every block, over what is there; returns their slugs.
+    """Save every block untried, over what is there; returns their slugs.
 
     Raises SettingsError that names every setting that is missing, and, unless ``temporary``, for
     AWS credentials that expire.
     """
+    return _save(_planned(config, temporary=temporary), config.environment)
+
+
+def check_and_save(config: Settings, *, temporary: bool = False) -> Iterator[str | Exception]:
+    """Use each block once, and save those that work; yields what answered, or what does not work and why.
+
+    Raises SettingsError as :func:`save` does.
+    """
+    working = []
+    for planned in _planned(config, temporary=temporary):
+        try:
+            with blocks.unsaved(planned.name, planned.block):
+                answer = planned.attempt()
+        except Exception as fault:  # noqa: BLE001  whatever it is, the other blocks are tried, too
+            yield fault
+        else:
+            working.append(planned)
+            yield f"{planned.what}: works, {answer}"
+    yield from map("saved block {}".format, _save(working, config.environment))
+
+
+def _planned(config: Settings, *, temporary: bool) -> list[_Planned]:
     needed = ["source_url", "warehouse_url", "raw_uri", "processed_uri"]
     if missing := [PREFIX + name.upper() for name in needed if getattr(config, name) is None]:
         raise SettingsError(f"not set: {', '.join(missing)}; put them into the environment or .env")
     if not temporary:
         _refuse_temporary_credentials(config)
-    saved = [_save_database(config, blocks.SOURCE, config.source_url)]
-    saved.append(_save_database(config, blocks.WAREHOUSE, config.warehouse_url))
-    credentials = None
-    if any(str(uri).startswith("s3://") for uri in (config.raw_uri, config.processed_uri)):
-        name = blocks.named(blocks.CREDENTIALS, config.environment)
-        credentials = s3_credentials(config)
-        credentials.save(name, overwrite=True)
-        saved.append(f"aws-credentials/{name}")
-    saved.append(_save_bucket(config, blocks.RAW, str(config.raw_uri), credentials))
-    saved.append(_save_bucket(config, blocks.PROCESSED, str(config.processed_uri), credentials))
-    return saved
+    credentials = s3_credentials(config)
+    return [
+        _database(config, blocks.SOURCE, "source", config.source_url),
+        _database(config, blocks.WAREHOUSE, "warehouse", config.warehouse_url),
+        _bucket(config, blocks.RAW, "raw bucket", str(config.raw_uri), credentials),
+        _bucket(config, blocks.PROCESSED, "processed bucket", str(config.processed_uri), credentials),
+    ]
 
 
 def _refuse_temporary_credentials(config: Settings) -> None:
@@ -62,30 +93,33 @@ def _refuse_temporary_credentials(config: Settings) -> None:
         )
 
 
-def check(environment: str) -> Iterator[str]:
-    """Use each block once and say what answered.
+def _save(plans: Iterable[_Planned], environment: str) -> list[str]:
+    """Save blocks, buckets after their credentials, and forget those of the other kind."""
+    slugs = []
+    for planned in plans:
+        if isinstance(planned.block, S3Bucket) and isinstance(planned.block.credentials, AwsCredentials):
+            name = blocks.named(blocks.CREDENTIALS, environment)
+            planned.block.credentials.save(name, overwrite=True)
+            slugs.append(f"aws-credentials/{name}")
+        planned.block.save(planned.name, overwrite=True)
+        blocks.forget(planned.other, planned.name)
+        slugs.append(f"{planned.block.get_block_type_slug()}/{planned.name}")
+    return list(dict.fromkeys(slugs))
 
-    Raises PipelineError that names the first one that does not work, and why.
-    """
-    for database, what in ((blocks.SOURCE, "source"), (blocks.WAREHOUSE, "warehouse")):
-        yield f"{what}: works, as {postgres.login(blocks.database_url(database, environment), what)}"
-    for name, what in ((blocks.RAW, "raw bucket"), (blocks.PROCESSED, "processed bucket")):
-        bucket = blocks.bucket(name, environment)
-        bucket.check()
-        yield f"{what}: works, {bucket.uri} can be written, listed and read"
 
+def _database(config: Settings, name: str, what: str, secret: SecretStr | None) -> _Planned:
+    """A connection with its password as a secret of its own, or where the secret is kept."""
 
-def _save_database(config: Settings, name: str, secret: SecretStr | None) -> str:
-    """Save a connection with its password as a secret of its own, or where the secret is kept."""
-    name, text = blocks.named(name, config.environment), secret.get_secret_value() if secret else ""
+    def attempt() -> str:
+        return f"as {postgres.login(blocks.database_url(name, config.environment), what)}"
+
+    text = secret.get_secret_value() if secret else ""
+    full_name = blocks.named(name, config.environment)
     if settings.is_secret_name(text):
-        credentials = _credentials(config, config.aws_endpoint_url)
-        AwsSecret(aws_credentials=credentials, secret_name=text).save(name, overwrite=True)
-        blocks.forget(SqlAlchemyConnector, name)
-        return f"aws-secret/{name}"
-    SqlAlchemyConnector(connection_info=_components(connection.parts_of_url(text))).save(name, overwrite=True)
-    blocks.forget(AwsSecret, name)
-    return f"sqlalchemy-connector/{name}"
+        block = AwsSecret(aws_credentials=_credentials(config, config.aws_endpoint_url), secret_name=text)
+        return _Planned(what, full_name, block, SqlAlchemyConnector, attempt)
+    connector = SqlAlchemyConnector(connection_info=_components(connection.parts_of_url(text)))
+    return _Planned(what, full_name, connector, AwsSecret, attempt)
 
 
 def _components(parts: Mapping[str, str]) -> ConnectionComponents:
@@ -133,20 +167,23 @@ def _credentials(config: Settings, endpoint: str | None) -> AwsCredentials:
     )
 
 
-def _save_bucket(config: Settings, name: str, uri: str, credentials: AwsCredentials | None) -> str:
-    """Save an S3 prefix or a folder, whichever the URI is, and forget the other kind."""
-    name = blocks.named(name, config.environment)
-    if credentials and uri.startswith("s3://"):
-        s3_block(uri, credentials).save(name, overwrite=True)
-        blocks.forget(LocalFileSystem, name)
-        return f"s3-bucket/{name}"
-    LocalFileSystem(basepath=str(Path(uri).expanduser().resolve())).save(name, overwrite=True)
-    blocks.forget(S3Bucket, name)
-    return f"local-file-system/{name}"
+def _bucket(config: Settings, name: str, what: str, uri: str, credentials: AwsCredentials) -> _Planned:
+    """An S3 prefix or a folder, whichever the URI is."""
+
+    def attempt() -> str:
+        bucket = blocks.bucket(name, config.environment)
+        bucket.check()
+        return f"{bucket.uri} can be written, listed and read"
+
+    full_name = blocks.named(name, config.environment)
+    if uri.startswith("s3://"):
+        return _Planned(what, full_name, s3_block(uri, credentials), LocalFileSystem, attempt)
+    folder = LocalFileSystem(basepath=str(Path(uri).expanduser().resolve()))
+    return _Planned(what, full_name, folder, S3Bucket, attempt)
 
 
 def main() -> int:
-    """Save the blocks and try each; one line and status 1 where that cannot be."""
+    """Try the blocks and save those that work; status 1, and a line on each, where some do not."""
     parser = argparse.ArgumentParser(prog="python -m tasks.save_blocks", description=__doc__)
     parser.add_argument("--unchecked", action="store_true", help="save them and do not try them")
     parser.add_argument(
@@ -154,15 +191,15 @@ def main() -> int:
         action="store_true",
         help="store AWS credentials that expire; whoever sees the block can read their token",
     )
-    return print_all(_save_and_check(parser.parse_args()))
+    return print_all(_lines(parser.parse_args()))
 
 
-def _save_and_check(arguments: argparse.Namespace) -> Iterator[str]:
-    config = settings.load()
-    for slug in save(config, temporary=arguments.temporary_credentials):
-        yield f"saved block {slug}"
-    if not arguments.unchecked:
-        yield from check(config.environment)
+def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
+    config, temporary = settings.load(), arguments.temporary_credentials
+    if arguments.unchecked:
+        yield from map("saved block {}".format, save(config, temporary=temporary))
+    else:
+        yield from check_and_save(config, temporary=temporary)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import prefect.settings
 import pytest
 
 from pipeline import settings
 from pipeline.errors import SettingsError
+from pipeline.settings import Settings
 
 URL = "postgresql://me:S3cret-word@example.com:5432/totesys"
 
@@ -180,3 +183,47 @@ def test_a_secrets_name_may_stand_for_a_url(monkeypatch: pytest.MonkeyPatch, nam
     url = settings.load().source_url
     assert url
     assert settings.is_secret_name(url.get_secret_value())
+
+
+def test_all_that_is_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("TOTESYS_XYZZY=x\n")
+    monkeypatch.setenv("TOTESYS_SOURCE_URL", "S3cret word")
+    monkeypatch.setenv("TOTESYS_RAW_URI", "gs://bucket/raw")
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert [
+        name
+        for name in ("TOTESYS_XYZZY in .env", "TOTESYS_SOURCE_URL: is", "TOTESYS_RAW_URI: is")
+        if name not in str(caught.value)
+    ] == []
+    assert "S3cret" not in str(caught.value)
+
+
+# The example
+
+EXAMPLE = (Path(__file__).parents[1] / ".env.example").read_text(encoding="utf-8")
+SET = re.compile(r"^#?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
+
+
+def test_the_example_has_every_setting_once() -> None:
+    fields = {
+        str(field.validation_alias or settings.PREFIX + name.upper())
+        for name, field in Settings.model_fields.items()
+    }
+    shown = [name for name in SET.findall(EXAMPLE) if not name.startswith("PREFECT_")]
+    assert sorted(shown) == sorted(fields)
+
+
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_the_example_can_be_loaded(*, all_of_it: bool) -> None:
+    text = SET.sub(r"\1=", EXAMPLE) if all_of_it else EXAMPLE
+    Path(".env").write_text(text, encoding="utf-8")
+    found = settings.load()
+    assert found.raw_uri == "s3://my-raw-bucket/totesys"
+    assert (found.environment, found.aws_region) == (("prod", "eu-west-2") if all_of_it else ("", None))
+
+
+def test_prefect_knows_what_the_example_sets_for_it() -> None:
+    names = [name for name in SET.findall(EXAMPLE) if name.startswith("PREFECT_")]
+    assert names
+    assert [name for name in names if not hasattr(prefect.settings, name)] == []

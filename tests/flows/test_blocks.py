@@ -50,19 +50,31 @@ def test_the_command_tells_what_it_saved_and_that_it_works(
     world = replace(kiosk, raw_uri=uris["raw_uri"], more=uris["more"])
     first, again = command(world), command(world)
     assert first == again
-    assert first[:5] == [
+    assert first[0].startswith("source: works, as role postgres in database kiosk_source")
+    assert first[2] == f"raw bucket: works, {world.raw_uri} can be written, listed and read"
+    assert first[4:] == [
         "saved block sqlalchemy-connector/totesys-source",
         "saved block sqlalchemy-connector/totesys-warehouse",
         "saved block aws-credentials/totesys",
         "saved block s3-bucket/totesys-raw",
         "saved block local-file-system/totesys-processed",
     ]
-    assert first[5].startswith("source: works, as role postgres in database kiosk_source")
-    assert first[7] == f"raw bucket: works, {world.raw_uri} can be written, listed and read"
-    assert len(first) == 9
     assert not [path for path in Path(world.processed_uri).rglob("*") if path.is_file()], (
         "nothing is left behind"
     )
+
+
+def slugs(lines: list[str]) -> set[str]:
+    """The blocks that were saved."""
+    return {line.removeprefix("saved block ") for line in lines if line.startswith("saved block ")}
+
+
+ALL = {
+    "sqlalchemy-connector/totesys-source",
+    "sqlalchemy-connector/totesys-warehouse",
+    "local-file-system/totesys-raw",
+    "local-file-system/totesys-processed",
+}
 
 
 @pytest.mark.parametrize(
@@ -73,14 +85,34 @@ def test_the_command_tells_what_it_saved_and_that_it_works(
         ("processed_uri", "/proc/processed", "error: .*/proc/processed"),
     ],
 )
-def test_the_command_names_the_block_that_does_not_work(
+def test_a_block_that_does_not_work_is_named_and_stays_as_it_was(
     kiosk: World, s3_endpoint: str, command: Callable[..., list[str]], name: str, wrong: str, words: str
 ) -> None:
+    command(kiosk)
     value = with_password(kiosk.warehouse_url, "wrong") if wrong == "password" else wrong
     changes: dict[str, Any] = {name: value, "more": s3_access(s3_endpoint)}
     lines = command(replace(kiosk, **changes), status=1)
     assert re.search(words, lines[-1])
+    kept = {"warehouse_url": "warehouse", "raw_uri": "raw", "processed_uri": "processed"}[name]
+    assert slugs(lines) == {slug for slug in ALL if not slug.endswith(kept)}
+    assert kiosk.flow().state.is_completed(), "the block is still the one that worked"
     assert command(replace(kiosk, **changes), "--unchecked")[-1].startswith("saved block ")
+
+
+def test_all_that_does_not_work_is_named_at_once(
+    kiosk: World, s3_endpoint: str, command: Callable[..., list[str]]
+) -> None:
+    wrong = replace(
+        kiosk,
+        source_url=with_password(kiosk.source_url, "wrong"),
+        raw_uri="s3://nowhere-at-all/raw",
+        processed_uri="/proc/processed",
+        more=s3_access(s3_endpoint),
+    )
+    lines = command(wrong, status=1)
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    assert [error.partition(":")[0] for error in errors] == ["source", "s3", "/proc/processed"]
+    assert slugs(lines) == {"sqlalchemy-connector/totesys-warehouse"}
 
 
 def test_environments_live_side_by_side(make_world: Callable[..., World]) -> None:
