@@ -36,6 +36,7 @@ COPY tasks tasks
 COPY flows flows
 # A run that is stopped, as on Spot, is put back in the queue: it leaves nothing half done.
 ENV PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR=reschedule \
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30 \
     PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \

@@ -1,4 +1,4 @@
-"""Save the alerts as Prefect automations: ``python -m tasks.save_automations``."""
+"""Save what watches runs, and alerts, as Prefect automations: ``python -m tasks.save_automations``."""
 
 import argparse
 import re
@@ -14,8 +14,7 @@ from prefect import get_client
 from prefect.automations import AutomationCore, EventTrigger, Posture
 from prefect.blocks.abstract import NotificationError
 from prefect.blocks.notifications import SlackWebhook
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.actions import SendNotification
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_UI_URL
 from pydantic import SecretStr
@@ -24,19 +23,13 @@ from pipeline import settings
 from pipeline.errors import SettingsError
 from tasks import blocks, events
 from tasks.failures import print_all
+from tasks.watchdogs import BROKEN, MINUTES_TO_START, ours, watchdogs
 
-FLOWS = ["totesys-etl", "rebuild-warehouse"]
 # The same alert comes at most this often, however often the schedule fails.
 AT_MOST_EVERY = timedelta(minutes=30)
-# Longer than three of Prefect's own heartbeats, so that no living run is taken for dead
-# where nobody has set PREFECT_FLOWS_HEARTBEAT_FREQUENCY.
-SILENCE_OF_THE_DEAD = timedelta(minutes=10)
 _MINUTES = 30
 _SHORTEST = timedelta(seconds=10)
 
-_BROKEN = {f"prefect.flow-run.{state}" for state in ("Failed", "TimedOut", "Crashed")}
-_ENDED = _BROKEN | {"prefect.flow-run.Completed", "prefect.flow-run.Cancelled"}
-_HEARTBEAT = "prefect.flow-run.heartbeat"
 _BETWEEN_URLS = re.compile(r"[\s,]+(?=\w+://)")
 
 _RUN_FAILED = """\
@@ -44,8 +37,8 @@ _RUN_FAILED = """\
             {{ flow_run.state.message }}
     Where:  {% if deployment %}deployment {{ deployment.name }}{% else %}run by hand{% endif -%}
             {%- if flow_run.parameters.environment %} in {{ flow_run.parameters.environment }}{% endif %}
-    To do:  mend what the message names. The warehouse is as it was, and the next run goes on
-            from there: nothing is lost and nothing is half-done.
+    To do:  mend what the message names. A batch is in the warehouse whole or not at all: the message
+            says so where this run committed one. The next run goes on from there.
     Run:    LINK
     """
 
@@ -70,25 +63,37 @@ _ROWS_REJECTED = """\
     """
 
 
-def save(max_age: timedelta, *, send: bool = False) -> Iterator[str]:
-    """Save where alerts go and what they are, over what is there; yields a line on each.
+def save(max_age: timedelta, max_start: timedelta, *, send: bool = False) -> Iterator[str]:
+    """Save what watches runs, where alerts go and what they are, over what is there; yields a line on each.
 
-    With ``send`` a message goes there at once. Raises SettingsError where it is not taken.
+    Without a place for alerts only what ends dead runs is saved. With ``send`` a message goes
+    there at once. Raises SettingsError where it is not taken.
     """
     config = settings.load()
-    if max_age < _SHORTEST:
-        raise SettingsError(f"--max-age: is shorter than {_SHORTEST.seconds} seconds, which Prefect takes")
-    environment = config.environment
+    for option, value in (("--max-age", max_age), ("--max-start", max_start)):
+        if value < _SHORTEST:
+            raise SettingsError(f"{option}: is shorter than {_SHORTEST.seconds} seconds, which Prefect takes")
+    if send and not config.alert_url:
+        raise SettingsError("not set: TOTESYS_ALERT_URL; put it into the environment or .env")
+    target = SlackWebhook(url=_target(config.alert_url)) if config.alert_url else None
+    for automation in watchdogs(config.environment, max_start):
+        yield _save(automation)
+    if target:
+        yield from _save_alerts(config.environment, target, max_age)
+    else:
+        yield "no alerts are sent: TOTESYS_ALERT_URL is not set"
+    if target and send:
+        yield _try(target)
+
+
+def _save_alerts(environment: str, target: SlackWebhook, max_age: timedelta) -> Iterator[str]:
     name = blocks.named(blocks.ALERTS, environment)
-    target = SlackWebhook(url=_target(config.alert_url))
     document = cast(UUID, target.save(name, overwrite=True))
     yield f"saved block {target.get_block_type_slug()}/{name}"
-    for automation in automations(environment, document, max_age):
+    for automation in alerts(environment, document, max_age):
         yield _save(automation)
     events.watched(environment)
     EventsWorker.instance().wait_until_empty()
-    if send:
-        yield _try(target)
 
 
 def _try(target: SlackWebhook) -> str:
@@ -103,16 +108,14 @@ def _try(target: SlackWebhook) -> str:
     return "sent a message; see that it arrives"
 
 
-def _target(url: SecretStr | None) -> SecretStr:
+def _target(url: SecretStr) -> SecretStr:
     """Where alerts go, as Apprise's URLs say it; mail as plain text, which is what they are.
 
     On a server of one's own only blocks that the server knows can send. None of them is
     for mail, but this one hands every URL that is not Slack's to Apprise as it is, which
     knows mail and a hundred services more.
     """
-    text = url.get_secret_value() if url else ""
-    if not text:
-        raise SettingsError("not set: TOTESYS_ALERT_URL; put it into the environment or .env")
+    text = url.get_secret_value()
     if not Apprise().add(text):
         raise SettingsError(
             "TOTESYS_ALERT_URL: is no URL of Apprise's, such as mailtos://user:password@smtp.example.com"
@@ -127,11 +130,10 @@ def _plain(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}format=text"
 
 
-def automations(environment: str, target: UUID, max_age: timedelta) -> list[AutomationCore]:
-    """All alerts of an environment."""
+def alerts(environment: str, target: UUID, max_age: timedelta) -> list[AutomationCore]:
+    """What is sent to people."""
     return [
         _run_failed(environment, target),
-        _run_lost(environment),
         _warehouse_stale(environment, target, max_age),
         _rows_rejected(environment, target),
     ]
@@ -142,38 +144,15 @@ def _run_failed(environment: str, target: UUID) -> AutomationCore:
         name=blocks.named("totesys-run-failed", environment),
         description="A run failed or crashed: says what, where and what to do.",
         trigger=EventTrigger(
-            expect=_BROKEN,
+            expect=BROKEN,
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related=_ours(environment),
+            match_related=ours(environment),
             for_each={"related:flow:prefect.resource.id", "related:deployment:prefect.resource.id"},
             posture=Posture.Reactive,
             within=AT_MOST_EVERY,
         ),
         actions=[
             _send(target, environment, "{{ flow.name }} {{ flow_run.state.name | lower }}", _RUN_FAILED)
-        ],
-    )
-
-
-def _run_lost(environment: str) -> AutomationCore:
-    """A run whose process is gone would be running for ever, and keep its successors waiting."""
-    return AutomationCore(
-        name=blocks.named("totesys-run-lost", environment),
-        description="A run gives no more sign of life: marks it as crashed, which is told as a failure.",
-        trigger=EventTrigger(
-            after={_HEARTBEAT},
-            expect={_HEARTBEAT} | _ENDED,
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related=_ours(environment),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            within=SILENCE_OF_THE_DEAD,
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message=f"no sign of life for {SILENCE_OF_THE_DEAD}; its process is gone",
-            )
         ],
     )
 
@@ -221,13 +200,6 @@ def _rows_rejected(environment: str, target: UUID) -> AutomationCore:
     )
 
 
-def _ours(environment: str) -> list[dict[str, str | list[str]]]:
-    """Runs of our flows; where environments have names, those of deployments that are tagged with it."""
-    flow: dict[str, str | list[str]] = {"prefect.resource.role": "flow", "prefect.resource.name": FLOWS}
-    tag: dict[str, str | list[str]] = {"prefect.resource.id": f"prefect.tag.{environment}"}
-    return [flow, tag] if environment else [flow]
-
-
 def _send(target: UUID, environment: str, subject: str, body: str) -> SendNotification:
     (resource,) = events.warehouse(environment).values()
     return SendNotification(
@@ -257,7 +229,7 @@ def _save(automation: AutomationCore) -> str:
 
 
 def main() -> int:
-    """Save the alerts; one line and status 1 where that cannot be."""
+    """Save them; one line and status 1 where that cannot be."""
     parser = argparse.ArgumentParser(prog="python -m tasks.save_automations", description=__doc__)
     parser.add_argument(
         "--max-age",
@@ -266,9 +238,17 @@ def main() -> int:
         metavar="MINUTES",
         help=f"after how long the warehouse is too old; {_MINUTES} by default",
     )
+    parser.add_argument(
+        "--max-start",
+        type=float,
+        default=MINUTES_TO_START,
+        metavar="MINUTES",
+        help=f"how long a run may take to start; {MINUTES_TO_START} by default",
+    )
     parser.add_argument("--try", action="store_true", dest="send", help="send a message to see that it comes")
     arguments = parser.parse_args()
-    return print_all(save(timedelta(minutes=arguments.max_age), send=arguments.send))
+    max_age, max_start = (timedelta(minutes=each) for each in (arguments.max_age, arguments.max_start))
+    return print_all(save(max_age, max_start, send=arguments.send))
 
 
 if __name__ == "__main__":

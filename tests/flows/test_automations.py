@@ -18,7 +18,7 @@ from prefect import tags
 from prefect.blocks.notifications import SlackWebhook
 from prefect.settings import PREFECT_API_URL
 
-from tasks import save_automations
+from tasks import save_automations, watchdogs
 from tests.flows.mailbox import Mailbox, mailbox
 from tests.flows.support import ROOT, SECONDS_TO_WAIT, World, client, query
 
@@ -28,7 +28,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
 ]
 
-NAMES = {"totesys-run-failed", "totesys-run-lost", "totesys-warehouse-stale", "totesys-rows-rejected"}
+WATCHDOGS = {"totesys-run-not-started", "totesys-run-lost"}
+NAMES = WATCHDOGS | {"totesys-run-failed", "totesys-warehouse-stale", "totesys-rows-rejected"}
 # The shortest time that Prefect waits for what does not come.
 SHORTLY = timedelta(seconds=10)
 
@@ -90,8 +91,10 @@ def test_saving_again_changes_nothing_but_what_is_new(
     watched: World, mails: Mailbox, command: Callable[..., list[str]]
 ) -> None:
     first = command(watched)
-    assert first[0] == "saved block slack-webhook/totesys-alerts"
-    assert set(first[1:]) == {f"created automation {name}" for name in NAMES}
+    assert set(first) == {
+        "saved block slack-webhook/totesys-alerts",
+        *(f"created automation {name}" for name in NAMES),
+    }
     assert target("totesys-alerts") == f"{mails.url}&format=text"
     before = saved()
     with client() as prefect:
@@ -100,7 +103,7 @@ def test_saving_again_changes_nothing_but_what_is_new(
         alerting(watched, f"json://127.0.0.1:1/elsewhere, {mails.url}&format=html"), "--max-age", "45"
     )
     assert "updated automation totesys-run-lost, which is switched off" in again
-    assert {line.split()[2].rstrip(",") for line in again[1:]} == NAMES
+    assert {line.split()[2].rstrip(",") for line in again if "automation" in line} == NAMES
     after = saved()
     assert {name: it["id"] for name, it in after.items()} == {name: it["id"] for name, it in before.items()}
     assert [name for name, it in after.items() if not it["enabled"]] == ["totesys-run-lost"]
@@ -126,7 +129,6 @@ def test_an_environment_s_alerts_are_of_its_own_runs(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("", "error: not set: TOTESYS_ALERT_URL"),
         ("hunter2", "error: TOTESYS_ALERT_URL: is no URL of Apprise's"),
         ("nothing://oncall:hunter2@example.com", "error: TOTESYS_ALERT_URL: is no URL of Apprise's"),
     ],
@@ -138,6 +140,15 @@ def test_a_target_that_will_not_do_is_named_and_not_shown(
     assert lines[-1].startswith(words)
     assert "hunter2" not in "".join(lines)
     assert saved() == {}
+
+
+def test_without_a_target_only_what_ends_dead_runs_is_saved(
+    kiosk: World, command: Callable[..., list[str]]
+) -> None:
+    lines = command(alerting(kiosk, ""))
+    assert lines[-1] == "no alerts are sent: TOTESYS_ALERT_URL is not set"
+    assert set(saved()) == WATCHDOGS
+    assert command(alerting(kiosk, ""), "--try", status=1)[-1].startswith("error: not set: TOTESYS_ALERT_URL")
 
 
 def test_a_message_can_be_sent_to_see_that_it_comes(
@@ -162,6 +173,7 @@ def test_a_failed_run_is_mailed_with_what_to_do_and_not_every_time(
     mail = mails.wait_for("totesys: totesys-etl failed")
     assert f"{failed.error}" in mail
     assert "no models here" in mail
+    assert "A batch is in the warehouse whole or not at all" in mail
     assert f"/runs/flow-run/{failed.id}" in mail
     broken.run()
     query(watched.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")
@@ -203,7 +215,7 @@ def test_a_warehouse_that_is_not_brought_up_to_date_is_mailed(
 def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_mailed(
     watched: World, command: Callable[..., list[str]], mails: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(save_automations, "SILENCE_OF_THE_DEAD", SHORTLY)
+    monkeypatch.setattr(watchdogs, "_silence_of_the_dead", lambda: SHORTLY)
     command(watched)
     watched.save_blocks()
     with psycopg.connect(watched.source_url) as blocking:

@@ -34,7 +34,7 @@ from tests.flows.conftest import open_kiosk
 from tests.flows.support import ROOT, SECONDS_TO_WAIT, World, blocks_were_changed, client, query
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAKE_POOL, START_WORKER = re.findall(r"^\.venv/bin/prefect (.*)$", README, re.MULTILINE)
+_START_SERVER, MAKE_POOL, START_WORKER = re.findall(r"^\.venv/bin/prefect (.*)$", README, re.MULTILINE)
 DEPLOY = "tasks.deploy"  # what `make deploy` runs
 SAID: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS: dict[str, dict[str, Any]] = {said["name"]: said for said in SAID["deployments"]}
@@ -59,7 +59,7 @@ def test_runs_of_the_short_schedule_do_not_pile_up() -> None:
     limits = {name: deployment.get("concurrency_limit") for name, deployment in DEPLOYMENTS.items()}
     # None where a run should wait and not be cancelled.
     assert limits == {
-        "incremental": {"limit": 1, "collision_strategy": "CANCEL_NEW"},
+        "incremental": {"limit": 1, "collision_strategy": "CANCEL_NEW", "grace_period_seconds": 60},
         "nightly-reconcile": None,
         "rebuild": None,
     }
