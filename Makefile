@@ -48,7 +48,7 @@ endif
 
 help: ## list these targets
 	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 setup: venv ## make .venv from the lock; the others do so when needed
 	@echo "ready: .venv, $$($(PY) --version)"
@@ -77,10 +77,10 @@ run: venv ## one flow run with those blocks (ARGS="--full": options, --help list
 reconcile: venv ## a run that also finds what the source no longer has
 	@$(PY) -m flows --reconcile $(ARGS)
 
-status: venv ## how fresh the warehouse is, what waits, what was set aside (ARGS="--prometheus")
+status: venv ## how fresh the warehouse is, what waits, what was set aside (ARGS=--quick: without counting)
 	@$(PY) -m tasks.status $(ARGS)
 
-automations: venv ## save the alerts as Prefect automations (ARGS=--try sends a message)
+automations: venv ## save what ends dead runs, and alerts, as Prefect automations (ARGS=--try sends one)
 	@$(PY) -m tasks.save_automations $(ARGS)
 
 rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026-11-20T12:00:00Z")

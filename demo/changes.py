@@ -11,6 +11,7 @@ from typing import Literal
 from demo import shop
 from demo.queries import Rows, statement, value
 from demo.shop import Day, Ids
+from pipeline.words import counted
 
 Watermarks = dict[str, datetime]
 
@@ -51,14 +52,24 @@ def of_day(day: Day, late: Ids) -> list[Change]:
     gone = {"sales_order": [day.deleted.order_id], "payment": [day.deleted.payment_id]}
     return [
         Change(
-            f"{len(day.sales)} sales, each with transaction and payment",
+            f"{counted(len(day.sales), 'sale')}, each with transaction and payment",
             "new",
             _orders("sales_order", day.sales),
         ),
-        Change(f"{len(day.purchases)} purchases, likewise", "new", _orders("purchase_order", day.purchases)),
+        Change(
+            f"{counted(len(day.purchases), 'purchase')}, likewise",
+            "new",
+            _orders("purchase_order", day.purchases),
+        ),
         Change("a new design", "new", {"design": [day.design_id]}),
-        Change(f"{len(paid)} payments become paid, all at 07:55", "changed", {"payment": paid}),
-        Change(f"{len(day.edits)} silent edits: last_updated stays as it was", "changed", dict(edits)),
+        Change(
+            f"{counted(len(paid), 'payment')} become{'s' if len(paid) == 1 else ''} paid, all at 07:55",
+            "changed",
+            {"payment": paid},
+        ),
+        Change(
+            f"{counted(len(day.edits), 'silent edit')}: last_updated stays as it was", "changed", dict(edits)
+        ),
         Change(
             f"department {move.id} moves, with {len(day.moved_staff)} staff in dim_staff",
             "changed",

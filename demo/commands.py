@@ -8,15 +8,16 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from demo import shop, story
 from demo.binaries import login, programs
-from demo.home import FOLDER, WAREHOUSE, DemoError, Home, InUse, command, shown
+from demo.home import FOLDER, SOURCE, WAREHOUSE, DemoError, Home, InUse, command, shown
 from demo.interrupts import STOPPED, Interrupts
 from demo.live import live
-from demo.postgres import PostgresError
+from demo.postgres import Postgres, PostgresError
 from demo.run import Demo
 from demo.terminal import Terminal
 
@@ -27,8 +28,8 @@ def main(interrupts: Interrupts) -> int:
     """Run what the command line asks for; returns the exit status."""
     arguments = _parse()
     home = Home(Path(arguments.folder).absolute())
-    if arguments.what == "psql":
-        return _psql_or_error(home, interrupts, arguments.rest)
+    if arguments.what in _LOOKS:
+        return _look_or_error(home, interrupts, _LOOKS[arguments.what], arguments.rest)
     terminal = Terminal()
     try:
         with home.locked():
@@ -67,13 +68,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("live", "psql"),
-        help="live: go on by itself, with Prefect's pages to look at; psql: look into the databases",
+        choices=("live", *_LOOKS),
+        help="live: go on by itself, with Prefect's pages to look at; psql: look into the databases;"
+        " status: what `make status` says of the demo",
     )
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.what == "live" and arguments.rest:
-        parser.error("options come before live")
+    if arguments.what in ("live", "status") and arguments.rest:
+        parser.error(f"options come before {arguments.what}")
     return arguments
 
 
@@ -113,16 +115,16 @@ def _ready(home: Home, terminal: Terminal, interrupts: Interrupts, *, fresh: boo
     return demo
 
 
-def _psql_or_error(home: Home, interrupts: Interrupts, rest: list[str]) -> int:
+def _look_or_error(home: Home, interrupts: Interrupts, looking: _Look, rest: list[str]) -> int:
     try:
-        return _psql(home, interrupts, rest)
+        return _look(home, interrupts, looking, rest)
     except (DemoError, PostgresError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _psql(home: Home, interrupts: Interrupts, rest: list[str]) -> int:
-    """Run psql on the warehouse, or on the database that its own arguments name."""
+def _look(home: Home, interrupts: Interrupts, looking: _Look, rest: list[str]) -> int:
+    """Look at the demo's databases while their server is up, which is left as it was found."""
     postgres = home.postgres()
     if not postgres.folder.exists():
         raise DemoError(f"there is no demo in {shown(home.folder)} yet: run make demo first")
@@ -131,11 +133,28 @@ def _psql(home: Home, interrupts: Interrupts, rest: list[str]) -> int:
             stack.enter_context(home.locked())
             with interrupts.held():
                 stack.enter_context(postgres)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql's own to handle
-        psql = programs(postgres.version, None) / "psql"
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        env = inherited | login(postgres.url(WAREHOUSE))
-        return subprocess.run([psql, *rest], env=env, check=False).returncode
+        return looking(home, postgres, rest)
+
+
+def _psql(_: Home, postgres: Postgres, rest: list[str]) -> int:
+    """Run psql on the warehouse, or on the database that its own arguments name."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql's own to handle
+    psql = programs(postgres.version, None) / "psql"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    env = inherited | login(postgres.url(WAREHOUSE))
+    return subprocess.run([psql, *rest], env=env, check=False).returncode
+
+
+def _status(home: Home, postgres: Postgres, _: list[str]) -> int:
+    """Say how the warehouse is doing; no Prefect server is needed for it."""
+    home.isolate()
+    from demo import flow
+
+    return flow.show_status(postgres.url(SOURCE), postgres.url(WAREHOUSE), home)
+
+
+_Look = Callable[[Home, Postgres, list[str]], int]
+_LOOKS: dict[str, _Look] = {"psql": _psql, "status": _status}
 
 
 def _in_one_line(error: Exception, home: Home) -> str:

@@ -21,9 +21,12 @@ from demo.home import PROJECT, Home
 from demo.processes import POOL
 from demo.terminal import News, Terminal
 from flows.etl import etl
+from pipeline.buckets import folder
 from pipeline.settings import Settings
+from pipeline.status import look
 from tasks.report import BatchReport
 from tasks.save_blocks import save
+from tasks.status import MAX_AGE, judge, show
 
 _SECONDS_TO_DEPLOY = 12
 
@@ -38,6 +41,15 @@ def save_blocks(source: str, warehouse: str, home: Home) -> None:
             processed_uri=str(home.processed),
         )
     )
+
+
+def show_status(source: str, warehouse: str, home: Home) -> int:
+    """Print what ``make status`` prints, of the demo; returns its exit status."""
+    raw, processed = folder(str(home.raw)), folder(str(home.processed))
+    found = look(source, warehouse, raw, processed, Settings(), counting="all")
+    verdict = judge(found, MAX_AGE)
+    show(found, verdict)
+    return verdict
 
 
 def show_news(terminal: Terminal) -> None:

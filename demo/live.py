@@ -14,6 +14,7 @@ from demo import shop
 from demo.home import DemoError
 from demo.processes import Worker
 from demo.queries import Rows, statement
+from pipeline.words import counted
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -60,6 +61,6 @@ def _line(run: FlowRun, warehouse: Rows) -> str:
         row = brought.fetchone() or {}
     behind = ((run.end_time or datetime.now(UTC)) - row["up_to_date_at"]).total_seconds()
     return (
-        f"{head}: {row['added']:,} new rows and {row['versions']:,} new versions;"
+        f"{head}: {counted(row['added'], 'new row')} and {counted(row['versions'], 'new version')};"
         f" the warehouse shows the shop as of {behind:.1f} s before"
     )

@@ -23,6 +23,7 @@ from demo.postgres import Postgres
 from demo.processes import PrefectServer, Worker
 from demo.queries import count, exists, statement, value
 from demo.terminal import Terminal
+from pipeline.words import counted
 
 if TYPE_CHECKING:
     from tasks.report import BatchReport
@@ -164,7 +165,8 @@ class Demo:
             rows = sum(count(connection, table) for table in shop.COLUMNS)
             sales = count(connection, "sales_order")
             made = "made up:" if is_new else "there already:"
-            step.say(f"{made} {sales:,} sales orders, {rows:,} rows in {len(shop.COLUMNS)} tables")
+            size = f"{counted(rows, 'row')} in {counted(len(shop.COLUMNS), 'table')}"
+            step.say(f"{made} {counted(sales, 'sales order')}, {size}")
 
     def _connect(self, prefect: PrefectServer) -> None:
         """Save the blocks that the flow looks up, once Prefect's server is there."""
@@ -180,7 +182,7 @@ class Demo:
         with self.terminal.step(title) as step:
             began = time.monotonic()
             run = Run(flow.run(reconcile=reconcile), time.monotonic() - began)
-            done = f"{run.rows_read:,} rows read, {run.rows_written:,} written into the warehouse"
+            done = f"{counted(run.rows_read, 'row')} read, {run.rows_written:,} written into the warehouse"
             step.say(done if run.batches else "nothing new in the source")
         return run
 
@@ -198,7 +200,8 @@ class Demo:
         with self.terminal.step("Trade for a day") as step:
             day = shop.working_day(self.source)
             orders = len(day.sales) + len(day.purchases)
-            events = f"{orders} orders, {len(day.paid)} payments, {len(day.edits)} silent edits"
+            numbers = {"order": orders, "payment": len(day.paid), "silent edit": len(day.edits)}
+            events = ", ".join(counted(number, what) for what, number in numbers.items())
             step.say(f"{day.day:%a %-d %B %Y}: {events}")
         return day
 

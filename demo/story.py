@@ -166,6 +166,7 @@ def _tell_next(demo: Demo, results: Results) -> None:
         "the edited and the deleted order as they were before the second run",
         f'{psql} -c "\n{_example("orders_as_of.sql", results.second.at, keys)}"',
     )
+    _suggest(demo, "how fresh the warehouse is, and what waits in the source", command(demo.home, "status"))
     _suggest(demo, "look around in the warehouse, or in the source", psql, f"{psql} {SOURCE}")
     _suggest(
         demo, "a worker, a busy shop and Prefect's pages, until Ctrl-C",

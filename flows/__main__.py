@@ -43,7 +43,8 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m flows", description=etl.description)
+    summary, *_ = (etl.description or "").partition("\n")
+    parser = argparse.ArgumentParser(prog="python -m flows", description=summary)
     parser.add_argument(
         "--reconcile", action="store_true", help="also find facts that the source no longer has"
     )

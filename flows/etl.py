@@ -9,6 +9,7 @@ from pipeline import batches, load, plan, source, warehouse
 from pipeline.batches import Manifest
 from pipeline.errors import PipelineError, UnfitBatch
 from pipeline.transform import verify
+from pipeline.words import counted
 from tasks import assets, blocks
 from tasks.extract import compact, extracting
 from tasks.failures import best_effort, cancelled_where_busy, clean_failures, show_in_one_line
@@ -95,7 +96,7 @@ def _take_batch(
             manifest = planned.manifest([future.result() for future in futures])
     manifest = _compacted(run, manifest)
     batches.seal(run.raw, manifest)
-    logger.info("Batch %s is sealed: %s rows", manifest.batch_id, f"{manifest.rows:,}")
+    logger.info("Batch %s is sealed: %s", manifest.batch_id, counted(manifest.rows, "row"))
     with best_effort(f"Batch {manifest.batch_id} is sealed, but that was not announced"):
         assets.landed(manifest, run.environment, schema)
     return manifest

@@ -15,6 +15,7 @@ from pipeline.postgres import Connection, statement, transaction
 from pipeline.source import Snapshot
 from pipeline.transform import Output, nothing
 from pipeline.warehouse import Target
+from pipeline.words import counted
 
 Progress = Callable[[str, int], None]
 
@@ -53,8 +54,8 @@ def load(
         rejected = sum(count.rejected for count in counts)
         if max_rejected is not None and rejected > max_rejected:
             raise PipelineError(
-                f"warehouse: {rejected} rows would be set aside, {max_rejected} are allowed;"
-                " nothing was loaded"
+                f"warehouse: {counted(rejected, 'row')} would be set aside, more than the"
+                f" {max_rejected:,} allowed; nothing was loaded"
             )
         _commit(connection, manifest, by_name.values(), counts)
     return counts

@@ -1,7 +1,7 @@
 """Plan a batch: which tables to read, how much of each, and why."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline import source
@@ -19,6 +19,7 @@ from pipeline.errors import ModelError
 from pipeline.models import Model, affected, looked_up, source_tables
 from pipeline.postgres import Connection
 from pipeline.source import MAX_AGE, Column, Cursor, Slice, Snapshot, Table
+from pipeline.words import counted
 
 _PAGES_A_PART = 32_768
 _WHOLE = "asked for"
@@ -26,18 +27,18 @@ _WHOLE = "asked for"
 
 @dataclass(frozen=True)
 class TablePlan:
-    """How one table is read in a batch, and why; ``rows`` as far as they are known."""
+    """How one table is read in a batch, and why; ``rows`` is None where changed ones were not counted."""
 
     table: Table
     mode: Literal["full", "changes"]
     reason: str
     slice: Slice
-    rows: int
+    rows: int | None
 
     @property
     def is_new(self) -> bool:
         """Whether there is anything to read."""
-        return self.mode == "full" or self.rows > 0
+        return self.mode == "full" or self.rows != 0
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,28 @@ class BatchPlan:
     def story(self) -> str:
         """One line on what is to be read."""
         whole: dict[str, list[str]] = {}
-        changed = []
+        changed, uncounted = [], []
         for name, plan in sorted(self.tables.items()):
             if plan.mode == "full":
                 whole.setdefault(plan.reason, []).append(name)
+            elif plan.rows is None:
+                uncounted.append(name)
             elif plan.rows:
-                changed.append(f"{plan.rows:,} rows of {name}")
-        same = len(self.tables) - len(changed) - sum(map(len, whole.values()))
+                changed.append(f"{counted(plan.rows, 'row')} of {name}")
+        same = len(self.tables) - len(changed) - len(uncounted) - sum(map(len, whole.values()))
         said = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in whole.items()]
-        return "; ".join([*said, *([f"nothing new in {same} other tables"] if same else [])])
+        if uncounted:
+            said.append(f"not counted: {', '.join(uncounted)}")
+        if same:
+            said.append(f"nothing new in {counted(same, 'other table' if said else 'table')}")
+        return "; ".join(said)
+
+    @property
+    def waiting(self) -> dict[str, int] | None:
+        """Rows to read, by table; None where not all were counted."""
+        new = {name: plan.rows for name, plan in self.tables.items() if plan.is_new}
+        known = {name: rows for name, rows in new.items() if rows is not None}
+        return known if known.keys() == new.keys() else None
 
     @property
     def columns(self) -> dict[str, tuple[Column, ...]]:
@@ -93,7 +107,7 @@ class BatchPlan:
                     schema_name=schema,
                     slice=slice_,
                     columns=plan.table.columns,
-                    expected_rows=plan.rows // len(slices),
+                    expected_rows=(plan.rows or 0) // len(slices),
                 )
                 part = Part(batch_id=self.batch_id, table=plan.table.name, number=number, of=len(slices))
                 cut.append((part, reading))
@@ -145,10 +159,12 @@ def make(
     *,
     reconcile: bool,
     full: bool,
+    most_bytes: int | None = None,
 ) -> BatchPlan:
     """Look at the source and plan the batch that follows ``previous``.
 
-    ``loaded`` are the fingerprints of the models that the warehouse was computed with.
+    ``loaded`` are the fingerprints of the models that the warehouse was computed with. Changed
+    rows are counted, which reads the whole table, in tables of up to ``most_bytes``.
     Raises ModelError where a model reads a table that the source does not have.
     """
     tables = _described(connection, schema, models)
@@ -170,7 +186,13 @@ def make(
             table, "full" if reason else "changes", reason or "changed rows", slice_, table.estimated_rows
         )
     return BatchPlan(
-        snapshot, watermark, previous, _counted(connection, schema, plans), carried, changed, reconcile
+        snapshot,
+        watermark,
+        previous,
+        _counted(connection, schema, plans, most_bytes),
+        carried,
+        changed,
+        reconcile,
     )
 
 
@@ -185,14 +207,18 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
     return tables
 
 
-def _counted(connection: Connection, schema: str, plans: dict[str, TablePlan]) -> dict[str, TablePlan]:
+def _counted(
+    connection: Connection, schema: str, plans: dict[str, TablePlan], most_bytes: int | None
+) -> dict[str, TablePlan]:
     """The plans with the number of changed rows in them, which one query tells."""
-    slices = {name: plan.slice for name, plan in plans.items() if plan.mode == "changes"}
+    changing = {name: plan for name, plan in plans.items() if plan.mode == "changes"}
+    slices = {name: plan.slice for name, plan in changing.items() if _is_small(plan.table, most_bytes)}
     counts = source.count(connection, schema, slices)
-    return {
-        name: TablePlan(plan.table, plan.mode, plan.reason, plan.slice, counts.get(name, plan.rows))
-        for name, plan in plans.items()
-    }
+    return plans | {name: replace(plan, rows=counts.get(name)) for name, plan in changing.items()}
+
+
+def _is_small(table: Table, most_bytes: int | None) -> bool:
+    return most_bytes is None or (table.bytes is not None and table.bytes <= most_bytes)
 
 
 def _whole_batch_reason(

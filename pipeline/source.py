@@ -78,7 +78,8 @@ class Table(Frozen):
     """A source relation as its catalogue describes it; ``key`` is its primary key.
 
     ``has_pages`` where a range of its pages costs less than all of it, ``self_contained`` where it
-    has neither values apart from its pages nor rows of tables that inherit from it.
+    has neither values apart from its pages nor rows of tables that inherit from it. ``bytes`` are
+    those of its partitions and heirs, too; None where they are not known, as of a view.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Table(Frozen):
     has_pages: bool
     self_contained: bool
     pages: int
+    bytes: int | None
     estimated_rows: int
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from psycopg.rows import class_row
 
@@ -14,6 +15,11 @@ from pipeline.settings import Settings
 from pipeline.types import Frozen
 
 _BATCHES = 8
+# Tables of up to 64 MB are counted within milliseconds.
+_SMALL = 64 * 1024 * 1024
+
+# What is counted: "nothing", rows that wait in "small" tables and objects in the buckets, or "all".
+Counting = Literal["nothing", "small", "all"]
 
 
 class Batch(Frozen):
@@ -52,13 +58,13 @@ class Status:
     """What there is to know at the moment ``at``, by the source's clock.
 
     ``up_to_date_at`` is None before the first batch. ``waiting`` counts the rows of the
-    source that the warehouse lacks, by table; ``sealed`` is a batch that was read and
-    not loaded.
+    source that the warehouse lacks, by table, and is None where not all were counted;
+    ``story`` says it in words. ``sealed`` is a batch that was read and not loaded.
     """
 
     at: datetime
     up_to_date_at: datetime | None
-    waiting: Mapping[str, int]
+    waiting: Mapping[str, int] | None
     story: str
     sealed: str | None
     batches: tuple[Batch, ...]
@@ -72,27 +78,39 @@ class Status:
 
 
 def look(
-    source_url: str, warehouse_url: str, raw: Bucket, processed: Bucket, config: Settings, *, listing: bool
+    source_url: str,
+    warehouse_url: str,
+    raw: Bucket,
+    processed: Bucket,
+    config: Settings,
+    *,
+    counting: Counting,
 ) -> Status:
     """Look at source, warehouse and buckets, and change nothing.
 
-    With ``listing`` all objects are counted, which takes a request for a thousand of them.
+    To count changed rows reads the whole table, to count objects takes a request for a thousand of them.
     """
     with transaction(warehouse_url, "warehouse") as connection:
         up_to_date_at = _up_to_date_at(connection)
         last = recent(connection, _BATCHES) if up_to_date_at else []
         aside = set_aside(connection) if up_to_date_at else []
     sealed = batches.sealed_after(raw, last[0].batch_id if last else None)
-    planned = _planned(source_url, warehouse_url, raw, config, begun=bool(last))
+    if counting == "nothing":
+        with source.snapshot(source_url) as (_, snapshot):
+            at, waiting, story = snapshot.taken_at, None, "not counted"
+    else:
+        most = _SMALL if counting == "small" else None
+        planned = _planned(source_url, warehouse_url, raw, config, begun=bool(last), most_bytes=most)
+        at, waiting, story = planned.snapshot.taken_at, planned.waiting, planned.story
     return Status(
-        at=planned.snapshot.taken_at,
+        at=at,
         up_to_date_at=up_to_date_at,
-        waiting={name: table.rows for name, table in planned.tables.items() if table.is_new},
-        story=planned.story,
+        waiting=waiting,
+        story="nothing" if waiting == {} else story,
         sealed=sealed.batch_id if sealed else None,
         batches=tuple(last),
         set_aside=tuple(aside),
-        usage={"raw": raw.usage(), "processed": processed.usage()} if listing else {},
+        usage={} if counting == "nothing" else {"raw": raw.usage(), "processed": processed.usage()},
     )
 
 
@@ -124,8 +142,16 @@ def _up_to_date_at(connection: Connection) -> datetime | None:
     return row[0] if row and isinstance(row[0], datetime) else None
 
 
-def _planned(source_url: str, warehouse_url: str, raw: Bucket, config: Settings, *, begun: bool) -> BatchPlan:
-    """The batch that a run would take now."""
+def _planned(
+    source_url: str,
+    warehouse_url: str,
+    raw: Bucket,
+    config: Settings,
+    *,
+    begun: bool,
+    most_bytes: int | None,
+) -> BatchPlan:
+    """The batch that a run would take now, as far as tables of so many bytes tell."""
     known = models.load(config.transforms)
     known = warehouse.with_contracts(known, warehouse.targets(warehouse_url, config.warehouse_schema, known))
     watermark = warehouse.watermark(warehouse_url) if begun else None
@@ -134,5 +160,5 @@ def _planned(source_url: str, warehouse_url: str, raw: Bucket, config: Settings,
     with source.snapshot(source_url) as (connection, snapshot):
         return plan.make(
             connection, snapshot, config.source_schema, known, loaded, watermark, previous,
-            reconcile=False, full=False,
+            reconcile=False, full=False, most_bytes=most_bytes,
         )  # fmt: skip

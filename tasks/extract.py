@@ -12,6 +12,7 @@ from prefect.context import TaskRunContext
 from pipeline import source
 from pipeline.batches import Landed, Part, Reading, TableBatch
 from pipeline.transform import compacted
+from pipeline.words import counted
 from tasks import blocks, results
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 from tasks.progress import progress
@@ -46,7 +47,7 @@ def extract(part: Part, how: Reading | Landed, environment: str) -> Landed:
     ):
         shown = _shown(rows, part.name, how.expected_rows)
         file = raw.write_rows(part.folder, source.schema_of(how.columns), shown)
-    get_run_logger().info("%s: %s rows", part.name, f"{file.rows if file else 0:,}")
+    get_run_logger().info("%s: %s", part.name, counted(file.rows if file else 0, "row"))
     return Landed(part=part, files=(file,) if file else ())
 
 

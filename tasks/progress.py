@@ -7,6 +7,8 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from pipeline.words import counted
+
 _SECONDS_BETWEEN_NEWS = 5.0
 _WORTH_A_BAR = 200_000
 
@@ -24,7 +26,8 @@ def progress(name: str, expected: int) -> Callable[[int], None]:
             return
         last = now
         share = f" of about {expected:,}" if expected >= rows else ""
-        logger.info("%s: %s rows%s, %s rows/s", name, f"{rows:,}", share, f"{rows / (now - started):,.0f}")
+        speed = f"{counted(round(rows / (now - started)), 'row')}/s"
+        logger.info("%s: %s%s, %s", name, counted(rows, "row"), share, speed)
         if bar:
             update_progress_artifact(bar, progress=min(100.0, 100 * rows / expected))
 
@@ -34,5 +37,5 @@ def progress(name: str, expected: int) -> Callable[[int], None]:
 def _bar(name: str, expected: int) -> UUID | None:
     if expected < _WORTH_A_BAR:
         return None
-    made = create_progress_artifact(0.0, description=f"{name}: about {expected:,} rows")
+    made = create_progress_artifact(0.0, description=f"{name}: about {counted(expected, 'row')}")
     return made if isinstance(made, UUID) else None

@@ -14,6 +14,7 @@ from pipeline.postgres import transaction
 from pipeline.redaction import safe
 from pipeline.status import Batch
 from pipeline.types import Frozen
+from pipeline.words import counted
 from tasks import assets, blocks, events, metrics
 from tasks.chart import BATCHES, chart
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
@@ -41,12 +42,14 @@ class BatchReport(Frozen):
         remarks = []
         if self.reconciled:
             remarks.append(
-                f"Reconciled all {self.rows_read:,} rows of the source with the warehouse: it lacked"
+                f"Reconciled the source, {counted(self.rows_read, 'row')}, with the warehouse: it lacked"
                 f" {self.total('added'):,}, had {self.total('changed'):,} otherwise,"
-                f" and {self.total('deleted'):,} are gone from the source."
+                f" and {self.total('deleted'):,} of its own gone from the source."
             )
         if set_aside := self.total("rejected"):
-            remarks.append(f"{set_aside:,} rows were set aside; etl.rejected has them, with the reasons.")
+            remarks.append(
+                f"Set aside: {counted(set_aside, 'row')}; etl.rejected has them, with the reasons."
+            )
         return remarks
 
     @property
@@ -67,7 +70,8 @@ class BatchReport(Frozen):
         width = max(len(count.table) for count in self.counts) if self.counts else 0
         lines = [f"  {count.table:<{width}}  {count.story}" for count in self.counts]
         total, _ = self.timings
-        head = f"batch {self.batch_id}: {self.rows_read:,} rows read from the source, {total:.1f} s in all"
+        read = counted(self.rows_read, "row")
+        head = f"batch {self.batch_id}: {read} read from the source, {total:.1f} s in all"
         return "\n".join([head, *lines, *self.remarks])
 
 

@@ -51,8 +51,9 @@ _STALE = """\
     {% if flow_run %}Last:   LINK{% endif %}
     """
 
+_ROWS = "{{ event.payload.rows }} row{{ '' if event.payload.rows == 1 else 's' }}"
 _ROWS_REJECTED = """\
-    What:   {{ event.payload.rows }} more rows do not fit and were set aside. All others are in the warehouse.
+    What:   set aside, as they do not fit: ROWS more. All others are in the warehouse.
             {%- for table, rows in event.payload.tables.items() %}
             {{ table }}: {{ rows }}
             {%- endfor %}
@@ -180,7 +181,7 @@ def _warehouse_stale(environment: str, target: UUID, max_age: timedelta) -> Auto
                 target,
                 environment,
                 "the warehouse is not brought up to date",
-                _STALE.replace("PERIOD", f"{max_age.total_seconds() / 60:g} minutes"),
+                _STALE.replace("PERIOD", f"{max_age.total_seconds() / 60:g} min"),
             )
         ],
     )
@@ -196,7 +197,7 @@ def _rows_rejected(environment: str, target: UUID) -> AutomationCore:
             posture=Posture.Reactive,
             within=AT_MOST_EVERY,
         ),
-        actions=[_send(target, environment, "{{ event.payload.rows }} rows set aside", _ROWS_REJECTED)],
+        actions=[_send(target, environment, "ROWS set aside", _ROWS_REJECTED)],
     )
 
 
@@ -204,8 +205,8 @@ def _send(target: UUID, environment: str, subject: str, body: str) -> SendNotifi
     (resource,) = events.warehouse(environment).values()
     return SendNotification(
         block_document_id=target,
-        subject=" ".join(filter(None, ["totesys", environment])) + f": {subject}",
-        body=dedent(body).replace("RESOURCE", resource).replace("LINK", _link()),
+        subject=" ".join(filter(None, ["totesys", environment])) + f": {subject}".replace("ROWS", _ROWS),
+        body=dedent(body).replace("RESOURCE", resource).replace("LINK", _link()).replace("ROWS", _ROWS),
     )
 
 

@@ -19,12 +19,14 @@ from rich.table import Table
 from pipeline import settings, status
 from pipeline.redaction import safe
 from pipeline.settings import Settings
-from pipeline.status import Status
+from pipeline.status import Counting, Status
+from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import in_some_line
 from tasks.metrics import OUTCOMES
 
-_MINUTES = 30
+MAX_AGE = timedelta(minutes=30)
+_MINUTES = MAX_AGE // timedelta(minutes=1)
 _REASONS = 20
 _WIDTH = 1000
 
@@ -49,7 +51,7 @@ def main() -> int:
     try:
         config = settings.load()
         environment = config.environment_for(environment)
-        found = _look(config, environment, listing=not arguments.quick)
+        found = _look(config, environment, _counting(arguments))
         verdict = judge(found, timedelta(minutes=arguments.max_age))
     except Exception as error:  # noqa: BLE001  whatever it is, a monitor gets one line and its status
         verdict = Verdict.UNKNOWN
@@ -59,7 +61,7 @@ def main() -> int:
     if arguments.prometheus:
         print(exposition(found, verdict, environment), end="")
     elif found:
-        _show(found, verdict)
+        show(found, verdict)
     return verdict
 
 
@@ -98,8 +100,9 @@ def _figures(found: Status | None) -> Iterator[_Figure]:
     if found.up_to_date_at:
         shown = found.up_to_date_at.timestamp()
         yield _Figure("up_to_date_timestamp_seconds", "The moment of the source that is shown", {}, shown)
-    waiting = sum(found.waiting.values())
-    yield _Figure("source_rows_waiting", "Rows that the next batch reads", {}, waiting)
+    if found.waiting is not None:
+        waiting = sum(found.waiting.values())
+        yield _Figure("source_rows_waiting", "Rows that the next batch reads", {}, waiting)
     yield _Figure("batch_sealed", "Whether a batch was read and not loaded", {}, bool(found.sealed))
     for last in found.batches[:1]:
         yield _Figure("last_batch_lag_seconds", "From its moment to its load", {}, last.lag.total_seconds())
@@ -118,24 +121,30 @@ def in_words(span: timedelta) -> str:
     seconds = max(0, int(span.total_seconds()))
     days, hours, minutes = seconds // 86_400, seconds // 3600, seconds // 60
     if days >= 2:  # noqa: PLR2004
-        return f"{days} days"
+        return counted(days, "day")
     if hours:
         return f"{hours} h {minutes % 60} min"
     return f"{minutes} min" if minutes else f"{seconds} s"
 
 
-def _look(config: Settings, environment: str, *, listing: bool) -> Status:
+def _counting(arguments: argparse.Namespace) -> Counting:
+    if arguments.quick:
+        return "nothing"
+    return "all" if arguments.count else "small"
+
+
+def _look(config: Settings, environment: str, counting: Counting) -> Status:
     return status.look(
         blocks.database_url(blocks.SOURCE, environment),
         blocks.database_url(blocks.WAREHOUSE, environment),
         blocks.bucket(blocks.RAW, environment),
         blocks.bucket(blocks.PROCESSED, environment),
         config,
-        listing=listing,
+        counting=counting,
     )
 
 
-def _show(found: Status, verdict: Verdict) -> None:
+def show(found: Status, verdict: Verdict) -> None:
     """Print it for a person; the first line says it all."""
     print(f"{verdict.name}: {safe(_story(found))}")
     for heading, table in _tables(found):
@@ -153,8 +162,7 @@ def _story(found: Status) -> str:
 
 
 def _tables(found: Status) -> Iterator[tuple[str, Table | None]]:
-    waits = f"Waiting in the source: {found.story if found.waiting else 'nothing'}"
-    yield waits, None
+    yield f"Waiting in the source: {found.story}", None
     if found.sealed:
         yield f"Waiting to be loaded: batch {found.sealed}, which the next run finishes", None
     if found.batches:
@@ -167,8 +175,8 @@ def _tables(found: Status) -> Iterator[tuple[str, Table | None]]:
     if found.set_aside:
         aside = [(each.table, _number(each.rows), each.reason) for each in found.set_aside[:_REASONS]]
         more = len(found.set_aside) - len(aside)
-        heading = f"Set aside, in etl.rejected{f'; {more:,} more reasons not shown' if more else ''}"
-        yield heading, _table(("table", "rows", "reason"), aside, right=[1])
+        hidden = f"; {counted(more, 'more reason')} not shown" if more else ""
+        yield f"Set aside, in etl.rejected{hidden}", _table(("table", "rows", "reason"), aside, right=[1])
     if found.usage:
         used = [(name, _number(used.objects), decimal(used.bytes)) for name, used in found.usage.items()]
         yield "Buckets", _table(("bucket", "objects", "size"), used, right=[1, 2])
@@ -212,7 +220,15 @@ def _arguments() -> argparse.Namespace:
         metavar="MINUTES",
         help=f"what counts as too old; {_MINUTES} by default",
     )
-    parser.add_argument("--quick", action="store_true", help="do not count the objects in the buckets")
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument(
+        "--quick",
+        action="store_true",
+        help="count neither what waits in the source nor what is in the buckets",
+    )
+    effort.add_argument(
+        "--count", action="store_true", help="count what waits in large tables, too, which reads all of them"
+    )
     parser.add_argument("--prometheus", action="store_true", help="print the figures for Prometheus")
     return parser.parse_args()
 

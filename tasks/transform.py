@@ -13,6 +13,7 @@ from pipeline.models import Model
 from pipeline.transform import Output, Work, joined
 from pipeline.transform import transform as run_model
 from pipeline.warehouse import Target
+from pipeline.words import counted
 from tasks import blocks, results
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 
@@ -50,7 +51,7 @@ def transform(
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     output = run_model(Work(model, target, manifest, upstream, loaded, raw, processed))
     unfit = f", {output.rejected_rows:,} set aside" if output.rejected_rows else ""
-    get_run_logger().info("%s: %s rows%s", model.name, f"{output.rows:,}", unfit)
+    get_run_logger().info("%s: %s%s", model.name, counted(output.rows, "row"), unfit)
     return output
 
 

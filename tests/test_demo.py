@@ -142,10 +142,17 @@ def test_what_was_interrupted_is_finished_and_the_story_is_true(folder: Path) ->
     assert len(asked.stdout.splitlines()) == 2, "the deleted order was there at that time"
     assert f"|{edited[1]}\n" in asked.stdout
 
+    assert f"-m demo --folder {folder} status\n" in story
+    status, said, err = Demo(folder, "status").end()
+    assert (status, err) == (0, "")
+    assert said.startswith("OK: the warehouse shows the source as of ")
+    assert "Waiting in the source: nothing\n" in said
+    assert re.search(r"^  raw +\d+ +[\d.]+ (kB|MB)$", said, re.MULTILINE)
+
 
 def test_it_goes_on_by_itself_until_ctrl_c(folder: Path) -> None:
     demo = Demo(folder, "--every", "5", "live")
-    said = demo.read_until("Completed: ") + demo.read_until(" new rows")
+    said = demo.read_until("Completed: ") + demo.read_until(" new row")
     demo.press_ctrl_c()
     status, _, err = demo.end()
     assert (status, err) == (0, "")
@@ -181,7 +188,8 @@ def test_a_removal_cut_short_is_finished(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
-def test_psql_without_a_demo_says_what_to_do(tmp_path: Path) -> None:
-    status, out, err = Demo(tmp_path / "none", "psql").end()
+@pytest.mark.parametrize("look", ["psql", "status"])
+def test_to_look_without_a_demo_says_what_to_do(tmp_path: Path, look: str) -> None:
+    status, out, err = Demo(tmp_path / "none", look).end()
     assert (status, out) == (1, "")
     assert err.endswith("run make demo first\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import psycopg
@@ -67,3 +68,19 @@ def test_its_dimension_can_be_added(source_url: str, house: Warehouse) -> None:
     house.prepared = None
     _run(source_url, house)
     assert house.query("SELECT count(*) FROM dim_department") == [(8,)]
+
+
+def test_the_lines_of_the_help_line_up() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    _, *lines = done.stdout.splitlines()
+    columns = {line.index(line.split(maxsplit=1)[1], len(line.split(maxsplit=1)[0])) for line in lines}
+    assert len(lines) > 10
+    assert len(columns) == 1
+
+
+def test_what_must_be_there_before_is_named() -> None:
+    for page in (".env.example", "docs/source-role.sql", "docs/warehouse-role.sql"):
+        assert f"]({page})" in README
+    lease = README.index("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=")
+    assert lease < README.index("prefect server start")
+    assert "buckets must exist" in README

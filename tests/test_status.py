@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
@@ -15,7 +17,7 @@ from pipeline.buckets import Bucket, Usage
 from pipeline.errors import ModelError
 from pipeline.postgres import transaction
 from pipeline.settings import Settings
-from pipeline.status import Status
+from pipeline.status import Counting, Status
 from tests.bench import Bench
 from tests.support import query, value
 
@@ -47,16 +49,17 @@ def bench(shared: Bench) -> Bench:
     return shared
 
 
-def look(bench: Bench, *, listing: bool = False) -> Status:
+def look(bench: Bench, *, counting: Counting = "small") -> Status:
     house = bench.house
     config = Settings(transforms=house.folder)
-    return status.look(bench.source_url, house.url, house.raw, house.processed, config, listing=listing)
+    return status.look(bench.source_url, house.url, house.raw, house.processed, config, counting=counting)
 
 
 def test_before_the_first_batch_all_waits_and_nothing_is_made(bench: Bench) -> None:
-    found = look(bench, listing=True)
+    found = look(bench)
     assert (found.up_to_date_at, found.age) == (None, None)
-    assert set(found.waiting) == {"shop", "sale"}
+    assert found.waiting is not None
+    assert found.waiting.keys() == {"shop", "sale"}
     assert "first batch" in found.story
     assert (found.batches, found.set_aside, found.sealed) == ((), (), None)
     assert set(found.usage.values()) == {Usage()}
@@ -79,9 +82,68 @@ def test_what_waits_is_told_by_table_and_stays_until_it_is_loaded(bench: Bench) 
     bench.run()
     bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
     assert look(bench).waiting == look(bench).waiting == {"sale": 3}
-    assert look(bench).story == "3 rows of sale; nothing new in 1 other tables"
+    assert look(bench).story == "3 rows of sale; nothing new in 1 other table"
     bench.run()
     assert look(bench).waiting == {}
+
+
+def test_what_waits_in_large_tables_is_counted_only_when_asked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To count it reads the table from end to end."""
+    monkeypatch.setattr(status, "_SMALL", 20_000)
+    bench.do("INSERT INTO sale SELECT n, 1, 1 FROM generate_series(10, 1000) AS n")
+    bench.run()
+    bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
+    scans = scans_of_sale(bench)
+    found = look(bench)
+    assert (found.waiting, found.story) == (None, "not counted: sale; nothing new in 1 other table")
+    assert scans_of_sale(bench) == scans
+    assert look(bench, counting="all").waiting == {"sale": 3}
+    assert scans_of_sale(bench) > scans
+
+
+def scans_of_sale(bench: Bench) -> int:
+    """How often the table was read from end to end; what the server has not heard of yet is waited for."""
+    others = "SELECT pid FROM pg_stat_activity WHERE application_name = 'totesys-etl'"
+    while query(bench.source_url, others):
+        time.sleep(0.01)
+    found = value(bench.source_url, "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'sale'")
+    assert isinstance(found, int)
+    return found
+
+
+PARTITIONED = """
+    ALTER TABLE sale RENAME TO part;
+    ALTER TABLE part ALTER shop_id SET NOT NULL;
+    CREATE TABLE sale (LIKE part) PARTITION BY LIST (shop_id);
+    ALTER TABLE sale ATTACH PARTITION part DEFAULT
+"""
+INHERITED = """
+    ALTER TABLE sale RENAME TO heir;
+    CREATE TABLE sale (LIKE heir);
+    ALTER TABLE heir INHERIT sale
+"""
+
+
+@pytest.mark.parametrize("extend", [PARTITIONED, INHERITED])
+def test_a_table_is_as_large_as_its_partitions_and_heirs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, extend: str
+) -> None:
+    monkeypatch.setattr(status, "_SMALL", 20_000)
+    bench.do("INSERT INTO sale SELECT n, 1, 1 FROM generate_series(10, 1000) AS n", extend)
+    bench.run()
+    assert look(bench).story == "not counted: sale; nothing new in 1 other table"
+
+
+def test_a_quick_look_touches_no_table_of_the_source(bench: Bench) -> None:
+    bench.run()
+    with psycopg.connect(bench.source_url) as altering:
+        altering.execute("LOCK TABLE shop, sale IN ACCESS EXCLUSIVE MODE")
+        found = look(bench, counting="nothing")
+    assert (found.waiting, found.story, found.usage) == (None, "not counted", {})
+    assert found.age is not None
+    assert found.batches
 
 
 def test_a_changed_model_waits_for_its_table_to_be_read_whole(bench: Bench) -> None:
@@ -140,7 +202,7 @@ def test_looking_changes_nothing(bench: Bench) -> None:
     bench.do("UPDATE sale SET units = 2")
     tables = "SELECT relname, relfilenode, xmin FROM pg_class ORDER BY 1"
     before = query(bench.house.url, tables), query(bench.house.url, "TABLE etl.watermark"), files(bench)
-    look(bench, listing=True)
+    look(bench)
     after = query(bench.house.url, tables), query(bench.house.url, "TABLE etl.watermark"), files(bench)
     assert after == before
 
@@ -152,7 +214,7 @@ def files(bench: Bench) -> dict[Path, int]:
 
 def test_the_buckets_objects_are_counted(bench: Bench) -> None:
     bench.run()
-    found = look(bench, listing=True).usage
+    found = look(bench).usage
     there = files(bench)
     assert sum(used.objects for used in found.values()) == len(there)
     assert sum(used.bytes for used in found.values()) == sum(there.values())

@@ -9,6 +9,20 @@ SELECT
     AND COALESCE(pg_relation_size(NULLIF(c.reltoastrelid, 0)), 0) = 0 AS self_contained,
     GREATEST(c.reltuples, 0)::bigint AS estimated_rows,
     pg_table_size(c.oid) / current_setting('block_size')::bigint AS pages,
+    CASE
+        WHEN c.relkind IN ('r', 'p', 'm') THEN (
+            WITH RECURSIVE family AS (
+                SELECT c.oid
+                UNION
+                SELECT i.inhrelid
+                FROM pg_inherits AS i
+                INNER JOIN family AS f ON i.inhparent = f.oid
+            )
+
+            SELECT sum(pg_relation_size(f.oid))::bigint
+            FROM family AS f
+        )
+    END AS bytes,
     -- Another set of heaps under the same name may hold rows older than the last batch.
     (
         SELECT COALESCE(string_agg(leaf.relid::oid::text, ',' ORDER BY leaf.relid::oid), c.oid::text)
