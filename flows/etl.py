@@ -93,6 +93,7 @@ def _take_batch(
                 extracting(part, how, run.environment).submit(part, how, run.environment)
                 for part, how in planned.parts(schema)
             ]
+            planned = planned.surveyed(connection, schema)
             manifest = planned.manifest([future.result() for future in futures])
     manifest = _compacted(run, manifest)
     batches.seal(run.raw, manifest)

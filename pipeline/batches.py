@@ -11,9 +11,12 @@ from typing import Literal
 from pydantic import ValidationError
 
 from pipeline.buckets import Bucket, File, batch_folder
+from pipeline.cursors import Reached
+from pipeline.definition import Definition
 from pipeline.errors import BucketError, ObjectMissing
 from pipeline.source import Column, Identity, Slice, Snapshot
 from pipeline.types import Frozen
+from pipeline.witnesses import Continuity
 
 MANIFESTS = "_manifests"
 
@@ -43,6 +46,8 @@ class TableBatch(Frozen):
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     heaps: str
+    definition: Definition | None = None
+    reached: Reached | None = None
     files: Run = ()
     state: tuple[Run, ...] | None = None
     before: tuple[Run, ...] | None = None
@@ -98,6 +103,7 @@ class Manifest(Frozen):
     snapshot_at: datetime
     source_xmin: int
     identity: Identity
+    continuity: Continuity | None = None
     reconcile: bool
     landed: tuple[Landed, ...]
     tables: dict[str, TableBatch]

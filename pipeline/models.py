@@ -24,7 +24,8 @@ from pipeline.source import Cursor
 SCHEMA_FILE = "schema.sql"
 
 _HEADER = re.compile(r"^[ \t]*--\s*(key|kind|cursor)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
-_CURSOR = re.compile(r"(?P<table>[^.]+)\.(?P<column>\S+)\s+(?P<overlap>.+)")
+_NAME = r'"(?:[^"]|"")+"|[^\s."]+'
+_CURSOR = re.compile(rf"(?P<table>{_NAME})\.(?P<column>{_NAME})(?:\s+(?P<overlap>.+))?")
 
 
 @dataclass(frozen=True)
@@ -214,4 +215,9 @@ def _cursor(path: Path, value: str) -> tuple[str, Cursor]:
         raise ModelError(
             f"{path}: write `-- cursor: table.column overlap`, e.g. orders_view.changed_at 1 hour"
         )
-    return match["table"], Cursor(column=match["column"], overlap=match["overlap"])
+    table, column = (_unquoted(match[part]) for part in ("table", "column"))
+    return table, Cursor(column=column, overlap=match["overlap"])
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pipeline import source
+from pipeline import source, witnesses
 from pipeline.batches import (
     Landed,
     Manifest,
@@ -15,25 +15,56 @@ from pipeline.batches import (
     batch_id,
     batch_time,
 )
-from pipeline.errors import ModelError
+from pipeline.cursors import Cursor, Reached
+from pipeline.errors import ModelError, SourceError
 from pipeline.models import Model, affected, looked_up, source_tables
 from pipeline.postgres import Connection
-from pipeline.source import MAX_AGE, Column, Cursor, Slice, Snapshot, Table
+from pipeline.readable import check_rights, cursors_of
+from pipeline.source import MAX_AGE, Column, Slice, Snapshot, Survey, Table
+from pipeline.witnesses import Candidate, Continuity, Witness
 from pipeline.words import counted
 
 _PAGES_A_PART = 32_768
 _WHOLE = "asked for"
+_ANOTHER = "another source than the last batch's"
+_PUT_BACK = "the source was put back to an earlier state"
+_UNSURE = "its server was restarted, and rows read last are not there any more"
+# Reasons for which rows that were read before may never have been there.
+_OTHER_ROWS = (_ANOTHER, _PUT_BACK, _UNSURE)
 
 
 @dataclass(frozen=True)
 class TablePlan:
-    """How one table is read in a batch, and why; ``rows`` is None where changed ones were not counted."""
+    """How one table is read in a batch, and why.
+
+    ``survey`` is what is known of its slice before it is read, ``reached`` how far the last batch came.
+    """
 
     table: Table
     mode: Literal["full", "changes"]
     reason: str
     slice: Slice
-    rows: int | None
+    survey: Survey | None = None
+    reached: Reached | None = None
+
+    @property
+    def rows(self) -> int | None:
+        """Rows to read, counted or, of a whole table, estimated; None where changed ones were not counted."""
+        if self.survey:
+            return self.survey.rows
+        return self.table.estimated_rows if self.mode == "full" else None
+
+    @property
+    def will_reach(self) -> Reached | None:
+        """The highest value of the table's cursor once the slice is read."""
+        cursor = self.slice.cursor
+        column = self.table.column(cursor.column) if cursor else None
+        if column is None:
+            return None
+        value = self.survey.reached if self.survey else None
+        if value is None and self.mode == "changes" and self.reached:
+            return self.reached  # nothing is left of what was there
+        return Reached(column=column.name, type=column.type, value=value)
 
     @property
     def is_new(self) -> bool:
@@ -52,6 +83,7 @@ class BatchPlan:
     looked_up: frozenset[str]
     changed_models: frozenset[str]
     reconcile: bool
+    witnesses: tuple[Witness, ...] = ()
 
     @property
     def nothing_new(self) -> bool:
@@ -113,6 +145,21 @@ class BatchPlan:
                 cut.append((part, reading))
         return sorted(cut, key=lambda piece: -piece[1].expected_rows)
 
+    def surveyed(self, connection: Connection, schema: str) -> "BatchPlan":
+        """The plan with what it takes a scan to know of tables that are read whole, and with witnesses.
+
+        The rows may be read by others meanwhile.
+        """
+        whole = {name: plan for name, plan in self.tables.items() if plan.mode == "full" and _tells(plan)}
+        surveys = source.survey(connection, schema, [(plan.table, plan.slice) for plan in whole.values()])
+        tables = self.tables | {name: replace(whole[name], survey=survey) for name, survey in surveys.items()}
+        candidates = [
+            Candidate(name, plan.table.columns, plan.survey.newest)
+            for name, plan in tables.items()
+            if plan.survey
+        ]
+        return replace(self, tables=tables, witnesses=witnesses.take(connection, schema, candidates))
+
     def manifest(self, landed: Sequence[Landed]) -> Manifest:
         """What the batch is once all its parts have landed."""
         return Manifest(
@@ -121,9 +168,21 @@ class BatchPlan:
             snapshot_at=batch_time(self.snapshot, self.watermark),
             source_xmin=self.snapshot.xmin,
             identity=self.snapshot.identity,
+            continuity=self._continuity,
             reconcile=self.reconcile,
             landed=tuple(landed),
             tables={name: self._table(plan, landed) for name, plan in self.tables.items()},
+        )
+
+    @property
+    def _continuity(self) -> Continuity:
+        """What shows later that the source goes on from here: the last witnesses, where none are newer."""
+        last = self.previous.continuity if self.previous else None
+        since, found = self.snapshot.xmin, self.witnesses
+        if not found and last and not any(plan.mode == "full" for plan in self.tables.values()):
+            since, found = last.since, last.witnesses
+        return Continuity(
+            wal=self.snapshot.wal, started_at=self.snapshot.started_at, since=since, witnesses=found
         )
 
     def _table(self, plan: TablePlan, landed: Sequence[Landed]) -> TableBatch:
@@ -132,8 +191,9 @@ class BatchPlan:
         files = tuple(file for piece in landed if piece.part.table == name for file in piece.files)
         last = self.previous.tables.get(name) if self.previous else None
         carried = name in self.looked_up
-        # Rows of other types or columns cannot be compared with; all of them go on then.
-        before = last.state if last and carried and last.columns == plan.table.columns else None
+        # Rows of other types, columns or keys cannot be compared with; all of them go on then.
+        same = last and (last.columns, last.key) == (plan.table.columns, plan.table.key)
+        before = last.state if last and carried and same else None
         kept = () if plan.mode == "full" or before is None else before
         return TableBatch(
             table=name,
@@ -142,6 +202,8 @@ class BatchPlan:
             columns=plan.table.columns,
             key=plan.table.key,
             heaps=plan.table.heaps,
+            definition=plan.table.definition,
+            reached=plan.will_reach,
             files=files,
             state=((*kept, files) if files else kept) if carried else None,
             before=before,
@@ -168,23 +230,29 @@ def make(
     Raises ModelError where a model reads a table that the source does not have.
     """
     tables = _described(connection, schema, models)
+    check_rights(models, tables)
+    cursors = cursors_of(connection, schema, models, tables)
     changed = frozenset(name for name, model in models.items() if loaded.get(name) != model.fingerprint)
     forced = dict.fromkeys(tables, "reconciling" if reconcile else _WHOLE) if reconcile or full else {}
     forced = affected(models, changed) | forced
     carried = frozenset(looked_up(models))
-    cursors = {name: cursor for model in models.values() for name, cursor in model.cursors.items()}
+    beginning = _beginning(
+        connection, schema, tables, snapshot, previous, watermark, forced=reconcile or full
+    )
     plans = {}
     for name, table in tables.items():
         last = previous.tables.get(name) if previous else None
         reason = (
-            _whole_batch_reason(snapshot, previous, watermark)
+            beginning.whole
             or forced.get(name)
-            or _table_reason(table, last, name in carried, name in cursors)
+            or _table_reason(table, last, cursors.get(name), carried=name in carried)
         )
-        slice_ = Slice() if reason or not watermark else _since(watermark, cursors.get(name))
-        plans[name] = TablePlan(
-            table, "full" if reason else "changes", reason or "changed rows", slice_, table.estimated_rows
-        )
+        slice_ = Slice(cursor=cursors.get(name))
+        if not reason and last and beginning.since is not None:
+            slice_ = _since(beginning.since, cursors.get(name), last.reached)
+        mode: Literal["full", "changes"] = "full" if reason else "changes"
+        reached = last.reached if last else None
+        plans[name] = TablePlan(table, mode, reason or "changed rows", slice_, reached=reached)
     return BatchPlan(
         snapshot,
         watermark,
@@ -192,7 +260,7 @@ def make(
         _counted(connection, schema, plans, most_bytes),
         carried,
         changed,
-        reconcile,
+        reconcile or beginning.whole in _OTHER_ROWS,
     )
 
 
@@ -210,51 +278,110 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
 def _counted(
     connection: Connection, schema: str, plans: dict[str, TablePlan], most_bytes: int | None
 ) -> dict[str, TablePlan]:
-    """The plans with the number of changed rows in them, which one query tells."""
-    changing = {name: plan for name, plan in plans.items() if plan.mode == "changes"}
-    slices = {name: plan.slice for name, plan in changing.items() if _is_small(plan.table, most_bytes)}
-    counts = source.count(connection, schema, slices)
-    return plans | {name: replace(plan, rows=counts.get(name)) for name, plan in changing.items()}
+    """The plans with what one query tells of changed rows."""
+    changes = [
+        (plan.table, plan.slice)
+        for plan in plans.values()
+        if plan.mode == "changes" and _is_small(plan.table, most_bytes)
+    ]
+    surveys = source.survey(connection, schema, changes)
+    return plans | {name: replace(plans[name], survey=survey) for name, survey in surveys.items()}
 
 
 def _is_small(table: Table, most_bytes: int | None) -> bool:
     return most_bytes is None or (table.bytes is not None and table.bytes <= most_bytes)
 
 
-def _whole_batch_reason(
-    snapshot: Snapshot, previous: Manifest | None, watermark: Watermark | None
-) -> str | None:
+def _tells(plan: TablePlan) -> bool:
+    """Whether a scan of the table tells anything that later batches need."""
+    return plan.slice.cursor is not None or plan.table.tracked
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """Where a batch begins: at the transaction ``since``, or with everything, for a reason."""
+
+    whole: str | None = None
+    since: int | None = None
+
+
+def _beginning(
+    connection: Connection,
+    schema: str,
+    tables: Mapping[str, Table],
+    snapshot: Snapshot,
+    previous: Manifest | None,
+    watermark: Watermark | None,
+    *,
+    forced: bool,
+) -> _Beginning:
     if watermark is None:
-        return "first batch"
+        return _Beginning("first batch")
     if previous is None:
-        return "the last batch's manifest is lost"
+        return _Beginning("the last batch's manifest is lost")
     if previous.identity != snapshot.identity:
-        return "another source than the last batch's"
-    if not 0 <= snapshot.xmax - watermark.source_xmin < MAX_AGE:
-        return "the watermark's transaction ids have wrapped around"
-    return None
+        return _Beginning(_ANOTHER)
+    last = previous.continuity
+    since = watermark.source_xmin
+    if snapshot.xmax < since or (last and snapshot.wal < last.wal):
+        if snapshot.standby and not forced:
+            raise SourceError(
+                "source: this standby is behind the last batch; run again when it has caught up,"
+                " or with --full if its primary was put back to an earlier state"
+            )
+        return _Beginning(_PUT_BACK)
+    restarted = last is not None and last.started_at != snapshot.started_at
+    if last and restarted:
+        since = min(since, last.since)  # witnesses say nothing of what came after them
+    if snapshot.xmax - since >= MAX_AGE:
+        return _Beginning("the watermark's transaction ids have wrapped around")
+    if last and restarted:
+        known = {name: table.columns for name, table in tables.items() if table.tracked}
+        if not witnesses.any_holds(connection, schema, last.witnesses, known):
+            return _Beginning(_UNSURE)
+    return _Beginning(since=since)
 
 
-def _table_reason(table: Table, last: TableBatch | None, carried: bool, has_cursor: bool) -> str | None:
+def _table_reason(
+    table: Table, last: TableBatch | None, cursor: Cursor | None, *, carried: bool
+) -> str | None:
     if last is None:
         return "not read before"
-    if last.heaps != table.heaps:
-        return "another table stands under this name"
-    if last.columns != table.columns:
-        return "its columns have changed"
     if carried and last.state is None:
         return "looked up from now on"
+    return _another_shape(table, last) or _untracked(table, last, cursor, carried=carried)
+
+
+def _another_shape(table: Table, last: TableBatch) -> str | None:
+    """Why rows that nobody wrote may show other values than at the last batch."""
+    if last.definition is None:
+        return "its definition was not kept so far"
+    if difference := table.definition.difference(last.definition):
+        return difference
+    if last.columns != table.columns:
+        return "the columns that may be read have changed"
+    return "its primary key has changed" if last.key != table.key else None
+
+
+def _untracked(table: Table, last: TableBatch, cursor: Cursor | None, *, carried: bool) -> str | None:
+    """Why rows that were written since the last batch cannot be told from others."""
     if carried and not table.key:
         return "looked up, but without a primary key"
-    if not table.has_xmin and not has_cursor:
-        return "no xmin and no cursor column"
-    return None
-
-
-def _since(watermark: Watermark, cursor: Cursor | None) -> Slice:
     if cursor:
-        return Slice(cursor=cursor, since_time=watermark.snapshot_at)
-    return Slice(since=watermark.source_xmin)
+        now, then = table.column(cursor.column), last.reached
+        same = now and then and (then.column, then.type) == (now.name, now.type)
+        return None if same else "not read by this cursor before"
+    if table.tracked:
+        return None
+    if table.has_xmin:
+        return "its role may not read xmin, ctid and tableoid, and no cursor column"
+    return "no xmin and no cursor column"
+
+
+def _since(since: int, cursor: Cursor | None, reached: Reached | None) -> Slice:
+    if cursor:
+        return Slice(cursor=cursor, reached=reached.value if reached else None)
+    return Slice(since=since)
 
 
 def _cut(plan: TablePlan, pages_a_part: int) -> list[Slice]:

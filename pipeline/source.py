@@ -20,13 +20,17 @@ import psycopg
 import pyarrow as pa
 import pyarrow.csv as pv
 from psycopg import sql
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row, tuple_row
 
+from pipeline import cursors, witnesses
+from pipeline.cursors import Cursor as Cursor  # noqa: PLC0414  a part of what this module describes
+from pipeline.definition import Definition
 from pipeline.duck import session
 from pipeline.errors import SnapshotLost, SourceError
 from pipeline.messages import message, of_arrow
-from pipeline.postgres import Connection, identifiers, statement, template, transaction
+from pipeline.postgres import Connection, statement, template, transaction
 from pipeline.streams import ahead
+from pipeline.types import Column as Column  # noqa: PLC0414  likewise
 from pipeline.types import Frozen, arrow_type, duckdb_type
 
 # Transaction ids are compared modulo 2^32; beyond half of it a watermark says nothing.
@@ -37,6 +41,8 @@ _CHUNK_BYTES = 1 << 20
 _PAGES_A_PACK = 128
 # Milliseconds that a reader waits for somebody who waits in turn for the batch to be read.
 _PATIENCE = 3_000
+# What Postgres says of text that has no UTF-8, as a database in SQL_ASCII may hold it.
+_UNREADABLE_TEXT = (psycopg.errors.CharacterNotInRepertoire, psycopg.errors.UntranslatableCharacter)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -60,6 +66,9 @@ class Snapshot(Frozen):
     timeline: int
     database: str
     database_oid: int
+    wal: int
+    standby: bool
+    started_at: datetime
 
     @property
     def identity(self) -> Identity:
@@ -67,27 +76,24 @@ class Snapshot(Frozen):
         return Identity.model_validate(self.model_dump(include=set(Identity.model_fields)))
 
 
-class Column(Frozen):
-    """A source column: name and type as ``format_type`` spells it."""
-
-    name: str
-    type: str
-
-
 class Table(Frozen):
     """A source relation as its catalogue describes it; ``key`` is its primary key.
 
+    ``columns`` are those that the role may read, ``unreadable`` the others. ``heaps`` are the
+    tables that its rows lie in. ``has_xmin`` where each of them says which transaction wrote a row,
     ``has_pages`` where a range of its pages costs less than all of it, ``self_contained`` where it
     has neither values apart from its pages nor rows of tables that inherit from it. ``bytes`` are
     those of its partitions and heirs, too; None where they are not known, as of a view.
     """
 
     name: str
-    column_names: tuple[str, ...]
-    column_types: tuple[str, ...]
+    columns: tuple[Column, ...]
+    unreadable: tuple[Column, ...]
     key: tuple[str, ...]
     heaps: str
+    definition: Definition
     has_xmin: bool
+    may_read_xmin: bool
     has_pages: bool
     self_contained: bool
     pages: int
@@ -95,39 +101,45 @@ class Table(Frozen):
     estimated_rows: int
 
     @property
-    def columns(self) -> tuple[Column, ...]:
-        """Names and types together."""
-        pairs = zip(self.column_names, self.column_types, strict=True)
-        return tuple(Column(name=name, type=type_) for name, type_ in pairs)
+    def tracked(self) -> bool:
+        """Whether changed rows are told by the transactions that wrote them."""
+        return self.has_xmin and self.may_read_xmin
 
     @property
     def packs(self) -> bool:
         """Whether the server can put the rows of many pages together."""
         return self.has_pages and self.self_contained
 
-
-class Cursor(Frozen):
-    """For relations without ``xmin``: a column that rises, reread with an overlap."""
-
-    column: str
-    overlap: str
+    def column(self, name: str) -> Column | None:
+        """The readable column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
 
 
 class Slice(Frozen):
     """Which rows of a table to read; no bound means all of them.
 
-    ``since`` is the lowest transaction that was open at the previous snapshot, or,
-    with ``cursor``, ``since_time`` that snapshot's time. Pages run from
-    ``first_page`` up to and without ``end_page``; with ``packed`` both are given, and
-    rows come many at a time.
+    ``since`` is the lowest transaction that was open at the previous snapshot, or, with ``cursor``,
+    ``reached`` the highest value of its column there. Pages run from ``first_page`` up to and without
+    ``end_page``; with ``packed`` both are given, and rows come many at a time.
     """
 
     since: int | None = None
     cursor: Cursor | None = None
-    since_time: datetime | None = None
+    reached: str | None = None
     first_page: int | None = None
     end_page: int | None = None
     packed: bool = False
+
+
+class Survey(Frozen):
+    """What is known of a slice before it is read.
+
+    How many rows it has, how old the newest is (witnesses.NEWEST), and its cursor's highest value.
+    """
+
+    rows: int
+    newest: str | None = None
+    reached: str | None = None
 
 
 @contextmanager
@@ -160,9 +172,13 @@ def tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[st
     Until the transaction ends nobody can empty or rewrite them, which no snapshot shields from
     (ALTER TABLE, TRUNCATE, VACUUM FULL). Raises SourceError where somebody was faster.
     """
-    with connection.cursor(row_factory=class_row(Table)) as cursor:
+    with connection.cursor(row_factory=dict_row) as cursor, _reading(f"schema {schema}"):
         cursor.execute(statement("source_tables.sql"), {"schema": schema, "tables": list(names)})
-        found = {table.name: table for table in cursor}
+        described = {row.pop("relation"): row for row in cursor}
+        cursor.execute(statement("source_definitions.sql"), {"relations": list(described)})
+        for row in cursor:
+            described[row["relation"]] |= {"heaps": row.pop("heaps"), "definition": row}
+    found = {row["name"]: Table.model_validate(row) for row in described.values()}
     _hold(connection, schema, found)
     return found
 
@@ -172,25 +188,41 @@ def _hold(connection: Connection, schema: str, described: Mapping[str, Table]) -
     queries = [sql.SQL("SELECT FROM {} LIMIT 0").format(sql.Identifier(schema, name)) for name in described]
     with _reading(f"schema {schema}"):
         connection.execute(sql.SQL("; ").join(queries))
-    heaps = {int(heap): name for name, table in described.items() for heap in table.heaps.split(",")}
+    heaps = {int(heap): name for name, table in described.items() for heap in table.heaps.split(",") if heap}
     if rewritten := connection.execute(statement("source_rewritten.sql"), {"heaps": list(heaps)}).fetchone():
         name = heaps[int(str(rewritten[0]))]
         raise SourceError(f"source: table {name} was emptied or rewritten just now; run again")
 
 
-def count(connection: Connection, schema: str, slices: dict[str, Slice]) -> dict[str, int]:
-    """Rows that each table's slice holds, in one query."""
+def survey(connection: Connection, schema: str, slices: Sequence[tuple[Table, Slice]]) -> dict[str, Survey]:
+    """What there is to know of each table's slice before it is read, in one query."""
     if not slices:
         return {}
     parts = [
-        sql.SQL("SELECT {}::text, count(*) FROM {} WHERE {}").format(
-            name, sql.Identifier(schema, name), _where(slice_)
+        sql.SQL("SELECT {}::text, count(*), {}, {} FROM {} WHERE {}").format(
+            table.name,
+            _newest(table, slice_),
+            _reached(sql.Identifier(schema, table.name), table.columns, slice_),
+            sql.Identifier(schema, table.name),
+            _where(table.columns, slice_),
         )
-        for name, slice_ in slices.items()
+        for table, slice_ in slices
     ]
-    with _reading(f"schema {schema}"):
-        rows = connection.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
-    return {str(name): int(str(rows)) for name, rows in rows}
+    with _reading(f"schema {schema}"), connection.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
+    return {name: Survey(rows=count, newest=newest, reached=reached) for name, count, newest, reached in rows}
+
+
+def _newest(table: Table, slice_: Slice) -> sql.Composable:
+    if not table.tracked:
+        return sql.SQL("NULL::text")
+    return witnesses.NEWEST if slice_.since is None else witnesses.NEWEST_OF_FEW
+
+
+def _reached(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composable:
+    if slice_.cursor is None:
+        return sql.SQL("NULL::text")
+    return cursors.highest(table, _named(columns, slice_.cursor.column), _where(columns, slice_))
 
 
 def read(
@@ -204,21 +236,49 @@ def read(
     since it was described, or a value cannot be carried exactly.
     """
     query, chunks = (_packed, _packs) if slice_.packed else (_plain, _chunks)
-    with (
-        _reading(name),
-        _giving_way(name),
-        connection.cursor() as cursor,
-        cursor.copy(query(sql.Identifier(schema, name), columns, slice_)) as copy,
-        closing(ahead(chunks(copy))) as made,
-    ):
-        for chunk in made:
-            yield parse(name, columns, chunk, packed=slice_.packed)
+    table = sql.Identifier(schema, name)
+    connection.execute("SAVEPOINT before_reading")
+    try:
+        with (
+            _reading(name),
+            _giving_way(name),
+            connection.cursor() as cursor,
+            cursor.copy(query(table, columns, slice_)) as copy,
+            closing(ahead(chunks(copy))) as made,
+        ):
+            for chunk in made:
+                yield parse(name, columns, chunk, packed=slice_.packed)
+    except _UNREADABLE_TEXT as error:
+        connection.execute("ROLLBACK TO before_reading")
+        column = _column_to_blame(connection, table, columns, slice_)
+        raise _bad_text(f"table {name}{column}", error) from None
+
+
+def _column_to_blame(
+    connection: Connection, table: sql.Identifier, columns: Sequence[Column], slice_: Slice
+) -> str:
+    """Which column has text that is not UTF-8, found by reading one after the other."""
+    query = sql.SQL("SELECT count(convert_to({}::text, 'UTF8')) FROM {} WHERE {}")
+    for column in columns:
+        try:
+            with connection.transaction():
+                connection.execute(query.format(cursors.expression(column), table, _where(columns, slice_)))
+        except _UNREADABLE_TEXT:
+            return f", column {column.name}"
+    return ""
+
+
+def _bad_text(where: str, error: psycopg.Error) -> SourceError:
+    words = str(error.diag.message_primary).partition(":")[0]
+    return SourceError(
+        f"source: {where}: a text cannot be carried exactly: {words}; correct it in the source, run again"
+    )
 
 
 def _plain(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
     """A COPY that sends row by row."""
     return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT csv)").format(
-        _names(columns), table, _where(slice_)
+        _values_of(columns), table, _where(columns, slice_)
     )
 
 
@@ -229,8 +289,8 @@ def _packed(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> 
     """
     packs = statement("read_packs.sql").format(
         table=table,
-        columns=_names(columns),
-        news=_news(slice_),
+        columns=_values_of(columns),
+        news=_news(columns, slice_),
         first_page=sql.Literal(slice_.first_page),
         end_page=sql.Literal(slice_.end_page),
         pages=sql.Literal(_PAGES_A_PACK),
@@ -238,8 +298,12 @@ def _packed(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> 
     return sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(packs)
 
 
-def _names(columns: Sequence[Column]) -> sql.Composed:
-    return identifiers([column.name for column in columns])
+def _values_of(columns: Sequence[Column]) -> sql.Composed:
+    return sql.SQL(", ").join(map(cursors.expression, columns))
+
+
+def _named(columns: Sequence[Column], name: str) -> Column:
+    return next(column for column in columns if column.name == name)
 
 
 def _chunks(copy: psycopg.Copy) -> Iterator[bytes | bytearray]:
@@ -295,18 +359,14 @@ def _giving_way(table: str) -> Iterator[None]:
         ) from None
 
 
-def _where(slice_: Slice) -> sql.Composed:
-    return sql.SQL(" AND ").join([_news(slice_), *_pages(slice_)])
+def _where(columns: Sequence[Column], slice_: Slice) -> sql.Composed:
+    return sql.SQL(" AND ").join([_news(columns, slice_), *_pages(slice_)])
 
 
-def _news(slice_: Slice) -> sql.Composable:
+def _news(columns: Sequence[Column], slice_: Slice) -> sql.Composable:
     """What tells the rows that are new; always something, were it that all are."""
-    if slice_.cursor is not None and slice_.since_time is not None:
-        return sql.SQL("({column} >= {time}::timestamptz - {overlap}::interval OR {column} IS NULL)").format(
-            column=sql.Identifier(slice_.cursor.column),
-            time=slice_.since_time.isoformat(),
-            overlap=slice_.cursor.overlap,
-        )
+    if slice_.cursor is not None and slice_.reached is not None:
+        return cursors.condition(slice_.cursor, _named(columns, slice_.cursor.column), slice_.reached)
     if slice_.since is not None:
         # Do not narrow this by pg_visible_in_snapshot: it is wrong for savepoints.
         # The subselect keeps age() of the constant out of the per-row work.

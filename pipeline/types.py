@@ -6,6 +6,7 @@ without precision and the like. Nothing goes through float, nothing is guessed.
 """
 
 import re
+from typing import Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,21 @@ class Frozen(BaseModel):
     """A value that travels between tasks, and into manifests, as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Column(Frozen):
+    """A source column: name, and type as ``format_type`` spells it, of a domain what it is a domain of.
+
+    ``cast`` is what its values are cast to where they are read. ``labels`` are an enum's, in its order.
+    ``equality`` says how Postgres tells whether two values are the same: by all their characters, without
+    their case (citext), or by a nondeterministic collation.
+    """
+
+    name: str
+    type: str
+    cast: str | None = None
+    labels: tuple[str, ...] = ()
+    equality: Literal["exact", "case-insensitive", "collation"] = "exact"
 
 
 _ARROW: dict[str, pa.DataType] = {

@@ -225,8 +225,16 @@ class Warehouse:
         return tuple(path.read_text(encoding="utf-8") for path in sorted(self.folder.iterdir()))
 
     def prepare(self) -> dict[str, Target]:
-        """Make what is missing."""
-        return warehouse.prepare(self.url, self.schema, self.models, self.folder)
+        """Make what is missing; from then on the models know what their tables take."""
+        found = warehouse.prepare(self.url, self.schema, _load(self.folder, self._texts), self.folder)
+        self.prepared = (self.url, self._texts), found
+        return found
+
+    def targets(self) -> dict[str, Target]:
+        """The tables of the models as they are now, prepared where that has not been done."""
+        if self.prepared is None or self.prepared[0] != (self.url, self._texts):
+            return self.prepare()
+        return self.prepared[1]
 
     def bring(
         self,
@@ -235,9 +243,8 @@ class Warehouse:
         progress: Callable[[str, int], None] = lambda table, rows: None,
     ) -> dict[str, Counts]:
         """Transform and load a batch; the warehouse is prepared where its models are new."""
-        if self.prepared is None or self.prepared[0] != (self.url, self._texts):
-            self.prepared = (self.url, self._texts), self.prepare()
-        known, targets = self.models, self.prepared[1]
+        targets = self.targets()
+        known = self.models
         loaded = models.still_valid(known, warehouse.fingerprints(self.url))
         outputs = transform_all(known, targets, manifest, loaded, self.raw, self.processed)
         counts = load.load(
@@ -278,8 +285,7 @@ def plan_batch(
     source_url: str, house: Warehouse, *, reconcile: bool = False, full: bool = False, pages: int = 32_768
 ) -> tuple[plan.BatchPlan, Manifest | None]:
     """Look at a real source, read what is new and seal it; no manifest where nothing is."""
-    if house.prepared is None:
-        house.prepare()
+    house.targets()
     mark = warehouse.watermark(house.url)
     previous = batches.last_manifest(house.raw, mark)
     with source.snapshot(source_url) as (connection, snapshot):
@@ -305,7 +311,7 @@ def plan_batch(
             ):
                 file = house.raw.write_rows(part.folder, source.schema_of(how.columns), found)
             landed.append(Landed(part=part, files=(file,) if file else ()))
-        manifest = planned.manifest(landed)
+        manifest = planned.surveyed(connection, "public").manifest(landed)
     merged = {
         name: compacted(table, manifest.batch_id, house.raw)
         for name, table in manifest.tables.items()

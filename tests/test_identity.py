@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Literal
 
 import pytest
 
 from demo.binaries import account_for, programs, run
 from demo.postgres import Postgres
+from pipeline.errors import SourceError
 from tests.bench import Bench
 from tests.bench import bench as new_bench
 from tests.support import execute, plan_batch, query, value
@@ -35,6 +37,8 @@ SOURCE = (
     "INSERT INTO sale SELECT i, 1 + i % 2, i FROM generate_series(1, 5) AS i",
 )
 ANOTHER = {"another source than the last batch's"}
+PUT_BACK = {"the source was put back to an earlier state"}
+UNSURE = {"its server was restarted, and rows read last are not there any more"}
 WRAPPED = {"the watermark's transaction ids have wrapped around"}
 CHANGED = {"changed rows"}
 SECONDS = 60
@@ -169,6 +173,138 @@ def test_a_standby_is_read_as_its_primary_is_until_it_is_promoted(bench: Bench, 
         execute(url, "UPDATE town SET name = 'Hull' WHERE town_id = 1")
         assert read(bench, url) == (CHANGED, 0)
         equal(bench, url)
+    finally:
+        with suppress(OSError):
+            away(standby)
+
+
+# A copy of the disk that is put back
+
+
+def copy_of_disk(primary: Postgres) -> Path:
+    """Stop the server and copy its data, as a snapshot of its volume does."""
+    primary.stop()
+    copy = primary.home / "copy"
+    done = run(["cp", "-a", primary.home / "data", copy], account_for(primary.home))
+    assert done.returncode == 0, done.stderr
+    primary.start()
+    return copy
+
+
+def put_back(primary: Postgres, copy: Path) -> None:
+    """Stop the server and let it go on from a copy of its data."""
+    primary.stop()
+    shutil.rmtree(primary.home / "data")
+    copy.rename(primary.home / "data")
+    primary.start()
+
+
+def position(url: str) -> tuple[int, str]:
+    """The next transaction, and how much WAL there is."""
+    ((xid, wal),) = query(
+        url, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, pg_current_wal_lsn()::text"
+    )
+    return int(xid), str(wal)
+
+
+def use_up(url: str, before: tuple[int, str]) -> None:
+    """Let other things happen until ids and WAL are where they were."""
+    while value(url, f"SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint <= {before[0]}"):
+        execute(url, "SELECT pg_current_xact_id()")
+    while value(url, f"SELECT pg_current_wal_lsn() <= '{before[1]}'"):
+        execute(url, "SELECT pg_switch_wal()", "CREATE TABLE noise ()", "DROP TABLE noise")
+
+
+# What the shop does before it is put back, and what it does afterwards instead.
+UNDONE = (
+    "UPDATE sale SET amount = 10 WHERE sale_id = 1",
+    "UPDATE sale SET amount = 20 WHERE sale_id = 2",
+    "INSERT INTO sale VALUES (6, 1, 6)",
+    "DELETE FROM sale WHERE sale_id = 5",
+    "UPDATE town SET name = 'Hull' WHERE town_id = 1",
+    "UPDATE shop SET town_id = 1 WHERE shop_id = 2",
+)
+INSTEAD = {
+    "nothing": (),
+    "the like in the same order": (
+        "UPDATE sale SET amount = 11 WHERE sale_id = 1",
+        "UPDATE sale SET amount = 22 WHERE sale_id = 3",
+        "INSERT INTO sale VALUES (7, 2, 7)",
+        "DELETE FROM sale WHERE sale_id = 4",
+        "UPDATE town SET name = 'Ayr' WHERE town_id = 1",
+        "UPDATE shop SET town_id = 1 WHERE shop_id = 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("caught_up", [False, True], ids=["behind", "caught up"])
+@pytest.mark.parametrize("instead", INSTEAD)
+def test_a_source_put_back_from_a_copy_of_its_disk_is_read_whole(
+    bench: Bench, primary: Postgres, instead: str, caught_up: bool
+) -> None:
+    """Identifier, timeline and oids are those of before, and so are, in time, its transaction ids."""
+    copy = copy_of_disk(primary)
+    bench.do(*UNDONE)
+    assert read(bench) == (CHANGED, 3)
+    before = position(bench.source_url)
+    put_back(primary, copy)
+    bench.do(*INSTEAD[instead])
+    if caught_up:
+        use_up(bench.source_url, before)
+        bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    reason = read(bench)[0]
+    assert reason == UNSURE if caught_up else reason in (PUT_BACK, UNSURE)
+    equal(bench)
+    assert read(bench) == (CHANGED, 0)
+
+
+def test_a_source_put_back_while_nothing_was_new_is_read_whole(bench: Bench, primary: Postgres) -> None:
+    """What is noted of a run without news must not hide what came before it in another history."""
+    copy = copy_of_disk(primary)
+    for _ in range(20):
+        execute(bench.source_url, "SELECT pg_current_xact_id()")
+    assert read(bench) == (CHANGED, 0)
+    before = position(bench.source_url)
+    put_back(primary, copy)
+    bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    use_up(bench.source_url, before)
+    assert read(bench) == (CHANGED, 1), "the rows read last are there, and later ones are read"
+    equal(bench)
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate"])
+def test_a_source_that_is_only_started_again_is_read_as_before(
+    bench: Bench, primary: Postgres, how: Literal["fast", "immediate"]
+) -> None:
+    bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+    assert read(bench) == (CHANGED, 1)
+    primary.stop(how)
+    primary.start()
+    assert read(bench) == (CHANGED, 0)
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "VACUUM sale")
+    assert read(bench) == (CHANGED, 1)
+    primary.restart()
+    bench.do("UPDATE sale SET amount = 25 WHERE sale_id = 2")
+    assert read(bench) == (UNSURE, 1), "the only row read last was written again: nothing shows what happened"
+    equal(bench)
+
+
+def test_a_standby_that_is_behind_the_last_batch_is_waited_for(bench: Bench, primary: Postgres) -> None:
+    standby = standby_of(primary)
+    try:
+        url = standby.url(bench.source_url.rsplit("/", 1)[1])
+        catch_up(bench.source_url, url)
+        execute(url, "SELECT pg_wal_replay_pause()")
+        wait_for(url, "pg_get_wal_replay_pause_state() = 'paused'")
+        bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+        assert read(bench) == (CHANGED, 1)
+        with pytest.raises(
+            SourceError, match="standby is behind the last batch; run again when it has caught"
+        ):
+            read(bench, url)
+        execute(url, "SELECT pg_wal_replay_resume()")
+        catch_up(bench.source_url, url)
+        assert read(bench, url) == (CHANGED, 0)
     finally:
         with suppress(OSError):
             away(standby)

@@ -600,6 +600,9 @@ def snapshot_at(moment: datetime, xmin: int) -> Snapshot:
         timeline=1,
         database="d",
         database_oid=1,
+        wal=1,
+        standby=False,
+        started_at=moment,
     )
 
 

@@ -53,7 +53,7 @@ def test_a_kind_that_nothing_tells_is_asked_for(tmp_path: Path, header: str) -> 
         model(tmp_path, header + PLAIN, "x")
 
 
-@pytest.mark.parametrize("said", ["changed_at 1 hour", "v.changed_at", "v"])
+@pytest.mark.parametrize("said", ["changed_at 1 hour", "v.", "v", '"v.changed_at"'])
 def test_a_cursor_that_is_not_one_shows_how(tmp_path: Path, said: str) -> None:
     with pytest.raises(ModelError, match=r"write `-- cursor: table\.column overlap`"):
         model(tmp_path, f"-- cursor: {said}\n{PLAIN}")

@@ -1,5 +1,6 @@
 -- The moment that a batch reads, and whose moment it is. The timeline changes when a
--- standby is promoted; on a standby itself it is the one that it follows.
+-- standby is promoted; on a standby itself it is the one that it follows. The
+-- position in the WAL is where what the snapshot shows has been written down, or replayed.
 SELECT
     pg_export_snapshot() AS name,
     pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
@@ -10,5 +11,10 @@ SELECT
         WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
         ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
     END AS timeline,
+    pg_wal_lsn_diff(
+        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, '0/0'
+    )::bigint AS wal,
+    pg_is_in_recovery() AS standby,
+    pg_postmaster_start_time() AS started_at,
     current_database() AS database,
     (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid
