@@ -24,11 +24,16 @@ def copy_in(
     columns: Sequence[Column],
     rows: ds.Dataset,
     progress: Callable[[int], None],
+    *,
+    as_bytes: bool = False,
 ) -> int:
-    """Stream rows into a table; returns how many. ``progress`` is told how many so far."""
+    """Stream rows into a table; returns how many. ``progress`` is told how many so far.
+
+    With ``as_bytes`` the columns are bytea, and get the values' text in UTF-8.
+    """
     names = [column.name for column in columns]
-    encode = binary.encoder(columns) if _as_declared(rows, columns) else None
-    chunks: Iterator[tuple[int, bytes]] = _as_csv(rows, names)
+    encode = binary.encoder(columns) if _as_declared(rows, columns) and not as_bytes else None
+    chunks: Iterator[tuple[int, bytes]] = _as_csv(rows, names, as_bytes=as_bytes)
     if encode:
         chunks = _as_binary(rows, names, encode)
     command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
@@ -62,22 +67,24 @@ def _as_binary(
     yield 0, binary.TRAILER
 
 
-def _as_csv(rows: ds.Dataset, names: Sequence[str]) -> Iterator[tuple[int, bytes]]:
-    for batch in _as_printed(rows, names):
+def _as_csv(rows: ds.Dataset, names: Sequence[str], *, as_bytes: bool) -> Iterator[tuple[int, bytes]]:
+    for batch in _as_printed(rows, names, as_bytes=as_bytes):
         buffer = pa.BufferOutputStream()
         pv.write_csv(batch, buffer, pv.WriteOptions(include_header=False))
         yield batch.num_rows, buffer.getvalue().to_pybytes()
 
 
-def _as_printed(rows: ds.Dataset, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _as_printed(rows: ds.Dataset, names: Sequence[str], *, as_bytes: bool) -> Iterator[pa.RecordBatch]:
     """Rows with dates and times as text, which can say infinity and BC as Postgres does."""
-    selected = ", ".join(
-        f"replace(CAST({quote(name)} AS VARCHAR), ' (BC)', ' BC') AS {quote(name)}"
-        if pa.types.is_temporal(rows.schema.field(name).type)
-        else quote(name)
-        for name in names
-    )
+    selected = []
+    for name in names:
+        printed = quote(name)
+        if pa.types.is_temporal(rows.schema.field(name).type):
+            printed = f"replace(CAST({printed} AS VARCHAR), ' (BC)', ' BC')"
+        if as_bytes:
+            printed = f"'\\x' || hex(encode(CAST({printed} AS VARCHAR)))"
+        selected.append(f"{printed} AS {quote(name)}")
     with session() as connection:
         connection.register("rows", rows)
-        query = f"SELECT {selected} FROM rows"  # noqa: S608
+        query = f"SELECT {', '.join(selected)} FROM rows"  # noqa: S608
         yield from connection.sql(query).to_arrow_reader(_ROWS_A_COPY)

@@ -1,6 +1,6 @@
 """Load a batch: dimensions, then facts, then the watermark, all in one transaction."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import cast
@@ -10,14 +10,17 @@ from psycopg.types.json import Jsonb
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
 from pipeline.errors import ConcurrentRunError, PipelineError, WarehouseError
-from pipeline.merge import Counts, Merge
+from pipeline.merge import Counts, merge
 from pipeline.postgres import Connection, statement, transaction
 from pipeline.source import Snapshot
+from pipeline.table import Table
 from pipeline.transform import Output, nothing
 from pipeline.warehouse import Target
 from pipeline.words import counted
 
 Progress = Callable[[str, int], None]
+# A table that loses more of its rows than this fails the run, unless they are few.
+MAX_REJECTED_SHARE = 0.2
 
 
 def load(
@@ -29,32 +32,36 @@ def load(
     processed: Bucket,
     max_rejected: int | None,
     progress: Progress,
+    max_rejected_share: float = MAX_REJECTED_SHARE,
 ) -> list[Counts]:
     """Bring a batch and the watermark that covers it into the warehouse, or nothing.
 
     ``progress`` is told a table's name and its rows copied so far. Where the batch is in the
     warehouse already, because the answer to an earlier COMMIT was lost, its counts are returned. Raises
     ConcurrentRunError where another run has loaded a batch after the same one,
-    WarehouseError where the warehouse refuses a value, PipelineError where more rows
-    than ``max_rejected`` would be set aside.
+    WarehouseError where a table would lose all its rows or more than ``max_rejected_share`` of
+    them, PipelineError where more rows than ``max_rejected`` would be rejected.
     """
     by_name = {output.model: output for output in outputs if output.fingerprint}
     with transaction(url, "warehouse") as connection:
         loaded = _claim(connection, manifest)
         if loaded is not None:
             return loaded
-        for name in _waiting(connection) & targets.keys() - by_name.keys():
+        waiting = _waiting(connection, targets)
+        for name in waiting - by_name.keys():
             by_name[name] = nothing(targets[name])
         counts, filled = [], set[str]()
         for name in order(targets[name] for name in by_name):
-            merge = Merge(connection, schema, targets[name], by_name[name], manifest, frozenset(filled))
-            counts.append(merge.run(processed, partial(progress, name)))
-            if merge.fills:
-                filled.add(name)
+            output = by_name[name]
+            columns = tuple(column.name for column in output.columns)
+            table = Table(connection, schema, targets[name], columns, manifest)
+            news = partial(progress, name)
+            share = max_rejected_share
+            counts.append(merge(table, output, processed, news, share, filled, is_waiting=name in waiting))
         rejected = sum(count.rejected for count in counts)
         if max_rejected is not None and rejected > max_rejected:
             raise PipelineError(
-                f"warehouse: {counted(rejected, 'row')} would be set aside, more than the"
+                f"warehouse: {counted(rejected, 'row')} would be rejected, more than the"
                 f" {max_rejected:,} allowed; nothing was loaded"
             )
         _commit(connection, manifest, by_name.values(), counts)
@@ -114,8 +121,12 @@ def _counts(connection: Connection, batch_id: str) -> list[Counts]:
     return [Counts.model_validate({"table": table, **cast(dict[str, int], done)}) for table, done in rows]
 
 
-def _waiting(connection: Connection) -> set[str]:
-    """Tables of which rows wait for something that this batch may bring."""
+def _waiting(connection: Connection, targets: Collection[str]) -> set[str]:
+    """Tables of which rows were rejected that may be taken now; what no model yields any more is closed."""
+    connection.execute(
+        "UPDATE etl.rejected SET resolved = true WHERE NOT resolved AND table_name <> ALL(%s)",
+        (list(targets),),
+    )
     rows = connection.execute(
         "SELECT DISTINCT table_name FROM etl.rejected WHERE waits AND NOT resolved"
     ).fetchall()

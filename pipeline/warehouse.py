@@ -39,7 +39,8 @@ class Operator(Frozen):
 class TargetColumn(Frozen):
     """A warehouse column; ``filled`` by a default, ``category`` as in ``pg_type``, ``labels`` of an enum.
 
-    ``equality`` is what its type's indexes compare by.
+    ``equality`` is what its type's indexes compare by, ``numbered`` where the default
+    is another one for each row.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TargetColumn(Frozen):
     required: bool
     filled: bool
     generated: bool
+    numbered: bool = False
     equality: Operator = Operator()
 
     @property
@@ -58,11 +60,12 @@ class TargetColumn(Frozen):
 
 
 class Constraint(Frozen):
-    """What a warehouse table demands of its rows; ``definition`` makes it again."""
+    """What a table demands of its rows; ``definition`` makes it again where it is ``rebuildable``."""
 
     name: str
     columns: tuple[str, ...]
     definition: str
+    rebuildable: bool
 
 
 class Reference(Constraint):
@@ -83,7 +86,8 @@ class Rule(Constraint):
 class Target(Frozen):
     """A warehouse table: the contract for the rows that go into it.
 
-    ``key`` is the business key; ``columns`` leave out what the pipeline adds itself.
+    ``key`` is the business key; ``columns`` leave out what the pipeline adds itself. ``uniques`` are
+    its unique and exclusion constraints and indexes beside that.
     """
 
     name: str
@@ -93,17 +97,20 @@ class Target(Frozen):
     references: tuple[Reference, ...]
     rules: tuple[Rule, ...]
     rebuildable: tuple[Constraint, ...]
+    uniques: tuple[Constraint, ...] = ()
+    deferrable: bool = False
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
         """All that the load takes away before it fills an empty table, and adds after."""
-        return (*self.rebuildable, *self.references, *self.rules)
+        known = (*self.rebuildable, *self.references, *self.rules)
+        return tuple(constraint for constraint in known if constraint.rebuildable)
 
     @property
     def contract(self) -> str:
         """Changes with what the table takes: its key, columns, types and NULLs."""
         meaning = self.model_dump_json(
-            include={"key", "columns"}, exclude={"columns": {"__all__": {"equality"}}}
+            include={"key", "columns"}, exclude={"columns": {"__all__": {"equality", "numbered"}}}
         )
         return hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
@@ -170,6 +177,7 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
             )
         targets = {name: _target(models[name], described[name]) for name in models}
         for target in targets.values():
+            _check_versions_fit(schema, target)
             _add_history(connection, schema, target)
         return targets
 
@@ -251,6 +259,7 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
     fact = model.kind == "fact"
     added = {RECORDED_AT, DELETED} if fact else set[str]()
     columns = [TargetColumn.model_validate(column) for column in cast(list[object], row["columns"])]
+    uniques = [Constraint.model_validate(unique) for unique in cast(list[object], row["uniques"])]
     primary = tuple(cast(list[str], row["primary_key"]))
     key = model.key or (() if fact else primary)
     if len(f"{model.name}_history".encode()) > _LONGEST_NAME:
@@ -269,11 +278,26 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
         ),
         rules=tuple(Rule.model_validate(rule) for rule in cast(list[object], row["rules"])),
         rebuildable=tuple(Constraint.model_validate(each) for each in cast(list[object], row["rebuildable"])),
+        uniques=tuple(each for each in uniques if added.isdisjoint(each.columns)),
+        deferrable=bool(row["deferrable"]),
     )
     for name in key:
         if target.column(name) is None:
             raise ModelError(f"{model.path}: key column {name} is not in the warehouse table {model.name}")
     return target
+
+
+def _check_versions_fit(schema: str, target: Target) -> None:
+    """Refuse a fact whose table allows one row of a key only, which leaves no place for a second version."""
+    if not target.fact:
+        return
+    numbered = {column.name for column in target.columns if column.numbered}
+    for unique in target.uniques:
+        if (numbered - set(target.key)).isdisjoint(unique.columns):
+            raise WarehouseError(
+                f"warehouse: {schema}.{target.name} keeps every version of a row, which its {unique.name},"
+                f" {unique.definition}, forbids; drop it, or add {RECORDED_AT} to its columns"
+            )
 
 
 def _add_history(connection: Connection, schema: str, target: Target) -> None:
@@ -356,8 +380,13 @@ def version_index(target: Target) -> str:
 
 def key_json(key: Sequence[str], alias: sql.Composable) -> sql.Composed:
     """A row's key as one jsonb object with its values as text, as etl tables hold it."""
-    pairs = [sql.SQL("{}::text, {}.{}::text").format(name, alias, sql.Identifier(name)) for name in key]
-    return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
+    texts = [sql.SQL("{}.{}::text").format(alias, sql.Identifier(name)) for name in key]
+    return text_json(key, sql.SQL(", ").join(texts))
+
+
+def text_json(names: Sequence[str], texts: sql.Composable) -> sql.Composed:
+    """A jsonb object of any number of values, given as texts."""
+    return sql.SQL("jsonb_object({}::text[], ARRAY[{}]::text[])").format(sql.Literal(list(names)), texts)
 
 
 def watermark(url: str) -> Watermark | None:

@@ -35,10 +35,13 @@ SOME_SOURCE = Identity(system="1", timeline=1, database="made_up", database_oid=
 
 
 @contextmanager
-def database(server: Postgres, purpose: str) -> Iterator[str]:
+def database(server: Postgres, purpose: str, options: str | None = None) -> Iterator[str]:
     """A fresh database's URL; the database goes away with the block."""
     name = f"{purpose}_{uuid.uuid4().hex[:12]}"
-    server.create_database(name)
+    if options:
+        execute(server.url("postgres"), f"CREATE DATABASE {name} {options}")
+    else:
+        server.create_database(name)
     yield server.url(name)
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -241,6 +244,7 @@ class Warehouse:
         manifest: Manifest,
         max_rejected: int | None = None,
         progress: Callable[[str, int], None] = lambda table, rows: None,
+        max_rejected_share: float = load.MAX_REJECTED_SHARE,
     ) -> dict[str, Counts]:
         """Transform and load a batch; the warehouse is prepared where its models are new."""
         targets = self.targets()
@@ -256,6 +260,7 @@ class Warehouse:
             self.processed,
             max_rejected,
             progress,
+            max_rejected_share,
         )
         return {count.table: count for count in counts}
 

@@ -1,6 +1,6 @@
--- A version for every row that differs from the latest version of its key.
+-- A version for every row that differs from the latest version of its key; how many are first ones, and not.
 WITH new AS MATERIALIZED (
-    SELECT {staged_columns}, t.recorded_at IS NULL AS is_first
+    SELECT {staged_columns}, t.recorded_at IS NULL AS {is_first}
     FROM {stage} AS s
     LEFT JOIN LATERAL (
         SELECT *
@@ -9,14 +9,14 @@ WITH new AS MATERIALIZED (
         ORDER BY t.recorded_at DESC
         LIMIT 1
     ) AS t ON true
-    WHERE t.recorded_at IS NULL OR t.deleted OR {differs}
+    WHERE {chosen} AND (t.recorded_at IS NULL OR t.deleted OR {differs})
 ),
 
 added AS (
-    INSERT INTO {table} ({columns}, recorded_at, deleted)
+    INSERT INTO {table} ({columns}, recorded_at, deleted) OVERRIDING SYSTEM VALUE
     SELECT {columns}, %(at)s, false
     FROM new
 )
 
-SELECT count(*) FILTER (WHERE is_first), count(*) FILTER (WHERE NOT is_first)
+SELECT ARRAY[count(*) FILTER (WHERE {is_first}), count(*) FILTER (WHERE NOT {is_first})] AS counts
 FROM new

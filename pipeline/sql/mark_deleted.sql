@@ -1,5 +1,5 @@
 -- A last version for every row that the source no longer has. The stage holds all of it.
-INSERT INTO {table} ({columns}, recorded_at, deleted)
+INSERT INTO {table} ({columns}, recorded_at, deleted) OVERRIDING SYSTEM VALUE
 SELECT {columns}, %(at)s, true
 FROM (
     SELECT DISTINCT ON ({key}) *
@@ -9,8 +9,12 @@ FROM (
 WHERE
     NOT t.deleted
     AND NOT EXISTS (SELECT FROM {stage} AS s WHERE {same_key})
-    AND {latest_key_json} <> ALL(
-        SELECT key
-        FROM etl.rejected
-        WHERE table_name = %(table_name)s AND NOT resolved AND last_batch = %(batch)s
+    AND NOT EXISTS (
+        SELECT
+        FROM etl.rejected AS r
+        WHERE
+            r.table_name = %(table_name)s
+            AND NOT r.resolved
+            AND r.last_batch = %(batch)s
+            AND r.key = {latest_key_json}
     )

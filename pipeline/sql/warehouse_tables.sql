@@ -16,6 +16,14 @@ SELECT
                     ),
                     'required', a.attnotnull,
                     'filled', a.atthasdef OR a.attidentity <> '',
+                    'numbered', a.attidentity <> '' OR EXISTS (
+                        SELECT
+                        FROM pg_attrdef AS f
+                        WHERE
+                            f.adrelid = a.attrelid
+                            AND f.adnum = a.attnum
+                            AND pg_get_expr(f.adbin, f.adrelid) ~ '(nextval|uuid)'
+                    ),
                     'generated', a.attgenerated <> '',
                     -- Of the type's own default operator class, which only a superuser can make. Types that
                     -- have none, such as arrays and enums, compare by an operator of pg_catalog.
@@ -57,7 +65,8 @@ SELECT
         INNER JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
         WHERE i.indrelid = c.oid AND i.indisprimary
     ) AS primary_key,
-    -- The primary key's own constraint, where no other table refers to it.
+    -- The primary key's own constraint, where nothing hangs on it: no reference, no view that groups by
+    -- it, no replica identity, no comment, which would not come back with it.
     (
         SELECT
             COALESCE(
@@ -65,16 +74,54 @@ SELECT
                     jsonb_build_object(
                         'name', r.conname,
                         'columns', '[]'::jsonb,
-                        'definition', pg_get_constraintdef(r.oid)
+                        'definition', pg_get_constraintdef(r.oid),
+                        'rebuildable', true
                     )
                 ), '[]'
             )
         FROM pg_constraint AS r
+        INNER JOIN pg_index AS i ON r.conindid = i.indexrelid
         WHERE
             r.conrelid = c.oid
             AND r.contype = 'p'
+            AND r.coninhcount = 0
+            AND NOT (i.indisreplident OR i.indisclustered)
+            AND obj_description(r.oid, 'pg_constraint') IS NULL
             AND NOT EXISTS (SELECT FROM pg_constraint AS f WHERE f.confrelid = c.oid AND f.contype = 'f')
+            AND NOT EXISTS (
+                SELECT
+                FROM pg_depend AS d
+                WHERE d.refclassid = 'pg_constraint'::regclass AND d.refobjid = r.oid AND d.deptype = 'n'
+            )
     ) AS rebuildable,
+    (
+        SELECT count(*) > 0
+        FROM pg_constraint AS r
+        WHERE r.conrelid = c.oid AND r.condeferrable
+    ) AS "deferrable",
+    -- What no two rows may have in common, but for indexes of our own.
+    (
+        SELECT
+            COALESCE(
+                jsonb_agg(
+                    jsonb_build_object(
+                        'name', x.relname,
+                        'columns', (
+                            SELECT COALESCE(jsonb_agg(a.attname ORDER BY k.position), '[]')
+                            FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, position)
+                            INNER JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                            WHERE k.position <= i.indnkeyatts
+                        ),
+                        'definition', COALESCE(pg_get_constraintdef(r.oid), pg_get_indexdef(i.indexrelid)),
+                        'rebuildable', false
+                    ) ORDER BY x.relname
+                ), '[]'
+            )
+        FROM pg_index AS i
+        INNER JOIN pg_class AS x ON i.indexrelid = x.oid
+        LEFT JOIN pg_constraint AS r ON x.oid = r.conindid AND c.oid = r.conrelid AND r.contype <> 'f'
+        WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion)
+    ) AS uniques,
     (
         SELECT
             COALESCE(
@@ -103,14 +150,21 @@ SELECT
                             INNER JOIN pg_operator AS o ON k.operator = o.oid
                             INNER JOIN pg_namespace AS n ON o.oprnamespace = n.oid
                         ),
-                        'definition', pg_get_constraintdef(r.oid)
+                        'definition', pg_get_constraintdef(r.oid),
+                        -- One that is not valid for old rows would not hold for ours once it is added back.
+                        'rebuildable', r.convalidated AND r.conislocal AND r.coninhcount = 0
+                        AND obj_description(r.oid, 'pg_constraint') IS NULL
                     ) ORDER BY r.conname
                 ), '[]'
             )
         FROM pg_constraint AS r
         INNER JOIN pg_class AS tc ON r.confrelid = tc.oid
         INNER JOIN pg_namespace AS tn ON tc.relnamespace = tn.oid
-        WHERE r.conrelid = c.oid AND r.contype = 'f'
+        -- Before Postgres 18 all are enforced.
+        WHERE
+            r.conrelid = c.oid
+            AND r.contype = 'f'
+            AND COALESCE((to_jsonb(r) ->> 'conenforced')::boolean, true)
     ) AS "references",
     (
         SELECT
@@ -124,12 +178,18 @@ SELECT
                             WHERE a.attrelid = r.conrelid AND a.attnum = ANY(r.conkey)
                         ),
                         'expression', pg_get_expr(r.conbin, r.conrelid),
-                        'definition', pg_get_constraintdef(r.oid)
+                        'definition', pg_get_constraintdef(r.oid),
+                        -- One that is not valid for old rows would not hold for ours once it is added back.
+                        'rebuildable', r.convalidated AND r.conislocal AND r.coninhcount = 0
+                        AND obj_description(r.oid, 'pg_constraint') IS NULL
                     ) ORDER BY r.conname
                 ), '[]'
             )
         FROM pg_constraint AS r
-        WHERE r.conrelid = c.oid AND r.contype = 'c'
+        WHERE
+            r.conrelid = c.oid
+            AND r.contype = 'c'
+            AND COALESCE((to_jsonb(r) ->> 'conenforced')::boolean, true)
     ) AS rules
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid

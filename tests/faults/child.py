@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pipeline import batches, buckets, load, merge, plan, postgres, source, warehouse
+from pipeline import batches, buckets, load, plan, postgres, source, warehouse
 from tasks import failures
 from tests.faults.oracle import state_of
 
@@ -33,7 +33,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "seal": (batches, "seal"),
     "load": (load, "load"),
     "claim": (load, "_claim"),
-    "merge": (merge.Merge, "run"),
+    "merge": (load, "merge"),
     "commit": (load, "_commit"),
     "note that nothing is new": (load, "record_up_to_date"),
 }

@@ -433,7 +433,7 @@ def test_bad_rows_are_set_aside_until_they_are_mended(kiosk: World, attempt: Try
     query(kiosk.source_url, "INSERT INTO sale VALUES (4, 2, '2026-01-06', NULL), (5, 9, '2026-01-06', 1)")
     kiosk.save_blocks()
     refused = attempt(kiosk, flows.__main__.main, "--max-rejected", "1")
-    refused.fails_with("2 rows would be set aside", "1 .*allowed")
+    refused.fails_with("2 rows would be rejected", "1 .*allowed")
     assert query(kiosk.warehouse_url, "SELECT * FROM etl.watermark") == []
     assert query(kiosk.warehouse_url, "SELECT * FROM dim_item") == []
 

@@ -1,0 +1,4 @@
+-- Staged rows go into the empty table.
+INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE
+SELECT {columns}
+FROM {stage}

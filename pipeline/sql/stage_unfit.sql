@@ -1,0 +1,1 @@
+CREATE TEMP TABLE unfit (key jsonb, reason text, "row" jsonb) ON COMMIT DROP

@@ -1,0 +1,156 @@
+"""One warehouse table and the columns that a set of rows gives it, as the statements name them."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import psycopg
+from psycopg import sql
+
+from pipeline.batches import Manifest
+from pipeline.postgres import Connection, identifiers, statement, template
+from pipeline.warehouse import Operator, Reference, Target, key_json, text_json, version_index
+
+# Categories of pg_type whose equality is that of their values: boolean, number, date and time.
+_COMPARABLE = "BND"
+_LONGEST_NAME = 63
+
+
+@dataclass(frozen=True)
+class Table:
+    """A warehouse table inside the load's transaction; ``columns`` are those that the rows have."""
+
+    connection: Connection
+    schema: str
+    target: Target
+    columns: tuple[str, ...]
+    manifest: Manifest
+
+    @property
+    def name(self) -> sql.Identifier:
+        """The table itself."""
+        return sql.Identifier(self.schema, self.target.name)
+
+    @property
+    def stage(self) -> sql.Identifier:
+        """The temporary table that holds rows on their way in, with the table's types."""
+        return sql.Identifier("pg_temp", f"stage_{self.target.name}"[:_LONGEST_NAME])
+
+    @property
+    def values(self) -> list[str]:
+        """The columns beside the key."""
+        return [name for name in self.columns if name not in self.target.key]
+
+    @property
+    def refers_to_itself(self) -> bool:
+        """Whether some of its references point to its own rows."""
+        return any(map(self.is_named_by, self.target.references))
+
+    def is_named_by(self, reference: Reference) -> bool:
+        """Whether a reference points to this table."""
+        return (reference.to_schema, reference.to_table) == (self.schema, self.target.name)
+
+    @contextmanager
+    def untyped(self) -> Iterator[sql.Identifier]:
+        """A name for a temporary table of rows that have no types yet, which goes away with the block."""
+        name = sql.Identifier("pg_temp", "untyped")
+        yield name
+        self.connection.execute(sql.SQL("DROP TABLE {}").format(name))
+
+    def is_empty(self) -> bool:
+        """Whether the table has no rows."""
+        query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(self.name)
+        return self.connection.execute(query).fetchone() == (True,)
+
+    def alter(self, action: sql.Composable) -> None:
+        """Change the table's definition."""
+        self.connection.execute(sql.SQL("ALTER TABLE {} {}").format(self.name, action))
+
+    def execute(self, file: str, **parts: sql.Composable) -> psycopg.Cursor[tuple[object, ...]]:
+        """Run a statement of ``pipeline/sql`` with this table's names, and ``parts``, filled in."""
+        query, parameters = self._filled(file, parts)
+        return self.connection.execute(query, parameters)
+
+    def text(self, file: str, **parts: sql.Composable) -> str:
+        """The same statement as text, its values quoted: a function on the server runs it."""
+        query, parameters = self._filled(file, parts)
+        return psycopg.ClientCursor(self.connection).mogrify(query, parameters)
+
+    def part(self, file: str, **parts: sql.Composable) -> sql.Composed:
+        """A piece of a statement with the names filled in."""
+        return statement(file).format(**(self._names | parts))
+
+    def _filled(
+        self, file: str, parts: dict[str, sql.Composable]
+    ) -> tuple[sql.Composed, dict[str, object] | None]:
+        text = statement(file)
+        bound = "%(" in text.as_string()
+        names = self._names | parts
+        query = text.format(**{name: _escaped(value) if bound else value for name, value in names.items()})
+        parameters = {
+            "table_name": self.target.name,
+            "qualified_name": self.name.as_string(),
+            "batch": self.manifest.batch_id,
+            "at": self.manifest.snapshot_at,
+        }
+        return query, parameters if bound else None
+
+    @cached_property
+    def _names(self) -> dict[str, sql.Composable]:
+        s, t = sql.SQL("s"), sql.SQL("t")
+        return {
+            "table": self.name,
+            "stage": self.stage,
+            "index": sql.Identifier(version_index(self.target)),
+            "qualified_index": sql.Identifier(self.schema, version_index(self.target)),
+            "columns": identifiers(self.columns),
+            "staged_columns": each("s.{0}", self.columns),
+            "key": identifiers(self.target.key),
+            "key_json": key_json(self.target.key, s),
+            "latest_key_json": key_json(self.target.key, t),
+            "row_json": text_json(self.columns, each("s.{0}::text", self.columns)),
+            "same_key": sql.SQL(" AND ").join(map(self._same, self.target.key)),
+            "differs": self._differs(),
+            "assignments": each("{0} = s.{0}", self.values),
+            "is_first": sql.Identifier(_unused("is_first", self.columns)),
+            "chosen": sql.SQL("true"),
+        }
+
+    def _same(self, name: str) -> sql.Composed:
+        """Whether t and s have the same value in a column, as its type's indexes compare it."""
+        column = self.target.column(name)
+        equality = column.equality if column else Operator()
+        return sql.SQL("t.{0} {1} s.{0}").format(sql.Identifier(name), equality.call)
+
+    def _differs(self) -> sql.Composable:
+        """Whether t and s differ: by text where a type has no equality, or a loose one."""
+        plain, text = "{side}.{{0}}", '{side}.{{0}}::text COLLATE "C"'
+        sides = []
+        for side in ("t", "s"):
+            parts = []
+            for name in self.values:
+                column = self.target.column(name)
+                comparable = column is not None and column.category in _COMPARABLE and column.is_builtin
+                parts.append(each((plain if comparable else text).format(side=side), [name]))
+            sides.append(sql.SQL("ROW({})").format(sql.SQL(", ").join(parts)))
+        return sql.SQL("{} IS DISTINCT FROM {}").format(*sides) if self.values else sql.SQL("false")
+
+
+def each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Composed:
+    """The pattern once for each name: {0} its identifier, {1} its text."""
+    parts = [template(pattern).format(sql.Identifier(name), sql.Literal(name)) for name in names]
+    return template(between).join(parts)
+
+
+def _unused(name: str, columns: Iterable[str]) -> str:
+    """A name that none of the columns has."""
+    taken = set(columns)
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _escaped(names: sql.Composable) -> sql.Composable:
+    """The same where parameters are bound: psycopg looks for them in names, too."""
+    return template(names.as_string().replace("%", "%%"))
