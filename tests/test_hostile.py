@@ -267,7 +267,8 @@ def test_text_of_any_kind_may_be_set_aside_and_accepted(shared: Bench) -> None:
     words = [word[:2000] for word in VALUES]
     waiting = [(place, word, None, word) for place, word in enumerate(words)]
     unfit = [(place, None, word, word) for place, word in enumerate(words, 100)]
-    insert(shared.source_url, "words", waiting + unfit)
+    fine = (999, None, None, "a table that loses all its rows fails")
+    insert(shared.source_url, "words", [*waiting, *unfit, fine])
     shared.run()
     found = shared.house.query("SELECT (key ->> 'id')::int, reason, \"row\" FROM etl.rejected")
     aside = {place: (reason, row) for place, reason, row in found}
@@ -282,7 +283,8 @@ def test_text_of_any_kind_may_be_set_aside_and_accepted(shared: Bench) -> None:
     shared.run()
     assert shared.house.rejected() == []
     assert shared.house.query("SELECT id, word, note FROM fact_word ORDER BY 1") == [
-        (place, word, note) for place, word, _, note in waiting + [(i, None, None, w) for i, _, w, _ in unfit]
+        (place, word, note)
+        for place, word, _, note in [*waiting, *((i, None, None, w) for i, _, w, _ in unfit), fine]
     ]
 
 
