@@ -19,8 +19,6 @@ from pipeline.warehouse import Target
 from pipeline.words import counted
 
 Progress = Callable[[str, int], None]
-# A table that loses more of its rows than this fails the run, unless they are few.
-MAX_REJECTED_SHARE = 0.2
 
 
 def load(
@@ -31,8 +29,8 @@ def load(
     outputs: Iterable[Output],
     processed: Bucket,
     max_rejected: int | None,
+    max_rejected_share: float,
     progress: Progress,
-    max_rejected_share: float = MAX_REJECTED_SHARE,
 ) -> list[Counts]:
     """Bring a batch and the watermark that covers it into the warehouse, or nothing.
 

@@ -21,6 +21,13 @@ from pipeline.messages import cleaned, message
 from pipeline.postgres import Unreachable
 from pipeline.redaction import safe
 
+# By class of SQLSTATE, or a whole one.
+_STILL_CONNECTED = {
+    "53": "a database server has run out of space, memory or connections",
+    "54": "a limit of Postgres is exceeded",
+    "55": "something in a database is in use by others",
+    "57014": "a database server has cancelled a statement",
+}
 _S3_CLIENT = {"boto3", "botocore", "s3transfer"}
 
 _Parameters = ParamSpec("_Parameters")
@@ -34,7 +41,9 @@ def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
         return isinstance(fault, Unreachable)
     if _is_of_s3_client(fault):
         return _hint(fault) is None
-    return isinstance(fault, (psycopg.OperationalError, OSError))
+    if isinstance(fault, psycopg.OperationalError):
+        return not (fault.sqlstate or "").startswith("54")
+    return isinstance(fault, OSError)
 
 
 def _is_of_s3_client(fault: object) -> bool:
@@ -101,7 +110,7 @@ def in_one_line(fault: BaseException) -> str | None:
     if isinstance(fault, PipelineError):
         return words
     if isinstance(fault, psycopg.OperationalError):
-        return f"a database connection was lost: {words}; run again, nothing is half-done"
+        return f"{_of_database(fault)}: {words}; run again, nothing is half-done"
     if isinstance(fault, httpx.TransportError):
         return f"Prefect's server cannot be reached: {words}; look at PREFECT_API_URL"
     if isinstance(fault, httpx.HTTPStatusError):
@@ -113,6 +122,13 @@ def in_one_line(fault: BaseException) -> str | None:
     if isinstance(fault, OSError):
         return f"storage failed: {words}; run again, nothing is half-done"
     return None
+
+
+def _of_database(fault: psycopg.OperationalError) -> str:
+    """What has happened, by SQLSTATE: not every OperationalError is a lost connection."""
+    state = fault.sqlstate or ""
+    kinds = [words for code, words in _STILL_CONNECTED.items() if state.startswith(code)]
+    return kinds[0] if kinds else "a database connection was lost"
 
 
 def _refused_by_prefect(fault: httpx.HTTPStatusError) -> str | None:

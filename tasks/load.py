@@ -4,6 +4,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from pipeline import load as engine
+from pipeline import settings
 from pipeline.batches import Manifest
 from pipeline.merge import Counts
 from pipeline.transform import Output
@@ -39,6 +40,7 @@ def load(
         outputs,
         blocks.bucket(blocks.PROCESSED, environment),
         max_rejected,
+        settings.load().max_rejected_share,
         lambda table, rows: news[table](rows) if table in news else None,
     )
     for count in counts:

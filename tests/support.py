@@ -244,7 +244,7 @@ class Warehouse:
         manifest: Manifest,
         max_rejected: int | None = None,
         progress: Callable[[str, int], None] = lambda table, rows: None,
-        max_rejected_share: float = load.MAX_REJECTED_SHARE,
+        max_rejected_share: float = 0.2,
     ) -> dict[str, Counts]:
         """Transform and load a batch; the warehouse is prepared where its models are new."""
         targets = self.targets()
@@ -259,8 +259,8 @@ class Warehouse:
             outputs.values(),
             self.processed,
             max_rejected,
-            progress,
             max_rejected_share,
+            progress,
         )
         return {count.table: count for count in counts}
 

@@ -13,6 +13,7 @@ from botocore.stub import Stubber
 from prefect import Flow, Task
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from psycopg import OperationalError, errors
 
 from pipeline.errors import BucketError
 from pipeline.postgres import Unreachable
@@ -59,6 +60,26 @@ def test_a_fault_of_the_program_keeps_its_traceback_and_is_not_tried_again() -> 
         raise KeyError("ours")
     assert in_one_line(caught.value) is None
     assert not worth_another_try(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "again"),
+    [
+        (errors.DiskFull, "a database server has run out of space, memory or connections: x", True),
+        (errors.OutOfMemory, "a database server has run out of space, memory or connections: x", True),
+        (errors.ProgramLimitExceeded, "a limit of Postgres is exceeded: x", False),
+        (errors.TooManyArguments, "a limit of Postgres is exceeded: x", False),
+        (errors.LockNotAvailable, "something in a database is in use by others: x", True),
+        (errors.QueryCanceled, "a database server has cancelled a statement: x", True),
+        (errors.AdminShutdown, "a database connection was lost: x", True),
+        (OperationalError, "a database connection was lost: x", True),
+    ],
+)
+def test_only_a_connection_that_is_lost_is_told_as_lost(
+    fault: type[OperationalError], words: str, again: bool
+) -> None:
+    assert in_one_line(fault("x")) == f"{words}; run again, nothing is half-done"
+    assert worth_another_try(fault("x")) == again
 
 
 @pytest.mark.parametrize(

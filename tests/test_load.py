@@ -356,7 +356,9 @@ def test_too_many_rows_set_aside_load_nothing(house: Warehouse, made: MadeUp) ->
     house.bring(made.batch({"shops": [shop(1)], "orders": [order(1)]}))
     before = contents(house)
     bad = made.batch({"shops": [shop(2)], "orders": [order(2, 9), order(3, 9)]})
-    with pytest.raises(PipelineError, match="2 rows would be rejected, 1 are allowed; nothing was loaded"):
+    with pytest.raises(
+        PipelineError, match="2 rows would be rejected, more than the 1 allowed; nothing was loaded"
+    ):
         house.bring(bad, max_rejected=1)
     assert contents(house) == before
     house.bring(bad, max_rejected=2)
