@@ -83,5 +83,10 @@ def find(
         if error.sqlstate == _TOO_MANY:
             raise TooManyRefused(f"more than {most:,}", error.diag.message_primary or "") from None
         raise
+    return counts(row)
+
+
+def counts(row: tuple[object, ...] | None) -> tuple[int, int]:
+    """The two counts that a statement returns as an array."""
     added, changed = cast(list[int], row[0]) if row else (0, 0)
     return added, changed

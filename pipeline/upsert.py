@@ -1,11 +1,14 @@
 """Merge staged rows into a table that keeps its constraints: versions of facts, rows of dimensions."""
 
-from typing import cast
+from contextlib import suppress
 
 import psycopg
 
-from pipeline import refusals, rejected
+from pipeline import refusals, rejected, swaps
+from pipeline.refusals import TooManyRefused
 from pipeline.table import Table
+
+_IN_COMMON = (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation)
 
 
 def merge_staged(table: Table, most: int, *, is_retry: bool = False) -> tuple[int, int, int]:
@@ -16,11 +19,21 @@ def merge_staged(table: Table, most: int, *, is_retry: bool = False) -> tuple[in
     """
     try:
         with table.connection.transaction():
-            added, changed = _at_once(table)
-            return added, changed, 0
+            return (*_at_once(table), 0)
     except psycopg.Error as error:
         if not refusals.is_refusal(error):
             raise
+        refused = error
+    if isinstance(refused, _IN_COMMON) and not (table.target.fact or is_retry):
+        # One row at most is simply to blame; several may have swapped what only one may have.
+        with suppress(TooManyRefused), table.connection.transaction():
+            return _one_by_one(table, 1, is_retry=is_retry)
+        if merged := swaps.merge_without_uniques(table, _statement(table)):
+            return merged
+    return _one_by_one(table, most, is_retry=is_retry)
+
+
+def _one_by_one(table: Table, most: int, *, is_retry: bool) -> tuple[int, int, int]:
     text = table.text(_statement(table), chosen=refusals.CHOSEN)
     added, changed = refusals.find(table.connection, text, table.stage, most)
     return added, changed, rejected.reject_refused(table, is_retry=is_retry)
@@ -36,8 +49,7 @@ def _at_once(table: Table) -> tuple[int, int]:
     """All of them in one statement; what can be checked at its end is not checked row by row."""
     if table.target.deferrable:
         table.connection.execute("SET CONSTRAINTS ALL DEFERRED")
-    row = table.execute(_statement(table)).fetchone()
+    counts = refusals.counts(table.execute(_statement(table)).fetchone())
     if table.target.deferrable:
         table.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    added, changed = cast(list[int], row[0]) if row else (0, 0)
-    return added, changed
+    return counts

@@ -243,6 +243,54 @@ def test_rows_that_refer_to_each_other_come_in_any_order(house: Warehouse) -> No
     assert list(reasons(house)) == [50]
 
 
+UNIQUES = {
+    "a constraint": "ALTER TABLE dim_t ADD UNIQUE (code)",
+    "a deferrable constraint": "ALTER TABLE dim_t ADD UNIQUE (code) DEFERRABLE",
+    "an index on an expression": "CREATE UNIQUE INDEX one ON dim_t (lower(code)) WHERE code <> ''",
+    "an exclusion": "ALTER TABLE dim_t ADD EXCLUDE USING gist (days WITH &&)",
+}
+
+
+@pytest.mark.parametrize("case", UNIQUES)
+def test_rows_may_swap_what_only_one_may_have(house: Warehouse, case: str) -> None:
+    """In pairs, circles and chains, and beside a row that takes what another keeps."""
+    made = made_up(house, CODES, CODED)
+    house.prepare()
+    execute(house.url, UNIQUES[case])
+
+    def batch(codes: Mapping[int, int]) -> list[Row]:
+        return [
+            coded(number, f"c{code}", f"[2024-01-{code:02},2024-01-{code + 1:02})")
+            for number, code in codes.items()
+        ]
+
+    def codes() -> dict[int, str]:
+        return dict(house.query("SELECT id, code FROM dim_t ORDER BY 1"))
+
+    definitions = "SELECT indexdef FROM pg_indexes WHERE tablename = 'dim_t' ORDER BY 1"
+    before = house.query(definitions)
+    house.bring(made.batch({"t": batch({number: number for number in range(1, 9)})}))
+    counts = house.bring(made.batch({"t": batch({1: 2, 2: 1, 3: 4, 4: 5, 5: 3, 6: 20, 9: 6})}))["dim_t"]
+    assert (counts.added, counts.changed, counts.rejected) == (1, 6, 0)
+    assert codes() == {1: "c2", 2: "c1", 3: "c4", 4: "c5", 5: "c3", 6: "c20", 7: "c7", 8: "c8", 9: "c6"}
+    counts = house.bring(made.batch({"t": batch({1: 1, 2: 2, 8: 8, 10: 7, 11: 7, 12: 21})}))["dim_t"]
+    assert (counts.added, counts.changed) == (1, 2)
+    assert sorted(reasons(house)) == [10, 11]
+    assert (codes()[1], codes()[2], codes()[12]) == ("c1", "c2", "c21")
+    assert house.query(definitions) == before
+
+
+def test_rows_may_swap_what_references_point_to_or_be_rejected(house: Warehouse) -> None:
+    """A unique column that another table refers to cannot be dropped for a moment."""
+    made = made_up(house, {"id": "integer", "code": "text"}, "id integer PRIMARY KEY, code text UNIQUE")
+    house.prepare()
+    execute(house.url, "CREATE TABLE other (code text REFERENCES dim_t (code))")
+    house.bring(made.batch({"t": [{"id": n, "code": c} for n, c in ((1, "a"), (2, "b"))]}))
+    batch = [{"id": 1, "code": "b"}, {"id": 2, "code": "a"}, {"id": 3, "code": "c"}]
+    counts = house.bring(made.batch({"t": batch}))["dim_t"]
+    assert (counts.added, counts.rejected) == (1, 2)
+
+
 # Whatever hangs on a table, or names what we name
 
 
