@@ -3,7 +3,8 @@
 Knows neither Prefect nor the tables of any shop. Imports run downwards: ``errors``,
 ``types``, ``duck``, ``redaction`` <- ``connection`` <- ``settings`` <- ``messages`` <-
 ``postgres``, ``buckets``, ``source`` <- ``batches``, ``models`` <- ``plan``, ``warehouse`` <-
-``contract`` <- ``transform`` <- ``merge`` <- ``load``.
+``contract`` <- ``transform`` <- ``table`` <-
+``refusals``, ``rejected`` <- ``staging``, ``upsert``, ``fill`` <- ``retry`` <- ``merge`` <- ``load``.
 """
 
 import pyarrow as pa

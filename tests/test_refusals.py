@@ -103,6 +103,52 @@ def test_a_value_of_any_type_that_does_not_fit(house: Warehouse, first: bool) ->
     assert house.rejected() == []
 
 
+def test_domains_over_domains_keep_their_precision_and_labels(house: Warehouse) -> None:
+    execute(
+        house.url,
+        *TYPES,
+        "CREATE DOMAIN price AS numeric(10, 2)",
+        "CREATE DOMAIN fee AS price CHECK (VALUE < 100)",
+        "CREATE DOMAIN state AS mood",
+    )
+    columns = {"id": "integer", "fee": "numeric", "state": "text"}
+    made = made_up(house, columns, "id integer PRIMARY KEY, fee fee, state state", schema="SELECT 1")
+    rows: list[Row] = [
+        {"id": number, "fee": fee, "state": state}
+        for number, (fee, state) in enumerate(
+            [("3.45", "glad"), ("3.456", "sad"), ("1", "blue"), ("100", "sad")]
+        )
+    ]
+    house.bring(made.batch({"t": rows}))
+    assert house.query("SELECT id, fee::text, state::text FROM dim_t") == [(0, "3.45", "glad")]
+    assert {number: words.split(":")[0].split(" ")[0] for number, words in reasons(house).items()} == {
+        1: "fee",
+        2: "state",
+        3: "fee",
+    }
+
+
+def test_a_row_that_did_not_fit_comes_in_once_its_type_takes_it(house: Warehouse) -> None:
+    execute(house.url, *TYPES)
+    columns = {"id": "integer", "moods": "text", "mails": "text"}
+    made = made_up(house, columns, "id integer PRIMARY KEY, moods mood[], mails mail[]", schema="SELECT 1")
+    rows: list[Row] = [
+        {"id": 1, "moods": "{glad}", "mails": "{}"},
+        {"id": 2, "moods": "{blue}", "mails": "{}"},
+        {"id": 3, "moods": "{}", "mails": "{ab}"},
+    ]
+    house.bring(made.batch({"t": rows}))
+    assert (ids(house), sorted(reasons(house))) == ([1], [2, 3])
+    execute(house.url, "ALTER TYPE mood ADD VALUE 'blue'", "ALTER DOMAIN mail DROP CONSTRAINT mail_check")
+    house.bring(made.batch({"t": rows[:1]}))
+    assert house.query("SELECT id, moods::text, mails::text FROM dim_t ORDER BY 1") == [
+        (1, "{glad}", "{}"),
+        (2, "{blue}", "{}"),
+        (3, "{}", "{ab}"),
+    ]
+    assert house.rejected() == []
+
+
 # What a table refuses beside a misfit: what makes it do so, and the words. Row 3 is the one to blame.
 REFUSED = {
     "a unique column": ("CREATE UNIQUE INDEX one ON dim_t (code)", "code: duplicate key value violates"),

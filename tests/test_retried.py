@@ -300,7 +300,7 @@ def goes_and_comes_back(
     target = house.prepare()["dim_t"]
     columns = tuple(column.name for column in target.columns)
     made = MadeUp(house.raw, {})
-    with postgres.connect(house.url, "warehouse") as connection, connection.transaction():
+    with postgres.transaction(house.url, "warehouse") as connection:
         for number, row in enumerate(rows):
             values = [
                 sql.SQL("{}::text::{}").format(value, postgres.template(type_))

@@ -40,8 +40,8 @@ CREATE TABLE IF NOT EXISTS etl.rejected (
     last_batch text NOT NULL,
     resolved boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE etl.rejected IS 'Rows set aside, with the reason. Those that wait for a referenced row are offered again with every batch.';
-COMMENT ON COLUMN etl.rejected.waits IS 'Whether only a referenced row is missing.';
+COMMENT ON TABLE etl.rejected IS 'Rejected rows, with the reason and all values.';
+COMMENT ON COLUMN etl.rejected.waits IS 'Whether the row is retried with every batch, with the values that it had.';
 
 CREATE UNIQUE INDEX IF NOT EXISTS rejected_open ON etl.rejected (table_name, key) WHERE NOT resolved;
 

@@ -41,7 +41,7 @@ BEGIN
     END IF;
     words := pg_temp.without_values(state, words, named, details);
     INSERT INTO pg_temp.refused (place, reason, retried)
-    VALUES (places[1], words, left(state, 2) <> ALL('{22,42}'));
+    VALUES (places[1], words, state <> ALL('{22021,22P05}'));
     -- A row whose reference is missing may find it once the others are in.
     IF state <> '23503' AND nextval('pg_temp.refused_number') > most THEN
         RAISE EXCEPTION USING ERRCODE = 'TT001', MESSAGE = words;
@@ -126,11 +126,13 @@ AS $body$
 DECLARE
     bad record;
     reasons text[];
+    kept boolean;
     state text;
     words text;
 BEGIN
     FOR bad IN SELECT place FROM pg_temp.refused LOOP
         reasons := '{}';
+        kept := true;
         FOR number IN 1..cardinality(names) LOOP
             BEGIN
                 EXECUTE format(
@@ -145,10 +147,13 @@ BEGIN
                 IF state NOT IN ('TT000', '23502') THEN
                     reasons := reasons || pg_temp.without_values(state, words, names[number], NULL);
                 END IF;
+                -- What the database cannot write down cannot be tried again.
+                kept := kept AND state <> ALL('{22021,22P05}');
             END;
         END LOOP;
-        UPDATE pg_temp.refused SET reason = array_to_string(reasons, '; ')
-        WHERE place = bad.place AND reasons <> '{}';
+        UPDATE pg_temp.refused
+        SET reason = coalesce(nullif(array_to_string(reasons, '; '), ''), reason), retried = retried AND kept
+        WHERE place = bad.place;
     END LOOP;
 END
 $body$;

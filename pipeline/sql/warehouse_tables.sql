@@ -7,12 +7,13 @@ SELECT
             jsonb_agg(
                 jsonb_build_object(
                     'name', a.attname,
-                    'type', format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), a.atttypmod),
+                    -- A domain's own precision is that of its columns.
+                    'type', format_type(base.oid, base.typmod),
                     'category', t.typcategory,
                     'labels', (
                         SELECT COALESCE(jsonb_agg(l.enumlabel ORDER BY l.enumsortorder), '[]')
                         FROM pg_enum AS l
-                        WHERE l.enumtypid = t.oid
+                        WHERE l.enumtypid = base.oid
                     ),
                     'required', a.attnotnull,
                     'filled', a.atthasdef OR a.attidentity <> '',
@@ -56,6 +57,31 @@ SELECT
             )
         FROM pg_attribute AS a
         INNER JOIN pg_type AS t ON a.atttypid = t.oid
+        CROSS JOIN
+            LATERAL (
+                WITH RECURSIVE below AS (
+                    SELECT
+                        t.oid,
+                        t.typtype,
+                        t.typbasetype,
+                        GREATEST(a.atttypmod, t.typtypmod) AS typmod
+                    UNION ALL
+                    SELECT
+                        b.oid,
+                        b.typtype,
+                        b.typbasetype,
+                        GREATEST(below.typmod, b.typtypmod)
+                    FROM below
+                    INNER JOIN pg_type AS b ON below.typbasetype = b.oid
+                    WHERE below.typtype = 'd'
+                )
+
+                SELECT
+                    below.oid,
+                    below.typmod
+                FROM below
+                WHERE below.typtype <> 'd'
+            ) AS base
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     ) AS columns,
     (
