@@ -66,7 +66,8 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_missing_credentials_are_one_line_that_says_what_to_set(command: Command, module: str) -> None:
-    status, (line,) = command(module)
+    # Both databases and buckets are tried before blocks are saved, which is another matter.
+    status, (line,) = command(module, *(["--unchecked"] if module == "tasks.save_blocks" else []))
     assert status == (3 if module == "tasks.status" else 1)
     assert line.startswith(("error: ", "UNKNOWN: "))
     assert "asks for credentials (401): set PREFECT_API_AUTH_STRING to user:password" in line

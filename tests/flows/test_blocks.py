@@ -335,4 +335,4 @@ def test_credentials_that_expire_are_stored_only_where_that_is_asked_for(
     assert "hunter2" not in line
     assert "ARGS=--temporary-credentials" in line
     assert "saved block aws-credentials/totesys" in command(world, "--temporary-credentials")
-    assert "saved block" in command(replace(kiosk, more=credentials))[0], "no block of AWS is needed"
+    assert "saved block" in command(replace(kiosk, more=credentials))[-1], "no block of AWS is needed"
