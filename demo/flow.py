@@ -58,9 +58,9 @@ def show_news(terminal: Terminal) -> None:
         logging.getLogger(name).addHandler(News(terminal))
 
 
-def run(*, reconcile: bool) -> list[BatchReport]:
+def run() -> list[BatchReport]:
     """Run the flow and return the batches that it loaded."""
-    return etl(reconcile=reconcile)
+    return etl()
 
 
 def deployments(home: Home, every: int) -> Path:

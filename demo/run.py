@@ -147,11 +147,11 @@ class Demo:
         """Do all of it."""
         self.open(orders)
         with self._late_sale() as late:
-            first = self._run("First run", reconcile=False)
+            first = self._run("First run")
             with psycopg.connect(self.source) as connection:
                 watermarks = changes.watermarks(connection)
             day = self._working_day()
-        second = self._run("Second run", reconcile=True)
+        second = self._run("Second run")
         return Results(first, second, day, changes.of_day(day, late), watermarks)
 
     def _fill(self, orders: int) -> None:
@@ -176,12 +176,12 @@ class Demo:
         flow.save_blocks(self.source, self.warehouse, self.home)
         flow.show_news(self.terminal)
 
-    def _run(self, title: str, *, reconcile: bool) -> Run:
+    def _run(self, title: str) -> Run:
         from demo import flow
 
         with self.terminal.step(title) as step:
             began = time.monotonic()
-            run = Run(flow.run(reconcile=reconcile), time.monotonic() - began)
+            run = Run(flow.run(), time.monotonic() - began)
             done = f"{counted(run.rows_read, 'row')} read, {run.rows_written:,} written into the warehouse"
             step.say(done if run.batches else "nothing new in the source")
         return run

@@ -5,13 +5,13 @@ from pydantic import NonNegativeInt
 
 from flows.finish import Run, finish, finish_sealed, open_run
 from flows.runner import runner
-from pipeline import batches, load, plan, source, warehouse
+from pipeline import batches, extract, load, plan, source, warehouse
 from pipeline.batches import Manifest
 from pipeline.errors import PipelineError, UnfitBatch
 from pipeline.transform import verify
 from pipeline.words import counted
 from tasks import assets, blocks
-from tasks.extract import compact, extracting
+from tasks.extract import readers
 from tasks.failures import best_effort, cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 from tasks.results import NOTHING_KEPT
@@ -29,7 +29,7 @@ def etl(
     """Bring the warehouse up to date with the source, exactly and with all history.
 
     Args:
-        reconcile: Read every table whole, and mark facts that the source no longer has as deleted.
+        reconcile: Read every table whole and compare all rows, whatever is known of them.
         full: Read every table whole; what the warehouse has already is not loaded again.
         max_rejected: Fail and load nothing if more rows than this would be set aside.
         environment: What the names of the blocks begin with, such as `prod`; TOTESYS_ENVIRONMENT if empty.
@@ -57,22 +57,20 @@ def _supersede(
     """
     get_run_logger().warning("%s; looking whether the source has it now", unfit)
     try:
-        return _take_batch(run, source_url, reconcile=reconcile, full=full, verified=True)
+        return _take_batch(run, source_url, reconcile=reconcile, full=full)
     except PipelineError:
         raise unfit from None
 
 
-def _take_batch(
-    run: Run, source_url: str, *, reconcile: bool, full: bool, verified: bool = False
-) -> Manifest | None:
+def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Manifest | None:
     """Read all that changed, at one moment, and seal it. None where nothing did.
 
-    With ``verified`` nothing is read where the models could not work on it.
+    Nothing is read where the models could not work on it.
     """
     logger = get_run_logger()
     watermark = warehouse.watermark(run.warehouse_url)
     previous = batches.last_manifest(run.raw, watermark)
-    loaded = warehouse.fingerprints(run.warehouse_url)
+    loaded = warehouse.loaded(run.warehouse_url)
     schema = run.settings.source_schema
     with source.snapshot(source_url) as (connection, snapshot):
         with run.timed("look"):
@@ -85,30 +83,12 @@ def _take_batch(
                 load.record_up_to_date(run.warehouse_url, watermark.batch_id, snapshot)
                 report_up_to_date(snapshot.taken_at, run.environment)
             return None
-        if verified:
-            verify(run.models, run.targets, planned.columns)
+        verify(run.models, run.targets, planned.columns)
         logger.info("Batch %s reads %s", planned.batch_id, planned.story)
         with run.timed("extract"):
-            futures = [
-                extracting(part, how, run.environment).submit(part, how, run.environment)
-                for part, how in planned.parts(schema)
-            ]
-            planned = planned.surveyed(connection, schema)
-            manifest = planned.manifest([future.result() for future in futures])
-    manifest = _compacted(run, manifest)
+            manifest = extract.extract(connection, planned, schema, readers(schema, run.environment))
     batches.seal(run.raw, manifest)
     logger.info("Batch %s is sealed: %s", manifest.batch_id, counted(manifest.rows, "row"))
     with best_effort(f"Batch {manifest.batch_id} is sealed, but that was not announced"):
         assets.landed(manifest, run.environment, schema)
     return manifest
-
-
-def _compacted(run: Run, manifest: Manifest) -> Manifest:
-    """Keep the number of files in each table's present state small."""
-    pending = {
-        name: compact.submit(table, manifest.batch_id, run.environment)
-        for name, table in manifest.tables.items()
-        if batches.needs_merging(table)
-    }
-    merged = {name: future.result() for name, future in pending.items()}
-    return manifest.model_copy(update={"tables": manifest.tables | merged})

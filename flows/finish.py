@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
-from typing import Any
 
 import psycopg
 from prefect import get_run_logger
@@ -13,14 +12,14 @@ from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.load import load_warehouse
-from pipeline import batches, models, settings, warehouse
+from pipeline import batches, models, reference, settings, warehouse
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
 from pipeline.errors import ModelError, PipelineError, UnfitBatch
 from pipeline.models import Model
 from pipeline.settings import Settings
-from pipeline.transform import Output, needed, nothing, pieces, verify
-from pipeline.warehouse import Lock, Target
+from pipeline.transform import Output, Work, needed, nothing, pieces, verify
+from pipeline.warehouse import Loaded, Lock, Target
 from tasks import blocks
 from tasks.extract import extracting
 from tasks.failures import best_effort, raise_with
@@ -121,7 +120,7 @@ def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchRepo
 
 def _verify(run: Run, manifest: Manifest) -> None:
     columns = {name: table.columns for name, table in manifest.tables.items()}
-    if missing := models.source_tables(run.models) - columns.keys():
+    if missing := models.source_tables(run.models) - columns.keys() - reference.NAMES:
         raise UnfitBatch(f"batch {manifest.batch_id} was read before a model read {', '.join(missing)}")
     try:
         verify(run.models, run.targets, columns)
@@ -149,45 +148,46 @@ def finish(run: Run, manifest: Manifest) -> BatchReport:
     return done
 
 
-def _longest_first(known: dict[str, Model], manifest: Manifest) -> list[tuple[str, Model]]:
-    """The models, those that read other models at the end and in their own order."""
+def _longest_first(run: Run, manifest: Manifest) -> list[str]:
+    """The models' names, those that read most first."""
     rows = {name: table.rows for name, table in manifest.tables.items()}
-    return sorted(
-        known.items(),
-        key=lambda item: (
-            1 if item[1].reads & known.keys() else -sum(rows.get(name, 0) for name in item[1].reads)
-        ),
-    )
+    reads = {
+        name: sum(
+            rows.get(table, 0) for below in models.closure(run.models, name).values() for table in below.reads
+        )
+        for name in run.models
+    }
+    return sorted(reads, key=lambda name: -reads[name])
 
 
 def _transform(run: Run, manifest: Manifest) -> list[Output]:
-    """Run the models that have something to do, each after those that it reads."""
-    loaded = models.still_valid(run.models, warehouse.fingerprints(run.warehouse_url))
-    outputs: dict[str, Output | PrefectFuture[Output]] = {}
-    for name, model in _longest_first(run.models, manifest):
-        computed = [other for other, output in outputs.items() if isinstance(output, PrefectFuture)]
-        if needed(model, manifest, loaded.get(name), computed):
-            upstream = {other: outputs[other] for other in run.models if other in model.reads}
-            outputs[name] = _submit(run, model, manifest, upstream, loaded.get(name))
+    """Run the models that have something to do."""
+    loaded = warehouse.loaded(run.warehouse_url)
+    outputs: list[Output | PrefectFuture[Output]] = []
+    for name in _longest_first(run, manifest):
+        below = models.closure(run.models, name)
+        if needed(below, manifest, loaded.get(name)):
+            outputs.append(_submit(run, below, manifest, loaded.get(name)))
         else:
-            outputs[name] = nothing(run.targets[name])
-    return [output.result() if isinstance(output, PrefectFuture) else output for output in outputs.values()]
+            outputs.append(nothing(run.targets[name]))
+    return [output.result() if isinstance(output, PrefectFuture) else output for output in outputs]
 
 
 def _submit(
-    run: Run, model: Model, manifest: Manifest, upstream: dict[str, Any], loaded: str | None
+    run: Run, below: dict[str, Model], manifest: Manifest, loaded: Loaded | None
 ) -> PrefectFuture[Output]:
     """Run a model, on a cluster over the files of its batch side by side where it can be.
 
     In one process DuckDB uses all cores anyway, and several at once would only take memory.
     """
-    target = run.targets[model.name]
-    cut = pieces(model, manifest) if run.settings.on_cluster else [manifest]
+    targets = {name: run.targets[name] for name in below}
+    work = Work(below, targets, manifest, loaded, run.raw, run.raw)
+    cut = pieces(work) if run.settings.on_cluster else [manifest]
     running = transform.with_options(
         result_storage=Results(bucket=blocks.PROCESSED, environment=run.environment)
     )
-    futures = [running.submit(model, target, piece, upstream, loaded, run.environment) for piece in cut]
+    futures = [running.submit(below, targets, piece, loaded, run.environment) for piece in cut]
     if len(futures) == 1:
         return futures[0]
     # Prefect waits for the futures in the list.
-    return gather.submit(model, target, manifest, futures, loaded, run.environment)  # type: ignore[arg-type]
+    return gather.submit(work.model.name, futures)  # type: ignore[arg-type]

@@ -5,8 +5,9 @@ name of the batch that it follows, so the next one is found by one short listing
 only what a manifest lists is ever read.
 """
 
+import json
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -23,6 +24,21 @@ MANIFESTS = "_manifests"
 Run = tuple[File, ...]
 
 
+class StateRun(Frozen):
+    """What one batch, or several merged, brought to a table: rows written, and keys of rows that went."""
+
+    files: Run = ()
+    gone: Run = ()
+
+    @property
+    def rows(self) -> int:
+        """How much there is to read of it."""
+        return sum(file.rows for file in (*self.files, *self.gone))
+
+
+State = tuple[StateRun, ...]
+
+
 class Watermark(Frozen):
     """What the warehouse has: its last batch, and how far the source is known."""
 
@@ -35,9 +51,9 @@ class Watermark(Frozen):
 class TableBatch(Frozen):
     """What a batch holds of one table.
 
-    ``files`` are the rows read now. ``state`` is the present state in runs from the
-    oldest to the newest, of which the newest row of a key counts; ``before`` is the
-    state that the previous batch left. Both are None where no model looks it up.
+    ``files`` are the rows read now, ``gone`` the keys of rows that the source has no more. ``state`` is
+    the present state in runs from the oldest to the newest, of which the newest row of a key counts; it
+    is None where it cannot be known. ``source_rows`` is how many rows the table has.
     """
 
     table: str
@@ -49,8 +65,14 @@ class TableBatch(Frozen):
     definition: Definition | None = None
     reached: Reached | None = None
     files: Run = ()
-    state: tuple[Run, ...] | None = None
-    before: tuple[Run, ...] | None = None
+    gone: Run = ()
+    state: State | None = None
+    source_rows: int | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is other than at the batch before."""
+        return self.mode == "full" or bool(self.files or self.gone)
 
     @property
     def rows(self) -> int:
@@ -65,6 +87,7 @@ class Part(Frozen):
     table: str
     number: int
     of: int
+    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -97,7 +120,7 @@ class Landed(Frozen):
 class Manifest(Frozen):
     """The seal of a batch: everything that later steps may read."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     batch_id: str
     previous: str | None
     snapshot_at: datetime
@@ -140,13 +163,13 @@ def batch_id(moment: datetime, snapshot: Snapshot) -> str:
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{snapshot.name}"
 
 
-def mergeable_runs(state: tuple[Run, ...]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+def mergeable_runs(state: State) -> tuple[State, State]:
     """Split a state into the runs to keep and the newest ones to merge, of which there may be one.
 
     A run is merged with those after it once they hold half as many rows as it does, so
     there are never more than about log2(rows) runs, and a row is rewritten as often.
     """
-    sizes = [sum(file.rows for file in run) for run in state]
+    sizes = [run.rows for run in state]
     first = len(state) - 1
     while first > 0 and 2 * sum(sizes[first:]) >= sizes[first - 1]:
         first -= 1
@@ -186,8 +209,23 @@ def sealed_after(bucket: Bucket, previous: str | None) -> Manifest | None:
 def read_manifest(bucket: Bucket, path: str) -> Manifest:
     """Read a sealed batch's manifest back."""
     try:
-        return Manifest.model_validate_json(bucket.read_text(path))
-    except ValidationError as error:
-        raise BucketError(
-            f"{bucket.uri}: {path} is no manifest of this version: {error.errors()[0]['msg']}"
-        ) from None
+        return Manifest.model_validate(_upgraded(json.loads(bucket.read_text(path))))
+    except (ValidationError, ValueError) as error:
+        words = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise BucketError(f"{bucket.uri}: {path} is no manifest of this version: {words}") from None
+
+
+def _upgraded(manifest: Any) -> Any:  # noqa: ANN401  JSON
+    """A manifest of format 1 as it would be today: it has no keys of rows that went, and counts no rows."""
+    if not isinstance(manifest, dict) or manifest.get("format") != 1:
+        return manifest
+    tables = {name: _upgraded_table(table) for name, table in manifest["tables"].items()}
+    return manifest | {"format": 2, "tables": tables}
+
+
+def _upgraded_table(table: dict[str, Any]) -> dict[str, Any]:
+    runs = table.get("state")
+    if runs is None and table["mode"] == "full":
+        runs = [table["files"]]
+    state = None if runs is None else [{"files": run} for run in runs]
+    return {key: value for key, value in table.items() if key != "before"} | {"state": state}

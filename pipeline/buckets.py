@@ -51,6 +51,11 @@ def rejected_folder(folder: str) -> str:
     return f"_rejected/{folder}"
 
 
+def gone_folder(folder: str) -> str:
+    """Where the keys of rows lie that left a model's result in a batch."""
+    return f"_gone/{folder}"
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A folder or an S3 prefix; ``uri`` is what people know it by."""

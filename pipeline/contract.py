@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.duck import literal, quote
 from pipeline.errors import ModelError
 from pipeline.models import Model
 from pipeline.types import decimal_of, duckdb_type, length_of, numeric_of, second_digits_of
@@ -37,22 +38,14 @@ class Check:
     """How a warehouse column is made: its value, and why a row may be refused.
 
     ``reason`` is a DuckDB expression that is NULL where nothing is wrong; the whole
-    is None for a column that cannot go wrong.
+    is None for a column that cannot go wrong. ``misfit`` is a condition that holds for a value
+    that the column cannot take.
     """
 
     column: str
     value: str
     reason: str | None
-
-
-def quote(name: str) -> str:
-    """A DuckDB identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A DuckDB string."""
-    return "'" + text.replace("'", "''") + "'"
+    misfit: str | None
 
 
 def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Check]:
@@ -74,6 +67,10 @@ def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Chec
     for name in target.key:
         if name not in yields:
             raise ModelError(f"{model.path}: yields no column {name}, though it is part of the key")
+    for name in model.untracked:
+        if name not in yields or name in target.key:
+            problem = "is part of the key" if name in target.key else "is not yielded"
+            raise ModelError(f"{model.path}: column {name} cannot be untracked, for it {problem}")
     return [
         _check(model, column, yields[column.name], column.required or column.name in target.key)
         for column in target.columns
@@ -88,10 +85,11 @@ def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> 
     cases = ""
     if required:
         cases += f" WHEN {source} IS NULL THEN {literal(f'{column.name} is missing (NULL)')}"
-    if misfit := _misfit(column, yielded, wanted, value):
+    misfit = _misfit(column, yielded, wanted, value)
+    if misfit:
         # Without the value, which stands in the row: reasons are shown where values must not be.
         cases += f" WHEN {misfit} THEN {literal(f'{column.name} does not fit {column.type}')}"
-    return Check(column.name, value, f"CASE{cases} END" if cases else None)
+    return Check(column.name, value, f"CASE{cases} END" if cases else None, misfit)
 
 
 def _cast(model: Model, column: TargetColumn, yielded: str, wanted: str) -> str:

@@ -9,8 +9,7 @@ import pyarrow.dataset as ds
 from psycopg import sql
 
 from pipeline import binary
-from pipeline.contract import quote
-from pipeline.duck import session
+from pipeline.duck import quote, session
 from pipeline.postgres import Connection, identifiers
 from pipeline.source import Column, schema_of
 from pipeline.streams import ahead

@@ -27,6 +27,16 @@ _OF_BUCKET = re.compile(r"^pipeline\.errors\.(?:BucketError|ObjectMissing): (.+)
 _opening = threading.Lock()
 
 
+def quote(name: str) -> str:
+    """A DuckDB identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A DuckDB string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 @contextmanager
 def session() -> Iterator[duckdb.DuckDBPyConnection]:
     """A session of its own: what it registers and its temporary tables end with it."""
@@ -61,7 +71,7 @@ def is_storage_fault(words: str) -> bool:
 
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
-    """A database in memory that spills to a folder of its own and never downloads anything.
+    """A database in memory that spills to a folder of its own and reads no other file, address or variable.
 
     DuckDB 2.0 complains at length of each of its objects and types that is still there when Python
     takes modules apart, be it in an annotation.
@@ -73,6 +83,8 @@ def _database() -> duckdb.DuckDBPyConnection:
     database.execute("SET preserve_insertion_order = false")
     database.execute("SET autoinstall_known_extensions = false")
     database.execute("SET autoload_known_extensions = false")
+    database.execute("SET python_enable_replacements = false")
+    database.execute("SET enable_external_access = false")  # last: folders are fixed from here on
     return database
 
 

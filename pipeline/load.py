@@ -147,6 +147,7 @@ def _commit(
     connection.execute(statement("commit_batch.sql"), values)
     connection.execute(statement("commit_watermark.sql"), values)
     for output in outputs:
-        if output.complete:
-            model = {"table_name": output.model, "fingerprint": output.fingerprint}
+        if output.fingerprint:
+            result = None if output.result is None else Jsonb([run.model_dump() for run in output.result])
+            model = {"table_name": output.model, "fingerprint": output.fingerprint, "result": result}
             connection.execute(statement("commit_model.sql"), values | model)

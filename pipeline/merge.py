@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from pipeline import rejected, staging, upsert
+from pipeline import rejected, staging, upsert, vanished
 from pipeline.buckets import Bucket
 from pipeline.copying import copy_in
 from pipeline.errors import WarehouseError
@@ -67,10 +67,11 @@ def merge(
     with _in_one_line(table, read):
         lost = rejected.reject_unfit(table, output, processed)
         added = changed = deleted = 0
-        if output.rows or output.complete:
+        vanished.stage(table, output, processed)
+        if output.rows or output.complete or output.gone or output.rejects_all:
             added, changed, refused, rows = _bring(table, output, processed, progress, most, filled)
             lost += refused
-            deleted = _mark_deleted(table, output) if rows == table.stage else 0
+            deleted = vanished.end(table, output) if rows == table.stage else 0
             _resolve(table, output, rows)
         if lost > most or (max_share < 1 and output.complete and lost == read > 1):
             raise TooManyRefused(f"{lost:,}", rejected.usual_reason(table))
@@ -128,18 +129,11 @@ def _refers_to(table: Table, filled: set[str]) -> bool:
     )
 
 
-def _mark_deleted(table: Table, output: Output) -> int:
-    """Facts that the source no longer has; a dimension's rows stay, facts refer to them."""
-    if not (table.target.fact and output.complete and table.manifest.reconcile):
-        return 0
-    return table.execute("mark_deleted.sql").rowcount
-
-
 def _resolve(table: Table, output: Output, rows: sql.Identifier) -> None:
     """Close what was rejected before and has come in now, or has left the source."""
     table.execute("resolve_accepted.sql", stage=rows)
-    if output.complete:
-        table.execute("resolve_gone.sql")
+    if output.complete or output.rejects_all:
+        table.execute("resolve_gone.sql", complete=sql.Literal(output.complete))
 
 
 @contextmanager

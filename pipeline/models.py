@@ -1,142 +1,157 @@
 """Models: one ``.sql`` file for each warehouse table, and what can be read off it.
 
-A model is a plain SELECT over source tables by their own names. Comment lines at its
-head say the grain in words, and may say ``-- key: a, b``, ``-- kind: fact`` or
-``dimension`` and ``-- cursor: table.column overlap`` for relations without xmin.
+A model is a plain SELECT over source tables, and other models, by their own names. The comment
+lines at its head say the grain in words, and may hold the headers that ``Headers`` names.
 """
 
+import difflib
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import reference
+from pipeline.cursors import Cursor
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
-from pipeline.source import Cursor
+from pipeline.relations import Relation, relations, with_relation_names
 
 SCHEMA_FILE = "schema.sql"
+Kind = Literal["fact", "dimension", "bridge"]
 
-_HEADER = re.compile(r"^[ \t]*--\s*(key|kind|cursor)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_HEADER = re.compile(r"--\s*([A-Za-z_]+)\s*:\s*(.*?)\s*")
+_PREFIXES: dict[str, Kind] = {"fact_": "fact", "dim_": "dimension", "bridge_": "bridge"}
 _NAME = r'"(?:[^"]|"")+"|[^\s."]+'
 _CURSOR = re.compile(rf"(?P<table>{_NAME})\.(?P<column>{_NAME})(?:\s+(?P<overlap>.+))?")
+# `kye` is meant to be `key`, `note` is nothing.
+_LIKE = 0.66
+_HEADERS = {
+    "key": "-- key: column[, …]",
+    "kind": "-- kind: fact, dimension or bridge",
+    "cursor": "-- cursor: table.column [overlap]",
+    "untracked": "-- untracked: column[, …]",
+    "deletes": "-- deletes: ignore",
+    "reads": "-- reads: changes",
+    "unstable": "-- unstable: allowed",
+}
 
 
 @dataclass(frozen=True)
 class Model:
     """A model as its file says it; ``key`` is empty where the table's own key is meant.
 
-    ``reads`` are the tables named in it. ``row_wise`` models make each of their rows
-    from one row of one table, so changed rows are all they need; ``carries`` says which of
-    their columns are that table's own, one row of theirs for each of its rows at most.
-    ``contract`` stands for what the model's warehouse table is like, once that is known.
+    ``reads`` are the relations named in it. ``untracked`` columns make no version by themselves.
+    With ``keeps_deleted`` rows that leave the result stay current. With ``sees_changes`` the model
+    reads the changed rows of a batch only, as a result that can only grow may. ``unstable`` says that
+    its author knows that it may yield other rows of the same data. ``contract`` stands for what the
+    model's warehouse table is like, ``upstream`` for the models that it reads, once they are known.
     """
 
     name: str
     path: Path
     sql: str
-    kind: Literal["fact", "dimension"]
+    relations: tuple[Relation, ...]
+    kind: Kind
     key: tuple[str, ...]
     cursors: Mapping[str, Cursor]
-    reads: frozenset[str]
-    row_wise: bool
-    carries: Mapping[str, str]
+    untracked: tuple[str, ...] = ()
+    keeps_deleted: bool = False
+    sees_changes: bool = False
+    unstable: bool = False
     contract: str = ""
+    upstream: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The source tables, models and reference tables that it names."""
+        return frozenset(relation.name for relation in self.relations)
+
+    @property
+    def bound_sql(self) -> str:
+        """Its SQL with relations by the names that they have in DuckDB."""
+        return with_relation_names(self.sql, self.relations)
 
     @property
     def fingerprint(self) -> str:
-        """Changes with what the model and its table say, not with comments and line breaks."""
+        """Changes with what the model, its table and the models it reads say, not with comments."""
         lines = [line.strip() for line in self.sql.splitlines() if not line.strip().startswith("--")]
-        meaning = "\n".join([*filter(None, lines), self.kind, *self.key, self.contract])
+        headers = [*self.key, "", *self.untracked, str(self.keeps_deleted), str(self.sees_changes)]
+        meaning = "\n".join([*filter(None, lines), self.kind, *headers, self.contract, *self.upstream])
         return hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
 
 def load(folder: Path) -> dict[str, Model]:
     """Read all models of a folder, in an order in which each follows what it reads.
 
-    Raises ModelError for a folder without models, SQL that does not parse, a kind
-    that neither name nor header tells, and models that read each other in a circle.
+    Raises ModelError for a folder without models, a model in a subfolder, SQL that does not parse, a
+    kind that neither name nor header tells, and models that read each other in a circle.
     """
     paths = sorted(path for path in folder.glob("*.sql") if path.name != SCHEMA_FILE)
     if not paths:
         raise ModelError(f"{folder}: no models here; set TOTESYS_TRANSFORMS to their folder")
+    if below := sorted(folder.glob("*/**/*.sql")):
+        raise ModelError(f"{below[0]}: is in a subfolder; models lie directly in {folder}")
     models = {path.stem: read(path) for path in paths}
-    upstream = {name: model.reads & models.keys() for name, model in models.items()}
+    reads = {name: model.reads & models.keys() for name, model in models.items()}
     try:
-        order = list(TopologicalSorter(upstream).static_order())
+        order = list(TopologicalSorter(reads).static_order())
     except CycleError as error:
         raise ModelError(f"{folder}: models read each other in a circle: {error.args[1]}") from None
     return {name: models[name] for name in order}
 
 
-def source_tables(models: Mapping[str, Model]) -> set[str]:
-    """The source tables that the models read."""
-    return {name for model in models.values() for name in model.reads} - models.keys() - reference.NAMES
+def with_meaning(models: Mapping[str, Model], contracts: Mapping[str, str]) -> dict[str, Model]:
+    """The models, with what their tables take and what the models that they read mean.
 
-
-def looked_up(models: Mapping[str, Model]) -> set[str]:
-    """The source tables whose present state some model needs, and not only what changed."""
-    needing = {name: model for name, model in models.items() if not model.row_wise}
-    return source_tables(needing) - models.keys()
-
-
-def still_valid(models: Mapping[str, Model], loaded: Mapping[str, str]) -> dict[str, str]:
-    """Those of the loaded fingerprints that say that changes will do.
-
-    They do not where a model has changed, nor for what a changed model reads: it needs
-    all rows of that.
+    A column that takes more than before makes rows fit that did not, so it counts as a change.
     """
-    pending = [name for name, model in models.items() if loaded.get(name) != model.fingerprint]
-    outdated = set[str]()
-    while pending:
-        name = pending.pop()
-        outdated.add(name)
-        pending += (models[name].reads & models.keys()) - outdated
-    return {name: loaded[name] for name in models.keys() - outdated}
+    known: dict[str, Model] = {}
+    for name, model in models.items():
+        upstream = tuple(known[other].fingerprint for other in sorted(model.reads & known.keys()))
+        known[name] = replace(model, contract=contracts.get(name, ""), upstream=upstream)
+    return known
 
 
-def affected(models: Mapping[str, Model], changed: Collection[str]) -> dict[str, str]:
-    """Source tables to read whole because models changed that work on changed rows, with the reason."""
-    tables: dict[str, str] = {}
-    for name in changed:
-        pending = [name]
-        while pending:
-            model = models[pending.pop()]
-            pending += model.reads & models.keys()
-            if model.row_wise:
-                reason = f"{name} or its model is new or changed"
-                tables |= dict.fromkeys(model.reads - models.keys(), reason)
-    return tables
+def closure(models: Mapping[str, Model], name: str) -> dict[str, Model]:
+    """A model with all models below it, each after those that it reads."""
+    needed = {name}
+    for other in reversed(list(models)):
+        if other in needed:
+            needed |= models[other].reads & models.keys()
+    return {other: model for other, model in models.items() if other in needed}
+
+
+def source_tables(models: Mapping[str, Model]) -> set[str]:
+    """The source tables that the models read; a reference table's name may be one."""
+    return {name for model in models.values() for name in model.reads} - models.keys() - reference.QUALIFIED
 
 
 def read(path: Path) -> Model:
     """Read one model from its file."""
     text = path.read_text(encoding="utf-8")
     tree = _parse(path, text)
-    headers = [(name.lower(), value) for name, value in _HEADER.findall(text)]
-    keys = [value for name, value in headers if name == "key"]
-    kinds = [value for name, value in headers if name == "kind"]
-    nodes = list(_walk(tree))
-    local = {entry["key"].lower() for node in nodes for entry in node.get("cte_map", {}).get("map", [])}
-    named = [node["table_name"] for node in nodes if node.get("type") == "BASE_TABLE"]
-    reads = frozenset(name for name in named if name.lower() not in local)
-    row_wise = len(reads) == 1 and len(named) == 1 + len(local) and not any(map(_combines_rows, nodes))
+    try:
+        named = relations(text, tree)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from None
+    headers = _headers(path, text)
     return Model(
         name=path.stem,
         path=path,
         sql=text.rstrip().rstrip(";"),
-        kind=_kind(path, kinds),
-        key=tuple(part.strip().strip('"') for value in keys for part in value.split(",")),
-        cursors=dict(_cursor(path, value) for name, value in headers if name == "cursor"),
-        reads=reads,
-        row_wise=row_wise,
-        carries=_carried(tree["statements"][0]["node"]) if row_wise and not local else {},
+        relations=tuple(named),
+        kind=_kind(path, headers.get("kind", [])),
+        key=_names(headers.get("key", [])),
+        cursors=_cursors(path, headers.get("cursor", [])),
+        untracked=_names(headers.get("untracked", [])),
+        keeps_deleted=_flag(path, headers, "deletes", "ignore"),
+        sees_changes=_flag(path, headers, "reads", "changes"),
+        unstable=_flag(path, headers, "unstable", "allowed"),
     )
 
 
@@ -160,63 +175,54 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     return tree
 
 
-def _walk(node: object) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        yield node
-        for child in node.values():
-            yield from _walk(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from _walk(child)
+def _headers(path: Path, text: str) -> dict[str, list[str]]:
+    """The headers among the comment lines at the head of a file; other words with a colon are prose."""
+    headers: dict[str, list[str]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("--"):
+            break
+        if match := _HEADER.fullmatch(line.strip()):
+            name = match[1].lower()
+            if name in _HEADERS:
+                headers.setdefault(name, []).append(match[2])
+            elif near := difflib.get_close_matches(name, _HEADERS, 1, _LIKE):
+                raise ModelError(
+                    f"{path}:{number}: there is no header {match[1]}; write `{_HEADERS[near[0]]}`"
+                )
+    return headers
 
 
-def _combines_rows(node: Mapping[str, Any]) -> bool:
-    """Whether a node of the tree makes a row from more than one row, or leaves some out."""
-    if node.get("type") in {"JOIN", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "TABLE_FUNCTION"}:
-        return True
-    if node.get("class") in {"WINDOW", "SUBQUERY"} or node.get("modifiers"):
-        return True
-    if node.get("aggregate_handling", "STANDARD_HANDLING") != "STANDARD_HANDLING":
-        return True
-    if node.get("group_expressions") or node.get("sample") or node.get("qualify"):
-        return True
-    return node.get("class") == "FUNCTION" and node.get("function_name") in _aggregates()
+def _flag(path: Path, headers: Mapping[str, list[str]], name: str, value: str) -> bool:
+    """Whether a header that has only one value is there."""
+    for given in headers.get(name, []):
+        if given.lower() != value:
+            raise ModelError(f"{path}: {name} is {given!r}; write `{_HEADERS[name]}`")
+    return name in headers
 
 
-def _carried(select: Mapping[str, Any]) -> dict[str, str]:
-    """The columns that a SELECT from one table hands on as they are: what it calls them, and their names."""
-    if any(node.get("function_name") == "unnest" for node in _walk(select)):
-        return {}
-    columns = [node for node in select["select_list"] if node["type"] == "COLUMN_REF"]
-    return {node["alias"] or node["column_names"][-1]: node["column_names"][-1] for node in columns}
+def _names(values: list[str]) -> tuple[str, ...]:
+    return tuple(part.strip().strip('"') for value in values for part in value.split(","))
 
 
-@cache
-def _aggregates() -> frozenset[str]:
-    with session() as connection:
-        rows = connection.execute(
-            "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
-        ).fetchall()
-    return frozenset(name for (name,) in rows)
+def _kind(path: Path, headers: list[str]) -> Kind:
+    given = headers[0].lower() if headers else None
+    for prefix, kind in _PREFIXES.items():
+        if given == kind or (given is None and path.stem.startswith(prefix)):
+            return kind
+    raise ModelError(f"{path}: no kind; write `{_HEADERS['kind']}` at its head")
 
 
-def _kind(path: Path, headers: list[str]) -> Literal["fact", "dimension"]:
-    said = headers[0].lower() if headers else None
-    if said == "fact" or (said is None and path.stem.startswith("fact_")):
-        return "fact"
-    if said == "dimension" or (said is None and path.stem.startswith("dim_")):
-        return "dimension"
-    raise ModelError(f"{path}: say `-- kind: fact` or `-- kind: dimension` at its head")
-
-
-def _cursor(path: Path, value: str) -> tuple[str, Cursor]:
-    match = _CURSOR.fullmatch(value)
-    if not match:
-        raise ModelError(
-            f"{path}: write `-- cursor: table.column overlap`, e.g. orders_view.changed_at 1 hour"
-        )
-    table, column = (_unquoted(match[part]) for part in ("table", "column"))
-    return table, Cursor(column=column, overlap=match["overlap"])
+def _cursors(path: Path, values: list[str]) -> dict[str, Cursor]:
+    cursors = {}
+    for value in values:
+        match = _CURSOR.fullmatch(value)
+        if not match:
+            raise ModelError(
+                f"{path}: write `{_HEADERS['cursor']}`, e.g. `-- cursor: orders_view.changed_at 1 hour`"
+            )
+        table, column = (_unquoted(match[part]) for part in ("table", "column"))
+        cursors[table] = Cursor(column=column, overlap=match["overlap"])
+    return cursors
 
 
 def _unquoted(name: str) -> str:

@@ -1,31 +1,38 @@
 """Plan a batch: which tables to read, how much of each, and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pipeline import source, witnesses
+from pipeline import reference, source, witnesses
 from pipeline.batches import (
     Landed,
     Manifest,
     Part,
     Reading,
+    Run,
+    State,
+    StateRun,
     TableBatch,
     Watermark,
     batch_id,
     batch_time,
 )
 from pipeline.cursors import Cursor, Reached
+from pipeline.deletions import Suspicion
 from pipeline.errors import ModelError, SourceError
-from pipeline.models import Model, affected, looked_up, source_tables
+from pipeline.models import Model, closure, source_tables
 from pipeline.postgres import Connection
 from pipeline.readable import check_rights, cursors_of
 from pipeline.source import MAX_AGE, Column, Slice, Snapshot, Survey, Table
+from pipeline.types import has_identity
+from pipeline.warehouse import Loaded
 from pipeline.witnesses import Candidate, Continuity, Witness
 from pipeline.words import counted
 
-_PAGES_A_PART = 32_768
+PAGES_A_PART = 32_768
 _WHOLE = "asked for"
+_UNEXPLAINED = "its rows do not add up"
 _ANOTHER = "another source than the last batch's"
 _PUT_BACK = "the source was put back to an earlier state"
 _UNSURE = "its server was restarted, and rows read last are not there any more"
@@ -38,6 +45,8 @@ class TablePlan:
     """How one table is read in a batch, and why.
 
     ``survey`` is what is known of its slice before it is read, ``reached`` how far the last batch came.
+    ``replaced`` is how many rows of the last batch were written anew or deleted since: those that it
+    had, less those that are as they were.
     """
 
     table: Table
@@ -46,6 +55,7 @@ class TablePlan:
     slice: Slice
     survey: Survey | None = None
     reached: Reached | None = None
+    replaced: int = 0
 
     @property
     def rows(self) -> int | None:
@@ -69,18 +79,17 @@ class TablePlan:
     @property
     def is_new(self) -> bool:
         """Whether there is anything to read."""
-        return self.mode == "full" or self.rows != 0
+        return self.mode == "full" or self.rows != 0 or self.replaced > 0
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A batch before it is read; ``looked_up`` are the tables whose state is carried."""
+    """A batch before it is read."""
 
     snapshot: Snapshot
     watermark: Watermark | None
     previous: Manifest | None
     tables: dict[str, TablePlan]
-    looked_up: frozenset[str]
     changed_models: frozenset[str]
     reconcile: bool
     witnesses: tuple[Witness, ...] = ()
@@ -106,7 +115,7 @@ class BatchPlan:
                 whole.setdefault(plan.reason, []).append(name)
             elif plan.rows is None:
                 uncounted.append(name)
-            elif plan.rows:
+            elif plan.is_new:
                 changed.append(f"{counted(plan.rows, 'row')} of {name}")
         same = len(self.tables) - len(changed) - len(uncounted) - sum(map(len, whole.values()))
         said = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in whole.items()]
@@ -128,22 +137,55 @@ class BatchPlan:
         """The source's columns, by table."""
         return {name: plan.table.columns for name, plan in self.tables.items()}
 
-    def parts(self, schema: str, pages_a_part: int = _PAGES_A_PART) -> list[tuple[Part, Reading]]:
+    def parts(self, schema: str, pages_a_part: int = PAGES_A_PART) -> list[tuple[Part, Reading]]:
         """Cut what is to be read into tasks, large tables into ranges of pages; the longest come first."""
-        cut = []
-        for plan in (table for table in self.tables.values() if table.is_new):
-            slices = _cut(plan, pages_a_part)
-            for number, slice_ in enumerate(slices):
-                reading = Reading(
+        cut = [
+            part
+            for plan in self.tables.values()
+            if plan.mode == "full" or plan.rows != 0
+            for part in self._parts_of(plan, schema, pages_a_part)
+        ]
+        return sorted(cut, key=lambda piece: -piece[1].expected_rows)
+
+    def whole(self, name: str, schema: str) -> list[tuple[Part, Reading]]:
+        """The parts of a table of which changes do not explain how many rows it has."""
+        return self._parts_of(_as_whole(self.tables[name], _UNEXPLAINED), schema, PAGES_A_PART)
+
+    def _parts_of(self, plan: TablePlan, schema: str, pages_a_part: int) -> list[tuple[Part, Reading]]:
+        slices = _cut(plan, pages_a_part)
+        return [
+            (
+                Part(
+                    batch_id=self.batch_id,
+                    table=plan.table.name,
+                    number=number,
+                    of=len(slices),
+                    whole=plan.mode == "full",
+                ),
+                Reading(
                     snapshot=self.snapshot.name,
                     schema_name=schema,
                     slice=slice_,
                     columns=plan.table.columns,
                     expected_rows=(plan.rows or 0) // len(slices),
-                )
-                part = Part(batch_id=self.batch_id, table=plan.table.name, number=number, of=len(slices))
-                cut.append((part, reading))
-        return sorted(cut, key=lambda piece: -piece[1].expected_rows)
+                ),
+            )
+            for number, slice_ in enumerate(slices)
+        ]
+
+    def suspicions(self, landed: Sequence[Landed]) -> list[Suspicion]:
+        """Tables that may have lost rows, with what was read of them."""
+        return [
+            Suspicion(
+                table=self._table(plan, landed, ()),
+                before=before,
+                replaced=plan.replaced,
+                batch_id=self.batch_id,
+                snapshot=self.snapshot.name,
+            )
+            for name, plan in self.tables.items()
+            if plan.mode == "changes" and plan.replaced and (before := self.before(name)) is not None
+        ]
 
     def surveyed(self, connection: Connection, schema: str) -> "BatchPlan":
         """The plan with what it takes a scan to know of tables that are read whole, and with witnesses.
@@ -160,8 +202,8 @@ class BatchPlan:
         ]
         return replace(self, tables=tables, witnesses=witnesses.take(connection, schema, candidates))
 
-    def manifest(self, landed: Sequence[Landed]) -> Manifest:
-        """What the batch is once all its parts have landed."""
+    def manifest(self, landed: Sequence[Landed], gone: Mapping[str, Run]) -> Manifest:
+        """What the batch is once all its parts have landed, and the keys of rows that went are known."""
         return Manifest(
             batch_id=self.batch_id,
             previous=self.watermark.batch_id if self.watermark else None,
@@ -171,7 +213,9 @@ class BatchPlan:
             continuity=self._continuity,
             reconcile=self.reconcile,
             landed=tuple(landed),
-            tables={name: self._table(plan, landed) for name, plan in self.tables.items()},
+            tables={
+                name: self._table(plan, landed, gone.get(name, ())) for name, plan in self.tables.items()
+            },
         )
 
     @property
@@ -185,28 +229,37 @@ class BatchPlan:
             wal=self.snapshot.wal, started_at=self.snapshot.started_at, since=since, witnesses=found
         )
 
-    def _table(self, plan: TablePlan, landed: Sequence[Landed]) -> TableBatch:
+    def before(self, name: str) -> State | None:
+        """The state of a table at the last batch; None where it is not known, or of other columns."""
+        last = self.previous.tables.get(name) if self.previous else None
+        return last.state if last and last.columns == self.tables[name].table.columns else None
+
+    def _table(self, plan: TablePlan, landed: Sequence[Landed], gone: Run) -> TableBatch:
         """What has landed of a table, beside the state carried from before."""
         name = plan.table.name
-        files = tuple(file for piece in landed if piece.part.table == name for file in piece.files)
-        last = self.previous.tables.get(name) if self.previous else None
-        carried = name in self.looked_up
-        # Rows of other types, columns or keys cannot be compared with; all of them go on then.
-        same = last and (last.columns, last.key) == (plan.table.columns, plan.table.key)
-        before = last.state if last and carried and same else None
-        kept = () if plan.mode == "full" or before is None else before
+        pieces = [piece for piece in landed if piece.part.table == name]
+        files = tuple(file for piece in pieces for file in piece.files)
+        full = plan.mode == "full" or any(piece.part.whole for piece in pieces)
+        reason = _UNEXPLAINED if full and plan.mode == "changes" else plan.reason
+        state: State | None = (StateRun(files=files),)
+        if plan.slice.cursor is not None:
+            state = None  # what a cursor does not see may have changed
+        elif not full and (state := self.before(name)) is not None and (files or gone):
+            state = (*state, StateRun(files=files, gone=gone))
+        total = plan.survey.total if plan.survey else None
         return TableBatch(
             table=name,
-            mode=plan.mode if plan.is_new else "unchanged",
-            reason=plan.reason if plan.is_new else "no change",
+            mode="full" if full else plan.mode if plan.is_new else "unchanged",
+            reason=reason if plan.is_new else "no change",
             columns=plan.table.columns,
             key=plan.table.key,
             heaps=plan.table.heaps,
             definition=plan.table.definition,
             reached=plan.will_reach,
             files=files,
-            state=((*kept, files) if files else kept) if carried else None,
-            before=before,
+            gone=gone,
+            state=state,
+            source_rows=sum(file.rows for file in files) if full else total,
         )
 
 
@@ -215,7 +268,7 @@ def make(
     snapshot: Snapshot,
     schema: str,
     models: Mapping[str, Model],
-    loaded: Mapping[str, str],
+    loaded: Mapping[str, Loaded],
     watermark: Watermark | None,
     previous: Manifest | None,
     *,
@@ -232,21 +285,21 @@ def make(
     tables = _described(connection, schema, models)
     check_rights(models, tables)
     cursors = cursors_of(connection, schema, models, tables)
-    changed = frozenset(name for name, model in models.items() if loaded.get(name) != model.fingerprint)
-    forced = dict.fromkeys(tables, "reconciling" if reconcile else _WHOLE) if reconcile or full else {}
-    forced = affected(models, changed) | forced
-    carried = frozenset(looked_up(models))
+    changed = frozenset(
+        name
+        for name, model in models.items()
+        if name not in loaded or loaded[name].fingerprint != model.fingerprint
+    )
+    forced = _read_by_cursor(models, changed)
+    if reconcile or full:
+        forced = dict.fromkeys(tables, "reconciling" if reconcile else _WHOLE)
     beginning = _beginning(
         connection, schema, tables, snapshot, previous, watermark, forced=reconcile or full
     )
     plans = {}
     for name, table in tables.items():
         last = previous.tables.get(name) if previous else None
-        reason = (
-            beginning.whole
-            or forced.get(name)
-            or _table_reason(table, last, cursors.get(name), carried=name in carried)
-        )
+        reason = beginning.whole or forced.get(name) or _table_reason(table, last, cursors.get(name))
         slice_ = Slice(cursor=cursors.get(name))
         if not reason and last and beginning.since is not None:
             slice_ = _since(beginning.since, cursors.get(name), last.reached)
@@ -257,35 +310,83 @@ def make(
         snapshot,
         watermark,
         previous,
-        _counted(connection, schema, plans, most_bytes),
-        carried,
+        _counted(connection, schema, plans, previous, most_bytes),
         changed,
         reconcile or beginning.whole in _OTHER_ROWS,
     )
 
 
+def _read_by_cursor(models: Mapping[str, Model], changed: Collection[str]) -> dict[str, str]:
+    """Relations to read whole, with the reason: a changed model reads them, and no state of them is kept."""
+    cursors = {name for model in models.values() for name in model.cursors}
+    return {
+        name: f"{model} or its model is new or changed"
+        for model in changed
+        for below in closure(models, model).values()
+        for name in below.reads & cursors
+    }
+
+
 def _described(connection: Connection, schema: str, models: Mapping[str, Model]) -> dict[str, Table]:
     names = source_tables(models)
-    tables = source.tables(connection, schema, sorted(names))
+    tables = {
+        name: _with_known_key(table)
+        for name, table in source.tables(connection, schema, sorted(names)).items()
+    }
     for model in models.values():
-        for name in sorted(model.reads & (names - tables.keys())):
+        for name in sorted(model.reads & (names - tables.keys() - reference.NAMES)):
             raise ModelError(
                 f"{model.path}: reads table {name}, which schema {schema} of the source does not have"
             )
     return tables
 
 
+def _with_known_key(table: Table) -> Table:
+    """The table without its key where it cannot be told which keys are equal."""
+    types = {column.name: column for column in table.columns}
+    known = all(has_identity(types[name]) for name in table.key)
+    return table if known else table.model_copy(update={"key": ()})
+
+
 def _counted(
-    connection: Connection, schema: str, plans: dict[str, TablePlan], most_bytes: int | None
+    connection: Connection,
+    schema: str,
+    plans: dict[str, TablePlan],
+    previous: Manifest | None,
+    most_bytes: int | None,
 ) -> dict[str, TablePlan]:
-    """The plans with what one query tells of changed rows."""
+    """The plans with what one query tells of changed and of replaced rows.
+
+    A row that is as it was then was there at the last batch. So what that batch had more was written
+    anew or deleted.
+    """
     changes = [
         (plan.table, plan.slice)
         for plan in plans.values()
         if plan.mode == "changes" and _is_small(plan.table, most_bytes)
     ]
     surveys = source.survey(connection, schema, changes)
-    return plans | {name: replace(plans[name], survey=survey) for name, survey in surveys.items()}
+    counted = dict(plans)
+    for name, survey in surveys.items():
+        before = previous.tables[name].source_rows if previous else None
+        plan = replace(plans[name], survey=survey)
+        if survey.total is not None and before is not None:
+            plan = replace(plan, replaced=before - (survey.total - survey.rows))
+        counted[name] = _without_surprise(plan)
+    return counted
+
+
+def _without_surprise(plan: TablePlan) -> TablePlan:
+    """The plan, or one that reads the table whole, where changed rows would not do."""
+    if plan.replaced < 0:
+        return _as_whole(plan, "it has old rows that the last batch did not have")
+    if plan.is_new and not plan.table.key and plan.slice.cursor is None:
+        return _as_whole(plan, "it has changed and has no primary key")
+    return plan
+
+
+def _as_whole(plan: TablePlan, reason: str) -> TablePlan:
+    return replace(plan, mode="full", reason=reason, slice=Slice(), survey=None, replaced=0)
 
 
 def _is_small(table: Table, most_bytes: int | None) -> bool:
@@ -342,14 +443,13 @@ def _beginning(
     return _Beginning(since=since)
 
 
-def _table_reason(
-    table: Table, last: TableBatch | None, cursor: Cursor | None, *, carried: bool
-) -> str | None:
+def _table_reason(table: Table, last: TableBatch | None, cursor: Cursor | None) -> str | None:
     if last is None:
         return "not read before"
-    if carried and last.state is None:
-        return "looked up from now on"
-    return _another_shape(table, last) or _untracked(table, last, cursor, carried=carried)
+    reason = _another_shape(table, last) or _untracked(table, last, cursor)
+    if not reason and cursor is None and (last.state is None or last.source_rows is None):
+        return "its state is kept from now on"
+    return reason
 
 
 def _another_shape(table: Table, last: TableBatch) -> str | None:
@@ -363,10 +463,8 @@ def _another_shape(table: Table, last: TableBatch) -> str | None:
     return "its primary key has changed" if last.key != table.key else None
 
 
-def _untracked(table: Table, last: TableBatch, cursor: Cursor | None, *, carried: bool) -> str | None:
+def _untracked(table: Table, last: TableBatch, cursor: Cursor | None) -> str | None:
     """Why rows that were written since the last batch cannot be told from others."""
-    if carried and not table.key:
-        return "looked up, but without a primary key"
     if cursor:
         now, then = table.column(cursor.column), last.reached
         same = now and then and (then.column, then.type) == (now.name, now.type)

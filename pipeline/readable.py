@@ -14,6 +14,7 @@ from pipeline.duck import session
 from pipeline.errors import ModelError, SourceError
 from pipeline.models import Model
 from pipeline.postgres import Connection, template
+from pipeline.relations import relation_name
 from pipeline.source import Column, Table, schema_of
 
 
@@ -22,7 +23,7 @@ def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> No
     for model in models.values():
         read = {name: tables[name] for name in sorted(model.reads & tables.keys())}
         hidden = {name: table.unreadable for name, table in read.items() if table.unreadable}
-        if not hidden or model.reads - tables.keys() - reference.NAMES:
+        if not hidden or model.reads - tables.keys() - reference.NAMES - reference.QUALIFIED:
             continue
         readable = {name: table.columns for name, table in read.items()}
         whole = {name: (*table.columns, *table.unreadable) for name, table in read.items()}
@@ -39,12 +40,12 @@ def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> No
 def _binds(model: Model, tables: Mapping[str, Sequence[Column]]) -> bool:
     """Whether the model's SQL finds all that it names."""
     with session() as connection:
-        for name in model.reads & reference.NAMES:
-            connection.register(name, reference.table(name))
+        for name in model.reads - tables.keys() - {reference.BATCH}:
+            connection.register(relation_name(name), reference.table(name))
         for name, columns in tables.items():
-            connection.register(name, schema_of(columns).empty_table())
+            connection.register(relation_name(name), schema_of(columns).empty_table())
         try:
-            connection.execute(f"CREATE TEMP VIEW tried AS {model.sql}\n")
+            connection.execute(f"CREATE TEMP VIEW tried AS {model.bound_sql}\n")
         except duckdb.Error:
             return False
     return True

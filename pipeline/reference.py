@@ -5,11 +5,14 @@ import pycountry
 
 ISO_4217 = "iso_4217"
 NAMES = frozenset({ISO_4217})
+# Names that no source table can have.
+BATCH = "reference.batch"
+QUALIFIED = frozenset({BATCH, *(f"reference.{name}" for name in NAMES)})
 
 
 def table(name: str) -> pa.Table:
     """A reference table by name; ``iso_4217`` has the columns code and name."""
-    if name != ISO_4217:
+    if name.removeprefix("reference.") not in NAMES:
         raise KeyError(name)
     entries = sorted(pycountry.currencies, key=lambda entry: entry.alpha_3)
     return pa.table(

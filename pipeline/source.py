@@ -20,7 +20,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.csv as pv
 from psycopg import sql
-from psycopg.rows import class_row, dict_row, tuple_row
+from psycopg.rows import class_row, dict_row
 
 from pipeline import cursors, witnesses
 from pipeline.cursors import Cursor as Cursor  # noqa: PLC0414  a part of what this module describes
@@ -134,12 +134,14 @@ class Slice(Frozen):
 class Survey(Frozen):
     """What is known of a slice before it is read.
 
-    How many rows it has, how old the newest is (witnesses.NEWEST), and its cursor's highest value.
+    How many rows it has, how old the newest is (witnesses.NEWEST), and its cursor's highest value;
+    ``total`` is how many rows the table has, where no cursor reads it.
     """
 
     rows: int
     newest: str | None = None
     reached: str | None = None
+    total: int | None = None
 
 
 @contextmanager
@@ -198,25 +200,40 @@ def survey(connection: Connection, schema: str, slices: Sequence[tuple[Table, Sl
     """What there is to know of each table's slice before it is read, in one query."""
     if not slices:
         return {}
-    parts = [
-        sql.SQL("SELECT {}::text, count(*), {}, {} FROM {} WHERE {}").format(
-            table.name,
-            _newest(table, slice_),
-            _reached(sql.Identifier(schema, table.name), table.columns, slice_),
-            sql.Identifier(schema, table.name),
-            _where(table.columns, slice_),
-        )
-        for table, slice_ in slices
-    ]
-    with _reading(f"schema {schema}"), connection.cursor(row_factory=tuple_row) as cursor:
+    parts = [_surveyed(sql.Identifier(schema, table.name), table, slice_) for table, slice_ in slices]
+    with _reading(f"schema {schema}"), connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
-    return {name: Survey(rows=count, newest=newest, reached=reached) for name, count, newest, reached in rows}
+    return {row.pop("name"): Survey.model_validate(row) for row in rows}
+
+
+def _surveyed(relation: sql.Identifier, table: Table, slice_: Slice) -> sql.Composed:
+    """One scan counts all rows and those of the slice; a cursor may find its rows without one."""
+    query = """
+        SELECT {name}::text AS name, count(*) FILTER (WHERE {where}) AS rows, {newest} AS newest,
+            {reached} AS reached, count(*) AS total
+        FROM {relation}
+    """
+    if slice_.cursor is not None:
+        query = """
+        SELECT {name}::text AS name, count(*) AS rows, {newest} AS newest, {reached} AS reached,
+            NULL::bigint AS total
+        FROM {relation} WHERE {where}
+    """
+    return template(query).format(
+        name=table.name,
+        newest=_newest(table, slice_),
+        reached=_reached(relation, table.columns, slice_),
+        relation=relation,
+        where=_where(table.columns, slice_),
+    )
 
 
 def _newest(table: Table, slice_: Slice) -> sql.Composable:
     if not table.tracked:
         return sql.SQL("NULL::text")
-    return witnesses.NEWEST if slice_.since is None else witnesses.NEWEST_OF_FEW
+    if slice_.since is None:
+        return witnesses.NEWEST
+    return sql.SQL("{} FILTER (WHERE {})").format(witnesses.NEWEST_OF_FEW, _where(table.columns, slice_))
 
 
 def _reached(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composable:

@@ -155,7 +155,7 @@ def _planned(
     known = models.load(config.transforms)
     known = warehouse.with_contracts(known, warehouse.targets(warehouse_url, config.warehouse_schema, known))
     watermark = warehouse.watermark(warehouse_url) if begun else None
-    loaded = warehouse.fingerprints(warehouse_url) if begun else {}
+    loaded = warehouse.loaded(warehouse_url) if begun else {}
     previous = batches.last_manifest(raw, watermark)
     with source.snapshot(source_url) as (connection, snapshot):
         return plan.make(

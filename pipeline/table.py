@@ -110,31 +110,41 @@ class Table:
             "key_json": key_json(self.target.key, s),
             "latest_key_json": key_json(self.target.key, t),
             "row_json": text_json(self.columns, each("s.{0}::text", self.columns)),
-            "same_key": sql.SQL(" AND ").join(map(self._same, self.target.key)),
+            "latest_columns": each("t.{0}", self.columns),
+            "same_key": self._same_key("t"),
+            "restaged": self._same_key("r"),
             "differs": self._differs(),
             "assignments": each("{0} = s.{0}", self.values),
             "is_first": sql.Identifier(_unused("is_first", self.columns)),
             "chosen": sql.SQL("true"),
         }
 
-    def _same(self, name: str) -> sql.Composed:
-        """Whether t and s have the same value in a column, as its type's indexes compare it."""
+    def _same_key(self, alias: str) -> sql.Composed:
+        """Whether a row of that alias and s have the same key, as its types' indexes compare it."""
+        return sql.SQL(" AND ").join(
+            sql.SQL("{}.{} {} s.{}").format(
+                sql.SQL(alias), sql.Identifier(name), self._equality(name), sql.Identifier(name)
+            )
+            for name in self.target.key
+        )
+
+    def _equality(self, name: str) -> sql.Composed:
         column = self.target.column(name)
-        equality = column.equality if column else Operator()
-        return sql.SQL("t.{0} {1} s.{0}").format(sql.Identifier(name), equality.call)
+        return (column.equality if column else Operator()).call
 
     def _differs(self) -> sql.Composable:
         """Whether t and s differ: by text where a type has no equality, or a loose one."""
         plain, text = "{side}.{{0}}", '{side}.{{0}}::text COLLATE "C"'
+        tracked = [name for name in self.values if name not in self.target.untracked]
         sides = []
         for side in ("t", "s"):
             parts = []
-            for name in self.values:
+            for name in tracked:
                 column = self.target.column(name)
                 comparable = column is not None and column.category in _COMPARABLE and column.is_builtin
                 parts.append(each((plain if comparable else text).format(side=side), [name]))
             sides.append(sql.SQL("ROW({})").format(sql.SQL(", ").join(parts)))
-        return sql.SQL("{} IS DISTINCT FROM {}").format(*sides) if self.values else sql.SQL("false")
+        return sql.SQL("{} IS DISTINCT FROM {}").format(*sides) if tracked else sql.SQL("false")
 
 
 def each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Composed:

@@ -1,50 +1,61 @@
-"""Run one model over one batch: rows that fit go to Parquet, the others are set aside.
+"""Run one model over one batch: what its result has gained and lost goes to Parquet, in two ways.
 
-A model whose rows each come from one source row is computed from the batch's changed
-rows. Any other model is computed twice, from the present state and from the state
-before the batch, and the keys whose rows are new or differ go on; that is exact
-whatever the SQL joins or adds up. A model that reads other models sees their rows of this batch.
+Row by row where DuckDB's planner shows that each row comes from one row of one table, under that row's
+key: the model runs over the batch's changed rows. Any other model runs over the present state of all
+that it reads, and its result is compared with the last one, which is kept as runs as tables' states are.
+Either way each warehouse table equals its model's SQL; how it is computed cannot be observed.
 """
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import reference
-from pipeline.batches import Manifest, Run, TableBatch, mergeable_runs
-from pipeline.buckets import Bucket, File, batch_folder, rejected_folder
-from pipeline.contract import Check, checks, literal, quote, reasons
-from pipeline.duck import is_storage_fault, session
-from pipeline.models import Model, error_in
+from pipeline import inputs
+from pipeline.analysis import Analysis
+from pipeline.batches import Manifest, Run, State, StateRun, TableBatch, needs_merging
+from pipeline.buckets import Bucket, File, batch_folder, gone_folder, rejected_folder
+from pipeline.contract import Check
+from pipeline.duck import quote, session
+from pipeline.errors import ModelError, UnfitBatch
+from pipeline.inputs import ROWS_NOW, blamed
+from pipeline.models import Model, closure
+from pipeline.reference import BATCH
+from pipeline.rejects import REJECTED, is_repeated, keep_repeated_keys, rejected_rows
+from pipeline.relations import relation_name
 from pipeline.source import Column, schema_of
-from pipeline.types import Frozen
-from pipeline.warehouse import Target
+from pipeline.state import bind_state, compacted, key_columns, same_key
+from pipeline.types import Frozen, duckdb_type, identity
+from pipeline.warehouse import Loaded, Target
 
 _ROWS_A_BATCH = 100_000
-_RUN = "run of its state"
-# Of rows that share a key and are set aside together.
-_ROWS_SHOWN = 100
-_DUCKDB_SAYS = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
-REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
+_BEFORE, _FITS = "result_before", "fits_the_contract"
 
 
 class Output(Frozen):
-    """What a model made of a batch; ``complete`` where that is all rows it has."""
+    """What a model made of a batch.
+
+    ``files`` are rows that are new or differ, ``gone`` the keys of rows that left the result. Where it
+    is ``complete`` the files are all rows that the result has; with ``replaces`` rows of the warehouse
+    that are not among them have left it. ``rejected`` are rows that do not fit, all of the result's where
+    ``rejects_all``. ``result`` is what the next batch compares with.
+    """
 
     model: str
     fingerprint: str
     complete: bool
     columns: tuple[Column, ...]
-    files: tuple[File, ...]
-    rejected: tuple[File, ...]
+    files: Run
+    rejected: Run
+    gone: Run = ()
+    replaces: bool = False
+    rejects_all: bool = False
+    result: State | None = None
 
     @property
     def rows(self) -> int:
@@ -53,68 +64,93 @@ class Output(Frozen):
 
     @property
     def rejected_rows(self) -> int:
-        """Rows set aside."""
+        """Rows rejected."""
         return sum(file.rows for file in self.rejected)
 
 
 @dataclass(frozen=True)
 class Work:
-    """One model over one batch, and where its inputs and outputs lie.
+    """One model over one batch: the last of ``models``, which holds those below it too."""
 
-    ``loaded`` is the fingerprint of the model that the warehouse's rows were computed
-    with; where it is another one, all rows go on.
-    """
-
-    model: Model
-    target: Target
+    models: Mapping[str, Model]
+    targets: Mapping[str, Target]
     manifest: Manifest
-    upstream: Mapping[str, Output]
-    loaded: str | None
+    loaded: Loaded | None
     raw: Bucket
     processed: Bucket
 
     @property
+    def model(self) -> Model:
+        """The model to run."""
+        return list(self.models.values())[-1]
+
+    @property
+    def target(self) -> Target:
+        """Its table."""
+        return self.targets[self.model.name]
+
+    @property
+    def folder(self) -> str:
+        """Where its rows go."""
+        return batch_folder(self.model.name, self.manifest.batch_id)
+
+    @property
     def tables(self) -> list[TableBatch]:
-        """The source tables that the model reads."""
-        return [table for name, table in self.manifest.tables.items() if name in self.model.reads]
+        """The source tables that it reads, by whatever way."""
+        names = {name for model in self.models.values() for name in model.reads}
+        return [table for name, table in self.manifest.tables.items() if name in names]
+
+    @cached_property
+    def analysed(self) -> tuple[Analysis, list[Check]]:
+        """What the planner tells of it, and how its columns are checked."""
+        tables = {name: table.columns for name, table in self.manifest.tables.items()}
+        return inputs.analysed(self.models, self.targets, tables)
 
     @property
-    def from_changes(self) -> bool:
-        """Whether changed rows are all that the model needs."""
-        return self.model.row_wise and bool(self.tables)
+    def is_known(self) -> bool:
+        """Whether the warehouse was computed with this very model."""
+        return self.loaded is not None and self.loaded.fingerprint == self.model.fingerprint
 
     @property
-    def unique(self) -> bool:
-        """Whether no two rows can have the same key, because it holds the source table's own."""
-        carried = {self.model.carries.get(name) for name in self.target.key}
-        return self.from_changes and bool(self.tables[0].key) and carried.issuperset(self.tables[0].key)
+    def row_table(self) -> TableBatch | None:
+        """The table whose rows the model's rows each come from, under the same key, if there is one."""
+        analysis, found = self.analysed
+        table = self.manifest.tables.get(analysis.table or "")
+        if table is None or table.state is None:
+            return table
+        return table if _same_identity(analysis, table, self.target, found) else None
 
     @property
-    def complete(self) -> bool:
-        """Whether this batch gives every row that the model has, and not only what changed."""
-        if self.from_changes:
-            return self.tables[0].mode == "full"
-        if self.upstream:
-            return all(output.complete for output in self.upstream.values())
-        known = self.model.fingerprint == self.loaded and all(
-            table.before is not None for table in self.tables
+    def columns(self) -> tuple[Column, ...]:
+        """The warehouse's columns that it yields."""
+        return columns_of(self.target, [check.column for check in self.analysed[1]])
+
+
+def _same_identity(analysis: Analysis, table: TableBatch, target: Target, found: Sequence[Check]) -> bool:
+    """Whether a warehouse key is the source's own, told apart by the same equality."""
+    types = {column.name: column.type for column in table.columns}
+    plain = {check.column for check in found if check.value == quote(check.column)}
+    keys = [analysis.carries.get(name) for name in target.key]
+    return (
+        bool(table.key)
+        and sorted(filter(None, keys)) == sorted(table.key)
+        and plain.issuperset(target.key)
+        and all(
+            identity("x", types[str(key)]) == identity("x", column.type)
+            and duckdb_type(types[str(key)]) == duckdb_type(column.type)
+            for key, name in zip(keys, target.key, strict=True)
+            if (column := target.column(name))
         )
-        return self.manifest.reconcile or not known
-
-    @property
-    def compared(self) -> bool:
-        """Whether the model is computed for the state before as well, to see what differs."""
-        return not (self.complete or self.from_changes or self.upstream)
+    )
 
 
-def needed(model: Model, manifest: Manifest, loaded: str | None, computed: Collection[str]) -> bool:
-    """Whether anything that the model reads may be new in this batch, or the model itself is.
-
-    ``computed`` are the models that are computed in this batch.
-    """
-    if model.fingerprint != loaded or model.reads & set(computed):
+def needed(models: Mapping[str, Model], manifest: Manifest, loaded: Loaded | None) -> bool:
+    """Whether the last of these models, the others being below it, may have another result than before."""
+    model = list(models.values())[-1]
+    reads = {name for each in models.values() for name in each.reads}
+    if loaded is None or loaded.fingerprint != model.fingerprint or BATCH in reads:
         return True
-    return any(manifest.tables[name].mode != "unchanged" for name in model.reads & manifest.tables.keys())
+    return manifest.reconcile or any(manifest.tables[name].changed for name in reads & manifest.tables.keys())
 
 
 def verify(
@@ -124,14 +160,31 @@ def verify(
 
     Raises ModelError that names file, line and column.
     """
-    columns = dict(tables) | {name: nothing(target).columns for name, target in targets.items()}
+    _refuse_like_columns(models, tables)
+    cursors = {name for model in models.values() for name in model.cursors}
     for name, model in models.items():
-        with session() as connection:
-            for read in model.reads - reference.NAMES:
-                connection.register(read, schema_of(columns[read]).empty_table())
-            _bind_reference_tables(connection, model)
-            _run(connection, model, "CREATE TEMP VIEW rows_now AS ")
-            checks(model, targets[name], _describe(connection, model))
+        below = closure(models, name)
+        analysis, _ = inputs.analysed(below, targets, tables)
+        read = cursors & {table for each in below.values() for table in each.reads}
+        if read and not model.sees_changes and analysis.table not in read:
+            raise ModelError(
+                f"{model.path}: reads {min(read)} by a cursor, which shows changed rows only, so each row has"
+                " to come from one of them; take the joins and aggregates out, or the cursor"
+            )
+
+
+def _refuse_like_columns(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]]) -> None:
+    """Refuse tables of which DuckDB, which folds the case of names, cannot tell the columns apart."""
+    for model in models.values():
+        for table in sorted(model.reads & tables.keys()):
+            names: dict[str, str] = {}
+            for column in tables[table]:
+                like = names.setdefault(column.name.lower(), column.name)
+                if like != column.name:
+                    raise ModelError(
+                        f"{model.path}: reads table {table}, whose columns {like} and {column.name} differ by"
+                        " case only; rename one, or read a view that does"
+                    )
 
 
 def nothing(target: Target) -> Output:
@@ -154,168 +207,151 @@ def columns_of(target: Target, names: Sequence[str]) -> tuple[Column, ...]:
 
 
 def transform(work: Work) -> Output:
-    """Compute the model's rows of the batch and write them to the processed bucket.
+    """Compute what the model's result has gained and lost, and write it to the processed bucket.
 
     Raises ModelError with file, line and DuckDB's words.
     """
-    folder = batch_folder(work.model.name, work.manifest.batch_id)
+    table = work.row_table
+    if work.model.sees_changes:
+        return _growing(work)
+    return _by_result(work) if table is None else _by_rows(work, table)
+
+
+def _by_rows(work: Work, table: TableBatch) -> Output:
+    """Over the changed rows of one table; over all of them where the model is new or it was read whole."""
+    complete = table.mode == "full" or not work.is_known
     with session() as connection:
-        _compute(connection, work)
-        found = checks(work.model, work.target, _describe(connection, work.model))
-        query = _query(work)
-        good, refused = _write_good(connection, work, found, query, folder)
-        rejected = None
-        if repeated := good is not None and not work.unique and _keep_repeated_keys(connection, work, [good]):
-            good, _ = _write_good(connection, work, found, _without_repeated(work, found, query), folder)
-        if refused or repeated:
-            rows = _rejected(connection, work, found, query, repeated=repeated)
-            rejected = work.processed.write_rows(rejected_folder(folder), REJECTED, rows)
+        changes = table.mode == "full" or work.is_known
+        inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=changes)
+        repeats = table.state is None
+        good, rejected = _write_rows(connection, work, repeats=repeats)
+        gone = () if complete or work.model.keeps_deleted else _write_gone_rows(connection, work, table)
+    return _output(work, complete=complete, good=good, rejected=rejected, gone=gone, rejects_all=complete)
+
+
+def _growing(work: Work) -> Output:
+    """Over the changed rows of all that it reads: what it had made of the others stays."""
+    complete = not work.is_known or any(table.mode == "full" for table in work.tables)
+    with session() as connection:
+        inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=not complete)
+        good, rejected = _write_rows(connection, work, repeats=True)
+    output = _output(work, complete=complete, good=good, rejected=rejected)
+    return output.model_copy(update={"replaces": False})
+
+
+def _by_result(work: Work) -> Output:
+    """Over the present state of all that it reads; what differs from the last result goes on."""
+    last = work.loaded.result if work.loaded and work.is_known and not work.manifest.reconcile else None
+    _demand_states(work)
+    with session() as connection:
+        inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)
+        if last is None:
+            good, rejected = _write_rows(connection, work, repeats=True)
+            output = _output(work, complete=True, good=good, rejected=rejected, rejects_all=True)
+            return output.model_copy(update={"result": (StateRun(files=output.files),)})
+        with blamed(work.model):
+            connection.execute(f"CREATE TEMP TABLE computed AS SELECT * FROM {ROWS_NOW}")  # noqa: S608
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS_NOW} AS SELECT * FROM computed")  # noqa: S608
+        result = _as_table(work, last)
+        bind_state(connection, result, last, work.processed, _BEFORE)
+        good, rejected = _write_rows(connection, work, repeats=True, differs=True)
+        gone = () if work.model.keeps_deleted else _write_gone_keys(connection, work)
+    output = _output(work, complete=False, good=good, rejected=rejected, gone=gone, rejects_all=True)
+    return output.model_copy(update={"result": _with_run(work, result, output)})
+
+
+def _demand_states(work: Work) -> None:
+    """Refuse a batch of an earlier version that kept no state of a table."""
+    for table in work.tables:
+        if table.state is None:
+            raise UnfitBatch(f"batch {work.manifest.batch_id} was read without the state of {table.table}")
+
+
+def _as_table(work: Work, state: State) -> TableBatch:
+    """A result as what carries states takes it for."""
+    return TableBatch(
+        table=work.model.name,
+        mode="changes",
+        reason="",
+        columns=work.columns,
+        key=work.target.key,
+        heaps="",
+        state=state,
+    )
+
+
+def _with_run(work: Work, result: TableBatch, output: Output) -> State:
+    """The result with what this batch brought, its newest runs merged where that is worth it."""
+    state = result.state or ()
+    if output.files or output.gone:
+        state = (*state, StateRun(files=output.files, gone=output.gone))
+    now = result.model_copy(update={"state": state})
+    if needs_merging(now):
+        now = compacted(now, work.manifest.batch_id, work.processed)
+    return now.state or ()
+
+
+def _output(
+    work: Work,
+    *,
+    complete: bool,
+    good: File | None,
+    rejected: File | None,
+    gone: Run = (),
+    rejects_all: bool = False,
+) -> Output:
     return Output(
         model=work.model.name,
         fingerprint=work.model.fingerprint,
-        complete=work.complete,
-        columns=columns_of(work.target, [check.column for check in found]),
+        complete=complete,
+        columns=work.columns,
         files=(good,) if good else (),
         rejected=(rejected,) if rejected else (),
+        gone=gone,
+        replaces=complete and not work.model.keeps_deleted,
+        rejects_all=rejects_all,
     )
 
 
-def pieces(model: Model, manifest: Manifest) -> list[Manifest]:
-    """The batch as a model may read it in turn or on many machines: file by file, or whole."""
-    names = model.reads & manifest.tables.keys()
-    if not model.row_wise or len(names) != 1:
-        return [manifest]
-    table = manifest.tables[next(iter(names))]
-    if len(table.files) < 2:  # noqa: PLR2004  one is whole
-        return [manifest]
-    return [
-        manifest.model_copy(update={"tables": {table.table: table.model_copy(update={"files": (file,)})}})
-        for file in table.files
-    ]
+def _write_rows(
+    connection: duckdb.DuckDBPyConnection, work: Work, *, repeats: bool, differs: bool = False
+) -> tuple[File | None, File | None]:
+    """Write the rows that meet the contract, and those that do not.
+
+    With ``repeats`` a key may have several rows, which are then rejected; with ``differs`` only rows
+    that the last result did not have are written.
+    """
+    found, target = work.analysed[1], work.target
+    with blamed(work.model):
+        repeated = repeats and keep_repeated_keys(connection, target, found, ROWS_NOW)
+        fits = [f"({check.reason}) IS NULL" for check in found if check.reason]
+        if repeated:
+            fits.append(f"NOT {is_repeated(target, found)}")
+        values = ", ".join(f"{check.value} AS {quote(check.column)}" for check in found)
+        query = f"SELECT {values}, {' AND '.join(fits) or 'true'} AS {_FITS} FROM {ROWS_NOW}"  # noqa: S608
+        if differs:
+            query = f"SELECT * FROM ({query}) AS rows ANTI JOIN {_BEFORE} ON {_is_as_before(work)}"  # noqa: S608
+        good, refused = _write_fitting(connection, work, query)
+        rejected = None
+        if refused or repeated:
+            rows = rejected_rows(connection, target, found, ROWS_NOW, repeated=repeated)
+            rejected = work.processed.write_rows(rejected_folder(work.folder), REJECTED, rows)
+    return good, rejected
 
 
-def joined(work: Work, outputs: Sequence[Output]) -> Output | None:
-    """The outputs of a batch's pieces as one; None where a key has rows in several of them."""
-    files = tuple(file for output in outputs for file in output.files)
-    if not work.unique and sum(bool(output.rejected) for output in outputs) > 1:
-        return None
-    if files and not work.unique:
-        with session() as connection:
-            if _keep_repeated_keys(connection, work, files):
-                return None
-    rejected = tuple(file for output in outputs for file in output.rejected)
-    return outputs[0].model_copy(update={"files": files, "rejected": rejected})
+def _is_as_before(work: Work) -> str:
+    """A condition that a row that fits stands in the last result as it is, untracked columns aside."""
+    keys = _as_table(work, ())
+    names = [each.name for each in keys.columns if each.name not in {*keys.key, *work.model.untracked}]
+    same = [f"rows.{quote(name)} IS NOT DISTINCT FROM {_BEFORE}.{quote(name)}" for name in names]
+    return " AND ".join([f"rows.{_FITS}", same_key(key_columns(keys), "rows", _BEFORE), *same])
 
 
-def compacted(table: TableBatch, batch_id: str, raw: Bucket) -> TableBatch:
-    """The table with the newest runs of its state merged into one, the newest row of a key each."""
-    kept, merged = mergeable_runs(table.state or ())
-    with session() as connection:
-        bind(connection, table, merged, raw)
-        reader = connection.sql(f"SELECT * FROM {quote(table.table)}").to_arrow_reader(_ROWS_A_BATCH)  # noqa: S608
-        schema = schema_of(table.columns)
-        file = raw.write_rows(
-            batch_folder(table.table, batch_id), schema, (rows.cast(schema) for rows in reader)
-        )
-    return table.model_copy(update={"state": (*kept, (file,) if file else ())})
-
-
-def bind(
-    connection: duckdb.DuckDBPyConnection, table: TableBatch, runs: tuple[Run, ...], raw: Bucket
-) -> None:
-    """Make a table's rows readable by its own name: of each key the newest run's row."""
-    schema, name, number = schema_of(table.columns), quote(table.table), quote(_RUN)
-    connection.execute(f"DROP VIEW IF EXISTS {name}")
-    parts = []
-    for position, run in enumerate(runs or ((),)):
-        rows = raw.dataset(run, schema) if run else schema.empty_table()
-        connection.register(f"{table.table} run {position}", rows)
-        parts.append(f"SELECT *, {position} AS {number} FROM {quote(f'{table.table} run {position}')}")  # noqa: S608
-    newest = ""
-    if len(parts) > 1:
-        key = ", ".join(map(quote, table.key))
-        newest = f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {number} DESC) = 1"
-    union = " UNION ALL BY NAME ".join(parts)
-    connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * EXCLUDE ({number}) FROM ({union}) {newest}")  # noqa: S608
-
-
-def _compute(connection: duckdb.DuckDBPyConnection, work: Work) -> None:
-    """Bind all that the model reads and make rows_now, and rows_before where they are compared."""
-    for name, output in work.upstream.items():
-        schema = schema_of(output.columns)
-        connection.register(
-            name, work.processed.dataset(output.files, schema) if output.files else schema.empty_table()
-        )
-    _bind_reference_tables(connection, work.model)
-    if work.compared:
-        _bind_all(connection, work, "before")
-        _run(connection, work.model, "CREATE TEMP TABLE rows_before AS ")
-    _bind_all(connection, work, "files" if work.from_changes else "state")
-    _run(connection, work.model, f"CREATE TEMP {'TABLE' if work.compared else 'VIEW'} rows_now AS ")
-
-
-def _bind_reference_tables(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
-    for name in model.reads & reference.NAMES:
-        connection.register(name, reference.table(name))
-
-
-def _query(work: Work) -> str:
-    """A query for the rows that go on: all, or those of keys whose rows are new or differ."""
-    if not work.compared:
-        return "SELECT * FROM rows_now"
-    key = ", ".join(map(quote, work.target.key))
-    same = " AND ".join(
-        f"rows_now.{quote(name)} IS NOT DISTINCT FROM touched.{quote(name)}" for name in work.target.key
-    )
-    return (
-        "SELECT * FROM rows_now SEMI JOIN ("  # noqa: S608
-        f"SELECT {key} FROM (SELECT * FROM rows_now EXCEPT ALL SELECT * FROM rows_before)"
-        f" UNION SELECT {key} FROM (SELECT * FROM rows_before EXCEPT ALL SELECT * FROM rows_now)"
-        f") AS touched ON {same}"
-    )
-
-
-def _bind_all(
-    connection: duckdb.DuckDBPyConnection, work: Work, which: Literal["files", "state", "before"]
-) -> None:
-    for table in work.tables:
-        runs = {"files": (table.files,), "state": table.state, "before": table.before}[which]
-        bind(connection, table, runs or (), work.raw)
-
-
-@contextmanager
-def _blamed(model: Model) -> Iterator[None]:
-    """Name the model in what DuckDB says of it, also while its rows stream."""
-    try:
-        yield
-    except (duckdb.Error, OSError) as error:
-        words = str(error)
-        if is_storage_fault(words) or (isinstance(error, OSError) and not _DUCKDB_SAYS.match(words)):
-            raise
-        raise error_in(model.path, words) from None
-
-
-def _run(connection: duckdb.DuckDBPyConnection, model: Model, prefix: str) -> None:
-    with _blamed(model):
-        connection.execute(f"{prefix}{model.sql}\n")
-
-
-def _describe(connection: duckdb.DuckDBPyConnection, model: Model) -> dict[str, str]:
-    """Names and DuckDB types of the columns that the model yields."""
-    with _blamed(model):
-        rows = connection.execute("DESCRIBE rows_now").fetchall()
-    return {str(row[0]): str(row[1]) for row in rows}
-
-
-def _write_good(
-    connection: duckdb.DuckDBPyConnection, work: Work, found: Sequence[Check], query: str, folder: str
-) -> tuple[File | None, int]:
-    """Write the rows that meet the contract; returns their file and how many do not."""
-    values = ", ".join(f"{check.value} AS {quote(check.column)}" for check in found)
-    ok = " AND ".join(f"({check.reason}) IS NULL" for check in found if check.reason) or "true"
+def _write_fitting(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> tuple[File | None, int]:
+    """Write the rows that fit, as their last column says; returns their file and how many do not."""
     refused = 0
 
-    def good(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def fitting(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         nonlocal refused
         for batch in reader:
             fits = batch.column(batch.num_columns - 1)
@@ -325,72 +361,75 @@ def _write_good(
             if bad < len(fits):
                 yield rows.filter(fits) if bad else rows
 
-    with _blamed(work.model):
-        reader = connection.sql(
-            f"SELECT {values}, {ok} FROM ({query}) AS model"  # noqa: S608
-        ).to_arrow_reader(_ROWS_A_BATCH)
-        schema = pa.schema(list(reader.schema)[:-1])
-        return work.processed.write_rows(folder, schema, good(reader)), refused
+    reader = connection.sql(query).to_arrow_reader(_ROWS_A_BATCH)
+    schema = pa.schema(list(reader.schema)[:-1])
+    return work.processed.write_rows(work.folder, schema, fitting(reader)), refused
 
 
-def _keep_repeated_keys(connection: duckdb.DuckDBPyConnection, work: Work, good: Sequence[File]) -> bool:
-    """Note the keys that more than one row has; a row's grain is what its key says."""
-    keys = ", ".join(map(quote, work.target.key))
-    named = ", ".join(f"{quote(name)} AS {quote('repeated ' + name)}" for name in work.target.key)
-    connection.register("written", work.processed.dataset(good))
-    connection.execute(
-        f"CREATE TEMP TABLE repeated AS SELECT {named} FROM written"  # noqa: S608
-        f" GROUP BY {keys} HAVING count(*) > 1"
+def _write_gone_rows(connection: duckdb.DuckDBPyConnection, work: Work, table: TableBatch) -> Run:
+    """Write the keys of rows that left a model's table, or that the model left out now."""
+    analysis, found = work.analysed
+    if not analysis.carries.keys() >= set(work.target.key):
+        return ()
+    columns = ", ".join(f"{quote(analysis.carries[name])} AS {quote(name)}" for name in work.target.key)
+    queries = []
+    if table.gone:
+        connection.register("gone", work.raw.dataset(table.gone, schema_of(key_columns(table))))
+        queries.append(f"SELECT {columns} FROM gone")  # noqa: S608
+    if analysis.filtered and table.files:
+        same = same_key(_key_of(work), "changed", ROWS_NOW)
+        changed = f"SELECT {columns} FROM {quote(relation_name(table.table))}"  # noqa: S608
+        queries.append(f"SELECT * FROM ({changed}) AS changed ANTI JOIN {ROWS_NOW} ON {same}")  # noqa: S608
+    values = ", ".join(
+        f"{check.value} AS {quote(check.column)}" for check in found if check.column in work.target.key
     )
-    return connection.execute("SELECT count(*) FROM repeated").fetchall() != [(0,)]
+    keys = " UNION ALL ".join(queries)
+    return _write_keys(connection, work, f"SELECT {values} FROM ({keys}) AS gone") if queries else ()  # noqa: S608
 
 
-def _is_repeated(work: Work, found: Sequence[Check]) -> str:
-    values = {check.column: check.value for check in found}
-    same = " AND ".join(f"{quote('repeated ' + name)} = {values[name]}" for name in work.target.key)
-    return f"EXISTS (SELECT 1 FROM repeated WHERE {same})"  # noqa: S608
-
-
-def _without_repeated(work: Work, found: Sequence[Check], query: str) -> str:
-    return f"SELECT * FROM ({query}) AS model WHERE NOT {_is_repeated(work, found)}"  # noqa: S608
-
-
-def _rejected(
-    connection: duckdb.DuckDBPyConnection, work: Work, found: Sequence[Check], query: str, *, repeated: bool
-) -> Iterator[pa.RecordBatch]:
-    """The rows set aside: key and row as JSON with values as text, and the reason in words.
-
-    A key stands once, because it is set aside as a whole; where several rows have it,
-    ``row`` is a list of the first of them.
-    """
-    why = reasons(found)
-    if repeated:
-        why = f"CASE WHEN {_is_repeated(work, found)} THEN 'more than one row has this key' ELSE {why} END"
-    reader = connection.sql(
-        f"SELECT key, first(reason) AS reason, CASE count(*) WHEN 1 THEN first(row)"  # noqa: S608
-        f" ELSE '[' || array_to_string(arg_min(row, row, {_ROWS_SHOWN}), ', ') || ']' END AS row FROM ("
-        f"SELECT {_key_json(work, found)} AS key, {why} AS reason, {_row_json(found)} AS row"
-        f" FROM ({query}) AS model) AS judged WHERE reason <> '' GROUP BY key"
-    ).to_arrow_reader(_ROWS_A_BATCH)
-    return (batch.cast(REJECTED) for batch in reader)
-
-
-def _key_json(work: Work, found: Sequence[Check]) -> str:
-    """The key as the warehouse spells it, and as the model does where it does not fit."""
-    values = {check.column: check.value for check in found}
-    return _json(
-        {name: f"COALESCE(CAST({values[name]} AS VARCHAR), {_text(name)})" for name in work.target.key}
+def _write_gone_keys(connection: duckdb.DuckDBPyConnection, work: Work) -> Run:
+    """Write the keys of the last result that no row has any more, be it one that is rejected."""
+    found = {check.column: check.value for check in work.analysed[1]}
+    keys = ", ".join(f"{found[name]} AS {quote(name)}" for name in work.target.key)
+    listed = ", ".join(f"{_BEFORE}.{quote(name)}" for name in work.target.key)
+    same = same_key(_key_of(work), _BEFORE, "now")
+    return _write_keys(
+        connection,
+        work,
+        f"SELECT {listed} FROM {_BEFORE} ANTI JOIN (SELECT {keys} FROM {ROWS_NOW}) AS now ON {same}",  # noqa: S608
     )
 
 
-def _row_json(found: Sequence[Check]) -> str:
-    return _json({check.column: _text(check.column) for check in found})
+def _write_keys(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> Run:
+    schema = schema_of(_key_of(work))
+    with blamed(work.model):
+        reader = connection.sql(query).to_arrow_reader(_ROWS_A_BATCH)
+        rows = (batch.cast(schema) for batch in reader)
+        file = work.processed.write_rows(gone_folder(work.folder), schema, rows)
+    return (file,) if file else ()
 
 
-def _text(name: str) -> str:
-    return f"CAST({quote(name)} AS VARCHAR)"
+def _key_of(work: Work) -> tuple[Column, ...]:
+    return columns_of(work.target, work.target.key)
 
 
-def _json(texts: Mapping[str, str]) -> str:
-    pairs = ", ".join(f"{literal(name)}, {text}" for name, text in texts.items())
-    return f"CAST(json_object({pairs}) AS VARCHAR)"
+def pieces(work: Work) -> list[Manifest]:
+    """The batch as a model may read it on many machines: file by file where a table was read whole."""
+    table = work.row_table
+    if table is None or table.state is None or table.mode != "full" or len(table.files) < 2:  # noqa: PLR2004
+        return [work.manifest]
+    return [
+        work.manifest.model_copy(
+            update={
+                "tables": work.manifest.tables | {table.table: table.model_copy(update={"files": (file,)})}
+            }
+        )
+        for file in table.files
+    ]
+
+
+def joined(outputs: Sequence[Output]) -> Output:
+    """The outputs of a batch's pieces as one; no key has rows in two of them."""
+    files = tuple(file for output in outputs for file in output.files)
+    rejected = tuple(file for output in outputs for file in output.rejected)
+    return outputs[0].model_copy(update={"files": files, "rejected": rejected})

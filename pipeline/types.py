@@ -108,3 +108,23 @@ def duckdb_type(type_name: str) -> str:
     if decimal := decimal_of(type_name):
         return f"DECIMAL({decimal[0]},{decimal[1]})"
     return _DUCKDB.get(base_of(type_name), "VARCHAR")
+
+
+def identity(expression: str, type_name: str) -> str:
+    """A DuckDB expression that is the same for two values just where Postgres calls them equal."""
+    if type_name == "numeric" or (numeric_of(type_name) and not decimal_of(type_name)):
+        # 1.0 = 1.00, and both travel as text.
+        trimmed = rf"regexp_replace({expression}, '(\.\d*?)0+$', '\1')"
+        return f"regexp_replace({trimmed}, '\\.$', '')"
+    if base_of(type_name) in {"real", "double precision"}:
+        return f"({expression} + 0)"  # -0 = 0
+    if type_name.startswith("character("):
+        return f"rtrim({expression}, ' ')"
+    if type_name == "citext":
+        return f"lower({expression})"
+    return expression
+
+
+def has_identity(column: Column) -> bool:
+    """Whether :func:`identity` knows when Postgres calls two values of the column equal."""
+    return column.equality != "collation" and not re.search(r"^interval|^jsonb$|\[\]$|range$", column.type)

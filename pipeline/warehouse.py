@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,9 +10,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
-from pipeline.batches import Watermark
+from pipeline.batches import State, Watermark
 from pipeline.errors import ConcurrentRunError, ModelError, WarehouseBusy, WarehouseError
-from pipeline.models import SCHEMA_FILE, Model
+from pipeline.models import SCHEMA_FILE, Model, with_meaning
 from pipeline.postgres import SAFE_PATH, Connection, identifiers, statement, template, transaction
 from pipeline.types import Frozen
 
@@ -22,6 +21,13 @@ _LOCK = "totesys-etl"
 _HISTORY = {True: "fact_history.sql", False: "dimension_history.sql"}
 # Postgres cuts longer ones off without a word.
 _LONGEST_NAME = 63
+
+
+class Loaded(Frozen):
+    """What a table was last computed with: the model, and its result where it is kept."""
+
+    fingerprint: str
+    result: State | None = None
 
 
 class Operator(Frozen):
@@ -87,7 +93,8 @@ class Target(Frozen):
     """A warehouse table: the contract for the rows that go into it.
 
     ``key`` is the business key; ``columns`` leave out what the pipeline adds itself. ``uniques`` are
-    its unique and exclusion constraints and indexes beside that.
+    its unique and exclusion constraints and indexes beside that. Of a ``bridge`` rows are deleted that
+    leave its model's result. Rows that differ in ``untracked`` columns only stay.
     """
 
     name: str
@@ -99,6 +106,8 @@ class Target(Frozen):
     rebuildable: tuple[Constraint, ...]
     uniques: tuple[Constraint, ...] = ()
     deferrable: bool = False
+    bridge: bool = False
+    untracked: tuple[str, ...] = ()
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -190,14 +199,8 @@ def targets(url: str, schema: str, models: Mapping[str, Model]) -> dict[str, Tar
 
 
 def with_contracts(models: Mapping[str, Model], targets: Mapping[str, Target]) -> dict[str, Model]:
-    """The models, with what their tables take as a part of what they mean.
-
-    A column that takes more than before makes rows fit that did not, so it counts as a change.
-    """
-    return {
-        name: replace(model, contract=targets[name].contract) if name in targets else model
-        for name, model in models.items()
-    }
+    """The models, with what their tables take and what the models that they read mean."""
+    return with_meaning(models, {name: target.contract for name, target in targets.items()})
 
 
 @contextmanager
@@ -216,7 +219,9 @@ def _make_missing(connection: Connection, schema: str, models: Mapping[str, Mode
     # A role that owns the schema need not be allowed to make schemas.
     if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
         connection.execute("CREATE SCHEMA etl")
-    if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() == (None,):
+    # The newest of its columns: a warehouse of an earlier version gets what it lacks.
+    newest = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('etl.model') AND attname = 'result'"
+    if connection.execute(newest).fetchone() is None:
         connection.execute(statement("etl_schema.sql"))
     known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
     if known is None:
@@ -280,6 +285,8 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
         rebuildable=tuple(Constraint.model_validate(each) for each in cast(list[object], row["rebuildable"])),
         uniques=tuple(each for each in uniques if added.isdisjoint(each.columns)),
         deferrable=bool(row["deferrable"]),
+        bridge=model.kind == "bridge",
+        untracked=model.untracked,
     )
     for name in key:
         if target.column(name) is None:
@@ -406,8 +413,11 @@ def last_batch(url: str) -> str | None:
     return known.batch_id if known else None
 
 
-def fingerprints(url: str) -> dict[str, str]:
-    """The models that the warehouse's tables were computed with, by table."""
+def loaded(url: str) -> dict[str, Loaded]:
+    """What the warehouse's tables were last computed with, by table."""
     with transaction(url, "warehouse") as connection:
-        rows = connection.execute("SELECT table_name, fingerprint FROM etl.model").fetchall()
-    return {str(name): str(fingerprint) for name, fingerprint in rows}
+        rows = connection.execute("SELECT table_name, fingerprint, result FROM etl.model").fetchall()
+    return {
+        str(name): Loaded.model_validate({"fingerprint": fingerprint, "result": result})
+        for name, fingerprint, result in rows
+    }

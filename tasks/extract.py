@@ -1,17 +1,17 @@
 """Read the source: one task for each table, or for each range of a large one's pages."""
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 from prefect import Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 
-from pipeline import source
-from pipeline.batches import Landed, Part, Reading, TableBatch
-from pipeline.transform import compacted
+from pipeline import extract as engine
+from pipeline.batches import Landed, Part, Reading, Run, TableBatch
+from pipeline.deletions import Suspicion
+from pipeline.extract import Readers
+from pipeline.state import compacted
 from pipeline.words import counted
 from tasks import blocks, results
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
@@ -23,7 +23,8 @@ _MANY_PARTS = 4
 def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Cached by table and batch alone: how a part was read does not change what it is."""
     part: Part = parameters["part"]
-    return results.key("extract", part.folder, f"part-{part.number}-of-{part.of}")
+    whole = "-whole" if part.whole else ""
+    return results.key("extract", part.folder, f"part-{part.number}-of-{part.of}{whole}")
 
 
 @task(
@@ -40,15 +41,10 @@ def extract(part: Part, how: Reading | Landed, environment: str) -> Landed:
     if isinstance(how, Landed):
         return how
     raw = blocks.bucket(blocks.RAW, environment)
-    with (
-        source.adopt(blocks.database_url(blocks.SOURCE, environment), how.snapshot) as connection,
-        # Closed before its connection is: a COPY left half-way holds the connection's lock.
-        closing(source.read(connection, how.schema_name, part.table, how.columns, how.slice)) as rows,
-    ):
-        shown = _shown(rows, part.name, how.expected_rows)
-        file = raw.write_rows(part.folder, source.schema_of(how.columns), shown)
-    get_run_logger().info("%s: %s", part.name, counted(file.rows if file else 0, "row"))
-    return Landed(part=part, files=(file,) if file else ())
+    url = blocks.database_url(blocks.SOURCE, environment)
+    done = engine.read_part(url, part, how, raw, progress(part.name, how.expected_rows))
+    get_run_logger().info("%s: %s", part.name, counted(sum(file.rows for file in done.files), "row"))
+    return done
 
 
 def extracting(
@@ -66,6 +62,26 @@ def extracting(
 
 
 @task(
+    name="find-deleted",
+    task_run_name="find deleted rows of {suspicion.table.table}",
+    cache_policy=NO_CACHE,
+    **ON_TRANSIENT_FAULTS,
+)
+@clean_failures
+def find_gone(suspicion: Suspicion, schema: str, environment: str) -> Run | None:
+    """Find the keys of a table's deleted rows; None where the table has to be read whole."""
+    raw = blocks.bucket(blocks.RAW, environment)
+    gone = engine.find_gone(blocks.database_url(blocks.SOURCE, environment), schema, suspicion, raw)
+    if gone is None:
+        get_run_logger().warning(
+            "%s: its changes do not explain its rows: reading all", suspicion.table.table
+        )
+    elif gone:
+        get_run_logger().info("%s: %s deleted", suspicion.table.table, counted(gone[0].rows, "row"))
+    return gone
+
+
+@task(
     name="compact",
     task_run_name="compact {table.table}",
     cache_policy=NO_CACHE,
@@ -77,10 +93,19 @@ def compact(table: TableBatch, batch_id: str, environment: str) -> TableBatch:
     return compacted(table, batch_id, blocks.bucket(blocks.RAW, environment))
 
 
-def _shown(batches: Iterator[pa.RecordBatch], name: str, expected: int) -> Iterator[pa.RecordBatch]:
-    news = progress(name, expected)
-    rows = 0
-    for batch in batches:
-        yield batch
-        rows += batch.num_rows
-        news(rows)
+def readers(schema: str, environment: str) -> Readers:
+    """What reads a batch, as tasks side by side."""
+
+    def read(parts: Sequence[tuple[Part, Reading]]) -> list[Landed]:
+        running = [extracting(part, how, environment).submit(part, how, environment) for part, how in parts]
+        return [future.result() for future in running]
+
+    def find(suspicions: Sequence[Suspicion]) -> list[Run | None]:
+        running = [find_gone.submit(each, schema, environment) for each in suspicions]
+        return [future.result() for future in running]
+
+    def shorten(tables: Sequence[TableBatch], batch_id: str) -> list[TableBatch]:
+        running = [compact.submit(table, batch_id, environment) for table in tables]
+        return [future.result() for future in running]
+
+    return Readers(read, find, shorten)

@@ -6,6 +6,7 @@ only gets what this module has read, validated and written anew.
 """
 
 import json
+from functools import partial
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
@@ -14,8 +15,8 @@ from prefect.filesystems import WritableFileSystem
 from prefect.serializers import Serializer
 from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
-from pipeline.batches import Landed
-from pipeline.buckets import Bucket, batch_folder, rejected_folder
+from pipeline.batches import Landed, StateRun
+from pipeline.buckets import Bucket, batch_folder, gone_folder, rejected_folder
 from pipeline.transform import Output
 from tasks import blocks
 
@@ -105,6 +106,16 @@ def _is_sound(value: Result, path: str, bucket: Bucket) -> bool:
         named, files = value.part.folder == folder, value.files
     else:
         named = folder.startswith(batch_folder(value.model, ""))
-        files = (*value.files, *value.rejected)
-    below = all(file.path.rpartition("/")[0] in {folder, rejected_folder(folder)} for file in files)
+        files = (*value.files, *value.rejected, *value.gone)
+        named = named and all(map(partial(_is_of, value.model), value.result or ()))
+    folders = {folder, rejected_folder(folder), gone_folder(folder)}
+    below = all(file.path.rpartition("/")[0] in folders for file in files)
     return named and below and bucket.holds(files)
+
+
+def _is_of(model: str, run: StateRun) -> bool:
+    """Whether a run of a model's result lies where batches leave that model's rows and keys."""
+    folder = batch_folder(model, "")
+    return all(file.path.startswith(folder) for file in run.files) and all(
+        file.path.startswith((folder, gone_folder(folder))) for file in run.gone
+    )

@@ -6,13 +6,14 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
+from prefect.runtime import task_run
 
 from pipeline.batches import Manifest
 from pipeline.buckets import batch_folder
 from pipeline.models import Model
 from pipeline.transform import Output, Work, joined
 from pipeline.transform import transform as run_model
-from pipeline.warehouse import Target
+from pipeline.warehouse import Loaded, Target
 from pipeline.words import counted
 from tasks import blocks, results
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
@@ -20,19 +21,23 @@ from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 
 def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Cached by batch, and by what the model, what it reads and its table say."""
-    model: Model = parameters["model"]
-    target: Target = parameters["target"]
-    upstream: dict[str, Output] = parameters["upstream"]
-    read = [file.path for output in upstream.values() for file in output.files]
-    read += [file.path for table in parameters["manifest"].tables.values() for file in table.files]
-    meaning = "\n".join([model.fingerprint, str(parameters["loaded"]), target.model_dump_json(), *read])
+    models: dict[str, Model] = parameters["models"]
+    targets: dict[str, Target] = parameters["targets"]
+    model = list(models.values())[-1]
+    read = [file.path for table in parameters["manifest"].tables.values() for file in table.files]
+    known = [target.model_dump_json() for target in targets.values()]
+    meaning = "\n".join([model.fingerprint, str(parameters["loaded"]), *known, *read])
     digest = hashlib.sha256(meaning.encode()).hexdigest()[:16]
     return results.key("transform", batch_folder(model.name, parameters["manifest"].batch_id), digest)
 
 
+def _name() -> str:
+    return f"transform {list(task_run.parameters['models'])[-1]}"
+
+
 @task(
     name="transform",
-    task_run_name="transform {model.name}",
+    task_run_name=_name,
     cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_meaning),
     result_serializer=results.Json(),
     persist_result=True,
@@ -40,37 +45,27 @@ def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
 )
 @clean_failures
 def transform(
-    model: Model,
-    target: Target,
+    models: dict[str, Model],
+    targets: dict[str, Target],
     manifest: Manifest,
-    upstream: dict[str, Output],
-    loaded: str | None,
+    loaded: Loaded | None,
     environment: str,
 ) -> Output:
-    """Compute one model's rows of a batch and set aside those that do not fit."""
+    """Compute what the last of the models gained and lost in a batch, and reject rows that do not fit."""
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
-    output = run_model(Work(model, target, manifest, upstream, loaded, raw, processed))
-    unfit = f", {output.rejected_rows:,} set aside" if output.rejected_rows else ""
-    get_run_logger().info("%s: %s%s", model.name, counted(output.rows, "row"), unfit)
+    output = run_model(Work(models, targets, manifest, loaded, raw, processed))
+    rejected = f", {output.rejected_rows:,} rejected" if output.rejected_rows else ""
+    get_run_logger().info("%s: %s%s", output.model, counted(output.rows, "row"), rejected)
     return output
 
 
 @task(
     name="gather",
-    task_run_name="gather {model.name}",
+    task_run_name="gather {model}",
     cache_policy=NO_CACHE,
     **ON_TRANSIENT_FAULTS,
 )
 @clean_failures
-def gather(
-    model: Model,
-    target: Target,
-    manifest: Manifest,
-    pieces: list[Output],
-    loaded: str | None,
-    environment: str,
-) -> Output:
-    """Put the pieces of one model's batch together; computed anew as a whole where they share a key."""
-    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
-    work = Work(model, target, manifest, {}, loaded, raw, processed)
-    return joined(work, pieces) or run_model(work)
+def gather(model: str, outputs: list[Output]) -> Output:  # noqa: ARG001  it names the task's run
+    """Put the outputs of the pieces of one model's batch together."""
+    return joined(outputs)

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 from demo.postgres import Postgres
 from pipeline import batches, warehouse
 from pipeline.batches import Manifest
 from pipeline.buckets import folder
 from pipeline.merge import Counts
-from tests.support import Warehouse, database, execute, plan_batch, write_models
+from tests.support import Warehouse, database, execute, plan_batch, query, write_models
 
 EMPTY = ("DROP SCHEMA IF EXISTS public, etl CASCADE", "CREATE SCHEMA public")
 
@@ -42,6 +43,10 @@ class Bench:
     def do(self, *statements: str) -> None:
         """Change the source."""
         execute(self.source_url, *statements)
+
+    def source(self, text: str) -> list[tuple[Any, ...]]:
+        """Rows of a query on the source."""
+        return query(self.source_url, text)
 
     def sealed(self) -> Manifest | None:
         """The batch that waits to be loaded, if any."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -18,15 +18,17 @@ from psycopg import sql
 from pyarrow import fs
 
 from demo.postgres import Postgres
-from pipeline import batches, load, models, plan, source, warehouse
-from pipeline.batches import Landed, Manifest, Run, TableBatch
+from pipeline import batches, extract, load, models, plan, source, warehouse
+from pipeline.batches import Manifest, State, StateRun, TableBatch
 from pipeline.buckets import Bucket, File
+from pipeline.extract import Readers
 from pipeline.merge import Counts
 from pipeline.models import Model
 from pipeline.s3 import S3
 from pipeline.source import Column, Identity
-from pipeline.transform import Output, Work, compacted, needed, nothing, transform
-from pipeline.warehouse import Target, TargetColumn
+from pipeline.state import compacted
+from pipeline.transform import Output, Work, needed, nothing, transform, verify
+from pipeline.warehouse import Loaded, Target, TargetColumn
 
 Row = dict[str, Any]
 KEY = "testing"
@@ -109,6 +111,7 @@ def made_target(name: str, key: tuple[str, ...], /, **types: str) -> Target:
     return Target(
         name=name,
         fact=name.startswith("fact_"),
+        bridge=name.startswith("bridge_"),
         key=key,
         columns=columns,
         references=(),
@@ -127,19 +130,28 @@ class MadeUp:
 
     raw: Bucket
     tables: Mapping[str, tuple[Mapping[str, str], tuple[str, ...]]]
-    state: dict[str, tuple[Run, ...] | None] = field(default_factory=dict)
+    state: dict[str, State | None] = field(default_factory=dict)
     last: str | None = None
     number: int = 0
 
     def batch(
-        self, rows: Mapping[str, Sequence[Row]], *, full: bool = False, reconcile: bool = False
+        self,
+        rows: Mapping[str, Sequence[Row]],
+        *,
+        gone: Mapping[str, Sequence[Row]] | None = None,
+        full: bool = False,
+        reconcile: bool = False,
     ) -> Manifest:
-        """The next batch: of each table the changed rows, or all of them."""
+        """The next batch: of each table the changed rows and the keys that went, or all rows."""
         self.number += 1
         moment = SOME_TIME + timedelta(minutes=self.number)
         batch_id = f"{moment:%Y%m%dT%H%M%S}-{self.number:04d}"
         whole = full or reconcile or self.last is None
-        tables = {name: self._table(name, batch_id, rows.get(name, ()), whole=whole) for name in self.tables}
+        lost = {} if whole or gone is None else gone
+        tables = {
+            name: self._table(name, batch_id, rows.get(name, ()), lost.get(name, ()), whole=whole)
+            for name in self.tables
+        }
         manifest = Manifest(
             batch_id=batch_id,
             previous=self.last,
@@ -154,47 +166,51 @@ class MadeUp:
         self.last = batch_id
         return manifest
 
-    def _table(self, name: str, batch_id: str, rows: Sequence[Row], *, whole: bool) -> TableBatch:
+    def _table(
+        self, name: str, batch_id: str, rows: Sequence[Row], gone: Sequence[Row], *, whole: bool
+    ) -> TableBatch:
         types, key = self.tables[name]
         columns = tuple(Column(name=column, type=type_) for column, type_ in types.items())
-        schema = source.schema_of(columns)
-        arrow = pa.Table.from_pylist([dict.fromkeys(types) | row for row in rows], schema)
-        file = self.raw.write_rows(f"{name}/batch={batch_id}", schema, arrow.to_batches())
-        files = (file,) if file else ()
+        files = self._files(name, batch_id, columns, rows)
+        keys = self._files(name, batch_id, [each for each in columns if each.name in key], gone)
         before = self.state.get(name)
         kept = () if whole or before is None else before
         table = TableBatch(
             table=name,
-            mode="full" if whole else "changes" if files else "unchanged",
+            mode="full" if whole else "changes" if files or keys else "unchanged",
             reason="made up",
             columns=columns,
             key=key,
             heaps="1",
             files=files,
-            state=(*kept, files) if files else kept,
-            before=before,
+            gone=keys,
+            state=(*kept, StateRun(files=files, gone=keys)) if files or keys else kept,
         )
         return compacted(table, batch_id, self.raw) if batches.needs_merging(table) else table
+
+    def _files(
+        self, name: str, batch_id: str, columns: Sequence[Column], rows: Sequence[Row]
+    ) -> tuple[File, ...]:
+        schema = source.schema_of(columns)
+        arrow = pa.Table.from_pylist([dict.fromkeys(schema.names) | row for row in rows], schema)
+        file = self.raw.write_rows(f"{name}/batch={batch_id}", schema, arrow.to_batches())
+        return (file,) if file else ()
 
 
 def transform_all(
     known: Mapping[str, Model],
     targets: Mapping[str, Target],
     manifest: Manifest,
-    loaded: Mapping[str, str],
+    loaded: Mapping[str, Loaded],
     raw: Bucket,
     processed: Bucket,
 ) -> dict[str, Output]:
     """Run the models that have something to do, as the flow does."""
     outputs: dict[str, Output] = {}
-    computed: list[str] = []
-    for name, model in known.items():
-        if needed(model, manifest, loaded.get(name), computed):
-            upstream = {other: outputs[other] for other in known if other in model.reads}
-            outputs[name] = transform(
-                Work(model, targets[name], manifest, upstream, loaded.get(name), raw, processed)
-            )
-            computed.append(name)
+    for name in known:
+        below = models.closure(known, name)
+        if needed(below, manifest, loaded.get(name)):
+            outputs[name] = transform(Work(below, targets, manifest, loaded.get(name), raw, processed))
         else:
             outputs[name] = nothing(targets[name])
     return outputs
@@ -249,7 +265,7 @@ class Warehouse:
         """Transform and load a batch; the warehouse is prepared where its models are new."""
         targets = self.targets()
         known = self.models
-        loaded = models.still_valid(known, warehouse.fingerprints(self.url))
+        loaded = warehouse.loaded(self.url)
         outputs = transform_all(known, targets, manifest, loaded, self.raw, self.processed)
         counts = load.load(
             self.url,
@@ -290,7 +306,7 @@ def plan_batch(
     source_url: str, house: Warehouse, *, reconcile: bool = False, full: bool = False, pages: int = 32_768
 ) -> tuple[plan.BatchPlan, Manifest | None]:
     """Look at a real source, read what is new and seal it; no manifest where nothing is."""
-    house.targets()
+    targets = house.targets()
     mark = warehouse.watermark(house.url)
     previous = batches.last_manifest(house.raw, mark)
     with source.snapshot(source_url) as (connection, snapshot):
@@ -299,7 +315,7 @@ def plan_batch(
             snapshot,
             "public",
             house.models,
-            warehouse.fingerprints(house.url),
+            warehouse.loaded(house.url),
             mark,
             previous,
             reconcile=reconcile,
@@ -308,20 +324,16 @@ def plan_batch(
         if mark and planned.nothing_new:
             load.record_up_to_date(house.url, mark.batch_id, snapshot)
             return planned, None
-        landed = []
-        for part, how in planned.parts("public", pages):
-            with (
-                source.adopt(source_url, how.snapshot) as reader,
-                closing(source.read(reader, how.schema_name, part.table, how.columns, how.slice)) as found,
-            ):
-                file = house.raw.write_rows(part.folder, source.schema_of(how.columns), found)
-            landed.append(Landed(part=part, files=(file,) if file else ()))
-        manifest = planned.surveyed(connection, "public").manifest(landed)
-    merged = {
-        name: compacted(table, manifest.batch_id, house.raw)
-        for name, table in manifest.tables.items()
-        if batches.needs_merging(table)
-    }
-    manifest = manifest.model_copy(update={"tables": manifest.tables | merged})
+        verify(house.models, targets, planned.columns)
+        manifest = extract.extract(connection, planned, "public", readers(source_url, house.raw), pages)
     batches.seal(house.raw, manifest)
     return planned, manifest
+
+
+def readers(source_url: str, raw: Bucket) -> Readers:
+    """Readers that do one thing after the other."""
+    return Readers(
+        read=lambda parts: [extract.read_part(source_url, part, how, raw) for part, how in parts],
+        find_gone=lambda found: [extract.find_gone(source_url, "public", each, raw) for each in found],
+        compact=lambda tables, batch_id: [compacted(table, batch_id, raw) for table in tables],
+    )

@@ -34,7 +34,7 @@ def judge(raw: Bucket, processed: Bucket, tmp_path: Path) -> Judge:
         batch = MadeUp(raw, {"t": ({"id": "integer", "v": given}, ("id",))}).batch(
             {"t": [{"id": number, "v": value} for number, value in enumerate(values)]}
         )
-        output = transform(Work(models["dim_t"], target(v=wanted), batch, {}, None, raw, processed))
+        output = transform(Work(models, {"dim_t": target(v=wanted)}, batch, None, raw, processed))
         good = sorted(parquet_rows(processed, output.files), key=lambda row: row["id"])
         bad = sorted(
             parquet_rows(processed, output.rejected), key=lambda row: int(json.loads(row["key"])["id"])
@@ -255,7 +255,7 @@ def test_columns_that_do_not_match_are_named_with_the_file(
     models = write_models(tmp_path / "models", {"dim_t": model})
     batch = MadeUp(raw, {"t": ({"id": "integer", "v": "integer"}, ("id",))}).batch({"t": [{"id": 1, "v": 1}]})
     with pytest.raises(ModelError, match=words) as caught:
-        transform(Work(models["dim_t"], target(v="integer!"), batch, {}, None, raw, processed))
+        transform(Work(models, {"dim_t": target(v="integer!")}, batch, None, raw, processed))
     assert str(tmp_path / "models" / "dim_t.sql") in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -265,7 +265,7 @@ def test_a_key_that_is_null_is_set_aside(raw: Bucket, processed: Bucket, tmp_pat
     batch = MadeUp(raw, {"t": ({"id": "integer", "v": "integer"}, ("id",))}).batch(
         {"t": [{"id": 1, "v": 10}, {"id": 2, "v": 20}]}
     )
-    output = transform(Work(models["dim_t"], target(v="integer"), batch, {}, None, raw, processed))
+    output = transform(Work(models, {"dim_t": target(v="integer")}, batch, None, raw, processed))
     assert parquet_rows(processed, output.files) == [{"id": 1, "v": 10}]
     assert parquet_rows(processed, output.rejected) == [
         {"key": '{"id":null}', "reason": "id is missing (NULL)", "row": '{"id":null,"v":"20"}'}
@@ -277,7 +277,7 @@ def test_all_reasons_of_a_row_are_told_together(raw: Bucket, processed: Bucket, 
     columns = {"id": "integer", "v": "character varying", "w": "character varying"}
     batch = MadeUp(raw, {"t": (columns, ("id",))}).batch({"t": [{"id": 1, "v": "x", "w": None}]})
     output = transform(
-        Work(models["dim_t"], target(v="date", w="character varying!"), batch, {}, None, raw, processed)
+        Work(models, {"dim_t": target(v="date", w="character varying!")}, batch, None, raw, processed)
     )
     (row,) = parquet_rows(processed, output.rejected)
     assert row["reason"] == "v does not fit date; w is missing (NULL)"
@@ -292,5 +292,5 @@ def test_columns_that_the_warehouse_fills_need_not_be_yielded(
     filled = plain.model_copy(
         update={"columns": tuple(c.model_copy(update={"filled": c.name == "v"}) for c in plain.columns)}
     )
-    output = transform(Work(models["dim_t"], filled, batch, {}, None, raw, processed))
+    output = transform(Work(models, {"dim_t": filled}, batch, None, raw, processed))
     assert parquet_rows(processed, output.files) == [{"id": 1}]

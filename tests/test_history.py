@@ -106,12 +106,17 @@ def test_a_deletion_is_a_version_and_a_return_is_another(house: Warehouse, made:
     assert len(house.query(CURRENT)) == 2
 
 
-def test_only_a_reconciling_batch_deletes(house: Warehouse, made: MadeUp) -> None:
-    bring(house, made, order(1, "a", "1"), order(1, "b", "2"))
-    house.bring(made.batch({"orders": [order(1, "b", "2")]}, full=True))
-    assert len(house.query(CURRENT)) == 2
-    counts = house.bring(made.batch({"orders": [order(1, "b", "2")]}, reconcile=True))
+@pytest.mark.parametrize("how", ["changes", "full", "reconcile"])
+def test_every_batch_deletes(house: Warehouse, made: MadeUp, how: str) -> None:
+    stays = order(1, "b", "2")
+    bring(house, made, order(1, "a", "1"), stays)
+    if how == "changes":
+        manifest = made.batch({}, gone={"orders": [{"shop_id": 1, "number": "a"}]})
+    else:
+        manifest = made.batch({"orders": [stays]}, full=True, reconcile=how == "reconcile")
+    counts = house.bring(manifest)
     assert counts["fact_order"].deleted == 1
+    assert [row[1] for row in house.query(CURRENT)] == ["b"]
 
 
 def test_a_source_that_lost_all_rows_deletes_all(house: Warehouse, made: MadeUp) -> None:
@@ -165,6 +170,7 @@ def test_any_sequence_of_changes_is_remembered(
     known: dict[Key, tuple[Any, ...] | None] = {}
     moments: list[tuple[datetime, list[tuple[Any, ...]]]] = []
     for changed, mode in steps:
+        lost = [key for key, new in changed.items() if new is None and key in source]
         for key, new in changed.items():
             if new is None:
                 source.pop(key, None)
@@ -173,13 +179,16 @@ def test_any_sequence_of_changes_is_remembered(
         whole = mode != "changes" or not moments
         read = source if whole else {key: source[key] for key in changed if key in source}
         rows = [order(*key, *row) for key, row in read.items()]
-        manifest = made.batch({"orders": rows}, full=mode == "full", reconcile=mode == "reconcile")
+        manifest = made.batch(
+            {"orders": rows},
+            gone={"orders": [{"shop_id": shop, "number": number} for shop, number in lost]},
+            full=mode == "full",
+            reconcile=mode == "reconcile",
+        )
         house.bring(manifest)
         now = manifest.snapshot_at
         new_state = {key: (float(amount), note) for key, (amount, note) in read.items()}
-        gone = (
-            {key for key, row in known.items() if row and key not in source} if mode == "reconcile" else set()
-        )
+        gone = {key for key, row in known.items() if row and key not in source}
         for key, state in [*new_state.items(), *((key, None) for key in gone)]:
             if known.get(key) != state:
                 known[key] = state

@@ -159,7 +159,7 @@ def test_a_batch_is_written_down(house: Warehouse, made: MadeUp) -> None:
     assert house.query("SELECT batch_id, source_xmin, snapshot_at, up_to_date_at FROM etl.watermark") == [
         (manifest.batch_id, manifest.source_xmin, manifest.snapshot_at, manifest.snapshot_at)
     ]
-    assert warehouse.fingerprints(house.url) == {
+    assert {name: loaded.fingerprint for name, loaded in warehouse.loaded(house.url).items()} == {
         name: model.fingerprint for name, model in house.models.items()
     }
     assert warehouse.last_batch(house.url) == manifest.batch_id

@@ -89,12 +89,10 @@ class Transaction:
 
 @dataclass(frozen=True)
 class Moment:
-    """What a batch read: the committed rows at its snapshot, and which tables it read whole."""
+    """What a batch saw: the committed rows at its snapshot."""
 
     manifest: Manifest
     rows: dict[str, Rows]
-    whole: frozenset[str]
-    complete: bool
 
 
 @dataclass
@@ -113,25 +111,23 @@ class Oracle:
 
     def load(self, moment: Moment) -> dict[str, tuple[int, int, int]]:
         """Take a batch in; returns how much of each warehouse table it added, changed and deleted."""
-        at, gone = moment.manifest.snapshot_at, moment.manifest.reconcile
-        for name, rows in moment.rows.items():
-            self.state[name] = rows if name in moment.whole else self.state[name] | rows
-        did = {"dim_shop": self._dimension(at, moment)}
-        orders = self._orders(moment)
+        at = moment.manifest.snapshot_at
+        self.state = moment.rows
+        did = {"dim_shop": self._dimension(at)}
+        orders = self._orders()
         detail: Rows = {
             order: (amount, self.state["shop"].get(shop, (None, None))[1])
             for order, (shop, amount, _) in self.state["orders"].items()
         }
-        did["fact_order"] = self._fact("fact_order", at, orders, set(moment.rows["orders"]), gone=gone)
-        did["fact_detail"] = self._fact("fact_detail", at, detail, set(detail), gone=gone)
+        did["fact_order"] = self._fact("fact_order", at, orders)
+        did["fact_detail"] = self._fact("fact_detail", at, detail)
         self.moments.append((at, {name: self.current(name) for name in FACTS}))
         return did
 
-    def _dimension(self, at: datetime, moment: Moment) -> tuple[int, int, int]:
+    def _dimension(self, at: datetime) -> tuple[int, int, int]:
         towns = self.state["town"]
         added = changed = 0
-        if moment.complete:
-            self.unfit_shops &= moment.rows["shop"].keys()
+        self.unfit_shops &= self.state["shop"].keys()
         for shop, (town, label, _) in self.state["shop"].items():
             if label is None:
                 self.unfit_shops.add(shop)
@@ -147,26 +143,19 @@ class Oracle:
                 known.append((at, values))
         return added, changed, 0
 
-    def _orders(self, moment: Moment) -> Rows:
+    def _orders(self) -> Rows:
         """Set aside the orders that wait or do not fit; returns the others."""
-        read = moment.rows["orders"]
-        if "orders" in moment.whole:
-            self.waiting.clear()
-            self.unfit_orders.clear()
-        offered = self.waiting | read
-        self.unfit_orders -= read.keys()
-        self.unfit_orders |= {order for order, values in read.items() if values[0] is None}
+        orders = self.state["orders"]
+        self.unfit_orders = {order for order, values in orders.items() if values[0] is None}
         self.waiting = {
             order: values
-            for order, values in offered.items()
+            for order, values in orders.items()
             if order not in self.unfit_orders and values[0] not in self.shops
         }
         aside = self.waiting.keys() | self.unfit_orders
-        return {order: values for order, values in offered.items() if order not in aside}
+        return {order: values for order, values in orders.items() if order not in aside}
 
-    def _fact(
-        self, name: str, at: datetime, rows: Rows, there: set[int], *, gone: bool
-    ) -> tuple[int, int, int]:
+    def _fact(self, name: str, at: datetime, rows: Rows) -> tuple[int, int, int]:
         added = changed = deleted = 0
         versions = self.versions[name]
         for key, values in rows.items():
@@ -175,7 +164,7 @@ class Oracle:
                 added, changed = (added, changed + 1) if known else (added + 1, changed)
                 known.append((at, False, values))
         for key, known in versions.items():
-            if gone and key not in there and not known[-1][1]:
+            if key not in self.state["orders"] and not known[-1][1]:
                 deleted += 1
                 known.append((at, True, known[-1][2]))
         return added, changed, deleted
@@ -424,23 +413,14 @@ class Pipeline(RuleBasedStateMachine):
             assert not whole
             assert not self.would_do_something, "a change was not seen"
             return None
-        moment = Moment(
-            manifest,
-            {name: self.rows_of(name) for name in KEYS},
-            whole,
-            complete=reconcile or bool({"shop", "town"} & altered),
-        )
+        moment = Moment(manifest, {name: self.rows_of(name) for name in KEYS})
         self.read_columns = Counter(self.added_columns)
         return moment
 
     @property
     def would_do_something(self) -> bool:
-        """Whether rows are there that the last batch did not have."""
-        return any(
-            self.oracle.state[name].get(key) != row
-            for name in KEYS
-            for key, row in self.rows_of(name).items()
-        )
+        """Whether the rows are not those of the last batch."""
+        return any(self.oracle.state[name] != self.rows_of(name) for name in KEYS)
 
     def bring(self, moment: Moment, progress: Callable[[str, int], None] = lambda *_: None) -> None:
         """Load a batch, and compare what it did with what it must have done."""

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import models
+from pipeline.duck import session
 from pipeline.errors import ModelError
+from pipeline.relations import relation_name
 from pipeline.source import Cursor
 from tests.support import write_models
 
@@ -41,6 +43,8 @@ def test_a_header_says_key_kind_and_cursors(tmp_path: Path) -> None:
         ("dim_x", "", "dimension"),
         ("x", "-- kind: dimension\n", "dimension"),
         ("dim_x", "-- kind: fact\n", "fact"),
+        ("bridge_x", "", "bridge"),
+        ("x", "-- kind: Bridge\n", "bridge"),
     ],
 )
 def test_a_kind_comes_from_the_header_or_the_name(tmp_path: Path, name: str, header: str, kind: str) -> None:
@@ -49,11 +53,67 @@ def test_a_kind_comes_from_the_header_or_the_name(tmp_path: Path, name: str, hea
 
 @pytest.mark.parametrize("header", ["", "-- kind: snowflake\n"])
 def test_a_kind_that_nothing_tells_is_asked_for(tmp_path: Path, header: str) -> None:
-    with pytest.raises(ModelError, match=r"x\.sql: say `-- kind: fact` or `-- kind: dimension`"):
+    with pytest.raises(ModelError, match=r"x\.sql: no kind; write `-- kind: fact, dimension or bridge`"):
         model(tmp_path, header + PLAIN, "x")
 
 
-@pytest.mark.parametrize("said", ["changed_at 1 hour", "v.", "v", '"v.changed_at"'])
+def test_the_other_headers(tmp_path: Path) -> None:
+    plain = model(tmp_path, PLAIN)
+    assert (plain.untracked, plain.keeps_deleted, plain.sees_changes, plain.unstable) == (
+        (), False, False, False,
+    )  # fmt: skip
+    read = model(
+        tmp_path,
+        "-- untracked: seen_at, b\n-- deletes: ignore\n-- reads: changes\n-- unstable: allowed\n" + PLAIN,
+    )
+    assert (read.untracked, read.keeps_deleted, read.sees_changes, read.unstable) == (
+        ("seen_at", "b"), True, True, True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("-- kye: a", r"dim_m\.sql:2: there is no header kye; write `-- key: column\[, …\]`"),
+        ("-- keys: a", r"there is no header keys; write `-- key"),
+        ("-- untracket: a", r"there is no header untracket; write `-- untracked"),
+        ("-- cursors: t.a 1 hour", r"there is no header cursors; write `-- cursor"),
+        ("-- deletes: keep", r"dim_m\.sql: deletes is 'keep'; write `-- deletes: ignore`"),
+        ("-- reads: everything", r"reads is 'everything'; write `-- reads: changes`"),
+        ("-- unstable: yes", r"unstable is 'yes'; write `-- unstable: allowed`"),
+    ],
+)
+def test_a_header_that_nobody_knows_shows_what_is_meant(tmp_path: Path, header: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words) as caught:
+        model(tmp_path, f"-- One row a day.\n{header}\n{PLAIN}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "-- Grain: one row a day.",
+        "-- Note: sums are in GBP",
+        "-- see https://example.org/key",
+        "-- TODO: more",
+    ],
+)
+def test_prose_with_a_colon_is_prose(tmp_path: Path, prose: str) -> None:
+    read = model(tmp_path, f"{prose}\n-- key: a\n{PLAIN}")
+    assert read.key == ("a",)
+
+
+def test_what_looks_like_a_header_below_the_head_is_a_comment(tmp_path: Path) -> None:
+    assert model(tmp_path, "SELECT a\n-- kye: b\n-- key: c\nFROM t").key == ()
+
+
+def test_a_model_in_a_subfolder_is_refused(tmp_path: Path) -> None:
+    write_models(tmp_path / "marts", {"dim_a": PLAIN})
+    with pytest.raises(ModelError, match=r"marts/dim_a\.sql: is in a subfolder; models lie directly in"):
+        write_models(tmp_path, {"dim_b": PLAIN})
+
+
+@pytest.mark.parametrize("said", ["changed_at 1 hour", "v.changed_at", "v"])
 def test_a_cursor_that_is_not_one_shows_how(tmp_path: Path, said: str) -> None:
     with pytest.raises(ModelError, match=r"write `-- cursor: table\.column overlap`"):
         model(tmp_path, f"-- cursor: {said}\n{PLAIN}")
@@ -73,60 +133,40 @@ def test_a_cursor_that_is_not_one_shows_how(tmp_path: Path, said: str) -> None:
         ("SELECT * FROM t AS u", {"t"}),
         ("SELECT ' FROM x ' AS s FROM t -- FROM y", {"t"}),
         ("SELECT 1 AS a", set()),
+        ("WITH t AS (SELECT * FROM t) SELECT * FROM t", {"t"}),
+        ("WITH t AS (SELECT * FROM t), c AS (SELECT * FROM t) SELECT * FROM c", {"t"}),
+        ("SELECT * FROM (WITH u AS (SELECT 1 AS a) SELECT * FROM u) JOIN u USING (a)", {"u"}),
+        ("WITH RECURSIVE r AS (SELECT a FROM t UNION ALL SELECT a FROM r) SELECT * FROM r", {"t"}),
+        ('SELECT * FROM "T" JOIN t USING (a)', {"T", "t"}),
+        ("SELECT moment FROM reference.batch", {"reference.batch"}),
     ],
 )
 def test_tables_are_those_that_are_read(tmp_path: Path, sql: str, tables: set[str]) -> None:
     assert model(tmp_path, sql).reads == tables
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT a, upper(b) AS b FROM t",
-        "SELECT a FROM t WHERE b > 1",
-        "WITH c AS (SELECT a, b FROM t) SELECT a FROM c",
-        "SELECT CASE WHEN a > 1 THEN 'x' END AS x, coalesce(b, 0) AS b FROM t AS q",
-        "SELECT list_sort([a, b])[1] AS least, greatest(a, b) AS most FROM t",
-        "SELECT a FROM (SELECT a FROM t) AS s",
-    ],
-)
-def test_a_row_from_one_row_needs_changed_rows_only(tmp_path: Path, sql: str) -> None:
-    assert model(tmp_path, sql).row_wise
+def test_a_table_is_named_without_its_schema(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"names public\.t; name a table without its schema"):
+        model(tmp_path, "SELECT a FROM public.t")
 
 
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT t.a FROM t JOIN u ON t.a = u.a",
-        "SELECT t.a FROM t, u",
-        "SELECT x.a FROM t AS x LEFT JOIN t AS y ON x.a = y.b",
-        "WITH c AS (SELECT * FROM t) SELECT x.a FROM c AS x JOIN c AS y ON x.a = y.b",
-        "WITH c AS (SELECT max(a) AS a FROM t) SELECT t.a FROM t, c",
-        "SELECT count(*) AS n FROM t",
-        "SELECT a, sum(b) AS b FROM t GROUP BY a",
-        "SELECT a FROM t GROUP BY ALL",
-        "SELECT a + max(b) AS x FROM t GROUP BY a",
-        "SELECT list(b) AS bs FROM t",
-        "SELECT a, row_number() OVER (ORDER BY b) AS n FROM t",
-        "SELECT a FROM t QUALIFY row_number() OVER (PARTITION BY a ORDER BY b) = 1",
-        "SELECT DISTINCT a FROM t",
-        "SELECT DISTINCT ON (a) a, b FROM t ORDER BY a, b",
-        "SELECT a FROM t ORDER BY b LIMIT 5",
-        "SELECT a FROM t LIMIT 5",
-        "SELECT a FROM t UNION ALL SELECT b FROM t",
-        "SELECT a FROM t UNION SELECT a FROM t",
-        "SELECT a FROM t WHERE b = (SELECT max(b) FROM t)",
-        "SELECT a FROM t WHERE a IN (SELECT b FROM t)",
-        "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u)",
-        "SELECT a FROM t USING SAMPLE 10%",
-        "SELECT a FROM t TABLESAMPLE 10%",
-        "WITH RECURSIVE r AS (SELECT a FROM t UNION ALL SELECT a + 1 FROM r WHERE a < 9) SELECT a FROM r",
-        "SELECT MAX(a) AS a FROM t",
-        "SELECT 1 AS a",
+        "SELECT t.a, 'FROM t' AS s FROM t /* FROM t */ JOIN u AS t2 ON t.a = t2.a",
+        'SELECT x.a FROM "T" AS x JOIN t ON x.a = t.a',
+        "WITH t AS (SELECT * FROM t) SELECT t.a FROM t",
+        "SELECT ü.a FROM (SELECT 'ü' AS a, * FROM t) AS ü",
     ],
 )
-def test_a_row_from_several_rows_needs_the_present_state(tmp_path: Path, sql: str) -> None:
-    assert not model(tmp_path, sql).row_wise
+def test_relations_get_names_of_ours_on_the_same_lines(tmp_path: Path, sql: str) -> None:
+    bound = model(tmp_path, sql.replace(" FROM", "\nFROM")).bound_sql
+    assert bound.count("\n") == sql.replace(" FROM", "\nFROM").count("\n")
+    assert "'FROM t'" in bound or "'FROM t'" not in sql
+    with session() as connection:
+        for name in ("t", "T", "u"):
+            connection.execute(f'CREATE TEMP TABLE "{relation_name(name)}" (a INTEGER)')
+        connection.execute(bound)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +200,7 @@ def test_a_model_is_one_select(tmp_path: Path, sql: str) -> None:
 
 
 def test_a_last_semicolon_and_comments_are_no_matter(tmp_path: Path) -> None:
-    assert model(tmp_path, "SELECT a FROM t;\n").row_wise
+    assert model(tmp_path, "SELECT a FROM t;\n").reads == {"t"}
     assert model(tmp_path, "SELECT a FROM t -- the end\n;\n").reads == {"t"}
 
 
@@ -203,33 +243,23 @@ def test_a_folder_without_models_names_the_setting(tmp_path: Path, files: dict[s
         write_models(tmp_path, files)
 
 
-def test_what_models_read_between_them(tmp_path: Path) -> None:
+def test_what_models_read_of_the_source(tmp_path: Path) -> None:
     known = write_models(
         tmp_path,
         {
             "fact_orders": "-- key: a\nSELECT a FROM orders",
             "dim_days": "SELECT DISTINCT a FROM fact_orders",
-            "dim_shop": "SELECT a FROM shop JOIN street USING (b) JOIN iso_4217 ON a = code",
+            "dim_shop": "SELECT a FROM shop JOIN street USING (b) JOIN reference.iso_4217 ON a = code",
         },
     )
     assert models.source_tables(known) == {"orders", "shop", "street"}
-    assert models.looked_up(known) == {"shop", "street"}
-    assert models.affected(known, ["fact_orders"]).keys() == {"orders"}
-    ((table, reason),) = models.affected(known, ["dim_days"]).items()
-    assert table == "orders"
-    assert "dim_days" in reason
-    assert models.affected(known, ["dim_shop"]) == {}
+    assert list(models.closure(known, "dim_days")) == ["fact_orders", "dim_days"]
+    assert list(models.closure(known, "fact_orders")) == ["fact_orders"]
 
 
-@pytest.mark.parametrize(
-    ("sql", "carries"),
-    [
-        ("SELECT a, t.b AS c, a + 1 AS d FROM t WHERE a > 1", {"a": "a", "c": "b"}),
-        ("SELECT a, unnest([1, 2]) AS b FROM t", {}),
-        ("WITH s AS (SELECT a FROM t) SELECT a FROM s", {}),
-        ("SELECT a FROM t JOIN u USING (a)", {}),
-        ("SELECT * FROM t", {}),
-    ],
-)
-def test_columns_that_are_the_tables_own_are_known(tmp_path: Path, sql: str, carries: dict[str, str]) -> None:
-    assert model(tmp_path, sql).carries == carries
+def test_a_change_below_a_model_changes_it_too(tmp_path: Path) -> None:
+    files = {"fact_a": "SELECT a FROM t", "dim_b": "SELECT a FROM fact_a", "dim_c": "SELECT a FROM t"}
+    before = models.with_meaning(write_models(tmp_path, files), {})
+    after = models.with_meaning(write_models(tmp_path, {"fact_a": "SELECT a + 1 AS a FROM t"}), {})
+    changed = {name for name in files if before[name].fingerprint != after[name].fingerprint}
+    assert changed == {"fact_a", "dim_b"}

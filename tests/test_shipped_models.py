@@ -23,7 +23,7 @@ from demo.postgres import Postgres
 from pipeline import models, source, warehouse
 from pipeline.buckets import Bucket
 from pipeline.transform import Output
-from pipeline.warehouse import Target
+from pipeline.warehouse import Loaded, Target
 from tests.support import MadeUp, database, execute, transform_all
 
 TRANSFORMS = Path(__file__).parent.parent / "transforms"
@@ -69,13 +69,16 @@ def run_case(path: Path, case: dict[str, Any], contract: Contract, raw: Bucket, 
     targets, columns = contract
     known = models.load(TRANSFORMS)
     made = MadeUp(raw, columns)
-    loaded: dict[str, str] = {}
+    loaded: dict[str, Loaded] = {}
     outputs: dict[str, Output] = {}
     for step in ("before", "given"):
         if step == "given" or step in case:
             rows = {name: as_arrow(rows, columns[name][0]) for name, rows in case[step].items()}
             outputs = transform_all(known, targets, made.batch(rows), loaded, raw, processed)
-            loaded = {name: model.fingerprint for name, model in known.items()}
+            loaded = {
+                name: Loaded(fingerprint=known[name].fingerprint, result=output.result)
+                for name, output in outputs.items()
+            }
     return outputs[path.parent.name]
 
 

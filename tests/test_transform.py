@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,14 +17,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline import models, source
-from pipeline.batches import Manifest, Run, TableBatch, mergeable_runs
+from pipeline import source
+from pipeline.batches import Manifest, State, StateRun, TableBatch, mergeable_runs
 from pipeline.buckets import Bucket, File, folder
+from pipeline.duck import quote, session
 from pipeline.errors import ModelError, ObjectMissing
 from pipeline.models import Model
+from pipeline.relations import relation_name
 from pipeline.source import Column
-from pipeline.transform import Output, Work, bind, joined, pieces, transform
-from pipeline.warehouse import Target
+from pipeline.state import bind_state
+from pipeline.transform import Output, Work, joined, pieces, transform, verify
+from pipeline.warehouse import Loaded, Target
 from tests.support import MadeUp, Row, made_target, parquet_rows, transform_all, write_models
 
 ORDERS = {"order_id": "integer", "shop_id": "integer", "amount": "integer"}
@@ -49,7 +52,7 @@ JOINED: dict[str, tuple[str, Target]] = {
     ),
     "aggregate over a join": (
         """
-        SELECT city AS id, list_sort(list(order_id))::varchar AS orders
+        SELECT city AS id, list(order_id ORDER BY order_id)::varchar AS orders
         FROM orders JOIN shops USING (shop_id) GROUP BY city
         """,
         made_target("fact_m", ("id",), id="character varying!", orders="character varying"),
@@ -86,6 +89,13 @@ JOINED: dict[str, tuple[str, Target]] = {
 }
 
 
+def work(
+    model: Model, target: Target, manifest: Manifest, loaded: Loaded | None, raw: Bucket, processed: Bucket
+) -> Work:
+    """One model that reads no other one, over one batch."""
+    return Work({model.name: model}, {model.name: target}, manifest, loaded, raw, processed)
+
+
 @dataclass
 class Running:
     """One model that is run batch after batch, and what a warehouse would hold of it."""
@@ -100,24 +110,48 @@ class Running:
         self.raw, self.processed = folder(str(self.home / "raw")), folder(str(self.home / "processed"))
         self.model = write_models(self.home / "models", {self.target.name: self.sql})[self.target.name]
         self.source = MadeUp(self.raw, TABLES)
-        self.loaded: str | None = None
+        self.loaded: Loaded | None = None
 
-    def batch(self, rows: Mapping[str, list[Row]], *, whole: bool = False) -> Output:
-        """Bring changed rows, or with ``whole`` the present state of both tables."""
+    def batch(
+        self,
+        rows: Mapping[str, list[Row]],
+        *,
+        gone: Mapping[str, Sequence[int]] | None = None,
+        whole: bool = False,
+    ) -> Output:
+        """Bring changed rows and keys that went, or with ``whole`` the present state of both tables."""
         keys = {name: key for name, (_, (key,)) in TABLES.items()}
-        for name, changed in rows.items():
-            self.present[name] |= {row[keys[name]]: row for row in changed}
-        given = {name: list(table.values()) for name, table in self.present.items()}
-        manifest = self.source.batch(
-            given if whole or self.loaded is None else rows, full=whole, reconcile=whole
-        )
-        output = transform(Work(self.model, self.target, manifest, {}, self.loaded, self.raw, self.processed))
-        self.loaded = self.model.fingerprint
-        if output.complete:
+        lost = {
+            name: [key for key in (gone or {}).get(name, ()) if key in self.present[name]] for name in TABLES
+        }
+        for name in TABLES:
+            for key in lost[name]:
+                del self.present[name][key]
+            self.present[name] |= {row[keys[name]]: row for row in rows.get(name, ())}
+        manifest = self._manifest(rows, {name: lost[name] for name in lost}, whole=whole)
+        output = transform(work(self.model, self.target, manifest, self.loaded, self.raw, self.processed))
+        self.loaded = Loaded(fingerprint=self.model.fingerprint, result=output.result)
+        if output.replaces:
             self.held.clear()
+        for row in parquet_rows(self.processed, output.gone):
+            self.held.pop(row["id"], None)
         self.held |= {row["id"]: row for row in parquet_rows(self.processed, output.files)}
         assert not output.rejected
         return output
+
+    def _manifest(
+        self, rows: Mapping[str, list[Row]], lost: Mapping[str, Sequence[int]], *, whole: bool
+    ) -> Manifest:
+        if whole or self.loaded is None:
+            given = {name: list(table.values()) for name, table in self.present.items()}
+            return self.source.batch(given, full=True, reconcile=whole)
+        keys = {name: key for name, (_, (key,)) in TABLES.items()}
+        again = {name: {row[keys[name]] for row in changed} for name, changed in rows.items()}
+        gone = {
+            name: [{keys[name]: key} for key in lost[name] if key not in again.get(name, ())]
+            for name in TABLES
+        }
+        return self.source.batch(rows, gone=gone)
 
     def expected(self) -> dict[Any, Row]:
         """What plain SQL on the present state says."""
@@ -143,27 +177,31 @@ a_shop = st.builds(shop_row, st.integers(1, 4), st.sampled_from(["Leeds", "York"
 a_batch = st.fixed_dictionaries(
     {"orders": st.lists(an_order, max_size=4), "shops": st.lists(a_shop, max_size=2)}
 )
-some_batches = st.lists(st.tuples(a_batch, st.sampled_from([False] * 6 + [True])), min_size=2, max_size=6)
+some_keys = st.fixed_dictionaries(
+    {
+        "orders": st.lists(st.integers(1, 6), max_size=2, unique=True),
+        "shops": st.lists(st.integers(1, 4), max_size=1),
+    }
+)
+some_batches = st.lists(
+    st.tuples(a_batch, some_keys, st.sampled_from([False] * 6 + [True])), min_size=2, max_size=6
+)
 
 
 @pytest.mark.parametrize("kind", JOINED)
 @given(batches=some_batches)
-def test_rows_of_changed_keys_equal_plain_sql(
-    kind: str, batches: list[tuple[dict[str, list[Row]], bool]]
+def test_what_a_table_holds_equals_plain_sql(
+    kind: str, batches: list[tuple[dict[str, list[Row]], dict[str, list[int]], bool]]
 ) -> None:
     with tempfile.TemporaryDirectory() as home:
         running = Running(Path(home), *JOINED[kind])
-        for rows, whole in batches:
+        for rows, gone, whole in batches:
             unique = {
                 name: list({row[TABLES[name][1][0]]: row for row in changed}.values())
                 for name, changed in rows.items()
             }
-            if whole:  # what the source no longer has is seen by reading all of it
-                for table in running.present.values():
-                    table.pop(1, None)
-            running.batch(unique, whole=whole)
-            expected = running.expected()
-            assert {key: row for key, row in running.held.items() if key in expected} == expected
+            running.batch(unique, gone=gone, whole=whole)
+            assert running.held == running.expected()
 
 
 def test_only_what_differs_goes_on(tmp_path: Path) -> None:
@@ -178,6 +216,109 @@ def test_only_what_differs_goes_on(tmp_path: Path) -> None:
     assert (again.rows, again.complete) == (0, False)
     moved = running.batch({"orders": [], "shops": [shop_row(0, "Leeds")]})
     assert moved.rows == 5
+
+
+def test_a_row_that_leaves_a_filter_leaves_the_result(tmp_path: Path) -> None:
+    target = made_target("fact_m", ("id",), id="integer!", amount="integer")
+    for name, sql in {
+        "rows": "SELECT order_id AS id, amount FROM orders WHERE amount > 2",
+        "whole": "SELECT order_id AS id, amount FROM orders JOIN shops USING (shop_id) WHERE amount > 2",
+    }.items():
+        running = Running(tmp_path / name, sql, target)
+        running.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 5)], "shops": [shop_row(1, "York")]})
+        output = running.batch({"orders": [order_row(1, 1, 2)]})
+        assert (output.rows, parquet_rows(running.processed, output.gone)) == (0, [{"id": 1}])
+        running.batch({"orders": [order_row(1, 1, 5)]}, gone={"orders": [2]})
+        assert running.held == {1: {"id": 1, "amount": 5}}
+
+
+def test_a_group_that_loses_its_only_row_leaves_the_result(tmp_path: Path) -> None:
+    running = Running(tmp_path, *JOINED["aggregate"])
+    running.batch({"orders": [order_row(1, 1, 5), order_row(2, 2, 7)], "shops": []})
+    running.batch({"orders": [order_row(1, 2, 5)]})
+    assert running.held == {2: {"id": 2, "n": 2, "amount": 12}}
+
+
+def test_what_a_model_keeps_stays(tmp_path: Path) -> None:
+    target = made_target("fact_m", ("id",), id="integer!", amount="integer")
+    for name, sql in {
+        "rows": "-- deletes: ignore\nSELECT order_id AS id, amount FROM orders",
+        "whole": "-- deletes: ignore\nSELECT order_id AS id, max(amount) AS amount FROM orders GROUP BY 1",
+    }.items():
+        running = Running(tmp_path / name, sql, target)
+        running.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 6)], "shops": []})
+        running.batch({"orders": []}, gone={"orders": [1]})
+        running.batch({"orders": []}, whole=True)
+        assert sorted(running.held) == [1, 2]
+
+
+def test_untracked_columns_change_nothing_by_themselves(tmp_path: Path) -> None:
+    sql, target = JOINED["left join"]
+    running = Running(tmp_path, f"-- untracked: amount\n{sql}", target)
+    running.batch({"orders": [order_row(1, 1, 5)], "shops": [shop_row(1, "York")]})
+    assert running.batch({"orders": [order_row(1, 1, 6)], "shops": []}).rows == 0
+    assert running.batch({"orders": [], "shops": [shop_row(1, "Bath")]}).rows == 1
+    assert running.held == {1: {"id": 1, "amount": 6, "city": "Bath"}}
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [("amuont", "for it is not yielded"), ("id", "for it is part of the key")],
+)
+def test_an_untracked_column_that_cannot_be_one_is_named(tmp_path: Path, column: str, words: str) -> None:
+    known = write_models(tmp_path, {"dim_m": f"-- untracked: {column}\nSELECT id, amount FROM t"})
+    target = made_target("dim_m", ("id",), id="integer!", amount="integer")
+    columns = {"t": (Column(name="id", type="integer"), Column(name="amount", type="integer"))}
+    with pytest.raises(ModelError, match=rf"dim_m\.sql: column {column} cannot be untracked, {words}"):
+        verify(known, {"dim_m": target}, columns)
+
+
+def test_columns_that_differ_by_case_only_are_refused(tmp_path: Path) -> None:
+    known = write_models(tmp_path, {"dim_m": "SELECT id FROM t"})
+    target = made_target("dim_m", ("id",), id="integer!")
+    columns = {"t": (Column(name="id", type="integer"), Column(name="ID", type="integer"))}
+    with pytest.raises(
+        ModelError, match=r"dim_m\.sql: reads table t, whose columns id and ID differ by case"
+    ):
+        verify(known, {"dim_m": target}, columns)
+
+
+@pytest.mark.parametrize(
+    ("sql", "fits"),
+    [
+        ("SELECT id, n FROM v", True),
+        ("SELECT id, n FROM v WHERE n > 1", True),
+        ("-- reads: changes\nSELECT id, max(n) AS n FROM v GROUP BY id", True),
+        ("SELECT id, max(n) AS n FROM v GROUP BY id", False),
+        ("SELECT v.id, v.n FROM v JOIN t USING (id)", False),
+        ("SELECT t.id, t.n FROM t WHERE id IN (SELECT id FROM v)", False),
+    ],
+)
+def test_what_is_read_by_a_cursor_is_read_row_by_row(tmp_path: Path, sql: str, fits: bool) -> None:
+    known = write_models(tmp_path, {"dim_m": f"-- cursor: v.changed_at 1 hour\n{sql}"})
+    targets = {"dim_m": made_target("dim_m", ("id",), id="integer!", n="integer")}
+    columns = (Column(name="id", type="integer"), Column(name="n", type="integer"))
+    if fits:
+        verify(known, targets, {"v": columns, "t": columns})
+    else:
+        with pytest.raises(
+            ModelError, match=r"dim_m\.sql: reads v by a cursor, .* each row has to come from"
+        ):
+            verify(known, targets, {"v": columns, "t": columns})
+
+
+def test_a_model_over_one_that_reads_by_a_cursor_is_held_to_the_same(tmp_path: Path) -> None:
+    known = write_models(
+        tmp_path,
+        {
+            "fact_v": "-- cursor: v.changed_at 1 hour\nSELECT id, n FROM v",
+            "dim_m": "SELECT n AS id, count(*) AS n FROM fact_v GROUP BY n",
+        },
+    )
+    targets = {name: made_target(name, ("id",), id="integer!", n="bigint") for name in known}
+    columns = (Column(name="id", type="integer"), Column(name="n", type="integer"))
+    with pytest.raises(ModelError, match=r"dim_m\.sql: reads v by a cursor"):
+        verify(known, targets, {"v": columns})
 
 
 def test_a_partner_that_moves_away_leaves_null(tmp_path: Path) -> None:
@@ -199,8 +340,12 @@ def test_a_state_carried_over_many_batches_is_the_table(raw: Bucket) -> None:
     for number in range(60):
         rows = [order_row((number * 7 + i * 13) % 50, number, i) for i in range(number % 5)]
         rows = list({row["order_id"]: row for row in rows}.values())
+        changed = {row["order_id"] for row in rows}
+        gone = [key for key in present if key not in changed and (key + number) % 11 == 0]
         present |= {row["order_id"]: row for row in rows}
-        table = made.batch({"orders": rows}).tables["orders"]
+        present = {key: row for key, row in present.items() if key not in gone}
+        keys = {"orders": [{"order_id": key} for key in gone]}
+        table = made.batch({"orders": rows}, gone=keys).tables["orders"]
         state = table.state or ()
         longest = max(longest, len(state))
         if number % 20 == 0 or number == 59:
@@ -209,23 +354,26 @@ def test_a_state_carried_over_many_batches_is_the_table(raw: Bucket) -> None:
     assert 1 < longest <= 7, "about log2(rows) runs"
 
 
-def rows_of(table: TableBatch, runs: tuple[Run, ...], raw: Bucket) -> list[Row]:
-    with duckdb.connect() as connection:
-        bind(connection, table, runs, raw)
-        found: list[Row] = connection.sql(f"FROM {table.table} ORDER BY ALL").to_arrow_table().to_pylist()
+def rows_of(table: TableBatch, state: State, raw: Bucket) -> list[Row]:
+    with session() as connection:
+        bind_state(connection, table, state, raw)
+        name = quote(relation_name(table.table))
+        found: list[Row] = connection.sql(f"FROM {name} ORDER BY ALL").to_arrow_table().to_pylist()
         return found
 
 
 @given(st.lists(st.integers(1, 1_000_000), max_size=40))
 def test_runs_stay_few_and_none_is_lost(sizes: list[int]) -> None:
-    state: tuple[Run, ...] = ()
+    def run(path: str, rows: int) -> StateRun:
+        return StateRun(files=(File(path=path, rows=rows, bytes=1),))
+
+    state: State = ()
     for size in sizes:
-        kept, merged = mergeable_runs((*state, (File(path="new", rows=size, bytes=1),)))
-        total = sum(file.rows for run in merged for file in run)
-        state = (*kept, (File(path="merged", rows=total, bytes=1),))
-        rows = [run[0].rows for run in state]
+        kept, merged = mergeable_runs((*state, run("new", size)))
+        state = (*kept, run("merged", sum(each.rows for each in merged)))
+        rows = [each.rows for each in state]
         assert all(later * 2 < earlier for earlier, later in pairwise(rows))
-    assert sum(run[0].rows for run in state) == sum(sizes)
+    assert sum(each.rows for each in state) == sum(sizes)
     assert mergeable_runs(()) == ((), ())
 
 
@@ -236,11 +384,12 @@ def test_a_column_that_comes_or_goes_does_not_matter_to_others(
     target = made_target("dim_t", ("id",), id="integer!", v="integer")
     made = MadeUp(raw, {})
     rows = {"t": [{"id": 1, "v": 7}], "u": [{"id": 1}]}
+    loaded = None
     for columns in ({"v": "integer"}, {"v": "integer", "extra": "text"}, {"v": "integer"}):
         made.tables = {"t": ({"id": "integer"} | columns, ("id",)), "u": ({"id": "integer"}, ("id",))}
         manifest = made.batch(rows, full=True)
-        loaded = None if made.number == 1 else known["dim_t"].fingerprint
-        output = transform(Work(known["dim_t"], target, manifest, {}, loaded, raw, processed))
+        output = transform(work(known["dim_t"], target, manifest, loaded, raw, processed))
+        loaded = Loaded(fingerprint=known["dim_t"].fingerprint, result=output.result)
         assert output.rows == (1 if made.number == 1 else 0)
 
 
@@ -264,10 +413,9 @@ def key_run(
     )
     loaded = None
     for rows in batches:
-        output = transform(
-            Work(known["dim_t"], target, made.batch({"t": rows, "u": [{"k": 1}]}), {}, loaded, raw, processed)
-        )
-        loaded = known["dim_t"].fingerprint
+        manifest = made.batch({"t": rows, "u": [{"k": 1}]})
+        output = transform(work(known["dim_t"], target, manifest, loaded, raw, processed))
+        loaded = Loaded(fingerprint=known["dim_t"].fingerprint, result=output.result)
     assert output is not None
     rejected = parquet_rows(processed, output.rejected)
     good = sorted(parquet_rows(processed, output.files), key=lambda row: row["id"])
@@ -336,33 +484,40 @@ def test_a_batch_in_pieces_gives_what_it_gives_as_a_whole(
     together = tuple(file for one in landed for file in one.tables["t"].files)
     batch = landed[0].model_copy(update={"tables": {"t": table.model_copy(update={"files": together})}})
 
-    def work(manifest: Manifest) -> Work:
-        return Work(model, target, manifest, {}, None, raw, processed)
+    def over(manifest: Manifest) -> Work:
+        return work(model, target, manifest, None, raw, processed)
 
     def shown(output: Output) -> tuple[list[Row], list[Row]]:
         good, bad = parquet_rows(processed, output.files), parquet_rows(processed, output.rejected)
         return sorted(good, key=lambda row: row["id"]), sorted(bad, key=lambda row: row["key"])
 
-    whole = transform(work(batch))
-    cut = [transform(work(piece)) for piece in pieces(model, batch)]
-    assert len(cut) == max(1, len(together))
-    assert shown(joined(work(batch), cut) or whole) == shown(whole)
-    if key == "n":
-        assert joined(work(batch), cut) is not None, "keys of the source's own are not looked at again"
+    whole = transform(over(batch))
+    cut = pieces(over(batch))
+    assert len(cut) == (max(1, len(together)) if key == "n" else 1), "other keys are looked at all together"
+    assert shown(joined([transform(over(piece)) for piece in cut])) == shown(whole)
 
 
 def test_models_that_need_all_rows_are_not_cut(tmp_path: Path) -> None:
     raw = folder(str(tmp_path))
     made = MadeUp(raw, TABLES)
-    one, two = (made.batch({"orders": [{"order_id": n}], "shops": [{"shop_id": n}]}) for n in (1, 2))
+    one, two = (
+        made.batch({"orders": [{"order_id": n}], "shops": [{"shop_id": n}]}, full=True) for n in (1, 2)
+    )
     both = {
         name: table.model_copy(update={"files": table.files + one.tables[name].files})
         for name, table in two.tables.items()
     }
     batch = two.model_copy(update={"tables": both})
-    for sql, number in (("SELECT order_id FROM orders", 2), ("SELECT count(*) AS order_id FROM orders", 1)):
-        model = write_models(tmp_path / str(number), {"dim_t": sql})["dim_t"]
-        assert len(pieces(model, batch)) == number
+    target = made_target("dim_t", ("order_id",), order_id="integer")
+    for sql, number in (
+        ("SELECT order_id FROM orders", 2),
+        ("SELECT order_id FROM orders WHERE amount > 1", 2),
+        ("SELECT max(order_id) AS order_id FROM orders", 1),
+        ("SELECT order_id FROM orders JOIN shops USING (shop_id)", 1),
+        ("SELECT amount AS order_id FROM orders", 1),
+    ):
+        model = write_models(tmp_path / "models", {"dim_t": sql})["dim_t"]
+        assert len(pieces(work(model, target, batch, None, raw, raw))) == number
 
 
 # Models over models
@@ -378,55 +533,109 @@ CHAIN_TARGETS = {
 }
 
 
-def amounts(output: Output, processed: Bucket) -> list[int]:
-    return sorted(row["amount"] for row in parquet_rows(processed, output.files))
-
-
 def run_chain(
-    known: dict[str, Model], manifest: Manifest, loaded: Mapping[str, str], raw: Bucket, processed: Bucket
-) -> dict[str, Output]:
-    return transform_all(known, CHAIN_TARGETS, manifest, loaded, raw, processed)
+    known: dict[str, Model],
+    manifest: Manifest,
+    loaded: Mapping[str, Loaded],
+    raw: Bucket,
+    processed: Bucket,
+) -> tuple[dict[str, Output], dict[str, Loaded]]:
+    """The outputs of a batch, and what the warehouse then was computed with."""
+    outputs = transform_all(known, CHAIN_TARGETS, manifest, loaded, raw, processed)
+    now = {
+        name: Loaded(fingerprint=output.fingerprint, result=output.result)
+        for name, output in outputs.items()
+        if output.fingerprint
+    }
+    return outputs, {**loaded, **now}
 
 
-def test_a_model_over_a_model_sees_its_rows_of_the_batch(
-    raw: Bucket, processed: Bucket, tmp_path: Path
-) -> None:
+def amounts(output: Output, processed: Bucket) -> tuple[list[int], list[int]]:
+    """The amounts that came and that went."""
+    come, gone = (
+        sorted(row["amount"] for row in parquet_rows(processed, files))
+        for files in (output.files, output.gone)
+    )
+    return come, gone
+
+
+def test_a_model_over_a_model_sees_all_its_rows(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
     known = write_models(tmp_path, CHAIN)
-    loaded = {name: model.fingerprint for name, model in known.items()}
     made = MadeUp(raw, {"orders": TABLES["orders"]})
-    first = run_chain(
+    rows = [order_row(1, 1, 5), order_row(2, 1, 6), order_row(3, 1, 6)]
+    first, loaded = run_chain(known, made.batch({"orders": rows}), {}, raw, processed)
+    assert amounts(first["dim_amounts"], processed) == ([5, 6], [])
+    assert all(output.complete for output in first.values())
+    second, loaded = run_chain(known, made.batch({"orders": [order_row(1, 1, 7)]}), loaded, raw, processed)
+    assert amounts(second["dim_amounts"], processed) == ([7], [5])
+    batch = made.batch({"orders": [order_row(2, 1, 7)]})
+    third, loaded = run_chain(known, batch, loaded, raw, processed)
+    assert amounts(third["dim_amounts"], processed) == ([], []), "another order still has that amount"
+    fourth, _ = run_chain(known, made.batch({}), loaded, raw, processed)
+    assert [output.fingerprint for output in fourth.values()] == ["", ""], "nothing to do"
+
+
+def test_a_model_that_reads_changes_keeps_what_it_had(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
+    known = write_models(tmp_path, CHAIN | {"dim_amounts": f"-- reads: changes\n{CHAIN['dim_amounts']}"})
+    made = MadeUp(raw, {"orders": TABLES["orders"]})
+    first, loaded = run_chain(
         known, made.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 6)]}), {}, raw, processed
     )
-    assert amounts(first["dim_amounts"], processed) == [5, 6]
-    assert all(output.complete for output in first.values())
-    second = run_chain(known, made.batch({"orders": [order_row(1, 1, 7)]}), loaded, raw, processed)
-    assert amounts(second["dim_amounts"], processed) == [7]
-    assert not any(output.complete for output in second.values())
-    third = run_chain(known, made.batch({}), loaded, raw, processed)
-    assert [output.fingerprint for output in third.values()] == ["", ""], "nothing to do"
+    assert amounts(first["dim_amounts"], processed) == ([5, 6], [])
+    second, _ = run_chain(known, made.batch({"orders": [order_row(1, 1, 7)]}), loaded, raw, processed)
+    assert amounts(second["dim_amounts"], processed) == ([7], [])
+    assert (second["dim_amounts"].complete, second["dim_amounts"].replaces) == (False, False)
+
+
+def test_a_model_over_a_model_sees_values_as_its_table_takes_them(
+    raw: Bucket, processed: Bucket, tmp_path: Path
+) -> None:
+    known = write_models(
+        tmp_path,
+        CHAIN | {"fact_orders": "-- key: id\nSELECT order_id AS id, amount || '.0' AS amount FROM orders"},
+    )
+    made = MadeUp(raw, {"orders": TABLES["orders"]})
+    outputs, _ = run_chain(known, made.batch({"orders": [order_row(1, 1, 5)]}), {}, raw, processed)
+    assert amounts(outputs["dim_amounts"], processed) == ([5], [])
 
 
 def test_a_new_model_over_an_old_one_sees_all_its_rows(
     raw: Bucket, processed: Bucket, tmp_path: Path
 ) -> None:
-    rows = {"orders": [order_row(1, 1, 5), order_row(2, 1, 6)]}
     only_fact = write_models(tmp_path, {"fact_orders": CHAIN["fact_orders"]})
-    made = MadeUp(raw, TABLES)
-    run_chain(only_fact, made.batch(rows), {}, raw, processed)
+    made = MadeUp(raw, {"orders": TABLES["orders"]})
+    batch = made.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 6)]})
+    _, loaded = run_chain(only_fact, batch, {}, raw, processed)
     known = write_models(tmp_path, CHAIN)
-    assert models.affected(known, ["dim_amounts"]).keys() == {"orders"}
-    loaded = {"fact_orders": known["fact_orders"].fingerprint}
-    outputs = run_chain(known, made.batch(rows, full=True), loaded, raw, processed)
-    assert amounts(outputs["dim_amounts"], processed) == [5, 6]
+    outputs, _ = run_chain(known, made.batch({}), loaded, raw, processed)
+    assert amounts(outputs["dim_amounts"], processed) == ([5, 6], []), "from the state that is carried"
     assert outputs["dim_amounts"].complete
+    assert not outputs["fact_orders"].fingerprint
 
 
-def test_a_changed_model_gives_all_its_rows_again(tmp_path: Path) -> None:
-    running = Running(tmp_path, *JOINED["left join"])
-    running.batch({"orders": [order_row(1, 1, 1), order_row(2, 1, 2)], "shops": [shop_row(1, "York")]})
-    running.loaded = "of another text"
-    output = running.batch({"orders": [order_row(3, 1, 3)], "shops": []})
-    assert (output.complete, output.rows) == (True, 3)
+@pytest.mark.parametrize("kind", ["row by row", "left join", "aggregate"])
+def test_a_changed_model_gives_all_its_rows_again(tmp_path: Path, kind: str) -> None:
+    running = Running(tmp_path, *JOINED[kind])
+    running.batch({"orders": [order_row(1, 1, 1), order_row(2, 2, 2)], "shops": [shop_row(1, "York")]})
+    running.loaded = Loaded(fingerprint="of another text")
+    output = running.batch({"orders": [order_row(3, 3, 3)], "shops": []})
+    assert (output.complete, output.replaces, output.rows) == (True, True, 3)
+    assert running.held == running.expected()
+
+
+def test_the_batchs_moment_is_a_value_to_read(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
+    known = write_models(
+        tmp_path, {"dim_t": "SELECT id, CAST(moment AS VARCHAR) AS at FROM t, reference.batch"}
+    )
+    target = made_target("dim_t", ("id",), id="integer!", at="text")
+    made = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
+    loaded = None
+    for rows in ([{"id": 1}], []):
+        manifest = made.batch({"t": rows})
+        output = transform(work(known["dim_t"], target, manifest, loaded, raw, processed))
+        loaded = Loaded(fingerprint=known["dim_t"].fingerprint, result=output.result)
+        (row,) = parquet_rows(processed, output.files)
+        assert row["at"] == f"{manifest.snapshot_at:%Y-%m-%d %H:%M:%S}+00"
 
 
 def test_a_model_of_reference_tables_only(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
@@ -435,7 +644,7 @@ def test_a_model_of_reference_tables_only(raw: Bucket, processed: Bucket, tmp_pa
     )
     target = made_target("dim_currency", ("code",), code="character varying!", name="character varying!")
     manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({})
-    output = transform(Work(known["dim_currency"], target, manifest, {}, None, raw, processed))
+    output = transform(work(known["dim_currency"], target, manifest, None, raw, processed))
     names = {row["code"]: row["name"] for row in parquet_rows(processed, output.files)}
     assert names == {"GBP": "Pound Sterling", "USD": "US Dollar", "EUR": "Euro"}
 
@@ -453,12 +662,12 @@ def test_a_fault_that_only_rows_show_names_file_and_words(
     target = made_target("dim_t", ("id",), id="integer!", v="integer")
     made = MadeUp(raw, {"t": ({"id": "integer", "v": "character varying"}, ("id",))})
     fine = transform(
-        Work(known["dim_t"], target, made.batch({"t": [{"id": 1, "v": "7"}]}), {}, None, raw, processed)
+        work(known["dim_t"], target, made.batch({"t": [{"id": 1, "v": "7"}]}), None, raw, processed)
     )
     assert fine.rows == 1
     bad = made.batch({"t": [{"id": 2, "v": "seven"}]})
-    with pytest.raises(ModelError, match=r"dim_t\.sql:1: .* a value of v does not fit INT32") as caught:
-        transform(Work(known["dim_t"], target, bad, {}, None, raw, processed))
+    with pytest.raises(ModelError, match=r"dim_t\.sql.*seven") as caught:
+        transform(work(known["dim_t"], target, bad, None, raw, processed))
     assert "\n" not in str(caught.value)
 
 
@@ -476,7 +685,10 @@ def test_a_store_that_fails_is_not_the_models_fault(
 ) -> None:
     known = write_models(tmp_path / "models", {"dim_t": "SELECT id + 0 AS id FROM t"})
     target = made_target("dim_t", ("id",), id="integer!")
-    manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
+    made = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
+    first = transform(work(known["dim_t"], target, made.batch({"t": [{"id": 1}]}), None, raw, processed))
+    loaded = Loaded(fingerprint=known["dim_t"].fingerprint, result=first.result)
+    manifest = made.batch({"t": [{"id": 2}]})
     real = Bucket.dataset
 
     def cut_off(self: Bucket, files: Any, schema: pa.Schema | None = None) -> Any:
@@ -491,7 +703,7 @@ def test_a_store_that_fails_is_not_the_models_fault(
 
     monkeypatch.setattr(Bucket, "dataset", cut_off)
     with pytest.raises(Exception, match="NETWORK_CONNECTION") as caught:
-        transform(Work(known["dim_t"], target, manifest, {}, None, raw, processed))
+        transform(work(known["dim_t"], target, manifest, loaded, raw, processed))
     assert not isinstance(caught.value, ModelError), (
         "a fault of the model is not tried again, one of the store is"
     )
@@ -504,7 +716,7 @@ def test_a_raw_object_that_is_gone_is_named(raw: Bucket, processed: Bucket, tmp_
     (file,) = manifest.tables["t"].files
     Path(raw.root, file.path).unlink()
     with pytest.raises(ObjectMissing, match=file.path):
-        transform(Work(known["dim_t"], target, manifest, {}, None, raw, processed))
+        transform(work(known["dim_t"], target, manifest, None, raw, processed))
 
 
 def test_a_raw_object_that_cannot_be_read_is_told_without_a_traceback(
@@ -518,7 +730,7 @@ def test_a_raw_object_that_cannot_be_read_is_told_without_a_traceback(
     whole = path.read_bytes()
     path.write_bytes(whole[:4] + bytes(20) + whole[24:])  # the end, which says what is in it, stays
     with pytest.raises(OSError, match="reading the stream") as caught:
-        transform(Work(known["dim_t"], target, manifest, {}, None, raw, processed))
+        transform(work(known["dim_t"], target, manifest, None, raw, processed))
     assert "Traceback" not in str(caught.value)
 
 

@@ -1,4 +1,5 @@
 -- One row a day, without gaps, over every date that the facts use.
+-- reads: changes
 -- Each batch adds the days between its own dates and the anchor, the first year of the
 -- shop, so that the batches' ranges all touch. Days outside 1900 to 2199 are left out: a
 -- fact that has one is set aside as a likely typing error.

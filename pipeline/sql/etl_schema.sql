@@ -26,8 +26,10 @@ COMMENT ON TABLE etl.watermark IS 'How far the warehouse is: its last batch, and
 CREATE TABLE IF NOT EXISTS etl.model (
     table_name text PRIMARY KEY,
     fingerprint text NOT NULL,
-    batch_id text NOT NULL REFERENCES etl.batch (batch_id)
+    batch_id text NOT NULL REFERENCES etl.batch (batch_id),
+    result jsonb
 );
+ALTER TABLE etl.model ADD COLUMN IF NOT EXISTS result jsonb;
 COMMENT ON TABLE etl.model IS 'The models that the warehouse''s tables were computed with, every row of them.';
 
 CREATE TABLE IF NOT EXISTS etl.rejected (

@@ -57,7 +57,6 @@ class Batch:
     batch_id: str
     previous: str | None
     snapshot_at: datetime
-    reconcile: bool
 
 
 @dataclass
@@ -85,10 +84,9 @@ class Expected:
             if latest.get(key) != row:
                 versions[batch.snapshot_at, False, key, row] += 1
                 latest[key] = row
-        if batch.reconcile:
-            for key in [key for key, row in latest.items() if row is not None and key not in rows]:
-                versions[batch.snapshot_at, True, key, None] += 1
-                latest[key] = None
+        for key in [key for key, row in latest.items() if row is not None and key not in rows]:
+            versions[batch.snapshot_at, True, key, None] += 1
+            latest[key] = None
 
 
 @dataclass
@@ -168,7 +166,7 @@ class Oracle:
 
 def _chain(connection: psycopg.Connection[Any]) -> list[Batch]:
     """The batches from the first to the watermark's, each after the one it names."""
-    found = connection.execute("SELECT batch_id, previous_batch_id, snapshot_at, reconcile FROM etl.batch")
+    found = connection.execute("SELECT batch_id, previous_batch_id, snapshot_at FROM etl.batch")
     after: Mapping[str | None, Batch] = {row[1]: Batch(*row) for row in found.fetchall()}
     chain: list[Batch] = []
     while batch := after.get(chain[-1].batch_id if chain else None):

@@ -49,7 +49,7 @@ def kiosk(make_world: Callable[..., World], buckets: dict[str, Any]) -> World:
 
 
 def test_the_main_job(make_world: Callable[..., World], buckets: dict[str, Any]) -> None:
-    """Four runs: everything, a working day, nothing, and one that finds what was deleted."""
+    """Four runs: everything, a working day, nothing, and one that reads everything again."""
     story = tell(make_world("shop_swift", TRANSFORMS, **buckets))
     assert all(found == EQUAL for found in story.first.differences.values())
     last = chapter(story.world, reconcile=True)

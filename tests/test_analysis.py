@@ -1,0 +1,254 @@
+"""What DuckDB's planner tells of a model: rows that come one from one, what is unstable, what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline import inputs, models
+from pipeline.analysis import Analysis
+from pipeline.duck import session
+from pipeline.errors import ModelError
+from pipeline.inputs import ROWS_NOW
+from pipeline.source import Column
+from pipeline.warehouse import Target
+from tests.support import made_target, write_models
+
+TABLES = {
+    name: tuple(
+        Column(name=column, type=type_)
+        for column, type_ in {"a": "integer", "b": "integer", "c": "text", "f": "double precision"}.items()
+    )
+    for name in ("t", "u", "T")
+}
+TYPES = {"INTEGER": "integer", "BIGINT": "bigint", "DOUBLE": "double precision", "BOOLEAN": "boolean"}
+
+
+def analysed(folder: Path, *texts: str) -> Analysis:
+    """What is told of the last of some models, m0, m1, …, whose tables have the columns that they yield."""
+    files = {f"m{place}": f"-- kind: dimension\n{text}" for place, text in enumerate(texts)}
+    known = write_models(folder, files)
+    targets: dict[str, Target] = {}
+    for name in known:
+        below = models.closure(known, name)
+        with session() as connection:
+            inputs.bind_empty(connection, below, targets, TABLES)
+            found = connection.execute(f"DESCRIBE FROM {ROWS_NOW}").fetchall()
+        types = {str(row[0]): TYPES.get(str(row[1]), "text") for row in found}
+        targets[name] = made_target(name, (next(iter(types)),), **types)
+    below = models.closure(known, f"m{len(texts) - 1}")
+    return inputs.analysed(below, targets, TABLES)[0]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a, upper(c) AS b FROM t",
+        "SELECT a FROM t WHERE b > 1",
+        "WITH c AS (SELECT a, b FROM t) SELECT a FROM c",
+        "WITH t AS (SELECT * FROM t), c AS (SELECT a FROM t WHERE b = 1) SELECT * FROM c",
+        "WITH c AS MATERIALIZED (SELECT a, b FROM t) SELECT a FROM c",
+        "SELECT CASE WHEN a > 1 THEN 'x' END AS x, coalesce(b, 0) AS b FROM t AS q",
+        "SELECT list_sort([a, b])[1] AS least, greatest(a, b) AS most FROM t",
+        "SELECT list_transform([a, b], lambda x: x + 1)[1] AS x FROM t",
+        "SELECT a FROM (SELECT a FROM t) AS s",
+        "SELECT x FROM t AS q (x, y, z, f)",
+        "SELECT * FROM t",
+        "SELECT COLUMNS('a|b') FROM t",
+        "SELECT a, c LIKE 'x%' AS d FROM t WHERE a IN (1, 2)",
+        "SELECT nullif(a, 0) AS a FROM t WHERE a BETWEEN 1 AND 5 AND NOT (b IS NULL OR c = '')",
+    ],
+)
+def test_rows_that_come_from_one_row_each(tmp_path: Path, sql: str) -> None:
+    assert analysed(tmp_path, sql).table == "t"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT t.a FROM t JOIN u ON t.a = u.a",
+        "SELECT t.a FROM t, u",
+        "SELECT x.a FROM t AS x LEFT JOIN t AS y ON x.a = y.b",
+        "WITH c AS (SELECT * FROM t) SELECT x.a FROM c AS x JOIN c AS y ON x.a = y.b",
+        "WITH c AS (SELECT max(a) AS a FROM t) SELECT t.a FROM t, c",
+        "SELECT count(*) AS n FROM t",
+        "SELECT a, sum(b) AS b FROM t GROUP BY a",
+        "SELECT a FROM t GROUP BY ALL",
+        "SELECT a + max(b) AS x FROM t GROUP BY a",
+        "SELECT list(b ORDER BY b)::varchar AS bs FROM t",
+        "SELECT a, row_number() OVER (ORDER BY b) AS n FROM t",
+        "SELECT a FROM t QUALIFY row_number() OVER (PARTITION BY a ORDER BY b) = 1",
+        "SELECT DISTINCT a FROM t",
+        "SELECT DISTINCT ON (a) a, b FROM t ORDER BY a, b",
+        "SELECT a FROM t ORDER BY b LIMIT 5",
+        "SELECT a FROM t UNION ALL SELECT b FROM t",
+        "SELECT a FROM t UNION SELECT a FROM t",
+        "SELECT a FROM t EXCEPT SELECT b FROM t",
+        "SELECT a FROM t WHERE b = (SELECT max(b) FROM t)",
+        "SELECT a FROM t WHERE a IN (SELECT b FROM t)",
+        "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u)",
+        "SELECT a FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.a = t.a)",
+        "SELECT a, (SELECT b FROM u WHERE u.a = 1) AS x FROM t",
+        "SELECT a, (SELECT b FROM u WHERE u.a = t.a) AS x FROM t",
+        "SELECT a, (SELECT max(u.b) FROM u WHERE u.a = t.a) AS m FROM t",
+        "WITH RECURSIVE r AS (SELECT a FROM t UNION ALL SELECT a + 1 FROM r WHERE a < 9) SELECT a FROM r",
+        "SELECT MAX(a) AS a FROM t",
+        "SELECT 1 AS a",
+        "SELECT weighted_avg(b, a) AS b FROM t",  # a macro that is an aggregate
+        "SELECT a, unnest([1, 2]) AS b FROM t",
+        "SELECT a, x FROM t, unnest([a, b]) AS s (x)",
+        "SELECT a, generate_series FROM t, generate_series(1, a)",
+        "SELECT a FROM iso_4217, t",
+        "SELECT t.a FROM t POSITIONAL JOIN u",
+        "SELECT t.a FROM t ASOF JOIN u ON t.a >= u.a",
+        "SELECT t.a FROM t SEMI JOIN u ON t.a = u.a",
+    ],
+)
+def test_rows_that_may_come_from_several_rows(tmp_path: Path, sql: str) -> None:
+    text = sql if "ASOF" not in sql else f"-- unstable: allowed\n{sql}"
+    assert analysed(tmp_path, text).table is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "carries"),
+    [
+        ("SELECT a, t.b AS x, a + 1 AS d FROM t WHERE a > 1", {"a": "a", "x": "b"}),
+        ("SELECT b AS a FROM (SELECT a AS b, b AS a FROM t) AS s", {"a": "a"}),
+        ("SELECT a FROM (SELECT a + 1 AS a FROM t) AS s", {}),
+        ("SELECT a FROM t AS q (b, a, c, f)", {"a": "b"}),
+        ("WITH s (b) AS (SELECT a FROM t) SELECT b FROM s", {"b": "a"}),
+        ("WITH t AS (SELECT b AS a FROM t) SELECT a FROM t", {"a": "b"}),
+        ("SELECT * FROM t", {"a": "a", "b": "b", "c": "c", "f": "f"}),
+        ("SELECT * EXCLUDE (b, f) REPLACE (upper(c) AS c) FROM t", {"a": "a"}),
+        ("SELECT a::bigint AS a FROM t", {}),
+        ("SELECT a, unnest([1, 2]) AS b FROM t", {}),
+        ("SELECT t.a FROM t JOIN u USING (a)", {}),
+    ],
+)
+def test_columns_that_are_the_tables_own(tmp_path: Path, sql: str, carries: dict[str, str]) -> None:
+    assert analysed(tmp_path, sql).carries == carries
+
+
+@pytest.mark.parametrize(
+    ("sql", "filtered"),
+    [
+        ("SELECT a FROM t", False),
+        ("SELECT a FROM t WHERE b > 1", True),
+        ("WITH c AS (SELECT a FROM t WHERE b > 1) SELECT a FROM c", True),
+    ],
+)
+def test_whether_rows_are_left_out(tmp_path: Path, sql: str, filtered: bool) -> None:
+    assert analysed(tmp_path, sql).filtered == filtered
+
+
+def test_tables_whose_names_differ_by_case_are_two(tmp_path: Path) -> None:
+    assert analysed(tmp_path, 'SELECT a FROM "T"').table == "T"
+    assert analysed(tmp_path, "SELECT a FROM T").table == "T", "a name means the relation that is spelled so"
+    assert analysed(tmp_path, "SELECT a FROM t").table == "t"
+
+
+def test_models_over_models_are_composed(tmp_path: Path) -> None:
+    double = "SELECT a AS id, b * 2 AS n FROM t"
+    over = analysed(tmp_path, double, "SELECT id AS key, n + 1 AS n FROM m0 WHERE n > 2")
+    assert (over.table, dict(over.carries), over.filtered) == ("t", {"key": "a"}, True)
+    assert analysed(tmp_path, double, "SELECT id FROM m0", "SELECT id FROM m1").table == "t"
+    assert analysed(tmp_path, double, "SELECT x.id FROM m0 AS x JOIN u ON x.id = u.a").table is None
+    assert analysed(tmp_path, "SELECT max(a) AS id FROM t", "SELECT id FROM m0").table is None
+    assert analysed(tmp_path, "SELECT a FROM t", "SELECT b AS a FROM t", "SELECT a FROM m1").table == "t"
+
+
+UNSTABLE = [
+    ("SELECT a, now() AS x FROM t", r"(now|get_current_timestamp|current_timestamp).*join reference\.batch"),
+    ("SELECT a, current_date AS x FROM t", r"changes by itself; .*reference\.batch \(moment\)"),
+    ("SELECT a, random() AS x FROM t", r"random\(\) changes by itself"),
+    ("SELECT a, gen_random_uuid()::varchar AS x FROM t", "changes by itself"),
+    ("SELECT b, string_agg(c, ',') AS x FROM t GROUP BY b", r"string_agg\(\) without ORDER BY depends"),
+    ("SELECT b, first(c) AS x FROM t GROUP BY b", r"first\(\) without ORDER BY depends on the order"),
+    ("SELECT b, list(c)::varchar AS x FROM t GROUP BY b", r"list\(\) without ORDER BY depends"),
+    ("SELECT a, row_number() OVER () AS x FROM t", r"row_number\(\) without ORDER BY depends"),
+    ("SELECT a, lag(b) OVER (PARTITION BY c) AS x FROM t", r"lag\(\) without ORDER BY depends"),
+    ("SELECT b, sum(f) AS x FROM t GROUP BY b", r"sum\(\) over floating point .* cast .* to DECIMAL"),
+    ("SELECT a, sum(f) OVER (PARTITION BY b) AS x FROM t", r"sum\(\) over floating point"),
+    ("SELECT b, avg(f) AS x FROM t GROUP BY b", r"avg\(\) over floating point"),
+    ("SELECT a, (SELECT b FROM u LIMIT 1) AS x FROM t", "LIMIT without ORDER BY"),
+    ("SELECT a, (SELECT first(b) FROM u) AS x FROM t", r"first\(\) without ORDER BY"),
+    ("SELECT a FROM t LIMIT 5", "LIMIT without ORDER BY takes any rows"),
+    ("SELECT DISTINCT ON (b) b, a FROM t", "DISTINCT ON without ORDER BY takes any rows"),
+    ("SELECT a FROM t USING SAMPLE 10%", "takes rows by chance"),
+    ("SELECT a FROM t TABLESAMPLE 10%", "takes rows by chance"),
+    ("SELECT a FROM t WHERE b > (SELECT random())", r"random\(\) changes by itself"),
+]
+
+
+@pytest.mark.parametrize(("sql", "words"), UNSTABLE)
+def test_what_is_unstable_is_refused_with_what_to_write(tmp_path: Path, sql: str, words: str) -> None:
+    with pytest.raises(ModelError, match=rf"m0\.sql: .*{words}") as caught:
+        analysed(tmp_path, sql)
+    assert str(caught.value).endswith("; or write `-- unstable: allowed` at its head")
+    assert "\n" not in str(caught.value)
+    assert analysed(tmp_path, f"-- unstable: allowed\n{sql}").unstable
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a, b, moment::varchar AS m FROM t, reference.batch",
+        "SELECT b, string_agg(c, ',' ORDER BY a) AS x FROM t GROUP BY b",
+        "SELECT a, row_number() OVER (ORDER BY a) AS x FROM t",
+        "SELECT b, sum(a) AS x FROM t GROUP BY b",
+        "SELECT a FROM t ORDER BY a LIMIT 5",
+        "SELECT DISTINCT ON (b) b, a FROM t ORDER BY b, a",
+        "SELECT b, max(f) AS x, count(*) AS n FROM t GROUP BY b",
+        "SELECT CASE WHEN a > 0 THEN a ELSE error('a is negative') END AS a FROM t",
+    ],
+)
+def test_what_is_stable_is_allowed(tmp_path: Path, sql: str) -> None:
+    assert analysed(tmp_path, sql).unstable == ()
+
+
+def test_a_model_over_an_unstable_one_needs_the_header_too(tmp_path: Path) -> None:
+    below = "-- unstable: allowed\nSELECT a, random() AS r FROM t"
+    with pytest.raises(ModelError, match=r"m1\.sql: random\(\) changes by itself"):
+        analysed(tmp_path, below, "SELECT a, r FROM m0")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('{file}')",
+        "SELECT * FROM read_text('{file}')",
+        "SELECT * FROM read_blob('{file}')",
+        "SELECT * FROM read_json('{file}')",
+        "SELECT * FROM read_parquet('{file}')",
+        "SELECT * FROM glob('{file}')",
+        "SELECT a FROM t WHERE c IN (SELECT content FROM read_text('{file}'))",
+        "SELECT * FROM duckdb_settings()",
+        "SELECT * FROM duckdb_tables()",
+        "SELECT * FROM query('FROM duckdb_settings()')",
+        "SELECT * FROM query_table('duckdb_settings')",
+    ],
+)
+def test_files_and_settings_are_out_of_reach(tmp_path: Path, sql: str) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text("a\n1\n", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"m0\.sql") as caught:
+        analysed(tmp_path / "models", sql.format(file=file))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_no_table(tmp_path: Path) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text("a\n1\n", encoding="utf-8")
+    known = write_models(tmp_path / "models", {"dim_x": f"SELECT a FROM '{file}'"})
+    assert models.source_tables(known) == {str(file)}, "it is asked of the source, which does not have it"
+    with session() as connection, pytest.raises(Exception, match=re.escape(str(file))):
+        connection.execute(f"FROM '{file}'")
+
+
+def test_variables_of_python_are_out_of_reach() -> None:
+    secret = {"a": [1]}
+    with session() as connection, pytest.raises(Exception, match="secret does not exist"):
+        connection.execute("FROM secret")
+    assert secret

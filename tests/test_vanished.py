@@ -1,0 +1,132 @@
+"""Rows that leave a model's result: facts end, bridges lose them, dimensions keep them; on a real source."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench import Bench
+
+MODELS = {
+    "dim_tag": "SELECT tag_id, label FROM tag",
+    "bridge_tagged": "-- key: item_id, tag_id\nSELECT item_id, tag_id, note FROM tagged WHERE note <> 'void'",
+    "bridge_pair": """
+        -- key: a, b
+        SELECT x.item_id AS a, y.item_id AS b, x.tag_id
+        FROM tagged AS x JOIN tagged AS y ON x.tag_id = y.tag_id AND x.item_id < y.item_id
+    """,
+    "fact_item": """
+        -- key: item_id
+        -- untracked: seen
+        SELECT item_id, price, seen FROM item
+    """,
+    "schema": """
+        CREATE TABLE IF NOT EXISTS dim_tag (tag_id integer PRIMARY KEY, label varchar);
+        CREATE TABLE IF NOT EXISTS bridge_tagged (
+            item_id integer, tag_id integer REFERENCES dim_tag, note varchar, PRIMARY KEY (item_id, tag_id)
+        );
+        CREATE TABLE IF NOT EXISTS bridge_pair (a integer, b integer, tag_id integer);
+        CREATE TABLE IF NOT EXISTS fact_item (item_id integer NOT NULL, price integer, seen integer);
+    """,
+}
+SOURCE = (
+    "CREATE TABLE tag (tag_id int PRIMARY KEY, label text)",
+    "CREATE TABLE tagged (item_id int, tag_id int, note text, PRIMARY KEY (item_id, tag_id))",
+    "CREATE TABLE item (item_id int PRIMARY KEY, price int, seen int)",
+    "INSERT INTO tag VALUES (1, 'red'), (2, 'blue')",
+    "INSERT INTO item VALUES (1, 10, 1), (2, 20, 1)",
+    "INSERT INTO tagged VALUES (1, 1, 'a'), (2, 1, 'b'), (2, 2, 'c')",
+)
+LINKS = "SELECT item_id, tag_id FROM bridge_tagged ORDER BY 1, 2"
+PAIRS = "SELECT a, b, tag_id FROM bridge_pair ORDER BY 1, 2"
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    """A warehouse after its first run."""
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    assert shared.house.query(LINKS) == [(1, 1), (2, 1), (2, 2)]
+    assert shared.house.query(PAIRS) == [(1, 2, 1)]
+    return shared
+
+
+@pytest.mark.parametrize("how", [{}, {"full": True}, {"reconcile": True}], ids=["run", "full", "reconcile"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM tagged WHERE item_id = 1",
+        "UPDATE tagged SET tag_id = 2 WHERE item_id = 1",
+        "UPDATE tagged SET note = 'void' WHERE item_id = 1",
+        "TRUNCATE tagged",
+    ],
+)
+def test_a_bridge_loses_its_rows(bench: Bench, change: str, how: dict[str, bool]) -> None:
+    bench.do(change)
+    counts = bench.run(**how)
+    assert counts is not None
+    source = "SELECT item_id, tag_id FROM tagged WHERE note <> 'void' ORDER BY 1, 2"
+    assert bench.house.query(LINKS) == bench.source(source)
+    gone = {(1, 1), (2, 1), (2, 2)} - set(bench.house.query(LINKS))
+    assert counts["bridge_tagged"].deleted == len(gone)
+    history = "SELECT item_id, tag_id FROM bridge_tagged_history WHERE valid_to IS NOT NULL"
+    assert set(bench.house.query(history)) == gone, "what it was is not forgotten"
+    pairs = bench.source(
+        "SELECT x.item_id, y.item_id, x.tag_id FROM tagged AS x JOIN tagged AS y"
+        " ON x.tag_id = y.tag_id AND x.item_id < y.item_id ORDER BY 1, 2"
+    )
+    assert bench.house.query(PAIRS) == pairs
+    bench.do(
+        "INSERT INTO tagged VALUES (1, 1, 'again') ON CONFLICT (item_id, tag_id) DO UPDATE SET note = 'a'"
+    )
+    bench.run()
+    assert bench.house.query(LINKS) == bench.source(source)
+
+
+@pytest.mark.parametrize("how", [{}, {"full": True}], ids=["run", "full"])
+def test_a_bridge_keeps_the_last_row_of_what_is_rejected(bench: Bench, how: dict[str, bool]) -> None:
+    bench.do(
+        "ALTER TABLE tagged DROP CONSTRAINT tagged_pkey",
+        "ALTER TABLE tagged ADD COLUMN id serial PRIMARY KEY",
+    )
+    bench.run()
+    bench.do("INSERT INTO tagged VALUES (1, 1, 'twice'), (2, 9, 'no such tag')")
+    bench.run(**how)
+    assert bench.house.query(LINKS) == [(1, 1), (2, 1), (2, 2)]
+    rejected = [key for table, key, _ in bench.house.rejected() if table == "bridge_tagged"]
+    assert rejected == [{"item_id": "1", "tag_id": "1"}, {"item_id": "2", "tag_id": "9"}]
+    bench.do("DELETE FROM tagged WHERE item_id = 1 OR tag_id = 9")
+    bench.run(**how)
+    assert bench.house.query(LINKS) == [(2, 1), (2, 2)]
+    assert bench.house.rejected() == []
+
+
+def test_a_dimension_keeps_its_rows_and_knows_them_again(bench: Bench) -> None:
+    bench.do("DELETE FROM tag WHERE tag_id = 2")
+    bench.run()
+    assert bench.house.query("SELECT * FROM dim_tag ORDER BY 1") == [(1, "red"), (2, "blue")]
+    bench.do("INSERT INTO tag VALUES (2, 'green')")
+    bench.run()
+    assert bench.house.query("SELECT * FROM dim_tag ORDER BY 1") == [(1, "red"), (2, "green")]
+
+
+def test_an_untracked_column_makes_no_version_by_itself(bench: Bench) -> None:
+    rows = "SELECT price, seen FROM fact_item WHERE item_id = 1 ORDER BY recorded_at"
+    bench.do("UPDATE item SET seen = 2")
+    bench.run()
+    assert bench.house.query(rows) == [(10, 1)]
+    bench.do("UPDATE item SET price = 11, seen = 3 WHERE item_id = 1")
+    bench.run()
+    bench.run(reconcile=True)
+    assert bench.house.query(rows) == [(10, 1), (11, 3)]
+
+
+def test_what_a_model_keeps_survives_every_run(shared: Bench) -> None:
+    models = MODELS | {
+        "fact_item": "-- key: item_id\n-- deletes: ignore\nSELECT item_id, price, seen FROM item"
+    }
+    shared.fresh(models, *SOURCE)
+    shared.run()
+    shared.do("DELETE FROM item WHERE item_id = 1")
+    for how in ({}, {"full": True}, {"reconcile": True}):
+        shared.run(**how)
+        assert shared.house.query("SELECT item_id FROM fact_item_current ORDER BY 1") == [(1,), (2,)]
