@@ -1,0 +1,107 @@
+"""Random edits of the tables of ``grammar``, as applications make them."""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+
+import psycopg
+
+_LETTERS = "abcdefghijklmnop"
+
+
+def fill(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    """Some rows in each table."""
+    for _ in range(random.randrange(3, 15)):
+        insert(connection, random)
+
+
+def edit(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    """A transaction or a few; some are rolled back, in whole or in part."""
+    for _ in range(random.randrange(0, 4)):
+        with connection.transaction(force_rollback=random.random() < 0.15):
+            for _ in range(random.randrange(1, 4)):
+                with connection.transaction(force_rollback=random.random() < 0.1):
+                    random.choice([insert, insert, _update, _update, _delete, _move, _again, _rare])(
+                        connection, random
+                    )
+
+
+def _number(random: Random) -> int | None:
+    return None if random.random() < 0.15 else random.randrange(10)
+
+
+def _text(random: Random) -> str | None:
+    return None if random.random() < 0.15 else random.choice(_LETTERS)
+
+
+def _some(random: Random) -> str:
+    table = random.choice(["orders", "people", '"Stock"', "log"])
+    column = {"orders": "id", "people": "id", '"Stock"': "shelf", "log": "number"}[table]
+    return f"{table} WHERE {column} % {random.randrange(2, 6)} = {random.randrange(2)}"
+
+
+def insert(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    n, t = partial(_number, random), partial(_text, random)
+    table = random.randrange(4)
+    if table == 0:
+        query = "INSERT INTO orders VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+        connection.execute(query, (random.randrange(30), n(), n(), n(), t()))
+    elif table == 1:
+        query = "INSERT INTO people VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+        connection.execute(query, (random.randrange(12), n(), n(), t(), t()))
+    elif table == 2:
+        query = 'INSERT INTO "Stock" VALUES (%s, %s, %s) ON CONFLICT DO NOTHING'
+        connection.execute(query, (random.randrange(6), n(), random.choice(_LETTERS)))
+    else:
+        connection.execute("INSERT INTO log VALUES (%s, %s, %s)", (n(), n(), t()))
+
+
+def _update(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    table = random.randrange(4)
+    row = random.randrange(20)
+    if table == 0:
+        column = random.choice(["person", "amount", "place"])
+        connection.execute(f"UPDATE orders SET {column} = %s WHERE id = %s", (_number(random), row))
+    elif table == 1:
+        connection.execute("UPDATE people SET age = %s, town = %s WHERE id = %s",
+                           (_number(random), _text(random), row % 12))  # fmt: skip
+    elif table == 2:
+        connection.execute('UPDATE "Stock" SET count = %s WHERE shelf = %s', (_number(random), row % 6))
+    else:
+        connection.execute("UPDATE log SET message = %s WHERE number = %s", (_text(random), row % 10))
+
+
+def _delete(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    connection.execute(f"DELETE FROM {_some(random)}".encode())
+
+
+def _move(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    """Change a key."""
+    old, new = random.randrange(20), random.randrange(30, 60)
+    connection.execute(
+        "UPDATE orders SET id = %s WHERE id = %s AND NOT EXISTS (SELECT FROM orders WHERE id = %s)",
+        (new, old, new),
+    )
+    connection.execute(
+        'UPDATE "Stock" AS s SET item = %s WHERE shelf = %s AND item = %s'
+        ' AND NOT EXISTS (SELECT FROM "Stock" AS o WHERE o.shelf = s.shelf AND o.item = %s)',
+        ("z", old % 6, random.choice(_LETTERS), "z"),
+    )
+
+
+def _again(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    """Delete rows and insert them again, the same or other."""
+    connection.execute(
+        "WITH gone AS (DELETE FROM orders WHERE id %% %s = 0 RETURNING *) SELECT count(*) FROM gone",
+        (random.randrange(2, 5),),
+    )
+    for row in range(0, 30, random.randrange(3, 9)):
+        connection.execute("INSERT INTO orders VALUES (%s, 1, 2, 3, 'a') ON CONFLICT DO NOTHING", (row,))
+
+
+def _rare(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    if random.random() < 0.3:
+        connection.execute(f"TRUNCATE {random.choice(['orders', 'people', 'log'])}".encode())
+    else:
+        connection.execute("UPDATE people SET boss = 1 - boss")
