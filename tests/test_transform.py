@@ -666,7 +666,7 @@ def test_a_fault_that_only_rows_show_names_file_and_words(
     )
     assert fine.rows == 1
     bad = made.batch({"t": [{"id": 2, "v": "seven"}]})
-    with pytest.raises(ModelError, match=r"dim_t\.sql.*seven") as caught:
+    with pytest.raises(ModelError, match=r"dim_t\.sql:1: .* a value of v does not fit INT32") as caught:
         transform(work(known["dim_t"], target, bad, None, raw, processed))
     assert "\n" not in str(caught.value)
 
