@@ -301,6 +301,7 @@ def goes_and_comes_back(
     columns = tuple(column.name for column in target.columns)
     made = MadeUp(house.raw, {})
     with postgres.transaction(house.url, "warehouse") as connection:
+        connection.execute("SET LOCAL search_path TO public")
         for number, row in enumerate(rows):
             values = [
                 sql.SQL("{}::text::{}").format(value, postgres.template(type_))
@@ -309,14 +310,15 @@ def goes_and_comes_back(
             connection.execute(
                 sql.SQL("INSERT INTO truth VALUES ({}, 9, {})").format(number, sql.SQL(", ").join(values))
             )
+        connection.execute(postgres.SAFE_PATH)
         table = Table(connection, "public", target, columns, made.batch({}))
         table.execute("stage_rows.sql")
-        connection.execute(sql.SQL("INSERT INTO {} SELECT * FROM truth").format(table.stage))
+        connection.execute(sql.SQL("INSERT INTO {} SELECT * FROM public.truth").format(table.stage))
         assert reject_broken(table) == len(rows)
-        connection.execute("INSERT INTO dim_shop VALUES (9)")
+        connection.execute("INSERT INTO public.dim_shop VALUES (9)")
         assert retry(replace(table, manifest=made.batch({}))) == (len(rows), 0)
         truth, ours = (
-            connection.execute(f"SELECT id, {name}::text FROM {name} ORDER BY id".encode()).fetchall()
+            connection.execute(f"SELECT id, r::text FROM public.{name} AS r ORDER BY id".encode()).fetchall()
             for name in ("truth", "dim_t")
         )
     assert ours == truth

@@ -8,12 +8,12 @@ SELECT
                 jsonb_build_object(
                     'name', a.attname,
                     -- A domain's own precision is that of its columns.
-                    'type', format_type(base.oid, base.typmod),
+                    'type', format_type(plain.oid, plain.typmod),
                     'category', t.typcategory,
                     'labels', (
                         SELECT COALESCE(jsonb_agg(l.enumlabel ORDER BY l.enumsortorder), '[]')
                         FROM pg_enum AS l
-                        WHERE l.enumtypid = base.oid
+                        WHERE l.enumtypid = plain.oid
                     ),
                     'required', a.attnotnull,
                     'filled', a.atthasdef OR a.attidentity <> '',
@@ -81,7 +81,7 @@ SELECT
                     below.typmod
                 FROM below
                 WHERE below.typtype <> 'd'
-            ) AS base
+            ) AS plain
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     ) AS columns,
     (
