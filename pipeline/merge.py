@@ -23,6 +23,7 @@ from pipeline.retry import retry
 from pipeline.table import Table
 from pipeline.transform import Output
 from pipeline.types import Frozen
+from pipeline.words import counted
 
 # A table may lose so many rows whatever its share of them is.
 _A_FEW = 1_000
@@ -144,7 +145,7 @@ def _in_one_line(table: Table, read: int) -> Iterator[None]:
         yield
     except TooManyRefused as error:
         raise WarehouseError(
-            f"{where}: {error.number} of the {read:,} rows read would be rejected ({error.reason});"
+            f"{where}: {error.number} of {counted(read, 'row')} would be rejected ({error.reason});"
             " correct the model, the table or the source, or allow it by TOTESYS_MAX_REJECTED_SHARE=1;"
             " nothing was loaded"
         ) from None

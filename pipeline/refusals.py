@@ -47,7 +47,7 @@ class TooManyRefused(WarehouseError):
     """More rows are refused than may be: how many in words, and the reason of some."""
 
     def __init__(self, number: str, reason: str) -> None:
-        super().__init__(f"{number} rows would be rejected ({reason})")
+        super().__init__(f"rows that would be rejected: {number} ({reason})")
         self.number, self.reason = number, reason
 
 
