@@ -7,7 +7,7 @@ from flows.finish import Run, finish, finish_sealed, open_run
 from flows.runner import runner
 from pipeline import batches, extract, load, plan, source, warehouse
 from pipeline.batches import Manifest
-from pipeline.errors import PipelineError, UnfitBatch
+from pipeline.errors import ModelError, ObjectMissing, PipelineError, TooManyRejected, WarehouseError
 from pipeline.transform import verify
 from pipeline.words import counted
 from tasks import assets, blocks
@@ -15,6 +15,9 @@ from tasks.extract import readers
 from tasks.failures import best_effort, cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 from tasks.results import NOTHING_KEPT
+
+# What a sealed batch may fail with for good, unless the source is read again.
+READ_AGAIN = (ModelError, ObjectMissing, TooManyRejected, WarehouseError)
 
 
 @flow(name="totesys-etl", task_runner=runner(), **NOTHING_KEPT)
@@ -40,26 +43,49 @@ def etl(
         reports: list[BatchReport] = []
         try:
             reports.extend(finish_sealed(run))
+        except READ_AGAIN as refused:
+            manifest = _read_again(run, source_url, refused, reconcile=reconcile, full=full)
+            return [*reports, *_superseded(run, manifest, refused)]
+        try:
             manifest = _take_batch(run, source_url, reconcile=reconcile, full=full)
-        except UnfitBatch as unfit:
-            manifest = _supersede(run, source_url, unfit, reconcile=reconcile, full=full)
+        except ObjectMissing as lost:
+            get_run_logger().warning("%s; reading all tables whole, which needs no earlier object", lost)
+            manifest = _take_batch(run, source_url, reconcile=reconcile, full=True)
         if manifest:
             reports.append(finish(run, manifest))
     return reports
 
 
-def _supersede(
-    run: Run, source_url: str, unfit: UnfitBatch, *, reconcile: bool, full: bool
+def _read_again(
+    run: Run, source_url: str, refused: PipelineError, *, reconcile: bool, full: bool
 ) -> Manifest | None:
-    """Read again what an unfit batch holds, should the source have its columns back.
+    """Read from the same predecessor what a sealed batch holds that cannot be loaded.
 
-    The new batch follows the same one as the unfit one does, so it holds every change of that.
+    The new batch holds every change of that one, and what was corrected in the source since. Where objects
+    are lost, it reads all tables whole, so that it needs none of them.
     """
-    get_run_logger().warning("%s; looking whether the source has it now", unfit)
+    get_run_logger().warning("%s; reading the source again, as it may have been corrected", refused)
     try:
-        return _take_batch(run, source_url, reconcile=reconcile, full=full)
-    except PipelineError:
-        raise unfit from None
+        return _take_batch(
+            run, source_url, reconcile=reconcile, full=full or isinstance(refused, ObjectMissing)
+        )
+    except PipelineError as error:
+        raise _both(refused, error) from None
+
+
+def _superseded(run: Run, manifest: Manifest | None, refused: PipelineError) -> list[BatchReport]:
+    """Load the batch that takes a refused one's place; none is needed where the source has nothing new."""
+    try:
+        return [finish(run, manifest)] if manifest else []
+    except READ_AGAIN as error:
+        raise _both(refused, error) from None
+
+
+def _both(refused: PipelineError, error: PipelineError) -> PipelineError:
+    """What was refused, and what came of reading the source again, where that is something else."""
+    if str(error) == str(refused):
+        return refused
+    return PipelineError(f"{refused}; the source was read again: {error}")
 
 
 def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Manifest | None:

@@ -41,6 +41,10 @@ class LockTimeout(PipelineError):
     """Another session holds a lock for longer than a run waits."""
 
 
+class TooManyRejected(PipelineError):
+    """A batch has more rows to reject than a run allows."""
+
+
 class ConcurrentRunError(PipelineError):
     """Another run has moved the warehouse's watermark meanwhile."""
 

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
-from pipeline.errors import ConcurrentRunError, PipelineError, WarehouseError
+from pipeline.errors import ConcurrentRunError, TooManyRejected, WarehouseError
 from pipeline.merge import Counts, merge
 from pipeline.postgres import Connection, statement, transaction
 from pipeline.source import Snapshot
@@ -38,7 +38,7 @@ def load(
     warehouse already, because the answer to an earlier COMMIT was lost, its counts are returned. Raises
     ConcurrentRunError where another run has loaded a batch after the same one,
     WarehouseError where a table would lose all its rows or more than ``max_rejected_share`` of
-    them, PipelineError where more rows than ``max_rejected`` would be rejected.
+    them, TooManyRejected where more rows than ``max_rejected`` would be rejected.
     """
     by_name = {output.model: output for output in outputs if output.fingerprint}
     with transaction(url, "warehouse") as connection:
@@ -58,7 +58,7 @@ def load(
             counts.append(merge(table, output, processed, news, share, filled, is_waiting=name in waiting))
         rejected = sum(count.rejected for count in counts)
         if max_rejected is not None and rejected > max_rejected:
-            raise PipelineError(
+            raise TooManyRejected(
                 f"warehouse: {counted(rejected, 'row')} would be rejected, more than the"
                 f" {max_rejected:,} allowed; nothing was loaded"
             )

@@ -9,6 +9,7 @@ Either way each warehouse table equals its model's SQL; how it is computed canno
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from pipeline.batches import Manifest, Run, State, StateRun, TableBatch, needs_m
 from pipeline.buckets import Bucket, File, batch_folder, gone_folder, rejected_folder
 from pipeline.contract import Check
 from pipeline.duck import quote, session
-from pipeline.errors import ModelError, UnfitBatch
+from pipeline.errors import ModelError, ObjectMissing, UnfitBatch
 from pipeline.inputs import ROWS_NOW, blamed
 from pipeline.models import Model, closure
 from pipeline.reference import BATCH
@@ -241,23 +242,33 @@ def _growing(work: Work) -> Output:
 
 def _by_result(work: Work) -> Output:
     """Over the present state of all that it reads; what differs from the last result goes on."""
-    last = work.loaded.result if work.loaded and work.is_known and not work.manifest.reconcile else None
     _demand_states(work)
     with session() as connection:
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)
-        if last is None:
+        result = _last_result(connection, work)
+        if result is None:
             good, rejected = _write_rows(connection, work, repeats=True)
             output = _output(work, complete=True, good=good, rejected=rejected, rejects_all=True)
             return output.model_copy(update={"result": (StateRun(files=output.files),)})
         with blamed(work.model):
             connection.execute(f"CREATE TEMP TABLE computed AS SELECT * FROM {ROWS_NOW}")  # noqa: S608
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS_NOW} AS SELECT * FROM computed")  # noqa: S608
-        result = _as_table(work, last)
-        bind_state(connection, result, last, work.processed, _BEFORE)
         good, rejected = _write_rows(connection, work, repeats=True, differs=True)
         gone = () if work.model.keeps_deleted else _write_gone_keys(connection, work)
     output = _output(work, complete=False, good=good, rejected=rejected, gone=gone, rejects_all=True)
     return output.model_copy(update={"result": _with_run(work, result, output)})
+
+
+def _last_result(connection: duckdb.DuckDBPyConnection, work: Work) -> TableBatch | None:
+    """Bind the last result, to compare with; None where all rows go on, as where its objects are lost."""
+    last = work.loaded.result if work.loaded and work.is_known and not work.manifest.reconcile else None
+    if last is None:
+        return None
+    result = _as_table(work, last)
+    with suppress(ObjectMissing):
+        bind_state(connection, result, last, work.processed, _BEFORE)
+        return result
+    return None
 
 
 def _demand_states(work: Work) -> None:

@@ -281,7 +281,7 @@ def test_a_batch_that_failed_after_its_seal_is_finished_without_the_source(
     right = model.read_text()
     # Only rows show what is wrong, so the batch is read and sealed before.
     model.write_text(right.replace("    label,", "    label::integer::varchar AS label,"))
-    assert "Could not convert" in words_of(kiosk.run().error)
+    assert "does not fit INT32" in words_of(kiosk.run().error)
     assert query(kiosk.warehouse_url, "SELECT * FROM etl.watermark") == []
     assert query(kiosk.warehouse_url, counts) == [(0, 0)]
 

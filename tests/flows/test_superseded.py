@@ -1,0 +1,80 @@
+"""A sealed batch that cannot be loaded is no trap: one that is read anew takes its place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.flows.support import World, query, words_of
+
+SALES = "SELECT sale_id, item_id, pieces FROM fact_sale_current ORDER BY sale_id"
+
+
+@pytest.fixture
+def refused(kiosk: World) -> World:
+    """A kiosk whose last batch is sealed and refused: a sale lacks its pieces, and no row may be rejected."""
+    assert kiosk.run().state.is_completed()
+    query(kiosk.source_url, "INSERT INTO sale VALUES (4, 2, now(), NULL)")
+    for _ in range(2):
+        assert "1 row would be rejected" in words_of(kiosk.run(max_rejected=0).error)
+    return kiosk
+
+
+def equal(kiosk: World) -> bool:
+    wanted = query(kiosk.source_url, "SELECT sale_id, item_id, pieces FROM sale ORDER BY sale_id")
+    return query(kiosk.warehouse_url, SALES) == wanted
+
+
+def test_what_is_corrected_in_the_source_is_loaded(refused: World) -> None:
+    query(refused.source_url, "UPDATE sale SET pieces = 4 WHERE sale_id = 4")
+    assert len(refused.run(max_rejected=0).reports) == 1
+    assert equal(refused)
+    assert refused.run().reports == []
+
+
+def test_what_is_taken_back_in_the_source_leaves_nothing_to_load(refused: World) -> None:
+    query(refused.source_url, "DELETE FROM sale WHERE sale_id = 4")
+    assert refused.run(max_rejected=0).state.is_completed()
+    assert equal(refused)
+
+
+def test_lost_raw_objects_of_the_batch_are_read_again(refused: World) -> None:
+    query(refused.source_url, "UPDATE sale SET pieces = 4 WHERE sale_id = 4")
+    shutil.rmtree(Path(refused.raw_uri) / "sale")
+    assert refused.run().state.is_completed()
+    assert equal(refused)
+    query(refused.source_url, "DELETE FROM sale WHERE sale_id = 1")
+    assert refused.run().state.is_completed()
+    assert equal(refused)
+
+
+def test_the_line_says_what_reading_again_met(refused: World) -> None:
+    query(refused.source_url, "ALTER TABLE sale RENAME pieces TO piece")
+    words = words_of(refused.run(max_rejected=0).error)
+    assert "would be rejected" in words
+    assert "the source was read again: " in words
+    assert "pieces" in words
+
+
+def test_a_lost_result_is_computed_anew(make_world: Callable[..., World], tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "dim_total.sql").write_text(
+        "SELECT item_id, CAST(sum(pieces) AS bigint) AS pieces FROM sale GROUP BY item_id"
+    )
+    (models / "schema.sql").write_text(
+        "CREATE TABLE IF NOT EXISTS dim_total (item_id integer PRIMARY KEY, pieces bigint);"
+    )
+    world = make_world("totals", models)
+    query(
+        world.source_url, "CREATE TABLE sale (sale_id integer PRIMARY KEY, item_id integer, pieces integer)"
+    )
+    query(world.source_url, "INSERT INTO sale VALUES (1, 1, 1), (2, 1, 2), (3, 2, 3)")
+    assert world.run().state.is_completed()
+    shutil.rmtree(Path(world.processed_uri) / "dim_total")
+    query(world.source_url, "UPDATE sale SET pieces = 7 WHERE sale_id = 3")
+    assert world.run().state.is_completed()
+    assert query(world.warehouse_url, "SELECT * FROM dim_total ORDER BY 1") == [(1, 3), (2, 7)]
