@@ -18,12 +18,15 @@ _NO_NAMES: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation by the name that a model gives it, and the bytes of the text where it stands."""
+    """A relation by the name that a model gives it, and the bytes of the text where it stands.
+
+    ``alias`` is what else has to name it there, so that the rest of the text finds it.
+    """
 
     name: str
     start: int
     end: int
-    has_alias: bool
+    alias: str | None
 
 
 def relation_name(name: str) -> str:
@@ -36,7 +39,7 @@ def with_relation_names(sql: str, relations: Sequence[Relation]) -> str:
     """The text with every relation by the name that it has in DuckDB, on the same lines."""
     text = sql.encode()
     for relation in sorted(relations, key=lambda each: -each.start):
-        alias = "" if relation.has_alias else f" AS {quote(relation.name.rpartition('.')[2])}"
+        alias = f" AS {quote(relation.alias)}" if relation.alias is not None else ""
         replacement = (quote(relation_name(relation.name)) + alias).encode()
         text = text[: relation.start] + replacement + text[relation.end :]
     return text.decode()
@@ -59,7 +62,7 @@ def _relation(text: bytes, node: Mapping[str, Any]) -> Relation:
         end = match.end() if match else end
     if len(path) > 1 and path[:-1] != ["reference"]:
         raise ValueError(f"names {'.'.join(path)}; name a table without its schema")
-    return Relation(".".join(path), start, end, has_alias=bool(node["alias"]))
+    return Relation(".".join(path), start, end, None if node["alias"] else path[-1])
 
 
 def _tables(node: object, ctes: frozenset[str]) -> Iterator[Mapping[str, Any]]:

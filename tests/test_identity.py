@@ -245,7 +245,7 @@ def test_a_source_put_back_from_a_copy_of_its_disk_is_read_whole(
     """Identifier, timeline and oids are those of before, and so are, in time, its transaction ids."""
     copy = copy_of_disk(primary)
     bench.do(*UNDONE)
-    assert read(bench) == (CHANGED, 3)
+    assert read(bench) == (CHANGED, 4), "two changed, one new, one deleted"
     before = position(bench.source_url)
     put_back(primary, copy)
     bench.do(*INSTEAD[instead])

@@ -180,7 +180,7 @@ REFUSED = {
             " IF NEW.id = 3 THEN RAISE EXCEPTION 'three is one too many'; END IF; RETURN NEW; END $$;"
             "CREATE TRIGGER no BEFORE INSERT OR UPDATE ON dim_t FOR EACH ROW EXECUTE FUNCTION no()"
         ),
-        "three is one too many",
+        "a trigger or function of the database refuses the row",
     ),
     "a deferred trigger": (
         (

@@ -50,13 +50,17 @@ BEGIN
 END
 $body$;
 
--- Postgres's words with the column in front. It quotes what does not fit; that value stands in the row.
+-- Postgres's words with the column in front. It quotes what does not fit; that value stands in the row. What
+-- a trigger or function raises may hold any value, so its words are left out.
 CREATE OR REPLACE FUNCTION pg_temp.without_values(
     state text, words text, named text, details text
 ) RETURNS text
 LANGUAGE plpgsql
 AS $body$
 BEGIN
+    IF left(state, 2) = 'P0' THEN
+        RETURN 'a trigger or function of the database refuses the row';
+    END IF;
     IF left(state, 2) = ANY('{22,42}') AND state <> ALL('{22021,22P05}') THEN
         words := regexp_replace(words, ':? ?".*"', '');
     END IF;

@@ -86,7 +86,8 @@ def sealed(kiosk: World) -> World:
     """A kiosk whose first batch is sealed, and of whose models one still has to run."""
     model = kiosk.transforms / "dim_item.sql"
     right = model.read_text(encoding="utf-8")
-    model.write_text(right.replace("label", "lable"), encoding="utf-8")
+    unreadable = "CAST(CAST(label AS integer) AS varchar) AS label,"
+    model.write_text(right.replace("label,", unreadable), encoding="utf-8")
     assert not kiosk.run().state.is_completed()
     model.write_text(right, encoding="utf-8")
     return kiosk
