@@ -121,9 +121,17 @@ class BatchPlan:
         said = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in whole.items()]
         if uncounted:
             said.append(f"not counted: {', '.join(uncounted)}")
+        if self.anew and self.watermark:
+            said.append(self.anew)
         if same:
             said.append(f"nothing new in {counted(same, 'other table' if said else 'table')}")
         return "; ".join(said)
+
+    @property
+    def anew(self) -> str:
+        """The tables that are computed anew from what is kept of the source, if any."""
+        names = ", ".join(sorted(self.changed_models))
+        return f"{names} to be computed anew, as the model or its table is new or changed" if names else ""
 
     @property
     def waiting(self) -> dict[str, int] | None:

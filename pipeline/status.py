@@ -102,11 +102,13 @@ def look(
         most = _SMALL if counting == "small" else None
         planned = _planned(source_url, warehouse_url, raw, config, begun=bool(last), most_bytes=most)
         at, waiting, story = planned.snapshot.taken_at, planned.waiting, planned.story
+        if waiting == {}:
+            story = planned.anew or "nothing"
     return Status(
         at=at,
         up_to_date_at=up_to_date_at,
         waiting=waiting,
-        story="nothing" if waiting == {} else story,
+        story=story,
         sealed=sealed.batch_id if sealed else None,
         batches=tuple(last),
         set_aside=tuple(aside),
