@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -357,17 +358,18 @@ def test_a_table_under_a_view_that_was_emptied_since_the_snapshot_is_noticed(sou
 
 
 @pytest.fixture
-def foreign(server: Postgres, tmp_path: Path) -> Path:
+def foreign(server: Postgres) -> Iterator[Path]:
     """A file that a foreign table can read, where the server has file_fdw."""
     with database(server, "try") as url:
         if not query(url, "SELECT FROM pg_available_extensions WHERE name = 'file_fdw'"):
             pytest.skip(f"this Postgres {server.version} comes without file_fdw")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    file = tmp_path / "rows.csv"
-    file.write_text("11,a\n12,b\n")
-    file.chmod(0o644)
-    return file
+    # Not below pytest's folders, which nobody else may enter.
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder) / "rows.csv"
+        file.write_text("11,a\n12,b\n")
+        file.chmod(0o644)
+        yield file
 
 
 def test_a_partition_that_is_a_foreign_table_is_read_whole_each_time(shared: Bench, foreign: Path) -> None:
