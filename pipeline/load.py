@@ -31,6 +31,7 @@ def load(
     max_rejected: int | None,
     max_rejected_share: float,
     progress: Progress,
+    max_deleted_share: float = 0.5,
 ) -> list[Counts]:
     """Bring a batch and the watermark that covers it into the warehouse, or nothing.
 
@@ -38,7 +39,8 @@ def load(
     warehouse already, because the answer to an earlier COMMIT was lost, its counts are returned. Raises
     ConcurrentRunError where another run has loaded a batch after the same one,
     WarehouseError where a table would lose all its rows or more than ``max_rejected_share`` of
-    them, TooManyRejected where more rows than ``max_rejected`` would be rejected.
+    them, or more than ``max_deleted_share`` of what it has by deletion, TooManyRejected where more
+    rows than ``max_rejected`` would be rejected.
     """
     by_name = {output.model: output for output in outputs if output.fingerprint}
     with transaction(url, "warehouse") as connection:
@@ -54,8 +56,12 @@ def load(
             columns = tuple(column.name for column in output.columns)
             table = Table(connection, schema, targets[name], columns, manifest)
             news = partial(progress, name)
-            share = max_rejected_share
-            counts.append(merge(table, output, processed, news, share, filled, is_waiting=name in waiting))
+            counts.append(
+                merge(
+                    table, output, processed, news, max_rejected_share, filled, max_deleted_share,
+                    is_waiting=name in waiting,
+                )
+            )  # fmt: skip
         rejected = sum(count.rejected for count in counts)
         if max_rejected is not None and rejected > max_rejected:
             raise TooManyRejected(

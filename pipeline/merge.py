@@ -54,6 +54,7 @@ def merge(
     progress: Callable[[int], None],
     max_share: float,
     filled: set[str],
+    max_deleted_share: float,
     *,
     is_waiting: bool,
 ) -> Counts:
@@ -61,7 +62,8 @@ def merge(
 
     ``progress`` is told how many rows have been copied so far; ``is_waiting`` says that rows of the table
     were rejected before. ``filled`` are tables that were empty before this load; this one may join them.
-    Raises WarehouseError where the table would lose all its rows, or more than ``max_share`` of those read.
+    Raises WarehouseError where the table would lose all its rows, more than ``max_share`` of those read, or
+    more than ``max_deleted_share`` of its own by deletion.
     """
     read = output.rows + output.rejected_rows
     most = max(_A_FEW, int(max_share * read)) if max_share < 1 else ANY_NUMBER
@@ -72,7 +74,7 @@ def merge(
         if output.rows or output.complete or output.gone or output.rejects_all:
             added, changed, refused, rows = _bring(table, output, processed, progress, most, filled)
             lost += refused
-            deleted = vanished.end(table, output) if rows == table.stage else 0
+            deleted = vanished.end(table, output, max_deleted_share) if rows == table.stage else 0
             _resolve(table, output, rows)
         if lost > most or (max_share < 1 and output.complete and lost == read > 1):
             raise TooManyRefused(f"{lost:,}", rejected.usual_reason(table))

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     warehouse_schema: str = "public"
     transforms: Path = Path("transforms")
     max_rejected_share: float = Field(0.2, ge=0, le=1)
+    max_deleted_share: float = Field(0.5, ge=0, le=1)
     environment: str = Field("", pattern=ENVIRONMENT)
     task_runner: str = Field("threads", pattern=r"^(threads|dask|ray|(tcp|tls|ucx|ws|wss|ray)://\S+)$")
     # Seconds that a run waits for a lock which somebody else holds in one of the databases.

@@ -30,7 +30,7 @@ def load(
     environment: str,
 ) -> list[Counts]:
     """Bring a batch and its watermark into the warehouse in one transaction, or nothing."""
-    logger = get_run_logger()
+    logger, config = get_run_logger(), settings.load()
     news = {output.model: progress(output.model, output.rows) for output in outputs}
     counts = engine.load(
         blocks.database_url(blocks.WAREHOUSE, environment),
@@ -40,8 +40,9 @@ def load(
         outputs,
         blocks.bucket(blocks.PROCESSED, environment),
         max_rejected,
-        settings.load().max_rejected_share,
+        config.max_rejected_share,
         lambda table, rows: news[table](rows) if table in news else None,
+        config.max_deleted_share,
     )
     for count in counts:
         logger.info("%s: %s", count.table, count.story)

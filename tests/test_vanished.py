@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.errors import WarehouseError
 from tests.bench import Bench
+from tests.support import plan_batch
 
 MODELS = {
     "dim_tag": "SELECT tag_id, label FROM tag",
@@ -130,3 +132,27 @@ def test_what_a_model_keeps_survives_every_run(shared: Bench) -> None:
     for how in ({}, {"full": True}, {"reconcile": True}):
         shared.run(**how)
         assert shared.house.query("SELECT item_id FROM fact_item_current ORDER BY 1") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("change", ["TRUNCATE item", "DELETE FROM item WHERE item_id > 500"])
+def test_a_source_that_lost_most_rows_does_not_empty_the_warehouse(bench: Bench, change: str) -> None:
+    bench.do("INSERT INTO item SELECT n, n, n FROM generate_series(3, 1600) AS n")
+    bench.run()
+    shown = "SELECT count(*) FROM fact_item_current"
+    bench.do(change)
+    _, manifest = plan_batch(bench.source_url, bench.house)
+    assert manifest
+    with pytest.raises(WarehouseError, match=r"fact_item: 1,\d+ rows would be deleted.*SHARE=1"):
+        bench.house.bring(manifest)
+    assert bench.house.query(shown) == [(1600,)]
+    bench.house.bring(manifest, max_deleted_share=1)
+    assert bench.house.query(shown) == bench.source("SELECT count(*) FROM item")
+
+
+def test_a_smaller_part_of_a_table_is_deleted_without_consent(bench: Bench) -> None:
+    bench.do("INSERT INTO item SELECT n, n, n FROM generate_series(3, 4000) AS n")
+    bench.run()
+    bench.do("DELETE FROM item WHERE item_id > 2500")
+    counts = bench.run()
+    assert counts is not None
+    assert counts["fact_item"].deleted == 1500
