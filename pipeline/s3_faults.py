@@ -122,14 +122,19 @@ def hint(error: BaseException) -> str | None:
     """What is wrong and what to do, where another try would not help; None for a fault that may pass."""
     if isinstance(error, boto.ClientError):
         known = _of_answer(error)
-    elif isinstance(error, RecursionError):
-        known = _REGION  # boto3 looks for the region of a redirect that does not name one, until it gives up
+    elif _is_endless(error):
+        known = _REGION
     elif isinstance(error, boto.BotoCoreError) and not _may_pass(error):
         names = (kind.__name__ for kind in type(error).__mro__)
         known = next((UNANSWERED[name] for name in names if name in UNANSWERED), "the AWS client fails")
     else:
         known = None
     return known and f"{known} ({_words(error)})"
+
+
+def _is_endless(error: BaseException) -> bool:
+    """Whether boto3 followed a redirect that names no region until Python stopped it, wherever that was."""
+    return isinstance(error, RecursionError) or isinstance(error.__context__, RecursionError)
 
 
 def _of_answer(error: boto.ClientError) -> str | None:

@@ -7,6 +7,7 @@ from pipeline.copying import copy_in
 from pipeline.errors import WarehouseError
 from pipeline.table import Table
 from pipeline.transform import Output, columns_of
+from pipeline.words import counted
 
 _GONE = sql.Identifier("pg_temp", "gone_keys")
 # So many rows may be deleted whatever their share is.
@@ -37,8 +38,8 @@ def end(table: Table, output: Output, max_share: float) -> int:
     ended += table.execute(gone).rowcount if output.gone else 0
     if ended > _A_FEW and max_share < 1 and ended > max_share * (ended + _left(table)):
         raise WarehouseError(
-            f"warehouse: table {table.target.name}: {ended:,} rows would be deleted, more than the share"
-            f" {max_share:g} of it that is allowed at once; nothing was loaded; if the source has really"
+            f"warehouse: table {table.target.name}: {counted(ended, 'row')} would be deleted, more than"
+            f" the share {max_share:g} of it that is allowed at once; nothing was loaded; if the source has really"
             " deleted them, run once with TOTESYS_MAX_DELETED_SHARE=1"
         )
     return ended

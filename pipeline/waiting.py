@@ -39,7 +39,7 @@ class Watch:
         self._pid = pid
         self._what = what
         self._second = second
-        self._pause = min(_LOOK, bound / 3)
+        self._pause = min(_LOOK, bound / 5)
         self._logged_at: float | None = None
         self._done = Event()
         # In a context of its own, the log would not know which run it belongs to.

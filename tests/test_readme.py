@@ -71,7 +71,10 @@ def test_its_dimension_can_be_added(source_url: str, house: Warehouse) -> None:
 
 
 def test_the_lines_of_the_help_line_up() -> None:
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    # Within `make test`, this make would print the folders that it enters.
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     _, *lines = done.stdout.splitlines()
     columns = {line.index(line.split(maxsplit=1)[1], len(line.split(maxsplit=1)[0])) for line in lines}
     assert len(lines) > 10

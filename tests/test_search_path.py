@@ -172,7 +172,7 @@ def test_nothing_of_a_strangers_in_the_source_is_called(bench: Bench, stranger: 
     bench.run()
     assert value(bench.house.url, "SELECT count(*) FROM fact_sale_current") == 4902
     bench.do("UPDATE sale SET amount = 9 WHERE sale_id = 200", "DELETE FROM sale WHERE sale_id > 200")
-    bench.run(reconcile=True)
+    bench.run(reconcile=True, max_deleted_share=1.0)
     assert value(bench.house.url, "SELECT count(*) FROM fact_sale_current") == 102
 
 

@@ -158,7 +158,7 @@ def test_work_that_takes_long_is_no_wait(bench: Bench, caplog: pytest.LogCapture
 def test_a_bound_that_is_shorter_than_a_look_still_names_the_session(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "1")
+    monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "2")
     with (
         holding(bench.source_url, "ALTER TABLE sale ADD more int"),
         pytest.raises(
