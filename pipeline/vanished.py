@@ -39,8 +39,8 @@ def end(table: Table, output: Output, max_share: float) -> int:
     if ended > _A_FEW and max_share < 1 and ended > max_share * (ended + _left(table)):
         raise WarehouseError(
             f"warehouse: table {table.target.name}: {counted(ended, 'row')} would be deleted, more than"
-            f" the share {max_share:g} of it that is allowed at once; nothing was loaded; if the source has really"
-            " deleted them, run once with TOTESYS_MAX_DELETED_SHARE=1"
+            f" the share {max_share:g} of it that is allowed at once; nothing was loaded; if the source has"
+            " really deleted them, run once with TOTESYS_MAX_DELETED_SHARE=1"
         )
     return ended
 
