@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
+from pipeline import upgrades
 from pipeline.batches import State, Watermark
 from pipeline.errors import ConcurrentRunError, ModelError, WarehouseBusy, WarehouseError
 from pipeline.models import SCHEMA_FILE, Model, with_meaning
@@ -219,10 +220,7 @@ def _make_missing(connection: Connection, schema: str, models: Mapping[str, Mode
     # A role that owns the schema need not be allowed to make schemas.
     if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
         connection.execute("CREATE SCHEMA etl")
-    # The newest of its columns: a warehouse of an earlier version gets what it lacks.
-    newest = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('etl.model') AND attname = 'result'"
-    if connection.execute(newest).fetchone() is None:
-        connection.execute(statement("etl_schema.sql"))
+    upgrades.upgrade(connection)
     known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
     if known is None:
         raise WarehouseError(

@@ -208,7 +208,7 @@ def test_only_what_the_pipeline_made_changes_hands(bench: Bench, new_role: NewRo
     role = f'"{unquote(urlsplit(url).username or "")}"'
     assert {name for name in after if after[name] != before[name]} == {
         "dim_shop", "dim_shop_history", "fact_sale", "fact_sale_current", "fact_sale_history",
-        "etl.batch", "etl.watermark", "etl.model", "etl.rejected", "etl.superseded",
+        "etl.version", "etl.batch", "etl.watermark", "etl.model", "etl.rejected", "etl.superseded",
         *(name for name in after if name.endswith("_as_of(timestamp with time zone)")),
     }  # fmt: skip
     assert {after[name] for name in after if after[name] != before[name]} == {role}

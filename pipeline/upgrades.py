@@ -1,0 +1,51 @@
+"""The schema etl has a version; each step brings it from one version to the next."""
+
+import logging
+from importlib.resources import files
+
+from pipeline.errors import WarehouseError
+from pipeline.postgres import Connection, template
+
+_FOLDER = files("pipeline").joinpath("sql", "etl")
+_STEPS = sorted(step.name for step in _FOLDER.iterdir() if step.name.endswith(".sql"))
+# The version that this code works with.
+VERSION = len(_STEPS)
+
+_logger = logging.getLogger(__name__)
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the schema etl to this code's version, inside the caller's transaction.
+
+    Raises WarehouseError where a later version of this code has upgraded it already.
+    """
+    found = version(connection)
+    if found > VERSION:
+        raise WarehouseError(
+            f"warehouse: schema etl has version {found}, made by a later release than this one, which knows"
+            f" version {VERSION}; update the pipeline"
+        )
+    if found == 0:
+        connection.execute(_MAKE)
+    for number, name in enumerate(_STEPS[found:], found + 1):
+        connection.execute(template(_FOLDER.joinpath(name).read_text(encoding="utf-8")))
+        connection.execute("INSERT INTO etl.version (version) VALUES (%s)", (number,))
+    if 0 < found < VERSION:
+        _logger.info("Upgraded the warehouse's schema etl from version %d to %d", found, VERSION)
+
+
+def version(connection: Connection) -> int:
+    """The version of the schema etl; 0 where there is none, and before versions were kept."""
+    if connection.execute("SELECT to_regclass('etl.version')").fetchone() == (None,):
+        return 0
+    row = connection.execute("SELECT max(version) FROM etl.version").fetchone()
+    return int(str(row[0])) if row and row[0] is not None else 0
+
+
+_MAKE = """
+CREATE TABLE etl.version (
+    version integer PRIMARY KEY,
+    upgraded_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE etl.version IS 'The versions that the schema etl has had.';
+"""
