@@ -94,9 +94,9 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
     Nothing is read where the models could not work on it.
     """
     logger = get_run_logger()
-    watermark = warehouse.watermark(run.warehouse_url)
+    watermark = warehouse.watermark(run.warehouse_url, run.warehouse_schema)
     previous = batches.last_manifest(run.raw, watermark)
-    loaded = warehouse.loaded(run.warehouse_url)
+    loaded = warehouse.loaded(run.warehouse_url, run.warehouse_schema)
     schema = run.settings.source_schema
     with source.snapshot(source_url) as (connection, snapshot):
         with run.timed("look"):
@@ -106,7 +106,7 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
             )  # fmt: skip
         if watermark and planned.nothing_new:
             with best_effort("The source holds nothing new, but that was not recorded"):
-                load.record_up_to_date(run.warehouse_url, watermark.batch_id, snapshot)
+                load.record_up_to_date(run.warehouse_url, run.warehouse_schema, watermark.batch_id, snapshot)
                 report_up_to_date(snapshot.taken_at, run.environment)
             return None
         verify(run.models, run.targets, planned.columns)

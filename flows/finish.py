@@ -49,6 +49,11 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
 
+    @property
+    def warehouse_schema(self) -> str:
+        """Where the models' tables are."""
+        return self.settings.warehouse_schema
+
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Note how long a step takes."""
@@ -76,7 +81,7 @@ def open_run(
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     if patient:
         get_run_logger().info("If another run is at work, this one waits up to %d minutes for it", _PATIENCE)
-    with warehouse.lock(url, _PATIENCE if patient else 0) as lock:
+    with warehouse.lock(url, config.warehouse_schema, _PATIENCE if patient else 0) as lock:
         targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
         known = warehouse.with_contracts(known, targets)
         run = Run(environment, config, known, targets, url, raw, lock, max_rejected)
@@ -93,7 +98,7 @@ def _committed(run: Run) -> str | None:
     if not run.begun:
         return None
     try:
-        last = warehouse.last_batch(run.warehouse_url)
+        last = warehouse.last_batch(run.warehouse_url, run.warehouse_schema)
     except (PipelineError, psycopg.Error):
         return f"whether batch {run.begun[-1]} was committed is not known, as the warehouse does not answer"
     return f"batch {last} was committed and is in the warehouse" if last in run.begun else None
@@ -104,7 +109,9 @@ def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchRepo
 
     Raises UnfitBatch where the models cannot work on one; mending them finishes it.
     """
-    while manifest := batches.sealed_after(run.raw, warehouse.last_batch(run.warehouse_url)):
+    while manifest := batches.sealed_after(
+        run.raw, warehouse.last_batch(run.warehouse_url, run.warehouse_schema)
+    ):
         if until and manifest.snapshot_at > until:
             return
         _verify(run, manifest)
@@ -162,7 +169,7 @@ def _longest_first(run: Run, manifest: Manifest) -> list[str]:
 
 def _transform(run: Run, manifest: Manifest) -> list[Output]:
     """Run the models that have something to do."""
-    loaded = warehouse.loaded(run.warehouse_url)
+    loaded = warehouse.loaded(run.warehouse_url, run.warehouse_schema)
     outputs: list[Output | PrefectFuture[Output]] = []
     for name in _longest_first(run, manifest):
         below = models.closure(run.models, name)

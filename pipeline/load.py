@@ -19,6 +19,8 @@ from pipeline.warehouse import Target
 from pipeline.words import counted
 
 Progress = Callable[[str, int], None]
+# Held by a load of a schema, beside the lock that keeps runs apart: that one may be lost meanwhile.
+_LOCK = "totesys-etl load"
 
 
 def load(
@@ -44,10 +46,10 @@ def load(
     """
     by_name = {output.model: output for output in outputs if output.fingerprint}
     with transaction(url, "warehouse") as connection:
-        loaded = _claim(connection, manifest)
+        loaded = _claim(connection, schema, manifest)
         if loaded is not None:
             return loaded
-        waiting = _waiting(connection, targets)
+        waiting = _waiting(connection, schema, targets)
         for name in waiting - by_name.keys():
             by_name[name] = nothing(targets[name])
         counts, filled = [], set[str]()
@@ -68,17 +70,17 @@ def load(
                 f"warehouse: {counted(rejected, 'row')} would be rejected, more than the"
                 f" {max_rejected:,} allowed; nothing was loaded"
             )
-        _commit(connection, manifest, by_name.values(), counts)
+        _commit(connection, schema, manifest, by_name.values(), counts)
     return counts
 
 
-def record_up_to_date(url: str, batch_id: str, snapshot: Snapshot) -> None:
+def record_up_to_date(url: str, schema: str, batch_id: str, snapshot: Snapshot) -> None:
     """Note that the source held nothing newer than this batch at the snapshot's time."""
     with transaction(url, "warehouse") as connection:
         done = connection.execute(
             "UPDATE etl.watermark SET up_to_date_at = GREATEST(up_to_date_at, %s), source_xmin = %s"
-            " WHERE batch_id = %s AND source_xmin <= %s",
-            (snapshot.taken_at, snapshot.xmin, batch_id, snapshot.xmin),
+            " WHERE schema_name = %s AND batch_id = %s AND source_xmin <= %s",
+            (snapshot.taken_at, snapshot.xmin, schema, batch_id, snapshot.xmin),
         ).rowcount
     if not done:
         raise ConcurrentRunError("warehouse: another run has moved the watermark meanwhile")
@@ -98,17 +100,19 @@ def order(targets: Iterable[Target]) -> list[str]:
         raise WarehouseError(f"warehouse: tables refer to each other in a circle: {error.args[1]}") from None
 
 
-def _claim(connection: Connection, manifest: Manifest) -> list[Counts] | None:
+def _claim(connection: Connection, schema: str, manifest: Manifest) -> list[Counts] | None:
     """Take the watermark, if it still stands where this batch started from.
 
     Where it stands at this very batch, return what the batch did. From here to the end of the
-    transaction no other load can begin, whatever became of the lock that keeps runs apart.
+    transaction no other load of the schema can begin, whatever became of the lock that keeps runs apart.
     """
-    connection.execute("LOCK TABLE etl.watermark IN EXCLUSIVE MODE")
-    row = connection.execute("SELECT batch_id FROM etl.watermark").fetchone()
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", (_LOCK, schema))
+    row = connection.execute(
+        "SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,)
+    ).fetchone()
     now = row[0] if row else None
     if now == manifest.batch_id:
-        return _counts(connection, manifest.batch_id)
+        return _counts(connection, schema, manifest.batch_id)
     if now != manifest.previous:
         raise ConcurrentRunError(
             f"warehouse: batch {manifest.batch_id} follows {manifest.previous}, but the warehouse"
@@ -117,31 +121,39 @@ def _claim(connection: Connection, manifest: Manifest) -> list[Counts] | None:
     return None
 
 
-def _counts(connection: Connection, batch_id: str) -> list[Counts]:
+def _counts(connection: Connection, schema: str, batch_id: str) -> list[Counts]:
     """What a batch did that is in the warehouse."""
     rows = connection.execute(
-        "SELECT key, value FROM etl.batch, jsonb_each(rows) WHERE batch_id = %s", (batch_id,)
+        "SELECT key, value FROM etl.batch, jsonb_each(rows) WHERE schema_name = %s AND batch_id = %s",
+        (schema, batch_id),
     ).fetchall()
     return [Counts.model_validate({"table": table, **cast(dict[str, int], done)}) for table, done in rows]
 
 
-def _waiting(connection: Connection, targets: Collection[str]) -> set[str]:
+def _waiting(connection: Connection, schema: str, targets: Collection[str]) -> set[str]:
     """Tables of which rows were rejected that may be taken now; what no model yields any more is closed."""
     connection.execute(
-        "UPDATE etl.rejected SET resolved = true WHERE NOT resolved AND table_name <> ALL(%s)",
-        (list(targets),),
+        "UPDATE etl.rejected SET resolved = true WHERE schema_name = %s AND NOT resolved"
+        " AND table_name <> ALL(%s)",
+        (schema, list(targets)),
     )
     rows = connection.execute(
-        "SELECT DISTINCT table_name FROM etl.rejected WHERE waits AND NOT resolved"
+        "SELECT DISTINCT table_name FROM etl.rejected WHERE schema_name = %s AND waits AND NOT resolved",
+        (schema,),
     ).fetchall()
     return {str(name) for (name,) in rows}
 
 
 def _commit(
-    connection: Connection, manifest: Manifest, outputs: Iterable[Output], counts: list[Counts]
+    connection: Connection,
+    schema: str,
+    manifest: Manifest,
+    outputs: Iterable[Output],
+    counts: list[Counts],
 ) -> None:
     """Write the batch down, and which models its tables are now computed with."""
     values = {
+        "schema": schema,
         "batch": manifest.batch_id,
         "previous": manifest.previous,
         "at": manifest.snapshot_at,

@@ -91,9 +91,10 @@ def look(
     To count changed rows reads the whole table, to count objects takes a request for a thousand of them.
     """
     with transaction(warehouse_url, "warehouse") as connection:
-        up_to_date_at = _up_to_date_at(connection)
-        last = recent(connection, _BATCHES) if up_to_date_at else []
-        aside = set_aside(connection) if up_to_date_at else []
+        schema = config.warehouse_schema
+        up_to_date_at = _up_to_date_at(connection, schema)
+        last = recent(connection, schema, _BATCHES) if up_to_date_at else []
+        aside = set_aside(connection, schema) if up_to_date_at else []
     sealed = batches.sealed_after(raw, last[0].batch_id if last else None)
     if counting == "nothing":
         with source.snapshot(source_url) as (_, snapshot):
@@ -116,16 +117,16 @@ def look(
     )
 
 
-def recent(connection: Connection, number: int) -> list[Batch]:
-    """The warehouse's last batches, the latest first."""
+def recent(connection: Connection, schema: str, number: int) -> list[Batch]:
+    """The last batches of a schema of the warehouse, the latest first."""
     with connection.cursor(row_factory=class_row(Batch)) as cursor:
-        return cursor.execute(statement("last_batches.sql"), {"number": number}).fetchall()
+        return cursor.execute(statement("last_batches.sql"), {"schema": schema, "number": number}).fetchall()
 
 
-def set_aside(connection: Connection, batch_id: str | None = None) -> list[SetAside]:
+def set_aside(connection: Connection, schema: str, batch_id: str | None = None) -> list[SetAside]:
     """What is set aside now; with ``batch_id`` only what that batch was the first to set aside."""
     with connection.cursor(row_factory=class_row(SetAside)) as cursor:
-        return cursor.execute(statement("set_aside.sql"), {"batch": batch_id}).fetchall()
+        return cursor.execute(statement("set_aside.sql"), {"schema": schema, "batch": batch_id}).fetchall()
 
 
 def by_table(aside: Iterable[SetAside]) -> dict[str, int]:
@@ -136,11 +137,13 @@ def by_table(aside: Iterable[SetAside]) -> dict[str, int]:
     return tables
 
 
-def _up_to_date_at(connection: Connection) -> datetime | None:
+def _up_to_date_at(connection: Connection, schema: str) -> datetime | None:
     """The moment that the warehouse shows; None where nothing was ever loaded."""
     if connection.execute("SELECT to_regclass('etl.watermark')").fetchone() == (None,):
         return None
-    row = connection.execute("SELECT up_to_date_at FROM etl.watermark").fetchone()
+    row = connection.execute(
+        "SELECT up_to_date_at FROM etl.watermark WHERE schema_name = %s", (schema,)
+    ).fetchone()
     return row[0] if row and isinstance(row[0], datetime) else None
 
 
@@ -156,8 +159,8 @@ def _planned(
     """The batch that a run would take now, as far as tables of so many bytes tell."""
     known = models.load(config.transforms)
     known = warehouse.with_contracts(known, warehouse.targets(warehouse_url, config.warehouse_schema, known))
-    watermark = warehouse.watermark(warehouse_url) if begun else None
-    loaded = warehouse.loaded(warehouse_url) if begun else {}
+    watermark = warehouse.watermark(warehouse_url, config.warehouse_schema) if begun else None
+    loaded = warehouse.loaded(warehouse_url, config.warehouse_schema) if begun else {}
     previous = batches.last_manifest(raw, watermark)
     with source.snapshot(source_url) as (connection, snapshot):
         return plan.make(

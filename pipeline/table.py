@@ -89,6 +89,7 @@ class Table:
         names = self._names | parts
         query = text.format(**{name: _escaped(value) if bound else value for name, value in names.items()})
         parameters = {
+            "schema": self.schema,
             "table_name": self.target.name,
             "qualified_name": self.name.as_string(),
             "batch": self.manifest.batch_id,

@@ -3,6 +3,8 @@
 import logging
 from importlib.resources import files
 
+from psycopg import sql
+
 from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, template
 
@@ -14,8 +16,10 @@ VERSION = len(_STEPS)
 _logger = logging.getLogger(__name__)
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, schema: str) -> None:
     """Bring the schema etl to this code's version, inside the caller's transaction.
+
+    What was kept before there could be several schemas of the warehouse is kept for ``schema`` from then on.
 
     Raises WarehouseError where a later version of this code has upgraded it already.
     """
@@ -28,7 +32,8 @@ def upgrade(connection: Connection) -> None:
     if found == 0:
         connection.execute(_MAKE)
     for number, name in enumerate(_STEPS[found:], found + 1):
-        connection.execute(template(_FOLDER.joinpath(name).read_text(encoding="utf-8")))
+        step = template(_FOLDER.joinpath(name).read_text(encoding="utf-8"))
+        connection.execute(step.format(schema=sql.Literal(schema)))
         connection.execute("INSERT INTO etl.version (version) VALUES (%s)", (number,))
     if 0 < found < VERSION:
         _logger.info("Upgraded the warehouse's schema etl from version %d to %d", found, VERSION)

@@ -147,8 +147,8 @@ class Lock:
 
 
 @contextmanager
-def lock(url: str, minutes: int = 0) -> Iterator[Lock]:
-    """Keep other runs away from this warehouse for as long as the block runs.
+def lock(url: str, schema: str, minutes: int = 0) -> Iterator[Lock]:
+    """Keep other runs away from this schema of the warehouse for as long as the block runs.
 
     The lock is a transaction's, so that it works through a pooler, too. Raises WarehouseBusy where
     another run is still at work after so many minutes.
@@ -159,7 +159,7 @@ def lock(url: str, minutes: int = 0) -> Iterator[Lock]:
         # Never 0, which is for ever to Postgres.
         connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{60_000 * minutes + 1}ms",))
         try:
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_LOCK,))
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", (_LOCK, schema))
         except psycopg.errors.LockNotAvailable:
             raise WarehouseBusy("another run is at work on this warehouse; let it finish") from None
         yield Lock(connection)
@@ -220,7 +220,7 @@ def _make_missing(connection: Connection, schema: str, models: Mapping[str, Mode
     # A role that owns the schema need not be allowed to make schemas.
     if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
         connection.execute("CREATE SCHEMA etl")
-    upgrades.upgrade(connection)
+    upgrades.upgrade(connection, schema)
     known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
     if known is None:
         raise WarehouseError(
@@ -394,27 +394,30 @@ def text_json(names: Sequence[str], texts: sql.Composable) -> sql.Composed:
     return sql.SQL("jsonb_object({}::text[], ARRAY[{}]::text[])").format(sql.Literal(list(names)), texts)
 
 
-def watermark(url: str) -> Watermark | None:
-    """How far the warehouse is, or None before its first batch."""
+def watermark(url: str, schema: str) -> Watermark | None:
+    """How far a schema of the warehouse is, or None before its first batch."""
     with (
         transaction(url, "warehouse") as connection,
         connection.cursor(row_factory=class_row(Watermark)) as cursor,
     ):
         return cursor.execute(
-            "SELECT batch_id, manifest, snapshot_at, source_xmin FROM etl.watermark"
+            "SELECT batch_id, manifest, snapshot_at, source_xmin FROM etl.watermark WHERE schema_name = %s",
+            (schema,),
         ).fetchone()
 
 
-def last_batch(url: str) -> str | None:
-    """The batch that the warehouse is at."""
-    known = watermark(url)
+def last_batch(url: str, schema: str) -> str | None:
+    """The batch that a schema of the warehouse is at."""
+    known = watermark(url, schema)
     return known.batch_id if known else None
 
 
-def loaded(url: str) -> dict[str, Loaded]:
-    """What the warehouse's tables were last computed with, by table."""
+def loaded(url: str, schema: str) -> dict[str, Loaded]:
+    """What a schema's tables were last computed with, by table."""
     with transaction(url, "warehouse") as connection:
-        rows = connection.execute("SELECT table_name, fingerprint, result FROM etl.model").fetchall()
+        rows = connection.execute(
+            "SELECT table_name, fingerprint, result FROM etl.model WHERE schema_name = %s", (schema,)
+        ).fetchall()
     return {
         str(name): Loaded.model_validate({"fingerprint": fingerprint, "result": result})
         for name, fingerprint, result in rows

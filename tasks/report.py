@@ -95,10 +95,11 @@ def announce(manifest: Manifest, done: BatchReport, models: dict[str, Model], en
     events.updated(environment, manifest.snapshot_at, batch_id=done.batch_id, **rows)
     metrics.up_to_date(environment, manifest.snapshot_at)
     metrics.batch_loaded(environment, done.counts, done.seconds)
-    assets.loaded(done.counts, models, environment, settings.load().warehouse_schema)
+    schema = settings.load().warehouse_schema
+    assets.loaded(done.counts, models, environment, schema)
     if rows["rejected"]:
         with transaction(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
-            first = status.by_table(status.set_aside(connection, done.batch_id))
+            first = status.by_table(status.set_aside(connection, schema, done.batch_id))
         if first:
             events.rejected(environment, done.batch_id, first)
 
@@ -113,7 +114,7 @@ def announce(manifest: Manifest, done: BatchReport, models: dict[str, Model], en
 def report(manifest: Manifest, done: BatchReport, environment: str) -> None:
     """Publish a page and a table about a loaded batch in the Prefect UI."""
     with transaction(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
-        last = status.recent(connection, BATCHES)
+        last = status.recent(connection, settings.load().warehouse_schema, BATCHES)
     page = safe(_page(manifest, done, last), keep="\n")
     create_markdown_artifact(page, key=_REPORT, description=safe(done.story))
     create_table_artifact(

@@ -50,14 +50,14 @@ class Bench:
 
     def sealed(self) -> Manifest | None:
         """The batch that waits to be loaded, if any."""
-        return batches.sealed_after(self.house.raw, warehouse.last_batch(self.house.url))
+        return batches.sealed_after(self.house.raw, warehouse.last_batch(self.house.url, self.house.schema))
 
     def run(self, *, reconcile: bool = False, full: bool = False, **limits: Any) -> dict[str, Counts] | None:
         """Finish what is sealed, then take a batch; None where there is nothing new.
 
         ``limits`` are those of ``Warehouse.bring``.
         """
-        if self.house.prepared and (waiting := self.sealed()):
+        while self.house.prepared and (waiting := self.sealed()):
             self.house.bring(waiting)
         _, manifest = plan_batch(self.source_url, self.house, reconcile=reconcile, full=full)
         return self.house.bring(manifest, **limits) if manifest else None

@@ -266,7 +266,7 @@ class Warehouse:
         """Transform and load a batch; the warehouse is prepared where its models are new."""
         targets = self.targets()
         known = self.models
-        loaded = warehouse.loaded(self.url)
+        loaded = warehouse.loaded(self.url, self.schema)
         outputs = transform_all(known, targets, manifest, loaded, self.raw, self.processed)
         counts = load.load(
             self.url,
@@ -309,7 +309,7 @@ def plan_batch(
 ) -> tuple[plan.BatchPlan, Manifest | None]:
     """Look at a real source, read what is new and seal it; no manifest where nothing is."""
     targets = house.targets()
-    mark = warehouse.watermark(house.url)
+    mark = warehouse.watermark(house.url, house.schema)
     previous = batches.last_manifest(house.raw, mark)
     with source.snapshot(source_url) as (connection, snapshot):
         planned = plan.make(
@@ -317,14 +317,14 @@ def plan_batch(
             snapshot,
             "public",
             house.models,
-            warehouse.loaded(house.url),
+            warehouse.loaded(house.url, house.schema),
             mark,
             previous,
             reconcile=reconcile,
             full=full,
         )
         if mark and planned.nothing_new:
-            load.record_up_to_date(house.url, mark.batch_id, snapshot)
+            load.record_up_to_date(house.url, house.schema, mark.batch_id, snapshot)
             return planned, None
         verify(house.models, targets, planned.columns)
         manifest = extract.extract(connection, planned, "public", readers(source_url, house.raw), pages)

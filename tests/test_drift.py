@@ -169,7 +169,7 @@ def test_a_table_that_becomes_partitioned(bench: Bench, attached: bool) -> None:
 def test_an_added_column_is_carried_from_its_first_batch(bench: Bench) -> None:
     bench.do("ALTER TABLE sale ADD COLUMN note text DEFAULT 'new'")
     bench.run()
-    mark = warehouse.watermark(bench.house.url)
+    mark = warehouse.watermark(bench.house.url, "public")
     assert mark is not None
     read = read_manifest(bench.house.raw, mark.manifest).tables["sale"]
     assert {row["note"] for row in parquet_rows(bench.house.raw, read.files)} == {"new"}
@@ -219,14 +219,14 @@ def test_a_lost_column_is_named_and_nothing_is_read_until_its_model_is_mended(be
     if how == "retyped in an expression":
         write_models(bench.house.folder, {name: mended.replace("::varchar", "")})
         bench.run()
-    before = warehouse.watermark(bench.house.url), bench.house.query(CURRENT)
+    before = warehouse.watermark(bench.house.url, "public"), bench.house.query(CURRENT)
     bench.do(change)
     for _ in range(2):
         with pytest.raises(ModelError, match=words) as caught:
             bench.run()
         assert "\n" not in str(caught.value)
     assert bench.sealed() is None
-    assert (warehouse.watermark(bench.house.url), bench.house.query(CURRENT)) == before
+    assert (warehouse.watermark(bench.house.url, "public"), bench.house.query(CURRENT)) == before
     write_models(bench.house.folder, {name: mended})
     bench.run()
     assert bench.run() is None
@@ -294,11 +294,11 @@ def test_a_warehouse_column_that_is_not_what_it_was_is_named(bench: Bench, how: 
     execute(bench.house.url, *change.split("; "))
     bench.house.prepared = None
     bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
-    before = warehouse.watermark(bench.house.url)
+    before = warehouse.watermark(bench.house.url, "public")
     with pytest.raises(PipelineError, match=words) as caught:
         bench.run()
     assert "\n" not in str(caught.value)
-    assert warehouse.watermark(bench.house.url) == before
+    assert warehouse.watermark(bench.house.url, "public") == before
 
 
 def test_views_that_somebody_dropped_are_made_again(bench: Bench) -> None:

@@ -159,10 +159,10 @@ def test_a_batch_is_written_down(house: Warehouse, made: MadeUp) -> None:
     assert house.query("SELECT batch_id, source_xmin, snapshot_at, up_to_date_at FROM etl.watermark") == [
         (manifest.batch_id, manifest.source_xmin, manifest.snapshot_at, manifest.snapshot_at)
     ]
-    assert {name: loaded.fingerprint for name, loaded in warehouse.loaded(house.url).items()} == {
+    assert {name: loaded.fingerprint for name, loaded in warehouse.loaded(house.url, "public").items()} == {
         name: model.fingerprint for name, model in house.models.items()
     }
-    assert warehouse.last_batch(house.url) == manifest.batch_id
+    assert warehouse.last_batch(house.url, "public") == manifest.batch_id
 
 
 def test_an_unchanged_batch_adds_nothing(house: Warehouse, made: MadeUp) -> None:
@@ -425,7 +425,7 @@ def test_a_failure_anywhere_leaves_everything_as_it_was(
     assert keys_and_indexes(house) == definitions
     house.bring(batch)
     assert house.query(FACTS) == [(1, 2, "3.50", None), (2, 1, "3.50", None)]
-    assert warehouse.last_batch(house.url) == batch.batch_id
+    assert warehouse.last_batch(house.url, "public") == batch.batch_id
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first batch", "second batch"])
@@ -492,7 +492,7 @@ def test_a_commit_without_an_answer_is_found_to_be_done(house: Warehouse, made: 
     assert not isinstance(lost.value, PipelineError), "the task tries such a fault again"
     assert proxy.hits == 1
     after = contents(house)
-    assert warehouse.last_batch(house.url) == batch.batch_id
+    assert warehouse.last_batch(house.url, "public") == batch.batch_id
     counts = behind.bring(batch)
     assert counts["dim_shop"] == Counts(table="dim_shop", read=2, added=1, changed=1)
     assert counts["fact_order"] == Counts(table="fact_order", read=2, added=1, rejected=1)
@@ -529,25 +529,25 @@ def test_of_loads_of_one_batch_at_the_same_time_one_does_it(house: Warehouse, ma
 
 def test_a_warehouse_is_locked_for_one_run(warehouse_url: str) -> None:
     with (
-        warehouse.lock(warehouse_url),
+        warehouse.lock(warehouse_url, "public"),
         pytest.raises(WarehouseBusy, match="another run is at work"),
-        warehouse.lock(warehouse_url),
+        warehouse.lock(warehouse_url, "public"),
     ):
         pass
-    with warehouse.lock(warehouse_url):
+    with warehouse.lock(warehouse_url, "public"):
         pass
 
 
 def test_a_lock_whose_connection_is_gone_is_noticed(warehouse_url: str) -> None:
     """The run goes no further, and what it did before does not fail for it."""
-    with warehouse.lock(warehouse_url) as lock:
+    with warehouse.lock(warehouse_url, "public") as lock:
         lock.check()
         execute(
             warehouse_url,
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()",
         )
-        with warehouse.lock(warehouse_url):
+        with warehouse.lock(warehouse_url, "public"):
             pass
         with pytest.raises(ConcurrentRunError, match=r"keeps other runs away was lost.*run again"):
             lock.check()
@@ -559,7 +559,10 @@ def test_timeouts_of_the_role_do_not_end_what_is_held_open(warehouse_url: str, s
         name = conninfo_to_dict(url)["dbname"]
         for timeout in ("idle_session", "idle_in_transaction_session", "transaction", "statement"):
             execute(url, f"ALTER DATABASE {name} SET {timeout}_timeout = '100ms'")
-    with warehouse.lock(warehouse_url) as lock, source.snapshot(source_url) as (connection, snapshot):
+    with (
+        warehouse.lock(warehouse_url, "public") as lock,
+        source.snapshot(source_url) as (connection, snapshot),
+    ):
         with psycopg.connect(
             warehouse_url, options="-c transaction_timeout=0 -c statement_timeout=0"
         ) as other:
@@ -618,14 +621,16 @@ def test_being_up_to_date_is_noted_and_never_goes_back(house: Warehouse, made: M
     batch = made.batch(FIRST)
     house.bring(batch)
     later = datetime(2030, 1, 1, tzinfo=UTC)
-    load.record_up_to_date(house.url, batch.batch_id, snapshot_at(later, 5000))
-    load.record_up_to_date(house.url, batch.batch_id, snapshot_at(datetime(2029, 1, 1, tzinfo=UTC), 5000))
+    load.record_up_to_date(house.url, "public", batch.batch_id, snapshot_at(later, 5000))
+    load.record_up_to_date(
+        house.url, "public", batch.batch_id, snapshot_at(datetime(2029, 1, 1, tzinfo=UTC), 5000)
+    )
     assert house.query("SELECT up_to_date_at, source_xmin, batch_id FROM etl.watermark") == [
         (later, 5000, batch.batch_id)
     ]
     for batch_id, xmin in ((batch.batch_id, 4999), ("another", 6000)):
         with pytest.raises(ConcurrentRunError):
-            load.record_up_to_date(house.url, batch_id, snapshot_at(later, xmin))
+            load.record_up_to_date(house.url, "public", batch_id, snapshot_at(later, xmin))
 
 
 # Preparing

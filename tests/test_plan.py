@@ -391,11 +391,11 @@ def test_what_a_model_needs_and_the_source_lost_is_named(
     source_url: str, house: Warehouse, change: str, words: str
 ) -> None:
     run(source_url, house)
-    before = warehouse.watermark(house.url)
+    before = warehouse.watermark(house.url, "public")
     execute(source_url, change)
     with pytest.raises(ModelError, match=words):
         run(source_url, house)
-    assert warehouse.watermark(house.url) == before
+    assert warehouse.watermark(house.url, "public") == before
 
 
 def test_nothing_is_read_until_a_model_that_does_not_fit_is_mended(source_url: str, house: Warehouse) -> None:
@@ -407,7 +407,7 @@ def test_nothing_is_read_until_a_model_that_does_not_fit_is_mended(source_url: s
         house.folder,
         {"fact_order": "-- key: order_id\nSELECT order_id, shop_id, total AS amount FROM orders"},
     )
-    assert sealed_after(house.raw, warehouse.last_batch(house.url)) is None
+    assert sealed_after(house.raw, warehouse.last_batch(house.url, "public")) is None
     read, _ = run(source_url, house)
     assert read["orders"] == ("full", "its columns have changed")
     assert value(house.url, "SELECT count(*) FROM fact_order") == 5

@@ -87,7 +87,7 @@ def on_every_session(url: str, statement: str) -> list[tuple[object, ...]]:
 
 
 def whole_job(bench: Bench, pooled: Bench) -> None:
-    with warehouse.lock(pooled.house.url) as lock:
+    with warehouse.lock(pooled.house.url, "public") as lock:
         pooled.run()
         bench.do("UPDATE sale SET taken = '3 days' WHERE sale_id = 1", "INSERT INTO shop VALUES (9, 'Bath')")
         pooled.run()
@@ -130,19 +130,19 @@ def test_what_others_leave_behind_changes_no_value(bench: Bench, pooled: Bench, 
 def test_one_run_keeps_another_away_and_then_lets_go(pooled: Bench) -> None:
     for _ in range(3):
         with (
-            warehouse.lock(pooled.house.url),
+            warehouse.lock(pooled.house.url, "public"),
             pytest.raises(WarehouseBusy, match="another run is at work"),
-            warehouse.lock(pooled.house.url),
+            warehouse.lock(pooled.house.url, "public"),
         ):
             pass
-    with warehouse.lock(pooled.house.url):
+    with warehouse.lock(pooled.house.url, "public"):
         pass
 
 
 HOLDING = """
 import sys
 from pipeline import warehouse
-with warehouse.lock(sys.argv[1]):
+with warehouse.lock(sys.argv[1], "public"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -158,11 +158,11 @@ def test_a_run_that_dies_lets_go(pooled: Bench) -> None:
     ) as other:
         assert other.stdout
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(WarehouseBusy), warehouse.lock(pooled.house.url):
+        with pytest.raises(WarehouseBusy), warehouse.lock(pooled.house.url, "public"):
             pass
         other.send_signal(signal.SIGKILL)
         other.wait()
-    with warehouse.lock(pooled.house.url, minutes=1):
+    with warehouse.lock(pooled.house.url, "public", minutes=1):
         pass
     assert value(pooled.house.url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
@@ -182,5 +182,5 @@ def test_a_pooler_that_hands_out_statements_is_refused_in_one_line(bench: Bench,
         with pytest.raises(SettingsError, match=words) as refused:
             engine.login(url, "warehouse")
         assert "\n" not in str(refused.value)
-        with pytest.raises(SettingsError, match=words), warehouse.lock(url):
+        with pytest.raises(SettingsError, match=words), warehouse.lock(url, "public"):
             pass

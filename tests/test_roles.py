@@ -100,14 +100,14 @@ def least(bench: Bench, new_role: NewRole, reader_url: str) -> Bench:
 
 
 def test_the_whole_job_works_with_these_roles(bench: Bench, least: Bench) -> None:
-    with warehouse.lock(least.house.url):
+    with warehouse.lock(least.house.url, "public"):
         least.run()
     bench.do(
         "UPDATE sale SET amount = 3 WHERE sale_id = 1",
         "INSERT INTO shop VALUES (2, 'Bath')",
         "UPDATE shop SET label = 'Leeds' WHERE shop_id = 1",
     )
-    with warehouse.lock(least.house.url):
+    with warehouse.lock(least.house.url, "public"):
         least.run()
     bench.do("DELETE FROM sale WHERE sale_id = 1")
     least.run(reconcile=True)

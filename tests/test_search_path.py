@@ -128,7 +128,7 @@ def test_the_traps_are_such_that_a_careless_session_calls_them(bench: Bench, str
 
 def whole_job(bench: Bench) -> None:
     """First batch, changes, rejected rows that come in, deletions, reconciling, status, and the lock."""
-    with warehouse.lock(bench.house.url):
+    with warehouse.lock(bench.house.url, "public"):
         bench.run()
     bench.do(
         "UPDATE sale SET amount = 7, label = 'y' WHERE sale_id = 1",
@@ -141,8 +141,8 @@ def whole_job(bench: Bench) -> None:
     bench.run(reconcile=True)
     assert bench.run() is None
     with transaction(bench.house.url, "warehouse") as connection:
-        assert len(status.recent(connection, 9)) == 3
-        assert len(status.set_aside(connection)) == 1
+        assert len(status.recent(connection, "public", 9)) == 3
+        assert len(status.set_aside(connection, "public")) == 1
     house = bench.house
     assert house.query("SELECT sale_id, shop_id, amount, label FROM fact_sale_current ORDER BY 1") == [
         (1, "a", 7, "y"),

@@ -164,7 +164,7 @@ def test_batches_are_told_the_latest_first(bench: Bench) -> None:
     assert [batch.rejected for batch in (first, second, last)] == [0, 0, 1]
     assert all(timedelta() < batch.lag < timedelta(minutes=5) for batch in (first, second, last))
     with transaction(bench.house.url, "warehouse") as connection:
-        assert status.recent(connection, 2) == [last, second]
+        assert status.recent(connection, "public", 2) == [last, second]
 
 
 def test_rows_set_aside_are_told_by_table_and_reason_until_they_are_mended(bench: Bench) -> None:
@@ -177,7 +177,7 @@ def test_rows_set_aside_are_told_by_table_and_reason_until_they_are_mended(bench
     reasons = {(each.table, each.rows): each.reason for each in found.set_aside}
     assert reasons["fact_sale", 2] == "shop_id is not in dim_shop"
     with transaction(bench.house.url, "warehouse") as connection:
-        last, first = (status.set_aside(connection, batch.batch_id) for batch in found.batches)
+        last, first = (status.set_aside(connection, "public", batch.batch_id) for batch in found.batches)
     assert status.by_table(last) == {"dim_shop": 1}, "the others were set aside before"
     assert status.by_table(first) == {"fact_sale": 3}
     bench.do("UPDATE shop SET label = 'S' WHERE shop_id = 3", "INSERT INTO shop VALUES (2, 'Leeds')")

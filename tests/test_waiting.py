@@ -71,11 +71,13 @@ def test_a_wait_is_a_line_after_five_seconds_and_ends_with_one(
 
 def waits_for_rows(bench: Bench) -> None:
     with source.snapshot(bench.source_url) as (_, snapshot):
-        load.record_up_to_date(bench.house.url, warehouse.last_batch(bench.house.url) or "", snapshot)
+        load.record_up_to_date(
+            bench.house.url, "public", warehouse.last_batch(bench.house.url, "public") or "", snapshot
+        )
 
 
 def waits_for_another_run(bench: Bench) -> None:
-    with warehouse.lock(bench.house.url, minutes=1):
+    with warehouse.lock(bench.house.url, "public", minutes=1):
         pass
 
 
@@ -97,7 +99,7 @@ WAITS: dict[str, tuple[Callable[[Bench], object], str, str, str]] = {
     "another run": (
         waits_for_another_run,
         "house",
-        "SELECT pg_advisory_xact_lock(hashtext('totesys-etl'))",
+        "SELECT pg_advisory_xact_lock(hashtext('totesys-etl'), hashtext('public'))",
         "ExclusiveLock on the lock that keeps runs apart",
     ),
 }

@@ -1,8 +1,9 @@
 -- The last batches, the latest first, with what they did to all tables together.
--- Binds: number.
+-- Binds: schema, number.
 WITH latest AS (
     SELECT batch_id, snapshot_at, loaded_at, rows
     FROM etl.batch
+    WHERE schema_name = %(schema)s
     ORDER BY batch_id DESC
     LIMIT %(number)s
 )

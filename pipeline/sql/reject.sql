@@ -5,11 +5,14 @@ WITH bad AS MATERIALIZED (
 ),
 
 recorded AS (
-    INSERT INTO etl.rejected AS r (table_name, key, reason, "row", waits, first_batch, last_batch)
-    SELECT DISTINCT ON (key) %(table_name)s, key, reason, "row", retried, %(batch)s, %(batch)s
+    INSERT INTO etl.rejected AS r (
+        schema_name, table_name, key, reason, "row", waits, first_batch, last_batch
+    )
+    SELECT DISTINCT ON (key)
+        %(schema)s, %(table_name)s, key, reason, "row", retried, %(batch)s, %(batch)s
     FROM bad
     ORDER BY key, place
-    ON CONFLICT (table_name, key) WHERE NOT resolved
+    ON CONFLICT (schema_name, table_name, key) WHERE NOT resolved
     DO UPDATE SET
         reason = excluded.reason,
         "row" = excluded."row",

@@ -1,8 +1,8 @@
 -- Rows that the transform found unfit. They wait for nothing: the source has to change them.
-INSERT INTO etl.rejected (table_name, key, reason, "row", waits, first_batch, last_batch)
-SELECT %(table_name)s, key, reason, "row", false, %(batch)s, %(batch)s
+INSERT INTO etl.rejected (schema_name, table_name, key, reason, "row", waits, first_batch, last_batch)
+SELECT %(schema)s, %(table_name)s, key, reason, "row", false, %(batch)s, %(batch)s
 FROM pg_temp.unfit
-ON CONFLICT (table_name, key) WHERE NOT resolved
+ON CONFLICT (schema_name, table_name, key) WHERE NOT resolved
 DO UPDATE SET
     reason = excluded.reason,
     "row" = excluded."row",

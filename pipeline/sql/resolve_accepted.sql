@@ -2,6 +2,7 @@
 UPDATE etl.rejected AS r
 SET resolved = true
 WHERE
-    r.table_name = %(table_name)s
+    r.schema_name = %(schema)s
+    AND r.table_name = %(table_name)s
     AND NOT r.resolved
     AND EXISTS (SELECT FROM {stage} AS s WHERE {key_json} = r.key)

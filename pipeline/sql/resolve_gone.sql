@@ -2,4 +2,9 @@
 -- also all that Postgres refuses.
 UPDATE etl.rejected
 SET resolved = true
-WHERE table_name = %(table_name)s AND NOT resolved AND last_batch <> %(batch)s AND ({complete} OR NOT waits)
+WHERE
+    schema_name = %(schema)s
+    AND table_name = %(table_name)s
+    AND NOT resolved
+    AND last_batch <> %(batch)s
+    AND ({complete} OR NOT waits)

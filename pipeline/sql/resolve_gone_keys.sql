@@ -2,7 +2,8 @@
 UPDATE etl.rejected AS r
 SET resolved = true
 WHERE
-    r.table_name = %(table_name)s
+    r.schema_name = %(schema)s
+    AND r.table_name = %(table_name)s
     AND NOT r.resolved
     AND r.last_batch <> %(batch)s
     AND EXISTS (SELECT FROM pg_temp.gone_keys AS s WHERE {key_json} = r.key)

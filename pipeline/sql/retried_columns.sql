@@ -2,7 +2,8 @@
 SELECT DISTINCT array(SELECT jsonb_object_keys(r."row") ORDER BY 1)
 FROM etl.rejected AS r
 WHERE
-    r.table_name = %(table_name)s
+    r.schema_name = %(schema)s
+    AND r.table_name = %(table_name)s
     AND r.waits
     AND NOT r.resolved
     AND ({now} OR r.last_batch <> %(batch)s)

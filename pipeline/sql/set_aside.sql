@@ -1,13 +1,13 @@
 -- Rows that are set aside now, by table and reason, the most first; those of one batch, where it is named.
 -- Earlier versions wrote values into reasons, between the column and what is wrong: those are cut off.
--- Binds: batch.
+-- Binds: schema, batch.
 WITH shown AS (
     SELECT
         table_name,
         regexp_replace(reason, ': .* (does not fit|is not in) .*', ': see its row in etl.rejected') AS reason,
         first_batch
     FROM etl.rejected
-    WHERE NOT resolved AND (%(batch)s::text IS NULL OR first_batch = %(batch)s)
+    WHERE schema_name = %(schema)s AND NOT resolved AND (%(batch)s::text IS NULL OR first_batch = %(batch)s)
 )
 
 SELECT

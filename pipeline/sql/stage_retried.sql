@@ -3,7 +3,8 @@ CREATE TEMP TABLE {untyped} ON COMMIT DROP AS
 SELECT r.key, r."row"
 FROM etl.rejected AS r
 WHERE
-    r.table_name = %(table_name)s
+    r.schema_name = %(schema)s
+    AND r.table_name = %(table_name)s
     AND r.waits
     AND NOT r.resolved
     AND ({now} OR r.last_batch <> %(batch)s)

@@ -209,7 +209,7 @@ def soon(is_so: Callable[[], object]) -> bool:
 
 
 def test_a_run_that_meets_another_is_cancelled_and_says_so(kiosk: World) -> None:
-    with warehouse.lock(kiosk.warehouse_url):
+    with warehouse.lock(kiosk.warehouse_url, "public"):
         state = kiosk.run().state
     assert state.name == "Cancelled"
     assert state.message == "another run is at work on this warehouse; let it finish"
@@ -222,7 +222,7 @@ def test_a_run_whose_work_no_other_does_waits(kiosk: World, patient: Callable[[]
     locked = Event()
 
     def another() -> bool:
-        with warehouse.lock(kiosk.warehouse_url):
+        with warehouse.lock(kiosk.warehouse_url, "public"):
             locked.set()
             return soon(lambda: query(kiosk.warehouse_url, waiting))
 
