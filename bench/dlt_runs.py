@@ -17,7 +17,7 @@ from bench.processes import run
 from demo.home import PROJECT
 from pipeline import models, warehouse
 from pipeline.postgres import identifiers
-from pipeline.warehouse import Target
+from pipeline.target import Target
 
 _PYTHON = PROJECT / ".venv-dlt" / "bin" / "python"
 _JOB = PROJECT / "bench" / "dlt_job.py"

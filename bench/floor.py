@@ -24,7 +24,7 @@ from bench.figures import FLOOR, SECONDS
 from demo.binaries import login
 from pipeline import models, warehouse
 from pipeline.postgres import identifiers, template
-from pipeline.warehouse import RECORDED_AT, Target
+from pipeline.target import RECORDED_AT, Target
 
 FACT = "fact_sales_order"
 _OWN_SQL = ("dim_date", "dim_currency")

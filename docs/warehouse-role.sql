@@ -23,7 +23,12 @@ CONNECTION LIMIT 10;
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO :"role";
 CREATE SCHEMA IF NOT EXISTS :"schema";
 CREATE SCHEMA IF NOT EXISTS etl;
-GRANT USAGE, CREATE ON SCHEMA :"schema", etl TO :"role";
+-- Views of all tables at a moment that a reader chooses.
+SELECT CASE WHEN :'schema' = 'public' THEN 'as_of' ELSE :'schema' || '_as_of' END AS as_of \gset
+CREATE SCHEMA IF NOT EXISTS :"as_of";
+GRANT USAGE, CREATE ON SCHEMA :"schema", :"as_of", etl TO :"role";
+-- To call etl.look_at. The tables in it are the role's alone.
+GRANT USAGE ON SCHEMA etl TO PUBLIC;
 -- Postgres 14 and older let everybody make tables and functions in the schema public.
 REVOKE CREATE ON SCHEMA public, :"schema" FROM PUBLIC;
 
@@ -35,7 +40,7 @@ WITH ours (name) AS (
     UNION ALL
     SELECT format('%I.%I', :'schema', table_name || suffix)
     FROM etl.model
-    CROSS JOIN unnest('{"",_current,_history}'::text[]) AS suffix
+    CROSS JOIN unnest('{"",_current,_history,_version}'::text[]) AS suffix
 )
 
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, :'role')

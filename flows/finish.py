@@ -18,8 +18,9 @@ from pipeline.buckets import Bucket
 from pipeline.errors import ModelError, PipelineError, UnfitBatch
 from pipeline.models import Model
 from pipeline.settings import Settings
+from pipeline.target import Target
 from pipeline.transform import Output, Work, needed, nothing, pieces, verify
-from pipeline.warehouse import Loaded, Lock, Target
+from pipeline.warehouse import Loaded, Lock
 from tasks import blocks
 from tasks.extract import extracting
 from tasks.failures import best_effort, raise_with

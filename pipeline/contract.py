@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pipeline.duck import literal, quote
 from pipeline.errors import ModelError
 from pipeline.models import Model
+from pipeline.target import Target, TargetColumn
 from pipeline.types import decimal_of, duckdb_type, length_of, numeric_of, second_digits_of
-from pipeline.warehouse import Target, TargetColumn
 
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?i:infinity|inf)|(?i:nan)"
 _DAY = r"\d{4,}-\d{1,2}-\d{1,2}"

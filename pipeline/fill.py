@@ -9,7 +9,7 @@ from psycopg import sql
 from pipeline import refusals
 from pipeline.postgres import template
 from pipeline.table import Table
-from pipeline.warehouse import RECORDED_AT
+from pipeline.target import RECORDED_AT
 
 
 def fill(table: Table, rows: int, put_rows: Callable[[], int]) -> int | None:
@@ -27,6 +27,8 @@ def fill(table: Table, rows: int, put_rows: Callable[[], int]) -> int | None:
             return None
         raise
     table.connection.execute(sql.SQL("ANALYZE {}").format(table.name))
+    if not table.target.fact:
+        table.execute("record_versions.sql", touched=sql.SQL("{} AS t").format(table.name))
     return added
 
 

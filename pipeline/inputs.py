@@ -23,8 +23,8 @@ from pipeline.reference import BATCH
 from pipeline.relations import relation_name
 from pipeline.source import Column
 from pipeline.state import bind_changes, bind_state
+from pipeline.target import Target
 from pipeline.types import duckdb_type
-from pipeline.warehouse import Target
 
 ROWS_NOW = "rows_now"
 _DUCKDB_SAYS = re.compile(r"[A-Z][A-Za-z ]+ Error: ")

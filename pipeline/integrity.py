@@ -8,7 +8,7 @@ from psycopg import sql
 
 from pipeline.postgres import template
 from pipeline.table import Table
-from pipeline.warehouse import Reference, Rule
+from pipeline.target import Reference, Rule
 
 
 def reasons(table: Table) -> list[sql.Composable]:

@@ -14,8 +14,8 @@ from pipeline.merge import Counts, merge
 from pipeline.postgres import Connection, statement, transaction
 from pipeline.source import Snapshot
 from pipeline.table import Table
+from pipeline.target import Target
 from pipeline.transform import Output, nothing
-from pipeline.warehouse import Target
 from pipeline.words import counted
 
 Progress = Callable[[str, int], None]

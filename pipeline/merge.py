@@ -74,7 +74,7 @@ def merge(
         if output.rows or output.complete or output.gone or output.rejects_all:
             added, changed, refused, rows = _bring(table, output, processed, progress, most, filled)
             lost += refused
-            deleted = vanished.end(table, output, max_deleted_share) if rows == table.stage else 0
+            deleted = vanished.end(table, output, rows, max_deleted_share)
             _resolve(table, output, rows)
         if lost > most or (max_share < 1 and output.complete and lost == read > 1):
             raise TooManyRefused(f"{lost:,}", rejected.usual_reason(table))

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from pipeline.contract import Check, reasons
 from pipeline.duck import literal, quote
+from pipeline.target import Target
 from pipeline.types import identity
-from pipeline.warehouse import Target
 
 REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
 _ROWS_A_BATCH = 100_000

@@ -10,8 +10,8 @@ from pipeline.buckets import Bucket
 from pipeline.copying import copy_in
 from pipeline.postgres import template
 from pipeline.table import Table, each
+from pipeline.target import text_json
 from pipeline.transform import Output
-from pipeline.warehouse import text_json
 
 # How the text of a value is had from untyped rows: from bytes, and from rejected rows.
 _FROM_BYTES, _FROM_REJECTED = "convert_from(s.{0}, 'UTF8')", '(s."row" ->> {1})'

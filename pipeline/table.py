@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pipeline.batches import Manifest
 from pipeline.postgres import Connection, identifiers, statement, template
-from pipeline.warehouse import Operator, Reference, Target, key_json, text_json, version_index
+from pipeline.target import Reference, Target, key_json, text_json, version_index, versions_name
 
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
 _COMPARABLE = "BND"
@@ -36,6 +36,11 @@ class Table:
     def stage(self) -> sql.Identifier:
         """The temporary table that holds rows on their way in, with the table's types."""
         return sql.Identifier("pg_temp", f"stage_{self.target.name}"[:_LONGEST_NAME])
+
+    @property
+    def versions(self) -> sql.Identifier:
+        """The table of all versions of a dimension's rows."""
+        return sql.Identifier(self.schema, versions_name(self.target))
 
     @property
     def values(self) -> list[str]:
@@ -100,6 +105,7 @@ class Table:
     @cached_property
     def _names(self) -> dict[str, sql.Composable]:
         s, t = sql.SQL("s"), sql.SQL("t")
+        whole = [column.name for column in self.target.columns]
         return {
             "table": self.name,
             "stage": self.stage,
@@ -112,33 +118,25 @@ class Table:
             "latest_key_json": key_json(self.target.key, t),
             "row_json": text_json(self.columns, each("s.{0}::text", self.columns)),
             "latest_columns": each("t.{0}", self.columns),
-            "same_key": self._same_key("t"),
-            "restaged": self._same_key("r"),
-            "differs": self._differs(),
+            "same_key": self.target.same_key("t", "s"),
+            "restaged": self.target.same_key("r", "s"),
+            "differs": self._differs("t", "s"),
+            "versions": self.versions,
+            "columns_of_table": identifiers(whole),
+            "all_columns": each("t.{0}", whole),
+            "same_key_as_version": self.target.same_key("v", "t"),
+            "differs_from_version": self._differs("v", "t"),
             "assignments": each("{0} = s.{0}", self.values),
             "is_first": sql.Identifier(_unused("is_first", self.columns)),
             "chosen": sql.SQL("true"),
         }
 
-    def _same_key(self, alias: str) -> sql.Composed:
-        """Whether a row of that alias and s have the same key, as its types' indexes compare it."""
-        return sql.SQL(" AND ").join(
-            sql.SQL("{}.{} {} s.{}").format(
-                sql.SQL(alias), sql.Identifier(name), self._equality(name), sql.Identifier(name)
-            )
-            for name in self.target.key
-        )
-
-    def _equality(self, name: str) -> sql.Composed:
-        column = self.target.column(name)
-        return (column.equality if column else Operator()).call
-
-    def _differs(self) -> sql.Composable:
-        """Whether t and s differ: by text where a type has no equality, or a loose one."""
+    def _differs(self, *aliases: str) -> sql.Composable:
+        """Whether rows of two aliases differ: by text where a type has no equality, or a loose one."""
         plain, text = "{side}.{{0}}", '{side}.{{0}}::text COLLATE "C"'
         tracked = [name for name in self.values if name not in self.target.untracked]
         sides = []
-        for side in ("t", "s"):
+        for side in aliases:
             parts = []
             for name in tracked:
                 column = self.target.column(name)

@@ -31,8 +31,9 @@ from pipeline.rejects import REJECTED, is_repeated, keep_repeated_keys, rejected
 from pipeline.relations import relation_name
 from pipeline.source import Column, schema_of
 from pipeline.state import bind_state, compacted, key_columns, same_key
+from pipeline.target import Target
 from pipeline.types import Frozen, duckdb_type, identity
-from pipeline.warehouse import Loaded, Target
+from pipeline.warehouse import Loaded
 
 _ROWS_A_BATCH = 100_000
 _BEFORE, _FITS = "result_before", "fits_the_contract"

@@ -17,6 +17,15 @@ def merge_staged(table: Table, most: int, *, is_retry: bool = False) -> tuple[in
     Returns how many rows are new, how many have changed and how many are rejected. Raises TooManyRefused
     where they are more than ``most``.
     """
+    added, changed, lost = _merge(table, most, is_retry=is_retry)
+    if table.target.fact:
+        return added, changed, lost
+    # A row that comes back as it was has not changed, and yet gets a version.
+    recorded = table.execute("record_versions.sql", touched=table.part("staged_rows.sql")).rowcount
+    return added, max(changed, recorded - added), lost
+
+
+def _merge(table: Table, most: int, *, is_retry: bool) -> tuple[int, int, int]:
     try:
         with table.connection.transaction():
             return (*_at_once(table), 0)

@@ -1,10 +1,15 @@
-"""Rows that left a model's result: facts end, a bridge's rows are deleted, and dimensions' rows stay."""
+"""Rows that left a model's result.
+
+A fact's get a last version, a bridge's are deleted. A dimension's stay in their table, because facts refer
+to them, while their history ends.
+"""
 
 from psycopg import sql
 
 from pipeline.buckets import Bucket
 from pipeline.copying import copy_in
 from pipeline.errors import WarehouseError
+from pipeline.postgres import template
 from pipeline.table import Table
 from pipeline.transform import Output, columns_of
 from pipeline.words import counted
@@ -16,26 +21,32 @@ _A_FEW = 1_000
 
 def stage(table: Table, output: Output, processed: Bucket) -> None:
     """Take the keys that left the result; rejected rows that have them are retried no more."""
-    if output.gone:
+    if output.gone or output.replaces:
         table.execute("stage_gone.sql")
+    if output.gone:
         keys = columns_of(table.target, table.target.key)
         copy_in(table.connection, _GONE, keys, processed.dataset(output.gone), lambda _: None)
         table.execute("resolve_gone_keys.sql")
 
 
-def end(table: Table, output: Output, max_share: float) -> int:
+def end(table: Table, output: Output, rows: sql.Identifier, max_share: float) -> int:
     """End what left the result, now that the batch's rows are in; returns how many.
 
-    Raises WarehouseError where that is more than ``max_share`` of a table: a source that was restored
-    empty must not empty the warehouse.
+    ``rows`` is where those are. Raises WarehouseError where that is more than ``max_share`` of a table: a
+    source that was restored empty must not empty the warehouse.
     """
-    if not (table.target.fact or table.target.bridge):
+    was_empty = table.target.fact and rows == table.name
+    if was_empty or not (output.gone or output.replaces):
         return 0
-    replaced, gone = ("delete_replaced.sql", "delete_gone.sql")
+    relation, is_live = _live(table)
+    if output.replaces:
+        table.execute("find_gone.sql", stage=rows, live=relation, is_live=is_live)
     if table.target.fact:
-        replaced, gone = ("mark_deleted.sql", "mark_gone.sql")
-    ended = table.execute(replaced).rowcount if output.replaces else 0
-    ended += table.execute(gone).rowcount if output.gone else 0
+        ended = table.execute("mark_gone.sql", stage=rows).rowcount
+    else:
+        if table.target.bridge:
+            table.execute("delete_gone.sql", stage=rows)
+        ended = table.execute("end_gone_versions.sql", stage=rows).rowcount
     if ended > _A_FEW and max_share < 1 and ended > max_share * (ended + _left(table)):
         raise WarehouseError(
             f"warehouse: table {table.target.name}: {counted(ended, 'row')} would be deleted, more than"
@@ -45,9 +56,16 @@ def end(table: Table, output: Output, max_share: float) -> int:
     return ended
 
 
+def _live(table: Table) -> tuple[sql.Identifier, sql.SQL]:
+    """Where the rows stand that have not left the result, and which of those there they are."""
+    if table.target.fact:
+        return table.name, template("t.superseded_at IS NULL AND NOT t.deleted")
+    return table.versions, template("t.valid_to IS NULL")
+
+
 def _left(table: Table) -> int:
-    """How many rows the table shows now."""
-    shown = f"{table.target.name}_current" if table.target.fact else table.target.name
-    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table.schema, shown))
+    """How many rows are left."""
+    relation, is_live = _live(table)
+    query = sql.SQL("SELECT count(*) FROM {} AS t WHERE {}").format(relation, is_live)
     row = table.connection.execute(query).fetchone()
     return int(str(row[0])) if row else 0

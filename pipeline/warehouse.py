@@ -1,7 +1,6 @@
 """The warehouse: its catalogue as the contract, its watermark, and facts with history."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import cast
@@ -10,16 +9,24 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
-from pipeline import upgrades
+from pipeline import history, upgrades
 from pipeline.batches import State, Watermark
 from pipeline.errors import ConcurrentRunError, ModelError, WarehouseBusy, WarehouseError
 from pipeline.models import SCHEMA_FILE, Model, with_meaning
-from pipeline.postgres import SAFE_PATH, Connection, identifiers, statement, template, transaction
+from pipeline.postgres import SAFE_PATH, Connection, statement, template, transaction
+from pipeline.target import (
+    ADDED_TO_FACTS,
+    RECORDED_AT,
+    Constraint,
+    Reference,
+    Rule,
+    Target,
+    TargetColumn,
+    versions_name,
+)
 from pipeline.types import Frozen
 
-RECORDED_AT, DELETED = "recorded_at", "deleted"
 _LOCK = "totesys-etl"
-_HISTORY = {True: "fact_history.sql", False: "dimension_history.sql"}
 # Postgres cuts longer ones off without a word.
 _LONGEST_NAME = 63
 
@@ -29,104 +36,6 @@ class Loaded(Frozen):
 
     fingerprint: str
     result: State | None = None
-
-
-class Operator(Frozen):
-    """An operator of the warehouse with its schema, by which it is called wherever it stands."""
-
-    in_schema: str = "pg_catalog"
-    name: str = "="
-
-    @property
-    def call(self) -> sql.Composed:
-        """How it is written between two values."""
-        return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.in_schema), template(self.name))
-
-
-class TargetColumn(Frozen):
-    """A warehouse column; ``filled`` by a default, ``category`` as in ``pg_type``, ``labels`` of an enum.
-
-    ``equality`` is what its type's indexes compare by, ``numbered`` where the default
-    is another one for each row.
-    """
-
-    name: str
-    type: str
-    category: str
-    labels: tuple[str, ...]
-    required: bool
-    filled: bool
-    generated: bool
-    numbered: bool = False
-    equality: Operator = Operator()
-
-    @property
-    def is_builtin(self) -> bool:
-        """Whether its values compare by an operator of Postgres' own, which needs no schema."""
-        return self.equality.in_schema == Operator().in_schema
-
-
-class Constraint(Frozen):
-    """What a table demands of its rows; ``definition`` makes it again where it is ``rebuildable``."""
-
-    name: str
-    columns: tuple[str, ...]
-    definition: str
-    rebuildable: bool
-
-
-class Reference(Constraint):
-    """A foreign key; ``equality`` compares a column that is referred to with one of ours, for each pair."""
-
-    to_schema: str
-    to_table: str
-    to_columns: tuple[str, ...]
-    equality: tuple[Operator, ...]
-
-
-class Rule(Constraint):
-    """A CHECK constraint."""
-
-    expression: str
-
-
-class Target(Frozen):
-    """A warehouse table: the contract for the rows that go into it.
-
-    ``key`` is the business key; ``columns`` leave out what the pipeline adds itself. ``uniques`` are
-    its unique and exclusion constraints and indexes beside that. Of a ``bridge`` rows are deleted that
-    leave its model's result. Rows that differ in ``untracked`` columns only stay.
-    """
-
-    name: str
-    fact: bool
-    key: tuple[str, ...]
-    columns: tuple[TargetColumn, ...]
-    references: tuple[Reference, ...]
-    rules: tuple[Rule, ...]
-    rebuildable: tuple[Constraint, ...]
-    uniques: tuple[Constraint, ...] = ()
-    deferrable: bool = False
-    bridge: bool = False
-    untracked: tuple[str, ...] = ()
-
-    @property
-    def constraints(self) -> tuple[Constraint, ...]:
-        """All that the load takes away before it fills an empty table, and adds after."""
-        known = (*self.rebuildable, *self.references, *self.rules)
-        return tuple(constraint for constraint in known if constraint.rebuildable)
-
-    @property
-    def contract(self) -> str:
-        """Changes with what the table takes: its key, columns, types and NULLs."""
-        meaning = self.model_dump_json(
-            include={"key", "columns"}, exclude={"columns": {"__all__": {"equality", "numbered"}}}
-        )
-        return hashlib.sha256(meaning.encode()).hexdigest()[:16]
-
-    def column(self, name: str) -> TargetColumn | None:
-        """The column of that name, if there is one."""
-        return next((column for column in self.columns if column.name == name), None)
 
 
 class Lock:
@@ -186,9 +95,12 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
                 f"warehouse: {schema}.{missing[0]} is missing; add it to {folder / SCHEMA_FILE}"
             )
         targets = {name: _target(models[name], described[name]) for name in models}
+        kept = _versions(connection, schema, targets.values())
         for target in targets.values():
             _check_versions_fit(schema, target)
-            _add_history(connection, schema, target)
+            history.ensure(connection, schema, target, kept.get(versions_name(target), []))
+        history.drop_moved(connection)
+        history.make_as_of_views(connection, schema, targets.values())
         return targets
 
 
@@ -258,9 +170,20 @@ def _describe(connection: Connection, schema: str, models: Iterable[str]) -> dic
         return {str(row["name"]): row for row in cursor}
 
 
+def _versions(
+    connection: Connection, schema: str, targets: Iterable[Target]
+) -> dict[str, list[TargetColumn]]:
+    """The columns of the dimensions' tables of versions that are there."""
+    found = _describe(connection, schema, [versions_name(target) for target in targets if not target.fact])
+    return {
+        name: [TargetColumn.model_validate(column) for column in cast(list[object], row["columns"])]
+        for name, row in found.items()
+    }
+
+
 def _target(model: Model, row: Mapping[str, object]) -> Target:
     fact = model.kind == "fact"
-    added = {RECORDED_AT, DELETED} if fact else set[str]()
+    added = set(ADDED_TO_FACTS) if fact else set[str]()
     columns = [TargetColumn.model_validate(column) for column in cast(list[object], row["columns"])]
     uniques = [Constraint.model_validate(unique) for unique in cast(list[object], row["uniques"])]
     primary = tuple(cast(list[str], row["primary_key"]))
@@ -303,95 +226,6 @@ def _check_versions_fit(schema: str, target: Target) -> None:
                 f"warehouse: {schema}.{target.name} keeps every version of a row, which its {unique.name},"
                 f" {unique.definition}, forbids; drop it, or add {RECORDED_AT} to its columns"
             )
-
-
-def _add_history(connection: Connection, schema: str, target: Target) -> None:
-    """Give a table what history needs; nothing happens where it is there already."""
-    index = sql.Identifier(schema, version_index(target))
-    indexed = _indexed(connection, index)
-    other_key = bool(indexed) and indexed != [*target.key, RECORDED_AT]
-    if other_key:
-        connection.execute(sql.SQL("DROP INDEX {}").format(index))
-    names = [column.name for column in target.columns]
-    version = [sql.SQL("(version).{}").format(sql.Identifier(name)) for name in names]
-    parts: dict[str, sql.Composable] = {
-        "table": sql.Identifier(schema, target.name),
-        "columns": identifiers(names),
-        "key": identifiers(target.key),
-        "current": sql.Identifier(schema, f"{target.name}_current"),
-        "history": sql.Identifier(schema, f"{target.name}_history"),
-        "as_of": sql.Identifier(schema, f"{target.name}_as_of"),
-        "index": sql.Identifier(version_index(target)),
-        "name": sql.Literal(target.name),
-        "key_json": key_json(target.key, sql.SQL("d")),
-        "columns_of_row": sql.SQL(", ").join(version),
-    }
-    try:
-        if other_key or not _has_history(connection, schema, target):
-            connection.execute(statement(_HISTORY[target.fact]).format(**parts))
-        if target.fact:
-            _add_as_of(connection, schema, target, parts)
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error as error:
-        raise WarehouseError(
-            f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary};"
-            f" if its columns were changed on purpose, drop its {target.name}_* views, they are made anew"
-        ) from None
-
-
-def _add_as_of(
-    connection: Connection, schema: str, target: Target, parts: Mapping[str, sql.Composable]
-) -> None:
-    """Make the function <fact>_as_of(moment), where it is not there as it is made now."""
-    body = statement("fact_as_of.sql").format(**parts).as_string(connection)
-    known = connection.execute(
-        "SELECT f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n ON f.pronamespace = n.oid"
-        " WHERE n.nspname = %s AND f.proname = %s",
-        (schema, f"{target.name}_as_of"),
-    ).fetchone()
-    if known != (body,):
-        # A literal, because a quoted body could end in the middle of some column's name.
-        function = statement("fact_as_of_function.sql").format(**parts, as_of_body=sql.Literal(body))
-        connection.execute(function)
-
-
-def _has_history(connection: Connection, schema: str, target: Target) -> bool:
-    """Whether the views are there and show every column that the table has by now."""
-    views = [f"{target.name}_history", *([f"{target.name}_current"] if target.fact else [])]
-    rows = connection.execute(
-        "SELECT table_name::text, array_agg(column_name::text) FROM information_schema.columns"
-        " WHERE table_schema = %s AND table_name = ANY(%s) GROUP BY table_name",
-        (schema, views),
-    ).fetchall()
-    shown = {str(view): set(cast(list[str], columns)) for view, columns in rows}
-    names = {column.name for column in target.columns}
-    return all(names <= shown.get(view, set()) for view in views)
-
-
-def _indexed(connection: Connection, index: sql.Identifier) -> list[str]:
-    """The columns of an index; none where it is not there."""
-    rows = connection.execute(
-        "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s) ORDER BY attnum",
-        (index.as_string(connection),),
-    ).fetchall()
-    return [str(name) for (name,) in rows]
-
-
-def version_index(target: Target) -> str:
-    """The name of the index that keeps a fact's versions apart and in order."""
-    return f"{target.name}_version"
-
-
-def key_json(key: Sequence[str], alias: sql.Composable) -> sql.Composed:
-    """A row's key as one jsonb object with its values as text, as etl tables hold it."""
-    texts = [sql.SQL("{}.{}::text").format(alias, sql.Identifier(name)) for name in key]
-    return text_json(key, sql.SQL(", ").join(texts))
-
-
-def text_json(names: Sequence[str], texts: sql.Composable) -> sql.Composed:
-    """A jsonb object of any number of values, given as texts."""
-    return sql.SQL("jsonb_object({}::text[], ARRAY[{}]::text[])").format(sql.Literal(list(names)), texts)
 
 
 def watermark(url: str, schema: str) -> Watermark | None:

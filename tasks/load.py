@@ -7,8 +7,8 @@ from pipeline import load as engine
 from pipeline import settings
 from pipeline.batches import Manifest
 from pipeline.merge import Counts
+from pipeline.target import Target
 from pipeline.transform import Output
-from pipeline.warehouse import Target
 from tasks import blocks
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 from tasks.progress import progress

@@ -11,9 +11,10 @@ from prefect.runtime import task_run
 from pipeline.batches import Manifest
 from pipeline.buckets import batch_folder
 from pipeline.models import Model
+from pipeline.target import Target
 from pipeline.transform import Output, Work, joined
 from pipeline.transform import transform as run_model
-from pipeline.warehouse import Loaded, Target
+from pipeline.warehouse import Loaded
 from pipeline.words import counted
 from tasks import blocks, results
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures

@@ -27,8 +27,9 @@ from pipeline.models import Model
 from pipeline.s3 import S3
 from pipeline.source import Column, Identity
 from pipeline.state import compacted
+from pipeline.target import Target, TargetColumn
 from pipeline.transform import Output, Work, needed, nothing, transform, verify
-from pipeline.warehouse import Loaded, Target, TargetColumn
+from pipeline.warehouse import Loaded
 
 Row = dict[str, Any]
 KEY = "testing"

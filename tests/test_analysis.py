@@ -13,7 +13,7 @@ from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.inputs import ROWS_NOW
 from pipeline.source import Column
-from pipeline.warehouse import Target
+from pipeline.target import Target
 from tests.support import made_target, write_models
 
 TABLES = {

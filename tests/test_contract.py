@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.buckets import Bucket
 from pipeline.errors import ModelError
+from pipeline.target import Target
 from pipeline.transform import Work, transform
-from pipeline.warehouse import Target
 from tests.support import MadeUp, made_target, parquet_rows, write_models
 
 Judge = Callable[..., tuple[list[Any], list[str]]]

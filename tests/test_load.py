@@ -79,7 +79,7 @@ def contents(house: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
         "etl.watermark",
         "etl.model",
         "etl.rejected",
-        "etl.superseded",
+        "dim_shop_version",
     )
     return {name: house.query(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
 
@@ -224,17 +224,31 @@ def test_earlier_versions_of_a_dimension_are_kept(house: Warehouse, made: MadeUp
     assert house.query(
         "SELECT valid_from, valid_to, city, rating::text FROM dim_shop_history ORDER BY valid_to"
     ) == [
-        (None, times[1], "York", "3.50"),
+        (times[0], times[1], "York", "3.50"),
         (times[1], times[2], "Bath", None),
         (times[2], None, "York", "3.50"),
     ]
 
 
-def test_a_dimension_row_that_the_source_lost_stays(house: Warehouse, made: MadeUp) -> None:
-    house.bring(made.batch({"shops": [shop(1), shop(2)], "orders": [order(1, 2)]}))
-    counts = house.bring(made.batch({"shops": [shop(1)], "orders": [order(1, 2)]}, reconcile=True))
-    assert counts["dim_shop"].deleted == 0
+def test_a_dimension_row_that_the_source_lost_stays_and_its_history_ends(
+    house: Warehouse, made: MadeUp
+) -> None:
+    one, two = made.batch({"shops": [shop(1), shop(2)], "orders": [order(1, 2)]}), None
+    house.bring(one)
+    two = made.batch({"shops": [shop(1)], "orders": [order(1, 2)]}, reconcile=True)
+    assert house.bring(two)["dim_shop"].deleted == 1
+    assert house.bring(made.batch({"shops": [shop(1)]}, reconcile=True))["dim_shop"].deleted == 0
     assert value(house.url, "SELECT count(*) FROM dim_shop") == 2
+    history = (
+        "SELECT valid_from, valid_to, deleted FROM dim_shop_history WHERE shop_id = 2 ORDER BY valid_from"
+    )
+    ended = (one.snapshot_at, two.snapshot_at, True)
+    assert house.query(history) == [ended]
+    assert value(house.url, "SELECT count(*) FROM dim_shop_as_of('infinity')") == 1
+    back = made.batch({"shops": [shop(1), shop(2)]})
+    assert house.bring(back)["dim_shop"].changed == 1
+    assert house.query(history) == [ended, (back.snapshot_at, None, False)]
+    assert value(house.url, "SELECT count(*) FROM dim_shop_as_of('infinity')") == 2
 
 
 def test_a_dimension_row_and_its_parent_may_come_together(house: Warehouse, raw: Bucket) -> None:
@@ -666,7 +680,7 @@ def test_a_contract_is_what_the_catalogue_says(house: Warehouse) -> None:
     assert house.prepare()["dim_shop"].key == ("shop_id",)
 
 
-def test_facts_keep_the_columns_that_their_users_know_and_two_more(house: Warehouse) -> None:
+def test_facts_keep_the_columns_that_their_users_know_and_what_their_versions_need(house: Warehouse) -> None:
     house.prepare()
     columns = house.query(
         "SELECT table_name::text, array_agg(column_name::text ORDER BY ordinal_position)"
@@ -674,7 +688,7 @@ def test_facts_keep_the_columns_that_their_users_know_and_two_more(house: Wareho
     )
     known = ["record_id", "order_id", "shop_id", "amount", "note"]
     assert columns == [
-        ("fact_order", [*known, "recorded_at", "deleted"]),
+        ("fact_order", [*known, "recorded_at", "superseded_at", "deleted"]),
         ("fact_order_current", known),
         ("fact_order_history", ["valid_from", "valid_to", "deleted", *known]),
     ]

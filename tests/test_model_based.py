@@ -103,7 +103,8 @@ class Oracle:
     versions: dict[str, dict[int, list[tuple[datetime, bool, Values]]]] = field(
         default_factory=lambda: {name: {} for name in FACTS}
     )
-    shops: dict[int, list[tuple[datetime | None, Values]]] = field(default_factory=dict)
+    # Versions: since, until, whether the row was deleted then, values.
+    shops: dict[int, list[tuple[datetime, datetime | None, bool, Values]]] = field(default_factory=dict)
     waiting: Rows = field(default_factory=dict)
     unfit_orders: set[int] = field(default_factory=set)
     unfit_shops: set[int] = field(default_factory=set)
@@ -135,13 +136,22 @@ class Oracle:
             self.unfit_shops.discard(shop)
             values = (label, towns.get(town, (None,))[0])
             known = self.shops.setdefault(shop, [])
-            if not known:
-                added += 1
-                known.append((None, values))
-            elif known[-1][1] != values:
-                changed += 1
-                known.append((at, values))
-        return added, changed, 0
+            if known and known[-1][1:] == (None, False, values):
+                continue
+            added, changed = (added, changed + 1) if known else (added + 1, changed)
+            self._end_shop(shop, at, deleted=False)
+            known.append((at, None, False, values))
+        gone = [shop for shop in self.shops if shop not in self.state["shop"]]
+        return added, changed, sum(self._end_shop(shop, at, deleted=True) for shop in gone)
+
+    def _end_shop(self, shop: int, at: datetime, *, deleted: bool) -> bool:
+        """End the present version of a shop, where it has one."""
+        known = self.shops[shop]
+        if not known or known[-1][1] is not None:
+            return False
+        since, _, _, values = known[-1]
+        known[-1] = (since, at, deleted, values)
+        return True
 
     def _orders(self) -> Rows:
         """Set aside the orders that wait or do not fit; returns the others."""
@@ -186,9 +196,9 @@ class Oracle:
     def shop_history(self) -> set[Values]:
         """What the dimension's history view shows."""
         return {
-            (since, known[place + 1][0] if place + 1 < len(known) else None, shop, *values)
+            (since, until, deleted, shop, *values)
             for shop, known in self.shops.items()
-            for place, (since, values) in enumerate(known)
+            for since, until, deleted, values in known
         }
 
     @property
@@ -519,9 +529,9 @@ class Pipeline(RuleBasedStateMachine):
             assert sorted(current, key=repr) == self.flat(oracle.current(name))
             self.look_back(name, columns)
         assert sorted(query("SELECT shop_id, label, town FROM dim_shop"), key=repr) == self.flat(
-            {shop: known[-1][1] for shop, known in oracle.shops.items()}
+            {shop: known[-1][3] for shop, known in oracle.shops.items()}
         )
-        shops = query("SELECT valid_from, valid_to, shop_id, label, town FROM dim_shop_history")
+        shops = query("SELECT valid_from, valid_to, deleted, shop_id, label, town FROM dim_shop_history")
         assert sorted(shops, key=repr) == sorted(oracle.shop_history, key=repr)
         rejected = query(
             "SELECT table_name, COALESCE(key ->> 'order_id', key ->> 'shop_id')"

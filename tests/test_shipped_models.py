@@ -22,8 +22,9 @@ import yaml  # type: ignore[import-untyped]  # its stubs are not worth a depende
 from demo.postgres import Postgres
 from pipeline import models, source, warehouse
 from pipeline.buckets import Bucket
+from pipeline.target import Target
 from pipeline.transform import Output
-from pipeline.warehouse import Loaded, Target
+from pipeline.warehouse import Loaded
 from tests.support import MadeUp, database, execute, transform_all
 
 TRANSFORMS = Path(__file__).parent.parent / "transforms"

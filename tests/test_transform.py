@@ -26,8 +26,9 @@ from pipeline.models import Model
 from pipeline.relations import relation_name
 from pipeline.source import Column
 from pipeline.state import bind_state
+from pipeline.target import Target
 from pipeline.transform import Output, Work, joined, pieces, transform, verify
-from pipeline.warehouse import Loaded, Target
+from pipeline.warehouse import Loaded
 from tests.support import MadeUp, Row, made_target, parquet_rows, transform_all, write_models
 
 ORDERS = {"order_id": "integer", "shop_id": "integer", "amount": "integer"}

@@ -1,20 +1,27 @@
--- A version for every row that differs from the latest version of its key; how many are first ones, and not.
+-- A version for every row that differs from the latest version of its key, which ends; how many are first
+-- ones, and not.
 WITH new AS MATERIALIZED (
-    SELECT {staged_columns}, t.recorded_at IS NULL AS {is_first}
+    SELECT
+        {staged_columns},
+        t.recorded_at IS NULL AS {is_first}
     FROM {stage} AS s
-    LEFT JOIN LATERAL (
-        SELECT *
-        FROM {table} AS t
-        WHERE {same_key}
-        ORDER BY t.recorded_at DESC
-        LIMIT 1
-    ) AS t ON true
+    LEFT JOIN {table} AS t ON {same_key} AND t.superseded_at IS NULL
     WHERE {chosen} AND (t.recorded_at IS NULL OR t.deleted OR {differs})
+),
+
+ended AS (
+    UPDATE {table} AS t
+    SET superseded_at = %(at)s
+    FROM new AS s
+    WHERE NOT s.{is_first} AND {same_key} AND t.superseded_at IS NULL
 ),
 
 added AS (
     INSERT INTO {table} ({columns}, recorded_at, deleted) OVERRIDING SYSTEM VALUE
-    SELECT {columns}, %(at)s, false
+    SELECT
+        {columns},
+        %(at)s,
+        false
     FROM new
 )
 

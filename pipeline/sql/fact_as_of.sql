@@ -1,9 +1,7 @@
--- The body of <fact>_as_of(moment): the rows as the warehouse knew them then.
+-- A fact's rows as the warehouse knew them at a moment.
 SELECT {columns}
-FROM (
-    SELECT DISTINCT ON ({key}) *
-    FROM {table}
-    WHERE recorded_at OPERATOR(pg_catalog.<=) $1 -- noqa: LT01
-    ORDER BY {key}, recorded_at DESC
-) AS latest
-WHERE NOT deleted
+FROM {table}
+WHERE
+    recorded_at OPERATOR(pg_catalog.<=) {moment} -- noqa: LT01
+    AND (superseded_at IS NULL OR superseded_at OPERATOR(pg_catalog.>) {moment}) -- noqa: LT01
+    AND NOT deleted

@@ -1,6 +1,7 @@
 -- What a fact table gets beside the columns that its users know. Names are filled in.
 -- Rows that were there before the pipeline came count as recorded before everything.
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS recorded_at timestamptz NOT NULL DEFAULT '-infinity';
+ALTER TABLE {table} ADD COLUMN IF NOT EXISTS superseded_at timestamptz;
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS deleted boolean NOT NULL DEFAULT false;
 ALTER TABLE {table} ALTER COLUMN recorded_at DROP DEFAULT;
 
@@ -8,17 +9,13 @@ CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} ({key}, recorded_at DESC);
 
 CREATE OR REPLACE VIEW {current} AS
 SELECT {columns}
-FROM (
-    SELECT DISTINCT ON ({key}) *
-    FROM {table}
-    ORDER BY {key}, recorded_at DESC
-) AS latest
-WHERE NOT deleted;
+FROM {table}
+WHERE superseded_at IS NULL AND NOT deleted;
 
 CREATE OR REPLACE VIEW {history} AS
 SELECT
     recorded_at AS valid_from,
-    lead(recorded_at) OVER (PARTITION BY {key} ORDER BY recorded_at) AS valid_to,
+    superseded_at AS valid_to,
     deleted,
     {columns}
 FROM {table};

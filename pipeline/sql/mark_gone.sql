@@ -1,12 +1,21 @@
--- A last version for every row whose key left the model's result.
+-- A last version for every row of a fact whose key left the model's result.
+WITH gone AS MATERIALIZED (
+    SELECT {latest_columns}
+    FROM (SELECT DISTINCT {key} FROM pg_temp.gone_keys) AS s
+    INNER JOIN {table} AS t ON {same_key} AND t.superseded_at IS NULL
+    WHERE NOT t.deleted AND NOT EXISTS (SELECT FROM {stage} AS r WHERE {restaged})
+),
+
+ended AS (
+    UPDATE {table} AS t
+    SET superseded_at = %(at)s
+    FROM gone AS s
+    WHERE {same_key} AND t.superseded_at IS NULL
+)
+
 INSERT INTO {table} ({columns}, recorded_at, deleted) OVERRIDING SYSTEM VALUE
-SELECT {latest_columns}, %(at)s, true
-FROM pg_temp.gone_keys AS s
-INNER JOIN LATERAL (
-    SELECT *
-    FROM {table} AS t
-    WHERE {same_key}
-    ORDER BY t.recorded_at DESC
-    LIMIT 1
-) AS t ON true
-WHERE NOT t.deleted AND NOT EXISTS (SELECT FROM {stage} AS r WHERE {restaged})
+SELECT
+    {columns},
+    %(at)s,
+    true
+FROM gone

@@ -1,14 +1,6 @@
--- Rows that differ take their new contents, the old ones are kept; then new rows come. In one statement,
+-- Rows that differ take their new contents; then new rows come. In one statement,
 -- at whose end references are checked, so rows may refer to each other; a value given up can be taken.
-WITH superseded AS (
-    INSERT INTO etl.superseded (table_name, key, superseded_at, "row")
-    SELECT %(table_name)s, {key_json}, %(at)s, to_jsonb(t.*)
-    FROM {table} AS t
-    INNER JOIN {stage} AS s ON {same_key}
-    WHERE {chosen} AND {differs}
-),
-
-updated AS (
+WITH updated AS (
     UPDATE {table} AS t
     SET {assignments}
     FROM {stage} AS s

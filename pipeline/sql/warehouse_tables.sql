@@ -26,6 +26,14 @@ SELECT
                             AND pg_get_expr(f.adbin, f.adrelid) ~ '(nextval|uuid)'
                     ),
                     'generated', a.attgenerated <> '',
+                    'collation', COALESCE(
+                        (
+                            SELECT format('%%I.%%I', cn.nspname, co.collname)
+                            FROM pg_collation AS co
+                            INNER JOIN pg_namespace AS cn ON co.collnamespace = cn.oid
+                            WHERE co.oid = a.attcollation AND a.attcollation <> plain.typcollation
+                        ), ''
+                    ),
                     -- Of the type's own default operator class, which only a superuser can make. Types that
                     -- have none, such as arrays and enums, compare by an operator of pg_catalog.
                     'equality', COALESCE(
@@ -64,12 +72,14 @@ SELECT
                         t.oid,
                         t.typtype,
                         t.typbasetype,
+                        t.typcollation,
                         GREATEST(a.atttypmod, t.typtypmod) AS typmod
                     UNION ALL
                     SELECT
                         b.oid,
                         b.typtype,
                         b.typbasetype,
+                        b.typcollation,
                         GREATEST(below.typmod, b.typtypmod)
                     FROM below
                     INNER JOIN pg_type AS b ON below.typbasetype = b.oid
@@ -78,7 +88,8 @@ SELECT
 
                 SELECT
                     below.oid,
-                    below.typmod
+                    below.typmod,
+                    below.typcollation
                 FROM below
                 WHERE below.typtype <> 'd'
             ) AS plain

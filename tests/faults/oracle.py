@@ -20,8 +20,8 @@ Rows = dict[str, str]
 State = dict[str, Rows]
 # A version: when it was recorded, whether it says that the row is gone, key, and contents unless gone.
 Version = tuple[datetime, bool, str, str | None]
-# A dimension's earlier row: table, key, when it was superseded, contents.
-Old = tuple[str, str, datetime]
+# A version of a dimension's row: since and until when, whether it was deleted then, key, contents.
+Member = tuple[datetime, datetime | None, bool, str, str]
 
 
 class Broken(AssertionError):
@@ -66,17 +66,27 @@ class Expected:
     versions: dict[str, Counter[Version]] = field(default_factory=lambda: {name: Counter() for name in FACTS})
     latest: dict[str, dict[str, str | None]] = field(default_factory=lambda: {name: {} for name in FACTS})
     dimensions: State = field(default_factory=lambda: {name: {} for name in DIMENSIONS})
-    superseded: Counter[Old] = field(default_factory=Counter)
+    members: dict[str, dict[str, list[Member]]] = field(
+        default_factory=lambda: {name: {} for name in DIMENSIONS}
+    )
 
     def add(self, batch: Batch, state: State) -> None:
         """Go on by a batch whose snapshot saw this state."""
         for name in FACTS:
             self._add_versions(name, batch, state[name])
         for name in DIMENSIONS:
-            for key, row in state[name].items():
-                if self.dimensions[name].get(key, row) != row:
-                    self.superseded[name, key, batch.snapshot_at] += 1
-                self.dimensions[name][key] = row
+            self.dimensions[name] |= state[name]
+            self._add_members(name, batch, state[name])
+
+    def _add_members(self, name: str, batch: Batch, rows: Rows) -> None:
+        members = self.members[name]
+        for key in rows.keys() | members.keys():
+            versions, row = members.setdefault(key, []), rows.get(key)
+            if versions and versions[-1][1] is None and versions[-1][4] != row:
+                since, _, _, _, old = versions[-1]
+                versions[-1] = (since, batch.snapshot_at, row is None, key, old)
+            if row is not None and (not versions or versions[-1][1] is not None):
+                versions.append((batch.snapshot_at, None, False, key, row))
 
     def _add_versions(self, name: str, batch: Batch, rows: Rows) -> None:
         latest, versions = self.latest[name], self.versions[name]
@@ -117,7 +127,7 @@ class Oracle:
         """Compare the whole warehouse with what its batches saw; returns these."""
         with psycopg.connect(url) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() == (None,):
+            if connection.execute("SELECT to_regclass('etl.watermark')").fetchone() == (None,):
                 return []
             chain = _chain(connection)
             self._advance(chain)
@@ -127,7 +137,8 @@ class Oracle:
             for name in DIMENSIONS:
                 rows = Counter(self._expected.dimensions[name].items())
                 self._compare(name, rows, _dimension(connection, name))
-            self._compare("etl.superseded", self._expected.superseded, _superseded(connection))
+                expected = Counter(each for all_ in self._expected.members[name].values() for each in all_)
+                self._compare(f"{name}_history", expected, _members(connection, name))
             if waiting := connection.execute("SELECT table_name, reason FROM etl.rejected").fetchall():
                 raise Broken(f"rows were set aside that fit: {waiting[:3]}")
         return chain
@@ -209,6 +220,8 @@ def _dimension(connection: psycopg.Connection[Any], name: str) -> Counter[tuple[
     return Counter(connection.execute(query).fetchall())
 
 
-def _superseded(connection: psycopg.Connection[Any]) -> Counter[Old]:
-    found = connection.execute("SELECT table_name, key, superseded_at FROM etl.superseded").fetchall()
-    return Counter((name, str(next(iter(key.values()))), at) for name, key, at in found)
+def _members(connection: psycopg.Connection[Any], name: str) -> Counter[Member]:
+    query = sql.SQL("SELECT valid_from, valid_to, deleted, {}::text, {} FROM {}").format(
+        *_as_row(name), sql.Identifier(f"{name}_history")
+    )
+    return Counter(connection.execute(query).fetchall())

@@ -149,7 +149,7 @@ def of_the_buckets(world: World) -> dict[str, bytes]:
 
 def of_the_warehouse(world: World) -> dict[str, bytes]:
     """The pipeline's own records in the warehouse."""
-    names = ("batch", "watermark", "model", "rejected", "superseded")
+    names = ("batch", "watermark", "model", "rejected", "version")
     return {
         f"etl.{name}": str(query(world.warehouse_url, f"SELECT t::text FROM etl.{name} AS t")).encode()
         for name in names

@@ -46,12 +46,3 @@ COMMENT ON TABLE etl.rejected IS 'Rejected rows, with the reason and all values.
 COMMENT ON COLUMN etl.rejected.waits IS 'Whether the row is retried with every batch, with the values that it had.';
 
 CREATE UNIQUE INDEX IF NOT EXISTS rejected_open ON etl.rejected (table_name, key) WHERE NOT resolved;
-
-CREATE TABLE IF NOT EXISTS etl.superseded (
-    table_name text NOT NULL,
-    key jsonb NOT NULL,
-    superseded_at timestamptz NOT NULL,
-    "row" jsonb NOT NULL,
-    PRIMARY KEY (table_name, key, superseded_at)
-);
-COMMENT ON TABLE etl.superseded IS 'Earlier versions of dimension rows; the view <dimension>_history reads them.';

@@ -1,0 +1,254 @@
+"""What the engine adds to a warehouse's tables, so that every version of their rows can be queried.
+
+A fact's versions stand in its own table, a dimension's in ``<dimension>_version`` beside it.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from time import monotonic
+from typing import cast
+
+import psycopg
+from psycopg import sql
+
+from pipeline.errors import WarehouseError
+from pipeline.postgres import Connection, identifiers, statement, template
+from pipeline.target import (
+    RECORDED_AT,
+    SUPERSEDED_AT,
+    Target,
+    TargetColumn,
+    key_json,
+    version_index,
+    versions_name,
+)
+from pipeline.words import counted
+
+_logger = logging.getLogger(__name__)
+
+
+def ensure(connection: Connection, schema: str, target: Target, kept: Iterable[TargetColumn]) -> None:
+    """Give a table what its history needs; nothing happens where it is there already.
+
+    ``kept`` are the columns of its table of versions, where that is there. Raises WarehouseError.
+    """
+    try:
+        if target.fact:
+            _ensure_of_fact(connection, schema, target)
+        else:
+            _ensure_of_dimension(connection, schema, target, {column.name: column for column in kept})
+        _make_as_of(connection, schema, target)
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise WarehouseError(
+            f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary};"
+            f" if its columns were changed on purpose, drop its {target.name}_* views, they are made anew"
+        ) from None
+
+
+def _ensure_of_fact(connection: Connection, schema: str, target: Target) -> None:
+    names = {column.name for column in target.columns}
+    views = [f"{target.name}_current", f"{target.name}_history"]
+    there = _columns_of(connection, schema, [target.name, *views])
+    has_views = all(names <= set(there.get(view, ())) for view in views)
+    index = sql.Identifier(schema, version_index(target))
+    indexed = _indexed(connection, index)
+    has_other_key = bool(indexed) and indexed != [*target.key, RECORDED_AT]
+    # One that earlier releases made says of no version when it ended.
+    ends_versions = has_other_key or SUPERSEDED_AT not in there[target.name]
+    if has_views and not ends_versions:
+        return
+    if has_other_key:
+        connection.execute(sql.SQL("DROP INDEX {}").format(index))
+    names_in = _names(schema, target)
+    connection.execute(statement("fact_history.sql").format(**names_in))
+    if ends_versions:
+        started = monotonic()
+        ended = connection.execute(statement("end_versions.sql").format(**names_in)).rowcount
+        if ended:
+            seconds = monotonic() - started
+            _logger.info(
+                "%s: noted when %s ended, in %.0f s", target.name, counted(ended, "version"), seconds
+            )
+
+
+def _ensure_of_dimension(
+    connection: Connection, schema: str, target: Target, kept: Mapping[str, TargetColumn]
+) -> None:
+    names_in = _names(schema, target)
+    if not kept:
+        connection.execute(statement("dimension_versions.sql").format(**names_in))
+    view = f"{target.name}_history"
+    if retyped := [column for column in target.columns if _has_other_type(column, kept)]:
+        connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(schema, view)))
+    for column in retyped:
+        _alter(connection, schema, target, "ALTER COLUMN {0} TYPE {1} USING {0}::{1}", column)
+    added = [column for column in target.columns if column.name not in kept]
+    for column in added:
+        _alter(connection, schema, target, "ADD COLUMN {0} {1}", column)
+    if not kept:
+        _begin(connection, target, names_in)
+    elif added:
+        parts = {"assignments": _assignments(added), "same_key": target.same_key("t", "s")}
+        connection.execute(statement("add_to_versions.sql").format(**names_in, **parts))
+    shown = list(_columns_of(connection, schema, [view]).get(view, ()))
+    wanted = ["valid_from", "valid_to", "deleted", *(column.name for column in target.columns)]
+    if missing := [name for name in wanted if name not in shown]:
+        # Whoever reads the view keeps it: it can be replaced as long as its columns keep their places.
+        names = sql.SQL(",\n    ").join(map(sql.Identifier, [*shown, *missing]))
+        connection.execute(statement("dimension_history.sql").format(**names_in, shown=names))
+
+
+def _has_other_type(column: TargetColumn, kept: Mapping[str, TargetColumn]) -> bool:
+    known = kept.get(column.name)
+    return known is not None and (known.type, known.collation) != (column.type, column.collation)
+
+
+def _alter(connection: Connection, schema: str, target: Target, action: str, column: TargetColumn) -> None:
+    type_ = f"{column.type} COLLATE {column.collation}" if column.collation else column.type
+    altered = template(action).format(sql.Identifier(column.name), template(type_))
+    versions = sql.Identifier(schema, versions_name(target))
+    connection.execute(sql.SQL("ALTER TABLE {} {}").format(versions, altered))
+
+
+def _begin(connection: Connection, target: Target, names_in: Mapping[str, sql.Composable]) -> None:
+    """Give each row its first version, after those that earlier releases kept as JSON."""
+    connection.execute(
+        sql.SQL("CREATE UNIQUE INDEX ON {versions} ({key}, valid_from)").format(
+            versions=names_in["versions"], key=names_in["key"]
+        )
+    )
+    if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() != (None,):
+        _move(connection, target, names_in)
+    connection.execute(statement("start_versions.sql").format(**names_in, same_key=target.same_key("t", "s")))
+
+
+def _move(connection: Connection, target: Target, names_in: Mapping[str, sql.Composable]) -> None:
+    """Move what earlier releases kept; it stays there, and a line says so, where its types refuse it."""
+    try:
+        with connection.transaction():
+            connection.execute(statement("move_versions.sql").format(**names_in))
+            connection.execute("DELETE FROM etl.superseded WHERE table_name = %s", (target.name,))
+    except psycopg.DataError as error:
+        _logger.warning(
+            "%s: its earlier versions stay in etl.superseded, as they do not fit its columns: %s",
+            target.name,
+            error.diag.message_primary,
+        )
+
+
+def drop_moved(connection: Connection) -> None:
+    """Drop the table of versions that earlier releases kept, once all of them have been moved."""
+    if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() != (None,):
+        row = connection.execute("SELECT EXISTS (SELECT FROM etl.superseded)").fetchone()
+        if row == (False,):
+            connection.execute("DROP TABLE etl.superseded")
+
+
+def _make_as_of(connection: Connection, schema: str, target: Target) -> None:
+    """Make the function <table>_as_of(moment), where it is not there as it is made now."""
+    moment = sql.SQL("(SELECT etl.known($1, {}))").format(sql.Literal(schema))
+    if connection.execute("SELECT has_schema_privilege('public', 'etl', 'usage')").fetchone() == (False,):
+        moment = sql.SQL("$1")  # not every reader may call etl.known
+    body = _as_of(schema, target, moment).as_string(connection)
+    known = connection.execute(
+        "SELECT f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n ON f.pronamespace = n.oid"
+        " WHERE n.nspname = %s AND f.proname = %s",
+        (schema, f"{target.name}_as_of"),
+    ).fetchone()
+    if known != (body,):
+        # A literal, because a quoted body could end in the middle of some column's name.
+        names_in = _names(schema, target)
+        row_type = names_in["current"] if target.fact else names_in["table"]
+        parts = {"body": sql.Literal(body), "row_type": row_type}
+        connection.execute(statement("as_of_function.sql").format(**names_in, **parts))
+
+
+def _as_of(schema: str, target: Target, moment: sql.Composable) -> sql.Composed:
+    """A query of the table's rows at a moment, which is an SQL expression."""
+    file = "fact_as_of.sql" if target.fact else "dimension_as_of.sql"
+    return statement(file).format(**_names(schema, target), moment=moment)
+
+
+def as_of_schema(schema: str) -> str:
+    """The schema of the views that show the moment a reader has chosen."""
+    return "as_of" if schema == "public" else f"{schema}_as_of"
+
+
+def make_as_of_views(connection: Connection, schema: str, targets: Collection[Target]) -> None:
+    """Make a view of each table at the moment that etl.look_at has set, where the role may."""
+    views = as_of_schema(schema)
+    if not _may_make_views(connection, views):
+        _logger.warning(
+            "Schema %s is not made, as the warehouse's role lacks the right; docs/warehouse-role.sql has it",
+            views,
+        )
+        return
+    shown = _columns_of(connection, views, [target.name for target in targets])
+    moment = sql.SQL("(SELECT etl.known(etl.looked_at(), {}))").format(sql.Literal(schema))
+    for target in targets:
+        if not {column.name for column in target.columns} <= set(shown.get(target.name, ())):
+            body = _as_of(schema, target, moment)
+            view = sql.Identifier(views, target.name)
+            connection.execute(sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(view, body))
+
+
+def _may_make_views(connection: Connection, schema: str) -> bool:
+    row = connection.execute(
+        "SELECT has_schema_privilege(oid, 'create') FROM pg_namespace WHERE nspname = %s", (schema,)
+    ).fetchone()
+    if row is None:
+        row = connection.execute("SELECT has_database_privilege(current_database(), 'create')").fetchone()
+        if row == (True,):
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    return row == (True,)
+
+
+def _names(schema: str, target: Target) -> dict[str, sql.Composable]:
+    """What the statements of this module name."""
+    columns = [column.name for column in target.columns]
+    return {
+        "table": sql.Identifier(schema, target.name),
+        "versions": sql.Identifier(schema, versions_name(target)),
+        "current": sql.Identifier(schema, f"{target.name}_current"),
+        "history": sql.Identifier(schema, f"{target.name}_history"),
+        "as_of": sql.Identifier(schema, f"{target.name}_as_of"),
+        "index": sql.Identifier(version_index(target)),
+        "name": sql.Literal(target.name),
+        "key": identifiers(target.key),
+        "key_json": key_json(target.key, sql.SQL("t")),
+        "columns": identifiers(columns),
+        "columns_of_version": _each("(version).{}", columns),
+        "columns_of_present": _each("present.{}", columns),
+    }
+
+
+def _assignments(columns: Iterable[TargetColumn]) -> sql.Composed:
+    names = (sql.Identifier(column.name) for column in columns)
+    return sql.SQL(", ").join(sql.SQL("{0} = s.{0}").format(name) for name in names)
+
+
+def _each(pattern: str, names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(template(pattern).format(sql.Identifier(name)) for name in names)
+
+
+def _columns_of(connection: Connection, schema: str, views: list[str]) -> dict[str, list[str]]:
+    """The columns that each of these views shows, in their order."""
+    rows = connection.execute(
+        "SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)"
+        " FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+        " INNER JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0"
+        " WHERE n.nspname = %s AND c.relname = ANY(%s) GROUP BY c.relname",
+        (schema, views),
+    ).fetchall()
+    return {str(view): cast(list[str], columns) for view, columns in rows}
+
+
+def _indexed(connection: Connection, index: sql.Identifier) -> list[str]:
+    """The columns of an index; none where it is not there."""
+    rows = connection.execute(
+        "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s) ORDER BY attnum",
+        (index.as_string(connection),),
+    ).fetchall()
+    return [str(name) for (name,) in rows]

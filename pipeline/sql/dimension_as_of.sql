@@ -1,0 +1,6 @@
+-- A dimension's rows as the warehouse knew them at a moment.
+SELECT {columns}
+FROM {versions}
+WHERE
+    valid_from OPERATOR(pg_catalog.<=) {moment} -- noqa: LT01
+    AND (valid_to IS NULL OR valid_to OPERATOR(pg_catalog.>) {moment}) -- noqa: LT01

@@ -1,0 +1,144 @@
+"""A warehouse table as the contract for the rows that go into it."""
+
+import hashlib
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from pipeline.postgres import template
+from pipeline.types import Frozen
+
+# What the engine adds to a fact table.
+RECORDED_AT, SUPERSEDED_AT, DELETED = "recorded_at", "superseded_at", "deleted"
+ADDED_TO_FACTS = (RECORDED_AT, SUPERSEDED_AT, DELETED)
+
+
+class Operator(Frozen):
+    """An operator of the warehouse with its schema, by which it is called wherever it stands."""
+
+    in_schema: str = "pg_catalog"
+    name: str = "="
+
+    @property
+    def call(self) -> sql.Composed:
+        """How it is written between two values."""
+        return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.in_schema), template(self.name))
+
+
+class TargetColumn(Frozen):
+    """A warehouse column; ``filled`` by a default, ``category`` as in ``pg_type``, ``labels`` of an enum.
+
+    ``equality`` is what its type's indexes compare by, ``numbered`` where the default
+    is another one for each row, ``collation`` (quoted) where it is not its type's own.
+    """
+
+    name: str
+    type: str
+    category: str
+    labels: tuple[str, ...]
+    required: bool
+    filled: bool
+    generated: bool
+    numbered: bool = False
+    equality: Operator = Operator()
+    collation: str = ""
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether its values compare by an operator of Postgres' own, which needs no schema."""
+        return self.equality.in_schema == Operator().in_schema
+
+
+class Constraint(Frozen):
+    """What a table demands of its rows; ``definition`` makes it again where it is ``rebuildable``."""
+
+    name: str
+    columns: tuple[str, ...]
+    definition: str
+    rebuildable: bool
+
+
+class Reference(Constraint):
+    """A foreign key; ``equality`` compares a column that is referred to with one of ours, for each pair."""
+
+    to_schema: str
+    to_table: str
+    to_columns: tuple[str, ...]
+    equality: tuple[Operator, ...]
+
+
+class Rule(Constraint):
+    """A CHECK constraint."""
+
+    expression: str
+
+
+class Target(Frozen):
+    """A warehouse table: the contract for the rows that go into it.
+
+    ``key`` is the business key; ``columns`` leave out what the pipeline adds itself. ``uniques`` are
+    its unique and exclusion constraints and indexes beside that. Of a ``bridge`` rows are deleted that
+    leave its model's result. Rows that differ in ``untracked`` columns only stay.
+    """
+
+    name: str
+    fact: bool
+    key: tuple[str, ...]
+    columns: tuple[TargetColumn, ...]
+    references: tuple[Reference, ...]
+    rules: tuple[Rule, ...]
+    rebuildable: tuple[Constraint, ...]
+    uniques: tuple[Constraint, ...] = ()
+    deferrable: bool = False
+    bridge: bool = False
+    untracked: tuple[str, ...] = ()
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """All that the load takes away before it fills an empty table, and adds after."""
+        known = (*self.rebuildable, *self.references, *self.rules)
+        return tuple(constraint for constraint in known if constraint.rebuildable)
+
+    @property
+    def contract(self) -> str:
+        """Changes with what the table takes: its key, columns, types and NULLs."""
+        no_part = {"equality", "numbered", "collation"}
+        meaning = self.model_dump_json(include={"key", "columns"}, exclude={"columns": {"__all__": no_part}})
+        return hashlib.sha256(meaning.encode()).hexdigest()[:16]
+
+    def same_key(self, left: str, right: str) -> sql.Composed:
+        """Whether rows of two aliases have the same key, as its types' indexes compare it."""
+        names = [(sql.Identifier(name), self._equality(name)) for name in self.key]
+        return sql.SQL(" AND ").join(
+            sql.SQL("{}.{} {} {}.{}").format(sql.SQL(left), name, equality, sql.SQL(right), name)
+            for name, equality in names
+        )
+
+    def _equality(self, name: str) -> sql.Composed:
+        column = self.column(name)
+        return (column.equality if column else Operator()).call
+
+    def column(self, name: str) -> TargetColumn | None:
+        """The column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def version_index(target: Target) -> str:
+    """The name of the index that keeps a fact's versions apart and in order."""
+    return f"{target.name}_version"
+
+
+def versions_name(target: Target) -> str:
+    """The name of the table that holds all versions of a dimension's rows."""
+    return f"{target.name}_version"
+
+
+def key_json(key: Sequence[str], alias: sql.Composable) -> sql.Composed:
+    """A row's key as one jsonb object with its values as text, as etl tables hold it."""
+    texts = [sql.SQL("{}.{}::text").format(alias, sql.Identifier(name)) for name in key]
+    return text_json(key, sql.SQL(", ").join(texts))
+
+
+def text_json(names: Sequence[str], texts: sql.Composable) -> sql.Composed:
+    """A jsonb object of any number of values, given as texts."""
+    return sql.SQL("jsonb_object({}::text[], ARRAY[{}]::text[])").format(sql.Literal(list(names)), texts)
