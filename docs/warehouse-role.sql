@@ -41,6 +41,20 @@ WITH ours (name) AS (
     SELECT format('%I.%I', :'schema', table_name || suffix)
     FROM etl.model
     CROSS JOIN unnest('{"",_current,_history,_version}'::text[]) AS suffix
+    UNION ALL
+    SELECT format('%I.%I', :'as_of', table_name)
+    FROM etl.model
+),
+
+functions (name, in_schema) AS (
+    SELECT
+        unnest('{look_at,looked_at,known}'::text[]),
+        'etl'
+    UNION ALL
+    SELECT
+        table_name || '_as_of',
+        :'schema'
+    FROM etl.model
 )
 
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, :'role')
@@ -49,11 +63,10 @@ INNER JOIN pg_class AS c ON c.oid = to_regclass(ours.name)
 WHERE c.relowner = (SELECT relowner FROM pg_class WHERE oid = 'etl.model'::regclass)
 UNION ALL
 SELECT format('ALTER FUNCTION %s OWNER TO %I', p.oid::regprocedure, :'role')
-FROM etl.model
-INNER JOIN pg_proc AS p ON p.proname = table_name || '_as_of'
-WHERE
-    p.pronamespace = quote_ident(:'schema')::regnamespace
-    AND p.proowner = (SELECT relowner FROM pg_class WHERE oid = 'etl.model'::regclass)
+FROM functions AS f
+INNER JOIN pg_namespace AS n ON n.nspname = f.in_schema
+INNER JOIN pg_proc AS p ON p.proname = f.name AND p.pronamespace = n.oid
+WHERE p.proowner = (SELECT relowner FROM pg_class WHERE oid = 'etl.model'::regclass)
 \gexec
 \endif
 

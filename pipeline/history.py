@@ -4,13 +4,15 @@ A fact's versions stand in its own table, a dimension's in ``<dimension>_version
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import cast
 
 import psycopg
 from psycopg import sql
 
+from pipeline import upgrades
 from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, identifiers, statement, template
 from pipeline.target import (
@@ -27,61 +29,118 @@ from pipeline.words import counted
 _logger = logging.getLogger(__name__)
 
 
-def ensure(connection: Connection, schema: str, target: Target, kept: Iterable[TargetColumn]) -> None:
-    """Give a table what its history needs; nothing happens where it is there already.
+@dataclass(frozen=True)
+class _There:
+    """What is there already: columns of tables and views and of indexes by name, and bodies of functions."""
 
-    ``kept`` are the columns of its table of versions, where that is there. Raises WarehouseError.
+    columns: Mapping[str, Sequence[str]]
+    indexed: Mapping[str, Sequence[str]]
+    functions: Mapping[str, str]
+    as_of_views: dict[str, list[str]]
+    is_open_to_readers: bool
+
+
+def ensure(
+    connection: Connection,
+    schema: str,
+    targets: Collection[Target],
+    kept: Mapping[str, Sequence[TargetColumn]],
+) -> None:
+    """Give tables what their history needs; nothing happens where it is there already.
+
+    ``kept`` are the columns of the tables of versions that are there. Raises WarehouseError.
     """
-    try:
-        if target.fact:
-            _ensure_of_fact(connection, schema, target)
-        else:
-            _ensure_of_dimension(connection, schema, target, {column.name: column for column in kept})
-        _make_as_of(connection, schema, target)
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error as error:
-        raise WarehouseError(
-            f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary};"
-            f" if its columns were changed on purpose, drop its {target.name}_* views, they are made anew"
-        ) from None
+    there = _survey(connection, schema)
+    has_views = _may_make_views(connection, as_of_schema(schema))
+    for target in targets:
+        try:
+            if target.fact:
+                _ensure_of_fact(connection, schema, target, there)
+            else:
+                versions = {column.name: column for column in kept.get(versions_name(target), ())}
+                _ensure_of_dimension(connection, schema, target, versions, there)
+            _make_as_of(connection, schema, target, there)
+            if has_views:
+                _make_as_of_view(connection, schema, target, there)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            raise WarehouseError(
+                f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary};"
+                f" if its columns were changed on purpose, drop its {target.name}_* views and"
+                f" {as_of_schema(schema)}.{target.name}, they are made anew"
+            ) from None
+    _drop_moved(connection)
 
 
-def _ensure_of_fact(connection: Connection, schema: str, target: Target) -> None:
+def _survey(connection: Connection, schema: str) -> _There:
+    functions = connection.execute(
+        "SELECT f.proname::text, f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n"
+        " ON f.pronamespace = n.oid WHERE n.nspname = %s",
+        (schema,),
+    ).fetchall()
+    return _There(
+        columns=_columns_of(connection, schema, "rpv"),
+        indexed=_columns_of(connection, schema, "iI"),
+        functions={str(name): str(body) for name, body in functions},
+        as_of_views=_columns_of(connection, as_of_schema(schema), "v"),
+        is_open_to_readers=upgrades.is_open_to_readers(connection),
+    )
+
+
+def _columns_of(connection: Connection, schema: str, kinds: str) -> dict[str, list[str]]:
+    """The columns of the schema's relations of these kinds (``relkind``), in their order."""
+    rows = connection.execute(
+        "SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)"
+        " FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+        " INNER JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        " WHERE n.nspname = %s AND c.relkind = ANY(%s) GROUP BY c.relname",
+        (schema, list(kinds)),
+    ).fetchall()
+    return {str(view): cast(list[str], columns) for view, columns in rows}
+
+
+def _ensure_of_fact(connection: Connection, schema: str, target: Target, there: _There) -> None:
     names = {column.name for column in target.columns}
     views = [f"{target.name}_current", f"{target.name}_history"]
-    there = _columns_of(connection, schema, [target.name, *views])
-    has_views = all(names <= set(there.get(view, ())) for view in views)
-    index = sql.Identifier(schema, version_index(target))
-    indexed = _indexed(connection, index)
-    has_other_key = bool(indexed) and indexed != [*target.key, RECORDED_AT]
-    # One that earlier releases made says of no version when it ended.
-    ends_versions = has_other_key or SUPERSEDED_AT not in there[target.name]
+    has_views = all(names <= set(there.columns.get(view, ())) for view in views)
+    indexed = there.indexed.get(version_index(target), ())
+    has_other_key = bool(indexed) and list(indexed) != [*target.key, RECORDED_AT]
+    # A table that an earlier release made says of no version when it ended.
+    ends_versions = has_other_key or SUPERSEDED_AT not in there.columns[target.name]
     if has_views and not ends_versions:
         return
     if has_other_key:
+        index = sql.Identifier(schema, version_index(target))
         connection.execute(sql.SQL("DROP INDEX {}").format(index))
     names_in = _names(schema, target)
     connection.execute(statement("fact_history.sql").format(**names_in))
     if ends_versions:
-        started = monotonic()
-        ended = connection.execute(statement("end_versions.sql").format(**names_in)).rowcount
-        if ended:
-            seconds = monotonic() - started
-            _logger.info(
-                "%s: noted when %s ended, in %.0f s", target.name, counted(ended, "version"), seconds
-            )
+        _end_versions(connection, target, names_in)
+
+
+def _end_versions(connection: Connection, target: Target, names_in: Mapping[str, sql.Composable]) -> None:
+    started = monotonic()
+    ended = connection.execute(statement("end_versions.sql").format(**names_in)).rowcount
+    if ended:
+        seconds = monotonic() - started
+        _logger.info("%s: noted when %s ended, in %.0f s", target.name, counted(ended, "version"), seconds)
 
 
 def _ensure_of_dimension(
-    connection: Connection, schema: str, target: Target, kept: Mapping[str, TargetColumn]
+    connection: Connection, schema: str, target: Target, kept: Mapping[str, TargetColumn], there: _There
 ) -> None:
     names_in = _names(schema, target)
     if not kept:
         connection.execute(statement("dimension_versions.sql").format(**names_in))
     view = f"{target.name}_history"
+    shown = list(there.columns.get(view, ()))
     if retyped := [column for column in target.columns if _has_other_type(column, kept)]:
-        connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(schema, view)))
+        as_of = sql.Identifier(as_of_schema(schema), target.name)
+        for ours in (sql.Identifier(schema, view), as_of):
+            connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(ours))
+        there.as_of_views.pop(target.name, None)
+        shown = []
     for column in retyped:
         _alter(connection, schema, target, "ALTER COLUMN {0} TYPE {1} USING {0}::{1}", column)
     added = [column for column in target.columns if column.name not in kept]
@@ -92,7 +151,6 @@ def _ensure_of_dimension(
     elif added:
         parts = {"assignments": _assignments(added), "same_key": target.same_key("t", "s")}
         connection.execute(statement("add_to_versions.sql").format(**names_in, **parts))
-    shown = list(_columns_of(connection, schema, [view]).get(view, ()))
     wanted = ["valid_from", "valid_to", "deleted", *(column.name for column in target.columns)]
     if missing := [name for name in wanted if name not in shown]:
         # Whoever reads the view keeps it: it can be replaced as long as its columns keep their places.
@@ -138,7 +196,7 @@ def _move(connection: Connection, target: Target, names_in: Mapping[str, sql.Com
         )
 
 
-def drop_moved(connection: Connection) -> None:
+def _drop_moved(connection: Connection) -> None:
     """Drop the table of versions that earlier releases kept, once all of them have been moved."""
     if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() != (None,):
         row = connection.execute("SELECT EXISTS (SELECT FROM etl.superseded)").fetchone()
@@ -146,18 +204,13 @@ def drop_moved(connection: Connection) -> None:
             connection.execute("DROP TABLE etl.superseded")
 
 
-def _make_as_of(connection: Connection, schema: str, target: Target) -> None:
+def _make_as_of(connection: Connection, schema: str, target: Target, there: _There) -> None:
     """Make the function <table>_as_of(moment), where it is not there as it is made now."""
-    moment = sql.SQL("(SELECT etl.known($1, {}))").format(sql.Literal(schema))
-    if connection.execute("SELECT has_schema_privilege('public', 'etl', 'usage')").fetchone() == (False,):
-        moment = sql.SQL("$1")  # not every reader may call etl.known
+    moment: sql.Composable = sql.SQL("(SELECT etl.known($1, {}))").format(sql.Literal(schema))
+    if not there.is_open_to_readers:
+        moment = sql.SQL("$1")
     body = _as_of(schema, target, moment).as_string(connection)
-    known = connection.execute(
-        "SELECT f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n ON f.pronamespace = n.oid"
-        " WHERE n.nspname = %s AND f.proname = %s",
-        (schema, f"{target.name}_as_of"),
-    ).fetchone()
-    if known != (body,):
+    if there.functions.get(f"{target.name}_as_of") != body:
         # A literal, because a quoted body could end in the middle of some column's name.
         names_in = _names(schema, target)
         row_type = names_in["current"] if target.fact else names_in["table"]
@@ -176,25 +229,23 @@ def as_of_schema(schema: str) -> str:
     return "as_of" if schema == "public" else f"{schema}_as_of"
 
 
-def make_as_of_views(connection: Connection, schema: str, targets: Collection[Target]) -> None:
-    """Make a view of each table at the moment that etl.look_at has set, where the role may."""
-    views = as_of_schema(schema)
-    if not _may_make_views(connection, views):
-        _logger.warning(
-            "Schema %s is not made, as the warehouse's role lacks the right; docs/warehouse-role.sql has it",
-            views,
-        )
+def _make_as_of_view(connection: Connection, schema: str, target: Target, there: _There) -> None:
+    """Make the view of the table at the moment that etl.look_at has set."""
+    if {column.name for column in target.columns} <= set(there.as_of_views.get(target.name, ())):
         return
-    shown = _columns_of(connection, views, [target.name for target in targets])
     moment = sql.SQL("(SELECT etl.known(etl.looked_at(), {}))").format(sql.Literal(schema))
-    for target in targets:
-        if not {column.name for column in target.columns} <= set(shown.get(target.name, ())):
-            body = _as_of(schema, target, moment)
-            view = sql.Identifier(views, target.name)
-            connection.execute(sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(view, body))
+    view = sql.Identifier(as_of_schema(schema), target.name)
+    make = sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(view, _as_of(schema, target, moment))
+    try:
+        with connection.transaction():
+            connection.execute(make)
+    except psycopg.errors.InvalidTableDefinition:  # a column has another name
+        connection.execute(sql.SQL("DROP VIEW {}").format(view))
+        connection.execute(make)
 
 
 def _may_make_views(connection: Connection, schema: str) -> bool:
+    """Make the schema of these views where it is missing; False where the role may not."""
     row = connection.execute(
         "SELECT has_schema_privilege(oid, 'create') FROM pg_namespace WHERE nspname = %s", (schema,)
     ).fetchone()
@@ -202,6 +253,11 @@ def _may_make_views(connection: Connection, schema: str) -> bool:
         row = connection.execute("SELECT has_database_privilege(current_database(), 'create')").fetchone()
         if row == (True,):
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    if row != (True,):
+        _logger.warning(
+            "Schema %s is not made, as the warehouse's role lacks the right; docs/warehouse-role.sql has it",
+            schema,
+        )
     return row == (True,)
 
 
@@ -231,24 +287,3 @@ def _assignments(columns: Iterable[TargetColumn]) -> sql.Composed:
 
 def _each(pattern: str, names: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(template(pattern).format(sql.Identifier(name)) for name in names)
-
-
-def _columns_of(connection: Connection, schema: str, views: list[str]) -> dict[str, list[str]]:
-    """The columns that each of these views shows, in their order."""
-    rows = connection.execute(
-        "SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)"
-        " FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-        " INNER JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0"
-        " WHERE n.nspname = %s AND c.relname = ANY(%s) GROUP BY c.relname",
-        (schema, views),
-    ).fetchall()
-    return {str(view): cast(list[str], columns) for view, columns in rows}
-
-
-def _indexed(connection: Connection, index: sql.Identifier) -> list[str]:
-    """The columns of an index; none where it is not there."""
-    rows = connection.execute(
-        "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s) ORDER BY attnum",
-        (index.as_string(connection),),
-    ).fetchall()
-    return [str(name) for (name,) in rows]

@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 import psycopg
+from psycopg import sql
 
 from pipeline import refusals, rejected, swaps
 from pipeline.refusals import TooManyRefused
@@ -21,7 +22,9 @@ def merge_staged(table: Table, most: int, *, is_retry: bool = False) -> tuple[in
     if table.target.fact:
         return added, changed, lost
     # A row that comes back as it was has not changed, and yet gets a version.
-    recorded = table.execute("record_versions.sql", touched=table.part("staged_rows.sql")).rowcount
+    same_key = table.target.same_key("t", "s")
+    staged = sql.SQL("{} AS s INNER JOIN {} AS t ON {}").format(table.stage, table.name, same_key)
+    recorded = table.execute("record_versions.sql", touched=staged).rowcount
     return added, max(changed, recorded - added), lost
 
 

@@ -98,9 +98,7 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
         kept = _versions(connection, schema, targets.values())
         for target in targets.values():
             _check_versions_fit(schema, target)
-            history.ensure(connection, schema, target, kept.get(versions_name(target), []))
-        history.drop_moved(connection)
-        history.make_as_of_views(connection, schema, targets.values())
+        history.ensure(connection, schema, targets.values(), kept)
         return targets
 
 

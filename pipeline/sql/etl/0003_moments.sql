@@ -41,5 +41,5 @@ END
 $$;
 COMMENT ON FUNCTION etl.known IS 'The same moment; an error where it is before the first batch of that schema.';
 
--- The tables stay the loader's own. Where the schema is not, this grants nothing: docs/warehouse-role.sql does.
-GRANT USAGE ON SCHEMA etl TO PUBLIC;
+-- The tables stay the loader's own. Where the schema is not its own, docs/warehouse-role.sql grants this.
+GRANT USAGE ON SCHEMA etl TO public;

@@ -1,0 +1,1 @@
+SELECT shop_id, city, tags, opened FROM shop

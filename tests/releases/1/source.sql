@@ -1,0 +1,17 @@
+CREATE TABLE shop (shop_id int PRIMARY KEY, city text, tags jsonb, opened timestamptz);
+CREATE TABLE shop_street (shop_id int, street_id int, PRIMARY KEY (shop_id, street_id));
+CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int, amount numeric(10, 2), note text);
+INSERT INTO shop VALUES (1, 'York', '{"a": [1, 2]}', '2020-02-29 12:00+02'), (2, 'Bath', NULL, NULL);
+INSERT INTO shop_street VALUES (1, 10), (1, 11), (2, 20);
+INSERT INTO sale SELECT n, 1 + n % 2, n * 1.5, 'sale ' || n FROM generate_series(1, 9) AS n;
+UPDATE shop SET city = 'Hull' WHERE shop_id = 1;
+UPDATE sale SET amount = amount + 1 WHERE sale_id < 4;
+DELETE FROM shop_street WHERE street_id = 11;
+DELETE FROM sale WHERE sale_id = 9;
+INSERT INTO sale VALUES (10, 2, 7, NULL), (11, 77, 1, 'no such shop'), (12, 1, NULL, 'no amount');
+UPDATE shop SET city = 'Leeds', tags = '{"b": null}' WHERE shop_id = 1;
+INSERT INTO shop_street VALUES (2, 21);
+UPDATE sale SET amount = 100 WHERE sale_id IN (1, 10);
+INSERT INTO sale VALUES (9, 1, 13.5, 'sale 9');
+UPDATE sale SET amount = 5 WHERE sale_id = 12;
+INSERT INTO shop VALUES (3, 'Ely', NULL, NULL);

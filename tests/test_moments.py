@@ -1,0 +1,169 @@
+"""Any day can be looked at: tables and views as of a moment."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.bench import Bench
+from tests.support import execute, value
+
+MODELS = {
+    "dim_shop": "SELECT shop_id, city FROM shop",
+    "bridge_shop_street": "-- key: shop_id, street_id\nSELECT shop_id, street_id FROM shop_street",
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, amount FROM sale",
+    "schema": """
+        CREATE TABLE dim_shop (shop_id integer PRIMARY KEY, city text);
+        CREATE TABLE bridge_shop_street (
+            shop_id integer, street_id integer, PRIMARY KEY (shop_id, street_id)
+        );
+        CREATE TABLE fact_sale (
+            record_id serial PRIMARY KEY, sale_id integer, shop_id integer REFERENCES dim_shop, amount integer
+        );
+    """,
+}
+SOURCE = (
+    "CREATE TABLE shop (shop_id int PRIMARY KEY, city text)",
+    "CREATE TABLE shop_street (shop_id int, street_id int, PRIMARY KEY (shop_id, street_id))",
+    "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int, amount int)",
+    "INSERT INTO shop VALUES (1, 'York'), (2, 'Bath')",
+    "INSERT INTO shop_street VALUES (1, 10), (2, 20)",
+    "INSERT INTO sale VALUES (1, 1, 10), (2, 2, 20)",
+)
+DAYS: tuple[tuple[str, ...], ...] = (
+    ("UPDATE shop SET city = 'Hull' WHERE shop_id = 1", "UPDATE sale SET amount = 11 WHERE sale_id = 1"),
+    ("DELETE FROM sale WHERE shop_id = 2", "DELETE FROM shop WHERE shop_id = 2", "DELETE FROM shop_street"),
+    ("INSERT INTO shop VALUES (2, 'Bath')", "INSERT INTO sale VALUES (2, 2, 21)"),
+)
+JOINED = "SELECT sale_id, city, amount FROM {0}sale JOIN {0}shop USING (shop_id) ORDER BY 1"
+Rows = list[tuple[Any, ...]]
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    """A shop, before its first batch."""
+    shared.fresh(MODELS, *SOURCE)
+    return shared
+
+
+@pytest.fixture
+def seen(bench: Bench) -> dict[datetime, tuple[Rows, Rows]]:
+    """What the source held at the moment of each of four batches: sales with their shops, and streets."""
+    moments = {}
+    for day in ((), *DAYS):
+        bench.do(*day)
+        bench.run()
+        moment: datetime = value(bench.house.url, "SELECT snapshot_at FROM etl.watermark")
+        moments[moment] = (
+            bench.source(JOINED.format("")),
+            bench.source("SELECT * FROM shop_street ORDER BY 1"),
+        )
+    return moments
+
+
+def test_facts_and_dimensions_of_a_moment_join(bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]) -> None:
+    as_of = "SELECT sale_id, city, amount FROM fact_sale_as_of(%s) JOIN dim_shop_as_of(%s) USING (shop_id)"
+    views = "SELECT sale_id, city, amount FROM as_of.fact_sale JOIN as_of.dim_shop USING (shop_id) ORDER BY 1"
+    streets = "SELECT * FROM as_of.bridge_shop_street ORDER BY 1"
+    with psycopg.connect(bench.house.url, autocommit=True) as reader:
+        for moment, (sales, links) in seen.items():
+            assert reader.execute(as_of + " ORDER BY 1", (moment, moment)).fetchall() == sales
+            reader.execute("SET TimeZone = 'Asia/Kathmandu'; SET DateStyle = 'SQL, DMY'")
+            assert reader.execute("SELECT etl.look_at(%s) = %s", (moment, moment)).fetchone() == (True,)
+            reader.execute("SET TimeZone = 'America/Lima'; SET DateStyle = 'German'")
+            assert (reader.execute(views).fetchall(), reader.execute(streets).fetchall()) == (sales, links)
+        latest, _ = list(seen.values())[-1]
+        for now in (None, "infinity"):
+            reader.execute("SELECT etl.look_at(%s::timestamptz)", (now,))
+            assert reader.execute(views).fetchall() == latest
+
+
+def test_a_moment_may_be_that_of_a_transaction_only(
+    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
+) -> None:
+    first, *_, last = seen
+    with psycopg.connect(bench.house.url, autocommit=True) as reader:
+        with reader.transaction():
+            reader.execute("SELECT etl.look_at(%s, for_transaction => true)", (first,))
+            amounts = reader.execute("SELECT sum(amount) FROM as_of.fact_sale").fetchone()
+            assert amounts == (sum(row[2] for row in seen[first][0]),)
+        amounts = reader.execute("SELECT sum(amount) FROM as_of.fact_sale").fetchone()
+        assert amounts == (sum(row[2] for row in seen[last][0]),)
+
+
+@pytest.mark.parametrize("moment", ["before", "-infinity"])
+def test_a_moment_before_the_first_batch_is_an_error(
+    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]], moment: str
+) -> None:
+    first = next(iter(seen))
+    if moment == "before":
+        moment = str(first - timedelta(microseconds=1))
+    with psycopg.connect(bench.house.url, autocommit=True) as reader:
+        reader.execute("SET TimeZone = 'UTC'")
+        words = rf"nothing is known of .*: the first batch shows {first:%Y-%m-%d %H:%M:%S}"
+        for table in MODELS.keys() - {"schema"}:
+            with pytest.raises(psycopg.errors.InvalidParameterValue, match=words):
+                reader.execute(f"SELECT FROM {table}_as_of('{moment}')")
+            reader.execute("SELECT etl.look_at(%s)", (moment,))
+            with pytest.raises(psycopg.errors.InvalidParameterValue, match=words):
+                reader.execute(f"SELECT FROM as_of.{table}")
+
+
+def test_a_reader_needs_no_right_but_to_read(bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]) -> None:
+    first = next(iter(seen))
+    execute(
+        bench.house.url,
+        "DROP ROLE IF EXISTS analyst",
+        "CREATE ROLE analyst",
+        "GRANT USAGE ON SCHEMA public, as_of TO analyst",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public, as_of TO analyst",
+    )
+    with psycopg.connect(bench.house.url, autocommit=True) as reader:
+        reader.execute("SET ROLE analyst")
+        reader.execute("SELECT etl.look_at(%s)", (first,))
+        assert reader.execute("SELECT count(*) FROM as_of.fact_sale").fetchone() == (2,)
+        assert reader.execute("SELECT count(*) FROM fact_sale_as_of(%s)", (first,)).fetchone() == (2,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("TABLE etl.batch")
+    execute(bench.house.url, "DROP OWNED BY analyst", "DROP ROLE analyst")
+
+
+def test_each_schema_has_views_of_its_own(bench: Bench) -> None:
+    execute(bench.house.url, "DROP SCHEMA IF EXISTS dw, dw_as_of CASCADE", "CREATE SCHEMA dw")
+    bench.house.schema = "dw"
+    try:
+        bench.run()
+        assert value(bench.house.url, "SELECT count(*) FROM dw_as_of.fact_sale") == 2
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="the first batch shows"):
+            bench.house.query("SELECT FROM dw.fact_sale_as_of('2001-01-01')")
+    finally:
+        bench.house.schema = "public"
+        execute(bench.house.url, "DROP SCHEMA IF EXISTS dw, dw_as_of CASCADE")
+
+
+def test_columns_that_a_table_gains_or_changes_are_in_its_history(
+    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
+) -> None:
+    execute(
+        bench.house.url,
+        "ALTER TABLE dim_shop ADD COLUMN size integer",
+        'ALTER TABLE dim_shop ALTER COLUMN city TYPE varchar(9) COLLATE "C"',
+        "UPDATE dim_shop SET size = 5",
+    )
+    bench.house.prepare()
+    history = "SELECT shop_id, city, size FROM dim_shop_history ORDER BY valid_from, shop_id"
+    assert bench.house.query(history) == [
+        (1, "York", None),
+        (2, "Bath", None),
+        (1, "Hull", 5),
+        (2, "Bath", 5),
+    ]
+    types = sql.SQL("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = {}::regclass")
+    shown = [
+        {name for (name,) in bench.house.query(types.format(relation).as_string())}
+        for relation in ("dim_shop_version", "dim_shop_history")
+    ]
+    assert all("character varying(9)" in names for names in shown)
+    assert value(bench.house.url, "SELECT max(size) FROM as_of.dim_shop") == 5
