@@ -548,7 +548,8 @@ class Pipeline(RuleBasedStateMachine):
             expected += [(at - TICK, *row) for row in self.flat(before)]
             expected += [(at, *row) for row in self.flat(rows[name])]
             before = rows[name]
-        times = [time for at, _ in self.oracle.moments for time in (at - TICK, at)]
+        # Before the first there is nothing to look at.
+        times = [time for at, _ in self.oracle.moments for time in (at - TICK, at)][1:]
         with psycopg.connect(self.house.url) as connection:
             found = connection.execute(
                 f"SELECT t, order_id, {columns}"
