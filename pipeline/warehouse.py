@@ -221,7 +221,7 @@ def _check_versions_fit(schema: str, target: Target) -> None:
     for unique in target.uniques:
         if (numbered - set(target.key)).isdisjoint(unique.columns):
             raise WarehouseError(
-                f"warehouse: {schema}.{target.name} keeps every version of a row, which its {unique.name},"
+                f"warehouse: {schema}.{target.name} keeps the versions of a row, which its {unique.name},"
                 f" {unique.definition}, forbids; drop it, or add {RECORDED_AT} to its columns"
             )
 

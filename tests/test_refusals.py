@@ -394,9 +394,7 @@ def test_a_fact_may_have_columns_of_any_name(house: Warehouse) -> None:
 )
 def test_a_fact_that_leaves_no_place_for_versions_is_named(house: Warehouse, unique: str) -> None:
     made_up(house, CODES, f"{CODED.replace(' PRIMARY KEY', '')}, {unique}", kind="fact")
-    with pytest.raises(
-        WarehouseError, match=r"public\.fact_t keeps every version of a row.*forbids; drop it"
-    ):
+    with pytest.raises(WarehouseError, match=r"public\.fact_t keeps the versions of a row.*forbids; drop it"):
         house.prepare()
 
 
