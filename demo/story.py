@@ -74,9 +74,7 @@ def _tell_tables(demo: Demo, results: Results, warehouse: Rows) -> None:
         [name, *_sizes(warehouse, name), results.first.gained(name), results.second.gained(name)]
         for name in names
     ]
-    demo.terminal.heading(
-        "The warehouse", "facts keep their versions; current: the latest, where not deleted"
-    )
+    demo.terminal.heading("The warehouse", "facts keep versions; current: the latest, where not deleted")
     head = ("table", "versions", "current", "first run", "second run")
     demo.terminal.show(table(head, rows, right=(1, 2)))
 
