@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from pipeline.comparisons import misread, spells_alike
 from pipeline.duck import session
 
 Node = Mapping[str, Any]
@@ -65,10 +66,14 @@ class _Rows:
     filtered: bool
 
 
+class Misread(Exception):
+    """A query compares a column otherwise than Postgres does: its name, if known, and what to write."""
+
+
 def analyse(connection: duckdb.DuckDBPyConnection, sql: str, names: Sequence[str]) -> Analysis:
     """Read the plan of a query whose relations are bound, as tables of DuckDB's own; ``names`` its columns.
 
-    Raises ValueError that says what the query must not read.
+    Raises ValueError that says what the query must not read, and Misread.
     """
     row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
     plan = json.loads(str(row[0])) if row else {}
@@ -76,6 +81,8 @@ def analyse(connection: duckdb.DuckDBPyConnection, sql: str, names: Sequence[str
         # What cannot be told is taken for what is computed as a whole.
         return Analysis(None, {}, filtered=True, unstable=())
     top = plan["plans"][0]
+    for name, instead in misread(top):
+        raise Misread(name, instead)
     for function in _table_functions(top):
         if function not in _FUNCTIONS:
             raise ValueError(f"reads {function}(), which is neither a table of the source nor a model")
@@ -122,6 +129,10 @@ def _of_one_row(expression: Node) -> bool:
 
 
 def _carried(expression: Node, below: Sequence[str | None]) -> str | None:
+    if expression.get("type") == "OPERATOR_CAST" and expression["return_type"]["id"] == "VARCHAR":
+        inner = expression["children"][0]
+        if (inner.get("return_type") or {}).get("id") == "ENUM":
+            return _carried(inner, below)  # a label's text is the label
     return below[expression["index"]] if expression["expression_class"] == "BOUND_REF" else None
 
 
@@ -181,7 +192,7 @@ def _unstable_call(node: Node) -> Iterator[str]:
         return
     shown = name.removeprefix("WINDOW_").lower()
     ordered = node.get("order_bys") or node.get("orders") or node.get("arg_orders")
-    if name in _ORDERED and not ordered:
+    if name in _ORDERED and not ordered and not spells_alike(node):
         yield f"{shown}() without ORDER BY depends on the order of rows; add an ORDER BY that ends in a key"
     if name in _SUMS and any(argument["id"] in _FLOATS for argument in node.get("arguments", [])):
         yield f"{shown}() over floating point depends on the order of rows; cast its argument to DECIMAL"

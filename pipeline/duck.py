@@ -16,9 +16,9 @@ from typing import NoReturn
 
 import duckdb
 
-from pipeline.errors import BucketError
+from pipeline import settings
+from pipeline.errors import BucketError, SettingsError
 
-_MEMORY_LIMIT = "256MB"
 _STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
 # Begins the traceback that Arrow adds to what a reader of ours raises.
 _OF_OURS = ". Detail: Python exception:"
@@ -60,8 +60,17 @@ def _storage_faults() -> Iterator[None]:
         if refused := _OF_BUCKET.search(words):
             raise BucketError(" ".join(refused[1].split())) from None
         if is_storage_fault(words):
-            raise OSError(" ".join(words.partition(_OF_OURS)[0].split())) from None
+            raise OSError(_in_one_line(words)) from None
         raise
+
+
+def _in_one_line(words: str) -> str:
+    """What DuckDB says of storage or memory, with the setting instead of advice for people at its prompt."""
+    said = " ".join(words.partition(_OF_OURS)[0].partition("Possible solutions:")[0].split())
+    if not said.startswith("Out of Memory"):
+        return said
+    limit = settings.load().duckdb_memory
+    return f"{said}; raise TOTESYS_DUCKDB_MEMORY (now {limit}) or take a machine with more memory"
 
 
 def is_storage_fault(words: str) -> bool:
@@ -79,13 +88,22 @@ def _database() -> duckdb.DuckDBPyConnection:
     atexit.register(_database.cache_clear)
     database = duckdb.connect()
     database.execute(f"SET temp_directory = '{_spill_folder()}'")
-    database.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
+    _limit_memory(database)
     database.execute("SET preserve_insertion_order = false")
     database.execute("SET autoinstall_known_extensions = false")
     database.execute("SET autoload_known_extensions = false")
     database.execute("SET python_enable_replacements = false")
     database.execute("SET enable_external_access = false")  # last: folders are fixed from here on
     return database
+
+
+def _limit_memory(database: duckdb.DuckDBPyConnection) -> None:
+    """Let it use what the setting says; of a share DuckDB knows the memory of the machine or its cgroup."""
+    limit = settings.load().duckdb_memory
+    try:
+        database.execute(f"SET memory_limit = {literal(limit)}")
+    except duckdb.Error:
+        raise SettingsError(f"TOTESYS_DUCKDB_MEMORY: {limit} is no amount of memory") from None
 
 
 def _spill_folder() -> str:

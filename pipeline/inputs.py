@@ -12,19 +12,20 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import reference
-from pipeline.analysis import Analysis, analyse
+from pipeline.analysis import Analysis, Misread, analyse
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
+from pipeline.comparisons import as_model_type, as_stored, is_special, model_type
 from pipeline.contract import Check, checks
 from pipeline.duck import is_storage_fault, quote, session
 from pipeline.errors import ModelError
+from pipeline.literals import with_labels
 from pipeline.models import Model, error_in
 from pipeline.reference import BATCH
 from pipeline.relations import relation_name
 from pipeline.source import Column
 from pipeline.state import bind_changes, bind_state
 from pipeline.target import Target
-from pipeline.types import duckdb_type
 
 ROWS_NOW = "rows_now"
 _DUCKDB_SAYS = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
@@ -46,12 +47,20 @@ def bind(
     names = _named(models)
     for name in sorted(names & manifest.tables.keys()):
         table = manifest.tables[name]
+        stored = f"stored {relation_name(name)}"
         if changes:
-            bind_changes(connection, table, raw)
+            bind_changes(connection, table, raw, stored)
         else:
-            bind_state(connection, table, table.state or (), raw)
+            bind_state(connection, table, table.state or (), raw, stored)
+        shown = ", ".join(
+            f"{as_model_type(each, quote(each.name))} AS {quote(each.name)}" for each in table.columns
+        )
+        connection.execute(
+            f"CREATE TEMP VIEW {quote(relation_name(name))} AS SELECT {shown} FROM {quote(stored)}"  # noqa: S608
+        )
     _bind_reference(connection, names - manifest.tables.keys(), manifest.snapshot_at)
-    _bind_models(connection, models, targets)
+    columns = {name: table.columns for name, table in manifest.tables.items()}
+    _bind_models(connection, models, targets, _texts(models, targets, columns), marked=False)
 
 
 def bind_empty(
@@ -59,15 +68,31 @@ def bind_empty(
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
     tables: Mapping[str, Sequence[Column]],
-) -> None:
-    """The same with tables of DuckDB's own that have no rows."""
+) -> dict[str, str]:
+    """The same with tables of DuckDB's own that have no rows; returns the models' texts as they are run.
+
+    Columns that DuckDB compares otherwise than Postgres are marked, see pipeline.comparisons.
+    """
     names = _named(models)
     for name in sorted(names & tables.keys()):
-        columns = ", ".join(f"{quote(each.name)} {duckdb_type(each.type)}" for each in tables[name])
+        columns = ", ".join(f"{quote(each.name)} {model_type(each, marked=True)}" for each in tables[name])
         listed = columns or "no_column INTEGER"
         connection.execute(f"CREATE TEMP TABLE {quote(relation_name(name))} ({listed})")
     _bind_reference(connection, names - tables.keys(), datetime.now(UTC))
-    _bind_models(connection, models, targets)
+    return _bind_models(connection, models, targets, None, marked=True)
+
+
+def _texts(
+    models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
+) -> dict[str, str]:
+    """The models' texts as they are run: labels beside an enum are values of it."""
+    below = list(models.values())[:-1]
+    seen = [column for name in _named(models) & tables.keys() for column in tables[name]]
+    seen += [column for model in below for column in _columns_of(targets[model.name])]
+    if not any(column.labels for column in seen):
+        return {model.name: model.bound_sql for model in models.values()}
+    with session() as connection:
+        return bind_empty(connection, models, targets, tables)
 
 
 def analysed(
@@ -86,10 +111,29 @@ def analysed(
             analysis = analyse(connection, f"FROM {ROWS_NOW}", list(yields))
         except ValueError as error:
             raise ModelError(f"{model.path}: {error}") from None
+        except Misread as misread:
+            name, instead = misread.args
+            columns = _special(models, tables, name) or name
+            raise ModelError(
+                f"{model.path}: compares {columns} otherwise than Postgres does; {instead}"
+            ) from None
     if analysis.unstable and not model.unstable:
         raise ModelError(f"{model.path}: {analysis.unstable[0]}; or write `-- unstable: allowed` at its head")
     by_relation = {relation_name(name): name for name in tables}
     return replace(analysis, table=by_relation.get(analysis.table or "")), found
+
+
+def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]], name: str) -> str:
+    """The columns, with their types, that may be meant where a comparison is refused."""
+    special = [
+        (column.name, f"{table}.{column.name} ({column.type})")
+        for table in sorted(_named(models) & tables.keys())
+        for column in tables[table]
+        if is_special(column)
+    ]
+    return " or ".join(
+        [shown for column, shown in special if column == name] or [each for _, each in special]
+    )
 
 
 @contextmanager
@@ -118,30 +162,70 @@ def _bind_reference(connection: duckdb.DuckDBPyConnection, names: set[str], mome
 
 
 def _bind_models(
-    connection: duckdb.DuckDBPyConnection, models: Mapping[str, Model], targets: Mapping[str, Target]
-) -> None:
-    """Views of the models; the last one, which nothing here reads, is ``rows_now``."""
-    *below, last = models.values()
-    for model in below:
-        plain = f"sql:{model.name}"
-        yields = _create_view(connection, model, plain)
-        columns = ", ".join(_typed(check) for check in checks(model, targets[model.name], yields))
-        connection.execute(
-            f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS SELECT {columns} FROM {quote(plain)}"  # noqa: S608
+    connection: duckdb.DuckDBPyConnection,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    texts: Mapping[str, str] | None,
+    *,
+    marked: bool,
+) -> dict[str, str]:
+    """Views of the models; the last one, which nothing here reads, is ``rows_now``. Returns their texts.
+
+    Where these are not known yet, all relations have to be tables of DuckDB's own.
+    """
+    made = {}
+    for model in models.values():
+        text = texts[model.name] if texts else with_labels(connection, model.bound_sql)
+        made[model.name] = text
+        yields = _create_view(connection, model, text)
+        if model.name in targets and len(made) < len(models):
+            found = checks(model, targets[model.name], yields)
+            types = {column.name: column for column in _columns_of(targets[model.name])}
+            listed = ", ".join(
+                f"{as_model_type(types[check.column], _value(check), marked=marked)} AS {quote(check.column)}"
+                for check in found
+            )
+            connection.execute(
+                f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS"  # noqa: S608
+                f" SELECT {listed} FROM {quote(_view_of(model))}"
+            )
+    connection.execute(f"CREATE TEMP VIEW {ROWS_NOW} AS FROM {quote(_view_of(model))}")
+    return made
+
+
+def _columns_of(target: Target) -> list[Column]:
+    """A warehouse table's columns, as models that read it see them."""
+    return [
+        Column(
+            name=each.name,
+            type=each.type,
+            labels=each.labels if not each.type.endswith("[]") else (),
+            equality="case-insensitive" if each.type == "citext" else "exact",
         )
-    _create_view(connection, last, ROWS_NOW)
+        for each in target.columns
+    ]
 
 
-def _typed(check: Check) -> str:
+def _value(check: Check) -> str:
     """A column as its table has it; a value that it cannot take is NULL."""
-    value = f"CASE WHEN {check.misfit} THEN NULL ELSE {check.value} END" if check.misfit else check.value
-    return f"{value} AS {quote(check.column)}"
+    return f"(CASE WHEN {check.misfit} THEN NULL ELSE {check.value} END)" if check.misfit else check.value
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, model: Model, name: str) -> dict[str, str]:
+def _view_of(model: Model) -> str:
+    return f"sql:{model.name}"
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, model: Model, text: str) -> dict[str, str]:
+    """A view of a model, of the types that values are stored in; returns these by column."""
+    inner = f"text:{model.name}"
     with blamed(model):
-        connection.execute(f"CREATE TEMP VIEW {quote(name)} AS {model.bound_sql}\n")
-    return _describe(connection, model, name)
+        connection.execute(f"CREATE TEMP VIEW {quote(inner)} AS {text}\n")
+    types = _describe(connection, model, inner)
+    listed = ", ".join(as_stored(name, type_) for name, type_ in types.items())
+    connection.execute(
+        f"CREATE TEMP VIEW {quote(_view_of(model))} AS SELECT {listed} FROM {quote(inner)}"  # noqa: S608
+    )
+    return _describe(connection, model, _view_of(model))
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, model: Model, name: str) -> dict[str, str]:

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     task_runner: str = Field("threads", pattern=r"^(threads|dask|ray|(tcp|tls|ucx|ws|wss|ray)://\S+)$")
     # Seconds that a run waits for a lock which somebody else holds in one of the databases.
     lock_timeout: int = Field(300, ge=1, le=1_000_000)
+    # What DuckDB may use in each process before it spills to disk.
+    duckdb_memory: str = Field("50%", pattern=r"^(\d{1,2}(\.\d+)?%|100%|\d+(\.\d+)? ?[KMGT]i?B)$")
     alert_url: SecretStr | None = None
     show_values: bool = False
     aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")

@@ -20,9 +20,11 @@ from pipeline.types import identity
 _ROWS_A_BATCH = 100_000
 
 
-def bind_changes(connection: duckdb.DuckDBPyConnection, table: TableBatch, raw: Bucket) -> None:
-    """Make the rows that a batch read of a table readable by the name that models use."""
-    name = relation_name(table.table)
+def bind_changes(
+    connection: duckdb.DuckDBPyConnection, table: TableBatch, raw: Bucket, name: str | None = None
+) -> None:
+    """Make the rows that a batch read of a table readable, by the name that models use or by another one."""
+    name = name or relation_name(table.table)
     rows = _rows(connection, f"changes:{name}", table.files, table.columns, raw)
     _view(connection, name, f"SELECT * FROM {rows}", table.columns)  # noqa: S608
 

@@ -59,6 +59,15 @@ _DUCKDB = {
     "timestamptz": "TIMESTAMP WITH TIME ZONE",
 }
 
+# Types whose texts are equal, and in order, just as their values are.
+_TEXTS = frozenset(
+    ["text", "character varying", "character", "bpchar", "name", '"char"', "citext", "uuid", "bytea", "bit"]
+).union(["bit varying", "macaddr", "macaddr8"])
+# Types whose texts are equal just where their values are, but are in another order.
+_SAME_TEXT = frozenset(["inet", "cidr", "timetz", "oid", "xid", "xid8", "pg_lsn"])
+# Types that models take apart, and Postgres compares hardly or not at all.
+_DOCUMENTS = frozenset(["json", "jsonb", "xml"])
+
 _TEMPORAL = re.compile(r"(time|timestamp)(?:\((\d+)\))? (with|without) time zone")
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _LENGTH = re.compile(r"character(?: varying)?\((\d+)\)")
@@ -127,4 +136,18 @@ def identity(expression: str, type_name: str) -> str:
 
 def has_identity(column: Column) -> bool:
     """Whether :func:`identity` knows when Postgres calls two values of the column equal."""
-    return column.equality != "collation" and not re.search(r"^interval|^jsonb$|\[\]$|range$", column.type)
+    if column.equality != "exact" or column.type in _DOCUMENTS:
+        return False
+    return comparable(column) != "no" or numeric_of(column.type) is not None or column.type == "numeric"
+
+
+def comparable(column: Column) -> Literal["as Postgres", "for equality", "no"]:
+    """How far DuckDB compares what carries a column as Postgres compares its values."""
+    if column.equality == "collation" or (column.equality != "exact" and column.type.endswith("[]")):
+        return "no"
+    if column.labels or column.equality == "case-insensitive" or duckdb_type(column.type) != "VARCHAR":
+        return "as Postgres"
+    base = re.sub(r"\(\d+\)", "", base_of(column.type))
+    if base in _TEXTS or base in _DOCUMENTS:
+        return "as Postgres"
+    return "for equality" if base in _SAME_TEXT else "no"

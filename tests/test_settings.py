@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import duckdb
 import prefect.settings
 import pytest
 
@@ -227,3 +230,45 @@ def test_prefect_knows_what_the_example_sets_for_it() -> None:
     names = [name for name in SET.findall(EXAMPLE) if name.startswith("PREFECT_")]
     assert names
     assert [name for name in names if not hasattr(prefect.settings, name)] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "bytes_"), [("100MB", 100_000_000), ("1.5 GiB", 3 * 2**29), ("25%", None), ("", None)]
+)
+def test_duckdbs_memory_is_a_setting(monkeypatch: pytest.MonkeyPatch, given: str, bytes_: int | None) -> None:
+    """A share is of what the machine, or the container, has."""
+    monkeypatch.setenv("TOTESYS_DUCKDB_MEMORY", given)
+    code = (
+        "from pipeline.duck import session\n"
+        "with session() as c: print(*c.execute(\"SELECT current_setting('memory_limit')\").fetchone())"
+    )
+    root = Path(settings.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if bytes_ is None:
+        share = float((given or "50%").rstrip("%")) / 100
+        bytes_ = int(share * duckdbs_machine())
+    assert in_bytes(done.stdout) == pytest.approx(bytes_, rel=0.06)
+
+
+def duckdbs_machine() -> float:
+    """The memory that DuckDB sees, of which it takes 80% by itself."""
+    ((limit,),) = duckdb.connect().execute("SELECT current_setting('memory_limit')").fetchall()
+    return in_bytes(limit) / 0.8
+
+
+def in_bytes(shown: str) -> float:
+    number, unit = shown.split()
+    return float(number) * 1024.0 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit)
+
+
+@pytest.mark.parametrize("given", ["0.5", "much", "120%", "1GB; DROP TABLE x", "-1GB"])
+def test_what_is_no_amount_of_memory_is_named(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("TOTESYS_DUCKDB_MEMORY", given)
+    with pytest.raises(SettingsError, match="TOTESYS_DUCKDB_MEMORY: "):
+        settings.load()

@@ -748,3 +748,31 @@ def test_models_that_run_at_the_same_time_do_not_meet(tmp_path: Path) -> None:
         list(pool.map(lambda run: run.batch({"orders": [], "shops": [shop_row(1, "York")]}), runs))
     assert all(run.held == run.expected() for run in runs)
     assert all(row["amount"] == key + i for i, run in enumerate(runs) for key, row in run.held.items())
+
+
+def test_a_large_json_value_needs_memory_that_a_setting_gives(
+    raw: Bucket, processed: Bucket, tmp_path: Path
+) -> None:
+    """DuckDB takes twelve times the value's size; where it may not, the line names the setting."""
+    known = write_models(
+        tmp_path / "models",
+        {"fact_doc": "-- key: id\nSELECT id, body, json_extract_string(body, '$.a') AS a FROM doc"},
+    )
+    targets = {"fact_doc": made_target("fact_doc", ("id",), id="integer", body="jsonb", a="text")}
+    made = MadeUp(raw, {"doc": ({"id": "integer", "body": "jsonb"}, ("id",))})
+    body = '{"a": "x", "b": "' + "y" * 60_000_000 + '"}'
+    batch = made.batch({"doc": [{"id": 1, "body": body}]})
+    with session() as connection:
+        limit = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
+        connection.execute("SET memory_limit = '256MB'")
+        try:
+            with pytest.raises(
+                OSError, match=r"Out of Memory .*used\); raise TOTESYS_DUCKDB_MEMORY \(now 50%\)"
+            ):
+                transform_all(known, targets, batch, {}, raw, processed)
+        finally:
+            connection.execute(f"SET memory_limit = '{limit}'")
+    (row,) = parquet_rows(
+        processed, transform_all(known, targets, batch, {}, raw, processed)["fact_doc"].files
+    )
+    assert (row["body"], row["a"]) == (body, "x")
