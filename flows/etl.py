@@ -3,11 +3,11 @@
 from prefect import flow, get_run_logger
 from pydantic import NonNegativeInt
 
-from flows.finish import Run, finish, finish_sealed, open_run
+from flows.finish import CANNOT_LOAD, Run, finish, finish_sealed, open_run
 from flows.runner import runner
 from pipeline import batches, extract, load, plan, source, warehouse
 from pipeline.batches import Manifest
-from pipeline.errors import ModelError, ObjectMissing, PipelineError, TooManyRejected, WarehouseError
+from pipeline.errors import ObjectMissing, PipelineError
 from pipeline.transform import verify
 from pipeline.words import counted
 from tasks import assets, blocks
@@ -15,9 +15,6 @@ from tasks.extract import readers
 from tasks.failures import best_effort, cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 from tasks.results import NOTHING_KEPT
-
-# What a sealed batch may fail with for good, unless the source is read again.
-READ_AGAIN = (ModelError, ObjectMissing, TooManyRejected, WarehouseError)
 
 
 @flow(name="totesys-etl", task_runner=runner(), **NOTHING_KEPT)
@@ -43,17 +40,21 @@ def etl(
         reports: list[BatchReport] = []
         try:
             reports.extend(finish_sealed(run))
-        except READ_AGAIN as refused:
+        except CANNOT_LOAD as refused:
             manifest = _read_again(run, source_url, refused, reconcile=reconcile, full=full)
             return [*reports, *_superseded(run, manifest, refused)]
         try:
-            manifest = _take_batch(run, source_url, reconcile=reconcile, full=full)
+            reports.extend(_next_batch(run, source_url, reconcile=reconcile, full=full))
         except ObjectMissing as lost:
             get_run_logger().warning("%s; reading all tables whole, which needs no earlier object", lost)
-            manifest = _take_batch(run, source_url, reconcile=reconcile, full=True)
-        if manifest:
-            reports.append(finish(run, manifest))
+            reports.extend(_next_batch(run, source_url, reconcile=reconcile, full=True))
     return reports
+
+
+def _next_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> list[BatchReport]:
+    """Take a batch and load it, if there is anything new."""
+    manifest = _take_batch(run, source_url, reconcile=reconcile, full=full)
+    return [finish(run, manifest)] if manifest else []
 
 
 def _read_again(
@@ -77,7 +78,7 @@ def _superseded(run: Run, manifest: Manifest | None, refused: PipelineError) -> 
     """Load the batch that takes a refused one's place; none is needed where the source has nothing new."""
     try:
         return [finish(run, manifest)] if manifest else []
-    except READ_AGAIN as error:
+    except CANNOT_LOAD as error:
         raise _both(refused, error) from None
 
 

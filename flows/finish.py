@@ -1,7 +1,7 @@
 """What happens to a sealed batch, in whichever flow: transform, load, report."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
@@ -12,10 +12,17 @@ from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.load import load_warehouse
-from pipeline import batches, models, reference, settings, warehouse
+from pipeline import batches, models, past, reference, settings, warehouse
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
-from pipeline.errors import ModelError, PipelineError, UnfitBatch
+from pipeline.errors import (
+    ModelError,
+    ObjectMissing,
+    PipelineError,
+    TooManyRejected,
+    UnfitBatch,
+    WarehouseError,
+)
 from pipeline.models import Model
 from pipeline.settings import Settings
 from pipeline.target import Target
@@ -30,6 +37,8 @@ from tasks.results import Results
 from tasks.transform import gather, transform
 
 _PATIENCE = 30
+# What a sealed batch may fail with for good, unless the source is read again.
+CANNOT_LOAD = (ModelError, ObjectMissing, TooManyRejected, WarehouseError)
 
 
 @dataclass
@@ -108,28 +117,73 @@ def _committed(run: Run) -> str | None:
 def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
     """Load the sealed batches that the warehouse does not have. The source is not needed for it.
 
-    Raises UnfitBatch where the models cannot work on one; mending them finishes it.
+    Raises one of CANNOT_LOAD where one of them cannot be.
     """
-    while manifest := batches.sealed_after(
-        run.raw, warehouse.last_batch(run.warehouse_url, run.warehouse_schema)
-    ):
+    while manifest := batches.sealed_after(run.raw, _last_batch(run)):
         if until and manifest.snapshot_at > until:
             return
+        yield _finish_sealed(run, manifest)
+
+
+def rebuilt(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
+    """The same; where a batch is lost or cannot be loaded, go on at the next one that holds all rows."""
+    tables, tried = models.source_tables(run.models), set[str]()
+    while True:
+        refused: PipelineError | None = None
+        try:
+            yield from finish_sealed(run, until)
+        except CANNOT_LOAD as error:
+            refused = error
+        last = _last_batch(run)
+        manifest = past.next_complete(run.raw, last, tables, tried)
+        if manifest is None or (until and manifest.snapshot_at > until):
+            if refused:
+                raise refused
+            return
+        tried.add(manifest.batch_id)
+        get_run_logger().warning(
+            "%s; going on at batch %s, which holds all rows; what changed between is not in the history",
+            refused or f"No batch follows {last or 'nothing'}",
+            manifest.batch_id,
+        )
+        whole = past.as_whole(manifest, last)
+        batches.seal(run.raw, whole)
+        with suppress(*CANNOT_LOAD):
+            yield _finish_sealed(run, whole)
+
+
+def _last_batch(run: Run) -> str | None:
+    return warehouse.last_batch(run.warehouse_url, run.warehouse_schema)
+
+
+def _finish_sealed(run: Run, manifest: Manifest) -> BatchReport:
+    manifest = _as_models_read(run, manifest)
+    get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
+    futures = [
+        extracting(landed.part, landed, run.environment).submit(landed.part, landed, run.environment)
+        for landed in manifest.landed
+    ]
+    for future in futures:
+        future.result()
+    return finish(run, manifest)
+
+
+def _as_models_read(run: Run, manifest: Manifest) -> Manifest:
+    """The batch, if need be with the tables and columns that only later ones have; raises UnfitBatch."""
+    try:
         _verify(run, manifest)
-        get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
-        futures = [
-            extracting(landed.part, landed, run.environment).submit(landed.part, landed, run.environment)
-            for landed in manifest.landed
-        ]
-        for future in futures:
-            future.result()
-        yield finish(run, manifest)
+    except UnfitBatch:
+        manifest = past.as_read_today(run.raw, manifest, models.source_tables(run.models))
+        _verify(run, manifest)
+    return manifest
 
 
 def _verify(run: Run, manifest: Manifest) -> None:
     columns = {name: table.columns for name, table in manifest.tables.items()}
     if missing := models.source_tables(run.models) - columns.keys() - reference.NAMES:
-        raise UnfitBatch(f"batch {manifest.batch_id} was read before a model read {', '.join(missing)}")
+        raise UnfitBatch(
+            f"batch {manifest.batch_id} was read before a model read {', '.join(sorted(missing))}"
+        )
     try:
         verify(run.models, run.targets, columns)
     except ModelError as error:

@@ -3,7 +3,7 @@
 from prefect import flow
 from pydantic import AwareDatetime, NonNegativeInt
 
-from flows.finish import finish_sealed, open_run
+from flows.finish import open_run, rebuilt
 from flows.runner import runner
 from tasks import blocks
 from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
@@ -22,7 +22,8 @@ def rebuild(
     """Load every sealed batch that the warehouse does not have, in order, without the source.
 
     Into an empty warehouse that brings all facts with their history and all dimensions
-    back as they were. A rebuild that was cut short goes on where it ended.
+    back as they were. A rebuild that was cut short goes on where it ended. Where batches are
+    lost or cannot be loaded, it goes on at the next one that holds all rows.
 
     Args:
         until: Stop at the last batch taken at or before this time.
@@ -31,4 +32,4 @@ def rebuild(
     """
     show_in_one_line()
     with open_run(environment, max_rejected, patient=True, source=False) as run:
-        return list(finish_sealed(run, until))
+        return list(rebuilt(run, until))

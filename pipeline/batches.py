@@ -20,6 +20,8 @@ from pipeline.types import Frozen
 from pipeline.witnesses import Continuity
 
 MANIFESTS = "_manifests"
+# Not below the others, so that nothing takes a batch for the one that follows.
+RESUMED = "_resumed"
 
 Run = tuple[File, ...]
 
@@ -118,7 +120,10 @@ class Landed(Frozen):
 
 
 class Manifest(Frozen):
-    """The seal of a batch: everything that later steps may read."""
+    """The seal of a batch: everything that later steps may read.
+
+    One that is ``resumed`` was sealed after another batch; a rebuild goes on there without those between.
+    """
 
     format: Literal[2] = 2
     batch_id: str
@@ -128,13 +133,15 @@ class Manifest(Frozen):
     identity: Identity
     continuity: Continuity | None = None
     reconcile: bool
+    resumed: bool = False
     landed: tuple[Landed, ...]
     tables: dict[str, TableBatch]
 
     @property
     def path(self) -> str:
         """Where it lies in the raw bucket."""
-        return f"{_after(self.previous)}/{self.batch_id}.json"
+        folder = RESUMED if self.resumed else MANIFESTS
+        return f"{folder}/after={self.previous or 'nothing'}/{self.batch_id}.json"
 
     @property
     def rows(self) -> int:

@@ -143,12 +143,13 @@ class Bucket:
         with self._named("read", "files of a batch"):
             return all(info.size == paths[info.path] for info in self.filesystem.get_file_info([*paths]))
 
-    def list(self, folder: str) -> list[str]:
-        """Paths of the objects directly in a folder, sorted; none where it does not exist."""
-        selector = fs.FileSelector(self._full(folder), allow_not_found=True)
+    def list(self, folder: str, *, deep: bool = False) -> list[str]:
+        """Paths of the objects directly in a folder, or ``deep`` below it; none where it does not exist."""
+        selector = fs.FileSelector(self._full(folder), allow_not_found=True, recursive=deep)
         with self._named("list", folder):
             found = self.filesystem.get_file_info(selector)
-        return sorted(f"{folder}/{info.base_name}" for info in found if info.is_file)
+        full = self._full(folder)
+        return sorted(f"{folder}{info.path.removeprefix(full)}" for info in found if info.is_file)
 
     def usage(self) -> Usage:
         """Count all objects; a table's at a time, so that memory does not grow with the bucket's age."""

@@ -114,6 +114,11 @@ class Work:
         return self.loaded is not None and self.loaded.fingerprint == self.model.fingerprint
 
     @property
+    def sees_changes(self) -> bool:
+        """Whether the warehouse has all that earlier batches brought, so that what changed is enough."""
+        return self.is_known and not self.manifest.reconcile
+
+    @property
     def row_table(self) -> TableBatch | None:
         """The table whose rows the model's rows each come from, under the same key, if there is one."""
         analysis, found = self.analysed
@@ -221,9 +226,9 @@ def transform(work: Work) -> Output:
 
 def _by_rows(work: Work, table: TableBatch) -> Output:
     """Over the changed rows of one table; over all of them where the model is new or it was read whole."""
-    complete = table.mode == "full" or not work.is_known
+    complete = table.mode == "full" or not work.sees_changes
     with session() as connection:
-        changes = table.mode == "full" or work.is_known
+        changes = table.mode == "full" or work.sees_changes
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=changes)
         repeats = table.state is None
         good, rejected = _write_rows(connection, work, repeats=repeats)
@@ -233,7 +238,7 @@ def _by_rows(work: Work, table: TableBatch) -> Output:
 
 def _growing(work: Work) -> Output:
     """Over the changed rows of all that it reads: what it had made of the others stays."""
-    complete = not work.is_known or any(table.mode == "full" for table in work.tables)
+    complete = not work.sees_changes or any(table.mode == "full" for table in work.tables)
     with session() as connection:
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=not complete)
         good, rejected = _write_rows(connection, work, repeats=True)
@@ -262,7 +267,7 @@ def _by_result(work: Work) -> Output:
 
 def _last_result(connection: duckdb.DuckDBPyConnection, work: Work) -> TableBatch | None:
     """Bind the last result, to compare with; None where all rows go on, as where its objects are lost."""
-    last = work.loaded.result if work.loaded and work.is_known and not work.manifest.reconcile else None
+    last = work.loaded.result if work.loaded and work.sees_changes else None
     if last is None:
         return None
     result = _as_table(work, last)

@@ -25,11 +25,13 @@ def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     models: dict[str, Model] = parameters["models"]
     targets: dict[str, Target] = parameters["targets"]
     model = list(models.values())[-1]
-    read = [file.path for table in parameters["manifest"].tables.values() for file in table.files]
+    manifest: Manifest = parameters["manifest"]
+    follows = f"{manifest.previous} {manifest.reconcile}"
+    read = [file.path for table in manifest.tables.values() for file in table.files]
     known = [target.model_dump_json() for target in targets.values()]
-    meaning = "\n".join([model.fingerprint, str(parameters["loaded"]), *known, *read])
+    meaning = "\n".join([model.fingerprint, follows, str(parameters["loaded"]), *known, *read])
     digest = hashlib.sha256(meaning.encode()).hexdigest()[:16]
-    return results.key("transform", batch_folder(model.name, parameters["manifest"].batch_id), digest)
+    return results.key("transform", batch_folder(model.name, manifest.batch_id), digest)
 
 
 def _name() -> str:
