@@ -33,6 +33,11 @@ _GROUPS = frozenset({"groups", "distinct_targets", "partitions"})
 _WITHOUT_CASE = frozenset({"lower", "upper"})
 _CAST = 'cast it in the model, or add COLLATE "C" where its text is meant'
 _EXTREMES = frozenset({"greatest", "least"})
+_RECORDS = frozenset({"row", "struct_pack"})
+_COUNTING = frozenset({"mode", "histogram", "approx_count_distinct"})
+_SETS = frozenset({"LOGICAL_EXCEPT", "LOGICAL_INTERSECT"})
+# Collations of which the planner calls no function, by what compares.
+_UNCALLED = {"order": ("nfc", "noaccent"), "equality": ("nfc",), "sets": ("nfc", "nocase")}
 # What the planner makes of max() and min() of text with a collation.
 _OF_EXTREMES = frozenset({"arg_max", "arg_min"})
 
@@ -70,11 +75,15 @@ def as_stored(name: str, type_: str) -> str:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a node of a plan stands: the expression or operator that owns it, and in which of its parts."""
+    """Where a node of a plan stands: the expression or operator that owns it, and in which of its parts.
+
+    ``in_set`` where the operator is a side of EXCEPT or INTERSECT.
+    """
 
     owner: Node
     holder: Node
     part: str
+    in_set: bool = False
 
     @property
     def kind(self) -> str:
@@ -98,15 +107,23 @@ class _Place:
 
 def misread(plan: Node) -> Iterator[tuple[str, str]]:
     """Columns that a plan compares otherwise than Postgres does, by name if it has it, and what to write."""
-    nowhere = _Place({}, {}, "")
-    for node, place in _placed(plan, nowhere):
-        if place.owner.get("type") == "BOUND_FUNCTION":
-            if _name(place.owner) in _EXTREMES and _collation(node) in {"nfc", "noaccent"}:
-                yield _column(node), _CAST
+    for node, place in _placed(plan, _Place({}, {}, "")):
+        if _collation(node) in _UNCALLED.get(_compares_uncalled(place), ()):
+            yield _column(node), _CAST
+        elif place.owner.get("type") == "BOUND_FUNCTION" and _name(place.owner) not in _RECORDS:
             continue  # LIKE and its kind look at texts
-        mark = _CALLS.get(_name(node)) if _made_by_planner(node) else None
-        if mark:
+        elif mark := _CALLS.get(_name(node)) if _made_by_planner(node) else None:
             yield from _misread_call(mark, node["children"][0], place)
+
+
+def _compares_uncalled(place: _Place) -> str:
+    """What compares values by itself here, without a call of their collation's function; else nothing."""
+    kind, name = place.kind, _name(place.owner)
+    if kind == "BOUND_FUNCTION" and name in _EXTREMES:
+        return "order"
+    if kind == "BOUND_AGGREGATE" and (name in _COUNTING or place.owner["aggregate_type"] == "DISTINCT"):
+        return "equality"
+    return "sets" if kind == "LOGICAL_PROJECTION" and place.part == "expressions" and place.in_set else ""
 
 
 def _misread_call(mark: str, argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
@@ -144,12 +161,14 @@ def _placed(node: object, place: _Place) -> Iterator[tuple[Node, _Place]]:
     if isinstance(node, dict):
         yield node, place
         owns = "expression_class" in node or str(node.get("type", "")).startswith("LOGICAL")
+        in_set = place.owner.get("type") in _SETS if owns else place.in_set
         for part, child in node.items():
-            yield from _placed(child, _Place(node if owns else place.owner, node, part))
+            yield from _placed(child, _Place(node if owns else place.owner, node, part, in_set))
 
 
 def _is_call(node: Node) -> bool:
-    return node.get("expression_class") == "BOUND_FUNCTION"
+    """Whether the model itself makes the value by a function."""
+    return node.get("expression_class") == "BOUND_FUNCTION" and not _made_by_planner(node)
 
 
 def _made_by_planner(node: Node) -> bool:

@@ -88,6 +88,8 @@ EQUALITY = {
     "union": "SELECT 1 AS id, count(*) AS n FROM (SELECT v FROM {t} UNION SELECT v FROM {t}) AS u",
     "except": "SELECT 1 AS id, count(*) AS n FROM"
     " (SELECT v FROM {t} EXCEPT SELECT v FROM {t} WHERE id = 1) AS u",
+    "intersect all": "SELECT 1 AS id, count(*) AS n FROM"
+    " (SELECT v FROM {t} INTERSECT ALL SELECT v FROM {t} WHERE id > 0) AS u",
     "in a subquery": "SELECT id, 1 AS n FROM {t} WHERE v IN (SELECT v FROM {t} WHERE id = 1)",
     "exists": "SELECT id, 1 AS n FROM {t} AS a"
     " WHERE EXISTS (SELECT 1 FROM {t} AS b WHERE b.v = a.v AND b.id < a.id)",
@@ -96,6 +98,7 @@ EQUALITY = {
     " SELECT a.id, b.id AS n FROM c AS a JOIN c AS b ON a.v = b.v",
 }
 ORDER = {
+    "row": "SELECT a.id, b.id AS n FROM {t} AS a JOIN {t} AS b ON (a.v, 1) = (b.v, 1) AND a.v IS NOT NULL",
     "rank": "SELECT id, rank() OVER (ORDER BY v) AS n FROM {t}",
     "rank downwards": "SELECT id, dense_rank() OVER (ORDER BY v DESC NULLS LAST) AS n FROM {t}",
     "top": "SELECT id, 1 AS n FROM (SELECT id, v FROM {t} WHERE v IS NOT NULL ORDER BY v, id LIMIT 2) AS s",

@@ -48,7 +48,7 @@ NAMES = [
 ]
 # A model's name is its file's, so that much it cannot be; and the names of its views have to fit.
 TABLES = [name for name in NAMES if len(name.encode()) <= 50 and "/" not in name]
-PATHS = ["..", "../../outside", "/etc", "a/b", "_manifests", "_results", "batch=1", "a%2Fb%20c"]
+PATHS = ["..", "../../outside", "/etc", "a/b", "_manifests", "_resumed", "_results", "batch=1", "a%2Fb%20c"]
 VALUES = [
     "'; DROP TABLE canary; --",
     '"; DROP TABLE canary; --',
@@ -354,3 +354,44 @@ def test_objects_lie_below_the_prefix_whatever_tables_are_called(
     objects = around()
     assert len(objects) >= 2 * len(names)
     assert [key for key in objects if not key.startswith(f"{prefix}/")] == []
+
+
+# What the engine itself calls its relations and columns, and names that DuckDB folds.
+OURS = [
+    "order", "Order", "ORDER", "iso_4217", "written", "repeated", "rows_now", "result_before", "computed",
+    "present", "before", "gone",
+]  # fmt: skip
+COLUMNS = ["k0", "fits_the_contract", "kept", "later", "moment", "order"]
+
+
+def test_tables_and_columns_may_be_called_as_ours_are(shared: Bench) -> None:
+    """Row by row, and as a whole through a CTE of the table's own name."""
+    columns = ", ".join(f'"{name}"' for name in COLUMNS)
+    typed = ", ".join(f'"{name}" int' for name in COLUMNS)
+    row = "-- key: id\nSELECT id, {columns} FROM {name}"
+    whole = (
+        "WITH {name} AS (SELECT * FROM {name})"
+        " SELECT id, {columns} FROM {name} AS t JOIN {name} AS u USING (id)"
+    )
+    listed = ", ".join(f't."{name}"' for name in COLUMNS)
+    models: dict[str, str] = {}
+    for place, name in enumerate(OURS):
+        models[f"fact_{place}"] = row.format(columns=columns, name=quoted(name))
+        models[f"dim_{place}"] = whole.format(columns=listed, name=quoted(name))
+    made = "".join(f"CREATE TABLE {name} (id int PRIMARY KEY, {typed});" for name in models if name[0] == "d")
+    made += "".join(f"CREATE TABLE {name} (id int, {typed});" for name in models if name[0] == "f")
+    zeros = ", ".join("0" for _ in COLUMNS[1:])
+    shared.fresh(
+        models | {"schema": made},
+        *(f"CREATE TABLE {quoted(name)} (id int PRIMARY KEY, {typed})" for name in OURS),
+        *(f"INSERT INTO {quoted(name)} VALUES (1, {n}, {zeros})" for n, name in enumerate(OURS)),
+    )
+    shared.run()
+    shared.do(*(f"INSERT INTO {quoted(name)} VALUES (2, {n}, {zeros})" for n, name in enumerate(OURS)))
+    shared.run()
+    shared.do(*(f"DELETE FROM {quoted(name)} WHERE id = 1" for name in OURS))
+    shared.run()
+    for place in range(len(OURS)):
+        assert shared.house.query(f"SELECT id, k0 FROM fact_{place}_current") == [(2, place)]
+        assert shared.house.query(f"SELECT id, k0 FROM dim_{place} ORDER BY 1") == [(1, place), (2, place)]
+    assert shared.run() is None
