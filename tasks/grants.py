@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from pipeline import models, settings
+from pipeline import models, reference, settings
 from tasks.failures import print_all
 
 _ROLE = "totesys_reader"
@@ -15,7 +15,8 @@ _ROLE = "totesys_reader"
 def grants(role: str) -> Iterator[str]:
     """A GRANT for each table of the source that a model names, and for nothing else."""
     config = settings.load()
-    for table in sorted(models.source_tables(models.load(config.transforms))):
+    named = models.source_tables(models.load(config.transforms))
+    for table in sorted(named - reference.NAMES):
         grant = sql.SQL("GRANT SELECT ON TABLE {} TO {};").format(
             sql.Identifier(config.source_schema, table), sql.Identifier(role)
         )

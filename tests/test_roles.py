@@ -144,7 +144,11 @@ def test_names_in_grants_are_quoted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_models(
-        bench.house.folder, {"dim_shop": 'SELECT * FROM "a ""table""; --" JOIN shop USING (shop_id)'}
+        bench.house.folder,
+        {
+            "dim_shop": 'SELECT * FROM "a ""table""; --" JOIN shop USING (shop_id)',
+            "dim_currency": "SELECT code AS currency_id FROM iso_4217",
+        },
     )
     monkeypatch.setenv("TOTESYS_TRANSFORMS", str(bench.house.folder))
     monkeypatch.setenv("TOTESYS_SOURCE_SCHEMA", "Sales")
