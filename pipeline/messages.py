@@ -50,7 +50,7 @@ def message(error: BaseException) -> str:
 def _of_postgres(error: psycopg.Error) -> str:
     diag = error.diag
     code = diag.sqlstate or ""
-    if diag.source_function == "exec_stmt_raise":
+    if _comes_from_a_function(diag.context or ""):
         words = "a trigger or function of the database refuses a row"
     elif code.startswith(_DATA_EXCEPTION):
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
@@ -59,6 +59,15 @@ def _of_postgres(error: psycopg.Error) -> str:
         words = diag.message_primary or str(error)
         return words + (_place(error) if code.startswith(_BROKEN_CONSTRAINT) else "")
     return f"{words} (SQLSTATE {code}){_place(error)}{_NOT_SHOWN}"
+
+
+def _comes_from_a_function(context: str) -> bool:
+    """Whether a trigger or function raised the error or ran what failed: its words may hold any value.
+
+    Such a frame has PL/ before the function's name, whatever language Postgres speaks. The pipeline's
+    own functions are temporary ones.
+    """
+    return any("PL/" in frame and "pg_temp_" not in frame for frame in context.splitlines())
 
 
 def _place(error: psycopg.Error) -> str:

@@ -193,6 +193,10 @@ FAULTS = {
         "DO $$ BEGIN RAISE EXCEPTION 'not Ann-Secret' USING ERRCODE = 'object_in_use'; END $$",
         r"a trigger or function of the database refuses a row \(SQLSTATE 55006\)",
     ),
+    "a statement that a trigger runs": (
+        "DO $$ BEGIN EXECUTE 'SELECT \"Ann-Secret\"'; END $$",
+        r"a trigger or function of the database refuses a row \(SQLSTATE 42703\)",
+    ),
     "no table": ("SELECT 'Ann-Secret' FROM nowhere", r'^relation "nowhere" does not exist$'),
 }
 

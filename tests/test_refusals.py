@@ -180,7 +180,7 @@ REFUSED = {
             " IF NEW.id = 3 THEN RAISE EXCEPTION 'three is one too many'; END IF; RETURN NEW; END $$;"
             "CREATE TRIGGER no BEFORE INSERT OR UPDATE ON dim_t FOR EACH ROW EXECUTE FUNCTION no()"
         ),
-        "a trigger or function of the database refuses the row",
+        "a trigger or function of the database refuses the row (SQLSTATE P0001)",
     ),
     "a deferred trigger": (
         (
@@ -189,7 +189,23 @@ REFUSED = {
             "CREATE CONSTRAINT TRIGGER no AFTER INSERT OR UPDATE ON dim_t DEFERRABLE INITIALLY DEFERRED"
             " FOR EACH ROW EXECUTE FUNCTION no()"
         ),
-        "no",
+        "a trigger or function of the database refuses the row (SQLSTATE ZZ001)",
+    ),
+    "a trigger with a code of Postgres's": (
+        (
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 3 THEN"
+            " RAISE check_violation USING MESSAGE = 'not ' || NEW.code, COLUMN = 'code'; END IF; RETURN NEW;"
+            " END $$; CREATE TRIGGER no BEFORE INSERT OR UPDATE ON dim_t FOR EACH ROW EXECUTE FUNCTION no()"
+        ),
+        "a trigger or function of the database refuses the row (SQLSTATE 23514)",
+    ),
+    "a statement that a trigger runs": (
+        (
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 3 THEN"
+            " PERFORM NEW.code::int; END IF; RETURN NEW;"
+            " END $$; CREATE TRIGGER no BEFORE INSERT OR UPDATE ON dim_t FOR EACH ROW EXECUTE FUNCTION no()"
+        ),
+        "a trigger or function of the database refuses the row (SQLSTATE 22P02)",
     ),
     "an index whose entries are short": (
         "CREATE INDEX long ON dim_t (long)",

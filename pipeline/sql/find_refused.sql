@@ -21,6 +21,7 @@ DECLARE
     words text;
     details text;
     named text;
+    frames text;
 BEGIN
     BEGIN
         EXECUTE statement INTO counts USING places;
@@ -29,7 +30,8 @@ BEGIN
         RETURN counts;
     EXCEPTION WHEN OTHERS THEN
         GET STACKED DIAGNOSTICS
-            state = RETURNED_SQLSTATE, words = MESSAGE_TEXT, details = PG_EXCEPTION_DETAIL, named = COLUMN_NAME;
+            state = RETURNED_SQLSTATE, words = MESSAGE_TEXT, details = PG_EXCEPTION_DETAIL,
+            named = COLUMN_NAME, frames = PG_EXCEPTION_CONTEXT;
         IF left(state, 2) = ANY(no_faults) THEN
             RAISE;
         END IF;
@@ -39,7 +41,7 @@ BEGIN
         others := pg_temp.run_in_halves(statement, places[half + 1:], most, no_faults);
         RETURN ARRAY[counts[1] + others[1], counts[2] + others[2]];
     END IF;
-    words := pg_temp.without_values(state, words, named, details);
+    words := pg_temp.without_values(state, words, named, details, frames);
     INSERT INTO pg_temp.refused (place, reason, retried)
     VALUES (places[1], words, state <> ALL('{22021,22P05}'));
     -- A row whose reference is missing may find it once the others are in.
@@ -51,15 +53,19 @@ END
 $body$;
 
 -- Postgres's words with the column in front. It quotes what does not fit; that value stands in the row. What
--- a trigger or function raises may hold any value, so its words are left out.
+-- a trigger or function raises, or runs, may hold any value, so the words are left out where the error's
+-- context names one. Such a frame has PL/ before the function's name, whatever language Postgres speaks.
 CREATE OR REPLACE FUNCTION pg_temp.without_values(
-    state text, words text, named text, details text
+    state text, words text, named text, details text, frames text
 ) RETURNS text
 LANGUAGE plpgsql
 AS $body$
 BEGIN
-    IF left(state, 2) = 'P0' THEN
-        RETURN 'a trigger or function of the database refuses the row';
+    IF EXISTS (
+        SELECT FROM regexp_split_to_table(frames, E'\n') AS t (frame)
+        WHERE t.frame LIKE '%PL/%' AND t.frame NOT LIKE '%pg\_temp\_%'
+    ) THEN
+        RETURN format('a trigger or function of the database refuses the row (SQLSTATE %s)', state);
     END IF;
     IF left(state, 2) = ANY('{22,42}') AND state <> ALL('{22021,22P05}') THEN
         words := regexp_replace(words, ':? ?".*"', '');
@@ -133,6 +139,7 @@ DECLARE
     kept boolean;
     state text;
     words text;
+    frames text;
 BEGIN
     FOR bad IN SELECT place FROM pg_temp.refused LOOP
         reasons := '{}';
@@ -146,10 +153,11 @@ BEGIN
                 -- Takes it back.
                 RAISE EXCEPTION USING ERRCODE = 'TT000';
             EXCEPTION WHEN OTHERS THEN
-                GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, words = MESSAGE_TEXT;
+                GET STACKED DIAGNOSTICS
+                    state = RETURNED_SQLSTATE, words = MESSAGE_TEXT, frames = PG_EXCEPTION_CONTEXT;
                 -- A domain that allows no NULL may be that of another column, which is not given here.
                 IF state NOT IN ('TT000', '23502') THEN
-                    reasons := reasons || pg_temp.without_values(state, words, names[number], NULL);
+                    reasons := reasons || pg_temp.without_values(state, words, names[number], NULL, frames);
                 END IF;
                 -- What the database cannot write down cannot be tried again.
                 kept := kept AND state <> ALL('{22021,22P05}');
