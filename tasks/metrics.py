@@ -6,6 +6,7 @@ from datetime import datetime
 from prometheus_client import Counter, Gauge
 
 from pipeline.merge import Counts
+from pipeline.redaction import safe
 
 OUTCOMES = ("added", "changed", "deleted", "rejected")
 
@@ -32,6 +33,6 @@ def batch_loaded(environment: str, counts: Iterable[Counts], seconds: Mapping[st
     _BATCHES.labels(environment).inc()
     for count in counts:
         for outcome in OUTCOMES:
-            _ROWS.labels(environment, count.table, outcome).inc(getattr(count, outcome))
+            _ROWS.labels(environment, safe(count.table), outcome).inc(getattr(count, outcome))
     for step, spent in seconds.items():
         _SECONDS.labels(environment, step).inc(spent)

@@ -81,7 +81,8 @@ def exposition(found: Status | None, verdict: Verdict, environment: str) -> str:
     ]:
         if name not in made:
             made[name] = Gauge(f"totesys_{name}", says, ["environment", *labels], registry=registry)
-        made[name].labels(environment=environment, **labels).set(value)
+        shown = {label: safe(text) for label, text in labels.items()}
+        made[name].labels(environment=environment, **shown).set(value)
     return generate_latest(registry).decode()
 
 

@@ -6,11 +6,12 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 import tasks.status
+from pipeline.status import SetAside, Status
 from tests.flows.support import World, figures, query
 
 
@@ -130,3 +131,13 @@ def test_status_speaks_prometheus(kiosk: World, command: Callable[..., list[str]
     assert found["totesys_batch_sealed"] == {"": 0}
     assert set(found["totesys_bucket_objects"]) == {"raw", "processed"}
     assert all(value > 0 for value in found["totesys_bucket_bytes"].values())
+
+
+def test_names_of_tables_are_safe_as_labels() -> None:
+    """A line break in one would make a sample of its own; a terminal obeys escapes."""
+    aside = SetAside(table='a"\x1b[2J\ntotesys_status 0', reason="", rows=1, first_batch="")
+    found = Status(datetime.now(UTC), None, None, "", None, (), (aside,), {})
+    text = tasks.status.exposition(found, tasks.status.Verdict.WARNING, "")
+    (line,) = [line for line in text.splitlines() if line.startswith("totesys_rows_set_aside")]
+    assert line == (r'totesys_rows_set_aside{environment="",table="a\"\\x1b[2J\\ntotesys_status 0"} 1.0')
+    assert figures(text)["totesys_status"] == {"": 1}
