@@ -9,6 +9,7 @@ gc.disable()
 import argparse
 import sys
 
+from prefect import tags
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.etl import etl
@@ -16,6 +17,7 @@ from flows.rebuild import rebuild
 from pipeline import settings
 from pipeline.duck import leave
 from pipeline.redaction import safe
+from tasks import watchdogs
 from tasks.failures import in_some_line
 
 gc.enable()
@@ -27,7 +29,7 @@ def main() -> int:
     try:
         environment = settings.load().environment_for(arguments.environment)
         # Heartbeats tell a server that a deployed run is alive; here they cost a second at the end.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(watchdogs.tag(environment)):
             if arguments.rebuild:
                 reports = rebuild(arguments.until, arguments.max_rejected, environment)
             else:

@@ -14,6 +14,8 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from tasks import blocks
 
 FLOWS = ["totesys-etl", "rebuild-warehouse"]
+# The tag of runs in the unnamed environment. Those in a named one do not have it.
+_UNNAMED = "totesys"
 MINUTES_TO_START = 1.5
 # So many heartbeats of a living run do not get lost one after the other.
 _HEARTBEATS = 3
@@ -97,7 +99,11 @@ def _mark_as_crashed(reason: str) -> ChangeFlowRunState:
 
 
 def ours(environment: str) -> list[dict[str, str | list[str]]]:
-    """Runs of our flows; where environments have names, those of deployments that are tagged with it."""
+    """Runs of our flows in an environment, by the tag that each of them has."""
     flow: dict[str, str | list[str]] = {"prefect.resource.role": "flow", "prefect.resource.name": FLOWS}
-    tag: dict[str, str | list[str]] = {"prefect.resource.id": f"prefect.tag.{environment}"}
-    return [flow, tag] if environment else [flow]
+    return [flow, {"prefect.resource.id": f"prefect.tag.{tag(environment)}"}]
+
+
+def tag(environment: str) -> str:
+    """What a run in an environment is tagged with; the deployments in prefect.yaml have the unnamed one's."""
+    return environment or _UNNAMED

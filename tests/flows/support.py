@@ -15,6 +15,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from prefect import tags
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State, TaskRun
@@ -24,7 +25,7 @@ from psycopg import sql
 from flows.etl import etl
 from pipeline import settings
 from pipeline.errors import PipelineError
-from tasks import save_blocks
+from tasks import save_blocks, watchdogs
 from tasks.report import BatchReport
 
 HERE = Path(__file__).parent
@@ -121,8 +122,9 @@ class World:
         return self.flow(**parameters)
 
     def flow(self, **parameters: Any) -> Run:
-        """Run the flow with whatever blocks there are; a failed run is returned, too."""
-        with self.entered():
+        """Run the flow as ``make run`` does, with the blocks there are; a failed run is returned, too."""
+        environment = parameters.get("environment") or self.settings.get("TOTESYS_ENVIRONMENT", "")
+        with self.entered(), tags(watchdogs.tag(environment)):
             return Run(etl(**parameters, return_state=True))
 
 

@@ -145,7 +145,7 @@ def test_the_deployments_of_environments_share_nothing() -> None:
     assert len(names) == len(set(names)) == 9
     for deployment in made["prod"]:
         assert deployment["name"].startswith("prod-")
-        assert deployment["tags"] == ["totesys", "prod"]
+        assert deployment["tags"] == ["prod-totesys", "prod"]
         assert deployment["parameters"]["environment"] == "prod"
         assert deployment["work_pool"]["job_variables"]["env"]["TOTESYS_ENVIRONMENT"] == "prod"
     assert made["prod"][1]["parameters"]["reconcile"] is True

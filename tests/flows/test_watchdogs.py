@@ -28,6 +28,7 @@ from prefect.states import AwaitingRetry, Completed, Pending, Running
 
 from demo.processes import PrefectServer
 from tasks import save_automations, watchdogs
+from tasks.deploy import of_environment
 from tests.flows.support import ROOT, SECONDS_TO_WAIT, World, client, query
 
 # The shortest time that Prefect waits for what does not come.
@@ -41,11 +42,13 @@ def deploy(prefect_server: None) -> Iterator[Callable[..., UUID]]:
     made: list[UUID] = []
     with client() as api:
 
-        def new(*, limited: bool) -> UUID:
+        def new(*, limited: bool, environment: str = "") -> UUID:
             flow = api.create_flow_from_name("totesys-etl")
             cancelling = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-            options: dict[str, Any] = {"concurrency_limit": 1, "concurrency_options": cancelling}
-            made.append(api.create_deployment(flow, f"watched {len(made)}", **(options if limited else {})))
+            options: dict[str, Any] = {"tags": tags_of(environment)}
+            if limited:
+                options |= {"concurrency_limit": 1, "concurrency_options": cancelling}
+            made.append(api.create_deployment(flow, f"watched {len(made)}", **options))
             return made[-1]
 
         yield new
@@ -53,6 +56,13 @@ def deploy(prefect_server: None) -> Iterator[Callable[..., UUID]]:
             api.delete_deployment(each)
         for automation in api.read_automations():
             api.delete_automation(automation.id)
+
+
+def tags_of(environment: str) -> list[str]:
+    """The tags of the deployments of an environment."""
+    said = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+    tags: list[str] = of_environment(said, environment)["deployments"][0]["tags"]
+    return tags
 
 
 def save(max_start: timedelta) -> None:
@@ -93,6 +103,7 @@ def heartbeat(deployment: UUID, run: UUID) -> None:
         {"prefect.resource.id": "prefect.flow.1", "prefect.resource.role": "flow",
          "prefect.resource.name": "totesys-etl"},
         {"prefect.resource.id": f"prefect.deployment.{deployment}", "prefect.resource.role": "deployment"},
+        {"prefect.resource.id": f"prefect.tag.{watchdogs.tag('')}", "prefect.resource.role": "tag"},
     ]  # fmt: skip
     emit_event(
         "prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{run}"}, related=related
@@ -118,7 +129,7 @@ def test_a_run_that_does_not_start_gives_its_place_to_the_next(deploy: Callable[
     assert state_of(run).is_completed()
 
 
-def test_runs_that_start_or_go_back_or_belong_to_no_deployment_are_left_alone(
+def test_runs_that_start_or_go_back_or_are_not_of_these_deployments_are_left_alone(
     deploy: Callable[..., UUID],
 ) -> None:
     """One that does not start, and was taken after all of them, tells how long to wait."""
@@ -130,6 +141,7 @@ def test_runs_that_start_or_go_back_or_belong_to_no_deployment_are_left_alone(
     save(SHORTLY)
     deployment = deploy(limited=False)
     (alive, _), (waiting, _) = taken(deployment), taken(deployment)
+    of_another, _ = taken(deploy(limited=False, environment="prod"))
     with client() as api:
         api.set_flow_run_state(alive, Running())
         api.set_flow_run_state(waiting, AwaitingRetry(), force=True)
@@ -139,6 +151,7 @@ def test_runs_that_start_or_go_back_or_belong_to_no_deployment_are_left_alone(
     crashed_within(SECONDS_TO_WAIT, dead, partial(heartbeat, deployment, alive))
     assert state_of(alive).is_running()
     assert state_of(waiting).is_scheduled()
+    assert state_of(of_another).is_pending()
     assert state_of(started_by_hand).is_pending()
 
 
