@@ -77,13 +77,24 @@ variable "prefect_api_auth" {
 }
 
 variable "work_pool" {
-  description = "The Prefect work pool of type ecs that the worker serves; infra/prefect.ecs.yaml deploys to it."
+  description = "The Prefect work pool of type ecs that the worker serves, one for each environment."
   type        = string
   default     = "totesys-ecs"
 
   validation {
     condition     = can(regex("^[A-Za-z0-9_-]+$", var.work_pool))
     error_message = "work_pool consists of letters, digits, _ and -."
+  }
+}
+
+variable "totesys_environment" {
+  description = "TOTESYS_ENVIRONMENT of blocks and deployments, where several environments share a Prefect server; empty for none."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^([a-z0-9]+(-[a-z0-9]+)*)?$", var.totesys_environment))
+    error_message = "totesys_environment consists of a-z, 0-9 and single - between them."
   }
 }
 

@@ -8,13 +8,14 @@ locals {
   }
 
   # The pipeline's settings; a secret's name stands for the URL that it holds.
-  settings = {
+  settings = { for name, value in {
     AWS_REGION            = var.region
+    TOTESYS_ENVIRONMENT   = var.totesys_environment
     TOTESYS_SOURCE_URL    = aws_secretsmanager_secret.this["source-url"].name
     TOTESYS_WAREHOUSE_URL = aws_secretsmanager_secret.this["warehouse-url"].name
     TOTESYS_RAW_URI       = "s3://${aws_s3_bucket.this["raw"].id}/${local.prefix}"
     TOTESYS_PROCESSED_URI = "s3://${aws_s3_bucket.this["processed"].id}/${local.prefix}"
-  }
+  } : name => value if value != "" }
 
   api = { name = "PREFECT_API_URL", value = var.prefect_api_url }
   api_secret = {

@@ -16,7 +16,14 @@ from tasks.failures import in_one_line
 from tests.flows.support import ROOT
 
 CREDENTIALS = "admin:right-password"
-COMMANDS = ["flows", "tasks.save_blocks", "tasks.status", "tasks.save_automations"]
+COMMANDS = {
+    "flows": [],
+    # Both databases and buckets are tried before blocks are saved, which is another matter.
+    "tasks.save_blocks": ["--unchecked"],
+    "tasks.status": [],
+    "tasks.save_automations": [],
+    "tasks.deploy": [str(ROOT / "prefect.yaml")],
+}
 
 Command = Callable[..., tuple[int, list[str]]]
 
@@ -66,8 +73,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_missing_credentials_are_one_line_that_says_what_to_set(command: Command, module: str) -> None:
-    # Both databases and buckets are tried before blocks are saved, which is another matter.
-    status, (line,) = command(module, *(["--unchecked"] if module == "tasks.save_blocks" else []))
+    status, (line,) = command(module, *COMMANDS[module])
     assert status == (3 if module == "tasks.status" else 1)
     assert line.startswith(("error: ", "UNKNOWN: "))
     assert "asks for credentials (401): set PREFECT_API_AUTH_STRING to user:password" in line
@@ -83,6 +89,15 @@ def test_right_credentials_are_accepted(command: Command) -> None:
     status, lines = command("tasks.status", PREFECT_API_AUTH_STRING=CREDENTIALS)
     assert status == 3
     assert "block sqlalchemy-connector/totesys-source or aws-secret/totesys-source is missing" in lines[0]
+
+
+def test_a_work_pool_that_is_not_there_is_named(command: Command) -> None:
+    pool = ("--pool", "nowhere")
+    status, (line,) = command(
+        "tasks.deploy", *COMMANDS["tasks.deploy"], *pool, PREFECT_API_AUTH_STRING=CREDENTIALS
+    )
+    assert status == 1
+    assert line.startswith("error: work pool nowhere does not exist; make it with `.venv/bin/prefect work-p")
 
 
 def answer(status: int, url: str) -> httpx.HTTPStatusError:

@@ -155,7 +155,12 @@ def stack(terraform: Terraform, s3_endpoint: str) -> Stack:
         ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24")["Subnet"]["SubnetId"]
         for number in range(2)
     ]
-    variables = {"vpc_id": vpc, "subnet_ids": subnets, "image_tag": "0123456789ab"}
+    variables = {
+        "vpc_id": vpc,
+        "subnet_ids": subnets,
+        "image_tag": "0123456789ab",
+        "totesys_environment": "shop",
+    }
     (terraform.folder / "test.tfvars.json").write_text(json.dumps(variables), encoding="utf-8")
     for command in ("apply", "plan"):
         given = "-var-file=example.tfvars -var-file=test.tfvars.json"

@@ -74,9 +74,16 @@ def test_prefect_knows_every_key(file: Path) -> None:
             assert schedule["slug"]
 
 
+def without_infrastructure(deployment: dict[str, Any]) -> dict[str, Any]:
+    """A deployment without where its runs are started, and how long that may take."""
+    limit = dict(deployment.get("concurrency_limit", {"grace_period_seconds": 60}))
+    assert limit.pop("grace_period_seconds") >= 60
+    return deployment | {"work_pool": None, "concurrency_limit": limit}
+
+
 def test_all_files_deploy_the_same() -> None:
     said = [
-        [{**deployment, "work_pool": None} for deployment in content["deployments"]]
+        [without_infrastructure(deployment) for deployment in content["deployments"]]
         for content in (yaml.safe_load(file.read_text(encoding="utf-8")) for file in FILES)
     ]
     assert len(said) >= 2
@@ -112,14 +119,14 @@ class Project:
             command, cwd=self.folder, env=os.environ | more, capture_output=True, text=True, check=False
         )
 
-    def deploy(self, overlay: str) -> dict[str, DeploymentResponse]:
-        """Deploy as the overlay's first lines say; what the server has afterwards."""
-        file = f"infra/prefect.{overlay}.yaml"
-        command = ["prefect", "--no-prompt", "deploy", "--prefect-file", file, "--all"]
-        ran = self.run(sys.executable, "-m", *command)
+    def deploy(self, overlay: str, *arguments: str, environment: str = "") -> list[DeploymentResponse]:
+        """Deploy as the overlay's first lines say; what the server has afterwards, in their order."""
+        named = ["env", f"TOTESYS_ENVIRONMENT={environment}", sys.executable]
+        ran = self.run(*named, "-m", "tasks.deploy", f"infra/prefect.{overlay}.yaml", *arguments)
         assert ran.returncode == 0, ran.stdout + ran.stderr
+        prefix = environment and f"{environment}-"
         with get_client(sync_client=True) as client:
-            return {name: client.read_deployment_by_name(name) for name in NAMES}
+            return [client.read_deployment_by_name(name.replace("/", f"/{prefix}")) for name in NAMES]
 
     def steps(self, overlay: str) -> dict[str, Any]:
         """Run the overlay's steps alone."""
@@ -179,7 +186,7 @@ def test_three_deployments_of_one_image(
     repository = {"docker": "registry.example.org/totesys", "ecs": TERRAFORM["repository"]}[overlay]
     image = f"{repository}:{project.git('rev-parse', '--short=12', 'HEAD')}"
     assert set(project.pushed()) == {image}
-    for deployment in made.values():
+    for deployment in made:
         said = deployment.job_variables
         assert said["image"] == image
         assert said.keys() <= templates[overlay]["variables"]["properties"].keys()
@@ -191,13 +198,27 @@ def test_three_deployments_of_one_image(
         assert deployment.work_pool_name == f"totesys-{overlay}"
         assert deployment.tags == ["totesys"]
         assert not deployment.pull_steps
-    incremental = made[NAMES[0]]
+    incremental = made[0]
     assert incremental.global_concurrency_limit
     assert incremental.global_concurrency_limit.limit == 1
     assert incremental.concurrency_options
     assert incremental.concurrency_options.collision_strategy == "CANCEL_NEW"
-    assert [bool(made[name].schedules) for name in NAMES] == [True, True, False]
-    assert [made[name].parameters for name in NAMES] == [{}, {"reconcile": True}, {}]
+    assert [bool(deployment.schedules) for deployment in made] == [True, True, False]
+    assert [deployment.parameters for deployment in made] == [{}, {"reconcile": True}, {}]
+
+
+def test_an_environment_has_a_work_pool_of_its_own(
+    project: Project, templates: dict[str, dict[str, Any]]
+) -> None:
+    pool = WorkPoolCreate(name="prod-ecs", type="ecs", base_job_template=templates["ecs"])
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(pool, overwrite=True)
+    for deployment in project.deploy("ecs", "--pool", "prod-ecs", environment="prod"):
+        assert deployment.work_pool_name == "prod-ecs"
+        assert deployment.tags == ["prod-totesys", "prod"]
+        assert deployment.parameters["environment"] == "prod"
+        environment = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "TOTESYS_ENVIRONMENT": "prod"}
+        assert deployment.job_variables["env"] == environment
 
 
 def test_an_image_that_is_there_is_not_pushed_again(project: Project) -> None:

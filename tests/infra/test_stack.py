@@ -266,6 +266,7 @@ def test_the_worker_knows_secrets_by_name_alone(stack: Stack) -> None:
     task = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
     blocks, worker = task["containerDefinitions"]
     settings = {variable["name"]: variable["value"] for variable in blocks["environment"]}
+    assert settings["TOTESYS_ENVIRONMENT"] == "shop"
     assert settings["TOTESYS_SOURCE_URL"] == f"{NAME}/source-url"
     assert settings["TOTESYS_WAREHOUSE_URL"] == f"{NAME}/warehouse-url"
     key = {"name": "PREFECT_API_KEY", "valueFrom": stack.outputs["secrets"]["prefect-api"]}

@@ -73,6 +73,7 @@ def test_good_values_are_taken(program: str, variables: Path) -> None:
         ("prefect_api_url", "https://prefect.example.org"),
         ("prefect_api_auth", "password"),
         ("work_pool", "two words"),
+        ("totesys_environment", "Prod"),
         ("alarm_email", "nobody"),
         ("minutes_without_success", "31"),
         ("log_retention_days", "1000"),
