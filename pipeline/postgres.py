@@ -58,10 +58,11 @@ _LOCAL = {
 # idle_session_timeout does not count inside a transaction.
 _SINCE_17 = {"transaction_timeout": "0"}
 
-# libpq gives no SQLSTATE for a refused login, so its words have to do. Where a server
-# speaks another language the failure is retried before it is reported.
+# libpq gives no SQLSTATE for a refused login, so its words, or PgBouncer's, have to do. Where a
+# server speaks another language the failure is retried before it is reported.
 _REFUSED = re.compile(
-    r"(password authentication failed.*|no password supplied|(?:database|role) \".*\" does not exist"
+    r"(password authentication failed.*|no password supplied|SASL authentication failed|no such user.*"
+    r"|no such database.*|(?:database|role) \".*\" does not exist"
     r"|no pg_hba\.conf entry.*|permission denied for database.*|invalid (?:port|dsn|integer|URI|connection).*"
     r"|missing \"=\".*|.*is not permitted to log in|invalid (?:\w+ )?value.*|server does not support SSL.*"
     r"|(?:root )?certificate .*|.*certificate .* (?:does not match|verify failed).*)"

@@ -3,6 +3,7 @@
 docs/s3.md shows both tables; a test compares them.
 """
 
+import os
 import re
 
 from botocore import exceptions as boto
@@ -129,6 +130,8 @@ def hint(error: BaseException) -> str | None:
         known = next((UNANSWERED[name] for name in names if name in UNANSWERED), "the AWS client fails")
     else:
         known = None
+    if isinstance(error, boto.SSLError) and (bundle := os.environ.get("AWS_CA_BUNDLE")):
+        known = f"{known}; it is {bundle} here"
     return known and f"{known} ({_words(error)})"
 
 

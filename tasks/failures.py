@@ -28,6 +28,8 @@ _STILL_CONNECTED = {
     "55": "something in a database is in use by others",
     "57014": "a database server has cancelled a statement",
 }
+# Prefect raises it as a bare RuntimeError where a run cannot begin.
+_NO_SERVER = "Failed to reach API at "
 _S3_CLIENT = {"boto3", "botocore", "s3transfer"}
 
 _Parameters = ParamSpec("_Parameters")
@@ -111,8 +113,10 @@ def in_one_line(fault: BaseException) -> str | None:
         return words
     if isinstance(fault, psycopg.OperationalError):
         return f"{_of_database(fault)}: {words}; run again, nothing is half-done"
-    if isinstance(fault, httpx.TransportError):
-        return f"Prefect's server cannot be reached: {words}; look at PREFECT_API_URL"
+    if words.startswith(_NO_SERVER) and isinstance(fault.__cause__, httpx.HTTPStatusError):
+        return _refused_by_prefect(fault.__cause__)
+    if isinstance(fault, httpx.TransportError) or words.startswith(_NO_SERVER):
+        return f"Prefect's server cannot be reached: {words}; start it, or correct PREFECT_API_URL"
     if isinstance(fault, httpx.HTTPStatusError):
         return _refused_by_prefect(fault)
     if _is_of_s3_client(fault):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from demo.postgres import Postgres
 from pipeline import postgres as engine
@@ -173,6 +174,13 @@ def test_a_snapshot_is_read_by_many(pooled: Bench) -> None:
         for _ in range(3):
             with source.adopt(pooled.source_url, snapshot.name) as reader:
                 assert reader.execute("SELECT count(*) FROM public.sale").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("wrong", ["user", "password"])
+def test_a_login_that_the_pooler_refuses_is_not_tried_again(pooled: Bench, wrong: str) -> None:
+    with pytest.raises(SettingsError, match=r"^source: .*(authentication failed|no such user)") as refused:
+        engine.login(make_conninfo(pooled.source_url, **{wrong: "hunter2-hunter2"}), "source")
+    assert str(refused.value).endswith("; check its URL and run `make blocks` again")
 
 
 def test_a_pooler_that_hands_out_statements_is_refused_in_one_line(bench: Bench, postgres: Postgres) -> None:

@@ -60,6 +60,12 @@ PASSING = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_certificates_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine trusts."""
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with s3_server.running() as server:
@@ -281,3 +287,11 @@ def test_the_page_has_both_tables_as_the_code_does() -> None:
     for table in (s3_faults.ANSWERS, s3_faults.UNANSWERED):
         for code, line in table.items():
             assert written.get(code) == line.replace("{right}", "s3:…").replace("|", r"\|")
+
+
+def test_the_certificates_that_count_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's go before those in .env, which whoever reads the line may have set."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/ca.pem")
+    hint = s3_faults.hint(boto.SSLError(endpoint_url="https://s3", error="no"))
+    assert hint is not None
+    assert hint.startswith(f"{s3_faults.UNANSWERED['SSLError']}; it is /etc/ca.pem here (")

@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
+from prefect.client.orchestration import get_client
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
+    PREFECT_API_URL,
+    temporary_settings,
+)
 
 from demo.processes import PrefectServer
 from tasks.failures import in_one_line
@@ -133,6 +139,33 @@ def test_cloud_without_a_key_is_one_line_that_names_it() -> None:
     line = in_one_line(answer(401, CLOUD))
     assert line is not None
     assert "asks for credentials (401): set PREFECT_API_KEY" in line
+
+
+def not_reached(cause: BaseException) -> RuntimeError:
+    """What Prefect raises where a run cannot begin."""
+    fault = RuntimeError("Failed to reach API at http://127.0.0.1:1/api")
+    fault.__cause__ = cause
+    return fault
+
+
+def test_a_server_that_a_run_cannot_reach_is_one_line() -> None:
+    unreached = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"})
+    with unreached, pytest.raises(RuntimeError) as caught:
+        get_client(sync_client=True).raise_for_api_version_mismatch()
+    assert str(caught.value).startswith(str(not_reached(OSError())))
+    line = in_one_line(caught.value)
+    assert line is not None
+    assert line.startswith(
+        "Prefect's server cannot be reached: Failed to reach API at http://127.0.0.1:1/api"
+    )
+    assert line.endswith("; start it, or correct PREFECT_API_URL")
+
+
+def test_a_server_that_refuses_a_run_is_not_one_that_cannot_be_reached() -> None:
+    with temporary_settings({PREFECT_API_AUTH_STRING: "user:hunter2"}):
+        line = in_one_line(not_reached(answer(403, OWN)))
+    assert line is not None
+    assert "refuses access (403): PREFECT_API_AUTH_STRING may not use this server" in line
 
 
 def test_an_answer_that_blames_the_question_keeps_its_traceback() -> None:
