@@ -250,8 +250,10 @@ def killed_while_it_waits(world: World) -> UUID:
         "PYTHONPATH": str(ROOT),
     }
     started = datetime.now(UTC)
+    # Tagged as a deployed run is.
+    tagged = "from prefect import tags; from flows.etl import etl\nwith tags('totesys'): etl()"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from flows.etl import etl; etl()"],
+        [sys.executable, "-c", tagged],
         cwd=world.home,
         env=environment,
         stdout=subprocess.DEVNULL,
