@@ -55,7 +55,8 @@ class TableBatch(Frozen):
 
     ``files`` are the rows read now, ``gone`` the keys of rows that the source has no more. ``state`` is
     the present state in runs from the oldest to the newest, of which the newest row of a key counts; it
-    is None where it cannot be known. ``source_rows`` is how many rows the table has.
+    is None where it cannot be known. ``source_rows`` is how many rows the table has. With
+    ``has_commit_times`` the rows read now have commits.COMMITTED, too.
     """
 
     table: str
@@ -70,6 +71,7 @@ class TableBatch(Frozen):
     gone: Run = ()
     state: State | None = None
     source_rows: int | None = None
+    has_commit_times: bool = False
 
     @property
     def changed(self) -> bool:

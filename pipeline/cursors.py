@@ -6,6 +6,7 @@ NULL, or with a value that has no end (``infinity``, ``NaN``), are read each tim
 
 from psycopg import sql
 
+from pipeline.commits import COMMITTED, EXPRESSION
 from pipeline.postgres import template
 from pipeline.types import Column, Frozen, base_of, numeric_of
 
@@ -75,6 +76,8 @@ def highest(table: sql.Identifier, column: Column, where: sql.Composable) -> sql
 
 def expression(column: Column) -> sql.Composable:
     """A column as it is read."""
+    if column == COMMITTED:
+        return template(EXPRESSION)
     name = sql.Identifier(column.name)
     return sql.SQL("{}::{}").format(name, template(column.cast)) if column.cast else name
 

@@ -16,6 +16,7 @@ from pipeline import upgrades
 from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, identifiers, statement, template
 from pipeline.target import (
+    ADDED_TO_FACTS,
     RECORDED_AT,
     SUPERSEDED_AT,
     Target,
@@ -108,7 +109,7 @@ def _ensure_of_fact(connection: Connection, schema: str, target: Target, there: 
     has_other_key = bool(indexed) and list(indexed) != [*target.key, RECORDED_AT]
     # A table that an earlier release made says of no version when it ended.
     ends_versions = has_other_key or SUPERSEDED_AT not in there.columns[target.name]
-    if has_views and not ends_versions:
+    if has_views and not has_other_key and set(ADDED_TO_FACTS) <= set(there.columns[target.name]):
         return
     if has_other_key:
         index = sql.Identifier(schema, version_index(target))

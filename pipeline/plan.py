@@ -18,6 +18,7 @@ from pipeline.batches import (
     batch_id,
     batch_time,
 )
+from pipeline.commits import COMMITTED
 from pipeline.cursors import Cursor, Reached
 from pipeline.deletions import Suspicion
 from pipeline.errors import ModelError, SourceError
@@ -174,12 +175,18 @@ class BatchPlan:
                     snapshot=self.snapshot.name,
                     schema_name=schema,
                     slice=slice_,
-                    columns=plan.table.columns,
+                    columns=(*plan.table.columns, COMMITTED)
+                    if self._has_commit_times(plan)
+                    else plan.table.columns,
                     expected_rows=(plan.rows or 0) // len(slices),
                 ),
             )
             for number, slice_ in enumerate(slices)
         ]
+
+    def _has_commit_times(self, plan: TablePlan) -> bool:
+        """Whether the table's rows are read with the time at which they were committed."""
+        return self.snapshot.keeps_commit_times and plan.table.tracked
 
     def suspicions(self, landed: Sequence[Landed]) -> list[Suspicion]:
         """Tables that may have lost rows, with what was read of them."""
@@ -267,6 +274,7 @@ class BatchPlan:
             files=files,
             gone=gone,
             state=state,
+            has_commit_times=bool(files) and self._has_commit_times(plan),
             source_rows=sum(file.rows for file in files) if full else total,
         )
 

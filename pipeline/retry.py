@@ -9,6 +9,7 @@ from psycopg import sql
 from pipeline import rejected, staging, upsert
 from pipeline.refusals import ANY_NUMBER
 from pipeline.table import Table
+from pipeline.target import COMMITTED_AT
 
 
 def retry(table: Table) -> tuple[int, int]:
@@ -51,5 +52,5 @@ def _retry_rows(table: Table, row_columns: list[str], *, now: bool) -> tuple[int
 def _that_are_there(table: Table, names: list[str]) -> Iterator[str]:
     for name in names:
         column = table.target.column(name)
-        if column and not column.generated:
+        if (column and not column.generated) or (table.target.fact and name == COMMITTED_AT):
             yield name

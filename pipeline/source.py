@@ -68,6 +68,7 @@ class Snapshot(Frozen):
     database_oid: int
     wal: int
     standby: bool
+    keeps_commit_times: bool = False
     started_at: datetime
 
     @property

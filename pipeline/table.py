@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pipeline.batches import Manifest
 from pipeline.postgres import Connection, identifiers, statement, template
-from pipeline.target import Reference, Target, key_json, text_json, version_index, versions_name
+from pipeline.target import COMMITTED_AT, Reference, Target, key_json, text_json, version_index, versions_name
 
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
 _COMPARABLE = "BND"
@@ -44,8 +44,12 @@ class Table:
 
     @property
     def values(self) -> list[str]:
-        """The columns beside the key."""
-        return [name for name in self.columns if name not in self.target.key]
+        """The columns beside the key that are the model's."""
+        return [name for name in self.columns if name not in {*self.target.key, COMMITTED_AT}]
+
+    @property
+    def _of_model(self) -> list[str]:
+        return [name for name in self.columns if name != COMMITTED_AT]
 
     @property
     def refers_to_itself(self) -> bool:
@@ -117,7 +121,8 @@ class Table:
             "key_json": key_json(self.target.key, s),
             "latest_key_json": key_json(self.target.key, t),
             "row_json": text_json(self.columns, each("s.{0}::text", self.columns)),
-            "latest_columns": each("t.{0}", self.columns),
+            "model_columns": identifiers(self._of_model),
+            "latest_columns": each("t.{0}", self._of_model),
             "same_key": self.target.same_key("t", "s"),
             "restaged": self.target.same_key("r", "s"),
             "differs": self._differs("t", "s"),

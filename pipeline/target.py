@@ -9,8 +9,8 @@ from pipeline.postgres import template
 from pipeline.types import Frozen
 
 # What the engine adds to a fact table.
-RECORDED_AT, SUPERSEDED_AT, DELETED = "recorded_at", "superseded_at", "deleted"
-ADDED_TO_FACTS = (RECORDED_AT, SUPERSEDED_AT, DELETED)
+RECORDED_AT, SUPERSEDED_AT, DELETED, COMMITTED_AT = "recorded_at", "superseded_at", "deleted", "committed_at"
+ADDED_TO_FACTS = (RECORDED_AT, SUPERSEDED_AT, DELETED, COMMITTED_AT)
 
 
 class Operator(Frozen):

@@ -21,6 +21,7 @@ from pipeline import inputs
 from pipeline.analysis import Analysis
 from pipeline.batches import Manifest, Run, State, StateRun, TableBatch, needs_merging
 from pipeline.buckets import Bucket, File, batch_folder, gone_folder, rejected_folder
+from pipeline.commits import COMMITTED
 from pipeline.contract import Check
 from pipeline.duck import quote, session
 from pipeline.errors import ModelError, ObjectMissing, UnfitBatch
@@ -31,12 +32,13 @@ from pipeline.rejects import REJECTED, is_repeated, keep_repeated_keys, rejected
 from pipeline.relations import relation_name
 from pipeline.source import Column, schema_of
 from pipeline.state import bind_state, compacted, key_columns, same_key
-from pipeline.target import Target
+from pipeline.target import COMMITTED_AT, Target
 from pipeline.types import Frozen, duckdb_type, identity
 from pipeline.warehouse import Loaded
 
 _ROWS_A_BATCH = 100_000
 _BEFORE, _FITS = "result_before", "fits_the_contract"
+_COMMITTED_AT = Column(name=COMMITTED_AT, type="timestamptz")
 
 
 class Output(Frozen):
@@ -231,9 +233,33 @@ def _by_rows(work: Work, table: TableBatch) -> Output:
         changes = table.mode == "full" or work.sees_changes
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=changes)
         repeats = table.state is None
-        good, rejected = _write_rows(connection, work, repeats=repeats)
+        committed = (
+            _bind_commit_times(connection, work, table) if changes and table.has_commit_times else None
+        )
+        good, rejected = _write_rows(connection, work, repeats=repeats, committed=committed)
         gone = () if complete or work.model.keeps_deleted else _write_gone_rows(connection, work, table)
-    return _output(work, complete=complete, good=good, rejected=rejected, gone=gone, rejects_all=complete)
+    output = _output(work, complete=complete, good=good, rejected=rejected, gone=gone, rejects_all=complete)
+    return output.model_copy(update={"columns": (*output.columns, _COMMITTED_AT)}) if committed else output
+
+
+def _bind_commit_times(connection: duckdb.DuckDBPyConnection, work: Work, table: TableBatch) -> str | None:
+    """Bind when a fact's source rows were committed; returns a query for its rows with that.
+
+    None for other tables, and where the fact's key does not lead to the source's rows.
+    """
+    sources = {column.name: column for column in key_columns(table)}
+    carried = {work.analysed[0].carries.get(name): name for name in work.target.key}
+    if not work.target.fact or not sources or not sources.keys() <= carried.keys():
+        return None
+    schema = schema_of((*sources.values(), COMMITTED))
+    connection.register("committed", work.raw.dataset(table.files, schema))
+    same = " AND ".join(
+        f"{identity(f'{ROWS_NOW}.{quote(carried[name])}', column.type)}"
+        f" = {identity(f'committed.{quote(name)}', column.type)}"
+        for name, column in sources.items()
+    )
+    time = f"committed.{quote(COMMITTED.name)}"
+    return f"(SELECT {ROWS_NOW}.*, {time} FROM {ROWS_NOW} LEFT JOIN committed ON {same}) AS {ROWS_NOW}"  # noqa: S608
 
 
 def _growing(work: Work) -> Output:
@@ -331,12 +357,17 @@ def _output(
 
 
 def _write_rows(
-    connection: duckdb.DuckDBPyConnection, work: Work, *, repeats: bool, differs: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    work: Work,
+    *,
+    repeats: bool,
+    differs: bool = False,
+    committed: str | None = None,
 ) -> tuple[File | None, File | None]:
     """Write the rows that meet the contract, and those that do not.
 
     With ``repeats`` a key may have several rows, which are then rejected; with ``differs`` only rows
-    that the last result did not have are written.
+    that the last result did not have are written. ``committed`` is a query for rows with commit times.
     """
     found, target = work.analysed[1], work.target
     with blamed(work.model):
@@ -345,7 +376,9 @@ def _write_rows(
         if repeated:
             fits.append(f"NOT {is_repeated(target, found)}")
         values = ", ".join(f"{check.value} AS {quote(check.column)}" for check in found)
-        query = f"SELECT {values}, {' AND '.join(fits) or 'true'} AS {_FITS} FROM {ROWS_NOW}"  # noqa: S608
+        if committed:
+            values += f", {quote(COMMITTED.name)} AS {quote(COMMITTED_AT)}"
+        query = f"SELECT {values}, {' AND '.join(fits) or 'true'} AS {_FITS} FROM {committed or ROWS_NOW}"  # noqa: S608
         if differs:
             query = f"SELECT * FROM ({query}) AS rows ANTI JOIN {_BEFORE} ON {_is_as_before(work)}"  # noqa: S608
         good, refused = _write_fitting(connection, work, query)

@@ -689,7 +689,7 @@ def test_facts_keep_the_columns_that_their_users_know_and_what_their_versions_ne
     )
     known = ["record_id", "order_id", "shop_id", "amount", "note"]
     assert columns == [
-        ("fact_order", [*known, "recorded_at", "superseded_at", "deleted"]),
+        ("fact_order", [*known, "recorded_at", "superseded_at", "deleted", "committed_at"]),
         ("fact_order_current", known),
         ("fact_order_history", ["valid_from", "valid_to", "deleted", *known]),
     ]

@@ -3,6 +3,7 @@
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS recorded_at timestamptz NOT NULL DEFAULT '-infinity';
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS superseded_at timestamptz;
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS deleted boolean NOT NULL DEFAULT false;
+ALTER TABLE {table} ADD COLUMN IF NOT EXISTS committed_at timestamptz;
 ALTER TABLE {table} ALTER COLUMN recorded_at DROP DEFAULT;
 
 CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} ({key}, recorded_at DESC);

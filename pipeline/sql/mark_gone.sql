@@ -13,9 +13,9 @@ ended AS (
     WHERE {same_key} AND t.superseded_at IS NULL
 )
 
-INSERT INTO {table} ({columns}, recorded_at, deleted) OVERRIDING SYSTEM VALUE
+INSERT INTO {table} ({model_columns}, recorded_at, deleted) OVERRIDING SYSTEM VALUE
 SELECT
-    {columns},
+    {model_columns},
     %(at)s,
     true
 FROM gone

@@ -15,6 +15,8 @@ SELECT
         CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, '0/0'
     )::bigint AS wal,
     pg_is_in_recovery() AS standby,
+    -- A standby has no times but those that its primary keeps, which cannot be asked here.
+    current_setting('track_commit_timestamp')::boolean AND NOT pg_is_in_recovery() AS keeps_commit_times,
     pg_postmaster_start_time() AS started_at,
     current_database() AS database,
     (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid

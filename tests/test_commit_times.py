@@ -1,0 +1,82 @@
+"""A fact's version tells when it was committed in the source, where the source keeps that."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.postgres import Postgres
+from tests.bench import Bench
+from tests.bench import bench as open_bench
+from tests.support import value
+
+MODELS = {
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, amount * 2 AS amount FROM sale WHERE amount >= 0",
+    "fact_total": "-- key: shop_id\nSELECT shop_id, sum(amount)::int AS total FROM sale GROUP BY shop_id",
+    "schema": """
+        CREATE TABLE fact_sale (sale_id integer, amount integer NOT NULL);
+        CREATE TABLE fact_total (shop_id integer, total integer);
+    """,
+}
+SOURCE = (
+    "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int, amount int)",
+    "INSERT INTO sale VALUES (1, 1, 10)",
+    "INSERT INTO sale VALUES (2, 1, 20)",
+    "INSERT INTO sale VALUES (3, 1, 30)",
+)
+COMMITTED = "SELECT sale_id, pg_xact_commit_timestamp(xmin) FROM sale ORDER BY 1"
+KEPT = "SELECT sale_id, committed_at FROM fact_sale WHERE NOT deleted AND superseded_at IS NULL ORDER BY 1"
+
+
+@pytest.fixture(scope="module")
+def keeping(postgres: Postgres) -> Iterator[Bench]:
+    """A source whose server keeps commit times."""
+    home = Path(tempfile.mkdtemp(prefix="tests-postgres-"))
+    home.chmod(0o755)
+    server = Postgres(home, 18, {"fsync": "off", "track_commit_timestamp": "on"})
+    try:
+        with open_bench(server.start(), postgres) as bench:
+            yield bench
+    finally:
+        server.remove()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_versions_have_the_time_of_their_commit(keeping: Bench) -> None:
+    keeping.fresh(MODELS, *SOURCE)
+    keeping.run()
+    first = keeping.source(COMMITTED)
+    assert len({time for _, time in first}) == 3
+    assert keeping.house.query(KEPT) == first
+    keeping.do("UPDATE sale SET amount = 21 WHERE sale_id = 2", "INSERT INTO sale VALUES (4, 2, 40)")
+    keeping.run()
+    assert keeping.house.query(KEPT) == keeping.source(COMMITTED)
+    keeping.do("UPDATE sale SET shop_id = 9 WHERE sale_id = 1", "DELETE FROM sale WHERE sale_id = 3")
+    keeping.run()
+    assert value(keeping.house.url, "SELECT count(*) FROM fact_sale WHERE sale_id = 1") == 1, "no new version"
+    assert keeping.house.query("SELECT committed_at FROM fact_sale WHERE deleted") == [(None,)]
+    assert value(keeping.house.url, "SELECT count(committed_at) FROM fact_total") == 0
+
+
+def test_a_rejected_row_keeps_its_time(keeping: Bench) -> None:
+    models = MODELS | {
+        "schema": "CREATE TABLE dim_price (amount integer PRIMARY KEY);"
+        + MODELS["schema"].replace("NOT NULL", "REFERENCES dim_price (amount)"),
+        "dim_price": "SELECT amount FROM price",
+    }
+    keeping.fresh(
+        models, *SOURCE, "CREATE TABLE price (amount int PRIMARY KEY)", "INSERT INTO price VALUES (20)"
+    )
+    keeping.run()
+    times = keeping.source(COMMITTED)
+    keeping.do("INSERT INTO price VALUES (40), (60)")
+    keeping.run()
+    assert keeping.house.query(KEPT) == times
+
+
+def test_without_such_a_server_it_is_null(shared: Bench) -> None:
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    assert value(shared.house.url, "SELECT count(*) - count(committed_at) FROM fact_sale") == 3
