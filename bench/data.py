@@ -63,6 +63,19 @@ class Source:
         vacuum(self.url)
         return changed
 
+    def delete(self, rows: int) -> None:
+        """Delete so many sales orders, all over the table."""
+        by_shop = min(shop.ORDERS, self.orders // 2)
+        bound = {"rows": rows, "first": by_shop, "one_in": max(1, (self.orders - by_shop) // rows)}
+        with psycopg.connect(self.url) as connection:
+            connection.execute(statement("delete.sql"), bound)
+        vacuum(self.url)
+
+    def relink(self) -> None:
+        """Change one row of a table that a dimension joins."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute(statement("relink.sql"))
+
     def totals(self) -> Totals:
         """What has to arrive."""
         return totals(self.url, "sales_order")

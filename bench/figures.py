@@ -11,6 +11,10 @@ FLOOR, PIPELINE, EMPTY = "floor", "pipeline", "empty flow"
 DLT, TUNED, KEYED = "dlt as documented", "dlt, tuned", "dlt, tuned and keyed"
 # The work.
 FULL, CHANGED, NOTHING = "first full load", "1% changed", "nothing changed"
+QUARTER, DELETED, RELINKED = "a quarter changed", "10,000 deleted", "one row linked otherwise"
+# Who is asked, and what.
+READ = "a grouped sum"
+BARE, CURRENT, AS_OF, HISTORY = "bare table", "_current", "_as_of", "_history"
 LARGE, LARGE_SAME, LARGE_CHANGED = "large: first full load", "large: as many changed", "large: 1% changed"
 # What is measured of it, beside the flow's own steps.
 SECONDS, MEGABYTES, INSIDE, UNSCANNED = "seconds", "megabytes", "inside the flow", "without scans"
@@ -97,6 +101,8 @@ def targets(orders: int, large: int) -> list[Target]:
         Target("the same", changed, Key(CHANGED, TUNED), 1.5, faster=True),
         Target("the same", changed, Key(CHANGED, KEYED), 1.5, faster=True),
         Target("nothing changed", nothing, Key(NOTHING, EMPTY), 2),
+        Target("a grouped sum over _current", Key(READ, CURRENT), Key(READ, BARE), 1.3),
+        Target("the same over _as_of", Key(READ, AS_OF), Key(READ, BARE), 1.5),
         Target(f"peak memory, {words(orders)} rows", memory, None, 500),
     ]
     if large:

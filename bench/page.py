@@ -43,6 +43,8 @@ _HOW = """\
   `delete-insert` would delete what others refer to).
 - **empty flow**: `python -c` with a flow that does nothing, on the same server, also without Prefect's wait
   for its heartbeat at the end, which costs up to a second.
+- **a grouped sum**: what each of the staff has sold in each month, over the present rows, after a quarter of
+  the orders have changed and 10,000 were deleted; the bare table holds the present rows and nothing else.
 - Memory is the most that the flow's process and its children held at once.
 - The scans aside: seconds inside the flow, less twice those of its step `look`, which finds changed rows by
   the same scan of the source that `extract` then reads them by. The number of changed rows is the same in

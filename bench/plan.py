@@ -22,7 +22,7 @@ DLTS = frozenset({DLT, TUNED, KEYED})
 _PACES = {
     "source": (6.0, 2.0),
     FLOOR: (4.0, 1.0),
-    PIPELINE: (7.0, 16.0),
+    PIPELINE: (14.0, 32.0),
     DLT: (55.0, 14.0),
     TUNED: (12.0, 14.0),
     KEYED: (14.0, 16.0),

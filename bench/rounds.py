@@ -18,6 +18,7 @@ from bench.dlt_runs import DltRuns
 from bench.errors import BenchError
 from bench.figures import (
     CHANGED,
+    DELETED,
     DLT,
     EMPTY,
     FLOOR,
@@ -29,6 +30,9 @@ from bench.figures import (
     MEGABYTES,
     NOTHING,
     PIPELINE,
+    QUARTER,
+    READ,
+    RELINKED,
     SECONDS,
     TUNED,
     UNSCANNED,
@@ -38,10 +42,11 @@ from bench.figures import (
 from bench.floor import Floor
 from bench.plan import Options
 from bench.prefect_runs import Flows, PipelineRuns
+from bench.reads import read
 from demo.home import PROJECT
 from demo.postgres import Postgres
 
-_ONE_IN = 100
+_ONE_IN, _A_QUARTER, _DELETED = 100, 4, 10_000
 
 
 class Contender(Protocol):
@@ -105,8 +110,20 @@ class Bench:
                 self._measure(CHANGED, contender, source)
             if runs and runs[0].name == PIPELINE:
                 self._measure(NOTHING, runs[0], source)
+                self._change_and_read(source, runs[0])
         if EMPTY in taking_part:
             self._note(NOTHING, EMPTY, self.flows.empty())
+
+    def _change_and_read(self, source: Source, pipeline: Contender) -> None:
+        """Our own flow alone: deletions and a changed link, and what its history costs those who read."""
+        source.delete(_DELETED)
+        self._measure(DELETED, pipeline, source)
+        source.relink()
+        self._measure(RELINKED, pipeline, source)
+        source.change(_A_QUARTER)
+        self._measure(QUARTER, pipeline, source)
+        for who, measured in read(pipeline.warehouse).items():
+            self._note(READ, who, measured)
 
     def _large_round(self, source: Source, rows: int) -> None:
         """Our own flow alone: as many rows as in the smaller source are changed, then the same share."""

@@ -18,17 +18,22 @@ from bench import page, plot
 from bench.data import Source, Totals, statement, totals
 from bench.errors import BenchError
 from bench.figures import (
+    AS_OF,
+    BARE,
     CHANGED,
+    CURRENT,
     DLT,
     EMPTY,
     FLOOR,
     FULL,
+    HISTORY,
     KEYED,
     LARGE,
     LARGE_SAME,
     MEGABYTES,
     NOTHING,
     PIPELINE,
+    READ,
     SECONDS,
     TUNED,
     UNSCANNED,
@@ -39,6 +44,7 @@ from bench.floor import FACT, Floor
 from bench.plan import CONTENDERS, Options, check_room
 from bench.prefect_runs import Flows
 from bench.processes import bytes_of, peak_of, run
+from bench.reads import read
 from bench.rounds import Bench
 from demo.binaries import programs
 from demo.postgres import Postgres
@@ -76,6 +82,8 @@ def figures() -> Figures:
     found.add(CHANGED, KEYED, {SECONDS: 3})
     found.add(NOTHING, PIPELINE, {SECONDS: 2})
     found.add(NOTHING, EMPTY, {SECONDS: 1.6})
+    for who, seconds in ((BARE, 1.0), (CURRENT, 1.2), (AS_OF, 1.6)):
+        found.add(READ, who, {SECONDS: seconds})
     found.add(LARGE, PIPELINE, {MEGABYTES: 480})
     found.add(LARGE_SAME, PIPELINE, {UNSCANNED: 2.2})
     return found
@@ -103,6 +111,7 @@ def test_what_is_reached_and_what_is_not(figures: Figures) -> None:
         (SECONDS, (CHANGED, KEYED)): (0.75, False),
         (SECONDS, (CHANGED, TUNED)): (1.5, True),
         (SECONDS, (NOTHING, EMPTY)): (1.25, True),
+        (SECONDS, (READ, BARE)): (1.6, False),
         (MEGABYTES, None): (480, True),
         (MEGABYTES, (FULL, PIPELINE)): (1.2, False),
         (UNSCANNED, (CHANGED, PIPELINE)): (1.1, True),
@@ -130,7 +139,7 @@ def test_the_plot_has_a_bar_for_each(figures: Figures) -> None:
     said = [text.text for text in drawn.iter(f"{name}text")]
     widths = [float(bar.get("width", "")) for bar in drawn.iter(f"{name}rect")]
     assert said[:3] == ["first full load, seconds", "floor", "11.0"]
-    assert len(widths) == 9
+    assert len(widths) == 10
     assert widths[0] / widths[4] == pytest.approx(11 / 165, rel=0.01)
 
 
@@ -210,7 +219,7 @@ def both(source: Source, postgres: Postgres, warehouse_url: str, tmp_path: Path)
 def test_the_floor_loads_what_the_pipeline_loads(source: Source, both: Both) -> None:
     named = both.same(
         "SELECT column_name::text FROM information_schema.columns"
-        f" WHERE table_name = '{FACT}' ORDER BY ordinal_position"
+        f" WHERE table_schema = 'public' AND table_name = '{FACT}' ORDER BY ordinal_position"
     )
     columns = ", ".join(str(name) for (name,) in named if name not in {"sales_record_id", "recorded_at"})
     assert len(both.same(f"SELECT {columns} FROM {FACT} ORDER BY sales_order_id")) == ORDERS
@@ -275,3 +284,16 @@ def test_room_is_looked_for_before(tmp_path: Path) -> None:
     check_room(options(orders=1_000, large=0, only=frozenset()), tmp_path)
     with pytest.raises(BenchError, match="GB are needed"):
         check_room(options(orders=10**13), tmp_path)
+
+
+def test_the_same_is_asked_of_versions_and_of_a_bare_table(source: Source, both: Both) -> None:
+    deleted, linked = "SELECT count(*) FROM sales_order", "SELECT count(DISTINCT department_id) FROM staff"
+    before = value(source.url, deleted), value(source.url, linked)
+    source.delete(10)
+    source.relink()
+    assert value(source.url, deleted) == before[0] - 10
+    _, manifest = plan_batch(source.url, both.house)
+    assert manifest
+    both.house.bring(manifest)
+    assert totals(both.house.url, f"{FACT}_current") == source.totals()
+    assert read(both.house.url).keys() == {BARE, CURRENT, AS_OF, HISTORY}

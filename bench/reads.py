@@ -1,0 +1,40 @@
+"""What history costs those who read: one question asked of the versions, and of a bare table."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+
+import psycopg
+
+from bench.data import statement
+from bench.figures import AS_OF, BARE, CURRENT, HISTORY, SECONDS
+
+_TIMES = 3
+_RELATIONS = {
+    BARE: "bare",
+    CURRENT: "fact_sales_order_current",
+    AS_OF: "fact_sales_order_as_of((SELECT max(snapshot_at) FROM etl.batch))",
+    HISTORY: "fact_sales_order_history",
+}
+
+
+def read(url: str) -> dict[str, dict[str, float]]:
+    """A grouped sum over each relation: the middle of some readings, after one that warms the cache."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE bare AS SELECT * FROM fact_sales_order_current")
+        connection.execute("VACUUM (ANALYZE) bare")
+        try:
+            return {who: {SECONDS: _seconds(connection, name)} for who, name in _RELATIONS.items()}
+        finally:
+            connection.execute("DROP TABLE bare")
+
+
+def _seconds(connection: psycopg.Connection, relation: str) -> float:
+    query = statement("ordered_by_staff.sql").as_string().replace("{relation}", relation)
+    taken = []
+    for _ in range(_TIMES + 1):
+        started = perf_counter()
+        connection.execute(query.encode()).fetchall()
+        taken.append(perf_counter() - started)
+    return median(taken[1:])
