@@ -3,7 +3,7 @@
 from prefect import flow, get_run_logger
 from pydantic import NonNegativeInt
 
-from flows.finish import CANNOT_LOAD, Run, finish, finish_sealed, open_run
+from flows.finish import CANNOT_LOAD, Run, fill_again, finish, finish_sealed, open_run
 from flows.runner import runner
 from pipeline import batches, extract, load, plan, source, warehouse
 from pipeline.batches import Manifest
@@ -38,6 +38,7 @@ def etl(
     with open_run(environment, max_rejected, patient=reconcile or full) as run:
         source_url = blocks.database_url(blocks.SOURCE, run.environment)
         reports: list[BatchReport] = []
+        full = fill_again(run) or full
         try:
             reports.extend(finish_sealed(run))
         except CANNOT_LOAD as refused:

@@ -12,7 +12,7 @@ from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.load import load_warehouse
-from pipeline import batches, models, past, reference, settings, warehouse
+from pipeline import batches, bindings, models, past, reference, settings, warehouse
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
 from pipeline.errors import (
@@ -32,6 +32,7 @@ from tasks import blocks
 from tasks.extract import extracting
 from tasks.failures import best_effort, raise_with
 from tasks.places import places
+from tasks.refill import refill
 from tasks.report import BatchReport, announce, batch_report, report
 from tasks.results import Results
 from tasks.transform import gather, transform
@@ -112,6 +113,20 @@ def _committed(run: Run) -> str | None:
     except (PipelineError, psycopg.Error):
         return f"whether batch {run.begun[-1]} was committed is not known, as the warehouse does not answer"
     return f"batch {last} was committed and is in the warehouse" if last in run.begun else None
+
+
+def fill_again(run: Run) -> bool:
+    """Fill the tables again that are not as they were loaded.
+
+    Returns whether the lake lacks what that takes for some, so that the source has to be read whole.
+    """
+    doubts = bindings.examine(run.warehouse_url, run.warehouse_schema, run.targets)
+    for doubt in doubts:
+        get_run_logger().warning("%s; it is filled again", doubt.found)
+    if not doubts:
+        return False
+    run.lock.check()
+    return bool(refill(run.warehouse_schema, run.models, run.targets, doubts, run.environment))
 
 
 def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:

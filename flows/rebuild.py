@@ -3,7 +3,7 @@
 from prefect import flow
 from pydantic import AwareDatetime, NonNegativeInt
 
-from flows.finish import open_run, rebuilt
+from flows.finish import fill_again, open_run, rebuilt
 from flows.runner import runner
 from tasks import blocks
 from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
@@ -32,4 +32,5 @@ def rebuild(
     """
     show_in_one_line()
     with open_run(environment, max_rejected, patient=True, source=False) as run:
+        fill_again(run)
         return list(rebuilt(run, until))

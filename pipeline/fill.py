@@ -27,7 +27,7 @@ def fill(table: Table, rows: int, put_rows: Callable[[], int]) -> int | None:
             return None
         raise
     table.connection.execute(sql.SQL("ANALYZE {}").format(table.name))
-    if not table.target.fact:
+    if table.keeps_history and not table.target.fact:
         table.execute("record_versions.sql", touched=sql.SQL("{} AS t").format(table.name))
     return added
 

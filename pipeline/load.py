@@ -7,6 +7,7 @@ from typing import cast
 
 from psycopg.types.json import Jsonb
 
+from pipeline import bindings
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
 from pipeline.errors import ConcurrentRunError, TooManyRejected, WarehouseError
@@ -46,11 +47,12 @@ def load(
     """
     by_name = {output.model: output for output in outputs if output.fingerprint}
     with transaction(url, "warehouse") as connection:
-        loaded = _claim(connection, schema, manifest)
+        loaded = _begin(connection, schema, manifest)
         if loaded is not None:
             return loaded
-        waiting = _waiting(connection, schema, targets)
-        for name in waiting - by_name.keys():
+        _close_strangers(connection, schema, targets)
+        waits = waiting(connection, schema)
+        for name in waits - by_name.keys():
             by_name[name] = nothing(targets[name])
         counts, filled = [], set[str]()
         for name in order(targets[name] for name in by_name):
@@ -61,7 +63,7 @@ def load(
             counts.append(
                 merge(
                     table, output, processed, news, max_rejected_share, filled, max_deleted_share,
-                    is_waiting=name in waiting,
+                    is_waiting=name in waits,
                 )
             )  # fmt: skip
         rejected = sum(count.rejected for count in counts)
@@ -71,6 +73,14 @@ def load(
                 f" {max_rejected:,} allowed; nothing was loaded"
             )
         _commit(connection, schema, manifest, by_name.values(), counts)
+        grown: dict[str, int | None] = dict.fromkeys(targets, 0)
+        grown |= {
+            count.table: bindings.growth(
+                targets[count.table], added=count.added, changed=count.changed, deleted=count.deleted
+            )
+            for count in counts
+        }
+        bindings.bind(connection, schema, manifest.batch_id, targets, grown)
     return counts
 
 
@@ -100,17 +110,25 @@ def order(targets: Iterable[Target]) -> list[str]:
         raise WarehouseError(f"warehouse: tables refer to each other in a circle: {error.args[1]}") from None
 
 
-def _claim(connection: Connection, schema: str, manifest: Manifest) -> list[Counts] | None:
-    """Take the watermark, if it still stands where this batch started from.
+def claim(connection: Connection, schema: str) -> str | None:
+    """Keep other loads of a schema away, and return the batch that it is at.
 
-    Where it stands at this very batch, return what the batch did. From here to the end of the
-    transaction no other load of the schema can begin, whatever became of the lock that keeps runs apart.
+    From here to the end of the transaction no other one can begin, whatever became of the lock that
+    keeps runs apart.
     """
     connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", (_LOCK, schema))
     row = connection.execute(
         "SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,)
     ).fetchone()
-    now = row[0] if row else None
+    return str(row[0]) if row else None
+
+
+def _begin(connection: Connection, schema: str, manifest: Manifest) -> list[Counts] | None:
+    """Claim the schema, if it still is at the batch that this one follows.
+
+    Where it is at this very batch, return what the batch did.
+    """
+    now = claim(connection, schema)
     if now == manifest.batch_id:
         return _counts(connection, schema, manifest.batch_id)
     if now != manifest.previous:
@@ -130,13 +148,17 @@ def _counts(connection: Connection, schema: str, batch_id: str) -> list[Counts]:
     return [Counts.model_validate({"table": table, **cast(dict[str, int], done)}) for table, done in rows]
 
 
-def _waiting(connection: Connection, schema: str, targets: Collection[str]) -> set[str]:
-    """Tables of which rows were rejected that may be taken now; what no model yields any more is closed."""
+def _close_strangers(connection: Connection, schema: str, targets: Collection[str]) -> None:
+    """Close what was rejected of tables that no model yields any more."""
     connection.execute(
         "UPDATE etl.rejected SET resolved = true WHERE schema_name = %s AND NOT resolved"
         " AND table_name <> ALL(%s)",
         (schema, list(targets)),
     )
+
+
+def waiting(connection: Connection, schema: str) -> set[str]:
+    """Tables of which rows were rejected that may be taken now."""
     rows = connection.execute(
         "SELECT DISTINCT table_name FROM etl.rejected WHERE schema_name = %s AND waits AND NOT resolved",
         (schema,),

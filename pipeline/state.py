@@ -53,16 +53,22 @@ def bind_state(
 def compacted(table: TableBatch, batch_id: str, raw: Bucket) -> TableBatch:
     """The table with the newest runs of its state merged into one."""
     kept, merged = mergeable_runs(table.state or ())
-    folder = batch_folder(table.table, batch_id)
-    schema = schema_of(table.columns)
-    with session() as connection:
-        bind_state(connection, table, merged, raw, "merged")
-        reader = connection.sql("SELECT * FROM merged").to_arrow_reader(_ROWS_A_BATCH)
-        file = raw.write_rows(folder, schema, (rows.cast(schema) for rows in reader))
+    files = write_merged(table, merged, batch_id, raw)
     # Nothing is older than the oldest run, so its keys that went hide nothing.
     gone = tuple(key for run in merged for key in run.gone) if kept else ()
-    run = StateRun(files=(file,) if file else (), gone=gone)
+    run = StateRun(files=files, gone=gone)
     return table.model_copy(update={"state": (*kept, run)})
+
+
+def write_merged(table: TableBatch, runs: State, batch_id: str, bucket: Bucket) -> Run:
+    """Write the rows that some runs of a table hold, of each key the newest."""
+    schema = schema_of(table.columns)
+    with session() as connection:
+        bind_state(connection, table, runs, bucket, "merged")
+        reader = connection.sql("SELECT * FROM merged").to_arrow_reader(_ROWS_A_BATCH)
+        rows = (batch.cast(schema) for batch in reader)
+        file = bucket.write_rows(batch_folder(table.table, batch_id), schema, rows)
+    return (file,) if file else ()
 
 
 def key_columns(table: TableBatch) -> tuple[Column, ...]:

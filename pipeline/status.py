@@ -7,7 +7,8 @@ from typing import Literal
 
 from psycopg.rows import class_row
 
-from pipeline import batches, models, plan, source, warehouse
+from pipeline import batches, bindings, models, plan, source, warehouse
+from pipeline.bindings import Doubt
 from pipeline.buckets import Bucket, Usage
 from pipeline.plan import BatchPlan
 from pipeline.postgres import Connection, statement, transaction
@@ -57,9 +58,10 @@ class SetAside(Frozen):
 class Status:
     """What there is to know at the moment ``at``, by the source's clock.
 
-    ``up_to_date_at`` is None before the first batch. ``waiting`` counts the rows of the
-    source that the warehouse lacks, by table, and is None where not all were counted;
-    ``story`` says it in words. ``sealed`` is a batch that was read and not loaded.
+    ``up_to_date_at`` is None before the first batch. ``waiting`` counts the rows of the source that the
+    warehouse lacks, by table, and is None where not all were counted; ``story`` says it in words.
+    ``sealed`` is a batch that was read and not loaded, ``broken`` are tables that are not as they
+    were loaded.
     """
 
     at: datetime
@@ -70,6 +72,7 @@ class Status:
     batches: tuple[Batch, ...]
     set_aside: tuple[SetAside, ...]
     usage: Mapping[str, Usage]
+    broken: tuple[Doubt, ...] = ()
 
     @property
     def age(self) -> timedelta | None:
@@ -95,6 +98,8 @@ def look(
         up_to_date_at = _up_to_date_at(connection, schema)
         last = recent(connection, schema, _BATCHES) if up_to_date_at else []
         aside = set_aside(connection, schema) if up_to_date_at else []
+        names = models.load(config.transforms)
+        broken = bindings.look(connection, schema, names) if up_to_date_at else []
     sealed = batches.sealed_after(raw, last[0].batch_id if last else None)
     if counting == "nothing":
         with source.snapshot(source_url) as (_, snapshot):
@@ -113,6 +118,7 @@ def look(
         sealed=sealed.batch_id if sealed else None,
         batches=tuple(last),
         set_aside=tuple(aside),
+        broken=tuple(broken),
         usage={} if counting == "nothing" else {"raw": raw.usage(), "processed": processed.usage()},
     )
 

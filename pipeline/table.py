@@ -19,13 +19,17 @@ _LONGEST_NAME = 63
 
 @dataclass(frozen=True)
 class Table:
-    """A warehouse table inside the load's transaction; ``columns`` are those that the rows have."""
+    """A warehouse table inside the load's transaction; ``columns`` are those that the rows have.
+
+    With ``keeps_history`` a version is kept of every row of a dimension that changes.
+    """
 
     connection: Connection
     schema: str
     target: Target
     columns: tuple[str, ...]
     manifest: Manifest
+    keeps_history: bool = True
 
     @property
     def name(self) -> sql.Identifier:

@@ -19,7 +19,7 @@ def merge_staged(table: Table, most: int, *, is_retry: bool = False) -> tuple[in
     where they are more than ``most``.
     """
     added, changed, lost = _merge(table, most, is_retry=is_retry)
-    if table.target.fact:
+    if table.target.fact or not table.keeps_history:
         return added, changed, lost
     # A row that comes back as it was has not changed, and yet gets a version.
     same_key = table.target.same_key("t", "s")

@@ -36,7 +36,7 @@ def end(table: Table, output: Output, rows: sql.Identifier, max_share: float) ->
     source that was restored empty must not empty the warehouse.
     """
     was_empty = table.target.fact and rows == table.name
-    if was_empty or not (output.gone or output.replaces):
+    if was_empty or not table.keeps_history or not (output.gone or output.replaces):
         return 0
     relation, is_live = _live(table)
     if output.replaces:

@@ -67,7 +67,7 @@ def main() -> int:
 
 def judge(found: Status, max_age: timedelta) -> Verdict:
     """Whether all is well with a warehouse that may be of that age."""
-    if found.age is None or found.age > max_age:
+    if found.age is None or found.age > max_age or found.broken:
         return Verdict.CRITICAL
     return Verdict.WARNING if found.set_aside else Verdict.OK
 
@@ -112,6 +112,7 @@ def _figures(found: Status | None) -> Iterator[_Figure]:
             yield _Figure("last_batch_rows", "Rows by what came of them", {"outcome": outcome}, rows)
     for table, rows in status.by_table(found.set_aside).items():
         yield _Figure("rows_set_aside", "Rows that are set aside now", {"table": table}, rows)
+    yield _Figure("tables_to_fill_again", "Tables that are not as they were loaded", {}, len(found.broken))
     for name, used in found.usage.items():
         yield _Figure("bucket_objects", "Objects in a bucket", {"bucket": name}, used.objects)
         yield _Figure("bucket_bytes", "Size of all its objects", {"bucket": name}, used.bytes)
@@ -159,13 +160,17 @@ def _story(found: Status) -> str:
         return "nothing was ever loaded; `make run` does, or look at the runs in the Prefect UI"
     said = f"the warehouse shows the source as of {_time(found.up_to_date_at)}, {in_words(found.age)} ago"
     rows = sum(each.rows for each in found.set_aside)
-    return f"{said}; rows set aside: {rows:,}" if rows else said
+    if rows:
+        said = f"{said}; rows set aside: {rows:,}"
+    return f"{said}; tables to fill again: {len(found.broken):,}" if found.broken else said
 
 
 def _tables(found: Status) -> Iterator[tuple[str, Table | None]]:
     yield f"Waiting in the source: {found.story}", None
     if found.sealed:
         yield f"Waiting to be loaded: batch {found.sealed}, which the next run finishes", None
+    for doubt in found.broken:
+        yield f"{doubt.found}; the next run fills it again", None
     if found.batches:
         rows = [
             (_time(batch.snapshot_at), in_words(batch.lag), *map(_number, (*batch.effects, batch.rejected)))

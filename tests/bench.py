@@ -57,6 +57,7 @@ class Bench:
 
         ``limits`` are those of ``Warehouse.bring``.
         """
+        full = full or (self.house.prepared is not None and self.house.fill_again())
         while self.house.prepared and (waiting := self.sealed()):
             self.house.bring(waiting)
         _, manifest = plan_batch(self.source_url, self.house, reconcile=reconcile, full=full)

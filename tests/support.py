@@ -18,7 +18,7 @@ from psycopg import sql
 from pyarrow import fs
 
 from demo.postgres import Postgres
-from pipeline import batches, extract, load, models, plan, source, warehouse
+from pipeline import batches, bindings, extract, load, models, plan, refill, source, warehouse
 from pipeline.batches import Manifest, State, StateRun, TableBatch
 from pipeline.buckets import Bucket, File
 from pipeline.extract import Readers
@@ -282,6 +282,12 @@ class Warehouse:
             max_deleted_share,
         )
         return {count.table: count for count in counts}
+
+    def fill_again(self) -> bool:
+        """Fill tables that are not as they were loaded; returns whether the source has to be read for it."""
+        doubts = bindings.examine(self.url, self.schema, self.targets())
+        lake = refill.Lake(self.models, self.targets(), self.raw, self.processed)
+        return bool(doubts and refill.fill_again(self.url, self.schema, lake, doubts)[1])
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
         """Rows of a query."""

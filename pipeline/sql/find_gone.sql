@@ -9,7 +9,8 @@ WHERE
         SELECT
         FROM etl.rejected AS r
         WHERE
-            r.table_name = %(table_name)s
+            r.schema_name = %(schema)s
+            AND r.table_name = %(table_name)s
             AND NOT r.resolved
             AND r.last_batch = %(batch)s
             AND r.key = {latest_key_json}

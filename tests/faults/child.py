@@ -32,7 +32,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "write rows": (buckets.Bucket, "write_rows"),
     "seal": (batches, "seal"),
     "load": (load, "load"),
-    "claim": (load, "_claim"),
+    "claim": (load, "claim"),
     "merge": (load, "merge"),
     "commit": (load, "_commit"),
     "note that nothing is new": (load, "record_up_to_date"),

@@ -1,0 +1,146 @@
+"""What etl believes of a table, bound to that very table: which one it is, and how many rows it has."""
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from pipeline.postgres import Connection, statement, transaction
+from pipeline.target import Target
+from pipeline.types import Frozen
+from pipeline.words import counted
+
+
+class Doubt(Frozen):
+    """A table that is not as it was loaded.
+
+    ``found`` says why. What it has up to the batch ``since`` is right; None where nothing is.
+    """
+
+    table: str
+    found: str
+    is_empty: bool
+    since: str | None = None
+
+
+class _Binding(Frozen):
+    """What is believed of a table, and whether the catalogue says the same."""
+
+    table_name: str
+    batch_id: str
+    loaded: str
+    row_count: int | None
+    is_there: bool
+    is_same_table: bool
+    is_same_file: bool
+    is_same_etl: bool
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it has to be bound anew where its rows are there."""
+        return not (
+            self.row_count is not None and self.is_same_table and self.is_same_file and self.is_same_etl
+        )
+
+
+def examine(url: str, schema: str, targets: Iterable[str]) -> list[Doubt]:
+    """Find the tables that are not as they were loaded; those that were only rewritten are bound anew."""
+    with transaction(url, "warehouse") as connection:
+        found = _look(connection, schema, targets)
+        moved = {
+            name: rows for name, (binding, rows, doubt) in found.items() if not doubt and binding.is_loose
+        }
+        _bind(connection, schema, None, {name: (rows, 0) for name, rows in moved.items()})
+    return [doubt for _, _, doubt in found.values() if doubt]
+
+
+def look(connection: Connection, schema: str, targets: Iterable[str]) -> list[Doubt]:
+    """Find the tables that are not as they were loaded, and change nothing."""
+    return [doubt for _, _, doubt in _look(connection, schema, targets).values() if doubt]
+
+
+def bind(
+    connection: Connection,
+    schema: str,
+    batch_id: str,
+    targets: Iterable[str],
+    added: Mapping[str, int | None],
+) -> None:
+    """Note that the tables have a batch, which added so many rows; where that is not known, count them."""
+    known = {each.table_name: each for each in _bindings(connection, schema, targets)}
+    uncounted = [name for name, each in known.items() if each.row_count is None or added.get(name) is None]
+    rows = count(connection, schema, uncounted)
+    _bind(connection, schema, batch_id, {name: (rows.get(name), added.get(name) or 0) for name in known})
+
+
+def count(connection: Connection, schema: str, tables: Iterable[str]) -> dict[str, int]:
+    """How many rows tables have, by one statement for all of them."""
+    parts = [
+        sql.SQL("SELECT {}, count(*) FROM {}").format(sql.Literal(name), sql.Identifier(schema, name))
+        for name in tables
+    ]
+    if not parts:
+        return {}
+    rows = connection.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
+    return {str(name): cast(int, number) for name, number in rows}
+
+
+def _look(
+    connection: Connection, schema: str, targets: Iterable[str]
+) -> dict[str, tuple[_Binding, int, Doubt | None]]:
+    bindings = _bindings(connection, schema, targets)
+    rows = count(connection, schema, [each.table_name for each in bindings if each.is_there])
+    return {
+        each.table_name: (each, number, _doubt(schema, each, number))
+        for each in bindings
+        for number in [rows.get(each.table_name, 0)]
+    }
+
+
+def _doubt(schema: str, binding: _Binding, rows: int) -> Doubt | None:
+    """What is wrong with a table, if anything."""
+    known, since = binding.row_count, None
+    if not binding.is_there:
+        wrong = "is missing"
+    elif known is None and rows == 0:
+        wrong = "is empty"
+    elif known is not None and rows != known:
+        wrong = f"has {counted(rows, 'row')}, and {known:,} were loaded"
+    elif known is not None and binding.is_same_etl and not binding.is_same_table:
+        wrong = "is another table than the one that was loaded"
+    elif binding.batch_id != binding.loaded:
+        wrong, since = f"has no batch after {binding.batch_id}, as its model was not there", binding.batch_id
+    else:
+        return None
+    found = f"warehouse: {schema}.{binding.table_name} {wrong}"
+    return Doubt(table=binding.table_name, found=found, is_empty=rows == 0, since=since)
+
+
+def _bindings(connection: Connection, schema: str, targets: Iterable[str]) -> list[_Binding]:
+    with connection.cursor(row_factory=class_row(_Binding)) as cursor:
+        parameters = {"schema": schema, "tables": list(targets)}
+        return cursor.execute(statement("bindings.sql"), parameters).fetchall()
+
+
+def _bind(
+    connection: Connection, schema: str, batch_id: str | None, rows: Mapping[str, tuple[int | None, int]]
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            statement("bind_model.sql"),
+            [
+                {"schema": schema, "table": name, "batch": batch_id, "rows": number, "added": added}
+                for name, (number, added) in rows.items()
+            ],
+        )
+
+
+def growth(target: Target, *, added: int, changed: int, deleted: int) -> int | None:
+    """How many rows more a table has after a load that did this; None where that is to be counted.
+
+    A fact has a row for each version.
+    """
+    if target.bridge:
+        return None
+    return added + changed + deleted if target.fact else added

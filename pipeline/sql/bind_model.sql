@@ -1,0 +1,15 @@
+-- Binds: schema, table, batch, rows (NULL where only rows that were added are known), added.
+UPDATE etl.model AS m
+SET
+    batch_id = COALESCE(%(batch)s, m.batch_id),
+    table_oid = c.oid,
+    filenode = c.relfilenode,
+    etl_oid = 'etl.model'::regclass,
+    row_count = COALESCE(%(rows)s, m.row_count + %(added)s)
+FROM pg_class AS c
+INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+WHERE
+    m.schema_name = %(schema)s
+    AND m.table_name = %(table)s
+    AND n.nspname = m.schema_name
+    AND c.relname = m.table_name

@@ -1,0 +1,45 @@
+"""A run fills tables again that are not as they were loaded, says so, and needs nothing new in the source."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+
+from pipeline import settings
+from tasks import status
+from tasks.status import Verdict
+from tests.flows.support import World, query
+
+
+def test_a_run_says_which_tables_it_fills_again(kiosk: World, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(kiosk.run().reports) == 1
+    sales = query(kiosk.warehouse_url, "SELECT * FROM fact_sale_history ORDER BY sale_id")
+    query(kiosk.warehouse_url, "DROP TABLE fact_sale CASCADE")
+    with kiosk.entered():
+        found = status._look(settings.load(), "", "nothing")
+    assert [doubt.found for doubt in found.broken] == ["warehouse: public.fact_sale is missing"]
+    assert status.judge(found, timedelta(days=1)) is Verdict.CRITICAL
+    caplog.set_level(logging.INFO)
+    assert kiosk.run().reports == []
+    assert f"public.fact_sale has 0 rows, and {len(sales)} were loaded; it is filled again" in caplog.text
+    assert f"fact_sale: filled again from the raw bucket, {len(sales)} rows" in caplog.text
+    assert query(kiosk.warehouse_url, "SELECT * FROM fact_sale_history ORDER BY sale_id") == sales
+    with kiosk.entered():
+        assert status._look(settings.load(), "", "nothing").broken == ()
+
+
+def test_another_schema_gets_the_batches_of_the_first_one(kiosk: World) -> None:
+    kiosk.run()
+    query(kiosk.source_url, "UPDATE sale SET pieces = pieces + 1")
+    kiosk.run()
+    query(kiosk.warehouse_url, "CREATE SCHEMA other")
+    other = World(**(vars(kiosk) | {"more": {"TOTESYS_WAREHOUSE_SCHEMA": "other"}}))
+    assert len(other.run().reports) == 2
+    first, second = (
+        query(kiosk.warehouse_url, f"SELECT * FROM {schema}.fact_sale_history ORDER BY sale_id, valid_from")
+        for schema in ("public", "other")
+    )
+    assert first == second
+    assert kiosk.run().reports == other.run().reports == []
