@@ -48,6 +48,8 @@ _LOCAL = {
     "extra_float_digits": "1",
     "xmloption": "content",
     "array_nulls": "on",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
     # A row-level policy must end in an error, never in rows silently missing.
     "row_security": "off",
     # It compiles for a tenth of a second what then takes a hundredth.
@@ -55,6 +57,11 @@ _LOCAL = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
+# How money is written, where it has two decimals as it has by default; with others its values mean others.
+_MONEY = sql.SQL(
+    "SELECT set_config('lc_monetary', 'C', true)"
+    " WHERE 0.01::money::numeric = 0.01 AND 0.001::money::numeric = 0"
+)
 # idle_session_timeout does not count inside a transaction.
 _SINCE_17 = {"transaction_timeout": "0"}
 
@@ -120,6 +127,7 @@ def _in_transaction(
     script.append(_set_local("lock_timeout", f"{bound}s"))
     if snapshot is not None:
         script.append(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
+    script.append(_MONEY)
     # A pooler tells another process id when the connection is made.
     script.append(sql.SQL("SELECT pg_backend_pid()"))
     with ExitStack() as stack:

@@ -1,0 +1,136 @@
+"""Settings that a role or a database brings along change nothing of what is stored or compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from demo.postgres import Postgres
+from tests.bench import Bench
+from tests.bench import bench as open_bench
+from tests.support import execute, query
+
+COLUMNS = {
+    "moment": "timestamptz",
+    "day": "date",
+    "span": "interval",
+    "ratio": "double precision",
+    "part": "real",
+    "price": "money",
+    "bytes": "bytea",
+    "words": "text[]",
+    "days": "date[]",
+    "during": "tstzrange",
+    "told": "jsonb",
+    "amount": "numeric",
+}
+VALUES = (
+    "'2024-03-02 01:02:03.5+02', '2024-03-02', '-1 mon +2 days -03:04:05', 0.1::float8 + 0.2, 1e-7, 12.5,"
+    " '\\x00ff5c', ARRAY['NULL', NULL, 'a,b'], ARRAY['2024-03-02'::date],"
+    " tstzrange('2024-03-02 00:00+00', NULL), '{\"a\": [1, null]}'"
+)
+TYPED = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
+LISTED = ", ".join(COLUMNS)
+MODELS = {
+    "dim_day": f"SELECT id, {LISTED} FROM event",
+    "fact_event": f"-- key: id, moment, span, ratio\nSELECT id, {LISTED} FROM event",
+    "schema": f"""
+        CREATE TABLE IF NOT EXISTS dim_day (id integer PRIMARY KEY, {TYPED});
+        CREATE TABLE IF NOT EXISTS fact_event (id integer NOT NULL, {TYPED}, CHECK (amount > 0));
+    """,
+}
+SOURCE = (
+    f"CREATE TABLE event (id int PRIMARY KEY, {TYPED})",
+    f"INSERT INTO event VALUES (1, {VALUES}, 1), (2, {VALUES}, -1), (3, {VALUES}, 1)",
+)
+HOSTILE = {
+    "array_nulls": "off",
+    "DateStyle": "German, DMY",
+    "TimeZone": "Asia/Kolkata",
+    "timezone_abbreviations": "India",
+    "IntervalStyle": "sql_standard",
+    "extra_float_digits": "-15",
+    "bytea_output": "escape",
+    "xmloption": "document",
+    "xmlbinary": "hex",
+    "lc_monetary": "POSIX",
+    "quote_all_identifiers": "on",
+    "standard_conforming_strings": "off",
+    "transform_null_equals": "on",
+    "client_encoding": "LATIN1",
+    "search_path": "nowhere",
+    "default_transaction_isolation": "serializable",
+}
+STORED = {
+    "rejected": "SELECT table_name, key, reason, row, waits, resolved FROM etl.rejected ORDER BY 1, 2",
+    "models": "SELECT table_name, fingerprint, row_count FROM etl.model ORDER BY 1",
+    "facts": f"SELECT id, recorded_at, deleted, {LISTED} FROM fact_event ORDER BY 1, 2",
+    "dimension": f"SELECT id, {LISTED} FROM dim_day ORDER BY 1",
+}
+
+
+def set_all(url: str, how: str, settings: dict[str, str] | None) -> None:
+    """Give all sessions of a database, or of its role, these settings, or take them away."""
+    ((role, name),) = query(url, "SELECT quote_ident(current_user), quote_ident(current_database())")
+    alter = {"database": f"ALTER DATABASE {name}", "role": f"ALTER ROLE {role} IN DATABASE {name}"}[how]
+    if settings is None:
+        execute(url, f"{alter} RESET ALL")
+    else:
+        execute(url, *(f"{alter} SET {each} TO {value(each, text)}" for each, text in settings.items()))
+
+
+def value(name: str, text: str) -> str:
+    return text if name in {"DateStyle", "search_path"} else f"'{text}'"
+
+
+def stored(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
+    """What the warehouse holds, as sessions without those settings read it."""
+    return {name: bench.house.query(text) for name, text in STORED.items()}
+
+
+@pytest.fixture(scope="module", params=[16, 18])
+def both(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """A source and a warehouse of one version."""
+    with open_bench(servers(request.param)) as bench:
+        yield bench
+
+
+@pytest.mark.parametrize("how", ["database", "role"])
+@pytest.mark.parametrize("sides", ["source", "warehouse", "both"])
+def test_settings_of_the_reader_change_nothing(both: Bench, sides: str, how: str) -> None:
+    bench = both
+    urls = {"source": [bench.source_url], "warehouse": [bench.house.url]}
+    hostile = urls.get(sides, [bench.source_url, bench.house.url])
+    bench.fresh(MODELS, *SOURCE)
+    bench.run()
+    before = stored(bench)
+    assert [rows[1]["id"] for rows in before["rejected"]] == ["2"]
+    try:
+        for url in hostile:
+            set_all(url, how, HOSTILE)
+        bench.house.prepare()
+        assert bench.run() is None, "nothing is another value, type or model by them"
+        execute(bench.source_url, "UPDATE public.event SET id = id")
+        for mode in ({}, {"full": True}, {"reconcile": True}):
+            bench.run(**mode)
+        execute(bench.source_url, "UPDATE public.event SET amount = 2 WHERE id = 2")
+        execute(bench.source_url, "DELETE FROM public.event WHERE id = 3")
+    finally:
+        for url in hostile:
+            set_all(url, how, None)
+    assert stored(bench) == before
+    try:
+        for url in hostile:
+            set_all(url, how, HOSTILE)
+        bench.run()
+    finally:
+        for url in hostile:
+            set_all(url, how, None)
+    assert [row[-1] for row in bench.house.query(STORED["rejected"])] == [True]
+    printed = ", ".join(f"{name}::text" for name in COLUMNS)
+    assert bench.house.query(f"SELECT id, {printed} FROM fact_event_current ORDER BY 1") == bench.source(
+        f"SELECT id, {printed} FROM event ORDER BY 1"
+    )
+    assert bench.run() is None
