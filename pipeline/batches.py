@@ -22,6 +22,8 @@ from pipeline.witnesses import Continuity
 MANIFESTS = "_manifests"
 # Not below the others, so that nothing takes a batch for the one that follows.
 RESUMED = "_resumed"
+# The manifests' format that this code writes; it reads earlier ones, too.
+FORMAT = 2
 
 Run = tuple[File, ...]
 
@@ -218,10 +220,21 @@ def sealed_after(bucket: Bucket, previous: str | None) -> Manifest | None:
 def read_manifest(bucket: Bucket, path: str) -> Manifest:
     """Read a sealed batch's manifest back."""
     try:
-        return Manifest.model_validate(_upgraded(json.loads(bucket.read_text(path))))
+        written = json.loads(bucket.read_text(path))
+        _refuse_later(written, f"{bucket.uri}: {path}")
+        return Manifest.model_validate(_upgraded(written))
     except (ValidationError, ValueError) as error:
         words = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise BucketError(f"{bucket.uri}: {path} is no manifest of this version: {words}") from None
+
+
+def _refuse_later(manifest: Any, where: str) -> None:  # noqa: ANN401  JSON
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise BucketError(
+            f"{where} has format {found}, made by a later release than this one, which knows format {FORMAT};"
+            " update the pipeline"
+        )
 
 
 def _upgraded(manifest: Any) -> Any:  # noqa: ANN401  JSON
