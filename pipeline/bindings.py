@@ -7,20 +7,25 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from pipeline.postgres import Connection, statement, transaction
-from pipeline.target import Target
+from pipeline.target import Target, versions_name
 from pipeline.types import Frozen
 from pipeline.words import counted
+
+# Of a table: its rows where they were counted, how many were added, and its versions where they were counted.
+_Numbers = tuple[int | None, int, int | None]
 
 
 class Doubt(Frozen):
     """A table that is not as it was loaded.
 
-    ``found`` says why. What it has up to the batch ``since`` is right; None where nothing is.
+    ``found`` says why. What it has up to the batch ``since`` is right; None where nothing is. With
+    ``lacks_history`` a dimension's versions are not those that were loaded.
     """
 
     table: str
     found: str
     is_empty: bool
+    lacks_history: bool = False
     since: str | None = None
 
 
@@ -31,10 +36,17 @@ class _Binding(Frozen):
     batch_id: str
     loaded: str
     row_count: int | None
+    version_count: int | None
     is_there: bool
+    has_versions: bool
     is_same_table: bool
     is_same_file: bool
     is_same_etl: bool
+
+    @property
+    def versions(self) -> str:
+        """The table of its history, if it is a dimension."""
+        return f"{self.table_name}_version"
 
     @property
     def is_loose(self) -> bool:
@@ -51,7 +63,7 @@ def examine(url: str, schema: str, targets: Iterable[str]) -> list[Doubt]:
         moved = {
             name: rows for name, (binding, rows, doubt) in found.items() if not doubt and binding.is_loose
         }
-        _bind(connection, schema, None, {name: (rows, 0) for name, rows in moved.items()})
+        _bind(connection, schema, None, {name: (rows, 0, None) for name, rows in moved.items()})
     return [doubt for _, _, doubt in found.values() if doubt]
 
 
@@ -64,14 +76,31 @@ def bind(
     connection: Connection,
     schema: str,
     batch_id: str,
-    targets: Iterable[str],
+    targets: Mapping[str, Target],
     added: Mapping[str, int | None],
 ) -> None:
-    """Note that the tables have a batch, which added so many rows; where that is not known, count them."""
+    """Note that the tables have a batch, which ``added`` so many rows to those that it touched.
+
+    Rows are counted where that is not known, and versions of dimensions that were touched.
+    """
     known = {each.table_name: each for each in _bindings(connection, schema, targets)}
-    uncounted = [name for name, each in known.items() if each.row_count is None or added.get(name) is None]
+    uncounted = [name for name, each in known.items() if each.row_count is None or added.get(name, 0) is None]
     rows = count(connection, schema, uncounted)
-    _bind(connection, schema, batch_id, {name: (rows.get(name), added.get(name) or 0) for name in known})
+    histories = {
+        name: versions_name(targets[name])
+        for name, each in known.items()
+        if not targets[name].fact and (name in added or each.version_count is None)
+    }
+    versions = count(connection, schema, histories.values())
+    _bind(
+        connection,
+        schema,
+        batch_id,
+        {
+            name: (rows.get(name), added.get(name) or 0, versions.get(histories.get(name, "")))
+            for name in known
+        },
+    )
 
 
 def count(connection: Connection, schema: str, tables: Iterable[str]) -> dict[str, int]:
@@ -90,17 +119,19 @@ def _look(
     connection: Connection, schema: str, targets: Iterable[str]
 ) -> dict[str, tuple[_Binding, int, Doubt | None]]:
     bindings = _bindings(connection, schema, targets)
-    rows = count(connection, schema, [each.table_name for each in bindings if each.is_there])
+    histories = [each.versions for each in bindings if each.has_versions and each.version_count is not None]
+    rows = count(connection, schema, [*(each.table_name for each in bindings if each.is_there), *histories])
     return {
-        each.table_name: (each, number, _doubt(schema, each, number))
+        each.table_name: (each, number, _doubt(schema, each, number, rows.get(each.versions, 0)))
         for each in bindings
         for number in [rows.get(each.table_name, 0)]
     }
 
 
-def _doubt(schema: str, binding: _Binding, rows: int) -> Doubt | None:
+def _doubt(schema: str, binding: _Binding, rows: int, versions: int) -> Doubt | None:
     """What is wrong with a table, if anything."""
     known, since = binding.row_count, None
+    lacks_history = binding.version_count not in {None, versions}
     if not binding.is_there:
         wrong = "is missing"
     elif known is None and rows == 0:
@@ -109,12 +140,16 @@ def _doubt(schema: str, binding: _Binding, rows: int) -> Doubt | None:
         wrong = f"has {counted(rows, 'row')}, and {known:,} were loaded"
     elif known is not None and binding.is_same_etl and not binding.is_same_table:
         wrong = "is another table than the one that was loaded"
+    elif lacks_history:
+        wrong = f"has {counted(versions, 'version')} of its rows, and {binding.version_count:,} were loaded"
     elif binding.batch_id != binding.loaded:
         wrong, since = f"has no batch after {binding.batch_id}, as its model was not there", binding.batch_id
     else:
         return None
     found = f"warehouse: {schema}.{binding.table_name} {wrong}"
-    return Doubt(table=binding.table_name, found=found, is_empty=rows == 0, since=since)
+    return Doubt(
+        table=binding.table_name, found=found, is_empty=rows == 0, lacks_history=lacks_history, since=since
+    )
 
 
 def _bindings(connection: Connection, schema: str, targets: Iterable[str]) -> list[_Binding]:
@@ -124,14 +159,24 @@ def _bindings(connection: Connection, schema: str, targets: Iterable[str]) -> li
 
 
 def _bind(
-    connection: Connection, schema: str, batch_id: str | None, rows: Mapping[str, tuple[int | None, int]]
+    connection: Connection,
+    schema: str,
+    batch_id: str | None,
+    rows: Mapping[str, tuple[int | None, int, int | None]],
 ) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(
             statement("bind_model.sql"),
             [
-                {"schema": schema, "table": name, "batch": batch_id, "rows": number, "added": added}
-                for name, (number, added) in rows.items()
+                {
+                    "schema": schema,
+                    "table": name,
+                    "batch": batch_id,
+                    "rows": number,
+                    "added": added,
+                    "versions": versions,
+                }
+                for name, (number, added, versions) in rows.items()
             ],
         )
 

@@ -73,8 +73,7 @@ def load(
                 f" {max_rejected:,} allowed; nothing was loaded"
             )
         _commit(connection, schema, manifest, by_name.values(), counts)
-        grown: dict[str, int | None] = dict.fromkeys(targets, 0)
-        grown |= {
+        grown = {
             count.table: bindings.growth(
                 targets[count.table], added=count.added, changed=count.changed, deleted=count.deleted
             )

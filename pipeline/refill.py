@@ -26,7 +26,7 @@ from pipeline.postgres import Connection, statement, transaction
 from pipeline.reference import NAMES
 from pipeline.state import write_merged
 from pipeline.table import Table
-from pipeline.target import Target
+from pipeline.target import Target, versions_name
 from pipeline.transform import Output, Work, needed, nothing, transform
 from pipeline.warehouse import Loaded
 
@@ -84,13 +84,17 @@ class Lake:
             if doubt.since is not None:
                 rest = chain.after(doubt.since)
                 return self._forward(target, rest, loaded, empties=False) if rest else None
+            if chain.is_complete and (target.fact or doubt.lacks_history):
+                return self._forward(target, chain.manifests, None, empties=True)
             if not target.fact:
                 return self._present(target, chain)
-            if chain.is_complete:
-                return self._forward(target, chain.manifests, None, empties=True)
         except _UNUSABLE as error:
             _logger.warning("warehouse: %s cannot be filled with its history: %s", target.name, error)
-        return self._last_batches(target, chain) if doubt.is_empty and target.fact else None
+        if not target.fact:
+            with suppress(*_UNUSABLE):
+                return self._present(target, chain)
+            return None
+        return self._last_batches(target, chain) if doubt.is_empty else None
 
     def _last_batches(self, target: Target, chain: Chain) -> Replay | None:
         """As many of the last batches as can be computed again."""
@@ -196,7 +200,7 @@ def fill(
         )
         for replay in replays:
             if replay.empties:
-                _empty(connection, schema, replay.target)
+                _empty(connection, schema, replay)
         by_name = {replay.target.name: replay for replay in replays}
         ordered = [by_name[name] for name in order(replay.target for replay in replays)]
         for replay in ordered:
@@ -238,17 +242,21 @@ def _restore(connection: Connection, schema: str, lake: Lake, replay: Replay) ->
     _merge(table, output, lake)
 
 
-def _empty(connection: Connection, schema: str, target: Target) -> None:
-    """Delete a table's rows, and what was rejected of them."""
-    name = sql.Identifier(schema, target.name)
-    try:
-        with connection.transaction():
-            connection.execute(sql.SQL("TRUNCATE {}").format(name))
-    except psycopg.errors.FeatureNotSupported:
-        connection.execute(sql.SQL("DELETE FROM {}").format(name))  # something refers to it
-    connection.execute(
-        "DELETE FROM etl.rejected WHERE schema_name = %s AND table_name = %s", (schema, target.name)
-    )
+def _empty(connection: Connection, schema: str, replay: Replay) -> None:
+    """Delete a table's rows, unless it is a dimension, and its versions where all are replayed."""
+    target = replay.target
+    tables = [target.name] if target.fact or target.bridge else []
+    if not replay.restores:
+        tables += [] if target.fact else [versions_name(target)]
+        connection.execute(
+            "DELETE FROM etl.rejected WHERE schema_name = %s AND table_name = %s", (schema, target.name)
+        )
+    for name in (sql.Identifier(schema, table) for table in tables):
+        try:
+            with connection.transaction():
+                connection.execute(sql.SQL("TRUNCATE {}").format(name))
+        except psycopg.errors.FeatureNotSupported:
+            connection.execute(sql.SQL("DELETE FROM {}").format(name))  # something refers to it
 
 
 def _bind(connection: Connection, schema: str, last: str, replays: Sequence[Replay]) -> dict[str, int]:
@@ -263,9 +271,9 @@ def _bind(connection: Connection, schema: str, last: str, replays: Sequence[Repl
             "result": None if result is None else Jsonb([run.model_dump() for run in result]),
         }
         connection.execute(statement("commit_model.sql"), values)
-    names = [replay.target.name for replay in replays]
-    bindings.bind(connection, schema, last, names, {})
-    return bindings.count(connection, schema, names)
+    targets = {replay.target.name: replay.target for replay in replays}
+    bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
+    return bindings.count(connection, schema, targets)
 
 
 def _columns(output: Output) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from prefect.cache_policies import NO_CACHE
 from pipeline import refill as engine
 from pipeline.bindings import Doubt
 from pipeline.models import Model
-from pipeline.warehouse import Target
+from pipeline.target import Target
 from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures

@@ -118,6 +118,14 @@ HARM: dict[str, tuple[tuple[str, ...], dict[str, int | str]]] = {
         ),
         {"bridge_tag": MORE, "fact_sale": MORE},
     ),
+    "a dimension's history is deleted": (
+        ("DELETE FROM dim_shop_version WHERE valid_to IS NOT NULL", "UPDATE dim_shop_version SET town = 'x'"),
+        {"dim_shop": "has 2 versions of its rows, and 4 were loaded"},
+    ),
+    "a dimension is dropped with its history": (
+        ("DROP TABLE dim_shop, dim_shop_version CASCADE",),
+        {"dim_shop": NONE},
+    ),
     "another table of as many rows": (
         (
             "CREATE TABLE other AS SELECT shop_id, 'wrong' AS town FROM dim_shop",
@@ -153,7 +161,7 @@ def test_a_table_that_is_only_rewritten_stays(lived: Bench) -> None:
     before = seen(lived), lived.house.query("SELECT record_id FROM fact_sale ORDER BY 1")
     execute(lived.house.url, "VACUUM FULL fact_sale", "CLUSTER dim_shop USING dim_shop_pkey")
     assert doubts(lived) == {}
-    files = "SELECT filenode = relfilenode FROM etl.model JOIN pg_class ON relname = table_name"
+    files = "SELECT filenode = relfilenode FROM etl.model JOIN pg_class ON oid = table_oid"
     assert (False,) in lived.house.query(files)
     assert lived.run() is None
     assert (seen(lived), lived.house.query("SELECT record_id FROM fact_sale ORDER BY 1")) == before

@@ -773,9 +773,7 @@ def test_a_sealed_batch_without_the_states_that_a_model_needs_is_unfit(
 
 def test_a_manifest_of_another_kind_is_refused(raw: Bucket) -> None:
     raw.write_text("_manifests/after=nothing/x.json", '{"format": 3}')
-    line = (
-        r"after=nothing/x\.json has format 3, made by a later release .*; update the pipeline$"
-    )
+    line = r"after=nothing/x\.json has format 3, made by a later release .*; update the pipeline$"
     with pytest.raises(BucketError, match=line):
         sealed_after(raw, None)
     raw.write_text("_manifests/after=nothing/x.json", '{"format": 2}')

@@ -1,11 +1,13 @@
--- Binds: schema, table, batch, rows (NULL where only rows that were added are known), added.
+-- Binds: schema, table, batch, rows (NULL where only rows that were added are known), added, versions (NULL
+-- where they are as many as before).
 UPDATE etl.model AS m
 SET
     batch_id = COALESCE(%(batch)s, m.batch_id),
     table_oid = c.oid,
     filenode = c.relfilenode,
     etl_oid = 'etl.model'::regclass,
-    row_count = COALESCE(%(rows)s, m.row_count + %(added)s)
+    row_count = COALESCE(%(rows)s, m.row_count + %(added)s),
+    version_count = COALESCE(%(versions)s, m.version_count)
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
 WHERE
