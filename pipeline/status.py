@@ -7,7 +7,7 @@ from typing import Literal
 
 from psycopg.rows import class_row
 
-from pipeline import batches, bindings, models, plan, source, warehouse
+from pipeline import batches, bindings, models, plan, source, upgrades, warehouse
 from pipeline.bindings import Doubt
 from pipeline.buckets import Bucket, Usage
 from pipeline.plan import BatchPlan
@@ -94,6 +94,7 @@ def look(
     To count changed rows reads the whole table, to count objects takes a request for a thousand of them.
     """
     with transaction(warehouse_url, "warehouse") as connection:
+        upgrades.check(connection)
         schema = config.warehouse_schema
         up_to_date_at = _up_to_date_at(connection, schema)
         last = recent(connection, schema, _BATCHES) if up_to_date_at else []

@@ -24,11 +24,7 @@ def upgrade(connection: Connection, schema: str) -> None:
     Raises WarehouseError where a later version of this code has upgraded it already.
     """
     found = version(connection)
-    if found > VERSION:
-        raise WarehouseError(
-            f"warehouse: schema etl has version {found}, made by a later release than this one, which knows"
-            f" version {VERSION}; update the pipeline"
-        )
+    _refuse_later(found)
     if found == 0:
         connection.execute(_MAKE)
     for number, name in enumerate(_STEPS[found:], found + 1):
@@ -37,6 +33,27 @@ def upgrade(connection: Connection, schema: str) -> None:
         connection.execute("INSERT INTO etl.version (version) VALUES (%s)", (number,))
     if 0 < found < VERSION:
         _logger.info("Upgraded the warehouse's schema etl from version %d to %d", found, VERSION)
+
+
+def check(connection: Connection) -> None:
+    """Raise WarehouseError where the schema etl is there and has another version than this code's."""
+    if connection.execute("SELECT to_regclass('etl.watermark')").fetchone() == (None,):
+        return
+    found = version(connection)
+    _refuse_later(found)
+    if found < VERSION:
+        raise WarehouseError(
+            f"warehouse: schema etl has version {found}, made by an earlier release than this one, which"
+            f" works with version {VERSION}; the next run upgrades it"
+        )
+
+
+def _refuse_later(found: int) -> None:
+    if found > VERSION:
+        raise WarehouseError(
+            f"warehouse: schema etl has version {found}, made by a later release than this one, which knows"
+            f" version {VERSION}; update the pipeline"
+        )
 
 
 def version(connection: Connection) -> int:

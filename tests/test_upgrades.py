@@ -11,6 +11,7 @@ import pytest
 from demo.postgres import Postgres
 from pipeline import upgrades
 from pipeline.errors import WarehouseError
+from pipeline.postgres import transaction
 from tests.bench import Bench
 from tests.bench import bench as open_bench
 from tests.support import execute
@@ -120,3 +121,11 @@ def test_versions_that_do_not_fit_their_columns_stay_where_they_are(
     assert "dim_shop: its earlier versions stay in etl.superseded" in caplog.text
     assert earlier.house.query("SELECT count(*) FROM etl.superseded") == [(2,)]
     assert len(history(earlier, "dim_shop", "shop_id")) == 3
+
+
+def test_whoever_only_looks_at_an_earlier_release_says_that_the_next_run_upgrades_it(earlier: Bench) -> None:
+    with transaction(earlier.house.url, "warehouse") as connection:
+        with pytest.raises(WarehouseError, match=r"version \d, made by an earlier release .* upgrades it$"):
+            upgrades.check(connection)
+        upgrades.upgrade(connection, "public")
+        upgrades.check(connection)
