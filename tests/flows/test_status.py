@@ -52,8 +52,8 @@ def test_status_says_whether_all_is_well(kiosk: World, command: Callable[..., li
 
 
 REJECT = """
-    INSERT INTO etl.rejected (table_name, key, reason, "row", waits, first_batch, last_batch)
-    SELECT 'fact_sale', jsonb_build_object('sale_id', n), {reason}, '{{}}', false, 'b', 'b'
+    INSERT INTO etl.rejected (schema_name, table_name, key, reason, "row", waits, first_batch, last_batch)
+    SELECT 'public', 'fact_sale', jsonb_build_object('sale_id', n), {reason}, '{{}}', false, 'b', 'b'
     FROM generate_series(100, 100 + {rows} - 1) AS n
 """
 
