@@ -11,7 +11,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from moto.server import ThreadedMotoServer
 from prefect.settings import (
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -26,10 +26,17 @@ from pipeline.buckets import Bucket, folder
 from tests.bench import Bench, bench
 from tests.support import KEY, database, s3_filesystem
 
-# Quick and always the same; `pytest --hypothesis-profile=long` looks further, anew each time.
+# Quick and always the same; `pytest --hypothesis-profile=long` looks further, anew each time, and for the
+# smallest example, which takes longer than a test may.
 slow = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile(
-    "quick", max_examples=4, deadline=None, derandomize=True, database=None, suppress_health_check=slow
+    "quick",
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=slow,
+    phases=(Phase.explicit, Phase.generate),
 )
 settings.register_profile("long", max_examples=400, deadline=None, suppress_health_check=slow)
 # Ten thousand steps and more for tests/test_model_based.py.

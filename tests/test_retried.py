@@ -296,7 +296,7 @@ def goes_and_comes_back(
     house: Warehouse, types: dict[str, list[str]], rows: Sequence[tuple[str | None, ...]]
 ) -> None:
     """Reject these rows, and retry them once their shop is there: they are in then, as they were."""
-    execute(house.url, "TRUNCATE dim_t, dim_shop, truth, etl.rejected")
+    execute(house.url, "TRUNCATE dim_t, dim_t_version, dim_shop, truth, etl.rejected")
     target = house.prepare()["dim_t"]
     columns = tuple(column.name for column in target.columns)
     made = MadeUp(house.raw, {})
