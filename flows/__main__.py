@@ -27,13 +27,14 @@ def main() -> int:
     """Run a flow; status 0 only when the warehouse is up to date, or rebuilt."""
     arguments = _arguments()
     try:
+        limits = arguments.max_rejected, arguments.max_deleted_share
         environment = settings.load().environment_for(arguments.environment)
         # Heartbeats tell a server that a deployed run is alive; here they cost a second at the end.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(watchdogs.tag(environment)):
             if arguments.rebuild:
-                reports = rebuild(arguments.until, arguments.max_rejected, environment)
+                reports = rebuild(arguments.until, *limits, environment)
             else:
-                reports = etl(arguments.reconcile, arguments.full, arguments.max_rejected, environment)
+                reports = etl(arguments.reconcile, arguments.full, *limits, environment)
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line; the log has the rest
         print(f"error: {in_some_line(error)}", file=sys.stderr)
         return 1
@@ -52,6 +53,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--full", action="store_true", help="read every table whole")
     parser.add_argument("--max-rejected", type=int, metavar="N", help="fail if more rows would be set aside")
+    parser.add_argument(
+        "--max-deleted-share",
+        type=float,
+        metavar="SHARE",
+        help="allow up to this share of a table to be deleted, from 0 to 1",
+    )
     parser.add_argument(
         "--rebuild",
         action="store_true",

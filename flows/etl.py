@@ -8,6 +8,7 @@ from flows.runner import runner
 from pipeline import batches, extract, load, plan, source, warehouse
 from pipeline.batches import Manifest
 from pipeline.errors import ObjectMissing, PipelineError
+from pipeline.settings import Share
 from pipeline.transform import verify
 from pipeline.words import counted
 from tasks import assets, blocks
@@ -24,6 +25,7 @@ def etl(
     reconcile: bool = False,
     full: bool = False,
     max_rejected: NonNegativeInt | None = None,
+    max_deleted_share: Share | None = None,
     environment: blocks.Environment = "",
 ) -> list[BatchReport]:
     """Bring the warehouse up to date with the source, exactly and with all history.
@@ -32,10 +34,11 @@ def etl(
         reconcile: Read every table whole and compare all rows, whatever is known of them.
         full: Read every table whole; what the warehouse has already is not loaded again.
         max_rejected: Fail and load nothing if more rows than this would be set aside.
+        max_deleted_share: Allow up to this share of a table to be deleted, 1 for any number of rows.
         environment: What the names of the blocks begin with, such as `prod`; TOTESYS_ENVIRONMENT if empty.
     """
     show_in_one_line()
-    with open_run(environment, max_rejected, patient=reconcile or full) as run:
+    with open_run(environment, max_rejected, max_deleted_share, patient=reconcile or full) as run:
         source_url = blocks.database_url(blocks.SOURCE, run.environment)
         reports: list[BatchReport] = []
         full = fill_again(run) or full

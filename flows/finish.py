@@ -57,6 +57,7 @@ class Run:
     raw: Bucket
     lock: Lock
     max_rejected: int | None
+    max_deleted_share: float | None
     seconds: dict[str, float] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
 
@@ -75,7 +76,12 @@ class Run:
 
 @contextmanager
 def open_run(
-    environment: str, max_rejected: int | None, *, patient: bool, source: bool = True
+    environment: str,
+    max_rejected: int | None,
+    max_deleted_share: float | None,
+    *,
+    patient: bool,
+    source: bool = True,
 ) -> Iterator[Run]:
     """Say where a run works, keep other runs away and make sure that everything it needs is there.
 
@@ -95,7 +101,7 @@ def open_run(
     with warehouse.lock(url, config.warehouse_schema, _PATIENCE if patient else 0) as lock:
         targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
         known = warehouse.with_contracts(known, targets)
-        run = Run(environment, config, known, targets, url, raw, lock, max_rejected)
+        run = Run(environment, config, known, targets, url, raw, lock, max_rejected, max_deleted_share)
         try:
             yield run
         except Exception as fault:
@@ -180,7 +186,7 @@ def _finish_sealed(run: Run, manifest: Manifest) -> BatchReport:
     ]
     for future in futures:
         future.result()
-    return finish(run, manifest)
+    return finish(run, manifest, replays=batches.is_followed(run.raw, manifest))
 
 
 def _as_models_read(run: Run, manifest: Manifest) -> Manifest:
@@ -205,15 +211,17 @@ def _verify(run: Run, manifest: Manifest) -> None:
         raise UnfitBatch(str(error)) from None
 
 
-def finish(run: Run, manifest: Manifest) -> BatchReport:
-    """Transform a sealed batch and load it."""
+def finish(run: Run, manifest: Manifest, *, replays: bool = False) -> BatchReport:
+    """Transform a sealed batch and load it; one ``replays`` that a warehouse had before."""
     with run.timed("transform"):
         outputs = _transform(run, manifest)
     run.begun.append(manifest.batch_id)
     run.lock.check()
     # A subflow's heartbeat is its parent's; without its own it does not end with a second's wait.
     with run.timed("load"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        counts = load_warehouse(manifest.path, outputs, run.max_rejected, run.environment)
+        counts = load_warehouse(
+            manifest.path, outputs, run.max_rejected, run.max_deleted_share, replays, run.environment
+        )
     done = batch_report(manifest, counts, run.seconds)
     run.seconds.clear()
     # Nothing that follows the commit takes it back.

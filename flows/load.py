@@ -9,6 +9,7 @@ from pydantic import NonNegativeInt
 from pipeline import models, settings, warehouse
 from pipeline.batches import read_manifest
 from pipeline.merge import Counts
+from pipeline.settings import Share
 from pipeline.transform import Output
 from tasks import blocks
 from tasks import load as loading
@@ -26,6 +27,8 @@ def load_warehouse(
     manifest: str,
     outputs: list[Output],
     max_rejected: NonNegativeInt | None = None,
+    max_deleted_share: Share | None = None,
+    replays: bool = False,
     environment: blocks.Environment = "",
 ) -> list[Counts]:
     """Load one batch in one transaction, or nothing of it.
@@ -34,6 +37,8 @@ def load_warehouse(
         manifest: Path of the batch's manifest in the raw bucket.
         outputs: What the models made of the batch, as references.
         max_rejected: Fail and load nothing if more rows than this would be set aside.
+        max_deleted_share: Allow up to this share of a table to be deleted, whatever models and settings say.
+        replays: A warehouse had this batch before, so what it rejects and deletes is known.
         environment: What the names of the blocks begin with, such as `prod`; TOTESYS_ENVIRONMENT if empty.
     """
     config = settings.load()
@@ -42,4 +47,13 @@ def load_warehouse(
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
     batch = read_manifest(blocks.bucket(blocks.RAW, environment), manifest)
-    return loading.load(config.warehouse_schema, batch, targets, outputs, max_rejected, environment)
+    return loading.load(
+        config.warehouse_schema,
+        batch,
+        targets,
+        outputs,
+        max_rejected,
+        max_deleted_share,
+        replays,
+        environment,
+    )

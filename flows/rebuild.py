@@ -5,6 +5,7 @@ from pydantic import AwareDatetime, NonNegativeInt
 
 from flows.finish import fill_again, open_run, rebuilt
 from flows.runner import runner
+from pipeline.settings import Share
 from tasks import blocks
 from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport
@@ -17,6 +18,7 @@ from tasks.results import NOTHING_KEPT
 def rebuild(
     until: AwareDatetime | None = None,
     max_rejected: NonNegativeInt | None = None,
+    max_deleted_share: Share | None = None,
     environment: blocks.Environment = "",
 ) -> list[BatchReport]:
     """Load every sealed batch that the warehouse does not have, in order, without the source.
@@ -28,9 +30,10 @@ def rebuild(
     Args:
         until: Stop at the last batch taken at or before this time.
         max_rejected: Fail a batch if more rows of it than this would be set aside.
+        max_deleted_share: Allow the last batch to delete up to this share of a table; the others did before.
         environment: What the names of the blocks begin with, such as `prod`; TOTESYS_ENVIRONMENT if empty.
     """
     show_in_one_line()
-    with open_run(environment, max_rejected, patient=True, source=False) as run:
+    with open_run(environment, max_rejected, max_deleted_share, patient=True, source=False) as run:
         fill_again(run)
         return list(rebuilt(run, until))

@@ -217,6 +217,11 @@ def sealed_after(bucket: Bucket, previous: str | None) -> Manifest | None:
     return (followed or sealed)[-1]
 
 
+def is_followed(bucket: Bucket, manifest: Manifest) -> bool:
+    """Whether a batch follows this one, which only one that was loaded has."""
+    return bool(bucket.list(_after(manifest.batch_id)))
+
+
 def read_manifest(bucket: Bucket, path: str) -> Manifest:
     """Read a sealed batch's manifest back."""
     try:

@@ -34,7 +34,8 @@ def load(
     max_rejected: int | None,
     max_rejected_share: float,
     progress: Progress,
-    max_deleted_share: float = 0.5,
+    usual_deleted_share: float = 0.5,
+    max_deleted_share: float | None = None,
 ) -> list[Counts]:
     """Bring a batch and the watermark that covers it into the warehouse, or nothing.
 
@@ -42,8 +43,9 @@ def load(
     warehouse already, because the answer to an earlier COMMIT was lost, its counts are returned. Raises
     ConcurrentRunError where another run has loaded a batch after the same one,
     WarehouseError where a table would lose all its rows or more than ``max_rejected_share`` of
-    them, or more than ``max_deleted_share`` of what it has by deletion, TooManyRejected where more
-    rows than ``max_rejected`` would be rejected.
+    them, or more than it may of what it has by deletion: ``max_deleted_share`` where that is given, else
+    what its model says, else ``usual_deleted_share``; TooManyRejected where more rows than
+    ``max_rejected`` would be rejected.
     """
     by_name = {output.model: output for output in outputs if output.fingerprint}
     with transaction(url, "warehouse") as connection:
@@ -60,9 +62,11 @@ def load(
             columns = tuple(column.name for column in output.columns)
             table = Table(connection, schema, targets[name], columns, manifest)
             news = partial(progress, name)
+            shares = (max_deleted_share, targets[name].max_deleted_share, usual_deleted_share)
+            most_deleted = next(share for share in shares if share is not None)
             counts.append(
                 merge(
-                    table, output, processed, news, max_rejected_share, filled, max_deleted_share,
+                    table, output, processed, news, max_rejected_share, filled, most_deleted,
                     is_waiting=name in waits,
                 )
             )  # fmt: skip

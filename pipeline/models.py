@@ -38,6 +38,7 @@ _HEADERS = {
     "deletes": "-- deletes: ignore",
     "reads": "-- reads: changes",
     "unstable": "-- unstable: allowed",
+    "max_deleted_share": "-- max_deleted_share: 0.5, or any share from 0 to 1",
 }
 
 
@@ -48,7 +49,8 @@ class Model:
     ``reads`` are the relations named in it. ``untracked`` columns make no version by themselves.
     With ``keeps_deleted`` rows that leave the result stay current. With ``sees_changes`` the model
     reads the changed rows of a batch only, as a result that can only grow may. ``unstable`` says that
-    its author knows that it may yield other rows of the same data. ``contract`` stands for what the
+    its author knows that it may yield other rows of the same data. Where ``max_deleted_share`` is not None
+    no run deletes more than that share of its table without being told to. ``contract`` stands for what the
     model's warehouse table is like, ``upstream`` for the models that it reads, once they are known.
     """
 
@@ -63,6 +65,7 @@ class Model:
     keeps_deleted: bool = False
     sees_changes: bool = False
     unstable: bool = False
+    max_deleted_share: float | None = None
     contract: str = ""
     upstream: tuple[str, ...] = ()
 
@@ -152,6 +155,7 @@ def read(path: Path) -> Model:
         keeps_deleted=_flag(path, headers, "deletes", "ignore"),
         sees_changes=_flag(path, headers, "reads", "changes"),
         unstable=_flag(path, headers, "unstable", "allowed"),
+        max_deleted_share=_share(path, headers.get("max_deleted_share", [])),
     )
 
 
@@ -198,6 +202,21 @@ def _flag(path: Path, headers: Mapping[str, list[str]], name: str, value: str) -
         if given.lower() != value:
             raise ModelError(f"{path}: {name} is {given!r}; write `{_HEADERS[name]}`")
     return name in headers
+
+
+def _share(path: Path, values: list[str]) -> float | None:
+    """A number from 0 to 1, where a header says one."""
+    for given in values:
+        try:
+            share = float(given)
+        except ValueError:
+            share = -1
+        if not 0 <= share <= 1:
+            raise ModelError(
+                f"{path}: max_deleted_share is {given!r}; write `{_HEADERS['max_deleted_share']}`"
+            )
+        return share
+    return None
 
 
 def _names(values: list[str]) -> tuple[str, ...]:

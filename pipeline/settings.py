@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
@@ -17,6 +18,7 @@ from pipeline import connection
 from pipeline.errors import SettingsError
 from pipeline.redaction import learn
 
+Share = Annotated[float, Field(ge=0, le=1)]
 PREFIX = "TOTESYS_"
 # What stands before the names of an environment's blocks, such as dev or prod.
 ENVIRONMENT = r"^([a-z0-9]+(-[a-z0-9]+)*)?$"
@@ -49,8 +51,8 @@ class Settings(BaseSettings):
     source_schema: str = "public"
     warehouse_schema: str = "public"
     transforms: Path = Path("transforms")
-    max_rejected_share: float = Field(0.2, ge=0, le=1)
-    max_deleted_share: float = Field(0.5, ge=0, le=1)
+    max_rejected_share: Share = 0.2
+    max_deleted_share: Share = 0.5
     environment: str = Field("", pattern=ENVIRONMENT)
     task_runner: str = Field("threads", pattern=r"^(threads|dask|ray|(tcp|tls|ucx|ws|wss|ray)://\S+)$")
     # Seconds that a run waits for a lock which somebody else holds in one of the databases.

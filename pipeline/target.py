@@ -78,7 +78,8 @@ class Target(Frozen):
 
     ``key`` is the business key; ``columns`` leave out what the pipeline adds itself. ``uniques`` are
     its unique and exclusion constraints and indexes beside that. Of a ``bridge`` rows are deleted that
-    leave its model's result. Rows that differ in ``untracked`` columns only stay.
+    leave its model's result. Rows that differ in ``untracked`` columns only stay. ``max_deleted_share``
+    is what its model says of it, if anything.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Target(Frozen):
     deferrable: bool = False
     bridge: bool = False
     untracked: tuple[str, ...] = ()
+    max_deleted_share: float | None = None
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:

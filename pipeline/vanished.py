@@ -50,8 +50,9 @@ def end(table: Table, output: Output, rows: sql.Identifier, max_share: float) ->
     if ended > _A_FEW and max_share < 1 and ended > max_share * (ended + _left(table)):
         raise WarehouseError(
             f"warehouse: table {table.target.name}: {counted(ended, 'row')} would be deleted, more than"
-            f" the share {max_share:g} of it that is allowed at once; nothing was loaded; if the source has"
-            " really deleted them, run once with TOTESYS_MAX_DELETED_SHARE=1"
+            f" the share {max_share:g} of it that is allowed at once; nothing was loaded; if that is meant,"
+            ' run once with max_deleted_share 1 (`make run ARGS="--max-deleted-share 1"`), or allow it for'
+            " good by `-- max_deleted_share: 1` at the head of the model"
         )
     return ended
 

@@ -206,6 +206,7 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
         deferrable=bool(row["deferrable"]),
         bridge=model.kind == "bridge",
         untracked=model.untracked,
+        max_deleted_share=model.max_deleted_share,
     )
     for name in key:
         if target.column(name) is None:

@@ -27,9 +27,14 @@ def load(
     targets: dict[str, Target],
     outputs: list[Output],
     max_rejected: int | None,
+    max_deleted_share: float | None,
+    replays: bool,
     environment: str,
 ) -> list[Counts]:
-    """Bring a batch and its watermark into the warehouse in one transaction, or nothing."""
+    """Bring a batch and its watermark into the warehouse in one transaction, or nothing.
+
+    A batch that ``replays`` what a warehouse took before may reject and delete as much as it did.
+    """
     logger, config = get_run_logger(), settings.load()
     news = {output.model: progress(output.model, output.rows) for output in outputs}
     counts = engine.load(
@@ -40,9 +45,10 @@ def load(
         outputs,
         blocks.bucket(blocks.PROCESSED, environment),
         max_rejected,
-        config.max_rejected_share,
+        1 if replays else config.max_rejected_share,
         lambda table, rows: news[table](rows) if table in news else None,
         config.max_deleted_share,
+        1 if replays else max_deleted_share,
     )
     for count in counts:
         logger.info("%s: %s", count.table, count.story)

@@ -262,7 +262,7 @@ class Warehouse:
         max_rejected: int | None = None,
         progress: Callable[[str, int], None] = lambda table, rows: None,
         max_rejected_share: float = 0.2,
-        max_deleted_share: float = 0.5,
+        max_deleted_share: float | None = None,
     ) -> dict[str, Counts]:
         """Transform and load a batch; the warehouse is prepared where its models are new."""
         targets = self.targets()
@@ -279,7 +279,7 @@ class Warehouse:
             max_rejected,
             max_rejected_share,
             progress,
-            max_deleted_share,
+            max_deleted_share=max_deleted_share,
         )
         return {count.table: count for count in counts}
 

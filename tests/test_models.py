@@ -80,6 +80,9 @@ def test_the_other_headers(tmp_path: Path) -> None:
         ("-- cursors: t.a 1 hour", r"there is no header cursors; write `-- cursor"),
         ("-- deletes: keep", r"dim_m\.sql: deletes is 'keep'; write `-- deletes: ignore`"),
         ("-- reads: everything", r"reads is 'everything'; write `-- reads: changes`"),
+        ("-- max_deleted_share: 2", r"max_deleted_share is '2'; write `-- max_deleted_share: 0\.5, or any"),
+        ("-- max_deleted_share: all", r"max_deleted_share is 'all'; write"),
+        ("-- max_deleted: 1", r"no header max_deleted; write `-- max_deleted_share"),
         ("-- unstable: yes", r"unstable is 'yes'; write `-- unstable: allowed`"),
     ],
 )

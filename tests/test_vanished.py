@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from pipeline.errors import WarehouseError
@@ -38,6 +40,8 @@ SOURCE = (
     "INSERT INTO item VALUES (1, 10, 1), (2, 20, 1)",
     "INSERT INTO tagged VALUES (1, 1, 'a'), (2, 1, 'b'), (2, 2, 'c')",
 )
+HELD_BACK = r"fact_item: 1,\d+ rows would be deleted.*--max-deleted-share 1.*-- max_deleted_share: 1"
+HELD_BACK = r"fact_item: 1,\d+ rows would be deleted.*--max-deleted-share 1.*-- max_deleted_share: 1"
 LINKS = "SELECT item_id, tag_id FROM bridge_tagged ORDER BY 1, 2"
 PAIRS = "SELECT a, b, tag_id FROM bridge_pair ORDER BY 1, 2"
 
@@ -142,7 +146,10 @@ def test_a_source_that_lost_most_rows_does_not_empty_the_warehouse(bench: Bench,
     bench.do(change)
     _, manifest = plan_batch(bench.source_url, bench.house)
     assert manifest
-    with pytest.raises(WarehouseError, match=r"fact_item: 1,\d+ rows would be deleted.*SHARE=1"):
+    with pytest.raises(
+        WarehouseError,
+        match=HELD_BACK,
+    ):
         bench.house.bring(manifest)
     assert bench.house.query(shown) == [(1600,)]
     bench.house.bring(manifest, max_deleted_share=1)
@@ -156,3 +163,18 @@ def test_a_smaller_part_of_a_table_is_deleted_without_consent(bench: Bench) -> N
     counts = bench.run()
     assert counts is not None
     assert counts["fact_item"].deleted == 1500
+
+
+@pytest.mark.parametrize(("header", "given", "allowed"), [
+    ("1", None, True), ("0.9", None, True), ("0.1", None, False), ("1", 0.2, False), ("0.1", 1, True),
+])  # fmt: skip
+def test_a_model_says_its_own_share_and_a_run_has_the_last_word(
+    shared: Bench, header: str, given: float | None, allowed: bool
+) -> None:
+    text = f"-- key: item_id\n-- max_deleted_share: {header}\nSELECT item_id, price, seen FROM item"
+    shared.fresh(MODELS | {"fact_item": text}, *SOURCE)
+    shared.do("INSERT INTO item SELECT n, n, n FROM generate_series(3, 4000) AS n")
+    shared.run()
+    shared.do("DELETE FROM item WHERE item_id > 1000")
+    with nullcontext() if allowed else pytest.raises(WarehouseError, match="would be deleted"):
+        shared.run(max_deleted_share=given)

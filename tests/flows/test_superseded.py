@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from flows.rebuild import rebuild
 from tests.flows.support import World, query, words_of
 
 SALES = "SELECT sale_id, item_id, pieces FROM fact_sale_current ORDER BY sale_id"
@@ -78,3 +80,38 @@ def test_a_lost_result_is_computed_anew(make_world: Callable[..., World], tmp_pa
     query(world.source_url, "UPDATE sale SET pieces = 7 WHERE sale_id = 3")
     assert world.run().state.is_completed()
     assert query(world.warehouse_url, "SELECT * FROM dim_total ORDER BY 1") == [(1, 3), (2, 7)]
+
+
+def test_many_deleted_rows_are_held_back_until_that_is_allowed(kiosk: World) -> None:
+    rows = "SELECT 10 + n, 2, now(), 1 FROM generate_series(1, 1500) AS n"
+    query(kiosk.source_url, f"INSERT INTO sale {rows}")
+    assert kiosk.run().state.is_completed()
+    current = "SELECT count(*) FROM fact_sale_current"
+    ((before,),) = query(kiosk.warehouse_url, current)
+
+    query(kiosk.source_url, "CREATE TABLE kept AS SELECT * FROM sale; TRUNCATE sale")
+    for _ in range(2):
+        words = words_of(kiosk.run().error)
+        assert re.fullmatch(r"warehouse: table fact_sale: 1,5\d\d rows would be deleted, .*", words)
+        assert 'make run ARGS="--max-deleted-share 1"' in words
+        assert "`-- max_deleted_share: 1`" in words
+        assert query(kiosk.warehouse_url, current) == [(before,)]
+
+    query(kiosk.source_url, "INSERT INTO sale SELECT * FROM kept; DELETE FROM sale WHERE sale_id = 11")
+    assert kiosk.run().state.is_completed(), "the batch that was held back is no trap"
+    assert query(kiosk.warehouse_url, current) == [(before - 1,)]
+    assert query(kiosk.warehouse_url, "SELECT count(*) FROM fact_sale WHERE deleted") == [(1,)]
+
+    query(kiosk.source_url, "TRUNCATE sale")
+    assert "would be deleted" in words_of(kiosk.run().error)
+    assert kiosk.run(max_deleted_share=1).state.is_completed()
+    assert query(kiosk.warehouse_url, current) == [(0,)]
+    assert query(kiosk.warehouse_url, "SELECT count(*) FROM fact_sale WHERE deleted") == [(before,)]
+    assert kiosk.run().reports == []
+
+    query(kiosk.source_url, "INSERT INTO sale VALUES (1, 2, now(), 1)")
+    assert kiosk.run().state.is_completed()
+    query(kiosk.warehouse_url, "DROP SCHEMA public, etl CASCADE; CREATE SCHEMA public")
+    with kiosk.entered():
+        assert len(rebuild()) == 4, "a rebuild needs no consent to what was allowed before"
+    assert query(kiosk.warehouse_url, "SELECT count(*) FROM fact_sale WHERE deleted") == [(before,)]
