@@ -58,7 +58,8 @@ class TableBatch(Frozen):
     ``files`` are the rows read now, ``gone`` the keys of rows that the source has no more. ``state`` is
     the present state in runs from the oldest to the newest, of which the newest row of a key counts; it
     is None where it cannot be known. ``source_rows`` is how many rows the table has. With
-    ``has_commit_times`` the rows read now have commits.COMMITTED, too.
+    ``has_commit_times`` the rows read now have commits.COMMITTED, too. ``seed`` is the digest of the file
+    that it comes from, where it is not a table of the source.
     """
 
     table: str
@@ -74,6 +75,7 @@ class TableBatch(Frozen):
     state: State | None = None
     source_rows: int | None = None
     has_commit_times: bool = False
+    seed: str | None = None
 
     @property
     def changed(self) -> bool:
@@ -150,7 +152,7 @@ class Manifest(Frozen):
     @property
     def rows(self) -> int:
         """Rows read from the source."""
-        return sum(table.rows for table in self.tables.values())
+        return sum(table.rows for table in self.tables.values() if table.seed is None)
 
 
 def _after(previous: str | None) -> str:

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from pipeline import deletions, source
 from pipeline.batches import Landed, Manifest, Part, Reading, Run, TableBatch, needs_merging
-from pipeline.buckets import Bucket
+from pipeline.buckets import Bucket, batch_folder
 from pipeline.deletions import RowsDoNotAddUp, Suspicion
 from pipeline.plan import PAGES_A_PART, BatchPlan
 from pipeline.postgres import Connection
+from pipeline.seeds import Seed
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Readers:
     """How parts are read, keys of deleted rows are found, and states are compacted: many at a time.
 
     Where a table has to be read whole because its changes do not explain its rows, ``find_gone`` gives None.
+    ``keep_seed`` writes a seed into the raw bucket.
     """
 
     read: Callable[[Sequence[tuple[Part, Reading]]], Sequence[Landed]]
     find_gone: Callable[[Sequence[Suspicion]], Sequence[Run | None]]
     compact: Callable[[Sequence[TableBatch], str], Sequence[TableBatch]]
+    keep_seed: Callable[[Seed, str], Run]
 
 
 def extract(
@@ -54,10 +57,18 @@ def extract(
     if unexplained:
         landed = [piece for piece in landed if piece.part.table not in unexplained]
         landed += readers.read([part for name in unexplained for part in planned.whole(name, schema)])
-    manifest = planned.manifest(landed, {name: run for name, run in gone.items() if run})
+    seeds = {name: readers.keep_seed(seed, planned.batch_id) for name, seed in planned.new_seeds.items()}
+    manifest = planned.manifest(landed, {name: run for name, run in gone.items() if run}, seeds)
     long = [table for table in manifest.tables.values() if needs_merging(table)]
     short = {table.table: table for table in readers.compact(long, manifest.batch_id)}
     return manifest.model_copy(update={"tables": manifest.tables | short})
+
+
+def keep_seed(seed: Seed, batch_id: str, raw: Bucket) -> Run:
+    """Write a seed's rows into the raw bucket, so that a rebuild has what the batch had."""
+    folder = batch_folder(seed.name, batch_id)
+    file = raw.write_rows(folder, source.schema_of(seed.columns), seed.rows.to_batches())
+    return (file,) if file else ()
 
 
 def read_part(

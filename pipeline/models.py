@@ -9,17 +9,18 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline import reference
+from pipeline import reference, seeds
 from pipeline.cursors import Cursor
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
 from pipeline.relations import Relation, relations, with_relation_names
+from pipeline.seeds import Seed
 
 SCHEMA_FILE = "schema.sql"
 Kind = Literal["fact", "dimension", "bridge"]
@@ -51,7 +52,8 @@ class Model:
     reads the changed rows of a batch only, as a result that can only grow may. ``unstable`` says that
     its author knows that it may yield other rows of the same data. Where ``max_deleted_share`` is not None
     no run deletes more than that share of its table without being told to. ``contract`` stands for what the
-    model's warehouse table is like, ``upstream`` for the models that it reads, once they are known.
+    model's warehouse table is like, ``upstream`` for the models that it reads, once they are known;
+    ``seeds`` are those that it reads.
     """
 
     name: str
@@ -68,10 +70,11 @@ class Model:
     max_deleted_share: float | None = None
     contract: str = ""
     upstream: tuple[str, ...] = ()
+    seeds: Mapping[str, Seed] = field(default_factory=dict)
 
     @property
     def reads(self) -> frozenset[str]:
-        """The source tables, models and reference tables that it names."""
+        """The source tables, models, seeds and reference tables that it names."""
         return frozenset(relation.name for relation in self.relations)
 
     @property
@@ -92,20 +95,37 @@ def load(folder: Path) -> dict[str, Model]:
     """Read all models of a folder, in an order in which each follows what it reads.
 
     Raises ModelError for a folder without models, a model in a subfolder, SQL that does not parse, a
-    kind that neither name nor header tells, and models that read each other in a circle.
+    kind that neither name nor header tells, models that read each other in a circle, and bad seeds.
     """
     paths = sorted(path for path in folder.glob("*.sql") if path.name != SCHEMA_FILE)
     if not paths:
         raise ModelError(f"{folder}: no models here; set TOTESYS_TRANSFORMS to their folder")
     if below := sorted(folder.glob("*/**/*.sql")):
         raise ModelError(f"{below[0]}: is in a subfolder; models lie directly in {folder}")
-    models = {path.stem: read(path) for path in paths}
+    models = _with_seeds({path.stem: read(path) for path in paths}, seeds.load(folder))
     reads = {name: model.reads & models.keys() for name, model in models.items()}
     try:
         order = list(TopologicalSorter(reads).static_order())
     except CycleError as error:
         raise ModelError(f"{folder}: models read each other in a circle: {error.args[1]}") from None
     return {name: models[name] for name in order}
+
+
+def _with_seeds(models: Mapping[str, Model], known: Mapping[str, Seed]) -> dict[str, Model]:
+    """The models, with the seeds that they read."""
+    for name, seed in known.items():
+        if name in models or name in reference.NAMES:
+            other = models[name].path if name in models else f"the reference table {name}"
+            raise ModelError(f"{seed.path}: has the name of {other}; rename one")
+    return {
+        name: replace(model, seeds={seed: known[seed] for seed in sorted(model.reads & known.keys())})
+        for name, model in models.items()
+    }
+
+
+def read_seeds(models: Mapping[str, Model]) -> dict[str, Seed]:
+    """The seeds that the models read."""
+    return {name: seed for model in models.values() for name, seed in model.seeds.items()}
 
 
 def with_meaning(models: Mapping[str, Model], contracts: Mapping[str, str]) -> dict[str, Model]:
@@ -131,7 +151,8 @@ def closure(models: Mapping[str, Model], name: str) -> dict[str, Model]:
 
 def source_tables(models: Mapping[str, Model]) -> set[str]:
     """The source tables that the models read; a reference table's name may be one."""
-    return {name for model in models.values() for name in model.reads} - models.keys() - reference.QUALIFIED
+    named = {name for model in models.values() for name in model.reads - model.seeds.keys()}
+    return named - models.keys() - reference.QUALIFIED
 
 
 def read(path: Path) -> Model:

@@ -1,7 +1,7 @@
 """Plan a batch: which tables to read, how much of each, and why."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline import reference, source, witnesses
@@ -22,9 +22,10 @@ from pipeline.commits import COMMITTED
 from pipeline.cursors import Cursor, Reached
 from pipeline.deletions import Suspicion
 from pipeline.errors import ModelError, SourceError
-from pipeline.models import Model, closure, source_tables
+from pipeline.models import Model, closure, read_seeds, source_tables
 from pipeline.postgres import Connection
 from pipeline.readable import check_rights, cursors_of
+from pipeline.seeds import Seed
 from pipeline.source import MAX_AGE, Column, Slice, Snapshot, Survey, Table
 from pipeline.types import has_identity
 from pipeline.warehouse import Loaded
@@ -85,7 +86,7 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A batch before it is read."""
+    """A batch before it is read; ``kept_seeds`` are those that the last batch has as they are."""
 
     snapshot: Snapshot
     watermark: Watermark | None
@@ -93,13 +94,20 @@ class BatchPlan:
     tables: dict[str, TablePlan]
     changed_models: frozenset[str]
     reconcile: bool
+    seeds: Mapping[str, Seed] = field(default_factory=dict)
+    kept_seeds: Mapping[str, TableBatch] = field(default_factory=dict)
     witnesses: tuple[Witness, ...] = ()
 
     @property
     def nothing_new(self) -> bool:
         """Whether the warehouse is up to date as it is."""
-        news = self.changed_models or self.reconcile or any(table.is_new for table in self.tables.values())
-        return self.watermark is not None and not news
+        news = any(table.is_new for table in self.tables.values()) or self.new_seeds
+        return self.watermark is not None and not (news or self.changed_models or self.reconcile)
+
+    @property
+    def new_seeds(self) -> dict[str, Seed]:
+        """The seeds to write into the raw bucket."""
+        return {name: seed for name, seed in self.seeds.items() if name not in self.kept_seeds}
 
     @property
     def batch_id(self) -> str:
@@ -122,6 +130,8 @@ class BatchPlan:
         said = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in whole.items()]
         if uncounted:
             said.append(f"not counted: {', '.join(uncounted)}")
+        if self.new_seeds:
+            said.append(f"of the seeds {', '.join(sorted(self.new_seeds))}")
         if self.anew and self.watermark:
             said.append(self.anew)
         if same:
@@ -143,8 +153,9 @@ class BatchPlan:
 
     @property
     def columns(self) -> dict[str, tuple[Column, ...]]:
-        """The source's columns, by table."""
-        return {name: plan.table.columns for name, plan in self.tables.items()}
+        """The columns of the source's tables and of the seeds, by name."""
+        seeds = {name: seed.columns for name, seed in self.seeds.items()}
+        return seeds | {name: plan.table.columns for name, plan in self.tables.items()}
 
     def parts(self, schema: str, pages_a_part: int = PAGES_A_PART) -> list[tuple[Part, Reading]]:
         """Cut what is to be read into tasks, large tables into ranges of pages; the longest come first."""
@@ -217,8 +228,10 @@ class BatchPlan:
         ]
         return replace(self, tables=tables, witnesses=witnesses.take(connection, schema, candidates))
 
-    def manifest(self, landed: Sequence[Landed], gone: Mapping[str, Run]) -> Manifest:
-        """What the batch is once all its parts have landed, and the keys of rows that went are known."""
+    def manifest(
+        self, landed: Sequence[Landed], gone: Mapping[str, Run], seeds: Mapping[str, Run]
+    ) -> Manifest:
+        """What the batch is once its parts and seeds have landed, and keys of rows that went are known."""
         return Manifest(
             batch_id=self.batch_id,
             previous=self.watermark.batch_id if self.watermark else None,
@@ -228,9 +241,8 @@ class BatchPlan:
             continuity=self._continuity,
             reconcile=self.reconcile,
             landed=tuple(landed),
-            tables={
-                name: self._table(plan, landed, gone.get(name, ())) for name, plan in self.tables.items()
-            },
+            tables={name: self._table(plan, landed, gone.get(name, ())) for name, plan in self.tables.items()}
+            | {name: self._seed(seed, seeds.get(name)) for name, seed in self.seeds.items()},
         )
 
     @property
@@ -248,6 +260,23 @@ class BatchPlan:
         """The state of a table at the last batch; None where it is not known, or of other columns."""
         last = self.previous.tables.get(name) if self.previous else None
         return last.state if last and last.columns == self.tables[name].table.columns else None
+
+    def _seed(self, seed: Seed, files: Run | None) -> TableBatch:
+        """A seed as a table."""
+        if kept := self.kept_seeds.get(seed.name):
+            return kept.model_copy(update={"mode": "unchanged", "reason": "no change", "files": ()})
+        return TableBatch(
+            table=seed.name,
+            mode="full",
+            reason="new or changed seed",
+            columns=seed.columns,
+            key=(),
+            heaps="",
+            files=files or (),
+            state=(StateRun(files=files or ()),),
+            source_rows=seed.rows.num_rows,
+            seed=seed.digest,
+        )
 
     def _table(self, plan: TablePlan, landed: Sequence[Landed], gone: Run) -> TableBatch:
         """What has landed of a table, beside the state carried from before."""
@@ -329,7 +358,19 @@ def make(
         _counted(connection, schema, plans, previous, most_bytes),
         changed,
         reconcile or beginning.whole in _OTHER_ROWS,
+        read_seeds(models),
+        {} if reconcile or full or beginning.whole else _kept_seeds(models, previous),
     )
+
+
+def _kept_seeds(models: Mapping[str, Model], previous: Manifest | None) -> dict[str, TableBatch]:
+    """The seeds that the last batch has as they are."""
+    last = previous.tables if previous else {}
+    return {
+        name: last[name]
+        for name, seed in read_seeds(models).items()
+        if name in last and last[name].seed == seed.digest
+    }
 
 
 def _read_by_cursor(models: Mapping[str, Model], changed: Collection[str]) -> dict[str, str]:
@@ -345,6 +386,9 @@ def _read_by_cursor(models: Mapping[str, Model], changed: Collection[str]) -> di
 
 def _described(connection: Connection, schema: str, models: Mapping[str, Model]) -> dict[str, Table]:
     names = source_tables(models)
+    seeds = read_seeds(models)
+    if seeds and (like := source.relations(connection, schema, sorted(seeds))):
+        raise ModelError(f"{seeds[like[0]].path}: has the name of a table of the source; rename the seed")
     tables = {
         name: _with_known_key(table)
         for name, table in source.tables(connection, schema, sorted(names)).items()

@@ -23,10 +23,11 @@ def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> No
     for model in models.values():
         read = {name: tables[name] for name in sorted(model.reads & tables.keys())}
         hidden = {name: table.unreadable for name, table in read.items() if table.unreadable}
-        if not hidden or model.reads - tables.keys() - reference.NAMES - reference.QUALIFIED:
+        seeds = {name: seed.columns for name, seed in model.seeds.items()}
+        if not hidden or model.reads - tables.keys() - seeds.keys() - reference.NAMES - reference.QUALIFIED:
             continue
-        readable = {name: table.columns for name, table in read.items()}
-        whole = {name: (*table.columns, *table.unreadable) for name, table in read.items()}
+        readable = seeds | {name: table.columns for name, table in read.items()}
+        whole = seeds | {name: (*table.columns, *table.unreadable) for name, table in read.items()}
         if not _binds(model, readable) and _binds(model, whole):
             names = ", ".join(
                 f"{name}.{column.name}" for name, columns in hidden.items() for column in columns

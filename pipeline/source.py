@@ -186,6 +186,16 @@ def tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[st
     return found
 
 
+def relations(connection: Connection, schema: str, names: Sequence[str]) -> list[str]:
+    """Those of the names that are a relation's of the schema."""
+    rows = connection.execute(
+        "SELECT c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+        " WHERE n.nspname = %s AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p', 'm', 'v', 'f') ORDER BY 1",
+        (schema, list(names)),
+    ).fetchall()
+    return [str(name) for (name,) in rows]
+
+
 def _hold(connection: Connection, schema: str, described: Mapping[str, Table]) -> None:
     """Lock tables as reading them does; a SELECT locks what LOCK TABLE does not take, too."""
     queries = [sql.SQL("SELECT FROM {} LIMIT 0").format(sql.Identifier(schema, name)) for name in described]

@@ -28,7 +28,7 @@ def landed(manifest: Manifest, environment: str, schema: str) -> None:
     source = _database(blocks.database_url(blocks.SOURCE, environment), schema)
     raw = _bucket(blocks.RAW, environment)
     for table in manifest.tables.values():
-        if table.files:
+        if table.files and table.seed is None:
             origin = _key(source, table.table)
             emit_event("prefect.asset.referenced", {"prefect.resource.id": origin}, related=[])
             _materialized(_key(raw, table.table), [origin], {"rows": table.rows})

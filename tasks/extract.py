@@ -11,6 +11,7 @@ from pipeline import extract as engine
 from pipeline.batches import Landed, Part, Reading, Run, TableBatch
 from pipeline.deletions import Suspicion
 from pipeline.extract import Readers
+from pipeline.seeds import Seed
 from pipeline.state import compacted
 from pipeline.words import counted
 from tasks import blocks, results
@@ -108,4 +109,7 @@ def readers(schema: str, environment: str) -> Readers:
         running = [compact.submit(table, batch_id, environment) for table in tables]
         return [future.result() for future in running]
 
-    return Readers(read, find, shorten)
+    def keep(seed: Seed, batch_id: str) -> Run:
+        return engine.keep_seed(seed, batch_id, blocks.bucket(blocks.RAW, environment))
+
+    return Readers(read, find, shorten, keep)

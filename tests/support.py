@@ -242,7 +242,7 @@ class Warehouse:
 
     @property
     def _texts(self) -> tuple[str, ...]:
-        return tuple(path.read_text(encoding="utf-8") for path in sorted(self.folder.iterdir()))
+        return tuple(path.read_text(encoding="utf-8") for path in sorted(self.folder.rglob("*.*")))
 
     def prepare(self) -> dict[str, Target]:
         """Make what is missing; from then on the models know what their tables take."""
@@ -345,4 +345,5 @@ def readers(source_url: str, raw: Bucket) -> Readers:
         read=lambda parts: [extract.read_part(source_url, part, how, raw) for part, how in parts],
         find_gone=lambda found: [extract.find_gone(source_url, "public", each, raw) for each in found],
         compact=lambda tables, batch_id: [compacted(table, batch_id, raw) for table in tables],
+        keep_seed=lambda seed, batch_id: extract.keep_seed(seed, batch_id, raw),
     )

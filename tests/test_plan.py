@@ -794,6 +794,6 @@ def test_what_landed_is_what_the_manifest_lists(raw: Bucket) -> None:
     part = Part(batch_id="b", table="t", number=0, of=2)
     files = (File(path="t/batch=b/part-1.parquet", rows=3, bytes=10),)
     landed = [Landed(part=part, files=files), Landed(part=part.model_copy(update={"number": 1}), files=())]
-    manifest = empty_plan().manifest(landed, {})
+    manifest = empty_plan().manifest(landed, {}, {})
     assert manifest.landed == tuple(landed)
     assert (part.name, part.folder) == ("t 1 of 2", "t/batch=b")
