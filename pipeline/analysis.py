@@ -9,15 +9,11 @@ from __future__ import annotations  # or they keep DuckDB's types alive: duck._d
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import duckdb
 
-from pipeline.comparisons import misread, spells_alike
-from pipeline.duck import session
-
-Node = Mapping[str, Any]
+from pipeline.comparisons import misread
+from pipeline.unstable import Node, in_plan, walk
 
 # Expressions that make one value of one row.
 _OF_ONE_ROW = frozenset(
@@ -28,19 +24,6 @@ _OF_ONE_ROW = frozenset(
 _FUNCTIONS = frozenset(
     ["seq_scan", "range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"]
 )
-# Aggregates and windows whose result depends on the order of rows.
-_ORDERED = frozenset(
-    "any_value arbitrary array_agg first group_concat last list listagg string_agg"  # noqa: SIM905
-    " WINDOW_FIRST_VALUE WINDOW_LAG WINDOW_LAST_VALUE WINDOW_LEAD WINDOW_NTH_VALUE WINDOW_NTILE"
-    " WINDOW_ROW_NUMBER".split()
-)
-_SUMS = frozenset(
-    "avg corr covar_pop covar_samp product stddev stddev_pop stddev_samp sum var_pop var_samp"  # noqa: SIM905
-    " variance".split()
-)
-_FLOATS = frozenset({"FLOAT", "DOUBLE"})
-# Volatile by the catalogue, but the same for the same data.
-_HARMLESS = frozenset({"error"})
 
 
 @dataclass(frozen=True)
@@ -88,9 +71,9 @@ def analyse(connection: duckdb.DuckDBPyConnection, sql: str, names: Sequence[str
             raise ValueError(f"reads {function}(), which is neither a table of the source nor a model")
     rows = _rows(top, {})
     if rows is None:
-        return Analysis(None, {}, filtered=True, unstable=tuple(_unstable(top)))
+        return Analysis(None, {}, filtered=True, unstable=tuple(in_plan(top)))
     carries = {name: column for name, column in zip(names, rows.columns, strict=True) if column is not None}
-    return Analysis(rows.relation, carries, rows.filtered, tuple(_unstable(top)))
+    return Analysis(rows.relation, carries, rows.filtered, tuple(in_plan(top)))
 
 
 def _rows(node: Node, ctes: Mapping[int, _Rows | None]) -> _Rows | None:
@@ -124,7 +107,7 @@ def _scanned(node: Node) -> _Rows | None:
 
 def _of_one_row(expression: Node) -> bool:
     return all(
-        node["expression_class"] in _OF_ONE_ROW for node in _walk(expression) if "expression_class" in node
+        node["expression_class"] in _OF_ONE_ROW for node in walk(expression) if "expression_class" in node
     )
 
 
@@ -137,83 +120,6 @@ def _carried(expression: Node, below: Sequence[str | None]) -> str | None:
 
 
 def _table_functions(plan: Node) -> Iterator[str]:
-    for node in _walk(plan):
+    for node in walk(plan):
         if node.get("type") == "LOGICAL_GET":
             yield node["qname"]["path"][-1]
-
-
-def _unstable(plan: Node) -> Iterator[str]:
-    """What may yield other rows of the same data, and what to write instead."""
-    of_subqueries = set(_of_subqueries(plan))
-    for node in _walk(plan):
-        if id(node) in of_subqueries:
-            continue
-        kind = node.get("expression_class")
-        if kind in {"BOUND_FUNCTION", "BOUND_AGGREGATE"} or "WINDOW" in str(kind):
-            yield from _unstable_call(node)
-        elif node.get("type") == "LOGICAL_SAMPLE":
-            yield "TABLESAMPLE takes rows by chance"
-        elif node.get("type") == "LOGICAL_LIMIT" and node["children"][0]["type"] != "LOGICAL_ORDER_BY":
-            yield "LIMIT without ORDER BY takes any rows; add an ORDER BY that ends in a key"
-        elif (
-            node.get("type") == "LOGICAL_DISTINCT"
-            and node.get("distinct_type") == "DISTINCT_ON"
-            and not node.get("order_by")
-        ):
-            yield "DISTINCT ON without ORDER BY takes any rows; add an ORDER BY that ends in a key"
-
-
-def _of_subqueries(plan: Node) -> Iterator[int]:
-    """The nodes, by id, that the planner itself makes of EXISTS and of a subquery that is one value.
-
-    It counts the first row of the one, and fails where the other has more than one.
-    """
-    for node in _walk(plan):
-        for below in node.get("children", []) if node.get("type") == "LOGICAL_PROJECTION" else []:
-            if below["type"] != "LOGICAL_AGGREGATE_AND_GROUP_BY" or below.get("groups"):
-                continue
-            calls = [_call(expression) for expression in below["expressions"]]
-            if calls == ["count_star"]:
-                yield id(below["children"][0])
-            elif calls == ["first", "count_star"] and "More than one row" in str(node["expressions"]):
-                yield id(below["expressions"][0])
-
-
-def _call(expression: Node) -> str:
-    """The function that an expression calls, or what else it is."""
-    return str(expression["qname"]["path"][-1] if expression.get("qname") else expression["type"])
-
-
-def _unstable_call(node: Node) -> Iterator[str]:
-    name = _call(node)
-    if node["expression_class"] == "BOUND_FUNCTION":
-        if name in _changing() - _HARMLESS:
-            yield f"{name}() changes by itself; for the batch's moment join reference.batch (moment)"
-        return
-    shown = name.removeprefix("WINDOW_").lower()
-    ordered = node.get("order_bys") or node.get("orders") or node.get("arg_orders")
-    if name in _ORDERED and not ordered and not spells_alike(node):
-        yield f"{shown}() without ORDER BY depends on the order of rows; add an ORDER BY that ends in a key"
-    if name in _SUMS and any(argument["id"] in _FLOATS for argument in node.get("arguments", [])):
-        yield f"{shown}() over floating point depends on the order of rows; cast its argument to DECIMAL"
-
-
-def _walk(node: object) -> Iterator[Node]:
-    if isinstance(node, dict):
-        yield node
-        for child in node.values():
-            yield from _walk(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from _walk(child)
-
-
-@cache
-def _changing() -> frozenset[str]:
-    """Functions that DuckDB's catalogue does not call a function of their arguments alone."""
-    with session() as connection:
-        rows = connection.execute(
-            "SELECT DISTINCT function_name FROM duckdb_functions()"
-            " WHERE function_type = 'scalar' AND stability <> 'CONSISTENT'"
-        ).fetchall()
-    return frozenset(name for (name,) in rows)

@@ -117,10 +117,11 @@ def analysed(
             raise ModelError(
                 f"{model.path}: compares {columns} otherwise than Postgres does; {instead}"
             ) from None
-    if analysis.unstable and not model.unstable:
-        raise ModelError(f"{model.path}: {analysis.unstable[0]}; or write `-- unstable: allowed` at its head")
+    unstable = (*analysis.unstable, *(words for each in models.values() for words in each.changing))
+    if unstable and not model.unstable:
+        raise ModelError(f"{model.path}: {unstable[0]}; or write `-- unstable: allowed` at its head")
     by_relation = {relation_name(name): name for name in tables}
-    return replace(analysis, table=by_relation.get(analysis.table or "")), found
+    return replace(analysis, table=by_relation.get(analysis.table or ""), unstable=unstable), found
 
 
 def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]], name: str) -> str:

@@ -21,6 +21,7 @@ from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
 from pipeline.relations import Relation, relations, with_relation_names
 from pipeline.seeds import Seed
+from pipeline.unstable import in_text
 
 SCHEMA_FILE = "schema.sql"
 Kind = Literal["fact", "dimension", "bridge"]
@@ -53,7 +54,7 @@ class Model:
     its author knows that it may yield other rows of the same data. Where ``max_deleted_share`` is not None
     no run deletes more than that share of its table without being told to. ``contract`` stands for what the
     model's warehouse table is like, ``upstream`` for the models that it reads, once they are known;
-    ``seeds`` are those that it reads.
+    ``seeds`` are those that it reads. ``changing`` says what in it yields something else each time.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Model:
     contract: str = ""
     upstream: tuple[str, ...] = ()
     seeds: Mapping[str, Seed] = field(default_factory=dict)
+    changing: tuple[str, ...] = ()
 
     @property
     def reads(self) -> frozenset[str]:
@@ -177,6 +179,7 @@ def read(path: Path) -> Model:
         sees_changes=_flag(path, headers, "reads", "changes"),
         unstable=_flag(path, headers, "unstable", "allowed"),
         max_deleted_share=_share(path, headers.get("max_deleted_share", [])),
+        changing=tuple(in_text(tree)),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import inputs, models
+from pipeline import inputs, models, unstable
 from pipeline.analysis import Analysis
 from pipeline.duck import session
 from pipeline.errors import ModelError
@@ -179,6 +179,26 @@ UNSTABLE = [
     ("SELECT a FROM t USING SAMPLE 10%", "takes rows by chance"),
     ("SELECT a FROM t TABLESAMPLE 10%", "takes rows by chance"),
     ("SELECT a FROM t WHERE b > (SELECT random())", r"random\(\) changes by itself"),
+    ("SELECT a, year(now()) AS x FROM t", r"now\(\) changes by itself"),
+    ("SELECT a FROM t WHERE b > year(current_date)", r"current_date changes by itself"),
+    ("SELECT a, (localtimestamp - INTERVAL 1 DAY)::varchar AS x FROM t", r"localtimestamp changes by itself"),
+    ("SELECT a, (SELECT year(today()) FROM u) AS x FROM t", r"today\(\) changes by itself"),
+    ("SELECT a, year(ago(INTERVAL 1 DAY)) AS x FROM t", r"ago\(\) changes by itself"),
+    ("SELECT a, age(DATE '2020-01-01')::varchar AS x FROM t", r"age\(\) changes by itself"),
+    ("SELECT a, current_localtime()::varchar AS x FROM t", r"current_localtime\(\) changes by itself"),
+    ("SELECT a, coalesce(getvariable('x'), 1) AS x FROM t", r"getvariable\(\) changes by itself"),
+    ("SELECT b, mean(f) AS x FROM t GROUP BY b", r"mean\(\) over floating point"),
+    ("SELECT b, favg(a) AS x FROM t GROUP BY b", r"favg\(\) may depend on the order of rows"),
+    ("SELECT b, stddev(a) AS x FROM t GROUP BY b", r"stddev\(\) may depend on the order of rows"),
+    ("SELECT b, mode(a) AS x FROM t GROUP BY b", r"mode\(\) may depend on the order of rows"),
+    ("SELECT approx_quantile(a, 0.5) AS x FROM t", r"approx_quantile\(\) may depend on the order"),
+    (
+        "SELECT b, arg_max(a, c) AS x FROM t GROUP BY b",
+        r"arg_max\(\) takes any .* write arg_max\(x, \(y, key\)\)",
+    ),
+    ("SELECT b, min_by(a, c) AS x FROM t GROUP BY b", r"min_by\(\) takes any of the rows that tie"),
+    ("SELECT a, first_value(b) OVER (PARTITION BY c) AS x FROM t", r"first_value\(\) without ORDER BY"),
+    ("SELECT json_group_array(a)::varchar AS x FROM t", r"\(\) without ORDER BY depends"),
 ]
 
 
@@ -201,11 +221,36 @@ def test_what_is_unstable_is_refused_with_what_to_write(tmp_path: Path, sql: str
         "SELECT a FROM t ORDER BY a LIMIT 5",
         "SELECT DISTINCT ON (b) b, a FROM t ORDER BY b, a",
         "SELECT b, max(f) AS x, count(*) AS n FROM t GROUP BY b",
+        "SELECT b, arg_max(c, (f, a)) AS x, avg(a) AS y, quantile_disc(a, 0.5) AS z FROM t GROUP BY b",
+        "SELECT b, first(c ORDER BY a) AS x FROM t GROUP BY b",
+        "SELECT a, rank() OVER (ORDER BY b) AS x, sum(b) OVER (PARTITION BY c) AS y FROM t",
+        "SELECT a, age(DATE '2020-01-01', DATE '2019-01-01')::varchar AS x FROM t",
+        "SELECT t.current_date AS x FROM (SELECT a AS current_date FROM t) AS t",
         "SELECT CASE WHEN a > 0 THEN a ELSE error('a is negative') END AS a FROM t",
     ],
 )
 def test_what_is_stable_is_allowed(tmp_path: Path, sql: str) -> None:
     assert analysed(tmp_path, sql).unstable == ()
+
+
+REFUSED = """
+    approx_quantile approx_top_k combine_aggr corr covar_pop covar_samp entropy favg fsum
+    kahan_sum kurtosis kurtosis_pop lttb mode product regr_avgx regr_avgy regr_intercept
+    regr_r2 regr_slope regr_sxx regr_sxy regr_syy reservoir_quantile sem skewness stddev
+    stddev_pop stddev_samp sumkahan var_pop var_samp variance variant_group_object
+"""
+
+
+def test_every_aggregate_of_duckdb_is_judged() -> None:
+    with session() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
+        ).fetchall()
+    known = unstable.STABLE | unstable.ORDERED | unstable.TYING | unstable.SUMS
+    refused = {name for (name,) in rows} - known
+    assert refused == set(REFUSED.split()), (
+        "a new one is refused until somebody has looked whether it is stable"
+    )
 
 
 def test_a_model_over_an_unstable_one_needs_the_header_too(tmp_path: Path) -> None:
@@ -231,6 +276,50 @@ def test_a_model_over_an_unstable_one_needs_the_header_too(tmp_path: Path) -> No
     ],
 )
 def test_files_and_settings_are_out_of_reach(tmp_path: Path, sql: str) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text("a\n1\n", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"m0\.sql") as caught:
+        analysed(tmp_path / "models", sql.format(file=file))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_function_of_duckdb_reads_anything_but_its_arguments(tmp_path: Path) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text("a\n1\n", encoding="utf-8")
+    with session() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT function_name FROM duckdb_functions()"
+            " WHERE function_type IN ('table', 'table_macro') ORDER BY 1"
+        ).fetchall()
+    allowed = {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"}
+    # Macros over the rows that they are given.
+    over_rows = {"histogram", "histogram_values", "summary"}
+    names = {name for (name,) in rows} - allowed - over_rows
+    assert len(names) > 50
+    for place, name in enumerate(sorted(names)):
+        for number, arguments in enumerate(("", f"'{file}'", f"'{file}', 'a'", f"['{file}']")):
+            folder = tmp_path / f"models-{place}-{number}"
+            with pytest.raises(ModelError, match=r"m0\.sql"):
+                analysed(folder, f"SELECT * FROM {name}({arguments})")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{file}'",
+        "COPY t FROM '{file}'",
+        "ATTACH '{file}' AS other",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "PRAGMA database_list",
+        "CALL duckdb_settings()",
+        "EXPORT DATABASE '{file}'",
+        "EXPLAIN SELECT 1 AS a",
+        "SELECT getenv('HOME') AS a",
+    ],
+)
+def test_no_statement_reaches_out(tmp_path: Path, sql: str) -> None:
     file = tmp_path / "secret.csv"
     file.write_text("a\n1\n", encoding="utf-8")
     with pytest.raises(ModelError, match=r"m0\.sql") as caught:

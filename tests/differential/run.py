@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from random import Random
 
 import psycopg
+from psycopg import sql
 
+from pipeline import warehouse
+from pipeline.batches import Manifest
 from pipeline.buckets import folder
 from tests.differential import grammar, shop
 from tests.differential.grammar import Query
@@ -23,11 +27,13 @@ Rows = dict[tuple[object, ...], tuple[object, ...]]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A model: its kind and its SELECT."""
+    """A model: its kind and its SELECT; of its table a number of one digit, and a column that is not NULL."""
 
     name: str
     kind: str
     query: Query
+    short: str | None = None
+    filled: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -37,11 +43,30 @@ class Drawn:
 
     @property
     def table(self) -> str:
-        columns = [
-            *(f"{each} bigint" for each in self.query.numbers),
-            *(f"{each} text" for each in self.query.texts),
-        ]
+        types = dict.fromkeys(self.query.numbers, "bigint") | dict.fromkeys(self.query.texts, "text")
+        if self.short:
+            types[self.short] = "numeric(1)"
+        if self.filled:
+            types[self.filled] += " NOT NULL"
+        columns = [f"{name} {type_}" for name, type_ in types.items()]
         return f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)});"
+
+    @property
+    def views(self) -> tuple[str, str]:
+        """Views for Postgres: what the model yields, and the same as models over it see it."""
+        names = [*self.query.numbers, *self.query.texts]
+        shown = [f"CASE WHEN abs({n}) < 10 THEN {n} END AS {n}" if n == self.short else n for n in names]
+        return (
+            f"CREATE VIEW all_of_{self.name} AS {self.query.sql}",
+            f"CREATE VIEW {self.name} AS SELECT {', '.join(shown)} FROM all_of_{self.name}",
+        )
+
+    def _fits(self, row: tuple[object, ...]) -> bool:
+        named = dict(zip(self.columns, row, strict=True))
+        short = named[self.short] if self.short else None
+        return (short is None or abs(int(str(short))) < 10) and not (
+            self.filled and named[self.filled] is None
+        )
 
     @property
     def present(self) -> str:
@@ -52,15 +77,19 @@ class Drawn:
         return connection.execute(f"SELECT {', '.join(self.columns)} FROM {relation}".encode()).fetchall()
 
     def expected(self, rows: Sequence[tuple[object, ...]], before: Rows) -> Rows:
-        """What its table should hold: keys that are not unique keep what they had, dimensions all rows."""
+        """What its table should hold: rejected keys keep what they had, dimensions all rows."""
         keys = [row[: len(self.query.key)] for row in rows]
         times = Counter(keys)
         kept = before if self.kind == "dimension" else {}
         return kept | {
-            key: row if times[key] == 1 else before[key]
+            key: row if times[key] == 1 and self._fits(row) else before[key]
             for key, row in zip(keys, rows, strict=True)
-            if times[key] == 1 or key in before
+            if (times[key] == 1 and self._fits(row)) or key in before
         }
+
+
+class _Killed(Exception):
+    """The process is gone in the midst of a load."""
 
 
 @dataclass
@@ -73,6 +102,8 @@ class Differential:
     models: list[Drawn]
     expected: dict[str, Rows] = field(default_factory=dict)
     past: list[tuple[datetime, dict[str, Rows]]] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    _sealed: tuple[Manifest, dict[str, Rows]] | None = None
 
     def __post_init__(self) -> None:
         raw, out = folder(str(self.home / "raw")), folder(str(self.home / "out"))
@@ -81,26 +112,44 @@ class Differential:
         for model in self.models:
             text = f"-- kind: {model.kind}\n-- key: {', '.join(model.query.key)}\n{model.query.sql}\n"
             (self.house.folder / f"{model.name}.sql").write_text(text, encoding="utf-8")
-            view = f"CREATE VIEW oracle.{model.name} AS {model.query.sql}"
-            execute(self.source_url, f"SET search_path = oracle, public; {view}")
+            execute(self.source_url, f"SET search_path = oracle, public; {'; '.join(model.views)}")
         tables = "\n".join(model.table for model in self.models)
         (self.house.folder / "schema.sql").write_text(tables, encoding="utf-8")
 
-    def run(self) -> str:
-        """One run; returns what it planned."""
-        planned, manifest = plan_batch(self.source_url, self.house)
-        if manifest:
-            self.house.bring(manifest)
+    def run(self, random: Random) -> str:
+        """A run that may be killed and followed by another one; returns what they planned."""
+        if self._sealed and random.random() < 0.5:
+            self._load(*self._sealed)
+        how = random.choice([{}, {}, {}, {}, {}, {}, {}, {}, {"full": True}, {"reconcile": True}])
+        planned, manifest = plan_batch(self.source_url, self.house, **how)
+        self._sealed = None
         with psycopg.connect(self.source_url) as source:
-            self.expected = {
+            self.sources.append(_dump(source))
+            expected = {
                 model.name: model.expected(
-                    model.rows(source, f"oracle.{model.name}"), self.expected.get(model.name, {})
+                    model.rows(source, f"oracle.all_of_{model.name}"), self.expected.get(model.name, {})
                 )
                 for model in self.models
             }
-        if manifest:
-            self.past.append((manifest.snapshot_at, self.expected))
-        return planned.story
+        if manifest is None:
+            self.expected = expected
+        elif (killed := random.random()) < 0.1 and self.past:
+            self._sealed = manifest, expected
+        else:
+            self._load(manifest, expected, is_killed=killed < 0.2)
+        return f"{planned.story}{' (not loaded)' if self._sealed else ''}"
+
+    def _load(self, manifest: Manifest, expected: dict[str, Rows], *, is_killed: bool = False) -> None:
+        def kill(table: str, rows: int) -> None:
+            raise _Killed(table, rows)
+
+        if is_killed:
+            with suppress(_Killed):
+                self.house.bring(manifest, progress=kill, max_rejected_share=1)
+        if warehouse.last_batch(self.warehouse_url) != manifest.batch_id:
+            self.house.bring(manifest, max_rejected_share=1)
+        self.expected = expected
+        self.past.append((manifest.snapshot_at, expected))
 
     def differences(self) -> Iterator[str]:
         """What is wrong, as SQL that a person can run."""
@@ -110,8 +159,18 @@ class Differential:
                     found = sorted(model.rows(warehouse, relation), key=repr)
                     wanted = sorted(expected.values(), key=repr)
                     if found != wanted:
-                        yield f"-- {model.name}, a {model.kind}\n{model.query.sql};\nFROM {relation};"
+                        yield from self._script(model, relation)
                         yield f"-- wanted {wanted}\n-- found  {found}"
+
+    def _script(self, wrong: Drawn, relation: str) -> Iterator[str]:
+        """What to type into psql to see what should have come."""
+        yield f"-- {wrong.name}, a {wrong.kind}: found by SELECT * FROM {relation} in the warehouse"
+        yield grammar.SOURCE
+        for name, source in zip(("before", "now"), self.sources[-2:], strict=False):
+            yield f"-- The source {name}:\n{source}"
+        for model in self.models:
+            yield from (f"{view};" for view in model.views)
+        yield f"SELECT {', '.join(wrong.columns)} FROM all_of_{wrong.name};"
 
     def _promises(self, model: Drawn) -> Iterator[tuple[str, Rows]]:
         """What to select from, and what should come: now, and for facts as of each earlier batch."""
@@ -126,8 +185,22 @@ def models(random: Random, number: int) -> list[Drawn]:
     for place in range(number):
         below = [each.query.as_relation(each.name) for each in made[-4:]]
         drawn = grammar.draw(random, [*grammar.TABLES, *below])
-        made.append(Drawn(f"m{place:02}", random.choice(KINDS), drawn))
+        others = [each for each in drawn.numbers if each not in drawn.key]
+        short = random.choice(others) if others and random.random() < 0.3 else None
+        filled = random.choice(others) if others and random.random() < 0.2 else None
+        made.append(Drawn(f"m{place:02}", random.choice(KINDS), drawn, short, filled))
     return made
+
+
+def _dump(source: Connection) -> str:
+    """The source's rows as SQL."""
+    lines = []
+    for table in grammar.TABLES:
+        lines.append(f"TRUNCATE {table.name};")
+        for row in source.execute(f"SELECT * FROM {table.name}".encode()):
+            values = sql.SQL(", ").join(map(sql.Literal, row)).as_string(source)
+            lines.append(f"INSERT INTO {table.name} VALUES ({values});")
+    return "\n".join(lines)
 
 
 def prepare_source(url: str, random: Random) -> None:
@@ -144,7 +217,7 @@ def search(
     prepare_source(source_url, random)
     trial = Differential(source_url, warehouse_url, home, models(random, number))
     for run in range(runs):
-        story = trial.run()
+        story = trial.run(random)
         if wrong := list(trial.differences()):
             return [f"seed {seed}, run {run}: {story}", *wrong]
         with psycopg.connect(source_url, autocommit=True) as connection:

@@ -102,6 +102,7 @@ def _again(connection: psycopg.Connection[tuple[object, ...]], random: Random) -
 
 def _rare(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
     if random.random() < 0.3:
-        connection.execute(f"TRUNCATE {random.choice(['orders', 'people', 'log'])}".encode())
+        table = random.choice(["orders", "people", "log", '"Stock"'])
+        connection.execute(f"TRUNCATE {table}".encode())
     else:
         connection.execute("UPDATE people SET boss = 1 - boss")

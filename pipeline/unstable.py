@@ -1,0 +1,166 @@
+"""What may yield other rows of the same data, and what to write instead.
+
+It is looked for in the plan, where macros, views and subqueries are resolved, and in the text, because
+the planner puts constants in the place of the functions of the time that stand inside others. What is not
+known to be stable counts as unstable.
+"""
+
+from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from pipeline.comparisons import spells_alike
+from pipeline.duck import session
+
+Node = Mapping[str, Any]
+
+# Aggregates and windows whose result depends on the order of rows.
+ORDERED = frozenset(
+    "any_value arbitrary array_agg first group_concat last list listagg string_agg"  # noqa: SIM905
+    " WINDOW_FIRST_VALUE WINDOW_LAG WINDOW_LAST_VALUE WINDOW_LEAD WINDOW_NTH_VALUE WINDOW_NTILE"
+    " WINDOW_ROW_NUMBER".split()
+)
+# Those that take any of the rows that tie.
+TYING = frozenset(
+    "arg_max arg_max_null arg_max_nulls_last arg_min arg_min_null arg_min_nulls_last argmax argmin"  # noqa: SIM905
+    " max_by min_by".split()
+)
+# Sums, which lose other digits in another order where they are of floating point.
+SUMS = frozenset({"avg", "mean", "sum"})
+STABLE = frozenset(
+    "approx_count_distinct bit_and bit_or bit_xor bitstring_agg bool_and bool_or count count_if countif"  # noqa: SIM905
+    " count_star decimal_average histogram histogram_exact mad max median min quantile quantile_cont"
+    " quantile_disc regr_count sum_no_overflow WINDOW_CUME_DIST WINDOW_PERCENT_RANK WINDOW_RANK"
+    " WINDOW_RANK_DENSE".split()
+)
+_FLOATS = frozenset({"FLOAT", "DOUBLE"})
+_OF_ROWS = frozenset({"STRUCT", "TUPLE"})
+# Volatile by the catalogue, but the same for the same data.
+_HARMLESS = frozenset({"error"})
+# The other way round; the last one with one argument only.
+_CHANGING = frozenset({"current_localtime", "current_localtimestamp", "age"})
+# What is written without parentheses.
+_MOMENTS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
+_A_KEY = "add an ORDER BY that ends in a key"
+
+
+def in_plan(plan: Node) -> Iterator[str]:
+    """What a plan has that is unstable, in words."""
+    of_subqueries = set(_of_subqueries(plan))
+    for node in walk(plan):
+        if id(node) in of_subqueries:
+            continue
+        kind = node.get("expression_class")
+        if kind == "BOUND_FUNCTION" and _changes(_name(node), len(node["children"])):
+            yield _moment(f"{_name(node)}()")
+        elif kind == "BOUND_AGGREGATE" or "WINDOW" in str(kind):
+            yield from _unstable_aggregate(node)
+        elif node.get("type") == "LOGICAL_SAMPLE":
+            yield "TABLESAMPLE takes rows by chance"
+        elif node.get("type") == "LOGICAL_LIMIT" and node["children"][0]["type"] != "LOGICAL_ORDER_BY":
+            yield f"LIMIT without ORDER BY takes any rows; {_A_KEY}"
+        elif (
+            node.get("type") == "LOGICAL_DISTINCT"
+            and node.get("distinct_type") == "DISTINCT_ON"
+            and not node.get("order_by")
+        ):
+            yield f"DISTINCT ON without ORDER BY takes any rows; {_A_KEY}"
+
+
+def in_text(tree: object) -> Iterator[str]:
+    """What the syntax tree of a SELECT has that changes by itself, in words."""
+    for node in walk(tree):
+        if node.get("class") == "FUNCTION":
+            name = node["function_name"]
+            if _changes(name.lower(), len(node["arguments"])):
+                yield _moment(f"{name}()")
+        elif node.get("class") == "COLUMN_REF" and _is_moment(node["column_names"]):
+            yield _moment(node["column_names"][0])
+
+
+def walk(node: object) -> Iterator[Node]:
+    """All objects of some JSON, each before those that it holds."""
+    if isinstance(node, dict):
+        yield node
+        for child in node.values():
+            yield from walk(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from walk(child)
+
+
+def _is_moment(names: list[str]) -> bool:
+    return len(names) == 1 and names[0].lower() in _MOMENTS
+
+
+def _moment(what: str) -> str:
+    return f"{what} changes by itself; for the batch's moment join reference.batch (moment)"
+
+
+def _of_subqueries(plan: Node) -> Iterator[int]:
+    """The nodes, by id, that the planner itself makes of EXISTS and of a subquery that is one value.
+
+    It counts the first row of the one, and fails where the other has more than one.
+    """
+    for node in walk(plan):
+        for below in node.get("children", []) if node.get("type") == "LOGICAL_PROJECTION" else []:
+            if below["type"] != "LOGICAL_AGGREGATE_AND_GROUP_BY" or below.get("groups"):
+                continue
+            calls = [_name(expression) for expression in below["expressions"]]
+            if calls == ["count_star"]:
+                yield id(below["children"][0])
+            elif calls == ["first", "count_star"] and "More than one row" in str(node["expressions"]):
+                yield id(below["expressions"][0])
+
+
+def _name(expression: Node) -> str:
+    """The function that an expression calls, or what else it is."""
+    return str(expression["qname"]["path"][-1] if expression.get("qname") else expression["type"])
+
+
+def _unstable_aggregate(node: Node) -> Iterator[str]:
+    name = _name(node)
+    shown = name.removeprefix("WINDOW_").lower()
+    types = [argument["id"] for argument in node.get("arguments") or []]
+    if name in ORDERED:
+        ordered = node.get("order_bys") or node.get("orders") or node.get("arg_orders")
+        if not ordered and not spells_alike(node):
+            yield f"{shown}() without ORDER BY depends on the order of rows; {_A_KEY}"
+    elif name in TYING:
+        if not _OF_ROWS.intersection(types[1:2]):
+            yield f"{shown}() takes any of the rows that tie; write {shown}(x, (y, key))"
+    elif name in SUMS:
+        if _FLOATS.intersection(types):
+            yield f"{shown}() over floating point depends on the order of rows; cast its argument to DECIMAL"
+    elif name not in STABLE:
+        yield (
+            f"{shown}() may depend on the order of rows, as it is approximate, computes in floating point or"
+            " takes any of several; compute it from sum(), count() or quantile_disc() over DECIMAL"
+        )
+
+
+def _changes(name: str, arguments: int) -> bool:
+    """Whether a function yields something else without its arguments being others."""
+    return name in _changing() and not (name == "age" and arguments > 1)
+
+
+@cache
+def _changing() -> frozenset[str]:
+    """Functions that depend on more than their arguments, by the catalogue, and macros that call one."""
+    with session() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT function_name FROM duckdb_functions()"
+            " WHERE function_type = 'scalar' AND stability <> 'CONSISTENT'"
+        ).fetchall()
+        macros = connection.execute(
+            "SELECT function_name, macro_definition FROM duckdb_functions()"
+            " WHERE macro_definition IS NOT NULL"
+        ).fetchall()
+    found = (_CHANGING | {name for (name,) in rows}) - _HARMLESS
+    words = {name: set(re.findall(r"\w+", definition)) for name, definition in macros}
+    while more := {name for name in words.keys() - found if words[name] & ((found | _MOMENTS) - {"age"})}:
+        found |= more
+    return found
