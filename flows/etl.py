@@ -9,7 +9,6 @@ from pipeline import batches, extract, load, plan, source, warehouse
 from pipeline.batches import Manifest
 from pipeline.errors import ObjectMissing, PipelineError
 from pipeline.settings import Share
-from pipeline.transform import verify
 from pipeline.words import counted
 from tasks import assets, blocks
 from tasks.extract import readers
@@ -114,7 +113,7 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
                 load.record_up_to_date(run.warehouse_url, run.warehouse_schema, watermark.batch_id, snapshot)
                 report_up_to_date(snapshot.taken_at, run.environment)
             return None
-        verify(run.models, run.targets, planned.columns)
+        run.verify(planned.columns)
         logger.info("Batch %s reads %s", planned.batch_id, planned.story)
         with run.timed("extract"):
             manifest = extract.extract(connection, planned, schema, readers(schema, run.environment))

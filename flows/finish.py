@@ -1,6 +1,6 @@
 """What happens to a sealed batch, in whichever flow: transform, load, report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +25,7 @@ from pipeline.errors import (
 )
 from pipeline.models import Model
 from pipeline.settings import Settings
+from pipeline.source import Column
 from pipeline.target import Target
 from pipeline.transform import Output, Work, needed, nothing, pieces, verify
 from pipeline.warehouse import Loaded, Lock
@@ -33,7 +34,7 @@ from tasks.extract import extracting
 from tasks.failures import best_effort, raise_with
 from tasks.places import places
 from tasks.refill import refill
-from tasks.report import BatchReport, announce, batch_report, report
+from tasks.report import BatchReport, announce, batch_report, left_out, report
 from tasks.results import Results
 from tasks.transform import gather, transform
 
@@ -47,6 +48,7 @@ class Run:
     """What the steps of a run share.
 
     ``seconds`` is what each step of a batch took, ``begun`` are the batches that it began to load.
+    ``left_out`` are columns, by model, that its table does not have.
     """
 
     environment: str
@@ -60,6 +62,13 @@ class Run:
     max_deleted_share: float | None
     seconds: dict[str, float] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
+    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def verify(self, columns: Mapping[str, Sequence[Column]]) -> None:
+        """Try the models on tables of these columns; raises ModelError, and says what they leave out."""
+        self.left_out = verify(self.models, self.targets, columns)
+        for line in left_out(self.left_out):
+            get_run_logger().warning("%s", line)
 
     @property
     def warehouse_schema(self) -> str:
@@ -206,7 +215,7 @@ def _verify(run: Run, manifest: Manifest) -> None:
             f"batch {manifest.batch_id} was read before a model read {', '.join(sorted(missing))}"
         )
     try:
-        verify(run.models, run.targets, columns)
+        run.verify(columns)
     except ModelError as error:
         raise UnfitBatch(str(error)) from None
 
@@ -222,7 +231,7 @@ def finish(run: Run, manifest: Manifest, *, replays: bool = False) -> BatchRepor
         counts = load_warehouse(
             manifest.path, outputs, run.max_rejected, run.max_deleted_share, replays, run.environment
         )
-    done = batch_report(manifest, counts, run.seconds)
+    done = batch_report(manifest, counts, run.seconds, run.left_out)
     run.seconds.clear()
     # Nothing that follows the commit takes it back.
     stands = f"Batch {manifest.batch_id} is in the warehouse"

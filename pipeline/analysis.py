@@ -32,12 +32,14 @@ class Analysis:
 
     ``carries`` names, by the model's column, the column of that table that it is. ``filtered`` where
     rows of the table may be left out. ``unstable`` says in words what may yield other rows of the same data.
+    ``left_out`` are columns that come by a ``*`` and that its table does not have.
     """
 
     table: str | None
     carries: Mapping[str, str]
     filtered: bool
     unstable: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

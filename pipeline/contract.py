@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pipeline.duck import literal, quote
 from pipeline.errors import ModelError
 from pipeline.models import Model
-from pipeline.target import Target, TargetColumn
+from pipeline.target import OF_VERSIONS, Target, TargetColumn
 from pipeline.types import decimal_of, duckdb_type, length_of, numeric_of, second_digits_of
 
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?i:infinity|inf)|(?i:nan)"
@@ -54,9 +54,14 @@ def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Chec
     Raises ModelError where the model yields a column that its table lacks, leaves out
     one that the table requires, or yields a type that must be cast explicitly.
     """
+    if target.fact and (taken := sorted(OF_VERSIONS & {name.lower() for name in yields})):
+        raise ModelError(
+            f"{model.path}: column {taken[0]} has the name of a column that every fact gets; write"
+            f" `{taken[0]} AS source_{taken[0]}`, and call it so in the table"
+        )
+    more = left_out(model, target, yields)
     for name in yields:
-        column = target.column(name)
-        if column is None or column.generated:
+        if name not in more and _is_lacking(target, name):
             raise ModelError(f"{model.path}: column {name} is not in the warehouse table {target.name}")
     for column in target.columns:
         if column.name not in yields and column.required and not column.filled:
@@ -76,6 +81,18 @@ def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Chec
         for column in target.columns
         if column.name in yields
     ]
+
+
+def left_out(model: Model, target: Target, yields: Iterable[str]) -> list[str]:
+    """Columns that come by a ``*`` and that the table does not have; they wait until it has them."""
+    if model.names is None:
+        return []
+    return [name for name in yields if name.lower() not in model.names and _is_lacking(target, name)]
+
+
+def _is_lacking(target: Target, name: str) -> bool:
+    column = target.column(name)
+    return column is None or column.generated
 
 
 def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> Check:

@@ -16,7 +16,7 @@ from pipeline.analysis import Analysis, Misread, analyse
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
 from pipeline.comparisons import as_model_type, as_stored, is_special, model_type
-from pipeline.contract import Check, checks
+from pipeline.contract import Check, checks, left_out
 from pipeline.duck import is_storage_fault, quote, session
 from pipeline.errors import ModelError
 from pipeline.literals import with_labels
@@ -121,7 +121,12 @@ def analysed(
     if unstable and not model.unstable:
         raise ModelError(f"{model.path}: {unstable[0]}; or write `-- unstable: allowed` at its head")
     by_relation = {relation_name(name): name for name in tables}
-    return replace(analysis, table=by_relation.get(analysis.table or ""), unstable=unstable), found
+    return replace(
+        analysis,
+        table=by_relation.get(analysis.table or ""),
+        unstable=unstable,
+        left_out=tuple(left_out(model, targets[model.name], yields)),
+    ), found
 
 
 def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]], name: str) -> str:

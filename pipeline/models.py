@@ -21,7 +21,7 @@ from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
 from pipeline.relations import Relation, relations, with_relation_names
 from pipeline.seeds import Seed
-from pipeline.unstable import in_text
+from pipeline.unstable import in_text, walk
 
 SCHEMA_FILE = "schema.sql"
 Kind = Literal["fact", "dimension", "bridge"]
@@ -55,6 +55,7 @@ class Model:
     no run deletes more than that share of its table without being told to. ``contract`` stands for what the
     model's warehouse table is like, ``upstream`` for the models that it reads, once they are known;
     ``seeds`` are those that it reads. ``changing`` says what in it yields something else each time.
+    ``names`` are the columns that it writes, in lower case, where others come by a ``*``; else None.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Model:
     upstream: tuple[str, ...] = ()
     seeds: Mapping[str, Seed] = field(default_factory=dict)
     changing: tuple[str, ...] = ()
+    names: frozenset[str] | None = None
 
     @property
     def reads(self) -> frozenset[str]:
@@ -180,6 +182,7 @@ def read(path: Path) -> Model:
         unstable=_flag(path, headers, "unstable", "allowed"),
         max_deleted_share=_share(path, headers.get("max_deleted_share", [])),
         changing=tuple(in_text(tree)),
+        names=_written(tree),
     )
 
 
@@ -201,6 +204,16 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     if len(tree["statements"]) != 1:
         raise ModelError(f"{path}: holds {len(tree['statements'])} statements; a model is one SELECT")
     return tree
+
+
+def _written(tree: object) -> frozenset[str] | None:
+    """The columns that a SELECT writes, or None where it writes all of them."""
+    nodes = list(walk(tree))
+    if not any(node.get("class") == "STAR" for node in nodes):
+        return None
+    aliases = {node["alias"] for node in nodes if node.get("alias")}
+    columns = {node["column_names"][-1] for node in nodes if node.get("class") == "COLUMN_REF"}
+    return frozenset(name.lower() for name in aliases | columns)
 
 
 def _headers(path: Path, text: str) -> dict[str, list[str]]:

@@ -1,7 +1,8 @@
 """How the warehouse is doing: how fresh, what waits in the source, what was set aside, what lies where."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -10,9 +11,11 @@ from psycopg.rows import class_row
 from pipeline import batches, bindings, models, plan, source, upgrades, warehouse
 from pipeline.bindings import Doubt
 from pipeline.buckets import Bucket, Usage
+from pipeline.errors import ModelError
 from pipeline.plan import BatchPlan
 from pipeline.postgres import Connection, statement, transaction
 from pipeline.settings import Settings
+from pipeline.transform import verify
 from pipeline.types import Frozen
 
 _BATCHES = 8
@@ -61,7 +64,7 @@ class Status:
     ``up_to_date_at`` is None before the first batch. ``waiting`` counts the rows of the source that the
     warehouse lacks, by table, and is None where not all were counted; ``story`` says it in words.
     ``sealed`` is a batch that was read and not loaded, ``broken`` are tables that are not as they
-    were loaded.
+    were loaded. ``left_out`` are columns, by model, that a ``*`` brings and its table lacks.
     """
 
     at: datetime
@@ -73,6 +76,7 @@ class Status:
     set_aside: tuple[SetAside, ...]
     usage: Mapping[str, Usage]
     broken: tuple[Doubt, ...] = ()
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def age(self) -> timedelta | None:
@@ -105,9 +109,12 @@ def look(
     if counting == "nothing":
         with source.snapshot(source_url) as (_, snapshot):
             at, waiting, story = snapshot.taken_at, None, "not counted"
+        left_out: Mapping[str, Sequence[str]] = {}
     else:
         most = _SMALL if counting == "small" else None
-        planned = _planned(source_url, warehouse_url, raw, config, begun=bool(last), most_bytes=most)
+        planned, left_out = _planned(
+            source_url, warehouse_url, raw, config, begun=bool(last), most_bytes=most
+        )
         at, waiting, story = planned.snapshot.taken_at, planned.waiting, planned.story
         if waiting == {}:
             story = planned.anew or "nothing"
@@ -121,6 +128,7 @@ def look(
         set_aside=tuple(aside),
         broken=tuple(broken),
         usage={} if counting == "nothing" else {"raw": raw.usage(), "processed": processed.usage()},
+        left_out=left_out,
     )
 
 
@@ -162,15 +170,20 @@ def _planned(
     *,
     begun: bool,
     most_bytes: int | None,
-) -> BatchPlan:
-    """The batch that a run would take now, as far as tables of so many bytes tell."""
+) -> tuple[BatchPlan, Mapping[str, Sequence[str]]]:
+    """The batch that a run would take now, as far as tables of so many bytes tell, and what it leaves out."""
     known = models.load(config.transforms)
-    known = warehouse.with_contracts(known, warehouse.targets(warehouse_url, config.warehouse_schema, known))
+    targets = warehouse.targets(warehouse_url, config.warehouse_schema, known)
+    known = warehouse.with_contracts(known, targets)
     watermark = warehouse.watermark(warehouse_url, config.warehouse_schema) if begun else None
     loaded = warehouse.loaded(warehouse_url, config.warehouse_schema) if begun else {}
     previous = batches.last_manifest(raw, watermark)
     with source.snapshot(source_url) as (connection, snapshot):
-        return plan.make(
+        planned = plan.make(
             connection, snapshot, config.source_schema, known, loaded, watermark, previous,
             reconcile=False, full=False, most_bytes=most_bytes,
         )  # fmt: skip
+    left_out: Mapping[str, Sequence[str]] = {}
+    with suppress(ModelError):  # the next run says what is wrong
+        left_out = verify(known, targets, planned.columns) if targets.keys() >= known.keys() else {}
+    return planned, left_out

@@ -11,6 +11,9 @@ from pipeline.types import Frozen
 # What the engine adds to a fact table.
 RECORDED_AT, SUPERSEDED_AT, DELETED, COMMITTED_AT = "recorded_at", "superseded_at", "deleted", "committed_at"
 ADDED_TO_FACTS = (RECORDED_AT, SUPERSEDED_AT, DELETED, COMMITTED_AT)
+# What the views of a history show beside a table's columns, and what a fact's versions have.
+OF_HISTORY = ("valid_from", "valid_to")
+OF_VERSIONS = frozenset({*ADDED_TO_FACTS, *OF_HISTORY})
 
 
 class Operator(Frozen):

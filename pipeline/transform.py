@@ -164,22 +164,26 @@ def needed(models: Mapping[str, Model], manifest: Manifest, loaded: Loaded | Non
 
 def verify(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
-) -> None:
-    """Try every model on empty tables of these columns.
+) -> dict[str, tuple[str, ...]]:
+    """Try every model on empty tables of these columns; returns the columns that each leaves out, if any.
 
     Raises ModelError that names file, line and column.
     """
+    more: dict[str, tuple[str, ...]] = {}
     _refuse_like_columns(models, tables)
     cursors = {name for model in models.values() for name in model.cursors}
     for name, model in models.items():
         below = closure(models, name)
         analysis, _ = inputs.analysed(below, targets, tables)
+        if analysis.left_out:
+            more[name] = analysis.left_out
         read = cursors & {table for each in below.values() for table in each.reads}
         if read and not model.sees_changes and analysis.table not in read:
             raise ModelError(
                 f"{model.path}: reads {min(read)} by a cursor, which shows changed rows only, so each row has"
                 " to come from one of them; take the joins and aggregates out, or the cursor"
             )
+    return more
 
 
 def _refuse_like_columns(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]]) -> None:

@@ -16,6 +16,8 @@ from pipeline.models import SCHEMA_FILE, Model, with_meaning
 from pipeline.postgres import SAFE_PATH, Connection, statement, template, transaction
 from pipeline.target import (
     ADDED_TO_FACTS,
+    DELETED,
+    OF_HISTORY,
     RECORDED_AT,
     Constraint,
     Reference,
@@ -24,7 +26,7 @@ from pipeline.target import (
     TargetColumn,
     versions_name,
 )
-from pipeline.types import Frozen
+from pipeline.types import Frozen, base_of
 
 _LOCK = "totesys-etl"
 # Postgres cuts longer ones off without a word.
@@ -208,6 +210,14 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
         untracked=model.untracked,
         max_deleted_share=model.max_deleted_share,
     )
+    ours = {name: "boolean" if name == DELETED else "timestamptz" for name in added}
+    for column in columns:
+        name, type_ = column.name, base_of(column.type)
+        if name in OF_HISTORY or type_ != ours.get(name, type_):
+            raise ModelError(
+                f"{model.path}: its table has a column {name}, which is what {model.name}_history adds;"
+                f" write `{name} AS source_{name}`, and call it so in the table"
+            )
     for name in key:
         if target.column(name) is None:
             raise ModelError(f"{model.path}: key column {name} is not in the warehouse table {model.name}")

@@ -1,10 +1,12 @@
 """The run report: what a batch brought, for people."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from pydantic import Field
 
 from pipeline import settings, status
 from pipeline.batches import Manifest
@@ -31,6 +33,7 @@ class BatchReport(Frozen):
     counts: tuple[Counts, ...]
     seconds: dict[str, float]
     reconciled: bool
+    left_out: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     def total(self, what: str) -> int:
         """A count over all tables: of rows added, changed, deleted or rejected."""
@@ -50,7 +53,7 @@ class BatchReport(Frozen):
             remarks.append(
                 f"Set aside: {counted(set_aside, 'row')}; etl.rejected has them, with the reasons."
             )
-        return remarks
+        return [*remarks, *left_out(self.left_out)]
 
     @property
     def story(self) -> str:
@@ -75,7 +78,20 @@ class BatchReport(Frozen):
         return "\n".join([head, *lines, *self.remarks])
 
 
-def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, float]) -> BatchReport:
+def left_out(columns: Mapping[str, Iterable[str]]) -> list[str]:
+    """A line on each model that leaves columns out, which its ``*`` brings and its table does not have."""
+    return [
+        f"Left out until the table has them: {', '.join(names)} of {model}."
+        for model, names in sorted(columns.items())
+    ]
+
+
+def batch_report(
+    manifest: Manifest,
+    counts: list[Counts],
+    seconds: dict[str, float],
+    left_out: Mapping[str, tuple[str, ...]],
+) -> BatchReport:
     """Put together what is known of a loaded batch."""
     return BatchReport(
         batch_id=manifest.batch_id,
@@ -83,6 +99,7 @@ def batch_report(manifest: Manifest, counts: list[Counts], seconds: dict[str, fl
         rows_read=manifest.rows,
         counts=tuple(counts),
         reconciled=manifest.reconcile,
+        left_out=dict(left_out),
         seconds={step: round(spent, 3) for step, spent in seconds.items()},
     )
 

@@ -24,6 +24,7 @@ from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import in_some_line
 from tasks.metrics import OUTCOMES
+from tasks.report import left_out
 
 MAX_AGE = timedelta(minutes=30)
 _MINUTES = MAX_AGE // timedelta(minutes=1)
@@ -167,6 +168,8 @@ def _story(found: Status) -> str:
 
 def _tables(found: Status) -> Iterator[tuple[str, Table | None]]:
     yield f"Waiting in the source: {found.story}", None
+    for line in left_out(found.left_out):
+        yield line.removesuffix("."), None
     if found.sealed:
         yield f"Waiting to be loaded: batch {found.sealed}, which the next run finishes", None
     for doubt in found.broken:

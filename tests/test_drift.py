@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pipeline import warehouse
-from pipeline.batches import read_manifest
+from pipeline.batches import read_manifest, sealed_after
 from pipeline.errors import ModelError, PipelineError
+from pipeline.transform import verify
 from tests.bench import Bench
-from tests.support import execute, parquet_rows, query, value, write_models
+from tests.support import execute, parquet_rows, plan_batch, query, value, write_models
 
 MODELS = {
     "dim_shop": "SELECT shop_id, town.name AS town FROM shop LEFT JOIN town USING (town_id)",
@@ -327,3 +328,75 @@ def test_a_fact_may_get_another_key(bench: Bench) -> None:
     bench.do("UPDATE sale SET shop_id = 3 - shop_id WHERE sale_id = 2")
     bench.run()
     equal(bench)
+
+
+# Columns that come by a star
+
+STAR = MODELS | {"fact_sale": "-- key: sale_id\nSELECT * FROM sale"}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "SELECT * FROM sale",
+        "SELECT s.* FROM sale AS s JOIN shop USING (shop_id)",
+        "WITH s AS (SELECT * FROM sale) SELECT * FROM s WHERE sale_id > 0",
+        "SELECT * REPLACE (trim(amount) AS amount) FROM sale",
+        "SELECT COLUMNS(*) FROM sale",
+        "SELECT * FROM sale UNION ALL SELECT * FROM sale WHERE sale_id < 0",
+    ],
+)
+def test_one_more_column_in_the_source_waits_for_the_table(shared: Bench, model: str) -> None:
+    shared.fresh(MODELS | {"fact_sale": f"-- key: sale_id\n{model}"}, *SOURCE)
+    shared.run()
+    shared.do("ALTER TABLE sale ADD COLUMN tax int DEFAULT 7", "UPDATE sale SET amount = 9 WHERE sale_id = 2")
+    planned, manifest = plan_batch(shared.source_url, shared.house)
+    assert manifest
+    left = verify(shared.house.models, shared.house.targets(), planned.columns)
+    assert left == {"fact_sale": ("tax",)}
+    shared.house.bring(manifest)
+    equal(shared)
+    assert versions(shared) == 6
+    execute(shared.house.url, "ALTER TABLE fact_sale ADD COLUMN tax int")
+    shared.house.prepared = None
+    shared.run()
+    assert shared.house.query("SELECT DISTINCT tax FROM fact_sale_current") == [(7,)]
+    assert verify(shared.house.models, shared.house.targets(), planned.columns) == {}
+
+
+def test_a_column_that_the_model_writes_is_not_left_out(shared: Bench) -> None:
+    shared.fresh(MODELS | {"fact_sale": "-- key: sale_id\nSELECT *, 1 AS more FROM sale"}, *SOURCE)
+    with pytest.raises(ModelError, match=r"column more is not in the warehouse table fact_sale"):
+        shared.run()
+
+
+@pytest.mark.parametrize(
+    "name", ["deleted", "recorded_at", "superseded_at", "committed_at", "valid_from", "valid_to"]
+)
+def test_a_column_of_the_source_with_a_name_of_ours_is_refused_with_an_alias(
+    shared: Bench, name: str
+) -> None:
+    alias = rf"write `{name} AS source_{name}`, and call it so in the table"
+    source = (*SOURCE, f"ALTER TABLE sale ADD COLUMN {name} int DEFAULT 1")
+    shared.fresh(STAR, *source)
+    with pytest.raises(ModelError, match=rf"fact_sale\.sql: column {name} has the name of .*; {alias}"):
+        shared.run()
+    assert sealed_after(shared.house.raw, None) is None, "nothing is read"
+    table = STAR["schema"].replace("sale_id integer NOT NULL,", f"sale_id integer NOT NULL, {name} integer,")
+    shared.fresh(STAR | {"schema": table}, *source)
+    with pytest.raises(ModelError, match=rf"fact_sale\.sql: .*column {name}.*{alias}"):
+        shared.run()
+    assert sealed_after(shared.house.raw, None) is None
+    model = f"-- key: sale_id\nSELECT sale_id, shop_id, amount, {name} AS source_{name} FROM sale"
+    table = table.replace(f" {name} ", f" source_{name} ")
+    shared.fresh(STAR | {"schema": table, "fact_sale": model}, *source)
+    shared.run()
+    assert shared.house.query(f"SELECT DISTINCT source_{name} FROM fact_sale_current") == [(1,)]
+
+
+@pytest.mark.parametrize("name", ["valid_from", "valid_to"])
+def test_a_dimension_cannot_have_the_columns_of_its_history(shared: Bench, name: str) -> None:
+    table = STAR["schema"].replace("town varchar", f"town varchar, {name} integer")
+    shared.fresh(MODELS | {"schema": table}, *SOURCE)
+    with pytest.raises(ModelError, match=rf"dim_shop\.sql: its table has a column {name}.* AS source_{name}"):
+        shared.run()

@@ -19,7 +19,7 @@ from pipeline.postgres import transaction
 from pipeline.settings import Settings
 from pipeline.status import Counting, Status
 from tests.bench import Bench
-from tests.support import query, value
+from tests.support import query, value, write_models
 
 MODELS = {
     "dim_shop": "SELECT shop_id, label FROM shop",
@@ -232,3 +232,14 @@ def test_objects_are_counted_over_s3(s3_bucket: Callable[[str], Bucket]) -> None
         server.put_object(bucket.root, name, b"12345")
     bucket.write_text("on top", "1")
     assert bucket.usage() == Usage(objects=1101, bytes=5501)
+
+
+def test_columns_that_wait_for_their_table_are_named(bench: Bench) -> None:
+    write_models(bench.house.folder, {"fact_sale": "-- key: sale_id\nSELECT * FROM sale"})
+    bench.run()
+    assert look(bench).left_out == {}
+    bench.do("ALTER TABLE sale ADD COLUMN tax int")
+    assert look(bench).left_out == {"fact_sale": ("tax",)}
+    bench.run()
+    assert look(bench).left_out == {"fact_sale": ("tax",)}
+    assert look(bench, counting="nothing").left_out == {}
