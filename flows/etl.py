@@ -30,7 +30,7 @@ def etl(
     """Bring the warehouse up to date with the source, exactly and with all history.
 
     Args:
-        reconcile: Read every table whole and compare all rows, whatever is known of them.
+        reconcile: Afterwards read every table whole and compare all rows, whatever is known of them.
         full: Read every table whole; what the warehouse has already is not loaded again.
         max_rejected: Fail and load nothing if more rows than this would be set aside.
         max_deleted_share: Allow up to this share of a table to be deleted, 1 for any number of rows.
@@ -46,12 +46,20 @@ def etl(
         except CANNOT_LOAD as refused:
             manifest = _read_again(run, source_url, refused, reconcile=reconcile, full=full)
             return [*reports, *_superseded(run, manifest, refused)]
-        try:
-            reports.extend(_next_batch(run, source_url, reconcile=reconcile, full=full))
-        except ObjectMissing as lost:
-            get_run_logger().warning("%s; reading all tables whole, which needs no earlier object", lost)
-            reports.extend(_next_batch(run, source_url, reconcile=reconcile, full=True))
+        # What reconciling finds after an ordinary batch, ordinary runs had missed.
+        begun = warehouse.last_batch(run.warehouse_url, run.warehouse_schema)
+        for compare in (False, True) if reconcile and begun else (reconcile,):
+            reports.extend(_brought(run, source_url, reconcile=compare, full=full and compare == reconcile))
     return reports
+
+
+def _brought(run: Run, source_url: str, *, reconcile: bool, full: bool) -> list[BatchReport]:
+    """The next batch, if any; where objects of earlier ones are lost, one that needs none of them."""
+    try:
+        return _next_batch(run, source_url, reconcile=reconcile, full=full)
+    except ObjectMissing as lost:
+        get_run_logger().warning("%s; reading all tables whole, which needs no earlier object", lost)
+        return _next_batch(run, source_url, reconcile=reconcile, full=True)
 
 
 def _next_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> list[BatchReport]:

@@ -157,7 +157,7 @@ def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchRepo
 
 def rebuilt(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
     """The same; where a batch is lost or cannot be loaded, go on at the next one that holds all rows."""
-    tables, tried = models.source_tables(run.models), set[str]()
+    tables, tried = models.tables_read(run.models), set[str]()
     while True:
         refused: PipelineError | None = None
         try:
@@ -203,14 +203,14 @@ def _as_models_read(run: Run, manifest: Manifest) -> Manifest:
     try:
         _verify(run, manifest)
     except UnfitBatch:
-        manifest = past.as_read_today(run.raw, manifest, models.source_tables(run.models))
+        manifest = past.as_read_today(run.raw, manifest, models.tables_read(run.models))
         _verify(run, manifest)
     return manifest
 
 
 def _verify(run: Run, manifest: Manifest) -> None:
     columns = {name: table.columns for name, table in manifest.tables.items()}
-    if missing := models.source_tables(run.models) - columns.keys() - reference.NAMES:
+    if missing := models.tables_read(run.models) - columns.keys() - reference.NAMES:
         raise UnfitBatch(
             f"batch {manifest.batch_id} was read before a model read {', '.join(sorted(missing))}"
         )

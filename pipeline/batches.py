@@ -128,7 +128,9 @@ class Landed(Frozen):
 class Manifest(Frozen):
     """The seal of a batch: everything that later steps may read.
 
-    One that is ``resumed`` was sealed after another batch; a rebuild goes on there without those between.
+    ``quiet`` are models of which an ordinary run would have seen no change: what reconciling finds there,
+    ordinary runs had missed. One that is ``resumed`` was sealed after another batch; a rebuild goes on there
+    without those between.
     """
 
     format: Literal[2] = 2
@@ -140,6 +142,7 @@ class Manifest(Frozen):
     continuity: Continuity | None = None
     reconcile: bool
     resumed: bool = False
+    quiet: tuple[str, ...] = ()
     landed: tuple[Landed, ...]
     tables: dict[str, TableBatch]
 

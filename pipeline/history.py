@@ -65,6 +65,12 @@ def ensure(
                 _make_as_of_view(connection, schema, target, there)
         except psycopg.OperationalError:
             raise
+        except psycopg.errors.UniqueViolation:
+            raise WarehouseError(
+                f"warehouse: {schema}.{target.name} holds more than one version of a key"
+                f" ({', '.join(target.key)}) at one moment; correct the model's `-- key:`, or drop the table,"
+                " which is then filled anew"
+            ) from None
         except psycopg.Error as error:
             raise WarehouseError(
                 f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary};"

@@ -70,6 +70,7 @@ def load(
                     is_waiting=name in waits,
                 )
             )  # fmt: skip
+        counts = [_with_missed(count, targets, manifest) for count in counts]
         rejected = sum(count.rejected for count in counts)
         if max_rejected is not None and rejected > max_rejected:
             raise TooManyRejected(
@@ -111,6 +112,24 @@ def order(targets: Iterable[Target]) -> list[str]:
         return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise WarehouseError(f"warehouse: tables refer to each other in a circle: {error.args[1]}") from None
+
+
+def _with_missed(count: Counts, targets: Mapping[str, Target], manifest: Manifest) -> Counts:
+    """The counts with what ordinary runs had missed: all, where these would have changed nothing.
+
+    Nor may they have changed what the table refers to, because rejected rows wait for that.
+    """
+    names, new = set[str](), {count.table}
+    while new:
+        names |= new
+        new = {
+            reference.to_table
+            for name in new
+            for reference in targets[name].references
+            if reference.to_table in targets
+        } - names
+    missed = count.added + count.changed + count.deleted if names <= set(manifest.quiet) else 0
+    return count.model_copy(update={"missed": missed})
 
 
 def claim(connection: Connection, schema: str) -> str | None:

@@ -30,7 +30,10 @@ _A_FEW = 1_000
 
 
 class Counts(Frozen):
-    """What a load did to one warehouse table; ``changed`` counts versions or updates."""
+    """What a load did to one warehouse table; ``changed`` counts versions or updates.
+
+    ``missed`` are those rows of it that ordinary runs should have brought.
+    """
 
     table: str
     read: int = 0
@@ -38,6 +41,7 @@ class Counts(Frozen):
     changed: int = 0
     deleted: int = 0
     rejected: int = 0
+    missed: int = 0
 
     @property
     def story(self) -> str:

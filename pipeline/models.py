@@ -159,6 +159,11 @@ def source_tables(models: Mapping[str, Model]) -> set[str]:
     return named - models.keys() - reference.QUALIFIED
 
 
+def tables_read(models: Mapping[str, Model]) -> set[str]:
+    """What a batch holds for the models: source tables and seeds."""
+    return source_tables(models) | read_seeds(models).keys()
+
+
 def read(path: Path) -> Model:
     """Read one model from its file."""
     text = path.read_text(encoding="utf-8")

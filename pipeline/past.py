@@ -33,7 +33,7 @@ def next_complete(
 def as_whole(manifest: Manifest, previous: str | None) -> Manifest:
     """A complete batch as one that follows another than it did: everything is computed and compared."""
     return manifest.model_copy(
-        update={"previous": previous, "reconcile": True, "resumed": True, "landed": ()}
+        update={"previous": previous, "reconcile": True, "resumed": True, "quiet": (), "landed": ()}
     )
 
 

@@ -86,7 +86,10 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A batch before it is read; ``kept_seeds`` are those that the last batch has as they are."""
+    """A batch before it is read; ``kept_seeds`` are those that the last batch has as they are.
+
+    ``quiet`` are models of which an ordinary run would see no change, known where the batch reconciles.
+    """
 
     snapshot: Snapshot
     watermark: Watermark | None
@@ -96,6 +99,7 @@ class BatchPlan:
     reconcile: bool
     seeds: Mapping[str, Seed] = field(default_factory=dict)
     kept_seeds: Mapping[str, TableBatch] = field(default_factory=dict)
+    quiet: frozenset[str] = frozenset()
     witnesses: tuple[Witness, ...] = ()
 
     @property
@@ -240,6 +244,7 @@ class BatchPlan:
             identity=self.snapshot.identity,
             continuity=self._continuity,
             reconcile=self.reconcile,
+            quiet=tuple(sorted(self.quiet)),
             landed=tuple(landed),
             tables={name: self._table(plan, landed, gone.get(name, ())) for name, plan in self.tables.items()}
             | {name: self._seed(seed, seeds.get(name)) for name, seed in self.seeds.items()},
@@ -351,6 +356,15 @@ def make(
         mode: Literal["full", "changes"] = "full" if reason else "changes"
         reached = last.reached if last else None
         plans[name] = TablePlan(table, mode, reason or "changed rows", slice_, reached=reached)
+    quiet: frozenset[str] = frozenset()
+    if reconcile and watermark:
+        quiet = _quiet(
+            models,
+            make(
+                connection, snapshot, schema, models, loaded, watermark, previous,
+                reconcile=False, full=False, most_bytes=most_bytes,
+            ),
+        )  # fmt: skip
     return BatchPlan(
         snapshot,
         watermark,
@@ -360,6 +374,19 @@ def make(
         reconcile or beginning.whole in _OTHER_ROWS,
         read_seeds(models),
         {} if reconcile or full or beginning.whole else _kept_seeds(models, previous),
+        quiet,
+    )
+
+
+def _quiet(models: Mapping[str, Model], ordinary: BatchPlan) -> frozenset[str]:
+    """The models whose tables an ordinary run would not change."""
+    same = {name for name, plan in ordinary.tables.items() if not plan.is_new and plan.slice.cursor is None}
+    known = same | models.keys() | ordinary.kept_seeds.keys() | reference.NAMES
+    known |= reference.QUALIFIED - {reference.BATCH}
+    return frozenset(
+        name
+        for name in models.keys() - ordinary.changed_models
+        if all(below.reads <= known and not below.unstable for below in closure(models, name).values())
     )
 
 

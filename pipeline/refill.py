@@ -21,7 +21,7 @@ from pipeline.buckets import Bucket
 from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, UnfitBatch
 from pipeline.load import claim, order, waiting
 from pipeline.merge import merge
-from pipeline.models import Model, closure, source_tables
+from pipeline.models import Model, closure, tables_read
 from pipeline.postgres import Connection, statement, transaction
 from pipeline.reference import NAMES
 from pipeline.state import write_merged
@@ -140,7 +140,7 @@ class Lake:
     def _output(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
         """What a model makes of a batch; None where that is nothing."""
         below = closure(self.models, name)
-        if missing := source_tables(below) - manifest.tables.keys() - NAMES:
+        if missing := tables_read(below) - manifest.tables.keys() - NAMES:
             raise UnfitBatch(f"batch {manifest.batch_id} was read before {name} read {', '.join(missing)}")
         if not needed(below, manifest, loaded):
             return None

@@ -12,6 +12,7 @@ from pipeline import batches, bindings, models, plan, source, upgrades, warehous
 from pipeline.bindings import Doubt
 from pipeline.buckets import Bucket, Usage
 from pipeline.errors import ModelError
+from pipeline.models import Model
 from pipeline.plan import BatchPlan
 from pipeline.postgres import Connection, statement, transaction
 from pipeline.settings import Settings
@@ -64,7 +65,9 @@ class Status:
     ``up_to_date_at`` is None before the first batch. ``waiting`` counts the rows of the source that the
     warehouse lacks, by table, and is None where not all were counted; ``story`` says it in words.
     ``sealed`` is a batch that was read and not loaded, ``broken`` are tables that are not as they
-    were loaded. ``left_out`` are columns, by model, that a ``*`` brings and its table lacks.
+    were loaded. ``left_out`` are columns, by model, that a ``*`` brings and its table lacks. ``missed``
+    counts rows, by table, that the last reconciling found and other runs had missed. ``readers`` are
+    models over tables that have rejected rows: these count there.
     """
 
     at: datetime
@@ -77,6 +80,8 @@ class Status:
     usage: Mapping[str, Usage]
     broken: tuple[Doubt, ...] = ()
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    missed: Mapping[str, int] = field(default_factory=dict)
+    readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def age(self) -> timedelta | None:
@@ -105,6 +110,7 @@ def look(
         aside = set_aside(connection, schema) if up_to_date_at else []
         names = models.load(config.transforms)
         broken = bindings.look(connection, schema, names) if up_to_date_at else []
+        lost = missed(connection, schema) if up_to_date_at else {}
     sealed = batches.sealed_after(raw, last[0].batch_id if last else None)
     if counting == "nothing":
         with source.snapshot(source_url) as (_, snapshot):
@@ -129,6 +135,8 @@ def look(
         broken=tuple(broken),
         usage={} if counting == "nothing" else {"raw": raw.usage(), "processed": processed.usage()},
         left_out=left_out,
+        missed=lost,
+        readers=_readers(names, by_table(aside)),
     )
 
 
@@ -144,12 +152,24 @@ def set_aside(connection: Connection, schema: str, batch_id: str | None = None) 
         return cursor.execute(statement("set_aside.sql"), {"schema": schema, "batch": batch_id}).fetchall()
 
 
+def missed(connection: Connection, schema: str) -> dict[str, int]:
+    """Rows, by table, that the last reconciling found and other runs had missed."""
+    rows = connection.execute(statement("missed.sql"), {"schema": schema}).fetchall()
+    return {str(table): int(str(number)) for table, number in rows}
+
+
 def by_table(aside: Iterable[SetAside]) -> dict[str, int]:
     """Rows that are set aside, by table."""
     tables: dict[str, int] = {}
     for each in aside:
         tables[each.table] = tables.get(each.table, 0) + each.rows
     return tables
+
+
+def _readers(known: Mapping[str, Model], tables: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The models that read these tables, by table, where there are any."""
+    found = {table: tuple(name for name in sorted(known) if table in known[name].reads) for table in tables}
+    return {table: names for table, names in found.items() if names}
 
 
 def _up_to_date_at(connection: Connection, schema: str) -> datetime | None:

@@ -11,6 +11,7 @@ from prefect.events import emit_event
 
 UPDATED = "totesys.warehouse.updated"
 REJECTED = "totesys.rows.rejected"
+MISSED = "totesys.rows.missed"
 # Sent when alerts are set up: from then on the warehouse is expected to be brought up to date.
 WATCHED = "totesys.warehouse.watched"
 
@@ -31,6 +32,12 @@ def rejected(environment: str, batch_id: str, tables: Mapping[str, int]) -> None
     """A batch set rows aside that were not before; their values stay in the warehouse."""
     payload = {"batch_id": batch_id, "rows": sum(tables.values()), "tables": dict(tables)}
     emit_event(REJECTED, warehouse(environment), payload=payload)
+
+
+def missed(environment: str, batch_id: str, tables: Mapping[str, int]) -> None:
+    """Reconciling found what other runs had missed."""
+    payload = {"batch_id": batch_id, "rows": sum(tables.values()), "tables": dict(tables)}
+    emit_event(MISSED, warehouse(environment), payload=payload)
 
 
 def watched(environment: str) -> None:

@@ -49,6 +49,10 @@ class BatchReport(Frozen):
                 f" {self.total('added'):,}, had {self.total('changed'):,} otherwise,"
                 f" and {self.total('deleted'):,} of its own gone from the source."
             )
+        if lost := self.total("missed"):
+            remarks.append(
+                f"Other runs had missed {counted(lost, 'row')} of these, which must not be: report it."
+            )
         if set_aside := self.total("rejected"):
             remarks.append(
                 f"Set aside: {counted(set_aside, 'row')}; etl.rejected has them, with the reasons."
@@ -114,6 +118,10 @@ def announce(manifest: Manifest, done: BatchReport, models: dict[str, Model], en
     metrics.batch_loaded(environment, done.counts, done.seconds)
     schema = settings.load().warehouse_schema
     assets.loaded(done.counts, models, environment, schema)
+    if missed := {count.table: count.missed for count in done.counts if count.missed}:
+        lost = ", ".join(f"{table} {number:,}" for table, number in missed.items())
+        get_run_logger().error("Reconciling found rows that other runs had missed: %s", lost)
+        events.missed(environment, done.batch_id, missed)
     if rows["rejected"]:
         with transaction(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
             first = status.by_table(status.set_aside(connection, schema, done.batch_id))

@@ -64,6 +64,18 @@ _ROWS_REJECTED = """\
     """
 
 
+_ROWS_MISSED = """\
+    What:   reconciling found ROWS that other runs had missed. They are in the warehouse now.
+            {%- for table, rows in event.payload.tables.items() %}
+            {{ table }}: {{ rows }}
+            {%- endfor %}
+    Where:  RESOURCE, batch {{ event.payload.batch_id }}
+    To do:  find out who wrote into the warehouse's tables beside the pipeline. If nobody did, it is a
+            fault of the pipeline: keep both buckets, and report it with the log of this run.
+    Run:    LINK
+    """
+
+
 def save(max_age: timedelta, max_start: timedelta, *, send: bool = False) -> Iterator[str]:
     """Save what watches runs, where alerts go and what they are, over what is there; yields a line on each.
 
@@ -137,6 +149,7 @@ def alerts(environment: str, target: UUID, max_age: timedelta) -> list[Automatio
         _run_failed(environment, target),
         _warehouse_stale(environment, target, max_age),
         _rows_rejected(environment, target),
+        _rows_missed(environment, target),
     ]
 
 
@@ -198,6 +211,20 @@ def _rows_rejected(environment: str, target: UUID) -> AutomationCore:
             within=AT_MOST_EVERY,
         ),
         actions=[_send(target, environment, "ROWS set aside", _ROWS_REJECTED)],
+    )
+
+
+def _rows_missed(environment: str, target: UUID) -> AutomationCore:
+    return AutomationCore(
+        name=blocks.named("totesys-rows-missed", environment),
+        description="Reconciling found what other runs had missed.",
+        trigger=EventTrigger(
+            expect={events.MISSED},
+            match=events.warehouse(environment),
+            posture=Posture.Reactive,
+            within=AT_MOST_EVERY,
+        ),
+        actions=[_send(target, environment, "ROWS missed", _ROWS_MISSED)],
     )
 
 

@@ -33,7 +33,7 @@ _WIDTH = 1000
 
 
 class Verdict(IntEnum):
-    """0 all is well, 1 rows are set aside, 2 older than it may be, 3 that is not known."""
+    """0 all is well, 1 rows are set aside or were missed, 2 older than it may be, 3 that is not known."""
 
     OK = 0
     WARNING = 1
@@ -70,7 +70,7 @@ def judge(found: Status, max_age: timedelta) -> Verdict:
     """Whether all is well with a warehouse that may be of that age."""
     if found.age is None or found.age > max_age or found.broken:
         return Verdict.CRITICAL
-    return Verdict.WARNING if found.set_aside else Verdict.OK
+    return Verdict.WARNING if found.set_aside or found.missed else Verdict.OK
 
 
 def exposition(found: Status | None, verdict: Verdict, environment: str) -> str:
@@ -113,6 +113,8 @@ def _figures(found: Status | None) -> Iterator[_Figure]:
             yield _Figure("last_batch_rows", "Rows by what came of them", {"outcome": outcome}, rows)
     for table, rows in status.by_table(found.set_aside).items():
         yield _Figure("rows_set_aside", "Rows that are set aside now", {"table": table}, rows)
+    for table, rows in found.missed.items():
+        yield _Figure("rows_missed", "Rows that only the last reconciling found", {"table": table}, rows)
     yield _Figure("tables_to_fill_again", "Tables that are not as they were loaded", {}, len(found.broken))
     for name, used in found.usage.items():
         yield _Figure("bucket_objects", "Objects in a bucket", {"bucket": name}, used.objects)
@@ -162,7 +164,9 @@ def _story(found: Status) -> str:
     said = f"the warehouse shows the source as of {_time(found.up_to_date_at)}, {in_words(found.age)} ago"
     rows = sum(each.rows for each in found.set_aside)
     if rows:
-        said = f"{said}; rows set aside: {rows:,}"
+        said += f"; rows set aside: {rows:,}"
+    if missed := sum(found.missed.values()):
+        said += f"; rows that runs had missed, found by reconciling: {missed:,}"
     return f"{said}; tables to fill again: {len(found.broken):,}" if found.broken else said
 
 
@@ -186,6 +190,16 @@ def _tables(found: Status) -> Iterator[tuple[str, Table | None]]:
         more = len(found.set_aside) - len(aside)
         hidden = f"; {counted(more, 'more reason')} not shown" if more else ""
         yield f"Set aside, in etl.rejected{hidden}", _table(("table", "rows", "reason"), aside, right=[1])
+    rows_of = status.by_table(found.set_aside)
+    for table, readers in found.readers.items():
+        refused = counted(rows_of[table], "rejected row")
+        yield f"Models over {table} count its {refused}, which it lacks: {', '.join(readers)}", None
+    if found.missed:
+        lost = [(table, _number(rows)) for table, rows in found.missed.items()]
+        yield (
+            "Missed by other runs, found by the last reconciling",
+            _table(("table", "rows"), lost, right=[1]),
+        )
     if found.usage:
         used = [(name, _number(used.objects), decimal(used.bytes)) for name, used in found.usage.items()]
         yield "Buckets", _table(("bucket", "objects", "size"), used, right=[1, 2])

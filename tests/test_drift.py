@@ -400,3 +400,31 @@ def test_a_dimension_cannot_have_the_columns_of_its_history(shared: Bench, name:
     shared.fresh(MODELS | {"schema": table}, *SOURCE)
     with pytest.raises(ModelError, match=rf"dim_shop\.sql: its table has a column {name}.* AS source_{name}"):
         shared.run()
+
+
+# Another key of a model
+
+
+@pytest.mark.parametrize("key", ["sale_id, shop_id", "amount"])
+def test_a_model_may_change_its_key(bench: Bench, key: str) -> None:
+    bench.do("UPDATE sale SET shop_id = 2 WHERE sale_id = 2", "DELETE FROM sale WHERE sale_id = 4")
+    bench.run()
+    write_models(
+        bench.house.folder, {"fact_sale": f"-- key: {key}\nSELECT sale_id, shop_id, amount FROM sale"}
+    )
+    bench.run()
+    equal(bench)
+    bench.do("UPDATE sale SET shop_id = 1 WHERE sale_id = 5", "DELETE FROM sale WHERE sale_id = 1")
+    bench.run()
+    equal(bench)
+
+
+def test_a_key_that_does_not_tell_versions_apart_is_named(bench: Bench) -> None:
+    write_models(
+        bench.house.folder, {"fact_sale": "-- key: shop_id\nSELECT sale_id, shop_id, amount FROM sale"}
+    )
+    words = r"public\.fact_sale holds more than one version of a key \(shop_id\) at one moment; correct"
+    before = warehouse.watermark(bench.house.url, "public")
+    with pytest.raises(PipelineError, match=words):
+        bench.run()
+    assert warehouse.watermark(bench.house.url, "public") == before

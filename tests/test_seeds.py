@@ -12,8 +12,8 @@ import pytest
 
 from pipeline import batches, seeds
 from pipeline.errors import ModelError
-from tests.bench import Bench
-from tests.support import plan_batch, write_models
+from tests.bench import EMPTY, Bench
+from tests.support import execute, plan_batch, write_models
 
 
 def seed(folder: Path, content: str | bytes, name: str = "rates") -> seeds.Seed:
@@ -187,7 +187,8 @@ def test_a_rebuild_reads_the_seed_that_each_batch_had(shared: Bench) -> None:
     before = shared.house.query(versions)
     assert len(before) == 3
     write(shared, "code,rate\nGBP,5\nEUR,6\n")
-    shared.house.empty()
+    execute(shared.house.url, *EMPTY)
+    shared.house.prepare()
     while waiting := shared.sealed():
         shared.house.bring(waiting)
     assert shared.house.query(versions) == before

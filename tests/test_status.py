@@ -18,8 +18,9 @@ from pipeline.errors import ModelError
 from pipeline.postgres import transaction
 from pipeline.settings import Settings
 from pipeline.status import Counting, Status
+from tasks.status import Verdict, show
 from tests.bench import Bench
-from tests.support import query, value, write_models
+from tests.support import execute, query, value, write_models
 
 MODELS = {
     "dim_shop": "SELECT shop_id, label FROM shop",
@@ -243,3 +244,59 @@ def test_columns_that_wait_for_their_table_are_named(bench: Bench) -> None:
     bench.run()
     assert look(bench).left_out == {"fact_sale": ("tax",)}
     assert look(bench, counting="nothing").left_out == {}
+
+
+def test_what_only_reconciling_finds_is_an_alarm_until_it_finds_nothing(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE shop SET label = 'Bath'")
+    bench.run(reconcile=True)
+    assert look(bench).missed == {}, "an ordinary run would have seen that"
+    execute(
+        bench.house.url,
+        "UPDATE fact_sale SET units = 9 WHERE sale_id IN (2, 3)",
+        "UPDATE dim_shop SET label = 'York'",
+    )
+    bench.run(reconcile=True)
+    assert look(bench).missed == {"dim_shop": 1, "fact_sale": 2}
+    bench.do("INSERT INTO sale VALUES (6, 1, 1)")
+    bench.run()
+    assert look(bench).missed == {"dim_shop": 1, "fact_sale": 2}
+    bench.run(reconcile=True)
+    assert look(bench).missed == {}
+
+
+def test_what_an_ordinary_run_would_find_is_no_alarm(bench: Bench) -> None:
+    bench.do("INSERT INTO sale VALUES (6, 2, 1)")
+    bench.run()
+    bench.do("INSERT INTO shop VALUES (2, 'Bath')")
+    counts = bench.run(reconcile=True)
+    assert counts is not None
+    assert counts["fact_sale"].added == 1, "its shop has come"
+    write_models(
+        bench.house.folder, {"fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, 2 AS units FROM sale"}
+    )
+    bench.run(reconcile=True)
+    assert look(bench).missed == {}
+
+
+def test_models_over_a_table_are_said_to_count_its_rejected_rows(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "dim_total": "SELECT shop_id, count(*) AS sales FROM fact_sale GROUP BY shop_id",
+        "schema": MODELS["schema"]
+        + "CREATE TABLE IF NOT EXISTS dim_total (shop_id integer PRIMARY KEY, sales bigint);",
+    }
+    write_models(bench.house.folder, files)
+    bench.do("INSERT INTO sale VALUES (6, 2, 1), (7, 1, 100000)")
+    bench.run()
+    assert bench.house.query("SELECT * FROM dim_total ORDER BY 1") == [(1, 6), (2, 1)]
+    assert bench.house.query("SELECT count(*) FROM fact_sale_current") == [(5,)]
+    found = look(bench, counting="nothing")
+    assert found.readers == {"fact_sale": ("dim_total",)}
+    show(found, Verdict.WARNING)
+    said = capsys.readouterr().out
+    assert "Models over fact_sale count its 2 rejected rows, which it lacks: dim_total" in said
+    bench.do("DELETE FROM sale WHERE sale_id > 5")
+    bench.run()
+    assert look(bench, counting="nothing").readers == {}

@@ -146,7 +146,7 @@ class Differential:
         if is_killed:
             with suppress(_Killed):
                 self.house.bring(manifest, progress=kill, max_rejected_share=1)
-        if warehouse.last_batch(self.warehouse_url) != manifest.batch_id:
+        if warehouse.last_batch(self.warehouse_url, "public") != manifest.batch_id:
             self.house.bring(manifest, max_rejected_share=1)
         self.expected = expected
         self.past.append((manifest.snapshot_at, expected))

@@ -28,7 +28,12 @@ pytestmark = [
 ]
 
 WATCHDOGS = {"totesys-run-not-started", "totesys-run-lost"}
-NAMES = WATCHDOGS | {"totesys-run-failed", "totesys-warehouse-stale", "totesys-rows-rejected"}
+NAMES = WATCHDOGS | {
+    "totesys-run-failed",
+    "totesys-warehouse-stale",
+    "totesys-rows-rejected",
+    "totesys-rows-missed",
+}
 # The shortest time that Prefect waits for what does not come.
 SHORTLY = timedelta(seconds=10)
 
@@ -204,6 +209,18 @@ def test_rows_that_are_set_aside_are_mailed_without_their_values(
     assert run.reports[0].batch_id in mail
     assert f"/runs/flow-run/{run.id}" in mail
     assert "9876" not in mail
+
+
+def test_what_only_reconciling_found_is_mailed(
+    watched: World, command: Callable[..., list[str]], mails: Mailbox
+) -> None:
+    command(watched)
+    watched.run()
+    query(watched.warehouse_url, "UPDATE fact_sale SET pieces = 99 WHERE sale_id = 2")
+    run = watched.run(reconcile=True)
+    mail = mails.wait_for("totesys: 1 row missed")
+    assert "fact_sale: 1" in mail
+    assert f"/runs/flow-run/{run.id}" in mail
 
 
 def test_a_warehouse_that_is_not_brought_up_to_date_is_mailed(

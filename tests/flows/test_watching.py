@@ -80,6 +80,23 @@ def test_rows_that_are_set_aside_are_told_once(kiosk: World) -> None:
     assert events(again, "totesys.rows.rejected", 0) == []
 
 
+def test_what_only_reconciling_finds_is_told(kiosk: World) -> None:
+    kiosk.run()
+    query(kiosk.source_url, "UPDATE sale SET pieces = 7 WHERE sale_id = 1")
+    run = kiosk.run(reconcile=True)
+    assert [report.total("changed") for report in run.reports] == [1, 0], (
+        "what an ordinary run sees comes first"
+    )
+    assert len(events(run, "totesys.warehouse.updated", 2)) == 2
+    assert events(run, "totesys.rows.missed", 0) == []
+    query(kiosk.warehouse_url, "UPDATE fact_sale SET pieces = 99 WHERE sale_id = 2")
+    run = kiosk.run(reconcile=True)
+    (event,) = events(run, "totesys.rows.missed", 1)
+    batch_id = run.reports[-1].batch_id
+    assert event["payload"] == {"batch_id": batch_id, "rows": 1, "tables": {"fact_sale": 1}}
+    assert "Other runs had missed 1 row" in run.reports[-1].summary
+
+
 def test_a_batch_tells_what_was_made_of_what(kiosk: World) -> None:
     run = kiosk.run()
     made = {event["resource"]["prefect.resource.id"]: event for event in events(run, "prefect.asset.", 8)}
