@@ -7,7 +7,7 @@ times as much. What else a table demands, Postgres says when it refuses.
 from psycopg import sql
 
 from pipeline.postgres import template
-from pipeline.table import Table
+from pipeline.table import Table, each
 from pipeline.target import Reference, Rule
 
 
@@ -22,19 +22,16 @@ def reasons(table: Table) -> list[sql.Composable]:
 
 def _missing(table: Table, reference: Reference) -> sql.Composable:
     """Which reference of a row finds none; a part of it that is NULL counts as no reference."""
-    pairs = [
-        {"ours": sql.Identifier(ours), "theirs": sql.Identifier(theirs), "equals": equality.call}
-        for ours, theirs, equality in zip(
-            reference.columns, reference.to_columns, reference.equality, strict=True
-        )
-    ]
-    same_row = sql.SQL(" AND ").join(sql.SQL("d.{theirs} {equals} s.{ours}").format(**pair) for pair in pairs)
+    pairs = zip(reference.columns, reference.to_columns, reference.equality, strict=True)
+    same_row = sql.SQL(" AND ").join(
+        equality.between(each("d.{0}", [theirs]), each("s.{0}", [ours])) for ours, theirs, equality in pairs
+    )
     known = sql.SQL("SELECT FROM {} AS d WHERE {}")
     found = known.format(sql.Identifier(reference.to_schema, reference.to_table), same_row)
     if table.is_named_by(reference):
         found = sql.SQL("{} UNION ALL {}").format(found, known.format(table.stage, same_row))
     return sql.SQL("CASE WHEN {given} AND NOT EXISTS ({found}) THEN {reason}::text END").format(
-        given=sql.SQL(" AND ").join(sql.SQL("s.{ours} IS NOT NULL").format(**pair) for pair in pairs),
+        given=each("s.{0} IS NOT NULL", reference.columns, " AND "),
         found=found,
         reason=f"{', '.join(reference.columns)} is not in {reference.to_table}",
     )

@@ -48,12 +48,16 @@ class Table:
 
     @property
     def values(self) -> list[str]:
-        """The columns beside the key that are the model's."""
-        return [name for name in self.columns if name not in {*self.target.key, COMMITTED_AT}]
+        """The model's columns in which rows of one key may differ: those beside it, a key with spellings."""
+        return [name for name in self._of_model if name not in self.target.key or self._has_spellings(name)]
 
     @property
     def _of_model(self) -> list[str]:
         return [name for name in self.columns if name != COMMITTED_AT]
+
+    def _has_spellings(self, name: str) -> bool:
+        column = self.target.column(name)
+        return column is not None and column.has_spellings
 
     @property
     def refers_to_itself(self) -> bool:

@@ -15,17 +15,25 @@ ADDED_TO_FACTS = (RECORDED_AT, SUPERSEDED_AT, DELETED, COMMITTED_AT)
 OF_HISTORY = ("valid_from", "valid_to")
 OF_VERSIONS = frozenset({*ADDED_TO_FACTS, *OF_HISTORY})
 
+# Categories of pg_type: arrays, rows, ranges, intervals.
+_CATEGORIES_WITH_SPELLINGS = "ACRT"
+
 
 class Operator(Frozen):
-    """An operator of the warehouse with its schema, by which it is called wherever it stands."""
+    """An operator of the warehouse with its schema, by which it is called wherever it stands.
+
+    ``as_type`` is what both of its values are cast to where it does not take them as they are, else empty.
+    """
 
     in_schema: str = "pg_catalog"
     name: str = "="
+    as_type: str = ""
 
-    @property
-    def call(self) -> sql.Composed:
-        """How it is written between two values."""
-        return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.in_schema), template(self.name))
+    def between(self, left: sql.Composable, right: sql.Composable) -> sql.Composed:
+        """The operator with its two values."""
+        cast = template(f"::{self.as_type}" if self.as_type else "")
+        name = sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.in_schema), template(self.name))
+        return sql.SQL("{}{} {} {}{}").format(left, cast, name, right, cast)
 
 
 class TargetColumn(Frozen):
@@ -50,6 +58,12 @@ class TargetColumn(Frozen):
     def is_builtin(self) -> bool:
         """Whether its values compare by an operator of Postgres' own, which needs no schema."""
         return self.equality.in_schema == Operator().in_schema
+
+    @property
+    def has_spellings(self) -> bool:
+        """Whether equal values, other than numbers, may print apart, as those of citext or interval."""
+        loose = self.category in _CATEGORIES_WITH_SPELLINGS or self.type == "jsonb" or self.collation
+        return bool(loose) or not self.is_builtin
 
 
 class Constraint(Frozen):
@@ -113,19 +127,21 @@ class Target(Frozen):
 
     def same_key(self, left: str, right: str) -> sql.Composed:
         """Whether rows of two aliases have the same key, as its types' indexes compare it."""
-        names = [(sql.Identifier(name), self._equality(name)) for name in self.key]
         return sql.SQL(" AND ").join(
-            sql.SQL("{}.{} {} {}.{}").format(sql.SQL(left), name, equality, sql.SQL(right), name)
-            for name, equality in names
+            self._equality(name).between(_column(left, name), _column(right, name)) for name in self.key
         )
 
-    def _equality(self, name: str) -> sql.Composed:
+    def _equality(self, name: str) -> Operator:
         column = self.column(name)
-        return (column.equality if column else Operator()).call
+        return column.equality if column else Operator()
 
     def column(self, name: str) -> TargetColumn | None:
         """The column of that name, if there is one."""
         return next((column for column in self.columns if column.name == name), None)
+
+
+def _column(alias: str, name: str) -> sql.Composed:
+    return sql.SQL("{}.{}").format(sql.SQL(alias), sql.Identifier(name))
 
 
 def version_index(target: Target) -> str:

@@ -6,6 +6,7 @@ without precision and the like. Nothing goes through float, nothing is guessed.
 """
 
 import re
+from string import ascii_lowercase, ascii_uppercase
 from typing import Literal
 
 import pyarrow as pa
@@ -130,7 +131,8 @@ def identity(expression: str, type_name: str) -> str:
     if type_name.startswith("character("):
         return f"rtrim({expression}, ' ')"
     if type_name == "citext":
-        return f"lower({expression})"
+        # Which other letters are the same is for the database's locale to say; source.tables asks it about I.
+        return f"translate({expression}, '{ascii_uppercase}', '{ascii_lowercase}')"
     return expression
 
 

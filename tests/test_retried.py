@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +18,8 @@ from pipeline.buckets import Bucket, folder
 from pipeline.rejected import reject_broken
 from pipeline.retry import retry
 from pipeline.table import Table
-from tests.support import MadeUp, Row, Warehouse, database, execute, query, write_models
+from tests.support import MadeUp, Row, Warehouse, database, execute, write_models
+from tests.type_samples import BUILT_IN, NEVER_NULL, TYPES
 
 SHOP = ({"shop_id": "integer"}, ("shop_id",))
 
@@ -149,112 +147,6 @@ def test_thousands_that_wait_are_retried_soon(house: Warehouse) -> None:
 
 # Every type
 
-# Values of each of Postgres's own types that a table can have, as its input function reads them.
-BUILT_IN: dict[str, list[str]] = {
-    "smallint": ["-32768", "7"],
-    "integer": ["2147483647", "0"],
-    "bigint": ["-9223372036854775808"],
-    "numeric": ["NaN", "-Infinity", "1.500", "1e-30", "9" * 60],
-    "numeric(10,2)": ["3.50", "-0.01"],
-    "numeric(3,-2)": ["12300"],
-    "real": ["0.1", "-0", "NaN", "1e-45"],
-    "double precision": ["5e-324", "1.7976931348623157e308", "-Infinity", "0.30000000000000004"],
-    "boolean": ["t", "f"],
-    "text": ["", "NULL", "null", " a ", "\\N", "\"q\" 'q' \\ \n\r\t {} () , 🧾", "\x01"],
-    "varchar": ["a"],
-    "varchar(3)": ["äöü", "a  "],
-    "char(5)": ["a", ""],
-    "bpchar": ["a"],
-    '"char"': ["a", "\\303"],
-    "name": ["x" * 63],
-    "bytea": ["\\x", "\\x00ff5c27"],
-    "date": ["infinity", "0044-03-15 BC", "20223-01-01"],
-    "time": ["24:00:00", "00:00:00.000001"],
-    "time(0)": ["10:00:01"],
-    "timetz": ["10:00:00.5+05:30", "24:00:00-01"],
-    "timestamp": ["-infinity", "0044-03-15 12:00:00.5 BC"],
-    "timestamp(3)": ["2024-02-29 23:59:59.123"],
-    "timestamptz": ["infinity", "2024-02-29 23:59:59.999999-08"],
-    "interval": ["1 mon", "30 days", "-1 year 00:00:01.5", "1 mon -1 day"],
-    "interval(0)": ["00:00:02"],
-    "interval year to month": ["3 years 2 mons"],
-    "uuid": ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
-    "json": ['{"a":  1, "a": "\\u0000"}', "null", '"text"', "[1.50]"],
-    "jsonb": ['{"a": [1.50, null, "x"]}', "null", '"text"', "7"],
-    "jsonpath": ["$.a[*] ? (@ > 1)"],
-    "bit(4)": ["1010"],
-    "bit varying(5)": ["101", ""],
-    "inet": ["10.0.0.1", "::1/64"],
-    "cidr": ["10.0.0.0/8"],
-    "macaddr": ["08:00:2b:01:02:03"],
-    "macaddr8": ["08:00:2b:01:02:03:04:05"],
-    "money": ["$1,234.50", "-$0.01"],
-    "point": ["(0.1,-2)"],
-    "line": ["{1,2,3}"],
-    "lseg": ["[(0,0),(1,1)]"],
-    "box": ["(2,2),(0,0)"],
-    "path": ["[(0,0),(1,1)]", "((0,0),(1,1))"],
-    "polygon": ["((0,0),(1,1),(2,0))"],
-    "circle": ["<(0,0),2.5>"],
-    "tsvector": ["'a':1A 'b c':2,3"],
-    "tsquery": ["'a' & !'b c':*"],
-    "pg_lsn": ["16/B374D848"],
-    "pg_snapshot": ["10:20:10,14"],
-    "txid_snapshot": ["10:20:10,14"],
-    "xid": ["4294967295"],
-    "xid8": ["18446744073709551615"],
-    "cid": ["7"],
-    "tid": ["(1,2)"],
-    "oid": ["4294967295"],
-    "oidvector": ["1 2 3"],
-    "int2vector": ["1 -2"],
-    "regclass": ["pg_class"],
-    "regtype": ["integer"],
-    "regrole": ["postgres"],
-    "aclitem": ["postgres=r/postgres"],
-    "int4range": ["[1,5)", "empty", "(,)"],
-    "int8range": ["[1,)"],
-    "numrange": ["[1.50,2.00]", "(,3]"],
-    "tsrange": ['["2024-01-01 00:00:00",infinity)'],
-    "tstzrange": ['(,"2024-01-01 00:00:00+00")'],
-    "daterange": ["[2024-01-01,2024-02-01)"],
-    "int4multirange": ["{[1,2),[5,6)}", "{}"],
-    "integer[]": ["{1,NULL}", "{}", "[0:1]={1,2}", "{{1,2},{3,4}}"],
-    "text[]": ['{"a,b",NULL,"NULL","\\"",""," "}'],
-    "numeric(5,2)[]": ["{1.50}"],
-    "timestamptz[]": ['{"2024-02-29 23:59:59+00",infinity}'],
-    "bytea[]": ['{"\\\\x00ff"}'],
-    "jsonb[]": ['{"{\\"a\\": 1}",NULL}'],
-    "mood": ["glad", "so so", "O'Keefe"],
-    "mood[]": ['{glad,"so so",NULL}'],
-    "pair": ["(1,a)", '(,"x,""y""")', "(,)"],
-    "pair[]": ['{"(1,a)",NULL}'],
-    "even": ["4"],
-    "evener": ["8"],
-    "price": ["3.50"],
-    "mails": ["{a@b,c@d}"],
-    "moods": ["glad"],
-}
-TYPES = (
-    "CREATE TYPE mood AS ENUM ('glad', 'so so', 'O''Keefe')",
-    "CREATE TYPE pair AS (number integer, word text)",
-    "CREATE DOMAIN even AS integer CHECK (VALUE % 2 = 0)",
-    "CREATE DOMAIN evener AS even CHECK (VALUE % 4 = 0)",
-    "CREATE DOMAIN price AS numeric(10, 2) NOT NULL",
-    "CREATE DOMAIN mails AS text[] CHECK (array_length(VALUE, 1) > 0)",
-    "CREATE DOMAIN moods AS mood",
-)
-# Of extensions that come with Postgres; tried where they are there.
-CONTRIB = {
-    "citext": ("citext", ["Text", ""]),
-    "hstore": ("hstore", ['"a"=>"1", "b"=>NULL', ""]),
-    "ltree": ("ltree", ["a.b.c"]),
-    "lquery": ("ltree", ["a.*{1,2}.b"]),
-    "cube": ("cube", ["(0.1, 2),(3, 4)"]),
-    "isbn13": ("isn", ["978-0-393-04002-9"]),
-    "seg": ("seg", ["1.5 .. 2.50"]),
-}
-NEVER_NULL = {"price"}
 # Values of types of which a few do not tell all.
 MADE_UP: dict[str, st.SearchStrategy[str]] = {
     "text": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
@@ -357,34 +249,3 @@ def test_each_of_the_values_goes_and_comes_back(typed: Warehouse) -> None:
     longest = max(map(len, BUILT_IN.values()))
     rows = [tuple(values[number % len(values)] for values in BUILT_IN.values()) for number in range(longest)]
     goes_and_comes_back(typed, BUILT_IN, rows)
-
-
-def test_values_of_types_of_extensions_go_and_come_back(tmp_path: Path) -> None:
-    """On a server of the system's packages, because the embedded one has no extensions."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("no Postgres of Debian's packages here")
-    bin_ = found[-1].parent
-    home = Path(tempfile.mkdtemp(prefix="tests-contrib-"))
-    home.chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setattr("demo.postgres.programs", lambda *_: bin_)
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        server = Postgres(home, int(bin_.parent.name), {"fsync": "off", "full_page_writes": "off"})
-        stack.callback(server.remove)
-        url = stack.enter_context(database(server.start(), "contrib"))
-        there = {name for (name,) in query(url, "SELECT name FROM pg_available_extensions")}
-        types = {type_: values for type_, (name, values) in CONTRIB.items() if name in there}
-        if not types:
-            pytest.skip("no extension of Postgres here")
-        for name in sorted({CONTRIB[type_][0] for type_ in types}):
-            execute(url, f"CREATE EXTENSION {name}")
-        every_type(url, types)
-        house = Warehouse(
-            url, tmp_path / "models", folder(f"{tmp_path}/raw"), folder(f"{tmp_path}/processed")
-        )
-        all_types(house)
-        house.prepare()
-        longest = max(map(len, types.values()))
-        rows = [tuple(values[number % len(values)] for values in types.values()) for number in range(longest)]
-        goes_and_comes_back(house, types, rows)

@@ -53,7 +53,9 @@ described AS (
                 WHERE e.enumtypid = innermost.type AND innermost.brackets = ''
             ),
             'equality', CASE
-                WHEN innermost.name = 'citext' THEN 'case-insensitive'
+                -- Which in Turkish takes I and i for two letters.
+                WHEN innermost.name = 'citext' AND lower('I' COLLATE "default") = 'i' THEN 'case-insensitive'
+                WHEN innermost.name = 'citext' THEN 'collation'
                 WHEN NOT l.collisdeterministic THEN 'collation'
                 ELSE 'exact'
             END

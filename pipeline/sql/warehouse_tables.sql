@@ -35,7 +35,8 @@ SELECT
                         ), ''
                     ),
                     -- Of the type's own default operator class, which only a superuser can make. Types that
-                    -- have none, such as arrays and enums, compare by an operator of pg_catalog.
+                    -- have none, such as arrays and enums, compare by an operator of pg_catalog, which takes
+                    -- no domain beside what it is a domain of.
                     'equality', COALESCE(
                         (
                             WITH RECURSIVE base AS (
@@ -59,7 +60,10 @@ SELECT
                             INNER JOIN pg_operator AS o ON ao.amopopr = o.oid
                             INNER JOIN pg_namespace AS ns ON o.oprnamespace = ns.oid
                             WHERE base.typbasetype = 0
-                        ), '{}'
+                        ),
+                        jsonb_build_object(
+                            'as_type', CASE t.typtype WHEN 'd' THEN format_type(plain.oid, NULL) ELSE '' END
+                        )
                     )
                 ) ORDER BY a.attnum
             )
