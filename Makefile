@@ -87,6 +87,7 @@ rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026
 	@$(PY) -m flows --rebuild $(ARGS)
 
 campaign: venv ## kill, cut and starve it a hundred times and compare; a quarter of an hour
+	@$(PY) -m pytest -q -m campaign tests/test_habits.py
 	@$(PY) -m tests.faults --rounds 100 $(ARGS)
 
 bench: venv dlt ## measure it against the floor, dlt and an empty flow; writes docs/performance.md

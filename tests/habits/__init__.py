@@ -1,0 +1,194 @@
+"""A source as other people build theirs, models over it, and edits of it drawn at random.
+
+Domains over domains, enums and arrays of them, inheritance, partitions that come and go, references of a
+table to itself, a wide table, names in mixed case and reserved ones, a table without a key, generated
+columns, composite keys, char(n), times without a zone, json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import psycopg
+
+from tests.bench import Bench
+
+_WIDE = 120
+_TYPES = """
+    CREATE TYPE mood AS ENUM ('sad', 'ok', 'glad');
+    CREATE DOMAIN price AS numeric(10, 2);
+    CREATE DOMAIN fee AS price CHECK (VALUE >= 0);
+    CREATE DOMAIN feeling AS mood;
+"""
+_SOURCE = f"""
+    {_TYPES}
+    CREATE TABLE member (
+        id int PRIMARY KEY, boss int REFERENCES member DEFERRABLE INITIALLY DEFERRED, name text NOT NULL,
+        feels feeling, moods mood[], code char(6), fee fee,
+        twice numeric GENERATED ALWAYS AS (fee * 2) STORED
+    );
+    CREATE TABLE event (
+        id int, happened_on date, noted_at timestamp, doc jsonb, PRIMARY KEY (id, happened_on)
+    )
+        PARTITION BY RANGE (happened_on);
+    CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+    CREATE TABLE event_2 PARTITION OF event FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+    CREATE TABLE thing (id int PRIMARY KEY, name text);
+    CREATE TABLE gadget (volts int, PRIMARY KEY (id)) INHERITS (thing);
+    CREATE TABLE "Order" ("order" int, "Position" int, "select" text, PRIMARY KEY ("order", "Position"));
+    CREATE TABLE note (word varchar(10), noted_at timestamp DEFAULT '2024-01-01');
+    CREATE TABLE wide (id int PRIMARY KEY, {", ".join(f"c{number} int" for number in range(_WIDE))});
+"""
+_NUMBERS = ", ".join(f"c{number}" for number in range(_WIDE))
+# What each warehouse table has to hold, in SQL that Postgres and DuckDB read alike.
+_QUERIES = {
+    "dim_member": "SELECT id, boss, name, feels, moods, code, fee, twice FROM member",
+    "fact_event": "SELECT id, happened_on, noted_at, doc FROM event",
+    "fact_boss": """
+        SELECT m.id, b.name AS boss, b.code FROM member AS m LEFT JOIN member AS b ON m.boss = b.id
+    """,
+    "fact_thing": "SELECT id, name FROM thing",
+    "fact_line": 'SELECT "order", "Position", "select" FROM "Order"',
+    "fact_order": 'SELECT "order", count(*) AS lines FROM "Order" GROUP BY "order"',
+    "dim_note": """
+        SELECT word, count(*) AS times, max(noted_at) AS newest FROM note WHERE word IS NOT NULL GROUP BY word
+    """,
+    "fact_wide": f"SELECT id, {_NUMBERS} FROM wide",
+}
+_KEYS = {
+    "fact_event": "id, happened_on",
+    "fact_line": '"order", "Position"',
+    "fact_order": '"order"',
+    "dim_note": "word",
+}
+_WAREHOUSE = f"""
+    CREATE TABLE dim_member (
+        id int PRIMARY KEY, boss int REFERENCES dim_member, name text, feels feeling, moods mood[],
+        code char(6), fee fee, twice numeric
+    );
+    CREATE TABLE fact_event (id int, happened_on date, noted_at timestamp, doc jsonb);
+    CREATE TABLE fact_boss (id int, boss text, code char(6));
+    CREATE TABLE fact_thing (id int, name text);
+    CREATE TABLE fact_line ("order" int, "Position" int, "select" text);
+    CREATE TABLE fact_order ("order" int, lines bigint);
+    CREATE TABLE dim_note (word varchar(10) PRIMARY KEY, times bigint, newest timestamp);
+    CREATE TABLE fact_wide (id int, {_NUMBERS.replace(",", " int,")} int);
+"""
+
+
+class Habits:
+    """The source and its warehouse."""
+
+    def __init__(self, bench: Bench, random: Random) -> None:
+        self.bench, self.random = bench, random
+        models = {
+            name: f"-- key: {_KEYS.get(name, 'id')}\n{query.strip()}" for name, query in _QUERIES.items()
+        }
+        bench.fresh(models | {"schema": _WAREHOUSE}, _SOURCE)
+        with psycopg.connect(bench.house.url, autocommit=True) as connection:
+            connection.execute(_TYPES.encode())
+        self.edit(30)
+
+    def run(self) -> None:
+        """A run of the pipeline, at times one that compares everything."""
+        self.bench.run(reconcile=self.random.random() < 0.1, max_rejected_share=1, max_deleted_share=1)
+
+    def differences(self) -> list[str]:
+        """The tables that do not hold what their SELECT yields on the source, and whatever is rejected."""
+        found = [str(rejected) for rejected in self.bench.house.rejected()]
+        for name, query in _QUERIES.items():
+            present = f"{name}_current"
+            if name.startswith("dim_"):
+                present = f"{name}_history WHERE valid_to IS NULL"
+            wanted = self.bench.source(f"SELECT o::text FROM ({query}) AS o ORDER BY 1")
+            columns = ", ".join(self._columns(query))
+            ours = self.bench.house.query(
+                f"SELECT o::text FROM (SELECT {columns} FROM {present}) AS o ORDER BY 1"
+            )
+            if ours != wanted:
+                more, less = set(ours) - set(wanted), set(wanted) - set(ours)
+                found.append(f"{name}: too much {sorted(more)[:3]}, too little {sorted(less)[:3]}")
+        return found
+
+    def _columns(self, query: str) -> list[str]:
+        with psycopg.connect(self.bench.source_url) as connection:
+            described = connection.execute(f"SELECT * FROM ({query}) AS o LIMIT 0".encode()).description
+        return [f'"{column.name}"' for column in described or []]
+
+    def edit(self, times: int = 6) -> None:
+        """Some edits, each a transaction; some are taken back, and some are refused by the source."""
+        with psycopg.connect(self.bench.source_url, autocommit=True) as connection:
+            for _ in range(times):
+                statement = self.random.choice([*_COMMON, *_COMMON, *_COMMON, *_RARE])(self.random)
+                try:
+                    with connection.transaction(force_rollback=self.random.random() < 0.1):
+                        connection.execute(statement.encode())
+                except psycopg.Error as error:
+                    if not isinstance(error, psycopg.IntegrityError | psycopg.ProgrammingError):
+                        raise
+
+
+def _id(random: Random) -> int:
+    return random.randrange(12)
+
+
+def _member(random: Random) -> str:
+    boss, mood = random.choice(["NULL", str(_id(random))]), random.choice(["sad", "ok", "glad"])
+    return (
+        f"INSERT INTO member VALUES ({_id(random)}, {boss}, 'n{_id(random)}', '{mood}',"
+        f" ARRAY['{mood}', NULL]::mood[], 'c{_id(random)}', {_id(random)}.5)"
+        " ON CONFLICT (id) DO UPDATE SET name = excluded.name, boss = excluded.boss, feels = excluded.feels"
+    )
+
+
+def _event(random: Random) -> str:
+    day = f"2024-0{random.choice([1, 2])}-{random.randrange(1, 29):02}"
+    return (
+        f"INSERT INTO event VALUES ({_id(random)}, '{day}', '{day} 12:00:00.{_id(random)}',"
+        f""" '{{"a": [1.50, {_id(random)}]}}') ON CONFLICT DO NOTHING"""
+    )
+
+
+def _thing(random: Random) -> str:
+    """In the table or in one that inherits from it, which together have no key."""
+    number, table = _id(random), random.choice(["thing", "gadget"])
+    return (
+        f"INSERT INTO {table} (id, name) SELECT {number}, 't{_id(random)}'"
+        f" WHERE NOT EXISTS (SELECT FROM thing WHERE id = {number})"
+        f" AND NOT EXISTS (SELECT FROM gadget WHERE id = {number})"
+    )
+
+
+_COMMON: list[Callable[[Random], str]] = [
+    _member,
+    _event,
+    lambda r: f"UPDATE member SET boss = {_id(r)}, code = 'x' WHERE id = {_id(r)}",
+    lambda r: f"UPDATE event SET happened_on = happened_on + {r.randrange(-20, 20)} WHERE id = {_id(r)}",
+    _thing,
+    lambda r: f"""INSERT INTO "Order" VALUES ({_id(r)}, {_id(r)}, 's{_id(r)}') ON CONFLICT DO NOTHING""",
+    lambda r: f"INSERT INTO note VALUES ('w{r.randrange(4)}', '2024-01-0{r.randrange(1, 9)}')",
+    lambda r: (
+        f"INSERT INTO wide (id, c{_id(r)}) VALUES ({_id(r)}, {_id(r)})"
+        f" ON CONFLICT (id) DO UPDATE SET c{r.randrange(_WIDE)} = {_id(r)}"
+    ),
+    lambda r: f"UPDATE thing SET name = 'u{_id(r)}' WHERE id = {_id(r)}",
+]
+_RARE: list[Callable[[Random], str]] = [
+    lambda r: (
+        f"DELETE FROM {r.choice(['event', 'thing', 'gadget', 'note', 'wide', 'member'])}"
+        + r.choice(["", f" WHERE ctid = '(0,{_id(r)})'"])
+    ),
+    lambda r: f"TRUNCATE {r.choice(['event', 'note', 'wide'])}",
+    lambda r: f"""UPDATE "Order" SET "order" = "order" + {_id(r)} WHERE "Position" = {_id(r)}""",
+    lambda r: f"""DELETE FROM "Order" WHERE "order" = {_id(r)}""",
+    lambda r: "ALTER TABLE event DETACH PARTITION event_2",
+    lambda r: "ALTER TABLE event ATTACH PARTITION event_2 FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')",
+    lambda r: "INSERT INTO event_2 VALUES (77, '2024-02-07') ON CONFLICT DO NOTHING",
+    lambda r: "ALTER TABLE gadget NO INHERIT thing",
+    lambda r: "ALTER TABLE gadget INHERIT thing",
+    lambda r: (
+        "ALTER TABLE note DROP COLUMN at; ALTER TABLE note ADD COLUMN at timestamp DEFAULT '2025-01-01'"
+    ),
+    lambda r: f"ALTER TABLE wide DROP COLUMN c7, ADD COLUMN c7 int DEFAULT {_id(r)}",
+]

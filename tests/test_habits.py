@@ -1,0 +1,39 @@
+"""A database of other people's habits, edited at random: its tables equal plain SQL after every run."""
+
+from __future__ import annotations
+
+import os
+from random import Random
+
+import pytest
+
+from demo.postgres import Postgres
+from tests.bench import bench
+from tests.habits import Habits
+from tests.support import execute
+
+# A seed of one's own: a failure says which one to run again.
+_FRESH = int(os.environ.get("HABITS_SEED", Random().randrange(10_000, 10**9)))
+
+
+def search(postgres: Postgres, seed: int, runs: int) -> None:
+    with bench(postgres) as made:
+        habits = Habits(made, Random(seed))
+        for number in range(runs):
+            habits.run()
+            assert not (wrong := habits.differences()), f"seed {seed}, run {number}: {wrong}"
+            habits.edit()
+        execute(made.house.url, "UPDATE fact_wide SET c0 = -1")
+        assert "fact_wide" in str(habits.differences()), "harm is seen"
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(_FRESH, id="fresh")])
+def test_tables_equal_plain_sql(postgres: Postgres, seed: int) -> None:
+    search(postgres, seed, 6)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+def test_tables_equal_plain_sql_for_a_long_time(postgres: Postgres) -> None:
+    for seed in range(100, 120):
+        search(postgres, seed, 30)
