@@ -184,7 +184,7 @@ def test_environments_are_deployed_side_by_side_and_do_not_mix(
     with client() as api:
         tags = {deployment.name: set(deployment.tags) for deployment in api.read_deployments()}
     kinds = ("incremental", "nightly-reconcile", "rebuild")
-    expected = {f"{name}-{kind}": {"totesys", name} for name in ("dev", "prod") for kind in kinds}
+    expected = {f"{name}-{kind}": {f"{name}-totesys", name} for name in ("dev", "prod") for kind in kinds}
     assert tags == expected | {kind: {"totesys"} for kind in kinds}
 
 
