@@ -60,7 +60,7 @@ live: venv ## a worker, a busy shop and Prefect's pages on the same, until Ctrl-
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh) live
 
 test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
-	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 2 --dist loadfile --no-loadscope-reorder)
+	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 4 --dist loadfile --no-loadscope-reorder)
 
 blocks: venv ## try what the environment or .env says, and save what works as Prefect blocks
 	@$(PY) -m tasks.save_blocks $(ARGS)
