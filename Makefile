@@ -14,6 +14,8 @@ ifeq ($(origin PYTHON),command line)
 SAME_PYTHON = import sys; sys.exit('$(shell $(PYTHON) --version 2>/dev/null)' != 'Python ' + sys.version.split()[0])
 endif
 
+# Most tests wait for a server most of the time.
+SIDE_BY_SIDE = --numprocesses 4 --dist loadfile --no-loadscope-reorder
 MODELS = $(filter-out transforms/schema.sql,$(wildcard transforms/*.sql))
 # Renovate repeats this, as the head of each lock has it, and wants = before values.
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes
@@ -43,7 +45,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test blocks deploy grants run reconcile status automations rebuild campaign bench bench-quick \
+.PHONY: help setup demo live test coverage blocks deploy grants run reconcile status automations rebuild campaign bench bench-quick \
 	lint lock clean venv dlt style types sql dockerfile security audit
 
 help: ## list these targets
@@ -59,8 +61,11 @@ demo: venv ## the whole job on an embedded Postgres and folders (FRESH=1 starts 
 live: venv ## a worker, a busy shop and Prefect's pages on the same, until Ctrl-C
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh) live
 
-test: venv ## the tests, with coverage (ARGS="-k words": some of them, without)
-	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),--cov --numprocesses 4 --dist loadfile --no-loadscope-reorder)
+test: venv ## the tests (ARGS="-k words": some of them)
+	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
+
+coverage: venv ## the tests, and how much of the code they run; it takes a third longer
+	@$(PY) -m pytest --no-header --cov $(SIDE_BY_SIDE)
 
 blocks: venv ## try what the environment or .env says, and save what works as Prefect blocks
 	@$(PY) -m tasks.save_blocks $(ARGS)

@@ -47,6 +47,7 @@ def tried(campaign: Campaign, makers: list[Maker], *, s3: bool) -> int:
     return campaign.result.tried - before
 
 
+@pytest.mark.campaign
 def test_nothing_is_lost_or_doubled_by_a_process_killed_between_seal_and_commit(campaign: Campaign) -> None:
     makers = [kinds.killed_at("after seal"), kinds.killed_at("after commit")]
     assert tried(campaign, makers, s3=False) >= len(makers)  # and the rebuild at the end

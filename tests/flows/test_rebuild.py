@@ -156,6 +156,7 @@ def test_it_stops_at_any_point_in_time_and_goes_on_from_there(life: Life) -> Non
         assert contents(life.world.warehouse_url) == life.after[number]
 
 
+@pytest.mark.campaign
 def test_one_that_ends_half_way_goes_on(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     lose(life.world)
     commit = loading._commit
@@ -174,6 +175,7 @@ def test_one_that_ends_half_way_goes_on(life: Life, monkeypatch: pytest.MonkeyPa
     assert contents(life.world.warehouse_url) == life.after[-1]
 
 
+@pytest.mark.campaign
 def test_the_next_run_reads_only_what_changed(life: Life) -> None:
     """Last of all, because it adds a batch."""
     lose(life.world)

@@ -33,6 +33,7 @@ def test_a_run_says_which_tables_it_fills_again(kiosk: World, caplog: pytest.Log
         assert status._look(settings.load(), "", "nothing").broken == ()
 
 
+@pytest.mark.campaign
 def test_another_schema_gets_the_batches_of_the_first_one(kiosk: World) -> None:
     kiosk.run()
     query(kiosk.source_url, "UPDATE sale SET pieces = pieces + 1")

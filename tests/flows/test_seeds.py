@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flows.rebuild import rebuild
 from tests.flows.support import World, query, words_of
 
 
+@pytest.mark.campaign
 def test_a_seed_is_read_changed_and_rebuilt(kiosk: World) -> None:
     assert kiosk.run().state.is_completed()
     model = "SELECT g.name AS label, g.item_id, i.price FROM groups AS g JOIN item AS i USING (item_id)"

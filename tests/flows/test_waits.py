@@ -15,7 +15,9 @@ from tests.flows.support import World
 @pytest.mark.parametrize(
     ("where", "statement", "logger"),
     [
-        ("source", "ALTER TABLE item ADD more int", "prefect.flow_runs"),
+        pytest.param(
+            "source", "ALTER TABLE item ADD more int", "prefect.flow_runs", marks=pytest.mark.campaign
+        ),
         ("warehouse", "LOCK TABLE fact_sale IN SHARE MODE", "prefect.task_runs"),
     ],
 )
