@@ -54,13 +54,19 @@ def failing(fault: Exception) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("where", "fault", "words"),
     [
-        (
+        pytest.param(
             "create_markdown_artifact",
             httpx.ConnectError("gone"),
             "its report failed; Prefect's server cannot be",
+            marks=pytest.mark.campaign,
         ),
         ("create_table_artifact", ValueError("surprise"), "its report failed; ValueError: surprise"),
-        ("transaction", PipelineError("warehouse: gone"), "its report failed; warehouse: gone"),
+        pytest.param(
+            "transaction",
+            PipelineError("warehouse: gone"),
+            "its report failed; warehouse: gone",
+            marks=pytest.mark.campaign,
+        ),
     ],
 )
 def test_a_batch_whose_report_fails_is_in_the_warehouse_and_its_run_completed(
@@ -142,7 +148,12 @@ def test_a_failure_after_a_commit_says_which_batch_is_in_the_warehouse(
 
 
 @pytest.mark.parametrize(
-    "fault", [httpx.ReadError("cut off"), SourceError("source: odd"), ValueError("surprise")]
+    "fault",
+    [
+        httpx.ReadError("cut off"),
+        pytest.param(SourceError("source: odd"), marks=pytest.mark.campaign),
+        pytest.param(ValueError("surprise"), marks=pytest.mark.campaign),
+    ],
 )
 def test_a_load_whose_end_is_not_heard_of_says_what_the_warehouse_holds(
     kiosk: World, monkeypatch: pytest.MonkeyPatch, fault: Exception
