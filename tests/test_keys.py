@@ -53,6 +53,8 @@ KEYS = {
 }  # fmt: skip
 # Computed as a whole too, from states and results that are carried.
 WHOLE = ("numeric", "double precision", "date", "pair")
+# Of which another spelling is another text: it is taken over, as a version.
+SPELLED = ("pair", "interval", "numeric[]", "jsonb")
 QUICK = (
     *WHOLE, "numeric(45,2)", "price", "money", "timestamp", "interval", "char(5)", "bytea", "mood",
     "numeric[]", "int4range", "jsonb", "inet",
@@ -66,6 +68,7 @@ class Keyed:
     bench: Bench
     tables: dict[str, str]
     versions: int = 0
+    spellings: int = 0
 
     def __post_init__(self) -> None:
         whole = [type_ for type_ in WHOLE if type_ in self.tables]
@@ -107,10 +110,8 @@ class Keyed:
             if type_ in WHOLE:  # a dimension keeps what was deleted
                 rows["dim"] = [row for row in ask(query.format(f"dim_{name}")) if row in wanted]
             ((number,),) = ask(f"SELECT count(*) FROM fact_{name} WHERE NOT deleted")
-            if (
-                set(map(tuple, rows.values())) != {tuple(wanted)}
-                or number != len(KEYS[type_]) - 1 + self.versions
-            ):
+            versions = len(KEYS[type_]) - 1 + self.versions + (self.spellings if type_ in SPELLED else 0)
+            if set(map(tuple, rows.values())) != {tuple(wanted)} or number != versions:
                 found[type_] = wanted, rows, number
         return found
 
@@ -126,6 +127,7 @@ def test_no_key_is_taken_for_two_or_two_for_one(postgres: Postgres, types: tuple
         assert keyed.wrong() == {}
         keyed.every("UPDATE {t} SET k = {s} WHERE k = {k}")
         made.run()
+        keyed.spellings += 1
         assert keyed.wrong() == {}, "spelled otherwise"
         keyed.every("UPDATE {t} SET v = 10 WHERE k = {s}")
         made.run()
