@@ -75,7 +75,7 @@ def doubts(bench: Bench) -> dict[str, str]:
     return {each.table: each.found.removeprefix(f"warehouse: public.{each.table} ") for each in found}
 
 
-@pytest.fixture(scope="module", params=[16, 18])
+@pytest.fixture(scope="module", params=[18, pytest.param(16, marks=pytest.mark.campaign)])
 def lived(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
     """A warehouse after some days."""
     with open_bench(servers(request.param)) as bench:

@@ -27,7 +27,7 @@ def search(postgres: Postgres, seed: int, runs: int) -> None:
         assert "fact_wide" in str(habits.differences()), "harm is seen"
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(_FRESH, id="fresh")])
+@pytest.mark.parametrize("seed", [1, pytest.param(_FRESH, id="fresh", marks=pytest.mark.campaign)])
 def test_tables_equal_plain_sql(postgres: Postgres, seed: int) -> None:
     search(postgres, seed, 6)
 

@@ -90,7 +90,7 @@ def stored(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
     return {name: bench.house.query(text) for name, text in STORED.items()}
 
 
-@pytest.fixture(scope="module", params=[16, 18])
+@pytest.fixture(scope="module", params=[18, pytest.param(16, marks=pytest.mark.campaign)])
 def both(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
     """A source and a warehouse of one version."""
     with open_bench(servers(request.param)) as bench:

@@ -221,7 +221,7 @@ def all_types(house: Warehouse) -> None:
     write_models(house.folder, {"dim_t": "-- key: id\nSELECT 1 AS id", "schema": "SELECT 1"})
 
 
-@pytest.fixture(scope="module", params=[16, 18])
+@pytest.fixture(scope="module", params=[18, pytest.param(16, marks=pytest.mark.campaign)])
 def typed(
     request: pytest.FixtureRequest,
     servers: Callable[[int], Postgres],

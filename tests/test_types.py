@@ -65,7 +65,10 @@ class Matrix:
             connection.execute(statement.encode(), [text for _, text in row])
 
 
-@pytest.fixture(scope="module", params=[16, 18, "contrib"])
+@pytest.fixture(
+    scope="module",
+    params=[18, *(pytest.param(other, marks=pytest.mark.campaign) for other in (16, "contrib"))],
+)
 def matrix(request: pytest.FixtureRequest, servers: Callable[[int], Postgres]) -> Iterator[Matrix]:
     """Databases of a version; the embedded ones have no extensions, a server of the system's packages has."""
     with ExitStack() as stack:
