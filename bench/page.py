@@ -88,17 +88,17 @@ def _row(target: Target, figures: Figures, missing: str) -> tuple[str, ...]:
         other = figures.median(target.theirs)
         of_whom = target.theirs.work if target.theirs.who == target.ours.who else target.theirs.who
         against = f"{of_whom} {_shown(other, unit)}"
-        shown = _in_words(ratio, times) if ratio is not None else ""
+        shown = _in_words(ratio, target) if ratio is not None else ""
         limit = f"{sign} {target.limit:g}{times}"
     unknown = missing if target.theirs and target.theirs.who in DLTS and missing else "not measured"
     return target.work, ours, against, shown, limit, {True: "yes", False: "**no**", None: unknown}[met]
 
 
-def _in_words(ratio: float, times: str) -> str:
+def _in_words(ratio: float, target: Target) -> str:
     """A ratio as it reads: what is less than once as fast is slower."""
-    if "faster" in times and ratio < 1:
-        return f"{1 / ratio:.2f} × slower"
-    return f"{ratio:.2f}{times}"
+    if not target.faster:
+        return f"{ratio:.2f} ×"
+    return f"{1 / ratio:.2f} × slower" if ratio < 1 else f"{ratio:.2f} × faster"
 
 
 def _steps(figures: Figures) -> str:

@@ -47,7 +47,7 @@ def etl(
             manifest = _read_again(run, source_url, refused, reconcile=reconcile, full=full)
             return [*reports, *_superseded(run, manifest, refused)]
         # What reconciling finds after an ordinary batch, ordinary runs had missed.
-        begun = warehouse.last_batch(run.warehouse_url, run.warehouse_schema)
+        begun = run.last_batch()
         for compare in (False, True) if reconcile and begun else (reconcile,):
             reports.extend(_brought(run, source_url, reconcile=compare, full=full and compare == reconcile))
     return reports

@@ -75,6 +75,10 @@ class Run:
         """Where the models' tables are."""
         return self.settings.warehouse_schema
 
+    def last_batch(self) -> str | None:
+        """The batch that the warehouse is at."""
+        return warehouse.last_batch(self.warehouse_url, self.warehouse_schema)
+
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Note how long a step takes."""
@@ -124,7 +128,7 @@ def _committed(run: Run) -> str | None:
     if not run.begun:
         return None
     try:
-        last = warehouse.last_batch(run.warehouse_url, run.warehouse_schema)
+        last = run.last_batch()
     except (PipelineError, psycopg.Error):
         return f"whether batch {run.begun[-1]} was committed is not known, as the warehouse does not answer"
     return f"batch {last} was committed and is in the warehouse" if last in run.begun else None
@@ -149,7 +153,7 @@ def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchRepo
 
     Raises one of CANNOT_LOAD where one of them cannot be.
     """
-    while manifest := batches.sealed_after(run.raw, _last_batch(run)):
+    while manifest := batches.sealed_after(run.raw, run.last_batch()):
         if until and manifest.snapshot_at > until:
             return
         yield _finish_sealed(run, manifest)
@@ -164,7 +168,7 @@ def rebuilt(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
             yield from finish_sealed(run, until)
         except CANNOT_LOAD as error:
             refused = error
-        last = _last_batch(run)
+        last = run.last_batch()
         manifest = past.next_complete(run.raw, last, tables, tried)
         if manifest is None or (until and manifest.snapshot_at > until):
             if refused:
@@ -180,10 +184,6 @@ def rebuilt(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
         batches.seal(run.raw, whole)
         with suppress(*CANNOT_LOAD):
             yield _finish_sealed(run, whole)
-
-
-def _last_batch(run: Run) -> str | None:
-    return warehouse.last_batch(run.warehouse_url, run.warehouse_schema)
 
 
 def _finish_sealed(run: Run, manifest: Manifest) -> BatchReport:

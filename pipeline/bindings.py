@@ -46,7 +46,7 @@ class _Binding(Frozen):
     @property
     def versions(self) -> str:
         """The table of its history, if it is a dimension."""
-        return f"{self.table_name}_version"
+        return versions_name(self.table_name)
 
     @property
     def is_loose(self) -> bool:
@@ -87,7 +87,7 @@ def bind(
     uncounted = [name for name, each in known.items() if each.row_count is None or added.get(name, 0) is None]
     rows = count(connection, schema, uncounted)
     histories = {
-        name: versions_name(targets[name])
+        name: versions_name(name)
         for name, each in known.items()
         if not targets[name].fact and (name in added or each.version_count is None)
     }
@@ -162,7 +162,7 @@ def _bind(
     connection: Connection,
     schema: str,
     batch_id: str | None,
-    rows: Mapping[str, tuple[int | None, int, int | None]],
+    rows: Mapping[str, _Numbers],
 ) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(

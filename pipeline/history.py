@@ -4,7 +4,7 @@ A fact's versions stand in its own table, a dimension's in ``<dimension>_version
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import cast
@@ -14,7 +14,7 @@ from psycopg import sql
 
 from pipeline import upgrades
 from pipeline.errors import WarehouseError
-from pipeline.postgres import Connection, identifiers, statement, template
+from pipeline.postgres import Connection, each, exists, identifiers, statement, template
 from pipeline.target import (
     ADDED_TO_FACTS,
     RECORDED_AT,
@@ -58,7 +58,7 @@ def ensure(
             if target.fact:
                 _ensure_of_fact(connection, schema, target, there)
             else:
-                versions = {column.name: column for column in kept.get(versions_name(target), ())}
+                versions = {column.name: column for column in kept.get(versions_name(target.name), ())}
                 _ensure_of_dimension(connection, schema, target, versions, there)
             _make_as_of(connection, schema, target, there)
             if has_views:
@@ -156,8 +156,8 @@ def _ensure_of_dimension(
     if not kept:
         _begin(connection, target, names_in)
     elif added:
-        parts = {"assignments": _assignments(added), "same_key": target.same_key("t", "s")}
-        connection.execute(statement("add_to_versions.sql").format(**names_in, **parts))
+        assignments = each("{0} = s.{0}", [column.name for column in added])
+        connection.execute(statement("add_to_versions.sql").format(**names_in, assignments=assignments))
     wanted = ["valid_from", "valid_to", "deleted", *(column.name for column in target.columns)]
     if missing := [name for name in wanted if name not in shown]:
         # Whoever reads the view keeps it: it can be replaced as long as its columns keep their places.
@@ -173,7 +173,7 @@ def _has_other_type(column: TargetColumn, kept: Mapping[str, TargetColumn]) -> b
 def _alter(connection: Connection, schema: str, target: Target, action: str, column: TargetColumn) -> None:
     type_ = f"{column.type} COLLATE {column.collation}" if column.collation else column.type
     altered = template(action).format(sql.Identifier(column.name), template(type_))
-    versions = sql.Identifier(schema, versions_name(target))
+    versions = sql.Identifier(schema, versions_name(target.name))
     connection.execute(sql.SQL("ALTER TABLE {} {}").format(versions, altered))
 
 
@@ -184,9 +184,9 @@ def _begin(connection: Connection, target: Target, names_in: Mapping[str, sql.Co
             versions=names_in["versions"], key=names_in["key"]
         )
     )
-    if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() != (None,):
+    if exists(connection, "etl.superseded"):
         _move(connection, target, names_in)
-    connection.execute(statement("start_versions.sql").format(**names_in, same_key=target.same_key("t", "s")))
+    connection.execute(statement("start_versions.sql").format(**names_in))
 
 
 def _move(connection: Connection, target: Target, names_in: Mapping[str, sql.Composable]) -> None:
@@ -205,7 +205,7 @@ def _move(connection: Connection, target: Target, names_in: Mapping[str, sql.Com
 
 def _drop_moved(connection: Connection) -> None:
     """Drop the table of versions that earlier releases kept, once all of them have been moved."""
-    if connection.execute("SELECT to_regclass('etl.superseded')").fetchone() != (None,):
+    if exists(connection, "etl.superseded"):
         row = connection.execute("SELECT EXISTS (SELECT FROM etl.superseded)").fetchone()
         if row == (False,):
             connection.execute("DROP TABLE etl.superseded")
@@ -273,7 +273,7 @@ def _names(schema: str, target: Target) -> dict[str, sql.Composable]:
     columns = [column.name for column in target.columns]
     return {
         "table": sql.Identifier(schema, target.name),
-        "versions": sql.Identifier(schema, versions_name(target)),
+        "versions": sql.Identifier(schema, versions_name(target.name)),
         "current": sql.Identifier(schema, f"{target.name}_current"),
         "history": sql.Identifier(schema, f"{target.name}_history"),
         "as_of": sql.Identifier(schema, f"{target.name}_as_of"),
@@ -281,16 +281,8 @@ def _names(schema: str, target: Target) -> dict[str, sql.Composable]:
         "name": sql.Literal(target.name),
         "key": identifiers(target.key),
         "key_json": key_json(target.key, sql.SQL("t")),
+        "same_key": target.same_key("t", "s"),
         "columns": identifiers(columns),
-        "columns_of_version": _each("(version).{}", columns),
-        "columns_of_present": _each("present.{}", columns),
+        "columns_of_version": each("(version).{0}", columns),
+        "columns_of_present": each("present.{0}", columns),
     }
-
-
-def _assignments(columns: Iterable[TargetColumn]) -> sql.Composed:
-    names = (sql.Identifier(column.name) for column in columns)
-    return sql.SQL(", ").join(sql.SQL("{0} = s.{0}").format(name) for name in names)
-
-
-def _each(pattern: str, names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(template(pattern).format(sql.Identifier(name)) for name in names)

@@ -6,8 +6,8 @@ times as much. What else a table demands, Postgres says when it refuses.
 
 from psycopg import sql
 
-from pipeline.postgres import template
-from pipeline.table import Table, each
+from pipeline.postgres import each, template
+from pipeline.table import Table
 from pipeline.target import Reference, Rule
 
 

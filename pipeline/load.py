@@ -17,6 +17,7 @@ from pipeline.source import Snapshot
 from pipeline.table import Table
 from pipeline.target import Target
 from pipeline.transform import Output, nothing
+from pipeline.warehouse import Loaded
 from pipeline.words import counted
 
 Progress = Callable[[str, int], None]
@@ -210,6 +211,18 @@ def _commit(
     connection.execute(statement("commit_watermark.sql"), values)
     for output in outputs:
         if output.fingerprint:
-            result = None if output.result is None else Jsonb([run.model_dump() for run in output.result])
-            model = {"table_name": output.model, "fingerprint": output.fingerprint, "result": result}
-            connection.execute(statement("commit_model.sql"), values | model)
+            loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
+            commit_model(connection, schema, manifest.batch_id, output.model, loaded)
+
+
+def commit_model(connection: Connection, schema: str, batch_id: str, table: str, loaded: Loaded) -> None:
+    """Write down what a table is now computed with."""
+    result = loaded.result
+    values = {
+        "schema": schema,
+        "batch": batch_id,
+        "table_name": table,
+        "fingerprint": loaded.fingerprint,
+        "result": None if result is None else Jsonb([run.model_dump() for run in result]),
+    }
+    connection.execute(statement("commit_model.sql"), values)

@@ -6,7 +6,7 @@ server's session goes to another client afterwards.
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from typing import Any
@@ -215,3 +215,14 @@ def template(text: str) -> sql.SQL:
 def identifiers(names: Sequence[str]) -> sql.Composed:
     """Quoted names, separated by commas."""
     return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Composed:
+    """The pattern once for each name: {0} its identifier, {1} its text."""
+    parts = [template(pattern).format(sql.Identifier(name), sql.Literal(name)) for name in names]
+    return template(between).join(parts)
+
+
+def exists(connection: Connection, relation: str) -> bool:
+    """Whether there is a table or view of that name, which bears its schema."""
+    return connection.execute("SELECT to_regclass(%s) IS NOT NULL", (relation,)).fetchone() == (True,)

@@ -12,17 +12,16 @@ from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from pipeline import bindings, warehouse
 from pipeline.batches import Manifest, StateRun, TableBatch, read_manifest
 from pipeline.bindings import Doubt
 from pipeline.buckets import Bucket
 from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, UnfitBatch
-from pipeline.load import claim, order, waiting
+from pipeline.load import claim, commit_model, order, waiting
 from pipeline.merge import merge
 from pipeline.models import Model, closure, tables_read
-from pipeline.postgres import Connection, statement, transaction
+from pipeline.postgres import Connection, transaction
 from pipeline.reference import NAMES
 from pipeline.state import write_merged
 from pipeline.table import Table
@@ -247,7 +246,7 @@ def _empty(connection: Connection, schema: str, replay: Replay) -> None:
     target = replay.target
     tables = [target.name] if target.fact or target.bridge else []
     if not replay.restores:
-        tables += [] if target.fact else [versions_name(target)]
+        tables += [] if target.fact else [versions_name(target.name)]
         connection.execute(
             "DELETE FROM etl.rejected WHERE schema_name = %s AND table_name = %s", (schema, target.name)
         )
@@ -262,15 +261,7 @@ def _empty(connection: Connection, schema: str, replay: Replay) -> None:
 def _bind(connection: Connection, schema: str, last: str, replays: Sequence[Replay]) -> dict[str, int]:
     """Note what the tables have now, and what it was computed with."""
     for replay in replays:
-        result = replay.loaded.result
-        values = {
-            "schema": schema,
-            "batch": last,
-            "table_name": replay.target.name,
-            "fingerprint": replay.loaded.fingerprint,
-            "result": None if result is None else Jsonb([run.model_dump() for run in result]),
-        }
-        connection.execute(statement("commit_model.sql"), values)
+        commit_model(connection, schema, last, replay.target.name, replay.loaded)
     targets = {replay.target.name: replay.target for replay in replays}
     bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
     return bindings.count(connection, schema, targets)

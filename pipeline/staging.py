@@ -8,8 +8,8 @@ from psycopg import sql
 from pipeline import refusals, rejected
 from pipeline.buckets import Bucket
 from pipeline.copying import copy_in
-from pipeline.postgres import template
-from pipeline.table import Table, each
+from pipeline.postgres import each, template
+from pipeline.table import Table
 from pipeline.target import text_json
 from pipeline.transform import Output
 

@@ -14,7 +14,7 @@ from pipeline.buckets import Bucket, Usage
 from pipeline.errors import ModelError
 from pipeline.models import Model
 from pipeline.plan import BatchPlan
-from pipeline.postgres import Connection, statement, transaction
+from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.settings import Settings
 from pipeline.transform import verify
 from pipeline.types import Frozen
@@ -108,8 +108,8 @@ def look(
         up_to_date_at = _up_to_date_at(connection, schema)
         last = recent(connection, schema, _BATCHES) if up_to_date_at else []
         aside = set_aside(connection, schema) if up_to_date_at else []
-        names = models.load(config.transforms)
-        broken = bindings.look(connection, schema, names) if up_to_date_at else []
+        known = models.load(config.transforms)
+        broken = bindings.look(connection, schema, known) if up_to_date_at else []
         lost = missed(connection, schema) if up_to_date_at else {}
     sealed = batches.sealed_after(raw, last[0].batch_id if last else None)
     if counting == "nothing":
@@ -119,7 +119,7 @@ def look(
     else:
         most = _SMALL if counting == "small" else None
         planned, left_out = _planned(
-            source_url, warehouse_url, raw, config, begun=bool(last), most_bytes=most
+            source_url, warehouse_url, raw, config, known, begun=bool(last), most_bytes=most
         )
         at, waiting, story = planned.snapshot.taken_at, planned.waiting, planned.story
         if waiting == {}:
@@ -136,7 +136,7 @@ def look(
         usage={} if counting == "nothing" else {"raw": raw.usage(), "processed": processed.usage()},
         left_out=left_out,
         missed=lost,
-        readers=_readers(names, by_table(aside)),
+        readers=_readers(known, by_table(aside)),
     )
 
 
@@ -174,7 +174,7 @@ def _readers(known: Mapping[str, Model], tables: Iterable[str]) -> dict[str, tup
 
 def _up_to_date_at(connection: Connection, schema: str) -> datetime | None:
     """The moment that the warehouse shows; None where nothing was ever loaded."""
-    if connection.execute("SELECT to_regclass('etl.watermark')").fetchone() == (None,):
+    if not exists(connection, "etl.watermark"):
         return None
     row = connection.execute(
         "SELECT up_to_date_at FROM etl.watermark WHERE schema_name = %s", (schema,)
@@ -187,12 +187,12 @@ def _planned(
     warehouse_url: str,
     raw: Bucket,
     config: Settings,
+    known: Mapping[str, Model],
     *,
     begun: bool,
     most_bytes: int | None,
 ) -> tuple[BatchPlan, Mapping[str, Sequence[str]]]:
     """The batch that a run would take now, as far as tables of so many bytes tell, and what it leaves out."""
-    known = models.load(config.transforms)
     targets = warehouse.targets(warehouse_url, config.warehouse_schema, known)
     known = warehouse.with_contracts(known, targets)
     watermark = warehouse.watermark(warehouse_url, config.warehouse_schema) if begun else None

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.batches import Manifest
-from pipeline.postgres import Connection, identifiers, statement, template
+from pipeline.postgres import Connection, each, identifiers, statement, template
 from pipeline.target import COMMITTED_AT, Reference, Target, key_json, text_json, version_index, versions_name
 
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
@@ -44,7 +44,7 @@ class Table:
     @property
     def versions(self) -> sql.Identifier:
         """The table of all versions of a dimension's rows."""
-        return sql.Identifier(self.schema, versions_name(self.target))
+        return sql.Identifier(self.schema, versions_name(self.target.name))
 
     @property
     def values(self) -> list[str]:
@@ -157,12 +157,6 @@ class Table:
                 parts.append(each((plain if comparable else text).format(side=side), [name]))
             sides.append(sql.SQL("ROW({})").format(sql.SQL(", ").join(parts)))
         return sql.SQL("{} IS DISTINCT FROM {}").format(*sides) if tracked else sql.SQL("false")
-
-
-def each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Composed:
-    """The pattern once for each name: {0} its identifier, {1} its text."""
-    parts = [template(pattern).format(sql.Identifier(name), sql.Literal(name)) for name in names]
-    return template(between).join(parts)
 
 
 def _unused(name: str, columns: Iterable[str]) -> str:

@@ -149,9 +149,9 @@ def version_index(target: Target) -> str:
     return f"{target.name}_version"
 
 
-def versions_name(target: Target) -> str:
+def versions_name(dimension: str) -> str:
     """The name of the table that holds all versions of a dimension's rows."""
-    return f"{target.name}_version"
+    return f"{dimension}_version"
 
 
 def key_json(key: Sequence[str], alias: sql.Composable) -> sql.Composed:

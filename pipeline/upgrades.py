@@ -6,7 +6,7 @@ from importlib.resources import files
 from psycopg import sql
 
 from pipeline.errors import WarehouseError
-from pipeline.postgres import Connection, template
+from pipeline.postgres import Connection, exists, template
 
 _FOLDER = files("pipeline").joinpath("sql", "etl")
 _STEPS = sorted(step.name for step in _FOLDER.iterdir() if step.name.endswith(".sql"))
@@ -37,7 +37,7 @@ def upgrade(connection: Connection, schema: str) -> None:
 
 def check(connection: Connection) -> None:
     """Raise WarehouseError where the schema etl is there and has another version than this code's."""
-    if connection.execute("SELECT to_regclass('etl.watermark')").fetchone() == (None,):
+    if not exists(connection, "etl.watermark"):
         return
     found = version(connection)
     _refuse_later(found)
@@ -58,7 +58,7 @@ def _refuse_later(found: int) -> None:
 
 def version(connection: Connection) -> int:
     """The version of the schema etl; 0 where there is none, and before versions were kept."""
-    if connection.execute("SELECT to_regclass('etl.version')").fetchone() == (None,):
+    if not exists(connection, "etl.version"):
         return 0
     row = connection.execute("SELECT max(version) FROM etl.version").fetchone()
     return int(str(row[0])) if row and row[0] is not None else 0

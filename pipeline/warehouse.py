@@ -174,7 +174,9 @@ def _versions(
     connection: Connection, schema: str, targets: Iterable[Target]
 ) -> dict[str, list[TargetColumn]]:
     """The columns of the dimensions' tables of versions that are there."""
-    found = _describe(connection, schema, [versions_name(target) for target in targets if not target.fact])
+    found = _describe(
+        connection, schema, [versions_name(target.name) for target in targets if not target.fact]
+    )
     return {
         name: [TargetColumn.model_validate(column) for column in cast(list[object], row["columns"])]
         for name, row in found.items()

@@ -204,12 +204,7 @@ def _rows_rejected(environment: str, target: UUID) -> AutomationCore:
     return AutomationCore(
         name=blocks.named("totesys-rows-rejected", environment),
         description="Rows do not fit and were set aside.",
-        trigger=EventTrigger(
-            expect={events.REJECTED},
-            match=events.warehouse(environment),
-            posture=Posture.Reactive,
-            within=AT_MOST_EVERY,
-        ),
+        trigger=_at_times(events.REJECTED, environment),
         actions=[_send(target, environment, "ROWS set aside", _ROWS_REJECTED)],
     )
 
@@ -218,13 +213,18 @@ def _rows_missed(environment: str, target: UUID) -> AutomationCore:
     return AutomationCore(
         name=blocks.named("totesys-rows-missed", environment),
         description="Reconciling found what other runs had missed.",
-        trigger=EventTrigger(
-            expect={events.MISSED},
-            match=events.warehouse(environment),
-            posture=Posture.Reactive,
-            within=AT_MOST_EVERY,
-        ),
+        trigger=_at_times(events.MISSED, environment),
         actions=[_send(target, environment, "ROWS missed", _ROWS_MISSED)],
+    )
+
+
+def _at_times(event: str, environment: str) -> EventTrigger:
+    """When an event of the warehouse comes, but not more often than that makes sense."""
+    return EventTrigger(
+        expect={event},
+        match=events.warehouse(environment),
+        posture=Posture.Reactive,
+        within=AT_MOST_EVERY,
     )
 
 
