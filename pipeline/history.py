@@ -32,7 +32,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _There:
-    """What is there already: columns of tables and views and of indexes by name, and bodies of functions."""
+    """What is there already: columns of tables and views and of indexes by name, and bodies of functions.
+
+    Functions count that are parallel safe, as all of ours are.
+    """
 
     columns: Mapping[str, Sequence[str]]
     indexed: Mapping[str, Sequence[str]]
@@ -83,7 +86,7 @@ def ensure(
 def _survey(connection: Connection, schema: str) -> _There:
     functions = connection.execute(
         "SELECT f.proname::text, f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n"
-        " ON f.pronamespace = n.oid WHERE n.nspname = %s",
+        " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'",
         (schema,),
     ).fetchall()
     return _There(

@@ -54,6 +54,8 @@ _LOCAL = {
     "row_security": "off",
     # It compiles for a tenth of a second what then takes a hundredth.
     "jit": "off",
+    # Rows that a batch changes are found by their keys: their pages are read to be written anyway.
+    "random_page_cost": "1.1",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }

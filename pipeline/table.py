@@ -15,6 +15,8 @@ from pipeline.target import COMMITTED_AT, Reference, Target, key_json, text_json
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
 _COMPARABLE = "BND"
 _LONGEST_NAME = 63
+# Columns that statements add to the table's own while they run.
+_OURS = ("is_first", "heap", "place")
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Table:
             "same_key_as_version": self.target.same_key("v", "t"),
             "differs_from_version": self._differs("v", "t"),
             "assignments": each("{0} = s.{0}", self.values),
-            "is_first": sql.Identifier(_unused("is_first", self.columns)),
+            **{name: sql.Identifier(_unused(name, {*whole, *self.columns})) for name in _OURS},
             "chosen": sql.SQL("true"),
         }
 

@@ -26,6 +26,7 @@ def stage(table: Table, output: Output, processed: Bucket) -> None:
     if output.gone:
         keys = columns_of(table.target, table.target.key)
         copy_in(table.connection, _GONE, keys, processed.dataset(output.gone), lambda _: None)
+        table.connection.execute(sql.SQL("ANALYZE {}").format(_GONE))
         table.execute("resolve_gone_keys.sql")
 
 

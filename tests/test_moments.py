@@ -167,3 +167,14 @@ def test_columns_that_a_table_gains_or_changes_are_in_its_history(
     ]
     assert all("character varying(9)" in names for names in shown)
     assert value(bench.house.url, "SELECT max(size) FROM as_of.dim_shop") == 5
+
+
+def test_queries_of_history_run_in_parallel(bench: Bench) -> None:
+    bench.run()
+    relations = [f"{table}{suffix}" for table in ("fact_sale", "dim_shop") for suffix in ("", "_history")]
+    relations += ["fact_sale_current", "fact_sale_as_of(now())", "dim_shop_as_of(now())"]
+    with psycopg.connect(bench.house.url) as reader:
+        reader.execute("SET debug_parallel_query = on")
+        for relation in [*relations, "as_of.fact_sale", "as_of.dim_shop"]:
+            plan = reader.execute(f"EXPLAIN SELECT count(*) FROM {relation}").fetchall()
+            assert any("Gather" in line for (line,) in plan), (relation, plan)

@@ -3,7 +3,9 @@
 WITH new AS MATERIALIZED (
     SELECT
         {staged_columns},
-        t.recorded_at IS NULL AS {is_first}
+        t.recorded_at IS NULL AS {is_first},
+        t.tableoid AS {heap},
+        t.ctid AS {place}
     FROM {stage} AS s
     LEFT JOIN {table} AS t ON {same_key} AND t.superseded_at IS NULL
     WHERE {chosen} AND (t.recorded_at IS NULL OR t.deleted OR {differs})
@@ -13,7 +15,7 @@ ended AS (
     UPDATE {table} AS t
     SET superseded_at = %(at)s
     FROM new AS s
-    WHERE NOT s.{is_first} AND {same_key} AND t.superseded_at IS NULL
+    WHERE t.tableoid = s.{heap} AND t.ctid = s.{place}
 ),
 
 added AS (

@@ -1,6 +1,9 @@
 -- A version for every row of a dimension that differs from its present version.
 WITH changed AS MATERIALIZED (
-    SELECT {all_columns}
+    SELECT
+        {all_columns},
+        v.tableoid AS {heap},
+        v.ctid AS {place}
     FROM {touched}
     LEFT JOIN {versions} AS v ON {same_key_as_version} AND v.valid_to IS NULL
     WHERE v.valid_from IS NULL OR {differs_from_version}
@@ -10,7 +13,7 @@ ended AS (
     UPDATE {versions} AS t
     SET valid_to = %(at)s
     FROM changed AS s
-    WHERE {same_key} AND t.valid_to IS NULL
+    WHERE t.tableoid = s.{heap} AND t.ctid = s.{place}
 )
 
 INSERT INTO {versions} (valid_from, {columns_of_table})

@@ -1,0 +1,45 @@
+"""What a load costs follows what changed: rows are found by their keys, and no table is read whole."""
+
+from tests.bench import Bench
+from tests.support import execute, plan_batch, value
+
+MODELS = {
+    "dim_shop": "SELECT shop_id, city FROM shop",
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, amount FROM sale",
+    "schema": """
+        CREATE TABLE dim_shop (shop_id integer PRIMARY KEY, city text);
+        CREATE TABLE fact_sale (record_id serial PRIMARY KEY, sale_id integer, amount integer);
+    """,
+}
+SOURCE = (
+    "CREATE TABLE shop (shop_id int PRIMARY KEY, city text)",
+    "CREATE TABLE sale (sale_id int PRIMARY KEY, amount int)",
+    "INSERT INTO shop SELECT n, 'York' FROM generate_series(1, 20000) AS n",
+    "INSERT INTO sale SELECT n, n FROM generate_series(1, 20000) AS n",
+)
+CHANGES = (
+    "UPDATE sale SET amount = -amount WHERE sale_id % 100 = 0",
+    "DELETE FROM sale WHERE sale_id % 100 = 1",
+    "UPDATE shop SET city = 'Hull' WHERE shop_id % 100 = 0",
+    "DELETE FROM shop WHERE shop_id % 100 = 1",
+)
+SCANNED = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'fact_sale'"
+
+
+def test_a_load_finds_by_their_keys_the_rows_that_changed(shared: Bench) -> None:
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    execute(shared.house.url, "ANALYZE")
+    shared.do(*CHANGES)
+    _, manifest = plan_batch(shared.source_url, shared.house)
+    assert manifest
+    before = value(shared.house.url, SCANNED)
+
+    counts = shared.house.bring(manifest)
+
+    assert {name: (done.changed, done.deleted) for name, done in counts.items()} == {
+        "fact_sale": (200, 200),
+        "dim_shop": (200, 200),
+    }
+    # One is read to see that the table is not empty.
+    assert value(shared.house.url, SCANNED) <= before + 1
