@@ -5,25 +5,29 @@ name of the batch that it follows, so the next one is found by one short listing
 only what a manifest lists is ever read.
 """
 
-import json
+import logging
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from pipeline.buckets import Bucket, File, batch_folder
+from pipeline.checksums import damaged
 from pipeline.cursors import Reached
 from pipeline.definition import Definition
 from pipeline.errors import BucketError, ObjectMissing
+from pipeline.formats import sealed, unsealed
+from pipeline.paths import BatchId, is_manifest
 from pipeline.source import Column, Identity, Slice, Snapshot
 from pipeline.types import Frozen
 from pipeline.witnesses import Continuity
 
+_logger = logging.getLogger(__name__)
+
 MANIFESTS = "_manifests"
 # Not below the others, so that nothing takes a batch for the one that follows.
 RESUMED = "_resumed"
-# The manifests' format that this code writes; it reads earlier ones, too.
-FORMAT = 2
 
 Run = tuple[File, ...]
 
@@ -73,9 +77,15 @@ class TableBatch(Frozen):
     files: Run = ()
     gone: Run = ()
     state: State | None = None
-    source_rows: int | None = None
+    source_rows: NonNegativeInt | None = None
     has_commit_times: bool = False
     seed: str | None = None
+
+    @property
+    def all_files(self) -> Run:
+        """Every object that it names."""
+        runs = (StateRun(files=self.files, gone=self.gone), *(self.state or ()))
+        return tuple(file for run in runs for file in (*run.files, *run.gone))
 
     @property
     def changed(self) -> bool:
@@ -91,10 +101,10 @@ class TableBatch(Frozen):
 class Part(Frozen):
     """A piece of a batch that one task reads: a table, or one of its ranges of pages."""
 
-    batch_id: str
+    batch_id: BatchId
     table: str
-    number: int
-    of: int
+    number: NonNegativeInt
+    of: PositiveInt
     whole: bool = False
 
     @property
@@ -133,11 +143,11 @@ class Manifest(Frozen):
     without those between.
     """
 
-    format: Literal[2] = 2
-    batch_id: str
-    previous: str | None
+    format: Literal[3] = 3
+    batch_id: BatchId
+    previous: BatchId | None
     snapshot_at: datetime
-    source_xmin: int
+    source_xmin: NonNegativeInt
     identity: Identity
     continuity: Continuity | None = None
     reconcile: bool
@@ -145,6 +155,19 @@ class Manifest(Frozen):
     quiet: tuple[str, ...] = ()
     landed: tuple[Landed, ...]
     tables: dict[str, TableBatch]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Manifest":
+        if self.previous is not None and self.previous >= self.batch_id:
+            raise ValueError(f"batch {self.batch_id} is no later than {self.previous}, which it follows")
+        for landed in self.landed:
+            if landed.part.batch_id != self.batch_id:
+                raise ValueError(f"part {landed.part.name} is of batch {landed.part.batch_id}")
+        for name, table in self.tables.items():
+            folder = batch_folder(name, "")
+            if table.table != name or not all(file.path.startswith(folder) for file in table.all_files):
+                raise ValueError(f"table {name} is another one, or has objects of another one")
+        return self
 
     @property
     def path(self) -> str:
@@ -194,7 +217,7 @@ def mergeable_runs(state: State) -> tuple[State, State]:
 
 def seal(bucket: Bucket, manifest: Manifest) -> None:
     """Write the manifest: from here on the batch will be finished, whatever happens."""
-    bucket.write_text(manifest.path, manifest.model_dump_json(indent=1))
+    bucket.write_text(manifest.path, sealed(manifest.model_dump_json(indent=1)))
 
 
 def last_manifest(bucket: Bucket, watermark: Watermark | None) -> Manifest | None:
@@ -203,7 +226,8 @@ def last_manifest(bucket: Bucket, watermark: Watermark | None) -> Manifest | Non
         return None
     try:
         return read_manifest(bucket, watermark.manifest)
-    except ObjectMissing:
+    except ObjectMissing as lost:
+        _logger.warning("%s", lost)
         return None
 
 
@@ -215,11 +239,15 @@ def sealed_after(bucket: Bucket, previous: str | None) -> Manifest | None:
     follow; as long as none do, the newest is as good as any and the most useful.
     """
     found = [path for path in bucket.list(_after(previous)) if path.endswith(".json")]
-    if not found:
-        return None
-    sealed = [read_manifest(bucket, path) for path in found]
-    followed = [manifest for manifest in sealed if bucket.list(_after(manifest.batch_id))]
-    return (followed or sealed)[-1]
+    if followed := [path for path in found if bucket.list(_after(_id(path)))]:
+        return read_manifest(bucket, followed[-1])
+    newest = next(readable(bucket, reversed(found[1:])), None)
+    return newest or (read_manifest(bucket, found[0]) if found else None)
+
+
+def _id(path: str) -> str:
+    """The batch that a manifest seals, as its name says."""
+    return path.rpartition("/")[2].removesuffix(".json")
 
 
 def is_followed(bucket: Bucket, manifest: Manifest) -> bool:
@@ -227,37 +255,32 @@ def is_followed(bucket: Bucket, manifest: Manifest) -> bool:
     return bool(bucket.list(_after(manifest.batch_id)))
 
 
+def readable(bucket: Bucket, paths: Iterable[str]) -> Iterator[Manifest]:
+    """The manifests at these paths, without those that are lost or damaged, which are named in the log."""
+    for path in paths:
+        try:
+            yield read_manifest(bucket, path)
+        except ObjectMissing as lost:
+            _logger.warning("%s", lost)
+
+
 def read_manifest(bucket: Bucket, path: str) -> Manifest:
-    """Read a sealed batch's manifest back."""
+    """Read a sealed batch's manifest back; raises ObjectDamaged where it is not what was written."""
+    where = f"{bucket.uri}: {path}"
+    if not is_manifest(path):
+        raise BucketError(f"{bucket.uri}: {path!r} is no place of a manifest")
     try:
-        written = json.loads(bucket.read_text(path))
-        _refuse_later(written, f"{bucket.uri}: {path}")
-        return Manifest.model_validate(_upgraded(written))
-    except (ValidationError, ValueError) as error:
-        words = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise BucketError(f"{bucket.uri}: {path} is no manifest of this version: {words}") from None
+        manifest = Manifest.model_validate(unsealed(bucket.read_text(path), where))
+        if manifest.path != path:
+            raise ValueError(f"it is the manifest that belongs to {manifest.path}")  # noqa: TRY301
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise damaged(where, f"it is no manifest of this version: {_words(error)}") from None
+    return manifest
 
 
-def _refuse_later(manifest: Any, where: str) -> None:  # noqa: ANN401  JSON
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if isinstance(found, int) and found > FORMAT:
-        raise BucketError(
-            f"{where} has format {found}, made by a later release than this one, which knows format {FORMAT};"
-            " update the pipeline"
-        )
-
-
-def _upgraded(manifest: Any) -> Any:  # noqa: ANN401  JSON
-    """A manifest of format 1 as it would be today: it has no keys of rows that went, and counts no rows."""
-    if not isinstance(manifest, dict) or manifest.get("format") != 1:
-        return manifest
-    tables = {name: _upgraded_table(table) for name, table in manifest["tables"].items()}
-    return manifest | {"format": 2, "tables": tables}
-
-
-def _upgraded_table(table: dict[str, Any]) -> dict[str, Any]:
-    runs = table.get("state")
-    if runs is None and table["mode"] == "full":
-        runs = [table["files"]]
-    state = None if runs is None else [{"files": run} for run in runs]
-    return {key: value for key, value in table.items() if key != "before"} | {"state": state}
+def _words(error: Exception) -> str:
+    """The first thing that is wrong with a manifest, and in which field."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return ".".join(map(str, first["loc"])) + f": {first['msg']}" if first["loc"] else first["msg"]

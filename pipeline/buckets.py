@@ -13,18 +13,31 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
+from pydantic import NonNegativeInt, model_validator
 
+from pipeline.checksums import Object, Tee, Verified, blocks, damaged
 from pipeline.errors import BucketError, ObjectMissing
 from pipeline.parquet import opened, row_groups
+from pipeline.paths import Checksum, ObjectPath, is_path
 from pipeline.types import Frozen
 
 
 class File(Frozen):
-    """A Parquet object by its path inside a bucket. Holds for ever once written."""
+    """A Parquet object by its path inside a bucket. Holds for ever once written.
 
-    path: str
-    rows: int
-    bytes: int
+    ``checksums`` are those of its blocks; None where an earlier release wrote it.
+    """
+
+    path: ObjectPath
+    rows: NonNegativeInt
+    bytes: NonNegativeInt
+    checksums: tuple[Checksum, ...] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_checksum_for_each_block(self) -> "File":
+        if self.checksums is not None and len(self.checksums) != blocks(self.bytes):
+            raise ValueError(f"{self.path} has {self.bytes} bytes, which need {blocks(self.bytes)} checksums")
+        return self
 
 
 class Usage(Frozen):
@@ -76,13 +89,14 @@ class Bucket:
         path = f"{folder}/part-{uuid.uuid4().hex}.parquet"
         rows = 0
         with self._named("write", path), self._stream(path) as stream:
+            tee = Tee(stream)
+            sink = pa.PythonFile(tee, mode="w")
             # Dictionaries take twice the time, and zstd makes files as small without them.
-            with pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=False) as writer:
+            with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=False) as writer:
                 for group in chain([first], groups):
                     writer.write_table(group)
                     rows += group.num_rows
-            size = stream.tell()
-        return File(path=path, rows=rows, bytes=size)
+        return File(path=path, rows=rows, bytes=tee.size, checksums=tee.checksums)
 
     @contextmanager
     def _stream(self, path: str) -> Iterator[pa.NativeFile]:
@@ -102,9 +116,20 @@ class Bucket:
 
     def dataset(self, files: Sequence[File], schema: pa.Schema | None = None) -> ds.Dataset:
         """The files' rows as one dataset; columns of the schema that a file lacks are NULL."""
-        paths = [self._full(file.path) for file in files]
+        by_path = {self._full(file.path): file for file in files}
         with self._named("read", ", ".join(file.path for file in files[:3])):
-            return opened(paths, self.filesystem, schema, self._reading)
+            return opened(
+                {path: file.rows for path, file in by_path.items()},
+                fs.PyFileSystem(Verified(lambda path: self._open(by_path[path]))),
+                schema,
+                self._reading,
+                in_folder=self._is_folder,
+            )
+
+    def _open(self, file: File) -> Object:
+        """An object that gives out nothing but what was written."""
+        stream = self.filesystem.open_input_file(self._full(file.path))
+        return Object(stream, f"{self.uri}: {file.path}", file.bytes, file.checksums)
 
     def _reading(self, path: str) -> AbstractContextManager[None]:
         """Name what is being read by a path of the file system."""
@@ -114,7 +139,7 @@ class Bucket:
         """Write a small object under a name that is not in use: all of it or nothing."""
         with self._named("write", path):
             self._make_folder(path)
-            if isinstance(self.filesystem, fs.LocalFileSystem):
+            if self._is_folder:
                 _write_whole(Path(self._full(path)), text)
             else:
                 with self.filesystem.open_output_stream(self._full(path)) as stream:
@@ -126,7 +151,7 @@ class Bucket:
             try:
                 return bytes(stream.read()).decode()
             except UnicodeDecodeError as error:
-                raise OSError(f"{path} did not arrive as it was written: {error}") from None
+                raise damaged(f"{self.uri}: {path}", f"it is no text: {error}") from None
 
     def check(self) -> None:
         """Write, list, read and remove a small object; raises BucketError that names the missing right."""
@@ -163,12 +188,19 @@ class Bucket:
                         size += info.size or 0
         return Usage(objects=objects, bytes=size)
 
+    @property
+    def _is_folder(self) -> bool:
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
     def _full(self, path: str) -> str:
+        """A path of the file system; raises BucketError where it is none below the bucket."""
+        if not is_path(path):
+            raise BucketError(f"{self.uri}: {path!r} is no path below this bucket")
         return f"{self.root}/{path}"
 
     def _make_folder(self, path: str) -> None:
         """Folders need making on a disk; in S3 there are none, and markers would be litter."""
-        if isinstance(self.filesystem, fs.LocalFileSystem):
+        if self._is_folder:
             self.filesystem.create_dir(self._full(path).rpartition("/")[0], recursive=True)
 
     @contextmanager
@@ -178,6 +210,10 @@ class Bucket:
             yield
         except FileNotFoundError as error:
             raise ObjectMissing(f"{self.uri}: {path} is not there: {_words(error)}") from None
+        except pa.ArrowInvalid as error:
+            if action != "read":
+                raise
+            raise damaged(f"{self.uri}: {path}", " ".join(str(error).split())) from None
         except OSError as error:
             if hint := getattr(error, "hint", None) or _hint(error, action):
                 raise BucketError(f"{self.uri}: cannot {action} {path}: {hint}") from None

@@ -17,13 +17,16 @@ from typing import NoReturn
 import duckdb
 
 from pipeline import settings
-from pipeline.errors import BucketError, SettingsError
+from pipeline.errors import BucketError, ObjectDamaged, ObjectMissing, SettingsError
 
 _STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
 # Begins the traceback that Arrow adds to what a reader of ours raises.
 _OF_OURS = ". Detail: Python exception:"
 # Its last line where a bucket refused for good.
-_OF_BUCKET = re.compile(r"^pipeline\.errors\.(?:BucketError|ObjectMissing): (.+)", re.MULTILINE | re.DOTALL)
+_OF_BUCKET = re.compile(
+    r"^pipeline\.errors\.(BucketError|ObjectMissing|ObjectDamaged): (.+)", re.MULTILINE | re.DOTALL
+)
+_ERRORS = {error.__name__: error for error in (BucketError, ObjectMissing, ObjectDamaged)}
 _opening = threading.Lock()
 
 
@@ -58,7 +61,7 @@ def _storage_faults() -> Iterator[None]:
     except (duckdb.Error, OSError) as error:
         words = str(error)
         if refused := _OF_BUCKET.search(words):
-            raise BucketError(" ".join(refused[1].split())) from None
+            raise _ERRORS[refused[1]](" ".join(refused[2].split())) from None
         if is_storage_fault(words):
             raise OSError(_in_one_line(words)) from None
         raise

@@ -25,6 +25,10 @@ class ObjectMissing(BucketError):
     """An object that should be in a bucket is not there."""
 
 
+class ObjectDamaged(ObjectMissing):
+    """An object in a bucket is not what was written; what was is as good as lost."""
+
+
 class ModelError(PipelineError):
     """A model is wrong: its file, the line, and what DuckDB says of it."""
 

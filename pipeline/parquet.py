@@ -1,7 +1,7 @@
 """Parquet files as a dataset whose reading keeps step with whoever reads."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 
 from pipeline.streams import ahead
+from pipeline.words import counted
 
 _GROUP_BYTES = 4 << 20
 # In S3 every scan waits for answers.
@@ -30,26 +31,23 @@ def row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator
 
 
 def opened(
-    paths: Sequence[str], filesystem: fs.FileSystem, schema: pa.Schema | None, reading: "Reading"
+    rows: Mapping[str, int],
+    filesystem: fs.FileSystem,
+    schema: pa.Schema | None,
+    reading: "Reading",
+    *,
+    in_folder: bool,
 ) -> "Files":
     """The files as one dataset; columns of the schema that a file lacks are NULL.
 
-    ``reading`` is entered with a file's path while it is read, to name it where that fails.
+    ``rows`` is how many each has, by its path. ``reading`` is entered with a path while that file is read, to
+    name it where that fails.
     """
-    with _cut_off_is_the_stores_fault():
-        found = ds.dataset(list(paths), schema=schema, format="parquet", filesystem=filesystem)
+    found = ds.dataset(list(rows), schema=schema, format="parquet", filesystem=filesystem)
     files = Files(found.schema, [found])  # type: ignore[call-arg]  # the stubs lack it
-    files.reading = reading
+    files.rows, files.reading = rows, reading
+    files.at_once = _AT_ONCE_IN_FOLDERS if in_folder else _AT_ONCE
     return files
-
-
-@contextmanager
-def _cut_off_is_the_stores_fault() -> Iterator[None]:
-    """What was written is whole, so where Arrow finds no Parquet, its reading was cut off."""
-    try:
-        yield
-    except pa.ArrowInvalid as error:
-        raise OSError(" ".join(str(error).split())) from None
 
 
 Reading = Callable[[str], AbstractContextManager[None]]
@@ -62,7 +60,9 @@ class Files(ds.UnionDataset):
     limit. DuckDB and ``to_batches`` both ask for this one instead.
     """
 
+    rows: Mapping[str, int]
     reading: Reading
+    at_once: int
 
     def scanner(  # type: ignore[override]
         self,
@@ -100,10 +100,11 @@ class Scan:
     def _tables(self) -> Iterator[pa.Table]:
         schema, columns = self.files.schema, list(self.columns)
         for fragment in self.files.get_fragments():
-            in_folder = isinstance(fragment.filesystem, fs.LocalFileSystem)
-            at_once = _AT_ONCE_IN_FOLDERS if in_folder else _AT_ONCE
-            with self.files.reading(fragment.path), _cut_off_is_the_stores_fault():
+            with self.files.reading(fragment.path):
+                found, expected = fragment.metadata.num_rows, self.files.rows[fragment.path]
+                if found != expected:
+                    raise pa.ArrowInvalid(f"it has {counted(found, 'row')} instead of {expected:,}")
                 numbers = range(fragment.num_row_groups)
-                for first in numbers[::at_once]:
-                    some = fragment.subset(row_group_ids=list(numbers[first : first + at_once]))
+                for first in numbers[:: self.files.at_once]:
+                    some = fragment.subset(row_group_ids=list(numbers[first : first + self.files.at_once]))
                     yield some.to_table(schema=schema, columns=columns, filter=self.filter)

@@ -2,19 +2,17 @@
 
 from collections.abc import Collection, Iterator
 
-from pipeline.batches import MANIFESTS, Manifest, TableBatch, read_manifest
+from pipeline.batches import MANIFESTS, Manifest, TableBatch, readable
 from pipeline.buckets import Bucket
 
 
 def as_read_today(bucket: Bucket, manifest: Manifest, tables: Collection[str]) -> Manifest:
     """The batch with what only later ones have of these tables: columns, all NULL, and empty tables."""
     later: dict[str, TableBatch] = {}
-    for path in reversed(_sealed(bucket, manifest.batch_id)):
+    for each in readable(bucket, reversed(_sealed(bucket, manifest.batch_id))):
+        later = {name: table for name, table in each.tables.items() if name in tables} | later
         if set(tables) <= later.keys():
             break
-        later = {
-            name: table for name, table in read_manifest(bucket, path).tables.items() if name in tables
-        } | later
     fitted = {name: _with_columns(manifest.tables.get(name), table) for name, table in later.items()}
     return manifest.model_copy(update={"tables": manifest.tables | fitted})
 
@@ -23,8 +21,7 @@ def next_complete(
     bucket: Bucket, last: str | None, tables: Collection[str], tried: Collection[str]
 ) -> Manifest | None:
     """The next batch after ``last`` that holds all rows of these tables, so that it needs no earlier one."""
-    for path in _sealed(bucket, last):
-        manifest = read_manifest(bucket, path)
+    for manifest in readable(bucket, _sealed(bucket, last)):
         if manifest.batch_id not in tried and all(map(_is_complete, _among(manifest, tables))):
             return manifest
     return None

@@ -279,13 +279,23 @@ def _growing(work: Work) -> Output:
 def _by_result(work: Work) -> Output:
     """Over the present state of all that it reads; what differs from the last result goes on."""
     _demand_states(work)
+    last = work.loaded.result if work.loaded and work.sees_changes else None
+    if last is not None:
+        with suppress(ObjectMissing):  # where it is the raw bucket that lacks one, that is met again
+            return _compared(work, last)
+    return _compared(work, None)
+
+
+def _compared(work: Work, last: State | None) -> Output:
+    """The present result compared with the last one; all its rows go on where that is not known or lost."""
     with session() as connection:
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)
-        result = _last_result(connection, work)
-        if result is None:
+        if last is None:
             good, rejected = _write_rows(connection, work, repeats=True)
             output = _output(work, complete=True, good=good, rejected=rejected, rejects_all=True)
             return output.model_copy(update={"result": (StateRun(files=output.files),)})
+        result = _as_table(work, last)
+        bind_state(connection, result, last, work.processed, _BEFORE)
         with blamed(work.model):
             connection.execute(f"CREATE TEMP TABLE computed AS SELECT * FROM {ROWS_NOW}")  # noqa: S608
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS_NOW} AS SELECT * FROM computed")  # noqa: S608
@@ -293,18 +303,6 @@ def _by_result(work: Work) -> Output:
         gone = () if work.model.keeps_deleted else _write_gone_keys(connection, work)
     output = _output(work, complete=False, good=good, rejected=rejected, gone=gone, rejects_all=True)
     return output.model_copy(update={"result": _with_run(work, result, output)})
-
-
-def _last_result(connection: duckdb.DuckDBPyConnection, work: Work) -> TableBatch | None:
-    """Bind the last result, to compare with; None where all rows go on, as where its objects are lost."""
-    last = work.loaded.result if work.loaded and work.sees_changes else None
-    if last is None:
-        return None
-    result = _as_table(work, last)
-    with suppress(ObjectMissing):
-        bind_state(connection, result, last, work.processed, _BEFORE)
-        return result
-    return None
 
 
 def _demand_states(work: Work) -> None:

@@ -17,6 +17,7 @@ from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
 from pipeline.batches import Landed, StateRun
 from pipeline.buckets import Bucket, batch_folder, gone_folder, rejected_folder
+from pipeline.errors import ObjectDamaged
 from pipeline.transform import Output
 from tasks import blocks
 
@@ -90,7 +91,7 @@ class Results(Nowhere):
         bucket = self._bucket
         try:
             value = _JSON.validate_json(bucket.read_text(path))
-        except ValidationError:
+        except (ValidationError, ObjectDamaged):
             value = None
         if not isinstance(value, _IN_BUCKET[self.bucket]) or not _is_sound(value, path, bucket):
             get_run_logger().warning("%s: %s is no result of this task; computing it again", bucket.uri, path)

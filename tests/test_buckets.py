@@ -120,31 +120,6 @@ def test_an_object_that_is_not_there_is_named(bucket: Bucket) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_whose_end_does_not_arrive_is_a_fault_of_the_store(bucket: Bucket) -> None:
-    """What was written is whole: a reading that was cut off is tried again, as other faults of a store."""
-    whole, cut = bucket.write_rows("t", SCHEMA, [rows(1)]), bucket.write_rows("t", SCHEMA, [rows(2)])
-    assert whole is not None
-    assert cut is not None
-    path = f"{bucket.root}/{cut.path}"
-    with bucket.filesystem.open_input_stream(path) as stream:
-        some = stream.read(cut.bytes - 8)
-    with bucket.filesystem.open_output_stream(path) as stream:
-        stream.write(some)
-    with pytest.raises(OSError, match="Parquet magic bytes") as when_opened:
-        bucket.dataset([cut])
-    with pytest.raises(OSError, match="Parquet magic bytes") as when_read:
-        bucket.dataset([whole, cut], SCHEMA).to_table()
-    assert "\n" not in f"{when_opened.value}{when_read.value}"
-
-
-def test_a_text_that_does_not_arrive_as_it_was_is_a_fault_of_the_store(bucket: Bucket) -> None:
-    bucket.write_text("t/text", "whole")
-    with bucket.filesystem.open_output_stream(f"{bucket.root}/t/text") as stream:
-        stream.write(b"\x1f\x8b")
-    with pytest.raises(OSError, match="t/text did not arrive as it was written"):
-        bucket.read_text("t/text")
-
-
 class Interrupted(Exception):
     """What goes wrong on the way."""
 

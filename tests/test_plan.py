@@ -635,7 +635,7 @@ def test_the_story_tells_what_is_read(source_url: str, house: Warehouse) -> None
 
 
 def watermark(at: datetime) -> Watermark:
-    return Watermark(batch_id="b", manifest="m", snapshot_at=at, source_xmin=1)
+    return Watermark(batch_id="20230101", manifest="m", snapshot_at=at, source_xmin=1)
 
 
 def test_batch_ids_sort_by_time_even_if_the_clock_goes_back() -> None:
@@ -700,9 +700,15 @@ def test_a_sealed_batch_is_found_by_the_one_before_it(raw: Bucket) -> None:
 
 
 def test_a_manifest_of_the_first_format_is_read_as_one_of_today(raw: Bucket) -> None:
-    file = {"path": "t/batch=b/part-0.parquet", "rows": 3, "bytes": 10}
-    columns = [{"name": "id", "type": "integer"}]
-    usual = {"reason": "made up", "columns": columns, "key": ["id"], "heaps": "1", "files": [file]}
+    def file(table: str) -> dict[str, Any]:
+        return {"path": f"{table}/batch=b/part-0.parquet", "rows": 3, "bytes": 10}
+
+    def table(name: str, mode: str, state: Any, before: Any) -> dict[str, Any]:
+        columns = [{"name": "id", "type": "integer"}]
+        usual = {"reason": "made up", "columns": columns, "key": ["id"], "heaps": "1", "files": [file(name)]}
+        return usual | {"table": name, "mode": mode, "state": state, "before": before}
+
+    carried = file("carried")
     manifest = {
         "format": 1,
         "batch_id": "b",
@@ -712,22 +718,21 @@ def test_a_manifest_of_the_first_format_is_read_as_one_of_today(raw: Bucket) -> 
         "identity": {"system": "1", "timeline": 1, "database": "made_up", "database_oid": 1},
         "reconcile": False,
         "landed": [
-            {"part": {"batch_id": "b", "table": "carried", "number": 0, "of": 1}, "files": [file]},
+            {"part": {"batch_id": "b", "table": "carried", "number": 0, "of": 1}, "files": [carried]},
         ],
         "tables": {
-            "carried": usual
-            | {"table": "carried", "mode": "changes", "state": [[file], [file]], "before": [[file]]},
-            "whole": usual | {"table": "whole", "mode": "full", "state": None, "before": None},
-            "unknown": usual | {"table": "unknown", "mode": "changes", "state": None, "before": None},
+            "carried": table("carried", "changes", [[carried], [carried]], [[carried]]),
+            "whole": table("whole", "full", None, None),
+            "unknown": table("unknown", "changes", None, None),
         },
     }
     path = "_manifests/after=nothing/b.json"
     raw.write_text(path, json.dumps(manifest))
     read = read_manifest(raw, path)
-    run_ = StateRun(files=(File(**file),))
+    run_ = StateRun(files=(File(**carried),))
     assert {name: table.state for name, table in read.tables.items()} == {
         "carried": (run_, run_),
-        "whole": (run_,),
+        "whole": (StateRun(files=(File(**file("whole")),)),),
         "unknown": None,
     }
     assert all(table.source_rows is None and not table.gone for table in read.tables.values())
@@ -772,12 +777,12 @@ def test_a_sealed_batch_without_the_states_that_a_model_needs_is_unfit(
 
 
 def test_a_manifest_of_another_kind_is_refused(raw: Bucket) -> None:
-    raw.write_text("_manifests/after=nothing/x.json", '{"format": 3}')
-    line = r"after=nothing/x\.json has format 3, made by a later release .*; update the pipeline$"
+    raw.write_text("_manifests/after=nothing/x.json", '{"format": 4}')
+    line = r"after=nothing/x\.json has format 4, made by a later release .*; update the pipeline$"
     with pytest.raises(BucketError, match=line):
         sealed_after(raw, None)
     raw.write_text("_manifests/after=nothing/x.json", '{"format": 2}')
-    with pytest.raises(BucketError, match=r"after=nothing/x\.json is no manifest of this version"):
+    with pytest.raises(BucketError, match=r"after=nothing/x\.json is .*: it is no manifest of this version"):
         sealed_after(raw, None)
 
 
@@ -791,9 +796,10 @@ def test_a_manifest_holds_no_secret(source_url: str, house: Warehouse) -> None:
 
 
 def test_what_landed_is_what_the_manifest_lists(raw: Bucket) -> None:
-    part = Part(batch_id="b", table="t", number=0, of=2)
-    files = (File(path="t/batch=b/part-1.parquet", rows=3, bytes=10),)
+    planned = empty_plan()
+    part = Part(batch_id=planned.batch_id, table="t", number=0, of=2)
+    files = (File(path=f"{part.folder}/part-1.parquet", rows=3, bytes=10),)
     landed = [Landed(part=part, files=files), Landed(part=part.model_copy(update={"number": 1}), files=())]
-    manifest = empty_plan().manifest(landed, {}, {})
+    manifest = planned.manifest(landed, {}, {})
     assert manifest.landed == tuple(landed)
-    assert (part.name, part.folder) == ("t 1 of 2", "t/batch=b")
+    assert (part.name, part.folder) == ("t 1 of 2", f"t/batch={planned.batch_id}")

@@ -21,7 +21,7 @@ from pipeline import source
 from pipeline.batches import Manifest, State, StateRun, TableBatch, mergeable_runs
 from pipeline.buckets import Bucket, File, folder
 from pipeline.duck import quote, session
-from pipeline.errors import ModelError, ObjectMissing
+from pipeline.errors import ModelError, ObjectDamaged, ObjectMissing
 from pipeline.models import Model
 from pipeline.relations import relation_name
 from pipeline.source import Column
@@ -720,7 +720,7 @@ def test_a_raw_object_that_is_gone_is_named(raw: Bucket, processed: Bucket, tmp_
         transform(work(known["dim_t"], target, manifest, None, raw, processed))
 
 
-def test_a_raw_object_that_cannot_be_read_is_told_without_a_traceback(
+def test_a_damaged_raw_object_is_named_without_a_traceback(
     raw: Bucket, processed: Bucket, tmp_path: Path
 ) -> None:
     known = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
@@ -730,8 +730,10 @@ def test_a_raw_object_that_cannot_be_read_is_told_without_a_traceback(
     path = Path(raw.root, file.path)
     whole = path.read_bytes()
     path.write_bytes(whole[:4] + bytes(20) + whole[24:])  # the end, which says what is in it, stays
-    with pytest.raises(OSError, match="reading the stream") as caught:
+    line = f"^{raw.uri}: {file.path} is not what was written: the checksum of its MiB number 1 differs; "
+    with pytest.raises(ObjectDamaged, match=line) as caught:
         transform(work(known["dim_t"], target, manifest, None, raw, processed))
+    assert "\n" not in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 
