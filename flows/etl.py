@@ -5,7 +5,7 @@ from pydantic import NonNegativeInt
 
 from flows.finish import CANNOT_LOAD, Run, fill_again, finish, finish_sealed, open_run
 from flows.runner import runner
-from pipeline import batches, extract, load, plan, source, warehouse
+from pipeline import batches, extract, load, personal, plan, source, warehouse
 from pipeline.batches import Manifest
 from pipeline.errors import ObjectMissing, PipelineError
 from pipeline.settings import Share
@@ -110,11 +110,12 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
     previous = batches.last_manifest(run.raw, watermark)
     loaded = warehouse.loaded(run.warehouse_url, run.warehouse_schema)
     schema = run.settings.source_schema
-    with source.snapshot(source_url) as (connection, snapshot):
+    key = blocks.hash_key(run.environment) if personal.hashes(run.models) else None
+    with source.snapshot(source_url, key) as (connection, snapshot):
         with run.timed("look"):
             planned = plan.make(
                 connection, snapshot, schema, run.models, loaded, watermark, previous,
-                reconcile=reconcile, full=full,
+                reconcile=reconcile, full=full, key=key,
             )  # fmt: skip
         if watermark and planned.nothing_new:
             with best_effort("The source holds nothing new, but that was not recorded"):

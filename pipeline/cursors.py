@@ -7,6 +7,7 @@ NULL, or with a value that has no end (``infinity``, ``NaN``), are read each tim
 from psycopg import sql
 
 from pipeline.commits import COMMITTED, EXPRESSION
+from pipeline.personal import hashing
 from pipeline.postgres import template
 from pipeline.types import Column, Frozen, base_of, numeric_of
 
@@ -79,7 +80,8 @@ def expression(column: Column) -> sql.Composable:
     if column == COMMITTED:
         return template(EXPRESSION)
     name = sql.Identifier(column.name)
-    return sql.SQL("{}::{}").format(name, template(column.cast)) if column.cast else name
+    value = sql.SQL("{}::{}").format(name, template(column.cast)) if column.cast else name
+    return hashing(value, column.hashed_by) if column.hashed_by else value
 
 
 def _kind(type_name: str) -> str:

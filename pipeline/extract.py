@@ -15,6 +15,7 @@ from pipeline import deletions, source
 from pipeline.batches import Landed, Manifest, Part, Reading, Run, TableBatch, needs_merging
 from pipeline.buckets import Bucket, batch_folder
 from pipeline.deletions import RowsDoNotAddUp, Suspicion
+from pipeline.personal import HashKey
 from pipeline.plan import PAGES_A_PART, BatchPlan
 from pipeline.postgres import Connection
 from pipeline.seeds import Seed
@@ -72,11 +73,16 @@ def keep_seed(seed: Seed, batch_id: str, raw: Bucket) -> Run:
 
 
 def read_part(
-    url: str, part: Part, how: Reading, raw: Bucket, progress: Callable[[int], None] = lambda _: None
+    url: str,
+    part: Part,
+    how: Reading,
+    raw: Bucket,
+    progress: Callable[[int], None] = lambda _: None,
+    key: HashKey | None = None,
 ) -> Landed:
     """Stream one part of a table into the raw bucket; ``progress`` is told how many rows have come so far."""
     with (
-        source.adopt(url, how.snapshot) as connection,
+        source.adopt(url, how.snapshot, key) as connection,
         # Closed before its connection is: a COPY left half-way holds the connection's lock.
         closing(source.read(connection, how.schema_name, part.table, how.columns, how.slice)) as rows,
     ):
@@ -92,9 +98,11 @@ def _counted(batches: Iterator[pa.RecordBatch], progress: Callable[[int], None])
         progress(rows)
 
 
-def find_gone(url: str, schema: str, suspicion: Suspicion, raw: Bucket) -> Run | None:
+def find_gone(
+    url: str, schema: str, suspicion: Suspicion, raw: Bucket, key: HashKey | None = None
+) -> Run | None:
     """Find the keys of a table's deleted rows; None where the table has to be read whole."""
-    with source.adopt(url, suspicion.snapshot) as connection:
+    with source.adopt(url, suspicion.snapshot, key) as connection:
         try:
             return deletions.find(
                 suspicion, raw, lambda: deletions.read_keys(connection, schema, suspicion.table)

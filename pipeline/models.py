@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipeline.cursors import Cursor
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
+from pipeline.personal import Declared
 from pipeline.relations import Relation, relations, with_relation_names
 from pipeline.seeds import Seed
 from pipeline.unstable import in_text, walk
@@ -29,6 +30,7 @@ Kind = Literal["fact", "dimension", "bridge"]
 _HEADER = re.compile(r"--\s*([A-Za-z_]+)\s*:\s*(.*?)\s*")
 _PREFIXES: dict[str, Kind] = {"fact_": "fact", "dim_": "dimension", "bridge_": "bridge"}
 _NAME = r'"(?:[^"]|"")+"|[^\s."]+'
+_PERSONAL = re.compile(rf"(?:(?P<table>{_NAME})\.)?(?P<column>{_NAME})")
 _CURSOR = re.compile(rf"(?P<table>{_NAME})\.(?P<column>{_NAME})(?:\s+(?P<overlap>.+))?")
 # `kye` is meant to be `key`, `note` is nothing.
 _LIKE = 0.66
@@ -40,6 +42,7 @@ _HEADERS = {
     "deletes": "-- deletes: ignore",
     "reads": "-- reads: changes",
     "unstable": "-- unstable: allowed",
+    "personal": "-- personal: column[, table.column, …], or -- personal: hash column[, …]",
     "max_deleted_share": "-- max_deleted_share: 0.5, or any share from 0 to 1",
 }
 
@@ -56,6 +59,7 @@ class Model:
     model's warehouse table is like, ``upstream`` for the models that it reads, once they are known;
     ``seeds`` are those that it reads. ``changing`` says what in it yields something else each time.
     ``names`` are the columns that it writes, in lower case, where others come by a ``*``; else None.
+    ``personal`` are columns of its source tables that say something of a person.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Model:
     seeds: Mapping[str, Seed] = field(default_factory=dict)
     changing: tuple[str, ...] = ()
     names: frozenset[str] | None = None
+    personal: tuple[Declared, ...] = ()
 
     @property
     def reads(self) -> frozenset[str]:
@@ -188,6 +193,7 @@ def read(path: Path) -> Model:
         max_deleted_share=_share(path, headers.get("max_deleted_share", [])),
         changing=tuple(in_text(tree)),
         names=_written(tree),
+        personal=tuple(_personal(path, headers.get("personal", []))),
     )
 
 
@@ -284,6 +290,17 @@ def _cursors(path: Path, values: list[str]) -> dict[str, Cursor]:
         table, column = (_unquoted(match[part]) for part in ("table", "column"))
         cursors[table] = Cursor(column=column, overlap=match["overlap"])
     return cursors
+
+
+def _personal(path: Path, values: list[str]) -> Iterator[Declared]:
+    for value in values:
+        hashed = re.match(r"hash\s+(?=[^\s,])", value)
+        for part in value[hashed.end() if hashed else 0 :].split(","):
+            match = _PERSONAL.fullmatch(part.strip())
+            if not match:
+                raise ModelError(f"{path}: write `{_HEADERS['personal']}`")
+            table = _unquoted(match["table"]) if match["table"] else None
+            yield Declared(_unquoted(match["column"]), table, bool(hashed))
 
 
 def _unquoted(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pipeline import reference, source, witnesses
+from pipeline import personal, reference, source, witnesses
 from pipeline.batches import (
     Landed,
     Manifest,
@@ -23,6 +23,7 @@ from pipeline.cursors import Cursor, Reached
 from pipeline.deletions import Suspicion
 from pipeline.errors import ModelError, SourceError
 from pipeline.models import Model, closure, read_seeds, source_tables
+from pipeline.personal import HashKey
 from pipeline.postgres import Connection
 from pipeline.readable import check_rights, cursors_of
 from pipeline.seeds import Seed
@@ -325,14 +326,16 @@ def make(
     reconcile: bool,
     full: bool,
     most_bytes: int | None = None,
+    key: HashKey | None = None,
 ) -> BatchPlan:
     """Look at the source and plan the batch that follows ``previous``.
 
     ``loaded`` are the fingerprints of the models that the warehouse was computed with. Changed
     rows are counted, which reads the whole table, in tables of up to ``most_bytes``.
-    Raises ModelError where a model reads a table that the source does not have.
+    Raises ModelError where a model reads a table that the source does not have, and SettingsError where
+    one has columns hashed, and there is no ``key``.
     """
-    tables = _described(connection, schema, models)
+    tables = _hashed(models, _described(connection, schema, models), key)
     check_rights(models, tables)
     cursors = cursors_of(connection, schema, models, tables)
     changed = frozenset(
@@ -362,7 +365,7 @@ def make(
             models,
             make(
                 connection, snapshot, schema, models, loaded, watermark, previous,
-                reconcile=False, full=False, most_bytes=most_bytes,
+                reconcile=False, full=False, most_bytes=most_bytes, key=key,
             ),
         )  # fmt: skip
     return BatchPlan(
@@ -426,6 +429,25 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
                 f"{model.path}: reads table {name}, which schema {schema} of the source does not have"
             )
     return tables
+
+
+def _hashed(
+    models: Mapping[str, Model], tables: Mapping[str, Table], key: HashKey | None
+) -> dict[str, Table]:
+    """The tables with hashes in place of the values that models want hashed."""
+    names = {
+        name: [column.name for column in (*table.columns, *table.unreadable)]
+        for name, table in tables.items()
+    }
+    declared, key_id = personal.columns(models, names), personal.key_id(models, key)
+    return {
+        name: table.model_copy(
+            update={
+                "columns": tuple(personal.with_hashes(table.columns, declared.get(name, {}), key_id)),
+            }
+        )
+        for name, table in tables.items()
+    }
 
 
 def _with_known_key(table: Table) -> Table:
@@ -545,9 +567,16 @@ def _another_shape(table: Table, last: TableBatch) -> str | None:
         return "its definition was not kept so far"
     if difference := table.definition.difference(last.definition):
         return difference
+    if _hashes(last.columns) != _hashes(table.columns):
+        return "its columns are hashed otherwise than before"
     if last.columns != table.columns:
         return "the columns that may be read have changed"
     return "its primary key has changed" if last.key != table.key else None
+
+
+def _hashes(columns: Sequence[Column]) -> dict[str, str]:
+    """Which columns are hashed, and by which key."""
+    return {column.name: column.hashed_by for column in columns if column.hashed_by}
 
 
 def _untracked(table: Table, last: TableBatch, cursor: Cursor | None) -> str | None:

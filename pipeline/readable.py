@@ -88,6 +88,8 @@ def _check(connection: Connection, schema: str, model: Model, table: Table, curs
     column = table.column(cursor.column)
     if column is None:
         raise ModelError(f"{where}: {table.name} has no such column, or the role may not read it")
+    if column.hashed_by:
+        raise ModelError(f"{where}: it is hashed, and hashes have no order; name another column")
     if table.tracked:
         raise ModelError(f"{where}: every change of {table.name} is seen without one; leave it out")
     unit = cursors.unit_of(column.type)

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from pipeline import connection
 from pipeline.errors import SettingsError
+from pipeline.personal import SHORTEST_KEY
 from pipeline.redaction import learn
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     # What DuckDB may use in each process before it spills to disk.
     duckdb_memory: str = Field("50%", pattern=r"^(\d{1,2}(\.\d+)?%|100%|\d+(\.\d+)? ?[KMGT]i?B)$")
     alert_url: SecretStr | None = None
+    hash_key: SecretStr | None = Field(None, min_length=SHORTEST_KEY)
     show_values: bool = False
     aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
     aws_secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
@@ -116,7 +118,7 @@ class Settings(BaseSettings):
     def model_post_init(self, _: object) -> None:
         """From now on nothing shows these secrets."""
         # The databases' passwords were learnt with their URLs, in place of which a secret's name may stand.
-        learn(self.aws_secret_access_key, self.aws_session_token)
+        learn(self.aws_secret_access_key, self.aws_session_token, self.hash_key)
         if self.alert_url:
             learn(*_secrets_of_alerts(self.alert_url.get_secret_value()))
 

@@ -28,6 +28,7 @@ from pipeline.definition import Definition
 from pipeline.duck import session
 from pipeline.errors import SnapshotLost, SourceError
 from pipeline.messages import message, of_arrow
+from pipeline.personal import HashKey
 from pipeline.postgres import Connection, statement, template, transaction
 from pipeline.streams import ahead
 from pipeline.types import Column as Column  # noqa: PLC0414  likewise
@@ -146,19 +147,21 @@ class Survey(Frozen):
 
 
 @contextmanager
-def snapshot(url: str) -> Iterator[tuple[Connection, Snapshot]]:
-    """Hold one moment of the source open; others read it by its name."""
+def snapshot(url: str, key: HashKey | None = None) -> Iterator[tuple[Connection, Snapshot]]:
+    """Hold one moment of the source open; others read it by its name, and hash with the same key."""
     with (
         transaction(url, "source", reading=True) as connection,
         connection.cursor(row_factory=class_row(Snapshot)) as cursor,
     ):
         row = cursor.execute(statement("source_snapshot.sql")).fetchone()
         assert row is not None  # noqa: S101  a query without FROM has one row
+        if key:
+            key.put(connection)
         yield connection, row
 
 
 @contextmanager
-def adopt(url: str, name: str) -> Iterator[Connection]:
+def adopt(url: str, name: str, key: HashKey | None = None) -> Iterator[Connection]:
     """A connection of one's own that sees the snapshot of that name, and gives way to who alters tables."""
     with ExitStack() as stack:
         try:
@@ -166,6 +169,8 @@ def adopt(url: str, name: str) -> Iterator[Connection]:
         except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
             raise SnapshotLost(f"source: snapshot {name} has ended; start the run again") from None
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
+        if key:
+            key.put(connection)
         yield connection
 
 

@@ -13,6 +13,7 @@ from pipeline.bindings import Doubt
 from pipeline.buckets import Bucket, Usage
 from pipeline.errors import ModelError
 from pipeline.models import Model
+from pipeline.personal import HashKey
 from pipeline.plan import BatchPlan
 from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.settings import Settings
@@ -97,6 +98,7 @@ def look(
     config: Settings,
     *,
     counting: Counting,
+    key: HashKey | None = None,
 ) -> Status:
     """Look at source, warehouse and buckets, and change nothing.
 
@@ -119,7 +121,7 @@ def look(
     else:
         most = _SMALL if counting == "small" else None
         planned, left_out = _planned(
-            source_url, warehouse_url, raw, config, known, begun=bool(last), most_bytes=most
+            source_url, warehouse_url, raw, config, known, begun=bool(last), most_bytes=most, key=key
         )
         at, waiting, story = planned.snapshot.taken_at, planned.waiting, planned.story
         if waiting == {}:
@@ -191,6 +193,7 @@ def _planned(
     *,
     begun: bool,
     most_bytes: int | None,
+    key: HashKey | None,
 ) -> tuple[BatchPlan, Mapping[str, Sequence[str]]]:
     """The batch that a run would take now, as far as tables of so many bytes tell, and what it leaves out."""
     targets = warehouse.targets(warehouse_url, config.warehouse_schema, known)
@@ -201,7 +204,7 @@ def _planned(
     with source.snapshot(source_url) as (connection, snapshot):
         planned = plan.make(
             connection, snapshot, config.source_schema, known, loaded, watermark, previous,
-            reconcile=False, full=False, most_bytes=most_bytes,
+            reconcile=False, full=False, most_bytes=most_bytes, key=key,
         )  # fmt: skip
     left_out: Mapping[str, Sequence[str]] = {}
     with suppress(ModelError):  # the next run says what is wrong

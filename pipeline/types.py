@@ -24,7 +24,8 @@ class Column(Frozen):
 
     ``cast`` is what its values are cast to where they are read. ``labels`` are an enum's, in its order.
     ``equality`` says how Postgres tells whether two values are the same: by all their characters, without
-    their case (citext), or by a nondeterministic collation.
+    their case (citext), or by a nondeterministic collation. ``hashed_by`` is the id of the key where
+    hashes are read in place of the values.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Column(Frozen):
     cast: str | None = None
     labels: tuple[str, ...] = ()
     equality: Literal["exact", "case-insensitive", "collation"] = "exact"
+    hashed_by: str | None = None
 
 
 _ARROW: dict[str, pa.DataType] = {

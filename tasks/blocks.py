@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from prefect.blocks.core import Block
+from prefect.blocks.system import Secret
 from prefect.filesystems import LocalFileSystem
 from prefect.runtime import flow_run
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
@@ -29,6 +30,7 @@ from pipeline.buckets import Bucket, folder
 from pipeline.connection import Malformed
 from pipeline.errors import SettingsError
 from pipeline.messages import message
+from pipeline.personal import HashKey
 from pipeline.redaction import learn, learn_all
 from pipeline.settings import ENVIRONMENT, one_spelling
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 SOURCE, WAREHOUSE = "totesys-source", "totesys-warehouse"
 RAW, PROCESSED = "totesys-raw", "totesys-processed"
 CREDENTIALS = "totesys"
+HASH_KEY = "totesys-hash-key"
 ALERTS = "totesys-alerts"
 
 Environment = Annotated[str, Field(pattern=ENVIRONMENT)]
@@ -147,6 +150,12 @@ def _read(block: "AwsSecret") -> str:
             " secretsmanager:GetSecretValue on it"
         ) from None
     return found.decode() if isinstance(found, bytes) else str(found)
+
+
+def hash_key(environment: str) -> HashKey | None:
+    """The key that personal columns are hashed with, where its block is there."""
+    block = _load(Secret, named(HASH_KEY, environment))
+    return HashKey(str(block.get())) if block else None
 
 
 def storage(name: str, environment: str) -> "S3Bucket | LocalFileSystem":

@@ -11,7 +11,9 @@ from pipeline import extract as engine
 from pipeline.batches import Landed, Part, Reading, Run, TableBatch
 from pipeline.deletions import Suspicion
 from pipeline.extract import Readers
+from pipeline.personal import HashKey
 from pipeline.seeds import Seed
+from pipeline.source import Column
 from pipeline.state import compacted
 from pipeline.words import counted
 from tasks import blocks, results
@@ -43,9 +45,15 @@ def extract(part: Part, how: Reading | Landed, environment: str) -> Landed:
         return how
     raw = blocks.bucket(blocks.RAW, environment)
     url = blocks.database_url(blocks.SOURCE, environment)
-    done = engine.read_part(url, part, how, raw, progress(part.name, how.expected_rows))
+    key = _key(how.columns, environment)
+    done = engine.read_part(url, part, how, raw, progress(part.name, how.expected_rows), key)
     get_run_logger().info("%s: %s", part.name, counted(sum(file.rows for file in done.files), "row"))
     return done
+
+
+def _key(columns: Sequence[Column], environment: str) -> HashKey | None:
+    """The key where one of the columns is read as hashes."""
+    return blocks.hash_key(environment) if any(column.hashed_by for column in columns) else None
 
 
 def extracting(
@@ -72,7 +80,8 @@ def extracting(
 def find_gone(suspicion: Suspicion, schema: str, environment: str) -> Run | None:
     """Find the keys of a table's deleted rows; None where the table has to be read whole."""
     raw = blocks.bucket(blocks.RAW, environment)
-    gone = engine.find_gone(blocks.database_url(blocks.SOURCE, environment), schema, suspicion, raw)
+    key = _key(suspicion.table.columns, environment)
+    gone = engine.find_gone(blocks.database_url(blocks.SOURCE, environment), schema, suspicion, raw, key)
     if gone is None:
         get_run_logger().warning(
             "%s: its changes do not explain its rows: reading all", suspicion.table.table

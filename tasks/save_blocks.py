@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect.blocks.core import Block
+from prefect.blocks.system import Secret
 from prefect.filesystems import LocalFileSystem
 from prefect_aws import AwsCredentials, AwsSecret, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 
 from pipeline import connection, postgres, settings
 from pipeline.errors import SettingsError
+from pipeline.personal import HashKey
 from pipeline.settings import PREFIX, Settings
 from tasks import blocks
 from tasks.failures import print_all
@@ -28,12 +30,12 @@ _SECONDS_TO_ANSWER = 20
 
 @dataclass(frozen=True)
 class _Planned:
-    """A block to be: ``what`` it is for, its kind's counterpart, and how it is tried."""
+    """A block to be: ``what`` it is for, its kind's counterpart if it has one, and how it is tried."""
 
     what: str
     name: str
     block: Block
-    other: type[Block]
+    other: type[Block] | None
     attempt: Callable[[], str]
 
 
@@ -76,6 +78,7 @@ def _planned(config: Settings, *, temporary: bool) -> list[_Planned]:
         _database(config, blocks.WAREHOUSE, "warehouse", config.warehouse_url),
         _bucket(config, blocks.RAW, "raw bucket", str(config.raw_uri), credentials),
         _bucket(config, blocks.PROCESSED, "processed bucket", str(config.processed_uri), credentials),
+        *_hash_key(config),
     ]
 
 
@@ -102,7 +105,8 @@ def _save(plans: Iterable[_Planned], environment: str) -> list[str]:
             planned.block.credentials.save(name, overwrite=True)
             slugs.append(f"aws-credentials/{name}")
         planned.block.save(planned.name, overwrite=True)
-        blocks.forget(planned.other, planned.name)
+        if planned.other:
+            blocks.forget(planned.other, planned.name)
         slugs.append(f"{planned.block.get_block_type_slug()}/{planned.name}")
     return list(dict.fromkeys(slugs))
 
@@ -148,6 +152,19 @@ def s3_block(uri: str, credentials: AwsCredentials) -> S3Bucket:
     """An S3 prefix, spelled as settings spell it."""
     bucket_name, _, prefix = uri.removeprefix("s3://").partition("/")
     return S3Bucket(bucket_name=bucket_name, bucket_folder=prefix, credentials=credentials)
+
+
+def _hash_key(config: Settings) -> Iterator[_Planned]:
+    """The key that personal columns are hashed with, where there is one."""
+    if config.hash_key is None:
+        return
+    key = config.hash_key.get_secret_value()
+
+    def attempt() -> str:
+        return f"its id is {HashKey(key).id}"
+
+    name = blocks.named(blocks.HASH_KEY, config.environment)
+    yield _Planned("hash key", name, Secret(value=SecretStr(key)), None, attempt)
 
 
 def _credentials(config: Settings, endpoint: str | None) -> AwsCredentials:

@@ -146,6 +146,7 @@ def _look(config: Settings, environment: str, counting: Counting) -> Status:
         blocks.bucket(blocks.PROCESSED, environment),
         config,
         counting=counting,
+        key=blocks.hash_key(environment),
     )
 
 

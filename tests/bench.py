@@ -16,6 +16,7 @@ from pipeline import batches, warehouse
 from pipeline.batches import Manifest
 from pipeline.buckets import folder
 from pipeline.merge import Counts
+from pipeline.personal import HashKey
 from tests.support import Warehouse, database, execute, plan_batch, query, write_models
 
 EMPTY = ("DROP SCHEMA IF EXISTS public, etl CASCADE", "CREATE SCHEMA public")
@@ -23,12 +24,16 @@ EMPTY = ("DROP SCHEMA IF EXISTS public, etl CASCADE", "CREATE SCHEMA public")
 
 @dataclass
 class Bench:
-    """A source, a warehouse and its buckets; ``tally`` is for whoever wants to count."""
+    """A source, a warehouse and its buckets; ``tally`` is for whoever wants to count.
+
+    ``key`` is what personal columns are hashed with.
+    """
 
     source_url: str
     house: Warehouse
     home: Path
     tally: Counter[str] = field(default_factory=Counter)
+    key: HashKey | None = None
 
     def fresh(self, models: Mapping[str, str], *source: str) -> None:
         """Start anew: empty databases and buckets, these models, these statements in the source."""
@@ -60,7 +65,7 @@ class Bench:
         full = full or (self.house.prepared is not None and self.house.fill_again())
         while self.house.prepared and (waiting := self.sealed()):
             self.house.bring(waiting)
-        _, manifest = plan_batch(self.source_url, self.house, reconcile=reconcile, full=full)
+        _, manifest = plan_batch(self.source_url, self.house, reconcile=reconcile, full=full, key=self.key)
         return self.house.bring(manifest, **limits) if manifest else None
 
 

@@ -24,6 +24,7 @@ from pipeline.buckets import Bucket, File
 from pipeline.extract import Readers
 from pipeline.merge import Counts
 from pipeline.models import Model
+from pipeline.personal import HashKey
 from pipeline.s3 import S3
 from pipeline.source import Column, Identity
 from pipeline.state import compacted
@@ -312,13 +313,19 @@ class Warehouse:
 
 
 def plan_batch(
-    source_url: str, house: Warehouse, *, reconcile: bool = False, full: bool = False, pages: int = 32_768
+    source_url: str,
+    house: Warehouse,
+    *,
+    reconcile: bool = False,
+    full: bool = False,
+    pages: int = 32_768,
+    key: HashKey | None = None,
 ) -> tuple[plan.BatchPlan, Manifest | None]:
     """Look at a real source, read what is new and seal it; no manifest where nothing is."""
     targets = house.targets()
     mark = warehouse.watermark(house.url, house.schema)
     previous = batches.last_manifest(house.raw, mark)
-    with source.snapshot(source_url) as (connection, snapshot):
+    with source.snapshot(source_url, key) as (connection, snapshot):
         planned = plan.make(
             connection,
             snapshot,
@@ -329,21 +336,22 @@ def plan_batch(
             previous,
             reconcile=reconcile,
             full=full,
+            key=key,
         )
         if mark and planned.nothing_new:
             load.record_up_to_date(house.url, house.schema, mark.batch_id, snapshot)
             return planned, None
         verify(house.models, targets, planned.columns)
-        manifest = extract.extract(connection, planned, "public", readers(source_url, house.raw), pages)
+        manifest = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)
     batches.seal(house.raw, manifest)
     return planned, manifest
 
 
-def readers(source_url: str, raw: Bucket) -> Readers:
+def readers(source_url: str, raw: Bucket, key: HashKey | None = None) -> Readers:
     """Readers that do one thing after the other."""
     return Readers(
-        read=lambda parts: [extract.read_part(source_url, part, how, raw) for part, how in parts],
-        find_gone=lambda found: [extract.find_gone(source_url, "public", each, raw) for each in found],
+        read=lambda parts: [extract.read_part(source_url, part, how, raw, key=key) for part, how in parts],
+        find_gone=lambda found: [extract.find_gone(source_url, "public", each, raw, key) for each in found],
         compact=lambda tables, batch_id: [compacted(table, batch_id, raw) for table in tables],
         keep_seed=lambda seed, batch_id: extract.keep_seed(seed, batch_id, raw),
     )

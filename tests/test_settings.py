@@ -74,7 +74,7 @@ def test_a_setting_that_is_none_is_named_with_its_neighbour(
 
 
 def test_a_setting_like_no_other_shows_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOTESYS_XYZZY", "x")
+    monkeypatch.setenv("TOTESYS_QQQQQQQQQQ", "x")
     with pytest.raises(SettingsError, match=r"there are .*TOTESYS_RAW_URI.*TOTESYS_TRANSFORMS"):
         settings.load()
 
@@ -189,14 +189,14 @@ def test_a_secrets_name_may_stand_for_a_url(monkeypatch: pytest.MonkeyPatch, nam
 
 
 def test_all_that_is_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(".env").write_text("TOTESYS_XYZZY=x\n")
+    Path(".env").write_text("TOTESYS_QQQQQQQQQQ=x\n")
     monkeypatch.setenv("TOTESYS_SOURCE_URL", "S3cret word")
     monkeypatch.setenv("TOTESYS_RAW_URI", "gs://bucket/raw")
     with pytest.raises(SettingsError) as caught:
         settings.load()
     assert [
         name
-        for name in ("TOTESYS_XYZZY in .env", "TOTESYS_SOURCE_URL: is", "TOTESYS_RAW_URI: is")
+        for name in ("TOTESYS_QQQQQQQQQQ in .env", "TOTESYS_SOURCE_URL: is", "TOTESYS_RAW_URI: is")
         if name not in str(caught.value)
     ] == []
     assert "S3cret" not in str(caught.value)

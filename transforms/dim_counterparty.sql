@@ -1,4 +1,5 @@
 -- One row a counterparty, with its legal address as it is now.
+-- personal: counterparty_legal_name, commercial_contact, delivery_contact
 SELECT
     counterparty.counterparty_id,
     counterparty.counterparty_legal_name,

@@ -1,4 +1,5 @@
 -- One row a member of staff, with the department that they are in now.
+-- personal: first_name, last_name, email_address, department.manager
 SELECT
     staff.staff_id,
     staff.first_name,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -120,7 +121,7 @@ class Differential:
         """A run that may be killed and followed by another one; returns what they planned."""
         if self._sealed and random.random() < 0.5:
             self._load(*self._sealed)
-        how = random.choice([{}, {}, {}, {}, {}, {}, {}, {}, {"full": True}, {"reconcile": True}])
+        how: dict[str, Any] = random.choice([*([{}] * 8), {"full": True}, {"reconcile": True}])
         planned, manifest = plan_batch(self.source_url, self.house, **how)
         self._sealed = None
         with psycopg.connect(self.source_url) as source:

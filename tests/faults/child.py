@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import batches, buckets, load, plan, postgres, source, warehouse
+from pipeline.personal import HashKey
 from tasks import failures
 from tests.faults.oracle import state_of
 
@@ -103,9 +104,9 @@ class Meeting:
         moved = timedelta(seconds=self.job.get("clock", 0))
 
         @contextmanager
-        def wrapped(url: str) -> Iterator[Any]:
+        def wrapped(url: str, key: HashKey | None = None) -> Iterator[Any]:
             self.visit("before snapshot")
-            with real(url) as (connection, found):
+            with real(url, key) as (connection, found):
                 # The oracle's SQL names tables as an analyst does.
                 connection.execute("SET LOCAL search_path TO public")
                 self.state = state_of(connection)

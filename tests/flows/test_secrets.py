@@ -21,6 +21,8 @@ from tests.flows.story import s3_client
 from tests.flows.support import World, client, query, with_password
 
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+HASH_KEY = "a key of hashes that nobody is to see"
+ITEMS = "SELECT item_id, label, price FROM item"
 WRONG = "hunter2/is:wrong@all"
 REFUSAL = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
@@ -64,9 +66,11 @@ class Left:
 def left(request: pytest.FixtureRequest, make_world: Callable[..., World]) -> Left:
     """A run with work to do, one with a wrong password for each database, and one that fails in its load."""
     world = open_kiosk(make_world)
+    world = World(**(vars(world) | {"more": {"TOTESYS_HASH_KEY": HASH_KEY}}))
+    (world.transforms / "dim_item.sql").write_text(f"-- personal: hash label\n{ITEMS}", encoding="utf-8")
     if request.param == "s3":
         changes = s3_buckets(request.getfixturevalue("s3_endpoint"))
-        changes["more"] = changes["more"] | {"AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+        changes["more"] = changes["more"] | world.more | {"AWS_SECRET_ACCESS_KEY": SECRET_KEY}
         world = World(**(vars(world) | changes))
     kept = Kept()
     loggers = [logging.getLogger(), *(logging.getLogger(name) for name in ("prefect", "prefect.flow_runs"))]
@@ -90,7 +94,9 @@ def left(request: pytest.FixtureRequest, make_world: Callable[..., World]) -> Le
         found[f"error of run {number}"] = f"{run.error!r} {run.state!r}".encode()
     found |= of_the_api([run.id for run in runs]) | of_the_buckets(world) | of_the_warehouse(world)
     passwords = {urlsplit(url).password or "" for url in (world.source_url, world.warehouse_url)}
-    secrets = {unquote(password) for password in passwords} | {WRONG}
+    assert query(world.warehouse_url, "SELECT DISTINCT length(label) FROM dim_item") == [(64,)]
+    secrets = {unquote(password) for password in passwords} | {WRONG, HASH_KEY}
+    secrets |= {bytes(byte ^ mask for byte in HASH_KEY.encode()).hex() for mask in (0x36, 0x5C)}
     if request.param == "s3":
         secrets.add(SECRET_KEY)
     return Left(found, frozenset(secrets))
