@@ -45,7 +45,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test coverage blocks deploy grants run reconcile status automations rebuild campaign bench bench-quick \
+.PHONY: help setup demo live test coverage blocks deploy grants run reconcile status automations rebuild retain campaign bench bench-quick \
 	lint lock clean venv dlt style types sql dockerfile security audit
 
 help: ## list these targets
@@ -90,6 +90,9 @@ automations: venv ## save what ends dead runs, and alerts, as Prefect automation
 
 rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026-11-20T12:00:00Z")
 	@$(PY) -m flows --rebuild $(ARGS)
+
+retain: venv ## what may leave the lake of what is older (KEEP=400d); ARGS=--yes removes it
+	@$(PY) -m flows --retain $(KEEP) $(ARGS)
 
 campaign: venv ## kill, cut and starve it a hundred times and compare; a quarter of an hour
 	@$(PY) -m pytest -q -m campaign tests/test_habits.py

@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows.etl import etl
 from flows.rebuild import rebuild
+from flows.retain import retain
 from pipeline import settings
 from pipeline.duck import leave
 from pipeline.redaction import safe
@@ -31,6 +32,9 @@ def main() -> int:
         environment = settings.load().environment_for(arguments.environment)
         # Heartbeats tell a server that a deployed run is alive; here they cost a second at the end.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(watchdogs.tag(environment)):
+            if arguments.retain:
+                print(safe(retain(arguments.retain, arguments.yes, environment)))
+                return 0
             if arguments.rebuild:
                 reports = rebuild(arguments.until, *limits, environment)
             else:
@@ -64,11 +68,26 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="fill an empty warehouse from the raw bucket, without the source",
     )
+    parser.add_argument(
+        "--retain",
+        type=_days,
+        metavar="DAYS",
+        help="say which batches older than this, such as 400d, may leave the lake",
+    )
+    parser.add_argument("--yes", action="store_true", help="remove them, too")
     parser.add_argument("--until", metavar="TIME", help="rebuild up to this time, e.g. 2026-11-20T12:00:00Z")
     parser.add_argument(
         "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
     )
     return parser.parse_args()
+
+
+def _days(text: str) -> int:
+    """A number of days, as ``400d`` or ``400``."""
+    days = text.removesuffix("d")
+    if not days.isdecimal() or int(days) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days; write KEEP=400d")
+    return int(days)
 
 
 if __name__ == "__main__":

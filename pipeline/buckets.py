@@ -176,6 +176,24 @@ class Bucket:
         full = self._full(folder)
         return sorted(f"{folder}{info.path.removeprefix(full)}" for info in found if info.is_file)
 
+    def remove(self, path: str) -> None:
+        """Remove an object; one that is gone already is no fault."""
+        with self._named("delete", path), suppress(FileNotFoundError):
+            self.filesystem.delete_file(self._full(path))
+
+    def tops(self) -> tuple[str, ...]:
+        """The folders directly below the root."""
+        with self._named("list", "all folders"):
+            found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
+        return tuple(sorted(info.base_name for info in found if not info.is_file))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The sizes of all objects below a folder, by path."""
+        selector = fs.FileSelector(self._full(folder), allow_not_found=True, recursive=True)
+        with self._named("list", folder):
+            found = self.filesystem.get_file_info(selector)
+        return {info.path.removeprefix(f"{self.root}/"): info.size or 0 for info in found if info.is_file}
+
     def usage(self) -> Usage:
         """Count all objects; a table's at a time, so that memory does not grow with the bucket's age."""
         objects = size = 0

@@ -27,6 +27,11 @@ def next_complete(
     return None
 
 
+def is_complete(manifest: Manifest) -> bool:
+    """Whether a batch holds all rows of all its tables, so that it needs no earlier one."""
+    return all(map(_is_complete, manifest.tables.values()))
+
+
 def as_whole(manifest: Manifest, previous: str | None) -> Manifest:
     """A complete batch as one that follows another than it did: everything is computed and compared."""
     return manifest.model_copy(
