@@ -122,7 +122,7 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
                 load.record_up_to_date(run.warehouse_url, run.warehouse_schema, watermark.batch_id, snapshot)
                 report_up_to_date(snapshot.taken_at, run.environment)
             return None
-        run.verify(planned.columns)
+        run.verify(planned.columns, planned.keys)
         logger.info("Batch %s reads %s", planned.batch_id, planned.story)
         with run.timed("extract"):
             manifest = extract.extract(connection, planned, schema, readers(schema, run.environment))

@@ -64,9 +64,11 @@ class Run:
     begun: list[str] = field(default_factory=list)
     left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def verify(self, columns: Mapping[str, Sequence[Column]]) -> None:
+    def verify(
+        self, columns: Mapping[str, Sequence[Column]], keys: Mapping[str, tuple[str, ...]] | None
+    ) -> None:
         """Try the models on tables of these columns; raises ModelError, and says what they leave out."""
-        self.left_out = verify(self.models, self.targets, columns)
+        self.left_out = verify(self.models, self.targets, columns, keys)
         for line in left_out(self.left_out):
             get_run_logger().warning("%s", line)
 
@@ -214,8 +216,10 @@ def _verify(run: Run, manifest: Manifest) -> None:
         raise UnfitBatch(
             f"batch {manifest.batch_id} was read before a model read {', '.join(sorted(missing))}"
         )
+    keys = {name: table.key for name, table in manifest.tables.items()}
     try:
-        run.verify(columns)
+        # What a table had for a key when an old batch was read must not keep the batch from being replayed.
+        run.verify(columns, None if batches.is_followed(run.raw, manifest) else keys)
     except ModelError as error:
         raise UnfitBatch(str(error)) from None
 

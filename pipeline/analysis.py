@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from pipeline import ties
 from pipeline.comparisons import misread
 from pipeline.unstable import Node, in_plan, walk
 
@@ -24,6 +25,7 @@ _OF_ONE_ROW = frozenset(
 _FUNCTIONS = frozenset(
     ["seq_scan", "range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"]
 )
+_UNREADABLE = "DuckDB does not show its plan, so nothing tells whether it depends on the order of rows"
 
 
 @dataclass(frozen=True)
@@ -55,27 +57,33 @@ class Misread(Exception):
     """A query compares a column otherwise than Postgres does: its name, if known, and what to write."""
 
 
-def analyse(connection: duckdb.DuckDBPyConnection, sql: str, names: Sequence[str]) -> Analysis:
+def analyse(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    names: Sequence[str],
+    keys: Mapping[str, tuple[str, ...]] | None = None,
+) -> Analysis:
     """Read the plan of a query whose relations are bound, as tables of DuckDB's own; ``names`` its columns.
 
+    Where the tables' ``keys`` are given, what may tie is told too, see pipeline.ties.
     Raises ValueError that says what the query must not read, and Misread.
     """
     row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
     plan = json.loads(str(row[0])) if row else {}
     if plan["error"]:
-        # What cannot be told is taken for what is computed as a whole.
-        return Analysis(None, {}, filtered=True, unstable=())
+        return Analysis(None, {}, filtered=True, unstable=(_UNREADABLE,))
     top = plan["plans"][0]
     for name, instead in misread(top):
         raise Misread(name, instead)
     for function in _table_functions(top):
         if function not in _FUNCTIONS:
             raise ValueError(f"reads {function}(), which is neither a table of the source nor a model")
+    unstable = (*in_plan(top), *(ties.in_plan(top, keys) if keys is not None else ()))
     rows = _rows(top, {})
     if rows is None:
-        return Analysis(None, {}, filtered=True, unstable=tuple(in_plan(top)))
+        return Analysis(None, {}, filtered=True, unstable=unstable)
     carries = {name: column for name, column in zip(names, rows.columns, strict=True) if column is not None}
-    return Analysis(rows.relation, carries, rows.filtered, tuple(in_plan(top)))
+    return Analysis(rows.relation, carries, rows.filtered, unstable)
 
 
 def _rows(node: Node, ctes: Mapping[int, _Rows | None]) -> _Rows | None:

@@ -96,10 +96,14 @@ def _texts(
 
 
 def analysed(
-    models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+    keys: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[Analysis, list[Check]]:
     """What the planner tells of the last of the models, and how its columns are checked.
 
+    Where the tables' primary ``keys`` are given, what takes rows that tie in any order counts as unstable.
     Raises ModelError with file, line and DuckDB's words, also for what is unstable and not allowed to be.
     """
     model = list(models.values())[-1]
@@ -108,7 +112,7 @@ def analysed(
         yields = _describe(connection, model, ROWS_NOW)
         found = checks(model, targets[model.name], yields)
         try:
-            analysis = analyse(connection, f"FROM {ROWS_NOW}", list(yields))
+            analysis = analyse(connection, f"FROM {ROWS_NOW}", list(yields), _relation_keys(keys))
         except ValueError as error:
             raise ModelError(f"{model.path}: {error}") from None
         except Misread as misread:
@@ -127,6 +131,15 @@ def analysed(
         unstable=unstable,
         left_out=tuple(left_out(model, targets[model.name], yields)),
     ), found
+
+
+def _relation_keys(keys: Mapping[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
+    """The keys of what models read, by the names that it has in DuckDB."""
+    if keys is None:
+        return None
+    known = {name: key for name, key in keys.items() if key}
+    others = {name: key for name, key in reference.KEYS.items() if name not in keys}
+    return {relation_name(name): key for name, key in (known | others).items()}
 
 
 def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]], name: str) -> str:
@@ -159,12 +172,14 @@ def _named(models: Mapping[str, Model]) -> set[str]:
 
 
 def _bind_reference(connection: duckdb.DuckDBPyConnection, names: set[str], moment: datetime) -> None:
+    """Make tables of DuckDB's own: of a query that reads anything else it does not show the plan."""
     for name in sorted(names):
         if name == BATCH:
             table = pa.table({"moment": pa.array([moment], pa.timestamp("us", tz="UTC"))})
         else:
             table = reference.table(name)
-        connection.register(relation_name(name), table)
+        connection.register("reference rows", table)
+        connection.execute(f'CREATE TEMP TABLE {quote(relation_name(name))} AS FROM "reference rows"')
 
 
 def _bind_models(

@@ -162,6 +162,11 @@ class BatchPlan:
         seeds = {name: seed.columns for name, seed in self.seeds.items()}
         return seeds | {name: plan.table.columns for name, plan in self.tables.items()}
 
+    @property
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        """The primary keys of the source's tables, empty where there is none."""
+        return {name: plan.table.key for name, plan in self.tables.items()}
+
     def parts(self, schema: str, pages_a_part: int = PAGES_A_PART) -> list[tuple[Part, Reading]]:
         """Cut what is to be read into tasks, large tables into ranges of pages; the longest come first."""
         cut = [

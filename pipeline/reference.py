@@ -8,6 +8,8 @@ NAMES = frozenset({ISO_4217})
 # Names that no source table can have.
 BATCH = "reference.batch"
 QUALIFIED = frozenset({BATCH, *(f"reference.{name}" for name in NAMES)})
+# The columns that tell rows apart; there is one batch.
+KEYS = {ISO_4217: ("code",), f"reference.{ISO_4217}": ("code",), BATCH: ()}
 
 
 def table(name: str) -> pa.Table:

@@ -163,10 +163,14 @@ def needed(models: Mapping[str, Model], manifest: Manifest, loaded: Loaded | Non
 
 
 def verify(
-    models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+    keys: Mapping[str, tuple[str, ...]] | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """Try every model on empty tables of these columns; returns the columns that each leaves out, if any.
 
+    Where the tables' primary ``keys`` are given, a model that takes rows that tie in any order is refused.
     Raises ModelError that names file, line and column.
     """
     more: dict[str, tuple[str, ...]] = {}
@@ -174,7 +178,7 @@ def verify(
     cursors = {name for model in models.values() for name in model.cursors}
     for name, model in models.items():
         below = closure(models, name)
-        analysis, _ = inputs.analysed(below, targets, tables)
+        analysis, _ = inputs.analysed(below, targets, tables, keys)
         if analysis.left_out:
             more[name] = analysis.left_out
         read = cursors & {table for each in below.values() for table in each.reads}

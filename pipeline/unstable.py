@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from pipeline.comparisons import spells_alike
 from pipeline.duck import session
 
 Node = Mapping[str, Any]
 
-# Aggregates and windows whose result depends on the order of rows.
+# Aggregates and windows whose result depends on the order of rows; see pipeline.ties.
 ORDERED = frozenset(
     "any_value arbitrary array_agg first group_concat last list listagg string_agg"  # noqa: SIM905
     " WINDOW_FIRST_VALUE WINDOW_LAG WINDOW_LAST_VALUE WINDOW_LEAD WINDOW_NTH_VALUE WINDOW_NTILE"
@@ -37,37 +36,31 @@ STABLE = frozenset(
     " WINDOW_RANK_DENSE".split()
 )
 _FLOATS = frozenset({"FLOAT", "DOUBLE"})
-_OF_ROWS = frozenset({"STRUCT", "TUPLE"})
 # Volatile by the catalogue, but the same for the same data.
 _HARMLESS = frozenset({"error"})
 # The other way round; the last one with one argument only.
 _CHANGING = frozenset({"current_localtime", "current_localtimestamp", "age"})
 # What is written without parentheses.
 _MOMENTS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
-_A_KEY = "add an ORDER BY that ends in a key"
 
 
 def in_plan(plan: Node) -> Iterator[str]:
-    """What a plan has that is unstable, in words."""
-    of_subqueries = set(_of_subqueries(plan))
+    """What a plan has that is unstable, in words, ties aside."""
+    of_subqueries = set(made_for_subqueries(plan))
     for node in walk(plan):
         if id(node) in of_subqueries:
             continue
         kind = node.get("expression_class")
-        if kind == "BOUND_FUNCTION" and _changes(_name(node), len(node["children"])):
-            yield _moment(f"{_name(node)}()")
+        if kind == "BOUND_FUNCTION" and _changes(called(node), len(node["children"])):
+            yield _moment(f"{called(node)}()")
         elif kind == "BOUND_AGGREGATE" or "WINDOW" in str(kind):
             yield from _unstable_aggregate(node)
         elif node.get("type") == "LOGICAL_SAMPLE":
             yield "TABLESAMPLE takes rows by chance"
-        elif node.get("type") == "LOGICAL_LIMIT" and node["children"][0]["type"] != "LOGICAL_ORDER_BY":
-            yield f"LIMIT without ORDER BY takes any rows; {_A_KEY}"
-        elif (
-            node.get("type") == "LOGICAL_DISTINCT"
-            and node.get("distinct_type") == "DISTINCT_ON"
-            and not node.get("order_by")
-        ):
-            yield f"DISTINCT ON without ORDER BY takes any rows; {_A_KEY}"
+        elif node.get("type") == "LOGICAL_RECURSIVE_CTE" and node.get("key_targets"):
+            yield "USING KEY keeps any of the rows that have a key; leave it out"
+        elif node.get("type") == "LOGICAL_POSITIONAL_JOIN":
+            yield "POSITIONAL JOIN depends on the order of rows; join on a key"
 
 
 def in_text(tree: object) -> Iterator[str]:
@@ -100,7 +93,7 @@ def _moment(what: str) -> str:
     return f"{what} changes by itself; for the batch's moment join reference.batch (moment)"
 
 
-def _of_subqueries(plan: Node) -> Iterator[int]:
+def made_for_subqueries(plan: Node) -> Iterator[int]:
     """The nodes, by id, that the planner itself makes of EXISTS and of a subquery that is one value.
 
     It counts the first row of the one, and fails where the other has more than one.
@@ -109,33 +102,26 @@ def _of_subqueries(plan: Node) -> Iterator[int]:
         for below in node.get("children", []) if node.get("type") == "LOGICAL_PROJECTION" else []:
             if below["type"] != "LOGICAL_AGGREGATE_AND_GROUP_BY" or below.get("groups"):
                 continue
-            calls = [_name(expression) for expression in below["expressions"]]
+            calls = [called(expression) for expression in below["expressions"]]
             if calls == ["count_star"]:
                 yield id(below["children"][0])
             elif calls == ["first", "count_star"] and "More than one row" in str(node["expressions"]):
                 yield id(below["expressions"][0])
 
 
-def _name(expression: Node) -> str:
+def called(expression: Node) -> str:
     """The function that an expression calls, or what else it is."""
     return str(expression["qname"]["path"][-1] if expression.get("qname") else expression["type"])
 
 
 def _unstable_aggregate(node: Node) -> Iterator[str]:
-    name = _name(node)
+    name = called(node)
     shown = name.removeprefix("WINDOW_").lower()
     types = [argument["id"] for argument in node.get("arguments") or []]
-    if name in ORDERED:
-        ordered = node.get("order_bys") or node.get("orders") or node.get("arg_orders")
-        if not ordered and not spells_alike(node):
-            yield f"{shown}() without ORDER BY depends on the order of rows; {_A_KEY}"
-    elif name in TYING:
-        if not _OF_ROWS.intersection(types[1:2]):
-            yield f"{shown}() takes any of the rows that tie; write {shown}(x, (y, key))"
-    elif name in SUMS:
+    if name in SUMS:
         if _FLOATS.intersection(types):
             yield f"{shown}() over floating point depends on the order of rows; cast its argument to DECIMAL"
-    elif name not in STABLE:
+    elif name not in STABLE | ORDERED | TYING:
         yield (
             f"{shown}() may depend on the order of rows, as it is approximate, computes in floating point or"
             " takes any of several; compute it from sum(), count() or quantile_disc() over DECIMAL"

@@ -341,7 +341,7 @@ def plan_batch(
         if mark and planned.nothing_new:
             load.record_up_to_date(house.url, house.schema, mark.batch_id, snapshot)
             return planned, None
-        verify(house.models, targets, planned.columns)
+        verify(house.models, targets, planned.columns, planned.keys)
         manifest = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)
     batches.seal(house.raw, manifest)
     return planned, manifest

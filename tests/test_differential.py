@@ -16,8 +16,9 @@ from tests.support import database
 _FRESH = int(os.environ.get("DIFFERENTIAL_SEED", Random().randrange(10_000, 10**9)))
 
 
-@pytest.mark.parametrize("seed", [*range(4), pytest.param(_FRESH, id="fresh")])
+@pytest.mark.parametrize("seed", [*range(2), pytest.param(_FRESH, id="fresh")])
 def test_tables_equal_their_sql(seed: int, source_url: str, warehouse_url: str, tmp_path: Path) -> None:
+    print(f"DIFFERENTIAL_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
     wrong = search(seed, source_url, warehouse_url, tmp_path, number=8, runs=6)
     assert not wrong, "\n".join(wrong)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+
+from pipeline.types import Column
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,12 @@ class Relation:
     def columns(self) -> tuple[str, ...]:
         return (*self.numbers, *self.texts)
 
+    @property
+    def catalogue(self) -> tuple[Column, ...]:
+        """A table's columns as the source's catalogue has them."""
+        types = dict.fromkeys(self.numbers, "integer") | dict.fromkeys(self.texts, "text")
+        return tuple(Column(name=name, type=type_) for name, type_ in types.items())
+
 
 TABLES = (
     Relation("orders", ("id", "person", "amount", "place"), ("label",), ("id",)),
@@ -27,12 +35,14 @@ TABLES = (
     Relation('"Stock"', ("shelf", "count"), ("item",), ("shelf", "item")),
     Relation("log", ("number", "place"), ("message",), ()),
 )
+SEED = Relation("targets", ("k", "goal"), ("word",), ("k",))
 SOURCE = """
     CREATE TABLE orders (id int PRIMARY KEY, person int, amount int, place int, label text);
     CREATE TABLE people (id int PRIMARY KEY, boss int, age int, name text, town text);
     CREATE TABLE "Stock" (shelf int, count int, item text, PRIMARY KEY (shelf, item));
     CREATE TABLE log (number int, place int, message text);
 """
+SEED_TABLE = "CREATE TABLE targets (k int, goal int, word text);"
 
 
 @dataclass(frozen=True)
@@ -52,9 +62,19 @@ def draw(random: Random, relations: list[Relation]) -> Query:
     """A query over some of the relations."""
     makers: list[Callable[[Random, list[Relation]], Query]] = [
         _plain, _plain, _filtered, _joined, _grouped, _windowed, _top, _distinct, _united, _existing,
-        _imported, _subquery, _difference, _repeated,
+        _imported, _subquery, _difference, _repeated, _tied, _tied,
     ]  # fmt: skip
     return random.choice(makers)(random, [each for each in relations if each.numbers])
+
+
+def varied(random: Random, query: Query) -> Query:
+    """Another query of the same columns over the same relations, as where somebody edits a model."""
+    relation = query.as_relation("q")
+    numbers = [each for each in query.numbers if each not in query.key]
+    more = random.choice(numbers) if numbers and random.random() < 0.5 else None
+    columns = [f"COALESCE({each}, 0) + 1 AS {each}" if each == more else each for each in relation.columns]
+    where = f" WHERE {_condition(random, relation)}" if more is None or random.random() < 0.3 else ""
+    return replace(query, sql=f"SELECT {', '.join(columns)} FROM ({query.sql}) AS q{where}")
 
 
 def _keyed(random: Random, relations: list[Relation]) -> Relation:
@@ -158,6 +178,30 @@ def _top(random: Random, relations: list[Relation]) -> Query:
         f" ORDER BY {by} DESC NULLS LAST, {_list(relation.key)} LIMIT {random.randrange(1, 5)}"
     )
     return Query(sql, *_whole(relation), relation.key)
+
+
+def _tied(random: Random, relations: list[Relation]) -> Query:
+    """Rows in an order that may have ties: such a model is refused, or it has none."""
+    relation = _keyed(random, relations)
+    part, number = random.choice(relation.columns), random.choice(relation.numbers)
+    by = random.sample(relation.columns, random.randrange(1, len(relation.columns) + 1))
+    order = ", ".join(f"{column} {random.choice(['ASC', 'DESC'])} NULLS LAST" for column in by)
+    listed, named = _list(relation.columns), _fresh(random)
+    calls = [
+        f"row_number() OVER (PARTITION BY {part} ORDER BY {order})",
+        f"lag({number}) OVER (ORDER BY {order})",
+        f"first_value({number}) OVER (PARTITION BY {part} ORDER BY {order})",
+        f"count(*) OVER (ORDER BY {order} ROWS 1 PRECEDING)",
+    ]
+    table = relation.name
+    sql = random.choice(
+        [
+            f"SELECT {listed}, {random.choice(calls)} AS {named} FROM {table}",
+            f"SELECT {listed}, 0 AS {named} FROM {table} ORDER BY {order} LIMIT 3",
+            f"SELECT DISTINCT ON ({part}) {listed}, 0 AS {named} FROM {table} ORDER BY {part}, {order}",
+        ]
+    )
+    return Query(sql, (*relation.numbers, named), relation.texts, relation.key)
 
 
 def _distinct(random: Random, relations: list[Relation]) -> Query:

@@ -1,164 +1,161 @@
-"""Runs of random models over random edits, each table compared with plain Postgres after every run."""
+"""Runs of random models over random edits, each table compared with plain Postgres after every run.
+
+The models change too, and runs are killed.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest import mock
 
 import psycopg
 from psycopg import sql
 
-from pipeline import warehouse
+from pipeline import batches, bindings, inputs, warehouse
 from pipeline.batches import Manifest
 from pipeline.buckets import folder
+from pipeline.errors import ModelError
+from pipeline.models import closure
 from tests.differential import grammar, shop
-from tests.differential.grammar import Query
-from tests.support import Warehouse, execute, plan_batch
+from tests.differential.drawn import Connection, Contents, Drawn, Row
+from tests.differential.grammar import SEED
+from tests.support import Warehouse, execute, made_target, plan_batch, write_models
 
 KINDS = ("fact", "fact", "dimension", "bridge")
-Connection = psycopg.Connection[tuple[object, ...]]
-Rows = dict[tuple[object, ...], tuple[object, ...]]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A model: its kind and its SELECT; of its table a number of one digit, and a column that is not NULL."""
-
-    name: str
-    kind: str
-    query: Query
-    short: str | None = None
-    filled: str | None = None
-
-    @property
-    def columns(self) -> list[str]:
-        """Its columns, those of the key first."""
-        rest = [each for each in (*self.query.numbers, *self.query.texts) if each not in self.query.key]
-        return [*self.query.key, *rest]
-
-    @property
-    def table(self) -> str:
-        types = dict.fromkeys(self.query.numbers, "bigint") | dict.fromkeys(self.query.texts, "text")
-        if self.short:
-            types[self.short] = "numeric(1)"
-        if self.filled:
-            types[self.filled] += " NOT NULL"
-        columns = [f"{name} {type_}" for name, type_ in types.items()]
-        return f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)});"
-
-    @property
-    def views(self) -> tuple[str, str]:
-        """Views for Postgres: what the model yields, and the same as models over it see it."""
-        names = [*self.query.numbers, *self.query.texts]
-        shown = [f"CASE WHEN abs({n}) < 10 THEN {n} END AS {n}" if n == self.short else n for n in names]
-        return (
-            f"CREATE VIEW all_of_{self.name} AS {self.query.sql}",
-            f"CREATE VIEW {self.name} AS SELECT {', '.join(shown)} FROM all_of_{self.name}",
-        )
-
-    def _fits(self, row: tuple[object, ...]) -> bool:
-        named = dict(zip(self.columns, row, strict=True))
-        short = named[self.short] if self.short else None
-        return (short is None or abs(int(str(short))) < 10) and not (
-            self.filled and named[self.filled] is None
-        )
-
-    @property
-    def present(self) -> str:
-        """What holds its present rows in the warehouse."""
-        return f"{self.name}_current" if self.kind == "fact" else self.name
-
-    def rows(self, connection: Connection, relation: str) -> list[tuple[object, ...]]:
-        return connection.execute(f"SELECT {', '.join(self.columns)} FROM {relation}".encode()).fetchall()
-
-    def expected(self, rows: Sequence[tuple[object, ...]], before: Rows) -> Rows:
-        """What its table should hold: rejected keys keep what they had, dimensions all rows."""
-        keys = [row[: len(self.query.key)] for row in rows]
-        times = Counter(keys)
-        kept = before if self.kind == "dimension" else {}
-        return kept | {
-            key: row if times[key] == 1 and self._fits(row) else before[key]
-            for key, row in zip(keys, rows, strict=True)
-            if (times[key] == 1 and self._fits(row)) or key in before
-        }
+Held = dict[str, Contents]  # by model
 
 
 class _Killed(Exception):
-    """The process is gone in the midst of a load."""
+    """The process is gone in the midst of a run."""
 
 
 @dataclass
 class Differential:
-    """Some models over the tables of ``grammar``, and what their tables should hold, now and in the past."""
+    """Some models over the tables of ``grammar``, and what their tables should hold, now and in the past.
+
+    ``sources`` and ``views`` are what a person types to see the last two runs.
+    """
 
     source_url: str
     warehouse_url: str
     home: Path
     models: list[Drawn]
-    expected: dict[str, Rows] = field(default_factory=dict)
-    past: list[tuple[datetime, dict[str, Rows]]] = field(default_factory=list)
+    seed_rows: Sequence[Row] = ()
+    changes_keys: bool = False
+    expected: Held = field(default_factory=dict)
+    past: list[tuple[datetime, Held]] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    _sealed: tuple[Manifest, dict[str, Rows]] | None = None
+    views: list[str] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    _sealed: tuple[Manifest, Held] | None = None
 
     def __post_init__(self) -> None:
         raw, out = folder(str(self.home / "raw")), folder(str(self.home / "out"))
         self.house = Warehouse(self.warehouse_url, self.home / "models", raw, out)
-        self.house.folder.mkdir(parents=True)
-        for model in self.models:
-            text = f"-- kind: {model.kind}\n-- key: {', '.join(model.query.key)}\n{model.query.sql}\n"
-            (self.house.folder / f"{model.name}.sql").write_text(text, encoding="utf-8")
-            execute(self.source_url, f"SET search_path = oracle, public; {'; '.join(model.views)}")
+        self.original = {model.name: model.query for model in self.models}
+        (self.house.folder / "seeds").mkdir(parents=True)
         tables = "\n".join(model.table for model in self.models)
         (self.house.folder / "schema.sql").write_text(tables, encoding="utf-8")
+        self._write()
+
+    def _write(self) -> None:
+        """The models and the seed as files, and for Postgres as views and a table."""
+        lines = [f"{SEED.key[0]}:integer,goal:integer,word:text", *(_as_csv(row) for row in self.seed_rows)]
+        (self.house.folder / "seeds" / f"{SEED.name}.csv").write_text("\n".join(lines), encoding="utf-8")
+        for model in self.models:
+            (self.house.folder / f"{model.name}.sql").write_text(model.file, encoding="utf-8")
+        self.views.append(
+            "DROP SCHEMA IF EXISTS oracle CASCADE; CREATE SCHEMA oracle; SET search_path = oracle, public;\n"
+            + grammar.SEED_TABLE
+            + "".join(f"\nINSERT INTO {SEED.name} VALUES ({_values(row)});" for row in self.seed_rows)
+            + "".join(f"\n{view};" for model in self.models for view in model.views)
+        )
+        execute(self.source_url, self.views[-1])
+
+    def edit(self, random: Random) -> None:
+        """What a day brings: other rows, and sometimes another seed or model."""
+        with psycopg.connect(self.source_url, autocommit=True) as connection:
+            shop.edit(connection, random, changes_keys=self.changes_keys)
+        news = random.random()
+        if news < 0.2:
+            self.seed_rows = shop.seed_rows(random)
+        elif news < 0.35 and not self._sealed:
+            place = random.randrange(len(self.models))
+            model = self.models[place]
+            query = random.choice(
+                [grammar.varied(random, self.original[model.name]), self.original[model.name]]
+            )
+            self.models[place] = replace(model, query=query)
+        if news < 0.35:
+            self._write()
 
     def run(self, random: Random) -> str:
         """A run that may be killed and followed by another one; returns what they planned."""
         if self._sealed and random.random() < 0.5:
-            self._load(*self._sealed)
+            self._load(*self._sealed, random)
+        if random.random() < 0.05:
+            with suppress(_Killed), mock.patch.object(batches, "seal", side_effect=_Killed):
+                plan_batch(self.source_url, self.house)
         how: dict[str, Any] = random.choice([*([{}] * 8), {"full": True}, {"reconcile": True}])
         planned, manifest = plan_batch(self.source_url, self.house, **how)
         self._sealed = None
-        with psycopg.connect(self.source_url) as source:
-            self.sources.append(_dump(source))
-            expected = {
-                model.name: model.expected(
-                    model.rows(source, f"oracle.all_of_{model.name}"), self.expected.get(model.name, {})
-                )
-                for model in self.models
-            }
+        expected = self._contents()
         if manifest is None:
             self.expected = expected
-        elif (killed := random.random()) < 0.1 and self.past:
+        elif random.random() < 0.1 and self.past:
             self._sealed = manifest, expected
         else:
-            self._load(manifest, expected, is_killed=killed < 0.2)
+            self._load(manifest, expected, random)
         return f"{planned.story}{' (not loaded)' if self._sealed else ''}"
 
-    def _load(self, manifest: Manifest, expected: dict[str, Rows], *, is_killed: bool = False) -> None:
-        def kill(table: str, rows: int) -> None:
-            raise _Killed(table, rows)
+    def _contents(self) -> Held:
+        """What the tables should hold of the source as it is now."""
+        made: Held = {}
+        with psycopg.connect(self.source_url) as source:
+            self.sources.append(_dump(source))
+            for model in self.models:
+                result = model.select(source, f"oracle.all_of_{model.name}")
+                made[model.name] = model.contents(result, self.expected.get(model.name, Contents()), made)
+        return made
 
-        if is_killed:
-            with suppress(_Killed):
-                self.house.bring(manifest, progress=kill, max_rejected_share=1)
+    def _load(self, manifest: Manifest, expected: Held, random: Random) -> None:
+        if random.random() < 0.15:
+            self._load_and_die(manifest, random)
         if warehouse.last_batch(self.warehouse_url, "public") != manifest.batch_id:
-            self.house.bring(manifest, max_rejected_share=1)
+            counts = self.house.bring(manifest, max_rejected_share=1)
+            self.alarms += [f"-- {each.table}: reconciling found {each.missed} missed rows"
+                            for each in counts.values() if each.missed]  # fmt: skip
         self.expected = expected
         self.past.append((manifest.snapshot_at, expected))
 
+    def _load_and_die(self, manifest: Manifest, random: Random) -> None:
+        """Begin a load that comes as far as some table, or to its commit, but not through it."""
+        left = random.randrange(len(self.models) + 2)
+
+        def die(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise _Killed
+
+        commit = mock.patch.object(bindings, "bind", side_effect=_Killed)
+        with suppress(_Killed), commit:
+            self.house.bring(manifest, progress=die, max_rejected_share=1)
+
     def differences(self) -> Iterator[str]:
         """What is wrong, as SQL that a person can run."""
-        with psycopg.connect(self.warehouse_url) as warehouse:
+        yield from self.alarms
+        with psycopg.connect(self.warehouse_url) as connection:
             for model in self.models:
-                for relation, expected in self._promises(model):
-                    found = sorted(model.rows(warehouse, relation), key=repr)
-                    wanted = sorted(expected.values(), key=repr)
+                for relation, rows in self._promises(model):
+                    found = sorted(model.select(connection, relation), key=repr)
+                    wanted = sorted(rows.values(), key=repr)
                     if found != wanted:
                         yield from self._script(model, relation)
                         yield f"-- wanted {wanted}\n-- found  {found}"
@@ -166,31 +163,73 @@ class Differential:
     def _script(self, wrong: Drawn, relation: str) -> Iterator[str]:
         """What to type into psql to see what should have come."""
         yield f"-- {wrong.name}, a {wrong.kind}: found by SELECT * FROM {relation} in the warehouse"
+        yield from (f"-- {line}" for line in wrong.table.splitlines())
         yield grammar.SOURCE
         for name, source in zip(("before", "now"), self.sources[-2:], strict=False):
             yield f"-- The source {name}:\n{source}"
-        for model in self.models:
-            yield from (f"{view};" for view in model.views)
+        for name, views in zip(("before", "now"), self.views[-2:], strict=False):
+            yield f"-- The models {name}, or as they were before they changed:\n{views}"
         yield f"SELECT {', '.join(wrong.columns)} FROM all_of_{wrong.name};"
 
-    def _promises(self, model: Drawn) -> Iterator[tuple[str, Rows]]:
-        """What to select from, and what should come: now, and for facts as of each earlier batch."""
-        yield model.present, self.expected[model.name]
-        for moment, expected in self.past if model.kind == "fact" else []:
-            yield f"{model.name}_as_of('{moment.isoformat()}')", expected[model.name]
+    def _promises(self, model: Drawn) -> Iterator[tuple[str, dict[Row, Row]]]:
+        """What to select from, and what should come: now, and as of each earlier batch."""
+        yield model.now, self.expected[model.name].rows
+        for moment, held in self.past:
+            yield f"{model.name}_as_of('{moment.isoformat()}')", held[model.name].present
 
 
-def models(random: Random, number: int) -> list[Drawn]:
-    """Random models, of which later ones read earlier ones."""
+def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[str, ...]]) -> list[Drawn]:
+    """Random models, of which later ones read earlier ones and refer to them.
+
+    None is refused where the source's tables have these ``keys``; ``folder`` is for trying that.
+    """
     made: list[Drawn] = []
-    for place in range(number):
+    while len(made) < number:
         below = [each.query.as_relation(each.name) for each in made[-4:]]
-        drawn = grammar.draw(random, [*grammar.TABLES, *below])
+        drawn = grammar.draw(random, [*grammar.TABLES, SEED, *below])
         others = [each for each in drawn.numbers if each not in drawn.key]
         short = random.choice(others) if others and random.random() < 0.3 else None
         filled = random.choice(others) if others and random.random() < 0.2 else None
-        made.append(Drawn(f"m{place:02}", random.choice(KINDS), drawn, short, filled))
+        model = Drawn(
+            f"m{len(made):02}",
+            random.choice(KINDS),
+            drawn,
+            short,
+            filled,
+            _reference(random, [each for each in others if each != short], made),
+            keeps_deleted=random.random() < 0.1,
+        )
+        with suppress(ModelError):
+            _try([*made, model], folder, keys)
+            made.append(model)
     return made
+
+
+def _try(drawn: Sequence[Drawn], folder: Path, keys: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise ModelError where the last of some models is refused."""
+    known = write_models(folder, {model.name: model.file for model in drawn})
+    targets = {model.name: made_target(model.name, model.query.key, **model.types) for model in drawn}
+    columns = {table.name.strip('"'): table.catalogue for table in (*grammar.TABLES, SEED)}
+    inputs.analysed(closure(known, drawn[-1].name), targets, columns, keys)
+
+
+def _reference(random: Random, columns: Sequence[str], made: Sequence[Drawn]) -> tuple[str, Drawn] | None:
+    """A column of numbers that refers to a dimension, if it does."""
+    known = [
+        each for each in made
+        if each.kind == "dimension" and len(each.query.key) == 1 and each.query.key[0] in each.query.numbers
+    ]  # fmt: skip
+    if not (columns and known and random.random() < 0.5):
+        return None
+    return random.choice(columns), random.choice(known)
+
+
+def _as_csv(row: Row) -> str:
+    return ",".join("" if value is None else str(value) for value in row)
+
+
+def _values(row: Row) -> str:
+    return sql.SQL(", ").join(map(sql.Literal, row)).as_string()
 
 
 def _dump(source: Connection) -> str:
@@ -198,14 +237,14 @@ def _dump(source: Connection) -> str:
     lines = []
     for table in grammar.TABLES:
         lines.append(f"TRUNCATE {table.name};")
-        for row in source.execute(f"SELECT * FROM {table.name}".encode()):
-            values = sql.SQL(", ").join(map(sql.Literal, row)).as_string(source)
-            lines.append(f"INSERT INTO {table.name} VALUES ({values});")
+        rows = source.execute(f"SELECT * FROM {table.name}".encode())
+        lines += [f"INSERT INTO {table.name} VALUES ({_values(row)});" for row in rows]
     return "\n".join(lines)
 
 
 def prepare_source(url: str, random: Random) -> None:
-    execute(url, grammar.SOURCE, "CREATE SCHEMA oracle")
+    """The tables of the source, with some rows."""
+    execute(url, grammar.SOURCE)
     with psycopg.connect(url, autocommit=True) as connection:
         shop.fill(connection, random)
 
@@ -216,11 +255,14 @@ def search(
     """The first differences of some random models over some runs; none where all are right."""
     random = Random(seed)
     prepare_source(source_url, random)
-    trial = Differential(source_url, warehouse_url, home, models(random, number))
+    keys = {table.name.strip('"'): table.key for table in grammar.TABLES}
+    # Where keys come and go, no model may need them.
+    changes_keys = random.random() < 0.3
+    drawn = models(random, number, home / "tried", {} if changes_keys else keys)
+    trial = Differential(source_url, warehouse_url, home, drawn, shop.seed_rows(random), changes_keys)
     for run in range(runs):
         story = trial.run(random)
         if wrong := list(trial.differences()):
             return [f"seed {seed}, run {run}: {story}", *wrong]
-        with psycopg.connect(source_url, autocommit=True) as connection:
-            shop.edit(connection, random)
+        trial.edit(random)
     return []

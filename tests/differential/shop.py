@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from random import Random
 
 import psycopg
+from psycopg import sql
 
 _LETTERS = "abcdefghijklmnop"
 
@@ -16,15 +18,20 @@ def fill(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> 
         insert(connection, random)
 
 
-def edit(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+def edit(connection: psycopg.Connection[tuple[object, ...]], random: Random, *, changes_keys: bool) -> None:
     """A transaction or a few; some are rolled back, in whole or in part."""
+    edits = [insert, insert, _update, _update, _delete, _move, _again, _rare]
+    edits += [_other_key] if changes_keys else []
     for _ in range(random.randrange(0, 4)):
         with connection.transaction(force_rollback=random.random() < 0.15):
             for _ in range(random.randrange(1, 4)):
                 with connection.transaction(force_rollback=random.random() < 0.1):
-                    random.choice([insert, insert, _update, _update, _delete, _move, _again, _rare])(
-                        connection, random
-                    )
+                    random.choice(edits)(connection, random)
+
+
+def seed_rows(random: Random) -> list[tuple[int | None, int | None, str | None]]:
+    """The rows of the seed."""
+    return [(key, _number(random), _text(random)) for key in random.sample(range(10), random.randrange(5))]
 
 
 def _number(random: Random) -> int | None:
@@ -106,3 +113,18 @@ def _rare(connection: psycopg.Connection[tuple[object, ...]], random: Random) ->
         connection.execute(f"TRUNCATE {table}".encode())
     else:
         connection.execute("UPDATE people SET boss = 1 - boss")
+
+
+def _other_key(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    """Take a table's primary key away, or make it, or another one, where the rows allow it."""
+    table, keys = random.choice(
+        [("orders", ["id"]), ("people", ["id"]), ('"Stock"', ["shelf, item", "item"])]
+    )
+    connection.execute(
+        sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
+            sql.SQL(table), sql.Identifier(f"{table.strip(chr(34))}_pkey")
+        )
+    )
+    if random.random() < 0.7:
+        with suppress(psycopg.errors.UniqueViolation), connection.transaction():
+            connection.execute(f"ALTER TABLE {table} ADD PRIMARY KEY ({random.choice(keys)})".encode())

@@ -1,0 +1,112 @@
+"""A model as it is drawn: its file, its table, and what the table should hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+
+from tests.differential.grammar import Query
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Row = tuple[object, ...]
+Rows = dict[Row, Row]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a table should hold: its ``rows`` by key, and those of them that are ``present``, not ended."""
+
+    rows: Rows = field(default_factory=dict)
+    present: Rows = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A model: its kind and its SELECT.
+
+    Of its table: a number of one digit, a column that is not NULL, and a column that refers to the key of
+    a dimension. With ``keeps_deleted`` rows that left the result stay.
+    """
+
+    name: str
+    kind: str
+    query: Query
+    short: str | None = None
+    filled: str | None = None
+    refers: tuple[str, Drawn] | None = None
+    keeps_deleted: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        """Its columns, those of the key first."""
+        rest = [each for each in (*self.query.numbers, *self.query.texts) if each not in self.query.key]
+        return [*self.query.key, *rest]
+
+    @property
+    def file(self) -> str:
+        """The model's text."""
+        headers = [f"-- kind: {self.kind}", f"-- key: {', '.join(self.query.key)}"]
+        headers += ["-- deletes: ignore"] if self.keeps_deleted else []
+        return "\n".join([*headers, self.query.sql, ""])
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The types of its columns."""
+        types = dict.fromkeys(self.query.numbers, "bigint") | dict.fromkeys(self.query.texts, "text")
+        return types | ({self.short: "numeric(1)"} if self.short else {})
+
+    @property
+    def table(self) -> str:
+        """How its table is made."""
+        types = self.types
+        if self.filled:
+            types[self.filled] += " NOT NULL"
+        if self.refers:
+            types[self.refers[0]] += f" REFERENCES {self.refers[1].name}"
+        columns = [f"{name} {type_}" for name, type_ in types.items()]
+        if self.kind == "dimension":
+            columns.append(f"PRIMARY KEY ({', '.join(self.query.key)})")
+        return f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)});"
+
+    @property
+    def views(self) -> tuple[str, str]:
+        """Views for Postgres: what the model yields, and the same as models over it see it."""
+        names = [*self.query.numbers, *self.query.texts]
+        shown = [f"CASE WHEN abs({n}) < 10 THEN {n} END AS {n}" if n == self.short else n for n in names]
+        return (
+            f"CREATE VIEW all_of_{self.name} AS {self.query.sql}",
+            f"CREATE VIEW {self.name} AS SELECT {', '.join(shown)} FROM all_of_{self.name}",
+        )
+
+    @property
+    def now(self) -> str:
+        """What shows its present rows in the warehouse; of a dimension, also those that have ended."""
+        return f"{self.name}_current" if self.kind == "fact" else self.name
+
+    def select(self, connection: Connection, relation: str) -> list[Row]:
+        """The rows of a relation that has its columns."""
+        return connection.execute(f"SELECT {', '.join(self.columns)} FROM {relation}".encode()).fetchall()
+
+    def contents(self, result: Sequence[Row], before: Contents, others: Mapping[str, Contents]) -> Contents:
+        """What its table should hold of a result: where a row is rejected, its key keeps what it had."""
+        keys = [row[: len(self.query.key)] for row in result]
+        times = Counter(keys)
+        present: Rows = dict(before.present) if self.keeps_deleted else {}
+        for key, row in zip(keys, result, strict=True):
+            if times[key] == 1 and self._fits(row, others):
+                present[key] = row
+            elif key in before.present:
+                present[key] = before.present[key]
+        return Contents(before.rows | present if self.kind == "dimension" else present, present)
+
+    def _fits(self, row: Row, others: Mapping[str, Contents]) -> bool:
+        named = dict(zip(self.columns, row, strict=True))
+        if self.short and named[self.short] is not None and abs(int(str(named[self.short]))) >= 10:
+            return False
+        if self.filled and named[self.filled] is None:
+            return False
+        value, other = (named[self.refers[0]], self.refers[1].name) if self.refers else (None, "")
+        return value is None or (value,) in others[other].rows
