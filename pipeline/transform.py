@@ -39,6 +39,8 @@ from pipeline.warehouse import Loaded
 _ROWS_A_BATCH = 100_000
 _BEFORE, _FITS = "result_before", "fits_the_contract"
 _COMMITTED_AT = Column(name=COMMITTED_AT, type="timestamptz")
+# A column of results alone: true beside the key of a row that does not fit, else NULL.
+_IS_REJECTED = Column(name="is rejected (pipeline)", type="boolean")
 
 
 class Output(Frozen):
@@ -296,8 +298,9 @@ def _compared(work: Work, last: State | None) -> Output:
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)
         if last is None:
             good, rejected = _write_rows(connection, work, repeats=True)
+            keys = _write_rejected_keys(connection, work, good) if rejected else ()
             output = _output(work, complete=True, good=good, rejected=rejected, rejects_all=True)
-            return output.model_copy(update={"result": (StateRun(files=output.files),)})
+            return output.model_copy(update={"result": (StateRun(files=(*output.files, *keys)),)})
         result = _as_table(work, last)
         bind_state(connection, result, last, work.processed, _BEFORE)
         with blamed(work.model):
@@ -322,7 +325,7 @@ def _as_table(work: Work, state: State) -> TableBatch:
         table=work.model.name,
         mode="changes",
         reason="",
-        columns=work.columns,
+        columns=(*work.columns, _IS_REJECTED),
         key=work.target.key,
         heaps="",
         state=state,
@@ -397,10 +400,10 @@ def _write_rows(
 
 def _is_as_before(work: Work) -> str:
     """A condition that a row that fits stands in the last result as it is, untracked columns aside."""
-    keys = _as_table(work, ())
-    names = [each.name for each in keys.columns if each.name not in {*keys.key, *work.model.untracked}]
+    names = [each.name for each in work.columns if each.name not in {*work.target.key, *work.model.untracked}]
     same = [f"rows.{quote(name)} IS NOT DISTINCT FROM {_BEFORE}.{quote(name)}" for name in names]
-    return " AND ".join([f"rows.{_FITS}", same_key(key_columns(keys), "rows", _BEFORE), *same])
+    fits = [f"rows.{_FITS}", f"{_BEFORE}.{quote(_IS_REJECTED.name)} IS NULL"]
+    return " AND ".join([*fits, same_key(_key_of(work), "rows", _BEFORE), *same])
 
 
 def _write_fitting(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> tuple[File | None, int]:
@@ -454,6 +457,30 @@ def _write_gone_keys(connection: duckdb.DuckDBPyConnection, work: Work) -> Run:
         work,
         f"SELECT {listed} FROM {_BEFORE} ANTI JOIN (SELECT {keys} FROM {ROWS_NOW}) AS now ON {same}",  # noqa: S608
     )
+
+
+def _write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, good: File | None) -> Run:
+    """Write the keys of rows that do not fit, as rows of the result.
+
+    The table may have older rows of these keys, which stay until their keys leave the result.
+    """
+    schema = schema_of((*_key_of(work), _IS_REJECTED))
+    rows = work.processed.dataset([good], schema) if good else schema.empty_table()
+    connection.register("fitting", rows)
+    found = {check.column: check.value for check in work.analysed[1]}
+    values = ", ".join(f"{found[name]} AS {quote(name)}" for name in work.target.key)
+    keys = ", ".join(map(quote, work.target.key))
+    known = " AND ".join(f"{quote(name)} IS NOT NULL" for name in work.target.key)
+    same = same_key(_key_of(work), "now", "fitting")
+    query = (
+        f"SELECT DISTINCT {keys}, true FROM (SELECT {values} FROM {ROWS_NOW}) AS now"  # noqa: S608
+        f" ANTI JOIN fitting ON {same} WHERE {known}"
+    )
+    with blamed(work.model):
+        reader = connection.sql(query).to_arrow_reader(_ROWS_A_BATCH)
+        batches = (pa.record_batch(batch.columns, schema.names).cast(schema) for batch in reader)
+        file = work.processed.write_rows(work.folder, schema, batches)
+    return (file,) if file else ()
 
 
 def _write_keys(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> Run:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import WarehouseError
 from tests.bench import Bench
-from tests.support import plan_batch
+from tests.support import execute, plan_batch
 
 MODELS = {
     "dim_tag": "SELECT tag_id, label FROM tag",
@@ -104,6 +104,35 @@ def test_a_bridge_keeps_the_last_row_of_what_is_rejected(bench: Bench, how: dict
     bench.run(**how)
     assert bench.house.query(LINKS) == [(2, 1), (2, 2)]
     assert bench.house.rejected() == []
+
+
+@pytest.mark.parametrize("meanwhile", ["a reconciliation", "another model", "another column"])
+def test_the_last_row_of_what_is_rejected_goes_with_its_key(shared: Bench, meanwhile: str) -> None:
+    """Also where the batch at which it is rejected computes all of the table anew."""
+    sql = "-- key: item_id\nSELECT item_id, note FROM tagged"
+    table = "CREATE TABLE IF NOT EXISTS bridge_t (item_id integer, note text)"
+    source = "CREATE TABLE tagged (id serial PRIMARY KEY, item_id int, note text)"
+    rows = "SELECT item_id, note FROM bridge_t ORDER BY 1"
+    shared.fresh(
+        {"bridge_t": sql, "schema": table}, source, "INSERT INTO tagged (item_id) VALUES (1), (2), (4)"
+    )
+    shared.do("UPDATE tagged SET note = 'a'")
+    shared.run()
+    shared.do("INSERT INTO tagged (item_id) VALUES (1), (2), (3), (3)")
+    shared.run()
+    if meanwhile == "another column":
+        execute(shared.house.url, "ALTER TABLE bridge_t ADD COLUMN id integer")
+        sql = sql.replace("note FROM", "note, NULL AS id FROM")
+        shared.house.prepared = None
+    elif meanwhile == "another model":
+        sql += " WHERE true"
+    (shared.house.folder / "bridge_t.sql").write_text(sql, encoding="utf-8")
+    shared.run(reconcile=meanwhile == "a reconciliation")
+    assert shared.house.query(rows) == [(1, "a"), (2, "a"), (4, "a")]
+    shared.do("DELETE FROM tagged WHERE item_id IN (1, 3) OR (item_id = 2 AND note = 'a')")
+    shared.run()
+    assert shared.house.query(rows) == [(2, None), (4, "a")]
+    assert shared.house.rejected() == []
 
 
 def test_a_dimension_keeps_its_rows_and_knows_them_again(bench: Bench) -> None:
