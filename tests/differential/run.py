@@ -163,7 +163,7 @@ class Differential:
     def _script(self, wrong: Drawn, relation: str) -> Iterator[str]:
         """What to type into psql to see what should have come."""
         yield f"-- {wrong.name}, a {wrong.kind}: found by SELECT * FROM {relation} in the warehouse"
-        yield from (f"-- {line}" for line in wrong.table.splitlines())
+        yield from (f"-- {line}" for line in (wrong.table, *wrong.file.splitlines()))
         yield grammar.SOURCE
         for name, source in zip(("before", "now"), self.sources[-2:], strict=False):
             yield f"-- The source {name}:\n{source}"
@@ -190,15 +190,11 @@ def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[s
         others = [each for each in drawn.numbers if each not in drawn.key]
         short = random.choice(others) if others and random.random() < 0.3 else None
         filled = random.choice(others) if others and random.random() < 0.2 else None
-        model = Drawn(
-            f"m{len(made):02}",
-            random.choice(KINDS),
-            drawn,
-            short,
-            filled,
-            _reference(random, [each for each in others if each != short], made),
-            keeps_deleted=random.random() < 0.1,
-        )
+        refers = _reference(random, [each for each in others if each != short], made)
+        # A row that waits for another one goes on waiting where its deletion is ignored; nobody counts those.
+        keeps_deleted = refers is None and random.random() < 0.1
+        name, kind = f"m{len(made):02}", random.choice(KINDS)
+        model = Drawn(name, kind, drawn, short, filled, refers, keeps_deleted=keeps_deleted)
         with suppress(ModelError):
             _try([*made, model], folder, keys)
             made.append(model)
