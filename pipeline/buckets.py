@@ -21,6 +21,8 @@ from pipeline.parquet import opened, row_groups
 from pipeline.paths import Checksum, ObjectPath, is_path
 from pipeline.types import Frozen
 
+_AT_ONCE = 8 << 20
+
 
 class File(Frozen):
     """A Parquet object by its path inside a bucket. Holds for ever once written.
@@ -167,6 +169,26 @@ class Bucket:
         paths = {self._full(file.path): file.bytes for file in files}
         with self._named("read", "files of a batch"):
             return all(info.size == paths[info.path] for info in self.filesystem.get_file_info([*paths]))
+
+    def verify(self, file: File) -> None:
+        """Read an object whole; raises ObjectMissing, or ObjectDamaged where it is not what was written.
+
+        One without checksums is decoded, which finds most of what may have changed.
+        """
+        with self._named("read", file.path), pa.PythonFile(self._open(file), mode="r") as stream:
+            while stream.read(_AT_ONCE):
+                pass
+        for _ in self.dataset([file]).to_batches(columns=None if file.checksums is None else []):
+            pass
+
+    def is_whole(self, files: Iterable[File]) -> bool:
+        """Whether all these files are there as they were written; reads them."""
+        try:
+            for file in files:
+                self.verify(file)
+        except ObjectMissing:
+            return False
+        return True
 
     def list(self, folder: str, *, deep: bool = False) -> list[str]:
         """Paths of the objects directly in a folder, or ``deep`` below it; none where it does not exist."""

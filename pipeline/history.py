@@ -255,7 +255,12 @@ def _make_as_of_view(connection: Connection, schema: str, target: Target, there:
 
 
 def _may_make_views(connection: Connection, schema: str) -> bool:
-    """Make the schema of these views where it is missing; False where the role may not."""
+    """Make the schema of these views where it is missing; False where the role may not.
+
+    Names that begin with pg_, as those of temporary schemas do, are Postgres' own.
+    """
+    if schema.startswith("pg_"):
+        return False
     row = connection.execute(
         "SELECT has_schema_privilege(oid, 'create') FROM pg_namespace WHERE nspname = %s", (schema,)
     ).fetchone()

@@ -90,12 +90,13 @@ class Unreachable(PipelineError, psycopg.OperationalError):
 
 @contextmanager
 def transaction(
-    url: str, what: str, *, reading: bool = False, snapshot: str | None = None
+    url: str, what: str, *, reading: bool = False, one_moment: bool = False, snapshot: str | None = None
 ) -> Iterator[Connection]:
     """One transaction on a connection of its own, by a URL or a conninfo string; ``what`` names the database.
 
     With ``reading`` it sees one moment and writes nothing: its own, or that of the exported
-    ``snapshot``. Waiting for a lock is logged, and is bounded by the setting ``lock_timeout``.
+    ``snapshot``. With ``one_moment`` it sees one beside its own writes. Waiting for a lock is logged, and is
+    bounded by the setting ``lock_timeout``.
 
     Raises SettingsError for a login that is refused, which no retry mends, Unreachable where
     the server does not answer, and LockTimeout. None of them holds the password.
@@ -103,7 +104,7 @@ def transaction(
     bound = settings.load().lock_timeout
     with _patiently(url, what) as connection:
         connection.isolation_level = (
-            IsolationLevel.REPEATABLE_READ if reading else IsolationLevel.READ_COMMITTED
+            IsolationLevel.REPEATABLE_READ if reading or one_moment else IsolationLevel.READ_COMMITTED
         )
         connection.read_only = reading or None
         with _in_transaction(connection, what, bound, snapshot) as pid:

@@ -109,7 +109,7 @@ class Lake:
     ) -> Replay:
         outputs = []
         for manifest in manifests:
-            output = self._output(target.name, manifest, loaded)
+            output = self.output(target.name, manifest, loaded)
             if output:
                 outputs.append((manifest, output))
                 loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
@@ -136,7 +136,7 @@ class Lake:
         runs = tuple(StateRun(files=output.files) for output in (*before, now))
         return now.model_copy(update={"files": write_merged(table, runs, batch_id, self.processed)})
 
-    def _output(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
+    def output(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
         """What a model makes of a batch; None where that is nothing."""
         below = closure(self.models, name)
         if missing := tables_read(below) - manifest.tables.keys() - NAMES:
@@ -207,11 +207,11 @@ def fill(
                 _restore(connection, schema, lake, replay)
         forward = [replay for replay in ordered if not replay.restores]
         for manifest in chain.manifests:
-            _load_again(connection, schema, lake, manifest, forward)
+            load_again(connection, schema, lake, manifest, forward)
         return _bind(connection, schema, last, replays)
 
 
-def _load_again(
+def load_again(
     connection: Connection, schema: str, lake: Lake, manifest: Manifest, replays: Sequence[Replay]
 ) -> None:
     """Bring a batch into those tables that lack it, and try again what was rejected of them before."""

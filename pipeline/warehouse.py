@@ -1,6 +1,6 @@
 """The warehouse: its catalogue as the contract, its watermark, and facts with history."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import cast
@@ -8,12 +8,13 @@ from typing import cast
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline import history, upgrades
 from pipeline.batches import State, Watermark
 from pipeline.errors import ConcurrentRunError, ModelError, WarehouseBusy, WarehouseError
 from pipeline.models import SCHEMA_FILE, Model, with_meaning
-from pipeline.postgres import SAFE_PATH, Connection, statement, template, transaction
+from pipeline.postgres import SAFE_PATH, Connection, identifiers, statement, template, transaction
 from pipeline.target import (
     ADDED_TO_FACTS,
     DELETED,
@@ -86,11 +87,24 @@ def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) ->
     Raises WarehouseError where a table is missing and the models' ``schema.sql`` does
     not make it, ModelError where a model's key is not in its table.
     """
-    with transaction(url, "warehouse") as connection, _permitted():
-        connection.execute("SET LOCAL client_min_messages TO warning")
+    with transaction(url, "warehouse") as connection:
         # Serialized: two first runs at once would both make the same tables.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_LOCK + " prepare",))
-        _make_missing(connection, schema, models, folder / SCHEMA_FILE)
+        return made(connection, schema, models, folder)
+
+
+def made(
+    connection: Connection,
+    schema: str,
+    models: Mapping[str, Model],
+    folder: Path,
+    *,
+    beside: str | None = None,
+) -> dict[str, Target]:
+    """The same inside a transaction; types and functions may come from the schema ``beside``, too."""
+    with _permitted():
+        connection.execute("SET LOCAL client_min_messages TO warning")
+        _make_missing(connection, schema, models, folder / SCHEMA_FILE, beside)
         described = _describe(connection, schema, models)
         if missing := sorted(models.keys() - described.keys()):
             raise WarehouseError(
@@ -127,7 +141,9 @@ def _permitted() -> Iterator[None]:
         ) from None
 
 
-def _make_missing(connection: Connection, schema: str, models: Mapping[str, Model], path: Path) -> None:
+def _make_missing(
+    connection: Connection, schema: str, models: Mapping[str, Model], path: Path, beside: str | None
+) -> None:
     """Make the schema etl and the models' tables, where they are not there."""
     # A role that owns the schema need not be allowed to make schemas.
     if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
@@ -139,15 +155,15 @@ def _make_missing(connection: Connection, schema: str, models: Mapping[str, Mode
             f"warehouse: there is no schema {schema}; create it or set TOTESYS_WAREHOUSE_SCHEMA"
         )
     if models.keys() - _describe(connection, schema, models).keys():
-        _apply_schema(connection, schema, path)
+        _apply_schema(connection, [schema, beside] if beside else [schema], path)
 
 
-def _apply_schema(connection: Connection, schema: str, path: Path) -> None:
-    """Run the models' own DDL, whose bare names are those of the schema: the one place that calls them."""
+def _apply_schema(connection: Connection, schemas: Sequence[str], path: Path) -> None:
+    """Run the models' own DDL, whose bare names are those of the schemas: the one place that calls them."""
     if not path.exists():
         raise WarehouseError(f"warehouse: tables are missing and there is no {path} to make them")
     try:
-        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
+        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifiers(schemas)))
         connection.execute(template(path.read_text(encoding="utf-8")))
         connection.execute(SAFE_PATH)
         stranger = connection.execute(statement("strangers.sql")).fetchone()
@@ -264,6 +280,14 @@ def loaded(url: str, schema: str) -> dict[str, Loaded]:
             "SELECT table_name, fingerprint, result FROM etl.model WHERE schema_name = %s", (schema,)
         ).fetchall()
     return {
-        str(name): Loaded.model_validate({"fingerprint": fingerprint, "result": result})
+        str(name): Loaded(fingerprint=str(fingerprint), result=_kept(result))
         for name, fingerprint, result in rows
     }
+
+
+def _kept(result: object) -> State | None:
+    """Where a result lies; one that is no place below the bucket is none, and all rows are compared anew."""
+    try:
+        return TypeAdapter(State | None).validate_python(result)
+    except ValidationError:
+        return None

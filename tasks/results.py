@@ -101,17 +101,18 @@ class Results(Nowhere):
 
 
 def _is_sound(value: Result, path: str, bucket: Bucket) -> bool:
-    """Whether it is of the table and batch that the path names, and all its files are there."""
+    """Whether it is of the table and batch that the path names, and all its files are there as they were."""
     folder = "/".join(path.split("/")[2:-1])
     if isinstance(value, Landed):
         named, files = value.part.folder == folder, value.files
+        whole = bucket.holds  # the manifest holds them against their checksums
     else:
-        named = folder.startswith(batch_folder(value.model, ""))
+        named, whole = folder.startswith(batch_folder(value.model, "")), bucket.is_whole
         files = (*value.files, *value.rejected, *value.gone)
         named = named and all(map(partial(_is_of, value.model), value.result or ()))
     folders = {folder, rejected_folder(folder), gone_folder(folder)}
     below = all(file.path.rpartition("/")[0] in folders for file in files)
-    return named and below and bucket.holds(files)
+    return named and below and whole(files)
 
 
 def _is_of(model: str, run: StateRun) -> bool:

@@ -1,0 +1,66 @@
+"""``make verify``, and what a run does about what it finds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import tasks.verify
+from tests.flows.support import World, query
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """A function that calls ``make verify`` in a world; what it prints, and its errors."""
+
+    def call(world: World, *arguments: str, status: int, pause: float = 60.0) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["verify", *arguments])
+        monkeypatch.setattr(tasks.verify, "_PAUSE", pause)
+        capsys.readouterr()
+        world.save_blocks()
+        with world.entered():
+            assert tasks.verify.main() == status
+        shown = capsys.readouterr()
+        return shown.err.splitlines() + shown.out.splitlines()
+
+    return call
+
+
+def damage(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20] + bytes([whole[20] ^ 1]) + whole[21:])
+
+
+def test_damaged_objects_are_found_and_read_again(kiosk: World, command: Callable[..., list[str]]) -> None:
+    assert command(kiosk, status=0)[-1] == "The warehouse has no batch, so nothing was compared"
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    lines = command(kiosk, status=0, pause=0.0)
+    assert any(line.startswith("2 of 2 objects, ") for line in lines), "it says how far it is"
+    read, rebuilt, compared = command(kiosk, status=0)
+    assert read.startswith("Read 1 manifest and 2 objects (")
+    assert read.endswith("/s): all are as they were written")
+    assert rebuilt.startswith("A rebuild brings back 1 batch, from ")
+    assert compared == "Its rows and versions are those of the warehouse: 3 tables compared, nothing written"
+
+    (item,) = Path(kiosk.raw_uri, "item").rglob("*.parquet")
+    damage(item)
+    (quick,) = [line for line in command(kiosk, "--quick", status=1) if line.startswith("  ")]
+    shown = f"{kiosk.raw_uri}: {item.relative_to(kiosk.raw_uri)} is not what was written: "
+    assert quick.startswith(f"  {shown}the checksum of its MiB number 1 differs; `make run` ")
+    lines = command(kiosk, status=1)
+    assert "A rebuild brings nothing back" in lines
+    assert any(line.startswith(f"  At the beginning: {shown}") for line in lines)
+
+    query(kiosk.source_url, "DELETE FROM item WHERE item_id = 3")
+    (report,) = kiosk.run().reports
+    assert report.rows_read == 5, "the last keys lie in the damaged object, so all is read"
+    assert query(kiosk.warehouse_url, "SELECT item_id FROM dim_item_history WHERE deleted") == [(3,)]
+    *_, rebuilt, gap, differs, history, sales = command(kiosk, status=1)
+    assert rebuilt.startswith(f"A rebuild brings back 1 batch, from {report.batch_id}")
+    assert gap.endswith(f"; it goes on at batch {report.batch_id}, without what changed between")
+    assert differs == "  dim_item differs: 1 row of it only in the warehouse, 0 only in a rebuild"
+    assert history.startswith("  dim_item_version differs: 3 rows of it only in the warehouse, 2 only")
+    assert sales.startswith("  fact_sale differs: 3 rows of it only in the warehouse, 3 only")
