@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import checksums
 from pipeline.batches import Manifest, read_manifest, seal, sealed_after
 from pipeline.buckets import Bucket, File, folder
 from pipeline.checksums import BLOCK
@@ -138,6 +140,15 @@ def test_a_text_that_is_none_any_more_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "t" / "text").write_bytes(b"\x1f\x8b")
     with pytest.raises(ObjectDamaged, match="t/text is not what was written: it is no text"):
         bucket.read_text("t/text")
+
+
+def test_what_checksums_cost_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["checksums", "50000"])
+    checksums.main()
+    shown = capsys.readouterr().out
+    assert re.search(r"^50,000 sales, \d MB.*\nwritten: .* x\)\nread: .* x\)$", shown, re.DOTALL)
 
 
 # Manifests
