@@ -486,16 +486,19 @@ def _counted(
         plan = replace(plans[name], survey=survey)
         if survey.total is not None and before is not None:
             plan = replace(plan, replaced=before - (survey.total - survey.rows))
-        counted[name] = _without_surprise(plan)
+        counted[name] = _without_surprise(plan, is_counted=survey.total is not None and before is not None)
     return counted
 
 
-def _without_surprise(plan: TablePlan) -> TablePlan:
-    """The plan, or one that reads the table whole, where changed rows would not do."""
+def _without_surprise(plan: TablePlan, *, is_counted: bool) -> TablePlan:
+    """The plan, or one that reads the table whole, where changed rows would not do.
+
+    Of a table without a key they do where none was replaced: all that it had is as it was.
+    """
     if plan.replaced < 0:
         return _as_whole(plan, "it has old rows that the last batch did not have")
-    if plan.is_new and not plan.table.key and plan.slice.cursor is None:
-        return _as_whole(plan, "it has changed and has no primary key")
+    if plan.is_new and not plan.table.key and plan.slice.cursor is None and (plan.replaced or not is_counted):
+        return _as_whole(plan, "rows of it were changed or deleted, and it has no primary key")
     return plan
 
 

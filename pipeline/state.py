@@ -1,7 +1,8 @@
 """The present state of a source table, carried from batch to batch in the raw bucket.
 
 It is kept as runs, oldest to newest, as LSM trees keep theirs: of each key the newest run's row counts,
-and a key that a newer run calls gone counts for nothing. Cost follows what changed, not the table.
+and a key that a newer run calls gone counts for nothing. Cost follows what changed, not the table. Of a
+table without a key all rows of all runs count: it gets a new run only where it gained rows and lost none.
 """
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
@@ -44,7 +45,7 @@ def bind_state(
     ]
     keys = [
         _keys(connection, f"gone {place}:{name}", table, run, runs[place], raw)
-        for place, run in enumerate(state)
+        for place, run in enumerate(state if table.key else ())
     ]
     parts = [_newest(table, rows, keys[place + 1 :]) for place, rows in enumerate(runs)]
     _view(connection, name, " UNION ALL ".join(parts), table.columns)

@@ -71,6 +71,7 @@ def run(
 
 
 UNCHANGED = ("unchanged", "changed rows")
+REPLACED = "rows of it were changed or deleted, and it has no primary key"
 
 
 def test_the_first_batch_reads_all_the_next_what_changed_and_then_nothing(
@@ -483,19 +484,51 @@ def test_a_view_without_a_cursor_is_read_whole_every_time(source_url: str, house
     assert value(house.url, "SELECT count(*) FROM fact_order") == 6
 
 
-def test_a_table_without_a_key_is_read_whole_where_it_has_changed(source_url: str, house: Warehouse) -> None:
+def test_of_a_table_without_a_key_new_rows_are_read_alone(source_url: str, house: Warehouse) -> None:
+    execute(source_url, "CREATE TABLE log (word text)", "INSERT INTO log VALUES ('a'), ('a'), ('b')")
+    sql = "SELECT word, count(*) AS n FROM log GROUP BY word"
+    write_models(house.folder, {"fact_word": f"-- key: word\n{sql}"})
+    with (house.folder / "schema.sql").open("a", encoding="utf-8") as schema:
+        schema.write("CREATE TABLE IF NOT EXISTS fact_word (word text, n bigint);")
+    current = "SELECT word, n FROM fact_word_current ORDER BY 1"
+    run(source_url, house)
+    for number in range(1, 6):
+        execute(source_url, "INSERT INTO log VALUES ('a'), ('c'), ('c')")
+        read, manifest = run(source_url, house)
+        assert manifest is not None
+        assert (read["log"], manifest.rows) == (("changes", "changed rows"), 3)
+        assert house.query(current) == [("a", 2 + number), ("b", 1), ("c", 2 * number)]
+        assert len(manifest.tables["log"].state or ()) < 5, "runs are merged"
+    assert run(source_url, house)[1] is None
+    with psycopg.connect(source_url) as late, psycopg.connect(source_url) as later:
+        late.execute("INSERT INTO log VALUES ('d')")
+        later.execute("INSERT INTO log VALUES ('d')")
+        later.commit()
+        assert run(source_url, house)[0]["log"] == ("changes", "changed rows")
+        late.commit()
+    read, _ = run(source_url, house)
+    assert read["log"] == ("full", REPLACED), "the one of before counts as changed once more"
+    assert house.query(current)[-1] == ("d", 2)
+    execute(source_url, "DELETE FROM log WHERE word = 'b'", "INSERT INTO log VALUES ('b')")
+    assert run(source_url, house)[0]["log"] == ("full", REPLACED)
+    execute(source_url, "TRUNCATE log", "INSERT INTO log VALUES ('a')")
+    assert run(source_url, house)[0]["log"] == ("full", REPLACED)
+    assert house.query(current) == [("a", 1)]
+
+
+def test_a_table_without_a_key_is_read_whole_where_rows_went(source_url: str, house: Warehouse) -> None:
     execute(source_url, "ALTER TABLE towns DROP CONSTRAINT towns_pkey")
     run(source_url, house)
     execute(
         source_url, "UPDATE towns SET city = 'Hull' WHERE town_id = 1", "DELETE FROM towns WHERE town_id = 2"
     )
     read, _ = run(source_url, house)
-    assert read["towns"] == ("full", "it has changed and has no primary key")
+    assert read["towns"] == ("full", REPLACED)
     assert house.query("SELECT * FROM dim_shop ORDER BY 1") == [(1, "Hull"), (2, None)]
     assert run(source_url, house)[1] is None
     execute(source_url, "DELETE FROM towns")
     read, _ = run(source_url, house)
-    assert read["towns"] == ("full", "it has changed and has no primary key")
+    assert read["towns"] == ("full", REPLACED)
     assert house.query("SELECT * FROM dim_shop ORDER BY 1") == [(1, None), (2, None)]
 
 
