@@ -427,7 +427,7 @@ def _write_fitting(connection: duckdb.DuckDBPyConnection, work: Work, query: str
 
 def _write_gone_rows(connection: duckdb.DuckDBPyConnection, work: Work, table: TableBatch) -> Run:
     """Write the keys of rows that left a model's table, or that the model left out now."""
-    analysis, found = work.analysed
+    analysis, _ = work.analysed
     if not analysis.carries.keys() >= set(work.target.key):
         return ()
     columns = ", ".join(f"{quote(analysis.carries[name])} AS {quote(name)}" for name in work.target.key)
@@ -439,17 +439,14 @@ def _write_gone_rows(connection: duckdb.DuckDBPyConnection, work: Work, table: T
         same = same_key(_key_of(work), "changed", ROWS_NOW)
         changed = f"SELECT {columns} FROM {quote(relation_name(table.table))}"  # noqa: S608
         queries.append(f"SELECT * FROM ({changed}) AS changed ANTI JOIN {ROWS_NOW} ON {same}")  # noqa: S608
-    values = ", ".join(
-        f"{check.value} AS {quote(check.column)}" for check in found if check.column in work.target.key
-    )
     keys = " UNION ALL ".join(queries)
+    values = _key_values(work)
     return _write_keys(connection, work, f"SELECT {values} FROM ({keys}) AS gone") if queries else ()  # noqa: S608
 
 
 def _write_gone_keys(connection: duckdb.DuckDBPyConnection, work: Work) -> Run:
     """Write the keys of the last result that no row has any more, be it one that is rejected."""
-    found = {check.column: check.value for check in work.analysed[1]}
-    keys = ", ".join(f"{found[name]} AS {quote(name)}" for name in work.target.key)
+    keys = _key_values(work)
     listed = ", ".join(f"{_BEFORE}.{quote(name)}" for name in work.target.key)
     same = same_key(_key_of(work), _BEFORE, "now")
     return _write_keys(
@@ -467,9 +464,7 @@ def _write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, good
     schema = schema_of((*_key_of(work), _IS_REJECTED))
     rows = work.processed.dataset([good], schema) if good else schema.empty_table()
     connection.register("fitting", rows)
-    found = {check.column: check.value for check in work.analysed[1]}
-    values = ", ".join(f"{found[name]} AS {quote(name)}" for name in work.target.key)
-    keys = ", ".join(map(quote, work.target.key))
+    values, keys = _key_values(work), ", ".join(map(quote, work.target.key))
     known = " AND ".join(f"{quote(name)} IS NOT NULL" for name in work.target.key)
     same = same_key(_key_of(work), "now", "fitting")
     query = (
@@ -481,6 +476,12 @@ def _write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, good
         batches = (pa.record_batch(batch.columns, schema.names).cast(schema) for batch in reader)
         file = work.processed.write_rows(work.folder, schema, batches)
     return (file,) if file else ()
+
+
+def _key_values(work: Work) -> str:
+    """The columns of the key as the warehouse takes them, in the key's order."""
+    found = {check.column: check.value for check in work.analysed[1]}
+    return ", ".join(f"{found[name]} AS {quote(name)}" for name in work.target.key)
 
 
 def _write_keys(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> Run:

@@ -10,9 +10,10 @@ from pipeline.errors import WarehouseError
 from tests.bench import Bench
 from tests.support import execute, plan_batch
 
+# Keys that name columns in another order than their tables.
 MODELS = {
     "dim_tag": "SELECT tag_id, label FROM tag",
-    "bridge_tagged": "-- key: item_id, tag_id\nSELECT item_id, tag_id, note FROM tagged WHERE note <> 'void'",
+    "bridge_tagged": "-- key: tag_id, item_id\nSELECT item_id, tag_id, note FROM tagged WHERE note <> 'void'",
     "bridge_pair": """
         -- key: a, b
         SELECT x.item_id AS a, y.item_id AS b, x.tag_id
@@ -26,7 +27,7 @@ MODELS = {
     "schema": """
         CREATE TABLE IF NOT EXISTS dim_tag (tag_id integer PRIMARY KEY, label varchar);
         CREATE TABLE IF NOT EXISTS bridge_tagged (
-            item_id integer, tag_id integer REFERENCES dim_tag, note varchar, PRIMARY KEY (item_id, tag_id)
+            item_id integer, tag_id integer REFERENCES dim_tag, note varchar, PRIMARY KEY (tag_id, item_id)
         );
         CREATE TABLE IF NOT EXISTS bridge_pair (a integer, b integer, tag_id integer);
         CREATE TABLE IF NOT EXISTS fact_item (item_id integer NOT NULL, price integer, seen integer);
@@ -34,7 +35,7 @@ MODELS = {
 }
 SOURCE = (
     "CREATE TABLE tag (tag_id int PRIMARY KEY, label text)",
-    "CREATE TABLE tagged (item_id int, tag_id int, note text, PRIMARY KEY (item_id, tag_id))",
+    "CREATE TABLE tagged (item_id int, tag_id int, note text, PRIMARY KEY (tag_id, item_id))",
     "CREATE TABLE item (item_id int PRIMARY KEY, price int, seen int)",
     "INSERT INTO tag VALUES (1, 'red'), (2, 'blue')",
     "INSERT INTO item VALUES (1, 10, 1), (2, 20, 1)",

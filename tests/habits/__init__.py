@@ -29,14 +29,14 @@ _SOURCE = f"""
         twice numeric GENERATED ALWAYS AS (fee * 2) STORED
     );
     CREATE TABLE event (
-        id int, happened_on date, noted_at timestamp, doc jsonb, PRIMARY KEY (id, happened_on)
+        id int, happened_on date, noted_at timestamp, doc jsonb, PRIMARY KEY (happened_on, id)
     )
         PARTITION BY RANGE (happened_on);
     CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
     CREATE TABLE event_2 PARTITION OF event FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
     CREATE TABLE thing (id int PRIMARY KEY, name text);
     CREATE TABLE gadget (volts int, PRIMARY KEY (id)) INHERITS (thing);
-    CREATE TABLE "Order" ("order" int, "Position" int, "select" text, PRIMARY KEY ("order", "Position"));
+    CREATE TABLE "Order" ("order" int, "Position" int, "select" text, PRIMARY KEY ("Position", "order"));
     CREATE TABLE note (word varchar(10), noted_at timestamp DEFAULT '2024-01-01');
     CREATE TABLE wide (id int PRIMARY KEY, {", ".join(f"c{number} int" for number in range(_WIDE))});
 """
@@ -57,8 +57,8 @@ _QUERIES = {
     "fact_wide": f"SELECT id, {_NUMBERS} FROM wide",
 }
 _KEYS = {
-    "fact_event": "id, happened_on",
-    "fact_line": '"order", "Position"',
+    "fact_event": "happened_on, id",
+    "fact_line": '"Position", "order"',
     "fact_order": '"order"',
     "dim_note": "word",
 }
