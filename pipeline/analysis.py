@@ -34,7 +34,8 @@ class Analysis:
 
     ``carries`` names, by the model's column, the column of that table that it is. ``filtered`` where
     rows of the table may be left out. ``unstable`` says in words what may yield other rows of the same data.
-    ``left_out`` are columns that come by a ``*`` and that its table does not have.
+    ``left_out`` are columns that come by a ``*`` and that its table does not have. ``unknown_labels`` says in
+    words which texts it compares an enum with that are no labels of it.
     """
 
     table: str | None
@@ -42,6 +43,7 @@ class Analysis:
     filtered: bool
     unstable: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    unknown_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,12 @@ _EQUALITY = frozenset(
 )
 _GROUPS = frozenset({"groups", "distinct_targets", "partitions"})
 _WITHOUT_CASE = frozenset({"lower", "upper"})
+# What is compared where rows, such as (a, b), are compared with each other.
+ROWS = "rows as a whole"
+_ONE_BY_ONE = "compare their columns one by one, as a NULL in a row would count as a value"
 _CAST = 'cast it in the model, or add COLLATE "C" where its text is meant'
 _EXTREMES = frozenset({"greatest", "least"})
+_OF_ALL_ROWS = frozenset({"max", "min"})
 _RECORDS = frozenset({"row", "struct_pack"})
 _COUNTING = frozenset({"mode", "histogram", "approx_count_distinct"})
 _SETS = frozenset({"LOGICAL_EXCEPT", "LOGICAL_INTERSECT"})
@@ -100,6 +104,23 @@ class _Place:
         )
 
     @property
+    def compares(self) -> bool:
+        """Whether values are compared here, ordered or grouped, however that is done."""
+        return (
+            self.kind.startswith("COMPARE_")
+            or self.part in _GROUPS
+            or "null_order" in self.holder
+            or _name(self.owner) in _OF_ALL_ROWS
+            or bool(_compares_uncalled(self))
+        )
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether a row that stands here is compared otherwise than Postgres does where it has a NULL."""
+        asks = self.kind.startswith("COMPARE_") and not self.kind.endswith("DISTINCT_FROM")
+        return asks or self.kind in {"OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"}
+
+    @property
     def keeps_a_spelling(self) -> bool:
         """Whether one of several equal values is taken for all."""
         return self.part in {"groups", "distinct_targets"} or _name(self.owner) in _OF_EXTREMES
@@ -108,7 +129,11 @@ class _Place:
 def misread(plan: Node) -> Iterator[tuple[str, str]]:
     """Columns that a plan compares otherwise than Postgres does, by name if it has it, and what to write."""
     for node, place in _placed(plan, _Place({}, {}, "")):
-        if _collation(node) in _UNCALLED.get(_compares_uncalled(place), ()):
+        if _is_row(node) and place.compares_rows:
+            yield ROWS, _ONE_BY_ONE
+        elif (_is_json(node) and place.compares) or _collation(node) in _UNCALLED.get(
+            _compares_uncalled(place), ()
+        ):
             yield _column(node), _CAST
         elif place.owner.get("type") == "BOUND_FUNCTION" and _name(place.owner) not in _RECORDS:
             continue  # LIKE and its kind look at texts
@@ -180,8 +205,20 @@ def _name(node: Node) -> str:
 
 
 def _collation(node: Node) -> str:
-    info = (node.get("return_type") or {}).get("type_info") or {}
-    return str(info.get("collation", "")).lower()
+    return str(_type_info(node).get("collation", "")).lower()
+
+
+def _is_json(node: Node) -> bool:
+    """Whether it is of DuckDB's type JSON, whose values are compared by their text."""
+    return _type_info(node).get("alias") == "JSON"
+
+
+def _is_row(node: Node) -> bool:
+    return (node.get("return_type") or {}).get("id") == "TUPLE"
+
+
+def _type_info(node: Node) -> Node:
+    return (node.get("return_type") or {}).get("type_info") or {}
 
 
 def _column(node: Node) -> str:

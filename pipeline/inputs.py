@@ -15,11 +15,11 @@ from pipeline import reference
 from pipeline.analysis import Analysis, Misread, analyse
 from pipeline.batches import Manifest
 from pipeline.buckets import Bucket
-from pipeline.comparisons import as_model_type, as_stored, is_special, model_type
+from pipeline.comparisons import ROWS, as_model_type, as_stored, is_special, model_type
 from pipeline.contract import Check, checks, left_out
 from pipeline.duck import is_storage_fault, quote, session
 from pipeline.errors import ModelError
-from pipeline.literals import with_labels
+from pipeline.literals import unknown_labels, with_labels
 from pipeline.models import Model, error_in
 from pipeline.reference import BATCH
 from pipeline.relations import relation_name
@@ -110,6 +110,7 @@ def analysed(
     with session() as connection:
         bind_empty(connection, models, targets, tables)
         yields = _describe(connection, model, ROWS_NOW)
+        unknown = tuple(unknown_labels(connection, model.bound_sql))
         found = checks(model, targets[model.name], yields)
         try:
             analysis = analyse(connection, f"FROM {ROWS_NOW}", list(yields), _relation_keys(keys))
@@ -117,7 +118,7 @@ def analysed(
             raise ModelError(f"{model.path}: {error}") from None
         except Misread as misread:
             name, instead = misread.args
-            columns = _special(models, tables, name) or name
+            columns = name if name == ROWS else _special(models, tables, name) or name
             raise ModelError(
                 f"{model.path}: compares {columns} otherwise than Postgres does; {instead}"
             ) from None
@@ -129,6 +130,7 @@ def analysed(
         analysis,
         table=by_relation.get(analysis.table or ""),
         unstable=unstable,
+        unknown_labels=unknown,
         left_out=tuple(left_out(model, targets[model.name], yields)),
     ), found
 

@@ -3,7 +3,9 @@
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -12,57 +14,97 @@ from pipeline.duck import literal
 
 Node = Mapping[str, Any]
 # Operands of these are of one type.
-_COMBINING = frozenset({"greatest", "least"})
+_COMPARING = frozenset({"greatest", "least"})
+_WRITTEN_CAST = re.compile(r"::|(try_)?cast\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Literal:
+    """A constant text beside an enum: where it stands, and which column with which labels it meets.
+
+    ``is_compared`` where it is not one of several results.
+    """
+
+    start: int
+    end: int
+    value: str
+    column: str
+    labels: tuple[str, ...]
+    is_compared: bool
 
 
 def with_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """A query whose relations are bound as tables, with each label beside an enum as a value of that enum."""
-    row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
-    plan = json.loads(str(row[0])) if row else {"error": True}
-    if plan["error"]:
-        return sql
     text = sql.encode()
-    for (start, end), labels in sorted(_labels(plan, text).items(), reverse=True):
-        enum = f"ENUM({', '.join(map(literal, labels))})".encode()
-        text = text[:start] + b"CAST(" + text[start:end] + b" AS " + enum + b")" + text[end:]
+    found = {each.start: each for each in _literals(connection, sql) if each.value in each.labels}
+    for _, each in sorted(found.items(), reverse=True):
+        written = text[each.start : each.end]
+        if written.decode(errors="replace") == literal(each.value):
+            enum = f"ENUM({', '.join(map(literal, each.labels))})".encode()
+            text = text[: each.start] + b"CAST(" + written + b" AS " + enum + b")" + text[each.end :]
     return text.decode()
 
 
-def _labels(plan: Node, text: bytes) -> dict[tuple[int, int], tuple[str, ...]]:
-    """Where labels stand beside an enum, with all labels that it has."""
-    found = {}
-    for operands in _operands(plan):
-        labels = next(filter(None, map(_enum, operands)), ())
+def unknown_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[str]:
+    """What such a query compares an enum with that is no label of it, in words; Postgres refuses that."""
+    for each in _literals(connection, sql):
+        if each.is_compared and each.value not in each.labels:
+            yield (
+                f"compares {each.column} with {literal(each.value)}, which is no label of its enum"
+                f" ({', '.join(map(literal, each.labels))}); correct it, or write CAST({each.column} AS text)"
+                " where its text is meant"
+            )
+
+
+def _literals(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[_Literal]:
+    row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
+    plan = json.loads(str(row[0])) if row else {"error": True}
+    text = sql.encode()
+    for is_compared, operands in () if plan["error"] else _operands(plan):
+        enum = next(filter(None, (_enum(each, text) for each in operands)), None)
+        if enum is None:
+            continue
         for constant in filter(None, map(_text, operands)):
             start = constant["query_location"]
-            end = start + constant["query_location_length"]
-            value = str(constant["value"]["value"])
-            if value in labels and text[start:end].decode(errors="replace") == literal(value):
-                found[start, end] = labels
-    return found
+            yield _Literal(
+                start=start,
+                end=start + constant["query_location_length"],
+                value=str(constant["value"]["value"]),
+                column=str(enum["alias"] or "an enum"),
+                labels=tuple(enum["return_type"]["type_info"]["values"]),
+                is_compared=is_compared,
+            )
 
 
-def _operands(node: object) -> Iterator[list[Node]]:
-    """Expressions that DuckDB brings to one type, together."""
+def _operands(node: object) -> Iterator[tuple[bool, list[Node]]]:
+    """Expressions that DuckDB brings to one type, together, and whether they are compared."""
     if isinstance(node, list):
         for child in node:
             yield from _operands(child)
     if isinstance(node, dict):
         kind, path = str(node.get("type")), (node.get("qname") or {}).get("path", [""])
         if kind == "CASE_EXPR":
-            yield [*(check["then_expr"] for check in node["case_checks"]), node["else_expr"]]
-        elif kind.startswith("COMPARE_") or kind == "OPERATOR_COALESCE" or path[-1] in _COMBINING:
-            yield node.get("children", [])
+            yield False, [*(check["then_expr"] for check in node["case_checks"]), node["else_expr"]]
+        elif kind == "OPERATOR_COALESCE":
+            yield False, node.get("children", [])
+        elif kind.startswith("COMPARE_") or path[-1] in _COMPARING:
+            yield True, node.get("children", [])
         for child in node.values():
             yield from _operands(child)
 
 
-def _enum(node: Node) -> tuple[str, ...]:
-    """The labels of an enum that is taken for text; none of another expression."""
-    of = node.get("return_type") or {}
-    if of.get("id") == "ENUM":
-        return tuple(of["type_info"]["values"])
-    return _enum(node["children"][0]) if node.get("type") == "OPERATOR_CAST" else ()
+def _enum(node: Node, text: bytes) -> Node | None:
+    """The enum that an expression is, taken for text or not; None where the query itself casts it."""
+    if (node.get("return_type") or {}).get("id") == "ENUM":
+        return node
+    if node.get("type") != "OPERATOR_CAST" or _is_written(node, text):
+        return None
+    return _enum(node["children"][0], text)
+
+
+def _is_written(cast: Node, text: bytes) -> bool:
+    """Whether a cast stands in the query, and was not made by the planner."""
+    return bool(_WRITTEN_CAST.match(text[cast["query_location"] :][:10].decode(errors="replace")))
 
 
 def _text(node: Node) -> Node | None:

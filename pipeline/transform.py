@@ -172,7 +172,8 @@ def verify(
 ) -> dict[str, tuple[str, ...]]:
     """Try every model on empty tables of these columns; returns the columns that each leaves out, if any.
 
-    Where the tables' primary ``keys`` are given, a model that takes rows that tie in any order is refused.
+    Where the tables' primary ``keys`` are given, as of tables as they are now, a model that takes rows that tie
+    in any order is refused, and so is one that compares an enum with what is no label of it.
     Raises ModelError that names file, line and column.
     """
     more: dict[str, tuple[str, ...]] = {}
@@ -183,6 +184,8 @@ def verify(
         analysis, _ = inputs.analysed(below, targets, tables, keys)
         if analysis.left_out:
             more[name] = analysis.left_out
+        if analysis.unknown_labels and keys is not None:
+            raise ModelError(f"{model.path}: {analysis.unknown_labels[0]}")
         read = cursors & {table for each in below.values() for table in each.reads}
         if read and not model.sees_changes and analysis.table not in read:
             raise ModelError(

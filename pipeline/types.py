@@ -68,8 +68,6 @@ _TEXTS = frozenset(
 ).union(["bit varying", "macaddr", "macaddr8"])
 # Types whose texts are equal just where their values are, but are in another order.
 _SAME_TEXT = frozenset(["inet", "cidr", "timetz", "oid", "xid", "xid8", "pg_lsn"])
-# Types that models take apart, and Postgres compares hardly or not at all.
-_DOCUMENTS = frozenset(["json", "jsonb", "xml"])
 
 _TEMPORAL = re.compile(r"(time|timestamp)(?:\((\d+)\))? (with|without) time zone")
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
@@ -140,7 +138,7 @@ def identity(expression: str, type_name: str) -> str:
 
 def has_identity(column: Column) -> bool:
     """Whether :func:`identity` knows when Postgres calls two values of the column equal."""
-    if column.equality != "exact" or column.type in _DOCUMENTS:
+    if column.equality != "exact":
         return False
     return comparable(column) != "no" or numeric_of(column.type) is not None or column.type == "numeric"
 
@@ -152,6 +150,6 @@ def comparable(column: Column) -> Literal["as Postgres", "for equality", "no"]:
     if column.labels or column.equality == "case-insensitive" or duckdb_type(column.type) != "VARCHAR":
         return "as Postgres"
     base = re.sub(r"\(\d+\)", "", base_of(column.type))
-    if base in _TEXTS or base in _DOCUMENTS:
+    if base in _TEXTS:
         return "as Postgres"
     return "for equality" if base in _SAME_TEXT else "no"

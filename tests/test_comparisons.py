@@ -18,7 +18,7 @@ from pipeline.buckets import Bucket, folder
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.source import Column
-from pipeline.transform import Work
+from pipeline.transform import Work, verify
 from tests.bench import Bench
 from tests.support import SOME_SOURCE, SOME_TIME, database, execute, made_target, plan_batch, write_models
 
@@ -72,11 +72,13 @@ VALUES: dict[str, list[str]] = {
     "int4range": ["[1,3)", "[1,2]", "[10,11)"],
     "tsvector": ["b a", "a b", "c"],
     "pair": ["(9.0,a)", "(9.00,a)"],
+    "jsonb": ['{"a": "x", "n": 1.0}', '{"a": "x", "n": 1.00}'],
+    "json": ['{"a":1}', '{"a": 1}'],
 }
 ONLY_EQUAL = ("inet", "cidr", "timetz", "oid", "pg_lsn")
 INCOMPARABLE = (
     "numeric", "numeric(45,3)", "interval", "integer[]", "numeric[]", "int4range", "tsvector",
-    "pair",
+    "pair", "jsonb", "json",
 )  # fmt: skip
 EQUALITY = {
     "join": "SELECT a.id, b.id AS n FROM {t} AS a JOIN {t} AS b ON a.v = b.v",
@@ -98,7 +100,7 @@ EQUALITY = {
     " SELECT a.id, b.id AS n FROM c AS a JOIN c AS b ON a.v = b.v",
 }
 ORDER = {
-    "row": "SELECT a.id, b.id AS n FROM {t} AS a JOIN {t} AS b ON (a.v, 1) = (b.v, 1) AND a.v IS NOT NULL",
+    "row": "SELECT a.id, b.id AS n FROM {t} AS a JOIN {t} AS b ON (a.v, 1) IS NOT DISTINCT FROM (b.v, 1)",
     "rank": "SELECT id, rank() OVER (ORDER BY v) AS n FROM {t}",
     "rank downwards": "SELECT id, dense_rank() OVER (ORDER BY v DESC NULLS LAST) AS n FROM {t}",
     "top": "SELECT id, 1 AS n FROM (SELECT id, v FROM {t} WHERE v IS NOT NULL ORDER BY v, id LIMIT 2) AS s",
@@ -153,6 +155,14 @@ class Models:
         with session() as connection:
             inputs.bind(connection, known, targets, self.manifest, self.raw, changes=False)
             return sorted(connection.sql(f"SELECT kind, id, n FROM {inputs.ROWS_NOW}").fetchall())
+
+    def verify(self, sql: str, *, replays: bool = False) -> None:
+        """Refuse a model as before a batch is read, or where an old one is replayed."""
+        known = write_models(self.home / "models", {"dim_m": sql})
+        types = {"kind": "text", "id": "bigint", "n": "bigint"}
+        keys = {name: table.key for name, table in self.manifest.tables.items()}
+        target = made_target("dim_m", ("id",), **types)
+        verify(known, {"dim_m": target}, self.columns, None if replays else keys)
 
     def wanted(self, sql: str) -> list[tuple[Any, ...]] | None:
         """The rows that Postgres gives; None where it has no such operator."""
@@ -229,9 +239,8 @@ def refusals() -> Iterator[tuple[str, str]]:
 def test_what_duckdb_would_compare_otherwise_is_refused(models: Models, type_: str, kind: str) -> None:
     """As text 10 is less than 9, and 9.0 other than 9.00."""
     sql = cases(type_)[kind]
-    words = (
-        rf"dim_m\.sql: compares {TABLES[type_]}\.v \(.+\) otherwise than Postgres does; cast it in the model"
-    )
+    meant = r"rows as a whole" if kind == "row" else rf"{TABLES[type_]}\.v \(.+\)"
+    words = rf"dim_m\.sql: compares {meant} otherwise than Postgres does; c(ast it|ompare their columns)"
     with pytest.raises(ModelError, match=words):
         models.yields(sql)
 
@@ -245,11 +254,68 @@ def test_what_duckdb_would_compare_otherwise_is_refused(models: Models, type_: s
         "SELECT id, length(CAST(v AS text)) AS n FROM {pair} ORDER BY id",
         "SELECT max(id) AS id, count(*) AS n FROM {mood} WHERE v >= 'calm' AND COALESCE(v, 'zen') <> 'angry'",
         "SELECT id, 1 AS n FROM {mood} WHERE CAST(v AS text) > 'b'",
+        "SELECT id, 1 AS n FROM {mood} WHERE v::text > 'calm' OR CAST(v AS text) IN ('zen', 'other')",
+        "SELECT id, 1 AS n FROM {jsonb} WHERE CAST(v ->> 'n' AS DECIMAL(9, 2)) = 1",
+        "SELECT max(id) AS id, count(*) AS n FROM {jsonb} GROUP BY v ->> 'a'",
+        "SELECT id, 1 AS n FROM {integer} WHERE (id, v) IN (SELECT id, v FROM {integer})",
+        "SELECT id, 1 AS n FROM {integer} WHERE (id, v) IN (SELECT id, v FROM {integer}) IS NULL",
     ],
 )
 def test_what_a_model_casts_itself_is_compared(models: Models, sql: str) -> None:
     sql = f"SELECT 'x' AS kind, id, n FROM ({sql.format_map(TABLES)}) AS rows"
     assert models.yields(sql) == models.wanted(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a.id, 1 AS n FROM {integer} AS a JOIN {integer} AS b ON (a.v, 1) = (b.v, 1)",
+        "SELECT id, 1 AS n FROM {integer} WHERE (v, id) < (9, 2)",
+        "SELECT id, 1 AS n FROM {integer} WHERE (v, id) IN ((9, 1), (NULL, 2))",
+        "SELECT id, 1 AS n FROM {integer} WHERE NOT (v, id) BETWEEN (9, 2) AND (10, 3)",
+        "SELECT id, CASE (v, id) WHEN (9, 1) THEN 1 ELSE 2 END AS n FROM {integer}",
+        "SELECT id, 1 AS n FROM {integer} WHERE (v, v) IS NULL",
+        "SELECT id, 1 AS n FROM {integer} WHERE row(v, id) IS NOT NULL",
+    ],
+)
+def test_rows_as_a_whole_are_compared_by_postgres_only(models: Models, sql: str) -> None:
+    """To DuckDB a NULL in a row is a value."""
+    words = r"dim_m\.sql: compares rows as a whole otherwise than Postgres does; compare their columns"
+    with pytest.raises(ModelError, match=words):
+        models.yields(f"SELECT 'x' AS kind, id, n FROM ({sql.format_map(TABLES)}) AS rows")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 AS id, count(*) AS n FROM {jsonb} GROUP BY v -> 'a'",
+        "SELECT id, rank() OVER (ORDER BY v -> 'a') AS n FROM {jsonb}",
+        "SELECT a.id, 1 AS n FROM {jsonb} AS a JOIN {jsonb} AS b ON (a.v -> 'a') = (b.v -> 'a')",
+        "SELECT count(DISTINCT v -> 'a') AS id, 1 AS n FROM {jsonb}",
+        "SELECT count(DISTINCT v) AS id, 1 AS n FROM {jsonb}",
+        "SELECT 1 AS id, length(max(v -> 'a')) AS n FROM {jsonb}",
+    ],
+)
+def test_json_is_compared_by_postgres_only(models: Models, sql: str) -> None:
+    """By its text 1.0 would be another number than 1."""
+    with pytest.raises(ModelError, match=r"compares .+ \(jsonb\) otherwise than Postgres does; cast it"):
+        models.yields(f"SELECT 'x' AS kind, id, n FROM ({sql.format_map(TABLES)}) AS rows")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["v = 'other'", "'other' <> v", "v IN ('zen', 'other')", "v > 'other'", "v BETWEEN 'zen' AND 'other'",
+     "CASE v WHEN 'other' THEN TRUE END", "greatest(v, 'other') = 'zen'", "v NOT IN ('other')"],
+)  # fmt: skip
+def test_what_is_no_label_is_not_compared_with_an_enum(models: Models, condition: str) -> None:
+    """Postgres refuses it, too; an old batch may be of a time at which the label was none yet."""
+    sql = f"SELECT 'x' AS kind, id, 1 AS n FROM {TABLES['mood']} WHERE {condition}"
+    assert models.wanted(sql) is None
+    words = r"dim_m\.sql: compares v with 'other', which is no label of its enum \('zen', 'calm', 'angry'\)"
+    with pytest.raises(ModelError, match=words):
+        models.verify(sql)
+    models.verify(sql, replays=True)
+    models.verify(sql.replace("other", "calm"))
 
 
 # Types that no Postgres at hand has: what is known of such columns is made up.
