@@ -21,6 +21,7 @@ from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, Unfit
 from pipeline.load import claim, commit_model, order, waiting
 from pipeline.merge import merge
 from pipeline.models import Model, closure, tables_read
+from pipeline.past import as_read_today
 from pipeline.postgres import Connection, transaction
 from pipeline.reference import NAMES
 from pipeline.state import write_merged
@@ -137,7 +138,18 @@ class Lake:
         return now.model_copy(update={"files": write_merged(table, runs, batch_id, self.processed)})
 
     def output(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
-        """What a model makes of a batch; None where that is nothing."""
+        """What a model makes of a batch; None where that is nothing.
+
+        What only later batches have of the tables that it reads is NULL or empty, as in a rebuild.
+        """
+        try:
+            return self._computed(name, manifest, loaded)
+        except ModelError:
+            tables = tables_read(closure(self.models, name))
+            return self._computed(name, as_read_today(self.raw, manifest, tables), loaded)
+
+    def _computed(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
+        """The same of a batch that has all that the model reads."""
         below = closure(self.models, name)
         if missing := tables_read(below) - manifest.tables.keys() - NAMES:
             raise UnfitBatch(f"batch {manifest.batch_id} was read before {name} read {', '.join(missing)}")

@@ -254,3 +254,39 @@ def test_what_the_lake_lacks_comes_from_the_source(shared: Bench) -> None:
     execute(bench.house.url, "TRUNCATE fact_town")
     bench.run()
     assert bench.house.query("SELECT count(*) FROM fact_town_current") == [(2,)]
+
+
+def test_an_early_batch_that_lacks_a_column_or_a_table_keeps_its_versions(shared: Bench) -> None:
+    """As a rebuild has them: NULL, and no rows."""
+    bench, select = shared, "-- key: sale_id\nSELECT sale_id, pieces"
+    now = "SELECT sale_id, pieces, note, town FROM sale LEFT JOIN town USING (sale_id) ORDER BY 1"
+    bench.fresh(
+        {
+            "fact_sale": f"{select} FROM sale",
+            "schema": "CREATE TABLE IF NOT EXISTS fact_sale (sale_id int, pieces int, note text, town text);",
+        },
+        "CREATE TABLE sale (sale_id int PRIMARY KEY, pieces int)",
+        "INSERT INTO sale VALUES (1, 1), (2, 2)",
+    )
+    bench.run()
+    bench.do("UPDATE sale SET pieces = 9 WHERE sale_id = 1", "DELETE FROM sale WHERE sale_id = 2")
+    bench.run()
+    bench.do(
+        "ALTER TABLE sale ADD COLUMN note text DEFAULT 'old'",
+        "CREATE TABLE town (sale_id int PRIMARY KEY, town text)",
+        "INSERT INTO town VALUES (1, 'York')",
+    )
+    later = f"{select}, note, town FROM sale LEFT JOIN town USING (sale_id)"
+    (bench.house.folder / "fact_sale.sql").write_text(later, encoding="utf-8")
+    bench.run()
+    execute(bench.house.url, "TRUNCATE fact_sale")
+    assert bench.run() is None, "the source is not needed for it"
+    assert bench.house.query("SELECT sale_id, pieces, note, town FROM fact_sale_current") == bench.source(now)
+    versions = "SELECT sale_id, pieces, note, deleted FROM fact_sale ORDER BY recorded_at, sale_id"
+    assert bench.house.query(versions) == [
+        (1, 1, None, False),
+        (2, 2, None, False),
+        (1, 9, None, False),
+        (2, 2, None, True),
+        (1, 9, "old", False),
+    ]
