@@ -79,6 +79,8 @@ _REFUSED = re.compile(
 
 
 _POSTGRES_17 = 170_000
+# The first with pg_current_snapshot().
+OLDEST = 13
 
 # Seconds between tries to connect.
 PAUSES = (0.5, 1.0, 2.0, 4.0)
@@ -98,11 +100,12 @@ def transaction(
     ``snapshot``. With ``one_moment`` it sees one beside its own writes. Waiting for a lock is logged, and is
     bounded by the setting ``lock_timeout``.
 
-    Raises SettingsError for a login that is refused, which no retry mends, Unreachable where
-    the server does not answer, and LockTimeout. None of them holds the password.
+    Raises SettingsError for a login that is refused, which no retry mends, and for a server that is too
+    old, Unreachable where the server does not answer, and LockTimeout. None of them holds the password.
     """
     bound = settings.load().lock_timeout
     with _patiently(url, what) as connection:
+        _refuse_older(connection, what)
         connection.isolation_level = (
             IsolationLevel.REPEATABLE_READ if reading or one_moment else IsolationLevel.READ_COMMITTED
         )
@@ -118,6 +121,15 @@ def transaction(
                     f"{what}: {blockers}; gave up after {bound} s (TOTESYS_LOCK_TIMEOUT);"
                     " nothing was changed, run again when the lock is free"
                 ) from None
+
+
+def _refuse_older(connection: Connection, what: str) -> None:
+    version = connection.info.server_version // 10_000
+    if version < OLDEST:
+        raise SettingsError(
+            f"{what}: its server is PostgreSQL {version}, and {OLDEST} is the oldest that this works with;"
+            " upgrade the server"
+        )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -25,6 +26,7 @@ from demo.postgres import Postgres
 from pipeline.buckets import Bucket, folder
 from tests.bench import Bench, bench
 from tests.support import KEY, database, s3_filesystem
+from tests.system import PROGRAMS, use_own_programs, version_of
 
 # Quick and always the same; `pytest --hypothesis-profile=long` looks further, anew each time, and for the
 # smallest example, which takes longer than a test may.
@@ -46,6 +48,15 @@ settings.register_profile(
 settings.load_profile("quick")
 
 DEFAULT_VERSION = 18
+use_own_programs(pytest.MonkeyPatch())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what the server whose programs the environment names is too old for; of others nothing is."""
+    for mark in item.iter_markers("since") if os.environ.get(PROGRAMS) else ():
+        version, what = mark.args
+        if version_of(Path(os.environ[PROGRAMS])) < version:
+            pytest.skip(f"{what} came with Postgres {version}")
 
 
 @pytest.fixture(scope="session")

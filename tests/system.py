@@ -1,18 +1,42 @@
-"""The Postgres server of this machine's own packages, with contrib's extensions, if there is one."""
+"""The Postgres server of this machine's own packages, with contrib's extensions, if there is one.
+
+``POSTGRES_PROGRAMS=/usr/lib/postgresql/13/bin make test`` runs all tests on a server of one's own instead of
+the embedded ones.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
+import demo.binaries
 import demo.postgres
 from demo.binaries import Account, programs
 from demo.postgres import Postgres
+from tests.support import execute
+
+PROGRAMS = "POSTGRES_PROGRAMS"
+# Which Postgres 14 brought, for tests on 13.
+_TERMINATE = """
+    CREATE OR REPLACE FUNCTION pg_catalog.pg_terminate_backend(pid int, timeout bigint) RETURNS bool AS $$
+        BEGIN
+            PERFORM pg_catalog.pg_terminate_backend(pid);
+            WHILE EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = $1) LOOP
+                PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+            END LOOP;
+            RETURN true;
+        END
+    $$ LANGUAGE plpgsql
+"""
 
 
 def _installed() -> dict[int, Path]:
@@ -46,3 +70,32 @@ def system_server() -> Iterator[Postgres]:
         finally:
             server.remove()
             shutil.rmtree(home, ignore_errors=True)
+
+
+def version_of(folder: Path) -> int:
+    """The major version of the server whose programs are in a folder."""
+    said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return int(re.findall(r"\d+", said.stdout)[0])
+
+
+def use_own_programs(patch: pytest.MonkeyPatch) -> None:
+    """Let every server of the tests be of the programs that the environment names, if it does."""
+    if not os.environ.get(PROGRAMS):
+        return
+    folder = Path(os.environ[PROGRAMS])
+    version, as_asked, start = version_of(folder), Postgres.__init__, Postgres.start
+
+    def of_own(self: Postgres, home: Path, _: int = 0, settings: dict[str, str] | None = None) -> None:
+        as_asked(self, home, version, {"password_encryption": "scram-sha-256"} | (settings or {}))
+
+    def started(self: Postgres, *arguments: bool) -> Postgres:
+        start(self, *arguments)
+        with suppress(psycopg.errors.ReadOnlySqlTransaction):  # it is a standby
+            for database in ("template1", "postgres") if version < 14 else ():
+                execute(self.url(database), _TERMINATE)
+        return self
+
+    for module in (demo.binaries, demo.postgres):
+        patch.setattr(module, "programs", lambda wanted, account: folder)
+    patch.setattr(Postgres, "__init__", of_own)
+    patch.setattr(Postgres, "start", started)

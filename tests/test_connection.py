@@ -197,9 +197,9 @@ def test_of_several_hosts_the_one_that_can_be_written_is_taken(
         hosts = f"127.0.0.1:1,127.0.0.1:{postgres.port},127.0.0.1:{other.port}"
         url = f"postgresql+psycopg://{role}:{quote(password, safe='')}@{hosts}/postgres"
         with transaction(f"{url}?target_session_attrs=read-write", "warehouse") as found:
-            assert found.info.server_version // 10000 == 16
+            assert found.info.server_version // 10000 == other.version
         with transaction(f"{url}?target_session_attrs=any", "warehouse") as found:
-            assert found.info.server_version // 10000 == 18
+            assert found.info.server_version // 10000 == postgres.version
     finally:
         for server in (postgres, other):
             execute(server.url("postgres"), f"DROP ROLE {role}")
@@ -252,3 +252,13 @@ def test_a_malformed_url_is_refused_before_anything_is_connected(impatient: None
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up on an unreachable server at once."""
     monkeypatch.setattr("pipeline.postgres.PAUSES", ())
+
+
+def test_a_server_that_is_too_old_is_refused_in_one_line(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older ones than the programs at hand are not to be had, so the limit moves."""
+    monkeypatch.setattr("pipeline.postgres.OLDEST", postgres.version + 1)
+    words = rf"source: its server is PostgreSQL {postgres.version}, and {postgres.version + 1} is the oldest"
+    with pytest.raises(SettingsError, match=words), transaction(postgres.url("postgres"), "source"):
+        pass

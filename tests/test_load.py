@@ -571,16 +571,23 @@ def test_a_lock_whose_connection_is_gone_is_noticed(warehouse_url: str) -> None:
 
 def test_timeouts_of_the_role_do_not_end_what_is_held_open(warehouse_url: str, source_url: str) -> None:
     """A lock and a snapshot live through what others do meanwhile, however short the timeouts are."""
+    timeouts = [
+        name
+        for (name,) in query(
+            warehouse_url,
+            "SELECT name FROM pg_settings WHERE name ~ '^(idle_.*session|transaction|statement)_timeout$'",
+        )
+    ]
     for url in (warehouse_url, source_url):
         name = conninfo_to_dict(url)["dbname"]
-        for timeout in ("idle_session", "idle_in_transaction_session", "transaction", "statement"):
-            execute(url, f"ALTER DATABASE {name} SET {timeout}_timeout = '100ms'")
+        for timeout in timeouts:
+            execute(url, f"ALTER DATABASE {name} SET {timeout} = '100ms'")
     with (
         warehouse.lock(warehouse_url, "public") as lock,
         source.snapshot(source_url) as (connection, snapshot),
     ):
         with psycopg.connect(
-            warehouse_url, options="-c transaction_timeout=0 -c statement_timeout=0"
+            warehouse_url, options=" ".join(f"-c {timeout}=0" for timeout in timeouts)
         ) as other:
             other.execute("SELECT pg_sleep(0.5)")
         lock.check()

@@ -598,6 +598,7 @@ def test_a_watermark_too_old_or_from_the_future_means_reading_all(
 # Parts
 
 
+@pytest.mark.since(14, "finding a range of pages without reading all others")
 @pytest.mark.parametrize("pages", [1, 3, 1_000])
 def test_a_large_table_is_read_in_ranges_of_pages(source_url: str, house: Warehouse, pages: int) -> None:
     execute(source_url, "INSERT INTO orders SELECT i, 1, repeat('x', 500) FROM generate_series(6, 200) AS i")
@@ -627,6 +628,7 @@ def test_changes_are_read_in_one_part(source_url: str, house: Warehouse) -> None
     assert (part.table, part.of, how.slice.first_page, how.expected_rows) == ("orders", 1, None, 195)
 
 
+@pytest.mark.since(14, "finding a range of pages without reading all others")
 def test_a_table_whose_pages_are_not_all_is_read_to_its_open_end(source_url: str, house: Warehouse) -> None:
     execute(source_url, "INSERT INTO orders SELECT i, 1, repeat('x', 500) FROM generate_series(6, 200) AS i")
     execute(source_url, "CREATE TABLE more_orders () INHERITS (orders)")
