@@ -4,7 +4,8 @@ A fact's versions stand in its own table, a dimension's in ``<dimension>_version
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import cast
@@ -57,7 +58,7 @@ def ensure(
     there = _survey(connection, schema)
     has_views = _may_make_views(connection, as_of_schema(schema))
     for target in targets:
-        try:
+        with _refusing(schema, target):
             if target.fact:
                 _ensure_of_fact(connection, schema, target, there)
             else:
@@ -66,21 +67,33 @@ def ensure(
             _make_as_of(connection, schema, target, there)
             if has_views:
                 _make_as_of_view(connection, schema, target, there)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.errors.UniqueViolation:
-            raise WarehouseError(
-                f"warehouse: {schema}.{target.name} holds more than one version of a key"
-                f" ({', '.join(target.key)}) at one moment; correct the model's `-- key:`, or drop the table,"
-                " which is then filled anew"
-            ) from None
-        except psycopg.Error as error:
-            raise WarehouseError(
-                f"warehouse: {schema}.{target.name} cannot have a history: {error.diag.message_primary};"
-                f" if its columns were changed on purpose, drop its {target.name}_* views and"
-                f" {as_of_schema(schema)}.{target.name}, they are made anew"
-            ) from None
     _drop_moved(connection)
+
+
+@contextmanager
+def _refusing(schema: str, target: Target) -> Iterator[None]:
+    """Say in one line why a table cannot have a history, and what to do."""
+    table, key = f"warehouse: {schema}.{target.name}", ", ".join(target.key)
+    try:
+        yield
+    except psycopg.OperationalError:
+        raise
+    except psycopg.errors.UniqueViolation:
+        raise WarehouseError(
+            f"{table} holds more than one version of a key ({key}) at one moment; correct the model's"
+            " `-- key:`, or drop the table, which is then filled anew"
+        ) from None
+    except psycopg.errors.UndefinedObject as error:  # an operator class
+        raise WarehouseError(
+            f"{table} cannot have the key {key}: {error.diag.message_primary}; name other columns in the"
+            " model's `-- key:`, or declare the column as text"
+        ) from None
+    except psycopg.Error as error:
+        raise WarehouseError(
+            f"{table} cannot have a history: {error.diag.message_primary}; if its columns were changed on"
+            f" purpose, drop its {target.name}_* views and {as_of_schema(schema)}.{target.name}, they are"
+            " made anew"
+        ) from None
 
 
 def _survey(connection: Connection, schema: str) -> _There:

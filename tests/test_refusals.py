@@ -310,6 +310,7 @@ UNIQUES = {
     "a constraint": "ALTER TABLE dim_t ADD UNIQUE (code)",
     "a deferrable constraint": "ALTER TABLE dim_t ADD UNIQUE (code) DEFERRABLE",
     "an index on an expression": "CREATE UNIQUE INDEX one ON dim_t (lower(code)) WHERE code <> ''",
+    "an exclusion by a hash": "ALTER TABLE dim_t ADD EXCLUDE USING hash (code WITH =)",
     "an exclusion": "ALTER TABLE dim_t ADD EXCLUDE USING gist (days WITH &&)",
 }
 
@@ -411,6 +412,20 @@ def test_a_fact_may_have_columns_of_any_name(house: Warehouse) -> None:
 def test_a_fact_that_leaves_no_place_for_versions_is_named(house: Warehouse, unique: str) -> None:
     made_up(house, CODES, f"{CODED.replace(' PRIMARY KEY', '')}, {unique}", kind="fact")
     with pytest.raises(WarehouseError, match=r"public\.fact_t keeps the versions of a row.*forbids; drop it"):
+        house.prepare()
+
+
+@pytest.mark.parametrize("kind", ["fact", "bridge"])
+@pytest.mark.parametrize("type_", ["xid", "json", "point"])
+def test_a_key_without_an_order_is_named(house: Warehouse, kind: str, type_: str) -> None:
+    """Versions of a key lie in an index. Of these the first can be hashed, the others not even that."""
+    files = {
+        f"{kind}_t": "-- key: k\nSELECT k FROM t",
+        "schema": f"CREATE TABLE IF NOT EXISTS {kind}_t (k {type_});",
+    }
+    write_models(house.folder, files)
+    words = rf"public\.{kind}_t cannot have the key k: data type {type_} has no .*; name other columns"
+    with pytest.raises(WarehouseError, match=words):
         house.prepare()
 
 
