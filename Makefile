@@ -97,7 +97,7 @@ retain: venv ## what may leave the lake of what is older (KEEP=400d); ARGS=--yes
 verify: venv ## hold the lake against its checksums, and a rebuild against the warehouse (ARGS=--quick: objects only)
 	@$(PY) -m tasks.verify $(ARGS)
 
-campaign: venv ## kill, cut and starve it a hundred times and compare; a quarter of an hour
+campaign: venv ## kill, cut and starve it over a hundred times and compare; an hour
 	@$(PY) -m pytest -q -m campaign tests/test_habits.py
 	@$(PY) -m tests.faults --rounds 100 $(ARGS)
 

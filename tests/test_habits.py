@@ -9,8 +9,8 @@ import pytest
 
 from demo.postgres import Postgres
 from tests.bench import bench
-from tests.habits import Habits
-from tests.support import execute
+from tests.habits import COMMON, RARE, SOURCE, Habits, edit
+from tests.support import database, execute
 
 # A seed of one's own: a failure says which one to run again.
 _FRESH = int(os.environ.get("HABITS_SEED", Random().randrange(10_000, 10**9)))
@@ -23,8 +23,20 @@ def search(postgres: Postgres, seed: int, runs: int) -> None:
             habits.run()
             assert not (wrong := habits.differences()), f"seed {seed}, run {number}: {wrong}"
             habits.edit()
-        execute(made.house.url, "UPDATE fact_wide SET c0 = -1")
+        execute(made.house.url, "INSERT INTO fact_wide (id, recorded_at, deleted) VALUES (-1, now(), false)")
         assert "fact_wide" in str(habits.differences()), "harm is seen"
+
+
+def test_each_edit_is_one_that_the_source_takes(postgres: Postgres) -> None:
+    random, edits = Random(1), [*COMMON, *RARE]
+    with database(postgres, "source") as url:
+        execute(url, SOURCE)
+        refused = dict.fromkeys(range(len(edits)), 0)
+        for _ in range(20):
+            for number in list(refused):
+                if edit(url, random, 1, [edits[number]]):
+                    del refused[number]
+    assert not refused
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(_FRESH, id="fresh", marks=pytest.mark.campaign)])

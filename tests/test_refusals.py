@@ -368,6 +368,7 @@ def test_views_that_group_by_a_primary_key_stay(house: Warehouse) -> None:
     assert house.query("SELECT * FROM codes") == [(1, "a", 1)]
 
 
+@pytest.mark.since(18, "NOT ENFORCED")
 def test_references_that_are_not_enforced_are_not(house: Warehouse) -> None:
     table = (
         "id integer PRIMARY KEY, parent integer REFERENCES dim_t NOT ENFORCED,"

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tests.faults.campaign import Result
 from tests.faults.report import page
-from tests.faults.site import ROOT
+from tests.faults.shops import ROOT
 from tests.faults.worker import one_shop
 
 
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def _campaign(rounds: int, seed: int, jobs: int) -> Result:
-    """Half of the faults over folders as buckets, half over S3, and the boundaries."""
+    """Faults over folders as buckets and over S3, on Totesys and on other people's habits, and boundaries."""
     result = Result()
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, fresh, max_tasks_per_child=1) as pool:
@@ -40,6 +40,8 @@ def _campaign(rounds: int, seed: int, jobs: int) -> Result:
             pool.submit(one_shop, "over folders", rounds - rounds // 2, seed),
             pool.submit(one_shop, "over S3", rounds // 2, seed),
             pool.submit(one_shop, "killed", 0, seed),
+            pool.submit(one_shop, "habits over folders", rounds // 4, seed, "habits"),
+            pool.submit(one_shop, "habits over S3", rounds // 4, seed, "habits"),
         ]:
             result.add(done.result())
     return result

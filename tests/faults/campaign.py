@@ -68,20 +68,20 @@ class Campaign:
         self.seed = seed
         self.result = Result()
 
-    def shop(self, name: str, makers: Iterable[Maker], *, s3: bool) -> None:
+    def shop(self, name: str, makers: Iterable[Maker], *, s3: bool, kind: str = "totesys") -> None:
         """Open a shop and let the faults come over it; a broken one is left for a new one."""
         rng = random.Random(f"{self.seed} {name}")
         with ExitStack() as shops:
-            site = self._open(shops, name, rng, s3=s3)
+            site = self._open(shops, name, rng, s3=s3, kind=kind)
             for number, make in enumerate(makers):
                 if not self._round(site, make(site, rng), repair=rng.random() < _SHARE_REPAIRED):
                     self.servers.mend()
-                    site = self._open(shops, f"{name} {number}", rng, s3=s3)
+                    site = self._open(shops, f"{name} {number}", rng, s3=s3, kind=kind)
             if self._round(site, None, repair=True) and not s3:
                 self._rebuild(site)
 
-    def _open(self, shops: ExitStack, name: str, rng: random.Random, *, s3: bool) -> Site:
-        site = Site(self.servers, self.home / name, self.api, s3=s3, rng=rng)
+    def _open(self, shops: ExitStack, name: str, rng: random.Random, *, s3: bool, kind: str) -> Site:
+        site = Site(self.servers, self.home / name, self.api, s3=s3, rng=rng, kind=kind)
         shops.callback(_sum, self.result.tally, site.oracle.tally)
         return site
 

@@ -25,6 +25,7 @@ from pipeline import batches, buckets, load, plan, postgres, source, warehouse
 from pipeline.personal import HashKey
 from tasks import failures
 from tests.faults.oracle import state_of
+from tests.faults.shops import SHOPS, Shop
 
 # Where a run can be met: a point's name, what holds the function, and its name.
 POINTS: dict[str, tuple[Any, str]] = {
@@ -62,8 +63,8 @@ class Channel:
 class Meeting:
     """Waits for the parent, or does harm, when the chosen point is reached for the chosen time."""
 
-    def __init__(self, channel: Channel, job: dict[str, Any]) -> None:
-        self.channel, self.job = channel, job
+    def __init__(self, channel: Channel, job: dict[str, Any], shop: Shop) -> None:
+        self.channel, self.job, self.shop = channel, job, shop
         self.state: dict[str, dict[str, str]] = {}
         self._passed = 0
         self._lock = threading.Lock()
@@ -109,7 +110,7 @@ class Meeting:
             with real(url, key) as (connection, found):
                 # The oracle's SQL names tables as an analyst does.
                 connection.execute("SET LOCAL search_path TO public")
-                self.state = state_of(connection)
+                self.state = state_of(connection, self.shop)
                 connection.execute(postgres.SAFE_PATH)
                 self.visit("after snapshot")
                 yield connection, found.model_copy(update={"taken_at": found.taken_at + moved})
@@ -158,7 +159,12 @@ def _patch(meeting: Meeting) -> None:
 
 
 def main(
-    connection: Connection, words: Connection, environment: dict[str, str], home: Path, job: dict[str, Any]
+    connection: Connection,
+    words: Connection,
+    environment: dict[str, str],
+    home: Path,
+    job: dict[str, Any],
+    kind: str,
 ) -> None:
     """Run the flow as ``python -m flows`` does, with what it says going to ``words``."""
     os.chdir(home)
@@ -168,6 +174,6 @@ def main(
     if job["dies"]:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _patch(Meeting(Channel(connection), job))
+    _patch(Meeting(Channel(connection), job, SHOPS[kind]))
     sys.argv[1:] = job["arguments"]
     program.leave(program.main())

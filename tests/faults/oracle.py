@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-ORACLES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "flows" / "oracle").glob("*.sql"))}
-FACTS = [name for name in ORACLES if name.startswith("fact_")]
-DIMENSIONS = [name for name in ORACLES if name.startswith("dim_")]
+from tests.faults.shops import Query, Shop
 
 Rows = dict[str, str]
 State = dict[str, Rows]
@@ -28,26 +25,30 @@ class Broken(AssertionError):
     """A promise was not kept."""
 
 
-def state_of(connection: psycopg.Connection[Any]) -> State:
+def state_of(connection: psycopg.Connection[Any], shop: Shop) -> State:
     """Every warehouse table as the source says it is, rows as text by key."""
-    return {name: _rows(connection, path) for name, path in ORACLES.items()}
+    return {name: _rows(connection, query) for name, query in shop.queries.items()}
 
 
-def _rows(connection: psycopg.Connection[Any], path: Path) -> Rows:
-    inner = sql.SQL("({}\n) AS o").format(sql.SQL(path.read_text(encoding="utf-8")))
-    key = sql.Identifier(_columns(connection, path)[0])
-    found = connection.execute(sql.SQL("SELECT o.{}::text, o::text FROM {}").format(key, inner)).fetchall()
+def _rows(connection: psycopg.Connection[Any], query: Query) -> Rows:
+    inner = sql.SQL("({}\n) AS o").format(sql.SQL(query.text))
+    key, _ = _as_row(_columns(connection, query), query)
+    found = connection.execute(sql.SQL("SELECT {}, o::text FROM {}").format(key, inner)).fetchall()
     return {str(key): str(row) for key, row in found}
 
 
-_known: dict[Path, list[str]] = {}
+def _columns(connection: psycopg.Connection[Any], query: Query) -> list[str]:
+    text = sql.SQL("SELECT * FROM ({}\n) AS o LIMIT 0").format(sql.SQL(query.text))
+    return [column.name for column in connection.execute(text).description or []]
 
 
-def _columns(connection: psycopg.Connection[Any], path: Path) -> list[str]:
-    if path not in _known:
-        text = sql.SQL("SELECT * FROM ({}\n) AS o LIMIT 0").format(sql.SQL(path.read_text(encoding="utf-8")))
-        _known[path] = [column.name for column in connection.execute(text).description or []]
-    return _known[path]
+def _as_row(names: list[str], query: Query) -> tuple[sql.Composable, sql.Composable]:
+    """A table's key and its row, as text."""
+    key, row = (
+        sql.SQL("ROW({})::text").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
+        for columns in (query.key or names[:1], names)
+    )
+    return key, row
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,19 @@ class Batch:
 class Expected:
     """What the warehouse holds after a batch: every version, and every dimension row."""
 
-    versions: dict[str, Counter[Version]] = field(default_factory=lambda: {name: Counter() for name in FACTS})
-    latest: dict[str, dict[str, str | None]] = field(default_factory=lambda: {name: {} for name in FACTS})
-    dimensions: State = field(default_factory=lambda: {name: {} for name in DIMENSIONS})
-    members: dict[str, dict[str, list[Member]]] = field(
-        default_factory=lambda: {name: {} for name in DIMENSIONS}
-    )
+    versions: dict[str, Counter[Version]] = field(default_factory=lambda: defaultdict(Counter))
+    latest: dict[str, dict[str, str | None]] = field(default_factory=lambda: defaultdict(dict))
+    dimensions: State = field(default_factory=lambda: defaultdict(dict))
+    members: dict[str, dict[str, list[Member]]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, batch: Batch, state: State) -> None:
         """Go on by a batch whose snapshot saw this state."""
-        for name in FACTS:
-            self._add_versions(name, batch, state[name])
-        for name in DIMENSIONS:
-            self.dimensions[name] |= state[name]
-            self._add_members(name, batch, state[name])
+        for name, rows in state.items():
+            if _is_fact(name):
+                self._add_versions(name, batch, rows)
+            else:
+                self.dimensions[name] |= rows
+                self._add_members(name, batch, rows)
 
     def _add_members(self, name: str, batch: Batch, rows: Rows) -> None:
         members = self.members[name]
@@ -113,8 +113,10 @@ class Tally:
 class Oracle:
     """Keeps what every sealed batch saw, and compares a warehouse with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
         self.states: dict[str, State] = {}
+        self.names: dict[str, list[str]] = {}
         self.tally = Tally()
         self._expected = Expected()
         self._chain: list[Batch] = []
@@ -132,13 +134,14 @@ class Oracle:
             chain = _chain(connection)
             self._advance(chain)
             self.tally.checks += 1
-            for name in FACTS:
-                self._compare(name, self._expected.versions[name], _versions(connection, name))
-            for name in DIMENSIONS:
+            for name in self.shop.queries:
+                if _is_fact(name):
+                    self._compare(name, self._expected.versions[name], self._versions(connection, name))
+                    continue
                 rows = Counter(self._expected.dimensions[name].items())
-                self._compare(name, rows, _dimension(connection, name))
+                self._compare(name, rows, self._present(connection, name))
                 expected = Counter(each for all_ in self._expected.members[name].values() for each in all_)
-                self._compare(f"{name}_history", expected, _members(connection, name))
+                self._compare(f"{name}_history", expected, self._members(connection, name))
             if waiting := connection.execute("SELECT table_name, reason FROM etl.rejected").fetchall():
                 raise Broken(f"rows were set aside that fit: {waiting[:3]}")
         return chain
@@ -146,11 +149,11 @@ class Oracle:
     def check_current(self, source_url: str, warehouse_url: str) -> None:
         """Compare the present rows of both sides, whatever was seen on the way."""
         with psycopg.connect(source_url) as source, psycopg.connect(warehouse_url) as warehouse:
-            now = state_of(source)
-            for name in FACTS:
-                self._compare(f"{name}_current", Counter(now[name].items()), _current(warehouse, name))
-            for name in DIMENSIONS:
-                if missing := now[name].items() - _dimension(warehouse, name).keys():
+            for name, now in state_of(source, self.shop).items():
+                if _is_fact(name):
+                    current = self._present(warehouse, name, "_current")
+                    self._compare(f"{name}_current", Counter(now.items()), current)
+                elif missing := now.items() - self._present(warehouse, name).keys():
                     self.tally.lost += len(missing)
                     raise Broken(f"{name} lacks {sorted(missing)[:3]}")
 
@@ -167,12 +170,42 @@ class Oracle:
     def _compare(self, what: str, expected: Counter[Any], found: Counter[Any]) -> None:
         lost, doubled = expected - found, found - expected
         self.tally.rows += found.total()
-        if what in FACTS:
+        if what in self.shop.queries and _is_fact(what):
             self.tally.versions += found.total()
         self.tally.lost += lost.total()
         self.tally.doubled += doubled.total()
         if lost or doubled:
             raise Broken(f"{what}: lost {list(lost.items())[:3]}, too much {list(doubled.items())[:3]}")
+
+    def learn(self, url: str) -> None:
+        """Ask the source for the columns that its queries yield."""
+        with psycopg.connect(url) as connection:
+            self.names = {name: _columns(connection, query) for name, query in self.shop.queries.items()}
+
+    def _as_row(self, name: str) -> tuple[sql.Composable, sql.Composable]:
+        return _as_row(self.names[name], self.shop.queries[name])
+
+    def _versions(self, connection: psycopg.Connection[Any], name: str) -> Counter[Version]:
+        query = sql.SQL("SELECT recorded_at, deleted, {}, CASE WHEN NOT deleted THEN {} END FROM {}").format(
+            *self._as_row(name), sql.Identifier(name)
+        )
+        return Counter(connection.execute(query).fetchall())
+
+    def _present(
+        self, connection: psycopg.Connection[Any], name: str, view: str = ""
+    ) -> Counter[tuple[str, str]]:
+        query = sql.SQL("SELECT {}, {} FROM {}").format(*self._as_row(name), sql.Identifier(name + view))
+        return Counter(connection.execute(query).fetchall())
+
+    def _members(self, connection: psycopg.Connection[Any], name: str) -> Counter[Member]:
+        query = sql.SQL("SELECT valid_from, valid_to, deleted, {}, {} FROM {}").format(
+            *self._as_row(name), sql.Identifier(f"{name}_history")
+        )
+        return Counter(connection.execute(query).fetchall())
+
+
+def _is_fact(name: str) -> bool:
+    return name.startswith("fact_")
 
 
 def _chain(connection: psycopg.Connection[Any]) -> list[Batch]:
@@ -190,38 +223,3 @@ def _chain(connection: psycopg.Connection[Any]) -> list[Batch]:
     if marks != [(batch.batch_id, batch.snapshot_at) for batch in chain[-1:]]:
         raise Broken(f"the watermark {marks} is not at the last batch")
     return chain
-
-
-def _names(name: str) -> list[str]:
-    """The columns of a table as its oracle names them; it was asked before."""
-    return _known[ORACLES[name]]
-
-
-def _as_row(name: str) -> tuple[sql.Composable, sql.Composable]:
-    """A table's key, and its row as text."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, _names(name)))
-    return sql.Identifier(_names(name)[0]), sql.SQL("ROW({})::text").format(columns)
-
-
-def _versions(connection: psycopg.Connection[Any], name: str) -> Counter[Version]:
-    query = sql.SQL(
-        "SELECT recorded_at, deleted, {}::text, CASE WHEN NOT deleted THEN {} END FROM {}"
-    ).format(*_as_row(name), sql.Identifier(name))
-    return Counter(connection.execute(query).fetchall())
-
-
-def _current(connection: psycopg.Connection[Any], name: str) -> Counter[tuple[str, str]]:
-    query = sql.SQL("SELECT {}::text, {} FROM {}").format(*_as_row(name), sql.Identifier(f"{name}_current"))
-    return Counter(connection.execute(query).fetchall())
-
-
-def _dimension(connection: psycopg.Connection[Any], name: str) -> Counter[tuple[str, str]]:
-    query = sql.SQL("SELECT {}::text, {} FROM {}").format(*_as_row(name), sql.Identifier(name))
-    return Counter(connection.execute(query).fetchall())
-
-
-def _members(connection: psycopg.Connection[Any], name: str) -> Counter[Member]:
-    query = sql.SQL("SELECT valid_from, valid_to, deleted, {}::text, {} FROM {}").format(
-        *_as_row(name), sql.Identifier(f"{name}_history")
-    )
-    return Counter(connection.execute(query).fetchall())

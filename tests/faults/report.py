@@ -9,7 +9,8 @@ from tests.faults.campaign import Result
 _PAGE = """# What was done to it, and what came of that
 
 `{command}` opens made-up shops, each with a pipeline,
-Postgres servers, an S3 server and a Prefect server of its own. In every round the shop trades
+Postgres servers, an S3 server and a Prefect server of its own; some of the shops are other
+people's habits: domains, enums, partitions, inheritance. In every round the shop trades
 and a run meets one fault, half of them while the shop goes on trading, with a sale that is
 committed only afterwards. After half of the rounds, and at the end, one run with nothing in its
 way follows, so that faults also come on top of each other. At last the warehouse is dropped,

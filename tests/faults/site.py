@@ -22,13 +22,12 @@ import boto3
 import psycopg
 from moto.server import ThreadedMotoServer
 
-from demo import shop
 from demo.postgres import Postgres
 from tests.faults import child
-from tests.faults.oracle import Broken, Oracle, state_of
+from tests.faults.oracle import Broken, Oracle
 from tests.faults.proxy import Proxy
+from tests.faults.shops import ROOT, SHOPS
 
-ROOT = Path(__file__).parents[2]
 SECONDS_FOR_A_RUN = 150
 _QUICK = {"fsync": "off", "full_page_writes": "off"}
 _NOT_INHERITED = ("TOTESYS_", "AWS_", "PG")
@@ -69,7 +68,7 @@ class Flow:
         self._channel, theirs = _FORKS.Pipe()
         self._words, written = _FORKS.Pipe(duplex=False)
         self.process = _FORKS.Process(
-            target=child.main, args=(theirs, written, site.environment, site.home, vars(job))
+            target=child.main, args=(theirs, written, site.environment, site.home, vars(job), site.kind)
         )
         self.process.start()
         theirs.close()
@@ -182,19 +181,28 @@ class Servers:
 class Site:
     """One shop with its warehouse and its buckets, on servers that it may break."""
 
-    def __init__(self, servers: Servers, home: Path, api: str, *, s3: bool, rng: random.Random) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        home: Path,
+        api: str,
+        *,
+        s3: bool,
+        rng: random.Random,
+        kind: str = "totesys",
+    ) -> None:
         self.servers, self.home, self.s3, self.rng = servers, home, s3, rng
-        self.oracle = Oracle()
+        self.kind, self.shop = kind, SHOPS[kind]
+        self.oracle = Oracle(self.shop)
         self.arguments: list[str] = []
         self.name = f"shop_{uuid.uuid4().hex[:8]}"
         home.mkdir(parents=True)
         for server in (servers.source, servers.warehouse):
             server.create_database(self.name)
         self.environment = self._environment(api)
-        with psycopg.connect(self.source_url) as connection:
-            shop.create(connection)
-            shop.fill(connection, 300, seed=rng.randrange(1_000_000))
-            state_of(connection)
+        self.shop.open(self.source_url, rng)
+        self.shop.prepare(self.warehouse_url)
+        self.oracle.learn(self.source_url)
         if s3:
             for bucket in ("raw", "processed"):
                 self.client().create_bucket(Bucket=f"{self.name}-{bucket}".replace("_", "-"))
@@ -266,6 +274,7 @@ class Site:
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("DROP SCHEMA etl CASCADE")
             connection.execute("CREATE SCHEMA public")
+        self.shop.prepare(self.warehouse_url)
         self.oracle.forget()
 
     def terminate(self, server: Postgres) -> None:
@@ -278,23 +287,13 @@ class Site:
             )
 
     def trade(self, times: int) -> None:
-        """Let some small things happen in the shop, most without a trace in last_updated."""
-        with psycopg.connect(self.source_url, autocommit=True) as connection:
-            for _ in range(times):
-                shop.activity(connection, self.rng)
-            if self.rng.random() < 0.3:
-                connection.execute(
-                    "UPDATE department SET location = %s WHERE department_id = %s",
-                    [f"Place {self.rng.randrange(1000)}", self.rng.randint(1, 8)],
-                )
+        """Let some small things happen in the shop."""
+        self.shop.trade(self.source_url, times, self.rng)
 
     def cancel(self) -> None:
-        """Delete an order with all that hangs on it; now and then the run that sees it reconciles."""
+        """Delete something; now and then the run that sees it reconciles."""
         self.arguments = ["--reconcile"] if self.rng.random() < 0.2 else []
-        with psycopg.connect(self.source_url, autocommit=True) as connection:
-            keys = connection.execute("SELECT sales_order_id FROM sales_order").fetchall()
-            statement = (ROOT / "demo" / "sql" / "cancel.sql").read_bytes()
-            connection.execute(statement, {"sales_order_id": self.rng.choice(keys)[0]})
+        self.shop.cancel(self.source_url, self.rng)
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -303,7 +302,7 @@ class Site:
         trading = threading.Thread(target=self._trade_until, args=(over, random.Random(seed)))
         trading.start()
         try:
-            with suppress(psycopg.OperationalError), shop.late_commit(self.source_url, seed):
+            with suppress(psycopg.OperationalError), self.shop.late_commit(self.source_url, seed):
                 yield
         finally:
             over.set()
@@ -311,8 +310,8 @@ class Site:
 
     def _trade_until(self, over: threading.Event, rng: random.Random) -> None:
         for _ in range(15):
-            with suppress(psycopg.OperationalError), psycopg.connect(self.source_url) as connection:
-                shop.activity(connection, rng)
+            with suppress(psycopg.OperationalError):
+                self.shop.trade_beside(self.source_url, rng)
             if over.wait(rng.uniform(0.05, 0.4)):
                 return
 
@@ -324,10 +323,10 @@ class Site:
                 self.warehouse_url, self.servers.warehouse.port, self.servers.to_warehouse
             ),
         }
-        return inherited | through | {
+        return inherited | through | dict(self.shop.settings) | {
             "TOTESYS_RAW_URI": self.uri("raw"),
             "TOTESYS_PROCESSED_URI": self.uri("processed"),
-            "TOTESYS_TRANSFORMS": str(ROOT / "transforms"),
+            "TOTESYS_TRANSFORMS": str(self.shop.transforms(self.home)),
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.servers.to_s3.port}",
             "AWS_ACCESS_KEY_ID": _KEY,
             "AWS_SECRET_ACCESS_KEY": _KEY,

@@ -15,7 +15,7 @@ from tests.faults.campaign import Campaign, Result, mixed, stages
 from tests.faults.site import Servers
 
 
-def one_shop(name: str, rounds: int, seed: int) -> Result:
+def one_shop(name: str, rounds: int, seed: int, kind: str = "totesys") -> Result:
     """So many mixed faults for a shop, or a kill at each stage boundary; what came of it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -34,8 +34,9 @@ def one_shop(name: str, rounds: int, seed: int) -> Result:
         os.environ["PREFECT_API_URL"] = prefect.api
         with Servers(home).running() as servers:
             campaign = Campaign(home, servers, prefect.api, seed, _say)
-            over_s3 = name == "over S3"
-            campaign.shop(name, mixed(rounds, seed, s3=over_s3) if rounds else stages(seed), s3=over_s3)
+            over_s3 = "over S3" in name
+            makers = mixed(rounds, seed, s3=over_s3) if rounds else stages(seed)
+            campaign.shop(name, makers, s3=over_s3, kind=kind)
         return campaign.result
     finally:
         prefect.stop()

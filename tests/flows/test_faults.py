@@ -38,10 +38,10 @@ def campaign(prefect_server: None) -> Iterator[Campaign]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def tried(campaign: Campaign, makers: list[Maker], *, s3: bool) -> int:
+def tried(campaign: Campaign, makers: list[Maker], *, s3: bool, kind: str = "totesys") -> int:
     """Let faults happen; how many did, nothing being broken by them."""
     before = campaign.result.tried
-    campaign.shop(f"shop {'s3' if s3 else 'folders'}", makers, s3=s3)
+    campaign.shop(f"{kind} {'s3' if s3 else 'folders'} {before}", makers, s3=s3, kind=kind)
     assert campaign.result.broken == []
     assert (campaign.result.tally.lost, campaign.result.tally.doubled) == (0, 0)
     return campaign.result.tried - before
@@ -62,6 +62,33 @@ def test_nothing_is_lost_or_doubled_by_s3_that_refuses_or_is_cut(campaign: Campa
 @pytest.mark.campaign
 def test_nothing_is_lost_or_doubled_by_other_faults(campaign: Campaign) -> None:
     assert tried(campaign, [kinds.server_down, kinds.disk_full, kinds.paused], s3=False) >= 1
+
+
+@pytest.mark.campaign
+def test_nothing_is_lost_or_doubled_of_other_peoples_habits(campaign: Campaign) -> None:
+    makers = [kinds.killed_at("after seal"), kinds.sessions_ended, kinds.killed_at("before commit")]
+    assert tried(campaign, makers, s3=False, kind="habits") >= 2
+    assert tried(campaign, [kinds.s3_answers, kinds.s3_cut], s3=True, kind="habits") >= 1
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(
+    "harm",
+    [
+        'DELETE FROM fact_line WHERE "order" = (SELECT max("order") FROM fact_line)',
+        "UPDATE dim_member SET moods = '{sad}'",
+        "UPDATE fact_wide SET c7 = -1",
+        "UPDATE fact_event SET superseded_at = NULL, deleted = NOT deleted",
+    ],
+)
+def test_the_oracle_of_other_peoples_habits_sees_harm(campaign: Campaign, harm: str) -> None:
+    home = campaign.home / f"habits {len(harm)}"
+    site = Site(campaign.servers, home, campaign.api, s3=False, rng=random.Random(1), kind="habits")
+    assert site.run().status == 0
+    site.oracle.check(site.warehouse_url)
+    query(site.warehouse_url, harm)
+    with pytest.raises(Broken):
+        site.oracle.check(site.warehouse_url)
 
 
 @pytest.mark.parametrize(

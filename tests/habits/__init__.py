@@ -7,22 +7,24 @@ columns, composite keys, char(n), times without a zone, json.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import Random
 
 import psycopg
 
 from tests.bench import Bench
 
+Edit = Callable[[Random], str]
 _WIDE = 120
-_TYPES = """
+TYPES = """
     CREATE TYPE mood AS ENUM ('sad', 'ok', 'glad');
     CREATE DOMAIN price AS numeric(10, 2);
     CREATE DOMAIN fee AS price CHECK (VALUE >= 0);
     CREATE DOMAIN feeling AS mood;
 """
-_SOURCE = f"""
-    {_TYPES}
+SOURCE = f"""
+    {TYPES}
     CREATE TABLE member (
         id int PRIMARY KEY, boss int REFERENCES member DEFERRABLE INITIALLY DEFERRED, name text NOT NULL,
         feels feeling, moods mood[], code char(6), fee fee,
@@ -42,7 +44,7 @@ _SOURCE = f"""
 """
 _NUMBERS = ", ".join(f"c{number}" for number in range(_WIDE))
 # What each warehouse table has to hold, in SQL that Postgres and DuckDB read alike.
-_QUERIES = {
+QUERIES = {
     "dim_member": "SELECT id, boss, name, feels, moods, code, fee, twice FROM member",
     "fact_event": "SELECT id, happened_on, noted_at, doc FROM event",
     "fact_boss": """
@@ -63,18 +65,31 @@ _KEYS = {
     "dim_note": "word",
 }
 _WAREHOUSE = f"""
-    CREATE TABLE dim_member (
+    CREATE TABLE IF NOT EXISTS dim_member (
         id int PRIMARY KEY, boss int REFERENCES dim_member, name text, feels feeling, moods mood[],
         code char(6), fee fee, twice numeric
     );
-    CREATE TABLE fact_event (id int, happened_on date, noted_at timestamp, doc jsonb);
-    CREATE TABLE fact_boss (id int, boss text, code char(6));
-    CREATE TABLE fact_thing (id int, name text);
-    CREATE TABLE fact_line ("order" int, "Position" int, "select" text);
-    CREATE TABLE fact_order ("order" int, lines bigint);
-    CREATE TABLE dim_note (word varchar(10) PRIMARY KEY, times bigint, newest timestamp);
-    CREATE TABLE fact_wide (id int, {_NUMBERS.replace(",", " int,")} int);
+    CREATE TABLE IF NOT EXISTS fact_event (id int, happened_on date, noted_at timestamp, doc jsonb);
+    CREATE TABLE IF NOT EXISTS fact_boss (id int, boss text, code char(6));
+    CREATE TABLE IF NOT EXISTS fact_thing (id int, name text);
+    CREATE TABLE IF NOT EXISTS fact_line ("order" int, "Position" int, "select" text);
+    CREATE TABLE IF NOT EXISTS fact_order ("order" int, lines bigint);
+    CREATE TABLE IF NOT EXISTS dim_note (word varchar(10) PRIMARY KEY, times bigint, newest timestamp);
+    CREATE TABLE IF NOT EXISTS fact_wide (id int, {_NUMBERS.replace(",", " int,")} int);
 """
+
+
+def models() -> dict[str, str]:
+    """The files of models over it, and of their schema."""
+    keys = {name: _KEYS.get(name, "id") for name in QUERIES}
+    return {name: f"-- key: {keys[name]}\n{query.strip()}" for name, query in QUERIES.items()} | {
+        "schema": _WAREHOUSE
+    }
+
+
+def key_of(name: str) -> list[str]:
+    """The columns of a table's key."""
+    return [column.strip('"') for column in _KEYS.get(name, "id").split(", ")]
 
 
 class Habits:
@@ -82,12 +97,9 @@ class Habits:
 
     def __init__(self, bench: Bench, random: Random) -> None:
         self.bench, self.random = bench, random
-        models = {
-            name: f"-- key: {_KEYS.get(name, 'id')}\n{query.strip()}" for name, query in _QUERIES.items()
-        }
-        bench.fresh(models | {"schema": _WAREHOUSE}, _SOURCE)
+        bench.fresh(models(), SOURCE)
         with psycopg.connect(bench.house.url, autocommit=True) as connection:
-            connection.execute(_TYPES.encode())
+            connection.execute(TYPES.encode())
         self.edit(30)
 
     def run(self) -> None:
@@ -97,7 +109,7 @@ class Habits:
     def differences(self) -> list[str]:
         """The tables that do not hold what their SELECT yields on the source, and whatever is rejected."""
         found = [str(rejected) for rejected in self.bench.house.rejected()]
-        for name, query in _QUERIES.items():
+        for name, query in QUERIES.items():
             present = f"{name}_current"
             if name.startswith("dim_"):
                 present = f"{name}_history WHERE valid_to IS NULL"
@@ -117,16 +129,26 @@ class Habits:
         return [f'"{column.name}"' for column in described or []]
 
     def edit(self, times: int = 6) -> None:
-        """Some edits, each a transaction; some are taken back, and some are refused by the source."""
-        with psycopg.connect(self.bench.source_url, autocommit=True) as connection:
-            for _ in range(times):
-                statement = self.random.choice([*_COMMON, *_COMMON, *_COMMON, *_RARE])(self.random)
-                try:
-                    with connection.transaction(force_rollback=self.random.random() < 0.1):
-                        connection.execute(statement.encode())
-                except psycopg.Error as error:
-                    if not isinstance(error, psycopg.IntegrityError | psycopg.ProgrammingError):
-                        raise
+        """Let some things happen in the source."""
+        edit(self.bench.source_url, self.random, times)
+
+
+def edit(url: str, random: Random, times: int, kinds: Sequence[Edit] = ()) -> int:
+    """Some edits, each a transaction; some are taken back, and some are refused by the source.
+
+    One that would wait for a run that is at work is given up. Returns how many were not refused.
+    """
+    done = 0
+    with psycopg.connect(url, autocommit=True, options="-c lock_timeout=1s") as connection:
+        for _ in range(times):
+            statement = random.choice(kinds or [*COMMON, *COMMON, *COMMON, *RARE])(random)
+            with (
+                suppress(psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.errors.LockNotAvailable),
+                connection.transaction(force_rollback=random.random() < 0.1),
+            ):
+                connection.execute(statement.encode())
+                done += 1
+    return done
 
 
 def _id(random: Random) -> int:
@@ -160,7 +182,7 @@ def _thing(random: Random) -> str:
     )
 
 
-_COMMON: list[Callable[[Random], str]] = [
+COMMON: list[Edit] = [
     _member,
     _event,
     lambda r: f"UPDATE member SET boss = {_id(r)}, code = 'x' WHERE id = {_id(r)}",
@@ -174,7 +196,7 @@ _COMMON: list[Callable[[Random], str]] = [
     ),
     lambda r: f"UPDATE thing SET name = 'u{_id(r)}' WHERE id = {_id(r)}",
 ]
-_RARE: list[Callable[[Random], str]] = [
+RARE: list[Edit] = [
     lambda r: (
         f"DELETE FROM {r.choice(['event', 'thing', 'gadget', 'note', 'wide', 'member'])}"
         + r.choice(["", f" WHERE ctid = '(0,{_id(r)})'"])
@@ -188,7 +210,8 @@ _RARE: list[Callable[[Random], str]] = [
     lambda r: "ALTER TABLE gadget NO INHERIT thing",
     lambda r: "ALTER TABLE gadget INHERIT thing",
     lambda r: (
-        "ALTER TABLE note DROP COLUMN at; ALTER TABLE note ADD COLUMN at timestamp DEFAULT '2025-01-01'"
+        "ALTER TABLE note DROP COLUMN noted_at;"
+        " ALTER TABLE note ADD COLUMN noted_at timestamp DEFAULT '2025-01-01'"
     ),
     lambda r: f"ALTER TABLE wide DROP COLUMN c7, ADD COLUMN c7 int DEFAULT {_id(r)}",
 ]
