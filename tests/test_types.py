@@ -220,7 +220,10 @@ def rebuilt(matrix: Matrix, relations: list[str]) -> None:
 # Keys of a dimension, too.
 BOTH = SAME.keys() | {"text", "mood", "moods", "mails", "pair"}
 # A number that has other digits at its end is no other number, and makes no version.
-NUMBERS = {"numeric", "numeric(60,2)", "real", "double precision", "amount"}
+# How values are shown that are equal and spelled apart.
+SHOWN = dict.fromkeys(("numeric", "numeric(60,2)", "amount"), "trim_scale(v::numeric)::text") | dict.fromkeys(
+    ("real", "double precision"), "(v + 0)::text"
+)
 
 
 def indexable(url: str, type_: str) -> bool:
@@ -290,7 +293,7 @@ def holds(matrix: Matrix, relations: dict[str, str]) -> None:
     assert matrix.bench.house.rejected() == []
     wrong = []
     for name, type_ in relations.items():
-        shown = "trim_scale(v::numeric)::text" if type_ in NUMBERS else "v::text"
+        shown = SHOWN.get(type_, "v::text")
         present = f"{name}_current" if name.startswith("fact") else f"{name}_history WHERE valid_to IS NULL"
         query = f"SELECT {shown}, n, note FROM {{}} ORDER BY n"
         wanted = matrix.bench.source(query.format(name.partition("_")[2]))
