@@ -95,7 +95,9 @@ def use_own_programs(patch: pytest.MonkeyPatch) -> None:
                 execute(self.url(database), _TERMINATE)
         return self
 
-    for module in (demo.binaries, demo.postgres):
-        patch.setattr(module, "programs", lambda wanted, account: folder)
+    patch.setattr(demo.postgres, "programs", lambda wanted, account: folder)
+    # Some packages have the server only; psql is then the embedded one.
+    clients = folder if (folder / "psql").exists() else None
+    patch.setattr(demo.binaries, "programs", lambda wanted, account: clients or programs(18, account))
     patch.setattr(Postgres, "__init__", of_own)
     patch.setattr(Postgres, "start", started)

@@ -14,7 +14,7 @@ import pytest
 from demo.postgres import Postgres
 from pipeline import inputs, source
 from pipeline.batches import Manifest, StateRun, TableBatch
-from pipeline.buckets import Bucket, folder
+from pipeline.buckets import Bucket, batch_folder, folder
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.source import Column
@@ -173,7 +173,7 @@ class Models:
 
 def batch_of(name: str, columns: Sequence[Column], raw: Bucket, rows: Iterable[pa.RecordBatch]) -> TableBatch:
     """A table as a batch that read all of it has it."""
-    file = raw.write_rows(name, source.schema_of(columns), iter(rows))
+    file = raw.write_rows(batch_folder(name, "b"), source.schema_of(columns), iter(rows))
     files = (file,) if file else ()
     return TableBatch(
         table=name, mode="full", reason="", columns=tuple(columns), key=(), heaps="", files=files,
