@@ -218,7 +218,7 @@ def _verify(run: Run, manifest: Manifest) -> None:
         )
     keys = {name: table.key for name, table in manifest.tables.items()}
     try:
-        # What keys or labels there were when an old batch was read must not keep the batch from being replayed.
+        # Which keys and labels there were when an old batch was read must not keep it from being replayed.
         run.verify(columns, None if batches.is_followed(run.raw, manifest) else keys)
     except ModelError as error:
         raise UnfitBatch(str(error)) from None

@@ -172,9 +172,9 @@ def verify(
 ) -> dict[str, tuple[str, ...]]:
     """Try every model on empty tables of these columns; returns the columns that each leaves out, if any.
 
-    Where the tables' primary ``keys`` are given, as of tables as they are now, a model that takes rows that tie
-    in any order is refused, and so is one that compares an enum with what is no label of it.
-    Raises ModelError that names file, line and column.
+    Where the primary ``keys`` of tables are given, as they are now, a model that takes rows that tie in any
+    order is refused, and so is one that compares an enum with what is no label of it. Raises ModelError that
+    names file, line and column.
     """
     more: dict[str, tuple[str, ...]] = {}
     _refuse_like_columns(models, tables)
