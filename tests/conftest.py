@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import uuid
@@ -26,7 +25,7 @@ from demo.postgres import Postgres
 from pipeline.buckets import Bucket, folder
 from tests.bench import Bench, bench
 from tests.support import KEY, database, s3_filesystem
-from tests.system import PROGRAMS, use_own_programs, version_of
+from tests.system import own_version, use_own_programs
 
 # Quick and always the same; `pytest --hypothesis-profile=long` looks further, anew each time, and for the
 # smallest example, which takes longer than a test may.
@@ -53,9 +52,9 @@ use_own_programs(pytest.MonkeyPatch())
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what the server whose programs the environment names is too old for; of others nothing is."""
-    for mark in item.iter_markers("since") if os.environ.get(PROGRAMS) else ():
+    for mark in item.iter_markers("since"):
         version, what = mark.args
-        if version_of(Path(os.environ[PROGRAMS])) < version:
+        if own_version() < version:
             pytest.skip(f"{what} came with Postgres {version}")
 
 

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -20,7 +21,7 @@ import pytest
 
 import demo.binaries
 import demo.postgres
-from demo.binaries import Account, programs
+from demo.binaries import INSTALLS, Account, programs
 from demo.postgres import Postgres
 from tests.support import execute
 
@@ -72,6 +73,12 @@ def system_server() -> Iterator[Postgres]:
             shutil.rmtree(home, ignore_errors=True)
 
 
+@cache
+def own_version() -> int:
+    """The major version of the server that the environment names, or else of the newest embedded one."""
+    return version_of(Path(os.environ[PROGRAMS])) if os.environ.get(PROGRAMS) else max(INSTALLS)
+
+
 def version_of(folder: Path) -> int:
     """The major version of the server whose programs are in a folder."""
     said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True)
@@ -83,7 +90,7 @@ def use_own_programs(patch: pytest.MonkeyPatch) -> None:
     if not os.environ.get(PROGRAMS):
         return
     folder = Path(os.environ[PROGRAMS])
-    version, as_asked, start = version_of(folder), Postgres.__init__, Postgres.start
+    version, as_asked, start = own_version(), Postgres.__init__, Postgres.start
 
     def of_own(self: Postgres, home: Path, _: int = 0, settings: dict[str, str] | None = None) -> None:
         as_asked(self, home, version, {"password_encryption": "scram-sha-256"} | (settings or {}))

@@ -65,10 +65,6 @@ class Matrix:
             connection.execute(statement.encode(), [text for _, text in row])
 
 
-Lacks = type[psycopg.Error] | tuple[type[psycopg.Error], ...]
-_LACKS = (psycopg.errors.UndefinedObject, psycopg.errors.FeatureNotSupported)
-
-
 @pytest.fixture(
     scope="module",
     params=[18, *(pytest.param(other, marks=pytest.mark.campaign) for other in (16, "contrib"))],
@@ -83,18 +79,18 @@ def matrix(request: pytest.FixtureRequest, servers: Callable[[int], Postgres]) -
         there = {name for (name,) in query(made.source_url, "SELECT name FROM pg_available_extensions")}
         more = {type_: values for type_, (name, values) in CONTRIB.items() if contrib and name in there}
         known = BUILT_IN | XML
-        # Postgres 13 has no infinite numeric, and no numeric with a negative scale.
-        lacks = psycopg.Error if server.version < 16 else _LACKS
-        with psycopg.connect(made.source_url, autocommit=True) as connection:
-            takes = {t: [v for v in known[t] if _takes(connection, t, v, lacks)] for t in known}
-        yield Matrix(made, request.param, {t: values for t, values in (takes | more).items() if values})
+        lacking = [type_ for type_ in known if not _is_there(made.source_url, type_, known[type_][0])]
+        yield Matrix(
+            made, request.param, {t: values for t, values in (known | more).items() if t not in lacking}
+        )
 
 
-def _takes(connection: psycopg.Connection, type_: str, text: str, lacks: Lacks) -> bool:
+def _is_there(url: str, type_: str, text: str) -> bool:
     """Whether the server has a type and was built to read its values."""
     try:
-        connection.execute(f"SELECT %s::text::{type_}".encode(), [text])
-    except lacks:
+        with psycopg.connect(url) as connection:
+            connection.execute(f"SELECT %s::text::{type_}".encode(), [text])
+    except (psycopg.errors.UndefinedObject, psycopg.errors.FeatureNotSupported):
         return False
     return True
 

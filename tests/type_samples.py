@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.system import own_version
+
 # Values of each of Postgres's own types that a table can have, as its input function reads them.
 BUILT_IN: dict[str, list[str]] = {
     "smallint": ["-32768", "7"],
@@ -103,6 +105,11 @@ BUILT_IN: dict[str, list[str]] = {
     "moods": ["glad"],
     "weights": ["[1.50,2.0]", "empty"],
 }
+if own_version() < 15:
+    del BUILT_IN["numeric(3,-2)"]
+if own_version() < 14:
+    BUILT_IN = {type_: values for type_, values in BUILT_IN.items() if "multirange" not in type_}
+    BUILT_IN["numeric"].remove("-Infinity")
 TYPES = (
     "CREATE TYPE mood AS ENUM ('glad', 'so so', 'O''Keefe')",
     "CREATE TYPE pair AS (number integer, word text)",
