@@ -23,6 +23,9 @@ from tasks.failures import in_some_line
 
 gc.enable()
 
+_NOTHING_NEW = "up to date: nothing changed in the source"
+_NOTHING_LEFT = "nothing to rebuild: the warehouse has every batch that the raw bucket has for it"
+
 
 def main() -> int:
     """Run a flow; status 0 only when the warehouse is up to date, or rebuilt."""
@@ -36,7 +39,7 @@ def main() -> int:
                 print(safe(retain(arguments.retain, arguments.yes, environment)))
                 return 0
             if arguments.rebuild:
-                reports = rebuild(arguments.until, *limits, environment)
+                reports = rebuild(arguments.until, *limits, environment, arguments.warehouse)
             else:
                 reports = etl(arguments.reconcile, arguments.full, *limits, environment)
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line; the log has the rest
@@ -45,7 +48,7 @@ def main() -> int:
     for report in reports:
         print(safe(report.summary, keep="\n"))
     if not reports:
-        print("nothing to rebuild" if arguments.rebuild else "up to date: nothing changed in the source")
+        print(_NOTHING_LEFT if arguments.rebuild else _NOTHING_NEW)
     return 0
 
 
@@ -76,6 +79,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--yes", action="store_true", help="remove them, too")
     parser.add_argument("--until", metavar="TIME", help="rebuild up to this time, e.g. 2026-11-20T12:00:00Z")
+    parser.add_argument(
+        "--warehouse", default="", metavar="ID", help="rebuild from the batches of this warehouse"
+    )
     parser.add_argument(
         "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
     )

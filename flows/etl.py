@@ -3,11 +3,11 @@
 from prefect import flow, get_run_logger
 from pydantic import NonNegativeInt
 
-from flows.finish import CANNOT_LOAD, Run, fill_again, finish, finish_sealed, open_run
+from flows.finish import Run, fill_again, finish, finish_sealed, open_run
 from flows.runner import runner
-from pipeline import batches, extract, load, personal, plan, source, warehouse
+from pipeline import batches, chains, extract, load, personal, plan, source, warehouse
 from pipeline.batches import Manifest
-from pipeline.errors import ObjectMissing, PipelineError
+from pipeline.errors import CANNOT_LOAD, ObjectMissing, PipelineError
 from pipeline.settings import Share
 from pipeline.words import counted
 from tasks import assets, blocks
@@ -40,17 +40,35 @@ def etl(
     with open_run(environment, max_rejected, max_deleted_share, patient=reconcile or full) as run:
         source_url = blocks.database_url(blocks.SOURCE, run.environment)
         reports: list[BatchReport] = []
-        full = fill_again(run) or full
+        lacking = fill_again(run)
+        full = full or bool(lacking)
         try:
-            reports.extend(finish_sealed(run))
+            # What the lake cannot fill again may hold later rows than its sealed batches.
+            if not lacking:
+                reports.extend(finish_sealed(run, source_url))
         except CANNOT_LOAD as refused:
             manifest = _read_again(run, source_url, refused, reconcile=reconcile, full=full)
             return [*reports, *_superseded(run, manifest, refused)]
         # What reconciling finds after an ordinary batch, ordinary runs had missed.
         begun = run.last_batch()
+        if begun is None:
+            _tell_foreign(run)
         for compare in (False, True) if reconcile and begun else (reconcile,):
             reports.extend(_brought(run, source_url, reconcile=compare, full=full and compare == reconcile))
     return reports
+
+
+def _tell_foreign(run: Run) -> None:
+    """Say before a first batch whose other batches are in the raw bucket: it may be another environment's."""
+    others = [
+        chain for chain in chains.find(run.raw) if not (chain.end.warehouse and chain.belongs_to(run.home))
+    ]
+    if others:
+        get_run_logger().warning(
+            "The raw bucket holds batches of %s; they are left alone, and this warehouse begins with what the"
+            " source has now; where they are its own, `make rebuild` into an empty warehouse loads them",
+            chains.stories(others),
+        )
 
 
 def _brought(run: Run, source_url: str, *, reconcile: bool, full: bool) -> list[BatchReport]:
@@ -125,8 +143,10 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
         run.verify(planned.columns, planned.keys)
         logger.info("Batch %s reads %s", planned.batch_id, planned.story)
         with run.timed("extract"):
-            manifest = extract.extract(connection, planned, schema, readers(schema, run.environment))
+            read = extract.extract(connection, planned, schema, readers(schema, run.environment))
+    manifest = read.read_for(run.home)
     batches.seal(run.raw, manifest)
+    chains.note(run.processed, manifest)
     logger.info("Batch %s is sealed: %s", manifest.batch_id, counted(manifest.rows, "row"))
     with best_effort(f"Batch {manifest.batch_id} is sealed, but that was not announced"):
         assets.landed(manifest, run.environment, schema)

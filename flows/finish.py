@@ -1,9 +1,10 @@
 """What happens to a sealed batch, in whichever flow: transform, load, report."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from time import monotonic
 
 import psycopg
@@ -12,20 +13,25 @@ from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.load import load_warehouse
-from pipeline import batches, bindings, models, past, reference, settings, warehouse
-from pipeline.batches import Manifest
-from pipeline.buckets import Bucket
-from pipeline.errors import (
-    ModelError,
-    ObjectMissing,
-    PipelineError,
-    TooManyRejected,
-    UnfitBatch,
-    WarehouseError,
+from pipeline import (
+    batches,
+    bindings,
+    chains,
+    models,
+    past,
+    reference,
+    regain,
+    settings,
+    warehouse,
 )
+from pipeline.batches import Home, Manifest
+from pipeline.buckets import Bucket
+from pipeline.errors import AnotherSource, ModelError, PipelineError, UnfitBatch
 from pipeline.models import Model
+from pipeline.postgres import transaction
+from pipeline.rebuild import Rebuild, Wanted
 from pipeline.settings import Settings
-from pipeline.source import Column
+from pipeline.source import Column, identify
 from pipeline.target import Target
 from pipeline.transform import Output, Work, needed, nothing, pieces, verify
 from pipeline.warehouse import Loaded, Lock
@@ -39,8 +45,6 @@ from tasks.results import Results
 from tasks.transform import gather, transform
 
 _PATIENCE = 30
-# What a sealed batch may fail with for good, unless the source is read again.
-CANNOT_LOAD = (ModelError, ObjectMissing, TooManyRejected, WarehouseError)
 
 
 @dataclass
@@ -56,7 +60,9 @@ class Run:
     models: dict[str, Model]
     targets: dict[str, Target]
     warehouse_url: str
+    home: Home
     raw: Bucket
+    processed: Bucket
     lock: Lock
     max_rejected: int | None
     max_deleted_share: float | None
@@ -80,6 +86,13 @@ class Run:
     def last_batch(self) -> str | None:
         """The batch that the warehouse is at."""
         return warehouse.last_batch(self.warehouse_url, self.warehouse_schema)
+
+    def become(self, owner: Home | None) -> None:
+        """Go on as the warehouse that was at this place before it was lost, where it is that one's batch."""
+        if owner and owner.id != self.home.id and self.home.is_same_warehouse(owner):
+            with transaction(self.warehouse_url, "warehouse") as connection:
+                warehouse.become(connection, owner)
+            self.home = warehouse.home(self.warehouse_url, self.warehouse_schema)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -109,14 +122,17 @@ def open_run(
     databases = [blocks.SOURCE, blocks.WAREHOUSE] if source else [blocks.WAREHOUSE]
     get_run_logger().info("%s", places(config, environment, databases))
     known = models.load(config.transforms)
-    raw, _ = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
+    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     if patient:
         get_run_logger().info("If another run is at work, this one waits up to %d minutes for it", _PATIENCE)
     with warehouse.lock(url, config.warehouse_schema, _PATIENCE if patient else 0) as lock:
         targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
         known = warehouse.with_contracts(known, targets)
-        run = Run(environment, config, known, targets, url, raw, lock, max_rejected, max_deleted_share)
+        run = Run(
+            environment, config, known, targets, url, warehouse.home(url, config.warehouse_schema),
+            raw, processed, lock, max_rejected, max_deleted_share,
+        )  # fmt: skip
         try:
             yield run
         except Exception as fault:
@@ -136,56 +152,62 @@ def _committed(run: Run) -> str | None:
     return f"batch {last} was committed and is in the warehouse" if last in run.begun else None
 
 
-def fill_again(run: Run) -> bool:
+def fill_again(run: Run) -> tuple[str, ...]:
     """Fill the tables again that are not as they were loaded.
 
-    Returns whether the lake lacks what that takes for some, so that the source has to be read whole.
+    Returns those for which the lake lacks something, so that the source has to be read whole.
     """
+    found = regain.regain(run.warehouse_url, run.warehouse_schema, run.raw, run.targets, run.home)
+    if found:
+        get_run_logger().warning("%s", found.line)
+        run.home = warehouse.home(run.warehouse_url, run.warehouse_schema)
+        if found.lacking:
+            return found.lacking
     doubts = bindings.examine(run.warehouse_url, run.warehouse_schema, run.targets)
     for doubt in doubts:
         get_run_logger().warning("%s; it is filled again", doubt.found)
     if not doubts:
-        return False
+        return ()
     run.lock.check()
-    return bool(refill(run.warehouse_schema, run.models, run.targets, doubts, run.environment))
+    return tuple(refill(run.warehouse_schema, run.models, run.targets, doubts, run.environment))
 
 
-def finish_sealed(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
-    """Load the sealed batches that the warehouse does not have. The source is not needed for it.
+def finish_sealed(run: Run, source_url: str) -> Iterator[BatchReport]:
+    """Load the sealed batches that the warehouse does not have, though the source be down.
 
     Raises one of CANNOT_LOAD where one of them cannot be.
     """
-    while manifest := batches.sealed_after(run.raw, run.last_batch()):
-        if until and manifest.snapshot_at > until:
-            return
+    while manifest := batches.sealed_after(run.raw, run.last_batch(), run.home):
+        _refuse_another_source(run, manifest, source_url)
+        run.become(manifest.warehouse)
+        chains.note(run.processed, manifest)
         yield _finish_sealed(run, manifest)
 
 
-def rebuilt(run: Run, until: datetime | None = None) -> Iterator[BatchReport]:
-    """The same; where a batch is lost or cannot be loaded, go on at the next one that holds all rows."""
-    tables, tried = models.tables_read(run.models), set[str]()
-    while True:
-        refused: PipelineError | None = None
-        try:
-            yield from finish_sealed(run, until)
-        except CANNOT_LOAD as error:
-            refused = error
-        last = run.last_batch()
-        manifest = past.next_complete(run.raw, last, tables, tried)
-        if manifest is None or (until and manifest.snapshot_at > until):
-            if refused:
-                raise refused
-            return
-        tried.add(manifest.batch_id)
-        get_run_logger().warning(
-            "%s; going on at batch %s, which holds all rows; what changed between is not in the history",
-            refused or f"No batch follows {last or 'nothing'}",
-            manifest.batch_id,
+def _refuse_another_source(run: Run, manifest: Manifest, source_url: str) -> None:
+    """Refuse a batch of another source than the one that answers, unless this warehouse had it before."""
+    is_own = manifest.warehouse is not None and run.home.is_same(manifest.warehouse)
+    if is_own and batches.is_followed(run.raw, manifest):
+        return
+    now = identify(source_url)
+    if now and not manifest.identity.is_same_database(now):
+        raise AnotherSource(
+            f"raw bucket: batch {manifest.batch_id} was read from {manifest.identity},"
+            f" and the source is {now}"
         )
-        whole = past.as_whole(manifest, last)
-        batches.seal(run.raw, whole)
-        with suppress(*CANNOT_LOAD):
-            yield _finish_sealed(run, whole)
+
+
+def rebuilt(run: Run, until: datetime | None, named: str, source_url: str | None) -> Iterator[BatchReport]:
+    """Load the batches of the raw bucket that the warehouse does not have, without the source.
+
+    Where that answers, batches of another one are left alone. Raises LakeIncomplete where the last ones are
+    lost.
+    """
+    now = identify(source_url) if source_url else None
+    wanted = Wanted(run.home, run.last_batch(), frozenset(models.tables_read(run.models)), now, named)
+    rebuild = Rebuild(run.raw, run.processed, wanted, until)
+    run.become(rebuild.owner)
+    return rebuild.run(run.last_batch, partial(_finish_sealed, run))
 
 
 def _finish_sealed(run: Run, manifest: Manifest) -> BatchReport:

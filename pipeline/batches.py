@@ -28,6 +28,8 @@ _logger = logging.getLogger(__name__)
 MANIFESTS = "_manifests"
 # Not below the others, so that nothing takes a batch for the one that follows.
 RESUMED = "_resumed"
+# How a batch's name begins: its moment, in UTC.
+TIME = "%Y%m%dT%H%M%S%fZ"
 
 Run = tuple[File, ...]
 
@@ -135,9 +137,30 @@ class Landed(Frozen):
     files: Run
 
 
+class Home(Frozen):
+    """Where batches go: a warehouse, by the id that its etl keeps and its place, and a schema there."""
+
+    id: str
+    system: str
+    database: str
+    schema_name: str
+
+    def is_same_warehouse(self, other: "Home") -> bool:
+        """Whether both are in one warehouse: by its id, which goes with its dumps, or else by its place."""
+        return self.id == other.id or (self.system, self.database) == (other.system, other.database)
+
+    def is_same(self, other: "Home") -> bool:
+        """Whether both are one schema of one warehouse."""
+        return self.is_same_warehouse(other) and self.schema_name == other.schema_name
+
+    def __str__(self) -> str:
+        return f"{self.database}.{self.schema_name} ({self.id})"
+
+
 class Manifest(Frozen):
     """The seal of a batch: everything that later steps may read.
 
+    ``warehouse`` is the one that the batch was read for; earlier releases did not say.
     ``quiet`` are models of which an ordinary run would have seen no change: what reconciling finds there,
     ordinary runs had missed. One that is ``resumed`` was sealed after another batch; a rebuild goes on there
     without those between.
@@ -149,6 +172,7 @@ class Manifest(Frozen):
     snapshot_at: datetime
     source_xmin: NonNegativeInt
     identity: Identity
+    warehouse: Home | None = None
     continuity: Continuity | None = None
     reconcile: bool
     resumed: bool = False
@@ -180,6 +204,14 @@ class Manifest(Frozen):
         """Rows read from the source."""
         return sum(table.rows for table in self.tables.values() if table.seed is None)
 
+    def read_for(self, home: Home) -> "Manifest":
+        """The same, read for that warehouse."""
+        return self.model_copy(update={"warehouse": home})
+
+    def is_of(self, home: Home | None) -> bool:
+        """Whether it may have been read for that warehouse, as far as either is known."""
+        return home is None or self.warehouse is None or home.is_same_warehouse(self.warehouse)
+
 
 def _after(previous: str | None) -> str:
     return f"{MANIFESTS}/after={previous or 'nothing'}"
@@ -199,7 +231,7 @@ def batch_time(snapshot: Snapshot, watermark: Watermark | None) -> datetime:
 
 def batch_id(moment: datetime, snapshot: Snapshot) -> str:
     """A name that sorts by time and ends in the snapshot's own."""
-    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{snapshot.name}"
+    return f"{moment.astimezone(UTC):{TIME}}-{snapshot.name}"
 
 
 def mergeable_runs(state: State) -> tuple[State, State]:
@@ -231,18 +263,31 @@ def last_manifest(bucket: Bucket, watermark: Watermark | None) -> Manifest | Non
         return None
 
 
-def sealed_after(bucket: Bucket, previous: str | None) -> Manifest | None:
-    """The sealed batch that follows ``previous`` and waits to be loaded, if any.
+def sealed_after(bucket: Bucket, previous: str | None, home: Home | None = None) -> Manifest | None:
+    """The sealed batch of a warehouse that follows ``previous`` and waits to be loaded, if any.
 
     There may be several: two runs that each believed to be alone, or one that the models
     cannot work on and its successor. Only one can have been loaded, the one that others
     follow; as long as none do, the newest is as good as any and the most useful.
     """
     found = [path for path in bucket.list(_after(previous)) if path.endswith(".json")]
-    if followed := [path for path in found if bucket.list(_after(_id(path)))]:
-        return read_manifest(bucket, followed[-1])
-    newest = next(readable(bucket, reversed(found[1:])), None)
-    return newest or (read_manifest(bucket, found[0]) if found else None)
+    followed = [path for path in found if bucket.list(_after(_id(path)))]
+    for path in reversed(followed):
+        if (manifest := read_manifest(bucket, path)).is_of(home):
+            return manifest
+    lost: ObjectMissing | None = None
+    for path in reversed([path for path in found if path not in followed]):
+        try:
+            manifest = read_manifest(bucket, path)
+        except ObjectMissing as error:
+            _logger.warning("%s", error)
+            lost = error
+        else:
+            if manifest.is_of(home):
+                return manifest
+    if lost:
+        raise lost
+    return None
 
 
 def _id(path: str) -> str:

@@ -1,15 +1,19 @@
 """What etl believes of a table, bound to that very table: which one it is, and how many rows it has."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import cast
 
 from psycopg import sql
 from psycopg.rows import class_row
 
-from pipeline.postgres import Connection, statement, transaction
+from pipeline.postgres import Connection, statement, template, transaction
 from pipeline.target import Target, versions_name
 from pipeline.types import Frozen
 from pipeline.words import counted
+
+# How many rows etl knows of a table that it knows nothing of.
+UNKNOWN = -1
 
 # Of a table: its rows where they were counted, how many were added, and its versions where they were counted.
 _Numbers = tuple[int | None, int, int | None]
@@ -19,13 +23,15 @@ class Doubt(Frozen):
     """A table that is not as it was loaded.
 
     ``found`` says why. What it has up to the batch ``since`` is right; None where nothing is. With
-    ``lacks_history`` a dimension's versions are not those that were loaded.
+    ``lacks_history`` a dimension's versions are not those that were loaded. One that ``may_be_ahead`` may
+    have later batches than etl, which was restored.
     """
 
     table: str
     found: str
     is_empty: bool
     lacks_history: bool = False
+    may_be_ahead: bool = False
     since: str | None = None
 
 
@@ -47,6 +53,11 @@ class _Binding(Frozen):
     def versions(self) -> str:
         """The table of its history, if it is a dimension."""
         return versions_name(self.table_name)
+
+    @property
+    def was_restored(self) -> bool:
+        """Whether both it and etl were, perhaps at different states."""
+        return self.is_there and self.row_count is not None and not (self.is_same_table or self.is_same_etl)
 
     @property
     def is_loose(self) -> bool:
@@ -115,29 +126,65 @@ def count(connection: Connection, schema: str, tables: Iterable[str]) -> dict[st
     return {str(name): cast(int, number) for name, number in rows}
 
 
+def newest(connection: Connection, schema: str, tables: Mapping[str, bool]) -> dict[str, datetime]:
+    """The time of the last batch that is seen in tables' versions, where there is any; a fact's are its rows.
+
+    ``tables`` says of each whether it is a fact.
+    """
+    parts = [_newest(schema, name, is_fact=is_fact) for name, is_fact in tables.items()]
+    if not parts:
+        return {}
+    rows = connection.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
+    return {str(name): time for name, time in rows if isinstance(time, datetime)}
+
+
+def _newest(schema: str, name: str, *, is_fact: bool) -> sql.Composed:
+    """A query for the last time that a batch gave to a table's versions."""
+    times = "recorded_at" if is_fact else "GREATEST(valid_from, valid_to)"
+    return template("SELECT {}, NULLIF(max({}), '-infinity'::timestamptz) FROM {}").format(
+        sql.Literal(name), template(times), sql.Identifier(schema, name if is_fact else versions_name(name))
+    )
+
+
 def _look(
     connection: Connection, schema: str, targets: Iterable[str]
 ) -> dict[str, tuple[_Binding, int, Doubt | None]]:
     bindings = _bindings(connection, schema, targets)
     histories = [each.versions for each in bindings if each.has_versions and each.version_count is not None]
     rows = count(connection, schema, [*(each.table_name for each in bindings if each.is_there), *histories])
+    restored = {each.table_name: not each.has_versions for each in bindings if each.was_restored}
+    stale = _at_another_time(connection, schema, restored)
     return {
-        each.table_name: (each, number, _doubt(schema, each, number, rows.get(each.versions, 0)))
+        each.table_name: (each, number, _doubt(schema, each, number, rows.get(each.versions, 0), stale))
         for each in bindings
         for number in [rows.get(each.table_name, 0)]
     }
 
 
-def _doubt(schema: str, binding: _Binding, rows: int, versions: int) -> Doubt | None:
+def _at_another_time(connection: Connection, schema: str, tables: Mapping[str, bool]) -> set[str]:
+    """The tables whose last change is not the one that etl knows."""
+    if not tables:
+        return set()
+    seen = newest(connection, schema, tables)
+    known = connection.execute(statement("last_changes.sql"), {"schema": schema}).fetchall()
+    return {str(name) for name, at in known if name in tables and seen.get(str(name)) != at}
+
+
+def _doubt(schema: str, binding: _Binding, rows: int, versions: int, stale: Collection[str]) -> Doubt | None:
     """What is wrong with a table, if anything."""
     known, since = binding.row_count, None
     lacks_history = binding.version_count not in {None, versions}
+    may_be_ahead = known is not None and not binding.is_same_etl
     if not binding.is_there:
         wrong = "is missing"
     elif known is None and rows == 0:
         wrong = "is empty"
+    elif known == UNKNOWN or (may_be_ahead and binding.is_same_table):
+        wrong = "may hold later batches than the schema etl, which was restored"
     elif known is not None and rows != known:
         wrong = f"has {counted(rows, 'row')}, and {known:,} were loaded"
+    elif binding.table_name in stale:
+        wrong = "was last changed at another time than the schema etl, which was restored, knows"
     elif known is not None and binding.is_same_etl and not binding.is_same_table:
         wrong = "is another table than the one that was loaded"
     elif lacks_history:
@@ -148,7 +195,12 @@ def _doubt(schema: str, binding: _Binding, rows: int, versions: int) -> Doubt | 
         return None
     found = f"warehouse: {schema}.{binding.table_name} {wrong}"
     return Doubt(
-        table=binding.table_name, found=found, is_empty=rows == 0, lacks_history=lacks_history, since=since
+        table=binding.table_name,
+        found=found,
+        is_empty=rows == 0,
+        lacks_history=lacks_history or may_be_ahead,
+        may_be_ahead=may_be_ahead,
+        since=since,
     )
 
 

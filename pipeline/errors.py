@@ -29,6 +29,14 @@ class ObjectDamaged(ObjectMissing):
     """An object in a bucket is not what was written; what was is as good as lost."""
 
 
+class AnotherSource(PipelineError):
+    """A sealed batch was read from another source than the one that the run reads."""
+
+
+class LakeIncomplete(PipelineError):
+    """The raw bucket lacks batches without which a rebuild cannot bring everything back."""
+
+
 class ModelError(PipelineError):
     """A model is wrong: its file, the line, and what DuckDB says of it."""
 
@@ -55,3 +63,7 @@ class ConcurrentRunError(PipelineError):
 
 class WarehouseBusy(ConcurrentRunError):
     """Another run is at work on the warehouse."""
+
+
+# What a sealed batch may fail with for good, unless the source is read again.
+CANNOT_LOAD = (AnotherSource, ModelError, ObjectMissing, TooManyRejected, WarehouseError)

@@ -197,6 +197,15 @@ def _commit(
     counts: list[Counts],
 ) -> None:
     """Write the batch down, and which models its tables are now computed with."""
+    write_down(connection, schema, manifest, counts)
+    for output in outputs:
+        if output.fingerprint:
+            loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
+            commit_model(connection, schema, manifest.batch_id, output.model, loaded)
+
+
+def write_down(connection: Connection, schema: str, manifest: Manifest, counts: Iterable[Counts]) -> None:
+    """Write down that a batch is in the warehouse, as the last one."""
     values = {
         "schema": schema,
         "batch": manifest.batch_id,
@@ -209,10 +218,6 @@ def _commit(
     }
     connection.execute(statement("commit_batch.sql"), values)
     connection.execute(statement("commit_watermark.sql"), values)
-    for output in outputs:
-        if output.fingerprint:
-            loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
-            commit_model(connection, schema, manifest.batch_id, output.model, loaded)
 
 
 def commit_model(connection: Connection, schema: str, batch_id: str, table: str, loaded: Loaded) -> None:

@@ -1,15 +1,16 @@
-"""Sealed batches of the past as today's models read them, and where a rebuild can go on without some."""
+"""Sealed batches of the past as today's models read them, and as ones that stand by themselves."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
-from pipeline.batches import MANIFESTS, Manifest, TableBatch, readable
+from pipeline import chains
+from pipeline.batches import Manifest, TableBatch, readable
 from pipeline.buckets import Bucket
 
 
 def as_read_today(bucket: Bucket, manifest: Manifest, tables: Collection[str]) -> Manifest:
     """The batch with what only later ones have of these tables: columns, all NULL, and empty tables."""
     later: dict[str, TableBatch] = {}
-    for each in readable(bucket, reversed(_sealed(bucket, manifest.batch_id))):
+    for each in readable(bucket, reversed(_following(bucket, manifest.batch_id))):
         later = {name: table for name, table in each.tables.items() if name in tables} | later
         if set(tables) <= later.keys():
             break
@@ -17,19 +18,11 @@ def as_read_today(bucket: Bucket, manifest: Manifest, tables: Collection[str]) -
     return manifest.model_copy(update={"tables": manifest.tables | fitted})
 
 
-def next_complete(
-    bucket: Bucket, last: str | None, tables: Collection[str], tried: Collection[str]
-) -> Manifest | None:
-    """The next batch after ``last`` that holds all rows of these tables, so that it needs no earlier one."""
-    for manifest in readable(bucket, _sealed(bucket, last)):
-        if manifest.batch_id not in tried and all(map(_is_complete, _among(manifest, tables))):
-            return manifest
-    return None
-
-
-def is_complete(manifest: Manifest) -> bool:
-    """Whether a batch holds all rows of all its tables, so that it needs no earlier one."""
-    return all(map(_is_complete, manifest.tables.values()))
+def is_complete(manifest: Manifest, tables: Collection[str] | None = None) -> bool:
+    """Whether a batch holds all rows of all its tables, or of these, so that it needs no earlier one."""
+    return all(
+        _is_complete(table) for name, table in manifest.tables.items() if tables is None or name in tables
+    )
 
 
 def as_whole(manifest: Manifest, previous: str | None) -> Manifest:
@@ -39,22 +32,14 @@ def as_whole(manifest: Manifest, previous: str | None) -> Manifest:
     )
 
 
-def _sealed(bucket: Bucket, after: str | None) -> list[str]:
-    """Paths of the manifests of batches later than one, oldest first."""
-    paths = [path for path in bucket.list(MANIFESTS, deep=True) if path.endswith(".json")]
-    return sorted((path for path in paths if after is None or _id(path) > after), key=_id)
-
-
-def _id(path: str) -> str:
-    return path.rpartition("/")[2].removesuffix(".json")
-
-
-def _among(manifest: Manifest, tables: Collection[str]) -> Iterator[TableBatch]:
-    return (table for name, table in manifest.tables.items() if name in tables)
-
-
 def _is_complete(table: TableBatch) -> bool:
     return table.mode == "full" or table.state is not None
+
+
+def _following(bucket: Bucket, batch_id: str) -> list[str]:
+    """Paths of the manifests of the batches that follow one, oldest first, in the newest chain."""
+    found = [chain for chain in chains.find(bucket) if chain.holds(batch_id)]
+    return [each.path for each in found[-1].batches if each.batch_id > batch_id] if found else []
 
 
 def _with_columns(table: TableBatch | None, later: TableBatch) -> TableBatch:

@@ -111,7 +111,7 @@ def transaction(
         )
         connection.read_only = reading or None
         with _in_transaction(connection, what, bound, snapshot) as pid:
-            watch = Watch(connection, pid, what, lambda: _beside(url, what), bound)
+            watch = Watch(connection, pid, what, lambda: once(url, what), bound)
             try:
                 with watch:
                     yield connection
@@ -162,8 +162,8 @@ def _set_local(name: str, value: str) -> sql.Composed:
 
 
 @contextmanager
-def _beside(url: str, what: str) -> Iterator[Connection]:
-    """A second transaction that looks at what a first one waits for; it is tried once."""
+def once(url: str, what: str) -> Iterator[Connection]:
+    """A transaction that only looks, and is tried once: whoever asks can do without the answer."""
     with _open(connecting.of(url)) as connection, _in_transaction(connection, what, 1):
         yield connection
 

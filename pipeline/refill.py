@@ -86,10 +86,12 @@ class Lake:
                 return self._forward(target, rest, loaded, empties=False) if rest else None
             if chain.is_complete and (target.fact or doubt.lacks_history):
                 return self._forward(target, chain.manifests, None, empties=True)
-            if not target.fact:
+            if not target.fact and not doubt.may_be_ahead:
                 return self._present(target, chain)
         except _UNUSABLE as error:
             _logger.warning("warehouse: %s cannot be filled with its history: %s", target.name, error)
+        if doubt.may_be_ahead and not doubt.is_empty:
+            return None  # what it has may be all that is left of it
         if not target.fact:
             with suppress(*_UNUSABLE):
                 return self._present(target, chain)

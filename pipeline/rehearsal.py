@@ -4,8 +4,8 @@ The very code that loads batches loads them there, so that what a rebuild would 
 role needs no right but TEMPORARY, which it has to stage rows. What models make goes to a temporary folder.
 """
 
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,13 +13,14 @@ from tempfile import TemporaryDirectory
 import psycopg
 from psycopg import sql
 
-from pipeline import past, upgrades, warehouse
-from pipeline.batches import Manifest, State, sealed_after
+from pipeline import chains, past, upgrades, warehouse
+from pipeline.batches import Home, Manifest, State
 from pipeline.buckets import Bucket, folder
 from pipeline.errors import ModelError, ObjectMissing, WarehouseError
 from pipeline.load import order
 from pipeline.models import Model, tables_read
 from pipeline.postgres import Connection, exists, identifiers, statement, transaction
+from pipeline.rebuild import Steps, Wanted
 from pipeline.refill import Lake, Replay, load_again
 from pipeline.target import Target, versions_name
 from pipeline.transform import verify
@@ -123,7 +124,7 @@ def rehearse(
     with TemporaryDirectory() as home, _rolled_back(url) as connection:
         found = Rehearsal(last=_last(connection, schema))
         stage = _stage(connection, schema, models, Lake(models, {}, raw, folder(home)), transforms)
-        for _ in _load(stage, found):
+        for _ in _load(stage, found, _steps(stage, found, warehouse.home(url, schema))):
             yield found
         if found.last is not None:
             _compare(stage, schema, found)
@@ -158,48 +159,36 @@ def _stage(connection: Connection, schema: str, models: Mapping[str, Model], lak
     return _Stage(connection, str(temporary), replace(lake, models=known, targets=targets))
 
 
-def _load(stage: _Stage, found: Rehearsal) -> Iterator[None]:
+def _load(stage: _Stage, found: Rehearsal, steps: Steps) -> Iterator[None]:
     """Load what the bucket has, up to the warehouse's last batch, as a rebuild does."""
-    tried = set[str]()
-    while True:
-        why = yield from _follow(stage, found)
-        if found.is_at_end:
-            return
-        after, at = found.at, _go_on(stage, found, tried)
-        if at or why or found.last:
-            found.gaps.append(Gap(after, why or f"no batch follows {after or 'nothing'}", at))
-        if at is None:
-            return
-        yield
-
-
-def _go_on(stage: _Stage, found: Rehearsal, tried: set[str]) -> str | None:
-    """Load the next batch that holds all rows and can be loaded; None where there is none."""
-    raw, tables = stage.lake.raw, tables_read(stage.lake.models)
-    while whole := past.next_complete(raw, found.at, tables, tried):
-        if found.last and whole.batch_id > found.last:
-            return None
-        tried.add(whole.batch_id)
-        with suppress(*_REFUSED):
-            stage.load(past.as_whole(whole, found.at))
-            found.batches.append(whole.batch_id)
-            return whole.batch_id
-    return None
-
-
-def _follow(stage: _Stage, found: Rehearsal) -> Generator[None, None, str | None]:
-    """Load batches that follow each other; returns why one could not be, or None where none follows."""
-    while not found.is_at_end:
+    why: str | None = None
+    while not found.is_at_end and (manifest := steps.after(found.at)):
+        if found.last and manifest.batch_id > found.last:
+            break
+        after = found.at
         try:
-            manifest = sealed_after(stage.lake.raw, found.at)
-            if manifest is None or (found.last and manifest.batch_id > found.last):
-                return None
             stage.load(manifest)
         except _REFUSED as refused:
-            return str(refused)
+            why = str(refused)
+            continue
         found.batches.append(manifest.batch_id)
+        if manifest.resumed:
+            found.gaps.append(Gap(after, why or _none_follows(after), manifest.batch_id))
+        why = None
         yield
-    return None
+    if not found.is_at_end and (why or found.last):
+        found.gaps.append(Gap(found.at, why or _none_follows(found.at), None))
+
+
+def _steps(stage: _Stage, found: Rehearsal, home: Home) -> Steps:
+    """The batches that lead to the warehouse's last one, or to which a rebuild would come without any."""
+    tables = frozenset(tables_read(stage.lake.models))
+    chain = Wanted(home, found.last, tables).choose(chains.find(stage.lake.raw))
+    return Steps(stage.lake.raw, chain, tables)
+
+
+def _none_follows(batch_id: str | None) -> str:
+    return f"no batch follows {batch_id or 'nothing'}"
 
 
 def _compare(stage: _Stage, schema: str, found: Rehearsal) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations  # or they keep DuckDB's types alive: duck._d
 
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -26,10 +26,10 @@ from pipeline import cursors, witnesses
 from pipeline.cursors import Cursor as Cursor  # noqa: PLC0414  a part of what this module describes
 from pipeline.definition import Definition
 from pipeline.duck import session
-from pipeline.errors import SnapshotLost, SourceError
+from pipeline.errors import PipelineError, SnapshotLost, SourceError
 from pipeline.messages import message, of_arrow
 from pipeline.personal import HashKey
-from pipeline.postgres import Connection, statement, template, transaction
+from pipeline.postgres import Connection, once, statement, template, transaction
 from pipeline.streams import ahead
 from pipeline.types import Column as Column  # noqa: PLC0414  likewise
 from pipeline.types import Frozen, arrow_type, duckdb_type
@@ -54,6 +54,13 @@ class Identity(Frozen):
     timeline: int
     database: str
     database_oid: int
+
+    def is_same_database(self, other: Identity) -> bool:
+        """Whether both are one database by name, be it promoted or created again meanwhile."""
+        return (self.system, self.database) == (other.system, other.database)
+
+    def __str__(self) -> str:
+        return f"database {self.database} of system {self.system}"
 
 
 class Snapshot(Frozen):
@@ -158,6 +165,18 @@ def snapshot(url: str, key: HashKey | None = None) -> Iterator[tuple[Connection,
         if key:
             key.put(connection)
         yield connection, row
+
+
+def identify(url: str) -> Identity | None:
+    """Which source answers there; None where none does at once."""
+    with (
+        suppress(PipelineError, psycopg.Error),
+        once(url, "source") as connection,
+        connection.cursor(row_factory=class_row(Snapshot)) as cursor,
+    ):
+        row = cursor.execute(statement("source_snapshot.sql")).fetchone()
+        return row.identity if row else None
+    return None
 
 
 @contextmanager

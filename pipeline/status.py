@@ -113,7 +113,8 @@ def look(
         known = models.load(config.transforms)
         broken = bindings.look(connection, schema, known) if up_to_date_at else []
         lost = missed(connection, schema) if up_to_date_at else {}
-    sealed = batches.sealed_after(raw, last[0].batch_id if last else None)
+    home = warehouse.home(warehouse_url, schema)
+    sealed = batches.sealed_after(raw, last[0].batch_id if last else None, home)
     if counting == "nothing":
         with source.snapshot(source_url) as (_, snapshot):
             at, waiting, story = snapshot.taken_at, None, "not counted"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 import psycopg
 from psycopg import sql
@@ -11,10 +12,10 @@ from psycopg.rows import class_row, dict_row
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline import history, upgrades
-from pipeline.batches import State, Watermark
+from pipeline.batches import Home, State, Watermark
 from pipeline.errors import ConcurrentRunError, ModelError, WarehouseBusy, WarehouseError
 from pipeline.models import SCHEMA_FILE, Model, with_meaning
-from pipeline.postgres import SAFE_PATH, Connection, identifiers, statement, template, transaction
+from pipeline.postgres import SAFE_PATH, Connection, exists, identifiers, statement, template, transaction
 from pipeline.target import (
     ADDED_TO_FACTS,
     DELETED,
@@ -149,6 +150,9 @@ def _make_missing(
     if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
         connection.execute("CREATE SCHEMA etl")
     upgrades.upgrade(connection, schema)
+    connection.execute(
+        "INSERT INTO etl.warehouse (warehouse_id) VALUES (%s) ON CONFLICT DO NOTHING", (uuid4(),)
+    )
     known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
     if known is None:
         raise WarehouseError(
@@ -253,6 +257,27 @@ def _check_versions_fit(schema: str, target: Target) -> None:
                 f"warehouse: {schema}.{target.name} keeps the versions of a row, which its {unique.name},"
                 f" {unique.definition}, forbids; drop it, or add {RECORDED_AT} to its columns"
             )
+
+
+def home(url: str, schema: str) -> Home:
+    """Where a schema's batches go; without an id where this release has prepared nothing yet."""
+    with transaction(url, "warehouse") as connection:
+        kept = None
+        if exists(connection, "etl.warehouse"):
+            kept = connection.execute("SELECT warehouse_id::text FROM etl.warehouse").fetchone()
+        with connection.cursor(row_factory=class_row(Home)) as cursor:
+            names = {"schema": schema, "id": kept[0] if kept else ""}
+            found = cursor.execute(statement("home.sql"), names).fetchone()
+    assert found is not None  # noqa: S101  a query without FROM has one row
+    return found
+
+
+def become(connection: Connection, former: Home) -> None:
+    """Go on as the warehouse that was here before it was lost; not once there are batches."""
+    connection.execute(
+        "UPDATE etl.warehouse SET warehouse_id = %s::uuid WHERE NOT EXISTS (SELECT FROM etl.watermark)",
+        (former.id,),
+    )
 
 
 def watermark(url: str, schema: str) -> Watermark | None:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import SecretStr
 
-from pipeline import connection, postgres, settings
+from pipeline import chains, connection, postgres, settings, source, warehouse
 from pipeline.errors import SettingsError
 from pipeline.personal import HashKey
 from pipeline.settings import PREFIX, Settings
 from tasks import blocks
-from tasks.failures import print_all
+from tasks.failures import in_some_line, print_all
 
 _DRIVER = "postgresql+psycopg"
 # Begins the keys that STS gives for a while.
@@ -54,7 +55,8 @@ def check_and_save(config: Settings, *, temporary: bool = False) -> Iterator[str
     Raises SettingsError as :func:`save` does.
     """
     working = []
-    for planned in _planned(config, temporary=temporary):
+    plans = _planned(config, temporary=temporary)
+    for planned in plans:
         try:
             with blocks.unsaved(planned.name, planned.block):
                 answer = planned.attempt()
@@ -63,7 +65,31 @@ def check_and_save(config: Settings, *, temporary: bool = False) -> Iterator[str
         else:
             working.append(planned)
             yield f"{planned.what}: works, {answer}"
+    if len(working) == len(plans):
+        with ExitStack() as stack:
+            for planned in plans:
+                stack.enter_context(blocks.unsaved(planned.name, planned.block))
+            yield from _others_in_bucket(config)
     yield from map("saved block {}".format, _save(working, config.environment))
+
+
+def _others_in_bucket(config: Settings) -> Iterator[str]:
+    """Say whose batches the raw bucket holds beside this warehouse's: it may be another environment's."""
+    raw = blocks.bucket(blocks.RAW, config.environment)
+    source_url, warehouse_url = (
+        blocks.database_url(name, config.environment) for name in (blocks.SOURCE, blocks.WAREHOUSE)
+    )
+    try:
+        home = warehouse.home(warehouse_url, config.warehouse_schema)
+        others = chains.foreign(raw, home, source.identify(source_url))
+    except Exception as fault:  # noqa: BLE001  whatever it is, the blocks work
+        yield f"raw bucket: whose batches it holds was not found out: {in_some_line(fault)}"
+        return
+    if others:
+        yield (
+            f"raw bucket: {raw.uri} is also that of {chains.stories(others)}; these batches are not taken for"
+            " this warehouse's; for an environment apart set TOTESYS_RAW_URI to a bucket or prefix of its own"
+        )
 
 
 def _planned(config: Settings, *, temporary: bool) -> list[_Planned]:

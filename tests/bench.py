@@ -12,7 +12,7 @@ from textwrap import dedent
 from typing import Any
 
 from demo.postgres import Postgres
-from pipeline import batches, warehouse
+from pipeline import batches
 from pipeline.batches import Manifest
 from pipeline.buckets import folder
 from pipeline.merge import Counts
@@ -55,15 +55,17 @@ class Bench:
 
     def sealed(self) -> Manifest | None:
         """The batch that waits to be loaded, if any."""
-        return batches.sealed_after(self.house.raw, warehouse.last_batch(self.house.url, self.house.schema))
+        return batches.sealed_after(self.house.raw, self.house.last_batch(), self.house.home)
 
     def run(self, *, reconcile: bool = False, full: bool = False, **limits: Any) -> dict[str, Counts] | None:
         """Finish what is sealed, then take a batch; None where there is nothing new.
 
         ``limits`` are those of ``Warehouse.bring``.
         """
-        full = full or (self.house.prepared is not None and self.house.fill_again())
-        while self.house.prepared and (waiting := self.sealed()):
+        lacking = self.house.prepared is not None and self.house.fill_again()
+        full = full or lacking
+        while self.house.prepared and not lacking and (waiting := self.sealed()):
+            self.house.become(waiting.warehouse)
             self.house.bring(waiting)
         _, manifest = plan_batch(self.source_url, self.house, reconcile=reconcile, full=full, key=self.key)
         return self.house.bring(manifest, **limits) if manifest else None

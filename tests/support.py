@@ -18,13 +18,29 @@ from psycopg import sql
 from pyarrow import fs
 
 from demo.postgres import Postgres
-from pipeline import batches, bindings, extract, load, models, plan, refill, source, warehouse
-from pipeline.batches import Manifest, State, StateRun, TableBatch
+from pipeline import (
+    batches,
+    bindings,
+    chains,
+    extract,
+    load,
+    models,
+    past,
+    plan,
+    refill,
+    regain,
+    source,
+    warehouse,
+)
+from pipeline.batches import Home, Manifest, State, StateRun, TableBatch
 from pipeline.buckets import Bucket, File
+from pipeline.errors import LakeIncomplete
 from pipeline.extract import Readers
 from pipeline.merge import Counts
 from pipeline.models import Model
 from pipeline.personal import HashKey
+from pipeline.postgres import transaction
+from pipeline.rebuild import Rebuild, Wanted
 from pipeline.s3 import S3
 from pipeline.source import Column, Identity
 from pipeline.state import compacted
@@ -284,8 +300,46 @@ class Warehouse:
         )
         return {count.table: count for count in counts}
 
+    @property
+    def home(self) -> Home:
+        """Which warehouse it is."""
+        self.targets()
+        return warehouse.home(self.url, self.schema)
+
+    def last_batch(self) -> str | None:
+        """The batch that it is at."""
+        return warehouse.last_batch(self.url, self.schema)
+
+    def become(self, former: Home | None) -> None:
+        """Go on as the warehouse that was there before, where it is that one's batch."""
+        if former and self.home.is_same_warehouse(former):
+            with transaction(self.url, "warehouse") as connection:
+                warehouse.become(connection, former)
+
+    def rebuild(
+        self, *, until: datetime | None = None, named: str = "", source: Identity | None = None
+    ) -> int:
+        """Load what the raw bucket has, as the flow does; returns how many batches."""
+        if self.fill_again():
+            raise LakeIncomplete("raw bucket: it lacks batches")
+        tables = frozenset(models.tables_read(self.models))
+        rebuild = Rebuild(
+            self.raw, self.processed, Wanted(self.home, self.last_batch(), tables, source, named), until
+        )
+        self.become(rebuild.owner)
+        return len(list(rebuild.run(self.last_batch, self._bring_again)))
+
+    def _bring_again(self, manifest: Manifest) -> dict[str, Counts]:
+        tables = models.tables_read(self.models)
+        if tables - manifest.tables.keys():
+            manifest = past.as_read_today(self.raw, manifest, tables)
+        return self.bring(manifest)
+
     def fill_again(self) -> bool:
         """Fill tables that are not as they were loaded; returns whether the source has to be read for it."""
+        found = regain.regain(self.url, self.schema, self.raw, self.targets(), self.home)
+        if found and found.lacking:
+            return True
         doubts = bindings.examine(self.url, self.schema, self.targets())
         lake = refill.Lake(self.models, self.targets(), self.raw, self.processed)
         return bool(doubts and refill.fill_again(self.url, self.schema, lake, doubts)[1])
@@ -342,8 +396,10 @@ def plan_batch(
             load.record_up_to_date(house.url, house.schema, mark.batch_id, snapshot)
             return planned, None
         verify(house.models, targets, planned.columns, planned.keys)
-        manifest = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)
+        read = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)
+    manifest = read.read_for(house.home)
     batches.seal(house.raw, manifest)
+    chains.note(house.processed, manifest)
     return planned, manifest
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from demo.postgres import Postgres
-from pipeline import batches, models, past, retain, warehouse
+from pipeline import batches, retain
 from pipeline.batches import Manifest, read_manifest
 from pipeline.buckets import Bucket, folder
 from pipeline.retain import Removal
@@ -78,17 +78,8 @@ def rebuilt(shop: Bench, lake: tuple[Bucket, Bucket], url: str) -> Warehouse:
     """Another warehouse, filled from the lake as a rebuild does it."""
     house = Warehouse(url, shop.house.folder, *lake)
     house.prepare()
-    tables = models.tables_read(house.models)
-    while True:
-        last = warehouse.last_batch(url, house.schema)
-        if following := batches.sealed_after(house.raw, last):
-            house.bring(following)
-        elif found := past.next_complete(house.raw, last, tables, set()):
-            whole = past.as_whole(found, last)
-            batches.seal(house.raw, whole)
-            house.bring(whole)
-        else:
-            return house
+    house.rebuild()
+    return house
 
 
 def same_from(shop: Bench, house: Warehouse, first: int) -> None:

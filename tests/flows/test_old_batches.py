@@ -28,7 +28,7 @@ NOW = "SELECT sale_id, pieces, note, town FROM sale LEFT JOIN town USING (sale_i
 
 @dataclass(frozen=True)
 class Past:
-    """Three batches, of which the first lacks a column and a table; ``kept`` is the raw bucket after them."""
+    """Three batches, of which the first lacks a column and a table; ``kept`` are the buckets after them."""
 
     world: World
     kept: Path
@@ -85,16 +85,18 @@ def lived(make_world: Callable[..., World], tmp_path_factory: pytest.TempPathFac
     query(world.source_url, "UPDATE sale SET pieces = 30, note = 'new' WHERE sale_id = 3")
     query(world.source_url, "DELETE FROM sale WHERE sale_id = 2")
     reports += world.run().reports
-    kept = tmp_path_factory.mktemp("kept") / "raw"
-    shutil.copytree(world.raw_uri, kept)
+    kept = tmp_path_factory.mktemp("kept")
+    shutil.copytree(world.raw_uri, kept / "raw")
+    shutil.copytree(world.processed_uri, kept / "processed")
     return Past(world, kept, [report.batch_id for report in reports])
 
 
 @pytest.fixture
 def past(lived: Past) -> Past:
-    """The same with its raw bucket as it was."""
-    shutil.rmtree(lived.world.raw_uri)
-    shutil.copytree(lived.kept, lived.world.raw_uri)
+    """The same with its buckets as they were."""
+    for uri in (lived.world.raw_uri, lived.world.processed_uri):
+        shutil.rmtree(uri, ignore_errors=True)
+        shutil.copytree(lived.kept / Path(uri).name, uri)
     return lived
 
 
