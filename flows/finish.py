@@ -180,7 +180,8 @@ def finish_sealed(run: Run, source_url: str) -> Iterator[BatchReport]:
     while manifest := batches.sealed_after(run.raw, run.last_batch(), run.home):
         _refuse_another_source(run, manifest, source_url)
         run.become(manifest.warehouse)
-        chains.note(run.processed, manifest)
+        if not chains.is_noted(run.processed, manifest):
+            chains.note(run.processed, manifest)
         yield _finish_sealed(run, manifest)
 
 

@@ -103,17 +103,25 @@ def foreign(raw: Bucket, home: Home, source: Identity | None) -> list[Chain]:
 
 
 def note(processed: Bucket, manifest: Manifest) -> None:
-    """Keep that a batch is sealed where the raw bucket's loss does not reach; twice is as good as once."""
-    folder = f"{NOTES}/{manifest.warehouse.id if manifest.warehouse else UNKNOWN}"
-    path = f"{folder}/{manifest.batch_id}.json"
-    if path not in processed.list(folder):
-        kept = Note(
-            batch_id=manifest.batch_id,
-            previous=manifest.previous,
-            snapshot_at=manifest.snapshot_at,
-            warehouse=manifest.warehouse,
-        )
-        processed.write_text(path, kept.model_dump_json(indent=1))
+    """Keep that a batch is sealed where the raw bucket's loss does not reach."""
+    kept = Note(
+        batch_id=manifest.batch_id,
+        previous=manifest.previous,
+        snapshot_at=manifest.snapshot_at,
+        warehouse=manifest.warehouse,
+    )
+    processed.write_text(_place_of_note(manifest), kept.model_dump_json(indent=1))
+
+
+def is_noted(processed: Bucket, manifest: Manifest) -> bool:
+    """Whether that is kept."""
+    path = _place_of_note(manifest)
+    return path in processed.list(path.rpartition("/")[0])
+
+
+def _place_of_note(manifest: Manifest) -> str:
+    owner = manifest.warehouse.id if manifest.warehouse else UNKNOWN
+    return f"{NOTES}/{owner}/{manifest.batch_id}.json"
 
 
 def noted(processed: Bucket) -> list[tuple[str, str]]:

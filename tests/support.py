@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import psycopg
@@ -50,8 +50,21 @@ from pipeline.warehouse import Loaded
 
 Row = dict[str, Any]
 KEY = "testing"
+# Which test shows a row of the runbook's table of what was lost.
+SHOWN: dict[str, str] = {}
+Test = TypeVar("Test", bound=Callable[..., None])
 SOME_TIME = datetime(2024, 1, 1, tzinfo=UTC)
 SOME_SOURCE = Identity(system="1", timeline=1, database="made_up", database_oid=1)
+
+
+def shows(lost: str) -> Callable[[Test], Test]:
+    """Say which row of the runbook's table a test shows."""
+
+    def of(test: Test) -> Test:
+        SHOWN[lost] = test.__name__
+        return test
+
+    return of
 
 
 @contextmanager

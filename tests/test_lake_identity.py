@@ -14,7 +14,7 @@ from pipeline.errors import LakeIncomplete
 from pipeline.source import identify
 from tests.bench import EMPTY, Bench
 from tests.bench import bench as open_bench
-from tests.support import execute, plan_batch, write_models
+from tests.support import execute, plan_batch, shows, write_models
 
 SALES = {
     "fact_sale": "-- key: sale_id\nSELECT sale_id, amount FROM sale",
@@ -139,6 +139,7 @@ def test_two_warehouses_with_the_same_models_go_on_by_themselves(shared: Bench, 
     assert second.run() is None
 
 
+@shows("one of several warehouses on a raw bucket, with other models or the same")
 def test_three_warehouses_with_other_models_are_rebuilt_each(shared: Bench, others: list[Bench]) -> None:
     shared.fresh(SALES, *SOURCE)
     world = {

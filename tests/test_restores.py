@@ -6,8 +6,11 @@ its source; those that can have the history have it.
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Iterator
+import sys
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,14 @@ import pytest
 from demo.binaries import account_for, programs, run
 from demo.postgres import Postgres
 from pipeline.errors import LakeIncomplete
+from tests import test_lake_identity
 from tests.bench import Bench
 from tests.bench import bench as open_bench
-from tests.support import Warehouse, execute
+from tests.flows import test_lost_prefect
+from tests.support import SHOWN, Warehouse, execute, shows
 from tests.test_bindings import DAYS, LOOKS, MODELS, SOURCE
 
-EMPTY = "DROP SCHEMA IF EXISTS public, etl, as_of CASCADE"
+RUNBOOK = Path(__file__).parents[1] / "docs" / "runbook.md"
 NOW = {
     "dim_shop": "SELECT shop_id, town FROM shop",
     "fact_sale_current": "SELECT sale_id, shop_id, amount FROM sale WHERE amount > 0",
@@ -33,18 +38,6 @@ HISTORY = {name: text for name, text in LOOKS.items() if name not in {"batch", "
     "rejected": "SELECT key, reason, row, resolved, first_batch FROM etl.rejected ORDER BY 1, 4, 5"
 }
 CHANGE, CHANGE_BACK = (f"UPDATE sale SET amount = {amount} WHERE sale_id = 4" for amount in (44, 40))
-# Which test shows a row of the runbook's table, by what was lost.
-SHOWN: dict[str, str] = {}
-
-
-def shows(lost: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Say which row of the table a test shows."""
-
-    def of(test: Callable[..., None]) -> Callable[..., None]:
-        SHOWN[lost] = test.__name__
-        return test
-
-    return of
 
 
 @dataclass(frozen=True)
@@ -93,9 +86,7 @@ class Life:
                 shutil.copytree(getattr(day, each), root)
             else:
                 self.drop(*(("public", "etl", "as_of") if each == "all" else (each,)))
-                script = day.dumps[each].replace(
-                    "CREATE SCHEMA public;", "CREATE SCHEMA IF NOT EXISTS public;"
-                )
+                script = _into_public(day.dumps[each])
                 program(self.server, "psql", "-qX", "-vON_ERROR_STOP=1", self.house.url, text=script)
         self.house.prepared = None
         self.house.prepare()
@@ -139,6 +130,11 @@ class Life:
             return is_equal(self.bench) and self.bench.run() is None
         finally:
             self.bench.do(CHANGE_BACK)
+
+
+def _into_public(dump: str) -> str:
+    """The dump, to be restored where the schema public is there already."""
+    return dump.replace("CREATE SCHEMA public;", "")
 
 
 def is_equal(bench: Bench) -> bool:
@@ -216,20 +212,24 @@ def test_a_warehouse_of_yesterday_gets_the_batches_since(life: Life) -> None:
 
 @shows("the warehouse, restored whole into another database or under another owner")
 def test_a_warehouse_may_be_restored_elsewhere(life: Life) -> None:
+    role, admin = f"owner_{uuid.uuid4().hex[:12]}", life.server.url("postgres")
+    execute(admin, f"CREATE ROLE {role} LOGIN PASSWORD 'restored'")
     with open_bench(life.server) as other:
-        execute(other.house.url, "DROP SCHEMA public CASCADE")
-        script = life.today.dumps["all"].replace(
-            "CREATE SCHEMA public;", "CREATE SCHEMA IF NOT EXISTS public;"
+        url = re.sub(r"//[^@]+@", f"//{role}:restored@", other.house.url)
+        execute(
+            other.house.url, "DROP SCHEMA public", f"ALTER DATABASE {url.rsplit('/', 1)[1]} OWNER TO {role}"
         )
-        execute(other.house.url, "CREATE SCHEMA public")
-        program(life.server, "psql", "-qX", "-vON_ERROR_STOP=1", other.house.url, text=script)
-        there = replace(life.house, url=other.house.url, prepared=None)
+        script = re.sub(r"(?m)^(ALTER .* OWNER TO|GRANT|REVOKE) .*;$", "", life.today.dumps["all"])
+        execute(url, "CREATE SCHEMA public")
+        program(life.server, "psql", "-qX", "-vON_ERROR_STOP=1", url, text=_into_public(script))
+        there = replace(life.house, url=url, prepared=None)
         moved = replace(life, bench=replace(life.bench, house=there))
         there.prepare()
         assert there.home.id == life.house.home.id
         assert moved.settles()
         assert moved.has_history(life.today)
         assert moved.run()
+    execute(admin, f"DROP ROLE {role}")
 
 
 @shows("the schema `etl`, restored to an earlier day than the tables")
@@ -252,6 +252,7 @@ def test_etl_restored_alone_is_not_believed(life: Life) -> None:
     assert life.has_history(life.today)
 
 
+@pytest.mark.campaign
 def test_etl_older_than_the_tables_is_rebuilt_likewise(life: Life) -> None:
     life.restore(life.yesterday, "etl")
     assert life.house.rebuild() == 2
@@ -267,6 +268,7 @@ def test_tables_without_etl(life: Life) -> None:
     assert life.run()
 
 
+@pytest.mark.campaign
 def test_tables_of_yesterday_without_etl_are_rebuilt_up_to_today(life: Life) -> None:
     life.drop("etl", "public", "as_of")
     life.restore(life.yesterday, "public")
@@ -365,11 +367,20 @@ def test_a_rebuild_from_a_raw_bucket_of_yesterday_names_the_gap(life: Life) -> N
     assert life.house.rebuild() == 0
 
 
-@shows("the processed bucket")
+@shows("the processed bucket, or any objects of it")
 def test_a_lost_processed_bucket_is_computed_again(life: Life) -> None:
+    """All of it, and then every other object: results that are carried have several."""
     life.lose("processed")
     assert life.run()
-    life.lose("processed")
-    life.lose_warehouse()
-    life.house.rebuild()
+    for path in sorted(Path(life.house.processed.root).rglob("*.parquet"))[::2]:
+        path.unlink()
     assert life.run()
+
+
+def test_the_runbook_says_what_these_tests_show() -> None:
+    rows = re.findall(
+        r"^\| (.*?) \| .* \| `(test_\w+)` \|$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert dict(rows) == SHOWN
+    modules = [sys.modules[__name__], test_lake_identity, test_lost_prefect]
+    assert all(any(hasattr(module, test) for module in modules) for test in SHOWN.values())
