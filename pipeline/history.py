@@ -35,11 +35,13 @@ _logger = logging.getLogger(__name__)
 class _There:
     """What is there already: columns of tables and views and of indexes by name, and bodies of functions.
 
-    Functions count that are parallel safe, as all of ours are.
+    ``unique`` are unique indexes by table and name. Functions count that are parallel safe, as all of ours
+    are.
     """
 
     columns: Mapping[str, Sequence[str]]
     indexed: Mapping[str, Sequence[str]]
+    unique: Collection[tuple[str, str]]
     functions: Mapping[str, str]
     as_of_views: dict[str, list[str]]
     is_open_to_readers: bool
@@ -79,9 +81,10 @@ def _refusing(schema: str, target: Target) -> Iterator[None]:
     except psycopg.OperationalError:
         raise
     except psycopg.errors.UniqueViolation:
+        both = "" if target.fact else f" and {versions_name(target.name)} with the views that read them"
         raise WarehouseError(
             f"{table} holds more than one version of a key ({key}) at one moment; correct the model's"
-            " `-- key:`, or drop the table, which is then filled anew"
+            f" `-- key:`, or drop the table{both}, which is then filled anew"
         ) from None
     except psycopg.errors.UndefinedObject as error:  # an operator class
         raise WarehouseError(
@@ -102,9 +105,16 @@ def _survey(connection: Connection, schema: str) -> _There:
         " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'",
         (schema,),
     ).fetchall()
+    unique = connection.execute(
+        "SELECT t.relname::text, x.relname::text FROM pg_index AS i"
+        " INNER JOIN pg_class AS t ON i.indrelid = t.oid INNER JOIN pg_class AS x ON i.indexrelid = x.oid"
+        " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s AND i.indisunique",
+        (schema,),
+    ).fetchall()
     return _There(
         columns=_columns_of(connection, schema, "rpv"),
         indexed=_columns_of(connection, schema, "iI"),
+        unique=[(str(table), str(index)) for table, index in unique],
         functions={str(name): str(body) for name, body in functions},
         as_of_views=_columns_of(connection, as_of_schema(schema), "v"),
         is_open_to_readers=upgrades.is_open_to_readers(connection),
@@ -174,6 +184,8 @@ def _ensure_of_dimension(
     elif added:
         assignments = each("{0} = s.{0}", [column.name for column in added])
         connection.execute(statement("add_to_versions.sql").format(**names_in, assignments=assignments))
+    if kept:
+        _index_versions(connection, schema, target, there)
     wanted = ["valid_from", "valid_to", "deleted", *(column.name for column in target.columns)]
     if missing := [name for name in wanted if name not in shown]:
         # Whoever reads the view keeps it: it can be replaced as long as its columns keep their places.
@@ -193,13 +205,24 @@ def _alter(connection: Connection, schema: str, target: Target, action: str, col
     connection.execute(sql.SQL("ALTER TABLE {} {}").format(versions, altered))
 
 
+def _index_versions(connection: Connection, schema: str, target: Target, there: _There) -> None:
+    """Make the index of a dimension's versions anew where the model has another key."""
+    old = [index for table, index in there.unique if table == versions_name(target.name)]
+    if [there.indexed[index] for index in old] == [[*target.key, "valid_from"]]:
+        return
+    for index in old:
+        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, index)))
+    _make_version_index(connection, _names(schema, target))
+
+
+def _make_version_index(connection: Connection, names_in: Mapping[str, sql.Composable]) -> None:
+    query = sql.SQL("CREATE UNIQUE INDEX ON {versions} ({key}, valid_from)")
+    connection.execute(query.format(versions=names_in["versions"], key=names_in["key"]))
+
+
 def _begin(connection: Connection, target: Target, names_in: Mapping[str, sql.Composable]) -> None:
     """Give each row its first version, after those that earlier releases kept as JSON."""
-    connection.execute(
-        sql.SQL("CREATE UNIQUE INDEX ON {versions} ({key}, valid_from)").format(
-            versions=names_in["versions"], key=names_in["key"]
-        )
-    )
+    _make_version_index(connection, names_in)
     if exists(connection, "etl.superseded"):
         _move(connection, target, names_in)
     connection.execute(statement("start_versions.sql").format(**names_in))

@@ -136,6 +136,31 @@ def test_the_last_row_of_what_is_rejected_goes_with_its_key(shared: Bench, meanw
     assert shared.house.rejected() == []
 
 
+def test_a_bridge_may_get_another_key(shared: Bench) -> None:
+    table = "CREATE TABLE IF NOT EXISTS bridge_t (item_id integer, note text)"
+    source = "CREATE TABLE tagged (id serial PRIMARY KEY, item_id int, note text)"
+    rows = "SELECT item_id, note FROM {} ORDER BY 1, 2"
+    sql = "SELECT item_id, note FROM tagged"
+    shared.fresh({"bridge_t": f"-- key: item_id\n{sql}", "schema": table}, source)
+    shared.do("INSERT INTO tagged (item_id, note) VALUES (1, 'a'), (2, 'a')")
+    shared.run()
+    shared.do("INSERT INTO tagged (item_id, note) VALUES (1, 'b'), (3, 'a'), (3, 'b')")
+    wider, narrower = f"-- key: item_id, note\n{sql}", "-- key: note\nSELECT note FROM tagged GROUP BY note"
+    model = shared.house.folder / "bridge_t.sql"
+    model.write_text(wider, encoding="utf-8")
+    shared.run()
+    assert shared.house.query(rows.format("bridge_t")) == shared.source(rows.format("tagged"))
+    model.write_text(narrower, encoding="utf-8")
+    told = r"bridge_t holds more than one version of a key \(note\) .* the table and bridge_t_version with"
+    with pytest.raises(WarehouseError, match=told):
+        shared.run()
+    execute(shared.house.url, "DROP TABLE bridge_t, bridge_t_version CASCADE")
+    shared.run()
+    assert shared.house.query(rows.format("bridge_t")) == [(None, "a"), (None, "b")]
+    history = "SELECT note FROM bridge_t_history WHERE valid_to IS NULL ORDER BY 1"
+    assert shared.house.query(history) == [("a",), ("b",)]
+
+
 def test_a_dimension_keeps_its_rows_and_knows_them_again(bench: Bench) -> None:
     bench.do("DELETE FROM tag WHERE tag_id = 2")
     bench.run()
