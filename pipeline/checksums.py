@@ -86,6 +86,12 @@ class Object(io.RawIOBase):
         if (found := stream.size()) != size:
             raise damaged(name, f"it has {counted(found, 'byte')} instead of {size:,}")
 
+    def close(self) -> None:
+        """Close what it reads from, too."""
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
     def readable(self) -> bool:
         """It is."""
         return True

@@ -21,6 +21,7 @@ from pipeline.buckets import Bucket, File, folder
 from pipeline.checksums import BLOCK
 from pipeline.errors import BucketError, ObjectDamaged
 from pipeline.formats import sealed
+from pipeline.walk import walk
 from tests.support import MadeUp
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("noise", pa.string())])  # type: ignore[arg-type]
@@ -132,6 +133,12 @@ def test_an_object_in_s3_is_held_against_its_checksums(s3_bucket: Callable[[str]
         stream.write(bytes(whole))
     with pytest.raises(ObjectDamaged, match=f"{bucket.uri}: {file.path} is not what was written"):
         bucket.dataset([other, file]).to_table()
+
+
+def test_the_lake_of_an_earlier_release_is_read_without_checksums(tmp_path: Path) -> None:
+    *_, found = walk(folder(str(Path(__file__).parent / "releases" / "1" / "raw")), folder(str(tmp_path)), [])
+    assert (found.problems, found.manifests) == ([], 3)
+    assert found.objects == found.unchecked > 10
 
 
 def test_a_text_that_is_none_any_more_is_damaged(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -569,10 +570,13 @@ def test_another_source_is_read_whole(
     assert value(house.url, "SELECT count(*) FROM fact_order") == 5
 
 
-def test_a_lost_manifest_means_reading_all(source_url: str, house: Warehouse) -> None:
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_a_lost_or_damaged_manifest_means_reading_all(
+    source_url: str, house: Warehouse, harm: Callable[[Path], object]
+) -> None:
     _, manifest = run(source_url, house)
     assert manifest is not None
-    Path(house.raw.root, manifest.path).unlink()
+    harm(Path(house.raw.root, manifest.path))
     read, second = run(source_url, house)
     assert set(read.values()) == {("full", "the last batch's manifest is lost")}
     assert second is not None

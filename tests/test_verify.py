@@ -10,9 +10,12 @@ from uuid import uuid4
 import pytest
 
 from demo.postgres import Postgres
+from pipeline import warehouse
+from pipeline.batches import read_manifest, seal
 from pipeline.buckets import Bucket, folder
-from pipeline.rehearsal import Difference, Gap, Rehearsal, rehearse, results
+from pipeline.rehearsal import Difference, Rehearsal, rehearse, results
 from pipeline.walk import Walk, walk
+from pipeline.warehouse import Loaded
 from tests.bench import Bench
 from tests.support import database, execute, value
 
@@ -164,8 +167,33 @@ def test_a_rebuild_that_cannot_reach_the_last_batch_ends_before_it(lived: Bench,
     shutil.rmtree(Path(lake.root, "_manifests", f"after={batches[3]}"))
     found = rehearsed(lived, lake)
     assert found.batches == batches[:3]
-    assert found.gaps == [Gap(batches[2], f"no batch follows {batches[2]}", None)]
+    ((gap,), lost) = found.gaps, f"_manifests/after={batches[2]}/{batches[3]}.json is not there"
+    assert (gap.after, gap.at) == (batches[2], None)
+    assert lost in gap.why
     assert found.differences
+
+
+def test_only_the_warehouses_own_batches_are_rebuilt(lived: Bench, lake: Bucket) -> None:
+    """Another warehouse on the same bucket goes on from the same batch."""
+    (first, _), _, (_, third), *_ = lived.house.query("SELECT batch_id, manifest FROM etl.batch ORDER BY 1")
+    seal(lake, read_manifest(lake, third).model_copy(update={"previous": first}))
+    found = rehearsed(lived, lake)
+    assert (found.gaps, found.differences, len(found.batches)) == ([], [], 5)
+
+
+def test_a_result_that_lies_elsewhere_is_none(lived: Bench) -> None:
+    def loaded() -> Loaded:
+        return warehouse.loaded(lived.house.url, lived.house.schema)["dim_total"]
+
+    known = loaded()
+    assert known.result
+    altered = (
+        "UPDATE etl.model SET result = replace(result::text, {}, {})::jsonb WHERE table_name = 'dim_total'"
+    )
+    execute(lived.house.url, altered.format("'\"dim_total/'", "'\"../dim_total/'"))
+    assert loaded() == Loaded(fingerprint=known.fingerprint)
+    execute(lived.house.url, altered.format("'\"../dim_total/'", "'\"dim_total/'"))
+    assert loaded() == known
 
 
 def test_an_empty_warehouse_is_told_what_a_rebuild_would_bring(
