@@ -4,7 +4,7 @@ The very code that loads batches loads them there, so that what a rebuild would 
 role needs no right but TEMPORARY, which it has to stage rows. What models make goes to a temporary folder.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +28,11 @@ from pipeline.warehouse import Loaded
 
 # What a batch may fail with for good.
 _REFUSED = (ModelError, ObjectMissing, WarehouseError)
+
+
+# What is compared of rejected rows. A reason's words are Postgres', of whichever release it was.
+_REJECTED = ("table_name", "key", "row", "waits", "resolved", "first_batch")
+_REJECTED_OF = sql.SQL("(SELECT * FROM etl.rejected WHERE schema_name = {}) AS rejected")
 
 
 @dataclass(frozen=True)
@@ -192,40 +197,55 @@ def _none_follows(batch_id: str | None) -> str:
 
 
 def _compare(stage: _Stage, schema: str, found: Rehearsal) -> None:
-    """Compare all tables, and all versions of dimensions, with the warehouse's."""
+    """Compare all tables, all versions of dimensions and all rejected rows with the warehouse's."""
     for target in stage.lake.targets.values():
         for name in [target.name] if target.fact else [target.name, versions_name(target.name)]:
-            found.compared.append(name)
-            if difference := _difference(stage, schema, name, target):
-                found.differences.append(difference)
+            ours, theirs = sql.Identifier(stage.schema, name), sql.Identifier(schema, name)
+            columns = _columns(stage.connection, ours, theirs, target)
+            _note(stage.connection, found, name, columns, ours, theirs)
+    rejected = [_REJECTED_OF.format(sql.Literal(each)) for each in (stage.schema, schema)]
+    _note(stage.connection, found, "etl.rejected", _REJECTED, *rejected)
 
 
-def _difference(stage: _Stage, schema: str, name: str, target: Target) -> Difference | None:
-    """How a table differs, in all columns but those that number its rows."""
-    ours, theirs = sql.Identifier(stage.schema, name), sql.Identifier(schema, name)
+def _columns(
+    connection: Connection, ours: sql.Identifier, theirs: sql.Identifier, target: Target
+) -> list[str]:
+    """The columns to compare a table by: those that both have, without those that number its rows."""
     numbered = [column.name for column in target.columns if column.numbered]
-    rows = stage.connection.execute(
+    rows = connection.execute(
         "SELECT a.attname::text FROM pg_attribute AS a INNER JOIN pg_attribute AS b USING (attname)"
         " WHERE a.attrelid = to_regclass(%s) AND b.attrelid = to_regclass(%s) AND a.attnum > 0"
         " AND NOT (a.attisdropped OR b.attisdropped) AND a.attname <> ALL (%s) ORDER BY a.attnum",
         (ours.as_string(), theirs.as_string(), numbered),
     ).fetchall()
-    columns = identifiers([str(column) for (column,) in rows])
-    if not rows:
-        return Difference(name, 0, _count(stage.connection, "table_digest.sql", columns=columns, table=ours))
+    return [str(column) for (column,) in rows]
+
+
+def _note(
+    connection: Connection,
+    found: Rehearsal,
+    name: str,
+    columns: Sequence[str],
+    ours: sql.Composable,
+    theirs: sql.Composable,
+) -> None:
+    """Compare a table's rows with the warehouse's by a digest, and count them where that differs."""
+    found.compared.append(name)
+    if not columns:  # the warehouse has no such table
+        lacking = _count(connection, "table_digest.sql", columns=sql.SQL(""), table=ours)
+        found.differences.append(Difference(name, 0, lacking))
+        return
+    listed = identifiers(columns)
+    digest = statement("table_digest.sql")
     digests = {
-        stage.connection.execute(
-            statement("table_digest.sql").format(columns=columns, table=table)
-        ).fetchone()
-        for table in (ours, theirs)
+        connection.execute(digest.format(columns=listed, table=table)).fetchone() for table in (ours, theirs)
     }
-    if len(digests) == 1:
-        return None
-    only = [
-        _count(stage.connection, "rows_without_equal.sql", columns=columns, table=table, other=other)
-        for table, other in ((theirs, ours), (ours, theirs))
-    ]
-    return Difference(name, *only)
+    if len(digests) > 1:
+        only = [
+            _count(connection, "rows_without_equal.sql", columns=listed, table=table, other=other)
+            for table, other in ((theirs, ours), (ours, theirs))
+        ]
+        found.differences.append(Difference(name, *only))
 
 
 def _count(connection: Connection, file: str, **parts: sql.Composable) -> int:

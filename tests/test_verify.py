@@ -77,14 +77,16 @@ def test_a_rebuild_is_equal_and_leaves_nothing_behind(lived: Bench) -> None:
     found = rehearsed(lived)
     assert (found.differences, found.gaps, len(found.batches), found.at) == ([], [], 5, found.last)
     assert sorted(found.compared) == sorted(
-        ["fact_sale"] + [f"{name}{end}" for name in MODELS if name[0] in "db" for end in ("", "_version")]
+        ["fact_sale", "etl.rejected"]
+        + [f"{name}{end}" for name in MODELS if name[0] in "db" for end in ("", "_version")]
     )
     assert lived.house.query("SELECT oid, relname, relfilenode FROM pg_class ORDER BY 1") == tables
     assert lived.house.query("SELECT xmin::text, e.* FROM etl.rejected AS e ORDER BY 1, 2::text") == rows
     assert sorted(Path(lived.house.raw.root).rglob("*")) == objects
 
 
-# Of a fact a value, a version, and when one ended; of a dimension a value, one's own row, and its history.
+# Of a fact a value, a version, and when one ended; of a dimension a value, one's own row, and its history;
+# and a rejected row.
 CHANGES = (
     "UPDATE fact_sale SET amount = 9 WHERE sale_id = 8",
     "DELETE FROM fact_sale WHERE sale_id = 7 AND amount = 7",
@@ -92,6 +94,7 @@ CHANGES = (
     "UPDATE dim_shop SET city = 'Bath' WHERE shop_id = 2",
     "INSERT INTO dim_shop VALUES (-1, 'none')",
     "DELETE FROM dim_shop_version WHERE city = 'Leeds'",
+    'UPDATE etl.rejected SET resolved = true WHERE key = \'{"sale_id": "31"}\'',
 )
 
 
@@ -108,8 +111,10 @@ def test_what_was_changed_by_hand_is_found(lived: Bench) -> None:
             Difference("dim_shop", 2, 1),
             Difference("dim_shop_version", 0, 1),
             Difference("fact_sale", 2, 3),
+            Difference("etl.rejected", 1, 1),
         ]
     finally:
+        execute(lived.house.url, CHANGES[-1].replace("true", "false"))
         again = (f"INSERT INTO {name} TABLE kept.{name}" for name in tables)
         execute(lived.house.url, f"TRUNCATE {', '.join(tables)}", *again, "DROP SCHEMA kept CASCADE")
 

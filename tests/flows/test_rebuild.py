@@ -17,8 +17,11 @@ from psycopg import sql
 from demo import shop
 from flows.rebuild import rebuild
 from pipeline import load as loading
+from pipeline import models
 from pipeline.batches import Manifest
+from pipeline.buckets import folder
 from pipeline.errors import PipelineError
+from pipeline.rehearsal import rehearse
 from tasks.report import BatchReport
 from tests.flows.story import FACTS, ORACLES, TRANSFORMS
 from tests.flows.support import EQUAL, World, difference, query
@@ -134,6 +137,13 @@ def test_there_is_something_to_lose(life: Life) -> None:
         row.endswith(",t,)") for row in last["public.fact_sales_order"]
     )  # deleted, committed when nobody knows
     assert len(last["public.fact_payment"]) > len(life.after[0]["public.fact_payment"])
+
+
+def test_verifying_finds_nothing_to_lose_and_changes_nothing(life: Life) -> None:
+    url, raw = life.world.warehouse_url, folder(life.world.raw_uri)
+    *_, found = rehearse(url, "public", models.load(TRANSFORMS), TRANSFORMS, raw)
+    assert (found.differences, found.gaps, len(found.batches)) == ([], [], 5)
+    assert contents(url) == life.after[-1]
 
 
 def test_everything_comes_back_without_the_source(life: Life) -> None:
