@@ -10,14 +10,15 @@ from uuid import uuid4
 import pytest
 
 from demo.postgres import Postgres
-from pipeline import warehouse
+from pipeline import load, warehouse
 from pipeline.batches import read_manifest, seal
 from pipeline.buckets import Bucket, folder
+from pipeline.errors import ObjectDamaged
 from pipeline.rehearsal import Difference, Rehearsal, rehearse, results
 from pipeline.walk import Walk, walk
 from pipeline.warehouse import Loaded
 from tests.bench import Bench
-from tests.support import database, execute, value
+from tests.support import database, execute, plan_batch, transform_all, value
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, city text);
@@ -230,3 +231,39 @@ def test_the_warehouses_role_has_the_rights_that_it_takes(lived: Bench) -> None:
         assert (found.differences, found.gaps, found.at) == ([], [], found.last)
     finally:
         execute(lived.house.url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_no_damaged_object_is_loaded(lived: Bench) -> None:
+    """Rows, keys of rows that went, rejected rows: nothing is loaded of a batch while one is damaged."""
+    house = lived.house
+    lived.do(
+        "INSERT INTO sale VALUES (40, 1, 'x', 4), (41, 1, 'x', NULL)", "DELETE FROM sale WHERE sale_id = 5"
+    )
+    _, manifest = plan_batch(lived.source_url, house)
+    assert manifest is not None
+    loaded = warehouse.loaded(house.url, house.schema)
+    outputs = transform_all(house.models, house.targets(), manifest, loaded, house.raw, house.processed)
+    files = [file for each in outputs.values() for file in (*each.files, *each.gone, *each.rejected)]
+    assert {file.path.partition("/")[0] for file in files} >= {"_gone", "_rejected", "fact_sale"}
+
+    def bring() -> None:
+        load.load(
+            house.url, house.schema, manifest, house.targets(), outputs.values(), house.processed, None, 1,
+            lambda table, rows: None,
+        )  # fmt: skip
+
+    counts = "(SELECT count(*) FROM fact_sale), (SELECT count(*) FROM etl.rejected)"
+    seen = f"SELECT max(batch_id), {counts} FROM etl.batch"
+    before = house.query(seen)
+    for file in files:
+        path = Path(house.processed.root, file.path)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 16]) + whole[-8:])
+        with pytest.raises(
+            ObjectDamaged, match=f"^{house.processed.uri}: {file.path} is not what was written"
+        ):
+            bring()
+        path.write_bytes(whole)
+        assert house.query(seen) == before
+    bring()
+    assert house.query(seen) != before
