@@ -45,7 +45,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test coverage blocks deploy grants run reconcile status automations rebuild retain verify campaign bench bench-quick \
+.PHONY: help setup demo live test coverage blocks deploy grants run reconcile status automations rebuild retain forget verify campaign bench bench-quick \
 	lint lock clean venv dlt style types sql dockerfile security audit
 
 help: ## list these targets
@@ -93,6 +93,9 @@ rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026
 
 retain: venv ## what may leave the lake of what is older (KEEP=400d); ARGS=--yes removes it
 	@$(PY) -m flows --retain $(KEEP) $(ARGS)
+
+forget: venv ## what is personal of a row of the source (TABLE=staff KEY=7); ARGS=--yes erases it
+	@$(PY) -m tasks.forget $(ARGS) $(if $(TABLE),-- "$(TABLE)" "$(KEY)")
 
 verify: venv ## hold the lake against its checksums, and a rebuild against the warehouse (ARGS=--quick: objects only)
 	@$(PY) -m tasks.verify $(ARGS)

@@ -3,9 +3,9 @@
 from prefect import flow, get_run_logger
 from pydantic import NonNegativeInt
 
-from flows.finish import Run, fill_again, finish, finish_sealed, open_run
+from flows.finish import Run, fill_again, finish, finish_sealed, forget_again, open_run
 from flows.runner import runner
-from pipeline import batches, chains, extract, load, personal, plan, source, warehouse
+from pipeline import batches, chains, extract, ledger, load, personal, plan, source, warehouse
 from pipeline.batches import Manifest
 from pipeline.errors import CANNOT_LOAD, ObjectMissing, PipelineError
 from pipeline.settings import Share
@@ -40,6 +40,7 @@ def etl(
     with open_run(environment, max_rejected, max_deleted_share, patient=reconcile or full) as run:
         source_url = blocks.database_url(blocks.SOURCE, run.environment)
         reports: list[BatchReport] = []
+        forget_again(run)
         lacking = fill_again(run)
         full = full or bool(lacking)
         try:
@@ -134,6 +135,7 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
             planned = plan.make(
                 connection, snapshot, schema, run.models, loaded, watermark, previous,
                 reconcile=reconcile, full=full, key=key,
+                forgotten=ledger.in_warehouse(run.warehouse_url, run.warehouse_schema).values(),
             )  # fmt: skip
         if watermark and planned.nothing_new:
             with best_effort("The source holds nothing new, but that was not recorded"):

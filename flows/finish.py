@@ -17,6 +17,7 @@ from pipeline import (
     batches,
     bindings,
     chains,
+    forget,
     models,
     past,
     reference,
@@ -38,6 +39,7 @@ from pipeline.warehouse import Loaded, Lock
 from tasks import blocks
 from tasks.extract import extracting
 from tasks.failures import best_effort, raise_with
+from tasks.forget import forget_again as forget_rows
 from tasks.places import places
 from tasks.refill import refill
 from tasks.report import BatchReport, announce, batch_report, left_out, report
@@ -170,6 +172,13 @@ def fill_again(run: Run) -> tuple[str, ...]:
         return ()
     run.lock.check()
     return tuple(refill(run.warehouse_schema, run.models, run.targets, doubts, run.environment))
+
+
+def forget_again(run: Run) -> None:
+    """Erase again what was forgotten, and came back with a restore."""
+    if forget.pending(run.warehouse_url, run.warehouse_schema, run.raw) and forget.sealed(run.raw):
+        run.lock.check()
+        forget_rows(run.warehouse_schema, run.models, run.targets, run.environment)
 
 
 def finish_sealed(run: Run, source_url: str) -> Iterator[BatchReport]:

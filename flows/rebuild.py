@@ -3,7 +3,7 @@
 from prefect import flow
 from pydantic import AwareDatetime, NonNegativeInt
 
-from flows.finish import fill_again, open_run, rebuilt
+from flows.finish import fill_again, forget_again, open_run, rebuilt
 from flows.runner import runner
 from pipeline.errors import LakeIncomplete, SettingsError
 from pipeline.settings import Share
@@ -39,6 +39,7 @@ def rebuild(
     """
     show_in_one_line()
     with open_run(environment, max_rejected, max_deleted_share, patient=True, source=False) as run:
+        forget_again(run)
         if lacking := fill_again(run):
             raise LakeIncomplete(
                 f"raw bucket: it lacks batches that {', '.join(lacking)} had; put back what it lost and"

@@ -18,6 +18,7 @@ from pipeline.cursors import Reached
 from pipeline.definition import Definition
 from pipeline.errors import BucketError, ObjectMissing
 from pipeline.formats import sealed, unsealed
+from pipeline.ledger import Erased
 from pipeline.paths import BatchId, is_manifest
 from pipeline.source import Column, Identity, Slice, Snapshot
 from pipeline.types import Frozen
@@ -121,13 +122,14 @@ class Part(Frozen):
 
 
 class Reading(Frozen):
-    """How a part is read, for as long as its snapshot lasts."""
+    """How a part is read, for as long as its snapshot lasts; ``erased`` is what is hidden of its rows."""
 
     snapshot: str
     schema_name: str
     slice: Slice
     columns: tuple[Column, ...]
     expected_rows: int
+    erased: Erased | None = None
 
 
 class Landed(Frozen):
@@ -329,3 +331,13 @@ def _words(error: Exception) -> str:
         return str(error)
     first = error.errors()[0]
     return ".".join(map(str, first["loc"])) + f": {first['msg']}" if first["loc"] else first["msg"]
+
+
+def manifest_paths(raw: Bucket) -> list[str]:
+    """The paths of all manifests of a lake."""
+    return [
+        path
+        for folder in (MANIFESTS, RESUMED)
+        for path in raw.list(folder, deep=True)
+        if path.endswith(".json")
+    ]

@@ -198,6 +198,21 @@ class Bucket:
         full = self._full(folder)
         return sorted(f"{folder}{info.path.removeprefix(full)}" for info in found if info.is_file)
 
+    def scan(self, path: str) -> ds.Dataset:
+        """The rows of an object, whether or not anything names it."""
+        with self._named("read", path):
+            return ds.dataset([self._full(path)], format="parquet", filesystem=self.filesystem)
+
+    def read_bytes(self, path: str) -> bytes:
+        """Read a small object as it is."""
+        with self._named("read", path), self.filesystem.open_input_stream(self._full(path)) as stream:
+            return bytes(stream.read())
+
+    def everything(self) -> Iterator[str]:
+        """The paths of all objects, those of a folder at a time."""
+        for top in self.tops():
+            yield from self.sizes(top)
+
     def remove(self, path: str) -> None:
         """Remove an object; one that is gone already is no fault."""
         with self._named("delete", path), suppress(FileNotFoundError):

@@ -15,6 +15,7 @@ from pipeline import deletions, source
 from pipeline.batches import Landed, Manifest, Part, Reading, Run, TableBatch, needs_merging
 from pipeline.buckets import Bucket, batch_folder
 from pipeline.deletions import RowsDoNotAddUp, Suspicion
+from pipeline.ledger import erase
 from pipeline.personal import HashKey
 from pipeline.plan import PAGES_A_PART, BatchPlan
 from pipeline.postgres import Connection
@@ -86,7 +87,8 @@ def read_part(
         # Closed before its connection is: a COPY left half-way holds the connection's lock.
         closing(source.read(connection, how.schema_name, part.table, how.columns, how.slice)) as rows,
     ):
-        file = raw.write_rows(part.folder, source.schema_of(how.columns), _counted(rows, progress))
+        shown = erase(rows, how.erased) if how.erased else rows
+        file = raw.write_rows(part.folder, source.schema_of(how.columns), _counted(shown, progress))
     return Landed(part=part, files=(file,) if file else ())
 
 

@@ -109,7 +109,7 @@ def analysed(
     model = list(models.values())[-1]
     with session() as connection:
         bind_empty(connection, models, targets, tables)
-        yields = _describe(connection, model, ROWS_NOW)
+        yields = types_of(connection, model, ROWS_NOW)
         unknown = tuple(unknown_labels(connection, model.bound_sql))
         found = checks(model, targets[model.name], yields)
         try:
@@ -243,15 +243,15 @@ def _create_view(connection: duckdb.DuckDBPyConnection, model: Model, text: str)
     inner = f"text:{model.name}"
     with blamed(model):
         connection.execute(f"CREATE TEMP VIEW {quote(inner)} AS {text}\n")
-    types = _describe(connection, model, inner)
+    types = types_of(connection, model, inner)
     listed = ", ".join(as_stored(name, type_) for name, type_ in types.items())
     connection.execute(
         f"CREATE TEMP VIEW {quote(_view_of(model))} AS SELECT {listed} FROM {quote(inner)}"  # noqa: S608
     )
-    return _describe(connection, model, _view_of(model))
+    return types_of(connection, model, _view_of(model))
 
 
-def _describe(connection: duckdb.DuckDBPyConnection, model: Model, name: str) -> dict[str, str]:
+def types_of(connection: duckdb.DuckDBPyConnection, model: Model, name: str) -> dict[str, str]:
     """Names and DuckDB types of the columns that the model yields."""
     with blamed(model):
         rows = connection.execute(f"DESCRIBE {quote(name)}").fetchall()

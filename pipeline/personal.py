@@ -52,9 +52,13 @@ class HashKey:
                 f"TOTESYS_HASH_KEY: has fewer than {SHORTEST_KEY} characters; make one: openssl rand -hex 32"
             )
         learn(secret)
-        key = secret.encode()
+        self._key = key = secret.encode()
         self._block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
         self.id = hmac.digest(key, b"which key this is", "sha256").hex()[:_DIGITS]
+
+    def hash(self, text: str) -> str:
+        """The hash of a value's text, as the source makes it."""
+        return hmac.digest(self._key, text.encode(), "sha256").hex()
 
     def put(self, connection: "Connection") -> None:
         """Let the transaction hash with this key. Its values are bound, so no statement's text has them."""

@@ -22,6 +22,7 @@ from pipeline.commits import COMMITTED
 from pipeline.cursors import Cursor, Reached
 from pipeline.deletions import Suspicion
 from pipeline.errors import ModelError, SourceError
+from pipeline.ledger import Entry, Erased
 from pipeline.models import Model, closure, read_seeds, source_tables
 from pipeline.personal import HashKey
 from pipeline.postgres import Connection
@@ -102,6 +103,7 @@ class BatchPlan:
     kept_seeds: Mapping[str, TableBatch] = field(default_factory=dict)
     quiet: frozenset[str] = frozenset()
     witnesses: tuple[Witness, ...] = ()
+    erased: Mapping[str, Erased] = field(default_factory=dict)
 
     @property
     def nothing_new(self) -> bool:
@@ -200,6 +202,7 @@ class BatchPlan:
                     if self._has_commit_times(plan)
                     else plan.table.columns,
                     expected_rows=(plan.rows or 0) // len(slices),
+                    erased=self.erased.get(plan.table.name),
                 ),
             )
             for number, slice_ in enumerate(slices)
@@ -332,6 +335,7 @@ def make(
     full: bool,
     most_bytes: int | None = None,
     key: HashKey | None = None,
+    forgotten: Collection[Entry] = (),
 ) -> BatchPlan:
     """Look at the source and plan the batch that follows ``previous``.
 
@@ -383,7 +387,33 @@ def make(
         read_seeds(models),
         {} if reconcile or full or beginning.whole else _kept_seeds(models, previous),
         quiet,
+        erased=_erased(models, tables, forgotten),
     )
+
+
+def _erased(
+    models: Mapping[str, Model], tables: Mapping[str, Table], forgotten: Collection[Entry]
+) -> dict[str, Erased]:
+    """What is hidden of tables' rows that were forgotten, and may be in the source still."""
+    declared = _personal(models, tables)
+    found = {}
+    for name in {entry.table for entry in forgotten} & tables.keys():
+        table = tables[name]
+        hidden = declared.get(name, {}).keys() - set(table.key)
+        found[name] = Erased(
+            key=tuple(column for column in table.columns if column.name in table.key),
+            columns=tuple(column for column in table.columns if column.name in hidden),
+            entries=tuple(entry for entry in forgotten if entry.table == name),
+        )
+    return {name: erased for name, erased in found.items() if erased.key}
+
+
+def _personal(models: Mapping[str, Model], tables: Mapping[str, Table]) -> dict[str, dict[str, bool]]:
+    names = {
+        name: [column.name for column in (*table.columns, *table.unreadable)]
+        for name, table in tables.items()
+    }
+    return personal.columns(models, names)
 
 
 def _quiet(models: Mapping[str, Model], ordinary: BatchPlan) -> frozenset[str]:
@@ -440,11 +470,7 @@ def _hashed(
     models: Mapping[str, Model], tables: Mapping[str, Table], key: HashKey | None
 ) -> dict[str, Table]:
     """The tables with hashes in place of the values that models want hashed."""
-    names = {
-        name: [column.name for column in (*table.columns, *table.unreadable)]
-        for name, table in tables.items()
-    }
-    declared, key_id = personal.columns(models, names), personal.key_id(models, key)
+    declared, key_id = _personal(models, tables), personal.key_id(models, key)
     return {
         name: table.model_copy(
             update={

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline.batches import MANIFESTS, RESUMED, Manifest, Run, State, read_manifest
+from pipeline.batches import MANIFESTS, RESUMED, Manifest, Run, State, manifest_paths, read_manifest
 from pipeline.buckets import Bucket
 from pipeline.past import is_complete
 from pipeline.postgres import transaction
@@ -76,7 +76,7 @@ def plan(raw: Bucket, processed: Bucket, before: datetime, needs: Needed) -> Rem
     Kept are every warehouse's last batch and what leads from a base to it, all batches since the moment, and
     each object that one of their manifests names.
     """
-    paths = {path: _id(path) for path in _manifests(raw)}
+    paths = {path: _id(path) for path in manifest_paths(raw)}
     chain = {_id(path): path for path in paths if path.startswith(f"{MANIFESTS}/")}
     limit = f"{before.astimezone(UTC):%Y%m%dT%H%M%S%fZ}"
     kept, bases = _kept(raw, chain, limit, needs.last)
@@ -166,15 +166,6 @@ def _unneeded(bucket: Bucket, base: str, named: Collection[str]) -> dict[str, in
         for path, size in bucket.sizes(top).items()
         if (batch := _batch(path)) and batch < base and path not in named
     }
-
-
-def _manifests(raw: Bucket) -> list[str]:
-    return [
-        path
-        for folder in (MANIFESTS, RESUMED)
-        for path in raw.list(folder, deep=True)
-        if path.endswith(".json")
-    ]
 
 
 def _id(path: str) -> str:

@@ -23,6 +23,7 @@ from pipeline import (
     bindings,
     chains,
     extract,
+    ledger,
     load,
     models,
     past,
@@ -404,6 +405,7 @@ def plan_batch(
             reconcile=reconcile,
             full=full,
             key=key,
+            forgotten=ledger.in_warehouse(house.url, house.schema).values(),
         )
         if mark and planned.nothing_new:
             load.record_up_to_date(house.url, house.schema, mark.batch_id, snapshot)

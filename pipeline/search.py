@@ -1,0 +1,101 @@
+"""Search for texts in all objects of the lake, decoded, and in all tables of a warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
+
+from pipeline.buckets import Bucket
+from pipeline.postgres import transaction
+
+# A shorter text is a part of too many others.
+SHORTEST = 4
+
+
+@dataclass
+class Needles:
+    """Texts to search for, and how much was searched; ``shared`` are texts that others have, too."""
+
+    texts: frozenset[str]
+    shared: int
+    searched: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, texts: Mapping[str, Collection[str]], others: Iterable[str]) -> Needles:
+        """Those of the texts that nobody else has, and that are long enough."""
+        wanted, known = {text for each in texts.values() for text in each}, set(others)
+        own = frozenset(text for text in wanted - known if len(text) >= SHORTEST)
+        return cls(own, len(wanted) - len(own))
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Note that so many of something were searched."""
+        self.searched[what] = self.searched.get(what, 0) + number
+
+    def certificate(self, hits: Collection[str]) -> dict[str, object]:
+        """What was searched, for how many texts, and where they were found; without the texts."""
+        return {
+            "texts": len(self.texts),
+            "texts of others too, or short": self.shared,
+            "searched": self.searched,
+            "hits": sorted(hits),
+        }
+
+
+def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection[str]) -> Iterator[str]:
+    """Where in a bucket a text is: objects' paths, of Parquet with the column."""
+    skipped = set(without)
+    wanted = [text.encode() for text in needles.texts]
+    for path in bucket.everything():
+        if path in skipped:
+            continue
+        needles.count(f"objects of {name}")
+        if path.endswith(".parquet"):
+            yield from (f"{name} {path}: {column}" for column in _in_rows(bucket, path, needles))
+        elif wanted and any(text in bucket.read_bytes(path) for text in wanted):
+            yield f"{name} {path}"
+
+
+def _in_rows(bucket: Bucket, path: str, needles: Needles) -> set[str]:
+    """The columns of an object's rows that have a text."""
+    found = set[str]()
+    for batch in bucket.scan(path).to_batches():
+        needles.count("rows", batch.num_rows)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if name not in found and any(_is_in(column, text) for text in needles.texts):
+                found.add(name)
+    return found
+
+
+def _is_in(column: pa.Array[Any], text: str) -> bool:
+    if not pa.types.is_string(column.type):
+        column = column.cast(pa.string())
+    return bool(pc.any(pc.match_substring(column, text)).as_py())
+
+
+def search_warehouse(url: str, schema: str, needles: Needles) -> Iterator[str]:
+    """The tables of a schema, and of etl, in whose rows a text is."""
+    tables = (
+        "SELECT n.nspname::text, c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n"
+        " ON c.relnamespace = n.oid WHERE n.nspname IN (%s, 'etl') AND c.relkind IN ('r', 'p') ORDER BY 1, 2"
+    )
+    query = sql.SQL("SELECT count(*), count(*) FILTER (WHERE {}) FROM {} AS t")
+    with transaction(url, "warehouse") as connection:
+        for where, name in connection.execute(tables, (schema,)).fetchall():
+            found: sql.Composable = sql.SQL(" OR ").join(
+                # A row's text doubles quotes and backslashes, a jsonb's escapes them once more.
+                sql.SQL("strpos(replace(replace(t::text, '\"\"', '\"'), '\\\\', '\\'), {}) > 0").format(text)
+                for text in needles.texts
+            )
+            if not needles.texts:
+                found = sql.SQL("false")
+            relation = sql.Identifier(str(where), str(name))
+            ((rows, hits),) = connection.execute(query.format(found, relation)).fetchall()
+            needles.count("tables")
+            needles.count("rows", int(str(rows)))
+            if hits:
+                yield f"warehouse {where}.{name}"

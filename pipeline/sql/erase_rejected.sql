@@ -1,0 +1,6 @@
+-- Rejected rows of some keys lose the values that are erased; several rows of one key lose all.
+-- Binds: schema, table_name.
+UPDATE etl.rejected AS r
+SET "row" = CASE jsonb_typeof(r."row") WHEN 'object' THEN r."row" || e.new ELSE e.new END
+FROM pg_temp.erased AS e
+WHERE r.schema_name = %(schema)s AND r.table_name = %(table_name)s AND r.key = e.key

@@ -1,0 +1,62 @@
+"""The command that forgets a row, and runs that erase again what a restore brought back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks import forget
+from tests.flows.support import World, query
+
+ITEMS = "-- personal: label\nSELECT item_id, label, price FROM item"
+
+
+def lake(world: World) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes()
+        for uri in (world.raw_uri, world.processed_uri)
+        for path in Path(uri).rglob("*.*")
+        if "_results" not in str(path)
+    }
+
+
+def test_the_command_says_what_it_would_erase_and_runs_erase_what_comes_back(
+    kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")
+    kiosk.run()
+    ((item, label),) = query(kiosk.warehouse_url, "SELECT item_id, label FROM dim_item ORDER BY 1 LIMIT 1")
+    look = f"SELECT label FROM dim_item WHERE item_id = {item}"
+
+    def command(*arguments: str, status: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["forget", *arguments])
+        capsys.readouterr()
+        with kiosk.entered():
+            assert forget.main() == status
+        shown = capsys.readouterr()
+        return shown.out + shown.err
+
+    before = lake(kiosk)
+    would = command("item", str(item))
+    assert (
+        "columns label of item in raw objects: 1, in processed objects: 1, in tables: dim_item (label)"
+        in would
+    )
+    assert "nothing was changed; ARGS=--yes erases it" in would
+    assert lake(kiosk) == before
+    assert query(kiosk.warehouse_url, look) == [(label,)]
+    done = command("--yes", "item", str(item))
+    assert "found: 0" in done
+    assert str(label) not in done
+    ((hidden,),) = query(kiosk.warehouse_url, look)
+    assert hidden.startswith("erased ")
+    query(kiosk.warehouse_url, f"UPDATE dim_item SET label = 'back' WHERE item_id = {item}")
+    query(kiosk.warehouse_url, "DELETE FROM etl.forgotten")
+    query(kiosk.source_url, f"UPDATE item SET price = price + 1 WHERE item_id = {item}")
+    assert kiosk.run().state.is_completed()
+    assert query(kiosk.warehouse_url, look) == [(hidden,)]
+    assert query(kiosk.warehouse_url, "SELECT certificate -> 'hits' FROM etl.forgotten") == [([],)]
+    assert not [path for path, held in lake(kiosk).items() if str(label).encode() in held]
+    assert "error: TABLE: no batch has a table nobody" in command("nobody", "1", status=1)
