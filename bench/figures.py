@@ -12,6 +12,7 @@ DLT, TUNED, KEYED = "dlt as documented", "dlt, tuned", "dlt, tuned and keyed"
 # The work.
 FULL, CHANGED, NOTHING = "first full load", "1% changed", "nothing changed"
 QUARTER, DELETED, RELINKED = "a quarter changed", "10,000 deleted", "one row linked otherwise"
+FORGOTTEN, VERIFIED = "a row is forgotten", "lake and warehouse verified"
 # Who is asked, and what.
 READ = "a grouped sum"
 BARE, CURRENT, AS_OF, HISTORY = "bare table", "_current", "_as_of", "_history"

@@ -45,6 +45,9 @@ _HOW = """\
   for its heartbeat at the end, which costs up to a second.
 - **a grouped sum**: what each of the staff has sold in each month, over the present rows, after a quarter of
   the orders have changed and 10,000 were deleted; the bare table holds the present rows and nothing else.
+- **a row is forgotten**: `python -m tasks.forget --yes staff 1`, then `counterparty 1`, each a process of its
+  own, with its search through all objects and tables; **verified**: `python -m tasks.verify` afterwards,
+  which ends with an error where a rebuild would not equal the warehouse.
 - Memory is the most that the flow's process and its children held at once.
 - The scans aside: seconds inside the flow, less twice those of its step `look`, which finds changed rows by
   the same scan of the source that `extract` then reads them by. The number of changed rows is the same in

@@ -60,6 +60,16 @@ class Flows:
         measured = {SECONDS: ran.seconds, MEGABYTES: ran.megabytes, INSIDE: inside, UNSCANNED: unscanned}
         return measured | steps
 
+    def forget(self, table: str, key: int) -> dict[str, float]:
+        """Erase what is personal of a row of the source, everywhere."""
+        ran = self._python("-m", "tasks.forget", "--yes", table, str(key))
+        return {SECONDS: ran.seconds, MEGABYTES: ran.megabytes}
+
+    def verify(self) -> dict[str, float]:
+        """Compare a rebuild with the warehouse; raises BenchError where they differ."""
+        ran = self._python("-m", "tasks.verify")
+        return {SECONDS: ran.seconds, MEGABYTES: ran.megabytes}
+
     def empty(self) -> dict[str, float]:
         """Run a flow that does nothing."""
         return {SECONDS: self._python("-c", _EMPTY).seconds}

@@ -22,6 +22,7 @@ from bench.figures import (
     DLT,
     EMPTY,
     FLOOR,
+    FORGOTTEN,
     FULL,
     KEYED,
     LARGE,
@@ -36,6 +37,7 @@ from bench.figures import (
     SECONDS,
     TUNED,
     UNSCANNED,
+    VERIFIED,
     Figures,
     words,
 )
@@ -124,6 +126,9 @@ class Bench:
         self._measure(QUARTER, pipeline, source)
         for who, measured in read(pipeline.warehouse).items():
             self._note(READ, who, measured)
+        for table in ("staff", "counterparty"):
+            self._note(FORGOTTEN, table, self.flows.forget(table, 1))
+        self._note(VERIFIED, pipeline.name, self.flows.verify())
 
     def _large_round(self, source: Source, rows: int) -> None:
         """Our own flow alone: as many rows as in the smaller source are changed, then the same share."""

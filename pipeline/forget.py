@@ -219,7 +219,7 @@ def _needles(raw: Bucket, found: Findings) -> Needles:
 
 
 def _others(raw: Bucket, found: Findings) -> Iterator[str]:
-    """Personal values of other rows of the table."""
+    """Those of the values that other rows of the table have, too, be it as a part of theirs."""
     wanted = {
         value
         for column in found.erased.columns
@@ -241,7 +241,7 @@ def _others(raw: Bucket, found: Findings) -> Iterator[str]:
                     marked = found.erased.marked(quote("stored rows"))
                     rows = connection.execute(
                         f"SELECT DISTINCT value FROM ({marked}) AS marked"  # noqa: S608
-                        f" JOIN wanted ON CAST({quote(column.name)} AS VARCHAR) = value"
+                        f" JOIN wanted ON contains(CAST({quote(column.name)} AS VARCHAR), value)"
                         f" WHERE {quote(ledger.MARK)} IS NULL"
                     ).fetchall()
                 yield from (str(value) for (value,) in rows)

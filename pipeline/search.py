@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from psycopg import sql
 from pipeline.buckets import Bucket
 from pipeline.postgres import transaction
 
+# What numbers, dates and times may be printed as.
+_OF_NUMBERS = re.compile(r"[-+0-9.:TZ einfa]+")
 # A shorter text is a part of too many others.
 SHORTEST = 4
 
@@ -73,6 +76,8 @@ def _in_rows(bucket: Bucket, path: str, needles: Needles) -> set[str]:
 
 def _is_in(column: pa.Array[Any], text: str) -> bool:
     if not pa.types.is_string(column.type):
+        if not _OF_NUMBERS.fullmatch(text):
+            return False
         column = column.cast(pa.string())
     return bool(pc.any(pc.match_substring(column, text)).as_py())
 

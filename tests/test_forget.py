@@ -59,7 +59,7 @@ SOURCE = (
         SELECT n, 'first' || n, 'last' || n, 'mail' || n || '@x.org', date '1980-01-01' + n, 1
         FROM generate_series(1, 50) AS n""",
     "UPDATE person SET first_name = 'Ann', last_name = 'O\"Neil', mail = 'ann@x.org' WHERE person_id = 7",
-    "UPDATE person SET first_name = 'Ann' WHERE person_id = 8",
+    "UPDATE person SET first_name = 'Ann', mail = 'joann@x.org' WHERE person_id = 8",
     "INSERT INTO sale SELECT n, n % 10 + 1, n FROM generate_series(1, 200) AS n",
 )
 DAYS: Sequence[Sequence[str]] = (
@@ -71,7 +71,7 @@ DAYS: Sequence[Sequence[str]] = (
         "UPDATE team SET team = 'deep south' WHERE team_id = 2",
     ),
 )
-NAMES = ('O"Neil', "Marriedname", "ann@x.org", "ann2@x.org", "Anna")
+NAMES = ('O"Neil', "Marriedname", "'ann@x.org'", "ann2@x.org", "Anna")
 LOOKS = {
     "persons": "SELECT * FROM dim_person ORDER BY 1",
     "versions": "SELECT * FROM dim_person_version ORDER BY person_id, valid_from",
@@ -157,7 +157,7 @@ def test_a_persons_values_are_nowhere_and_all_else_is_as_it_was(
     assert names_in(shop) == list(NAMES)
     certificate = forgotten(shop)
     assert certificate["hits"] == []
-    assert certificate["texts"] == 6
+    assert certificate["texts"] == 5
     assert names_in(shop) == []
     after, hidden = looks(shop.house), token(shop)
     assert [row for row in after["persons"] if row[0] == 7] == [
