@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from pipeline import batches, chains
-from pipeline.batches import TIME, Home, Manifest, readable
+from pipeline.batches import TIME, Home, Manifest, read_manifest
 from pipeline.buckets import Bucket
 from pipeline.chains import Chain
-from pipeline.errors import CANNOT_LOAD, LakeIncomplete, PipelineError
+from pipeline.errors import CANNOT_LOAD, LakeIncomplete, ObjectMissing, PipelineError
 from pipeline.past import as_whole, is_complete
 from pipeline.source import Identity
 from pipeline.words import counted
@@ -75,25 +75,29 @@ class Steps:
     """The batches of a chain in the order in which a rebuild loads them.
 
     A batch follows the one before it as it is. Where that is lost or one was refused, the next one that
-    holds all rows of the ``tables`` follows instead.
+    holds all rows of the ``tables`` follows instead; ``lost`` then says which manifest could not be read.
     """
 
     raw: Bucket
     chain: Chain | None
     tables: frozenset[str]
     until: datetime | None = None
+    lost: ObjectMissing | None = field(init=False, default=None)
     _tried: set[tuple[str, bool]] = field(init=False, default_factory=set)
 
     def after(self, last: str | None) -> Manifest | None:
         """The batch to load after ``last``; none is given twice in the same way."""
+        self.lost = None
         for each in self.chain.batches if self.chain else ():
             if last is not None and each.batch_id <= last:
                 continue
             follows = each.previous == last and (each.batch_id, False) not in self._tried
             if not follows and (each.batch_id, True) in self._tried:
                 continue
-            manifest = next(readable(self.raw, [each.path]), None)
-            if manifest is None:
+            try:
+                manifest = read_manifest(self.raw, each.path)
+            except ObjectMissing as lost:
+                self.lost = lost
                 continue
             if self.until and manifest.snapshot_at > self.until:
                 return None
@@ -133,7 +137,7 @@ class Rebuild:
         steps = Steps(self.raw, self.chain, self.wanted.tables, self.until)
         while manifest := steps.after(before := last()):
             if manifest.resumed:
-                _tell_gap(refused or f"No batch follows {before or 'nothing'}", manifest)
+                _tell_gap(refused or steps.lost or f"No batch follows {before or 'nothing'}", manifest)
                 batches.seal(self.raw, manifest)
             try:
                 yield load(manifest)

@@ -178,11 +178,11 @@ def _load(stage: _Stage, found: Rehearsal, steps: Steps) -> Iterator[None]:
             continue
         found.batches.append(manifest.batch_id)
         if manifest.resumed:
-            found.gaps.append(Gap(after, why or _none_follows(after), manifest.batch_id))
+            found.gaps.append(Gap(after, why or _none_follows(after, steps), manifest.batch_id))
         why = None
         yield
     if not found.is_at_end and (why or found.last):
-        found.gaps.append(Gap(found.at, why or _none_follows(found.at), None))
+        found.gaps.append(Gap(found.at, why or _none_follows(found.at, steps), None))
 
 
 def _steps(stage: _Stage, found: Rehearsal, home: Home) -> Steps:
@@ -192,8 +192,8 @@ def _steps(stage: _Stage, found: Rehearsal, home: Home) -> Steps:
     return Steps(stage.lake.raw, chain, tables)
 
 
-def _none_follows(batch_id: str | None) -> str:
-    return f"no batch follows {batch_id or 'nothing'}"
+def _none_follows(batch_id: str | None, steps: Steps) -> str:
+    return str(steps.lost or f"no batch follows {batch_id or 'nothing'}")
 
 
 def _compare(stage: _Stage, schema: str, found: Rehearsal) -> None:
