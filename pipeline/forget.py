@@ -180,15 +180,17 @@ def carry_out(
     _replay(url, schema, lake, found)
     progress(f"rewrote raw objects: {len(found.raw)}")
     needles = _needles(lake.raw, found)
+    raw = list(search_lake("raw", lake.raw, needles, without=found.raw))
     hits = [
-        *search_lake("raw", lake.raw, needles, without=found.raw),
+        *raw,
         *search_lake("processed", lake.processed, needles, without=found.processed),
         *search_warehouse(url, schema, needles),
     ]
     for bucket, paths in ((lake.processed, found.processed), (lake.raw, found.raw)):
         with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(bucket.remove, paths))
-    certificate = needles.certificate(hits)
+    own = (f"raw {batch_folder(found.entry.table, '')}", "raw _")
+    certificate = needles.certificate(hits, [hit for hit in raw if not hit.where.startswith(own)])
     ledger.certify(url, schema, found.entry, certificate)
     return certificate
 

@@ -20,6 +20,14 @@ _OF_NUMBERS = re.compile(r"[-+0-9.:TZ einfa]+")
 SHORTEST = 4
 
 
+@dataclass(frozen=True)
+class Hit:
+    """Where a text was found."""
+
+    where: str
+    text: str
+
+
 @dataclass
 class Needles:
     """Texts to search for, and how much was searched; ``shared`` are texts that others have, too."""
@@ -39,38 +47,45 @@ class Needles:
         """Note that so many of something were searched."""
         self.searched[what] = self.searched.get(what, 0) + number
 
-    def certificate(self, hits: Collection[str]) -> dict[str, object]:
-        """What was searched, for how many texts, and where they were found; without the texts."""
+    def certificate(self, hits: Collection[Hit], others: Collection[Hit]) -> dict[str, object]:
+        """What was searched, for how many texts, and where they were found; without the texts.
+
+        ``others`` are hits in rows of other tables of the source: what these have is nobody's alone.
+        """
+        common = {hit.text for hit in others}
         return {
-            "texts": len(self.texts),
-            "texts of others too, or short": self.shared,
+            "texts": len(self.texts - common),
+            "texts of others too, or short": self.shared + len(common),
             "searched": self.searched,
-            "hits": sorted(hits),
+            "hits": sorted({hit.where for hit in hits if hit.text not in common}),
+            "in other tables": sorted({hit.where for hit in others}),
         }
 
 
-def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection[str]) -> Iterator[str]:
+def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection[str]) -> Iterator[Hit]:
     """Where in a bucket a text is: objects' paths, of Parquet with the column."""
     skipped = set(without)
-    wanted = [text.encode() for text in needles.texts]
     for path in bucket.everything():
         if path in skipped:
             continue
         needles.count(f"objects of {name}")
         if path.endswith(".parquet"):
-            yield from (f"{name} {path}: {column}" for column in _in_rows(bucket, path, needles))
-        elif wanted and any(text in bucket.read_bytes(path) for text in wanted):
-            yield f"{name} {path}"
+            yield from (
+                Hit(f"{name} {path}: {column}", text) for column, text in _in_rows(bucket, path, needles)
+            )
+        elif needles.texts:
+            held = bucket.read_bytes(path)
+            yield from (Hit(f"{name} {path}", text) for text in needles.texts if text.encode() in held)
 
 
-def _in_rows(bucket: Bucket, path: str, needles: Needles) -> set[str]:
-    """The columns of an object's rows that have a text."""
-    found = set[str]()
+def _in_rows(bucket: Bucket, path: str, needles: Needles) -> set[tuple[str, str]]:
+    """The columns of an object's rows that have a text, with it."""
+    found = set[tuple[str, str]]()
     for batch in bucket.scan(path).to_batches():
         needles.count("rows", batch.num_rows)
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if name not in found and any(_is_in(column, text) for text in needles.texts):
-                found.add(name)
+            new = [text for text in needles.texts if (name, text) not in found]
+            found |= {(name, text) for text in new if _is_in(column, text)}
     return found
 
 
@@ -82,25 +97,27 @@ def _is_in(column: pa.Array[Any], text: str) -> bool:
     return bool(pc.any(pc.match_substring(column, text)).as_py())
 
 
-def search_warehouse(url: str, schema: str, needles: Needles) -> Iterator[str]:
+def search_warehouse(url: str, schema: str, needles: Needles) -> Iterator[Hit]:
     """The tables of a schema, and of etl, in whose rows a text is."""
     tables = (
         "SELECT n.nspname::text, c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n"
         " ON c.relnamespace = n.oid WHERE n.nspname IN (%s, 'etl') AND c.relkind IN ('r', 'p') ORDER BY 1, 2"
     )
-    query = sql.SQL("SELECT count(*), count(*) FILTER (WHERE {}) FROM {} AS t")
+    # A row's text doubles quotes and backslashes, a jsonb's escapes them once more.
+    has = sql.SQL(
+        "count(*) FILTER (WHERE strpos(replace(replace(t::text, '\"\"', '\"'), '\\\\', '\\'), {}) > 0)"
+    )
+    texts = sorted(needles.texts)
+    counts = [sql.SQL("count(*)"), *(has.format(text) for text in texts)]
+    query = sql.SQL("SELECT {} FROM {} AS t")
     with transaction(url, "warehouse") as connection:
         for where, name in connection.execute(tables, (schema,)).fetchall():
-            found: sql.Composable = sql.SQL(" OR ").join(
-                # A row's text doubles quotes and backslashes, a jsonb's escapes them once more.
-                sql.SQL("strpos(replace(replace(t::text, '\"\"', '\"'), '\\\\', '\\'), {}) > 0").format(text)
-                for text in needles.texts
-            )
-            if not needles.texts:
-                found = sql.SQL("false")
             relation = sql.Identifier(str(where), str(name))
-            ((rows, hits),) = connection.execute(query.format(found, relation)).fetchall()
+            ((rows, *hits),) = connection.execute(
+                query.format(sql.SQL(", ").join(counts), relation)
+            ).fetchall()
             needles.count("tables")
             needles.count("rows", int(str(rows)))
-            if hits:
-                yield f"warehouse {where}.{name}"
+            for text, number in zip(texts, hits, strict=True):
+                if number:
+                    yield Hit(f"warehouse {where}.{name}", text)

@@ -179,6 +179,18 @@ def test_a_persons_values_are_nowhere_and_all_else_is_as_it_was(
     assert looks(shop.house) == after
 
 
+def test_a_text_that_rows_of_another_table_have_is_named_and_no_hit(shop: Bench) -> None:
+    shop.do("UPDATE team SET team = 'Marriedname and Sons' WHERE team_id = 1")
+    shop.run()
+    certificate = forgotten(shop)
+    assert certificate["hits"] == []
+    assert certificate["texts"] == 4
+    assert all(": team" in place for place in certificate["in other tables"])
+    assert certificate["in other tables"]
+    assert shop.house.query("SELECT count(*) FROM dim_person WHERE last_name = 'Marriedname'") == [(0,)]
+    shop.do("UPDATE team SET team = 'north' WHERE team_id = 1")
+
+
 def test_a_change_in_the_source_does_not_bring_them_back(shop: Bench) -> None:
     forgotten(shop)
     shop.do("UPDATE person SET last_name = 'Marriedname', team_id = 1 WHERE person_id IN (7)")
