@@ -46,7 +46,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo live test coverage blocks deploy grants run reconcile status automations rebuild retain forget verify campaign bench bench-quick \
-	lint lock clean venv dlt style types sql dockerfile security audit
+	lint sbom lock clean venv dlt style types sql dockerfile security secrets audit
 
 help: ## list these targets
 	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
@@ -110,8 +110,12 @@ bench: venv dlt ## measure it against the floor, dlt and an empty flow; writes d
 bench-quick: venv dlt ## a minute of that; only prints (ARGS="--orders 50000": options, --help lists them)
 	@$(PY) -m bench --quick $(ARGS)
 
-lint: venv ## style, types, SQL style, Dockerfile, security, known vulnerabilities
-	@$(MAKE) --no-print-directory --keep-going style types sql dockerfile security audit
+lint: venv ## style, types, SQL style, Dockerfile, security, committed secrets, known vulnerabilities
+	@$(MAKE) --no-print-directory --keep-going style types sql dockerfile security secrets audit
+
+sbom: venv ## write sbom.json, what the pipeline is made of (CycloneDX), from requirements.lock
+	@$(PY) -W ignore -m cyclonedx_py requirements --index-url https://pypi.org/simple --pyproject pyproject.toml \
+		--mc-type application --output-reproducible --output-file sbom.json requirements.lock
 
 lock: ## write the lock files anew from pyproject.toml (UPGRADE=1: newer versions too)
 	@$(PYTHON) -c "$$CHECK_PYTHON"
@@ -168,6 +172,12 @@ dockerfile:
 security:
 	@echo "security: bandit"
 	@$(PY) -m bandit --quiet --severity-level medium --configfile pyproject.toml --recursive $(CODE)
+
+# What looks like somebody's key or token. Passwords in examples are short, or call themselves secret.
+secrets:
+	@echo "committed secrets: detect-secrets"
+	@git ls-files -z | xargs -0 .venv/bin/detect-secrets-hook --no-verify --exclude-secrets '(?i)^.{1,9}$$|s3?e?cret|hunter|two%20words' \
+		$(foreach plugin,KeywordDetector Base64HighEntropyString HexHighEntropyString,--disable-plugin $(plugin))
 
 audit:
 	@echo "known vulnerabilities: pip-audit"

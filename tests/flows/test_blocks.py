@@ -323,7 +323,10 @@ def test_a_block_that_prefect_cannot_load_is_refused_without_what_stands_in_it(k
 
 @pytest.mark.parametrize(
     "credentials",
-    [{"AWS_SESSION_TOKEN": "FwoGZXIvYXdzEJr-hunter2"}, {"AWS_ACCESS_KEY_ID": "ASIAIOSFODNN7EXAMPLE"}],
+    [
+        {"AWS_SESSION_TOKEN": "FwoGZXIvYXdzEJr-hunter2"},
+        {"AWS_ACCESS_KEY_ID": "ASIAIOSFODNN7EXAMPLE"},  # pragma: allowlist secret
+    ],
 )
 def test_credentials_that_expire_are_stored_only_where_that_is_asked_for(
     kiosk: World, s3_endpoint: str, command: Callable[..., list[str]], credentials: dict[str, str]
