@@ -58,7 +58,7 @@ def _carried_out(url: str, schema: str, lake: Lake, entry: Entry) -> Iterator[st
         f" {certificate['texts of others too, or short']}); found: {len(hits)}"
     )
     for place in cast(list[str], certificate["in other tables"]):
-        yield f"rows of another table have one of its texts: {place}; forget them too if they are the person's"
+        yield f"rows of another table have one of its texts: {place}; forget them too if they are about it"
     for hit in hits:
         yield f"found in {hit}; it may be another's: look, and declare the column personal if it is not"
 
