@@ -46,7 +46,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo live test coverage blocks deploy grants run reconcile status automations rebuild retain forget verify campaign bench bench-quick \
-	lint sbom lock clean venv dlt style types sql dockerfile security secrets audit
+	lint sbom lock clean venv dlt style types imports sql dockerfile security secrets audit
 
 help: ## list these targets
 	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
@@ -101,7 +101,7 @@ verify: venv ## hold the lake against its checksums, and a rebuild against the w
 	@$(PY) -m tasks.verify $(ARGS)
 
 campaign: venv ## kill, cut and starve it over a hundred times and compare; an hour
-	@$(PY) -m pytest -q -m campaign tests/test_habits.py
+	@$(PY) -m pytest -q -m campaign tests/engine/test_habits.py
 	@$(PY) -m tests.faults --rounds 100 $(ARGS)
 
 bench: venv dlt ## measure it against the floor, dlt and an empty flow; writes docs/performance.md
@@ -110,8 +110,8 @@ bench: venv dlt ## measure it against the floor, dlt and an empty flow; writes d
 bench-quick: venv dlt ## a minute of that; only prints (ARGS="--orders 50000": options, --help lists them)
 	@$(PY) -m bench --quick $(ARGS)
 
-lint: venv ## style, types, SQL style, Dockerfile, security, committed secrets, known vulnerabilities
-	@$(MAKE) --no-print-directory --keep-going style types sql dockerfile security secrets audit
+lint: venv ## style, types, imports, SQL style, Dockerfile, security, committed secrets, known vulnerabilities
+	@$(MAKE) --no-print-directory --keep-going style types imports sql dockerfile security secrets audit
 
 sbom: venv ## write sbom.json, what the pipeline is made of (CycloneDX), from requirements.lock
 	@$(PY) -W ignore -m cyclonedx_py requirements --index-url https://pypi.org/simple --pyproject pyproject.toml \
@@ -160,9 +160,13 @@ types:
 	@echo "types: mypy"
 	@$(PY) -m mypy --no-error-summary $(CODE) tests .ci/audit.py
 
+imports:
+	@echo "imports: import-linter"
+	@said=$$(.venv/bin/lint-imports --no-cache --no-logo) || { echo "$$said"; exit 1; }
+
 sql:
 	@echo "SQL: sqlfluff"
-	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline/sql demo bench transforms/schema.sql; \
+	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline demo bench transforms/schema.sql; \
 	checked=$$?; $(PY) -m sqlfluff lint --disable-progress-bar --dialect duckdb $(MODELS) && exit $$checked
 
 dockerfile:

@@ -10,7 +10,7 @@ from time import process_time
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.buckets import Bucket, File, folder
+from pipeline.lake.buckets import Bucket, File, folder
 
 _ROUNDS = 5
 _ROWS = 2_000_000

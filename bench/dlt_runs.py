@@ -15,9 +15,10 @@ from bench.figures import DLT, KEYED, MEGABYTES, SECONDS
 from bench.floor import FACT
 from bench.processes import run
 from demo.home import PROJECT
-from pipeline import models, warehouse
+from pipeline.models import library
+from pipeline.models.target import Target
 from pipeline.postgres import identifiers
-from pipeline.target import Target
+from pipeline.warehouse import catalogue
 
 _PYTHON = PROJECT / ".venv-dlt" / "bin" / "python"
 _JOB = PROJECT / "bench" / "dlt_job.py"
@@ -47,7 +48,7 @@ class DltRuns:
 
     def _make_keys(self) -> float:
         """Give its tables the keys and references that the pipeline's have; returns the seconds that took."""
-        targets = warehouse.prepare(self.warehouse, "public", models.load(_MODELS), _MODELS)
+        targets = catalogue.prepare(self.warehouse, "public", library.load(_MODELS), _MODELS)
         with psycopg.connect(self.warehouse, autocommit=True) as connection:
             there = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [_STAR])
             known = {str(name): targets[name] for (name,) in there if name in targets}

@@ -22,9 +22,10 @@ from bench.data import Totals, statement, totals
 from bench.errors import BenchError
 from bench.figures import FLOOR, SECONDS
 from demo.binaries import login
-from pipeline import models, warehouse
+from pipeline.models import library
+from pipeline.models.target import RECORDED_AT, Target
 from pipeline.postgres import identifiers, template
-from pipeline.target import RECORDED_AT, Target
+from pipeline.warehouse import catalogue
 
 FACT = "fact_sales_order"
 _OWN_SQL = ("dim_date", "dim_currency")
@@ -59,8 +60,8 @@ class Floor:
 
     def _prepare(self) -> tuple[tuple[str, str], list[str]]:
         """Make the warehouse and fill its dimensions; returns both COPYs, and what follows them."""
-        known = models.load(self.transforms)
-        targets = warehouse.prepare(self.warehouse, "public", known, self.transforms)
+        known = library.load(self.transforms)
+        targets = catalogue.prepare(self.warehouse, "public", known, self.transforms)
         with psycopg.connect(self.source) as reader, psycopg.connect(self.warehouse) as writer:
             for reference in targets[FACT].references:
                 name = reference.to_table

@@ -21,7 +21,7 @@ from demo.home import PROJECT, Home
 from demo.processes import POOL
 from demo.terminal import News, Terminal
 from flows.etl import etl
-from pipeline.buckets import folder
+from pipeline.lake.buckets import folder
 from pipeline.settings import Settings
 from pipeline.status import look
 from tasks.report import BatchReport

@@ -5,10 +5,14 @@ from pydantic import NonNegativeInt
 
 from flows.finish import Run, fill_again, finish, finish_sealed, forget_again, open_run
 from flows.runner import runner
-from pipeline import batches, chains, extract, ledger, load, personal, plan, source, warehouse
-from pipeline.batches import Manifest
+from pipeline.capture import extract, plan
 from pipeline.errors import CANNOT_LOAD, ObjectMissing, PipelineError
+from pipeline.lake import chains, erasures, manifests
+from pipeline.lake.manifests import Manifest
+from pipeline.models import personal
 from pipeline.settings import Share
+from pipeline.source import snapshots
+from pipeline.warehouse import ledger, load
 from pipeline.words import counted
 from tasks import assets, blocks
 from tasks.extract import readers
@@ -125,17 +129,17 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
     Nothing is read where the models could not work on it.
     """
     logger = get_run_logger()
-    watermark = warehouse.watermark(run.warehouse_url, run.warehouse_schema)
-    previous = batches.last_manifest(run.raw, watermark)
-    loaded = warehouse.loaded(run.warehouse_url, run.warehouse_schema)
+    watermark = ledger.watermark(run.warehouse_url, run.warehouse_schema)
+    previous = manifests.last_manifest(run.raw, watermark)
+    loaded = ledger.loaded(run.warehouse_url, run.warehouse_schema)
     schema = run.settings.source_schema
     key = blocks.hash_key(run.environment) if personal.hashes(run.models) else None
-    with source.snapshot(source_url, key) as (connection, snapshot):
+    with snapshots.snapshot(source_url, key) as (connection, snapshot):
         with run.timed("look"):
             planned = plan.make(
                 connection, snapshot, schema, run.models, loaded, watermark, previous,
                 reconcile=reconcile, full=full, key=key,
-                forgotten=ledger.in_warehouse(run.warehouse_url, run.warehouse_schema).values(),
+                forgotten=erasures.in_warehouse(run.warehouse_url, run.warehouse_schema).values(),
             )  # fmt: skip
         if watermark and planned.nothing_new:
             with best_effort("The source holds nothing new, but that was not recorded"):
@@ -147,7 +151,7 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
         with run.timed("extract"):
             read = extract.extract(connection, planned, schema, readers(schema, run.environment))
     manifest = read.read_for(run.home)
-    batches.seal(run.raw, manifest)
+    manifests.seal(run.raw, manifest)
     chains.note(run.processed, manifest)
     logger.info("Batch %s is sealed: %s", manifest.batch_id, counted(manifest.rows, "row"))
     with best_effort(f"Batch {manifest.batch_id} is sealed, but that was not announced"):

@@ -13,29 +13,26 @@ from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.load import load_warehouse
-from pipeline import (
-    batches,
-    bindings,
-    chains,
-    forget,
-    models,
-    past,
-    reference,
-    regain,
-    settings,
-    warehouse,
-)
-from pipeline.batches import Home, Manifest
-from pipeline.buckets import Bucket
+from pipeline import settings
+from pipeline.columns import Column
+from pipeline.erasure import forget
 from pipeline.errors import AnotherSource, ModelError, PipelineError, UnfitBatch
-from pipeline.models import Model
+from pipeline.lake import chains, manifests, past
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifests import Home, Manifest
+from pipeline.models import library, reference
+from pipeline.models.check import verify
+from pipeline.models.library import Model
+from pipeline.models.output import Loaded, Output, nothing
+from pipeline.models.target import Target
+from pipeline.models.work import Work, needed, pieces
 from pipeline.postgres import transaction
-from pipeline.rebuild import Rebuild, Wanted
+from pipeline.recovery import regain
+from pipeline.recovery.rebuild import Rebuild, Wanted
 from pipeline.settings import Settings
-from pipeline.source import Column, identify
-from pipeline.target import Target
-from pipeline.transform import Output, Work, needed, nothing, pieces, verify
-from pipeline.warehouse import Loaded, Lock
+from pipeline.source.snapshots import identify
+from pipeline.warehouse import bindings, catalogue, ledger
+from pipeline.warehouse.ledger import Lock
 from tasks import blocks
 from tasks.extract import extracting
 from tasks.failures import best_effort, raise_with
@@ -87,14 +84,14 @@ class Run:
 
     def last_batch(self) -> str | None:
         """The batch that the warehouse is at."""
-        return warehouse.last_batch(self.warehouse_url, self.warehouse_schema)
+        return ledger.last_batch(self.warehouse_url, self.warehouse_schema)
 
     def become(self, owner: Home | None) -> None:
         """Go on as the warehouse that was at this place before it was lost, where it is that one's batch."""
         if owner and owner.id != self.home.id and self.home.is_same_warehouse(owner):
             with transaction(self.warehouse_url, "warehouse") as connection:
-                warehouse.become(connection, owner)
-            self.home = warehouse.home(self.warehouse_url, self.warehouse_schema)
+                ledger.become(connection, owner)
+            self.home = ledger.home(self.warehouse_url, self.warehouse_schema)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -123,16 +120,16 @@ def open_run(
     environment = config.environment_for(environment)
     databases = [blocks.SOURCE, blocks.WAREHOUSE] if source else [blocks.WAREHOUSE]
     get_run_logger().info("%s", places(config, environment, databases))
-    known = models.load(config.transforms)
+    known = library.load(config.transforms)
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     if patient:
         get_run_logger().info("If another run is at work, this one waits up to %d minutes for it", _PATIENCE)
-    with warehouse.lock(url, config.warehouse_schema, _PATIENCE if patient else 0) as lock:
-        targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
-        known = warehouse.with_contracts(known, targets)
+    with ledger.lock(url, config.warehouse_schema, _PATIENCE if patient else 0) as lock:
+        targets = catalogue.prepare(url, config.warehouse_schema, known, config.transforms)
+        known = catalogue.with_contracts(known, targets)
         run = Run(
-            environment, config, known, targets, url, warehouse.home(url, config.warehouse_schema),
+            environment, config, known, targets, url, ledger.home(url, config.warehouse_schema),
             raw, processed, lock, max_rejected, max_deleted_share,
         )  # fmt: skip
         try:
@@ -162,7 +159,7 @@ def fill_again(run: Run) -> tuple[str, ...]:
     found = regain.regain(run.warehouse_url, run.warehouse_schema, run.raw, run.targets, run.home)
     if found:
         get_run_logger().warning("%s", found.line)
-        run.home = warehouse.home(run.warehouse_url, run.warehouse_schema)
+        run.home = ledger.home(run.warehouse_url, run.warehouse_schema)
         if found.lacking:
             return found.lacking
     doubts = bindings.examine(run.warehouse_url, run.warehouse_schema, run.targets)
@@ -186,7 +183,7 @@ def finish_sealed(run: Run, source_url: str) -> Iterator[BatchReport]:
 
     Raises one of CANNOT_LOAD where one of them cannot be.
     """
-    while manifest := batches.sealed_after(run.raw, run.last_batch(), run.home):
+    while manifest := manifests.sealed_after(run.raw, run.last_batch(), run.home):
         _refuse_another_source(run, manifest, source_url)
         run.become(manifest.warehouse)
         if not chains.is_noted(run.processed, manifest):
@@ -197,7 +194,7 @@ def finish_sealed(run: Run, source_url: str) -> Iterator[BatchReport]:
 def _refuse_another_source(run: Run, manifest: Manifest, source_url: str) -> None:
     """Refuse a batch of another source than the one that answers, unless this warehouse had it before."""
     is_own = manifest.warehouse is not None and run.home.is_same(manifest.warehouse)
-    if is_own and batches.is_followed(run.raw, manifest):
+    if is_own and manifests.is_followed(run.raw, manifest):
         return
     now = identify(source_url)
     if now and not manifest.identity.is_same_database(now):
@@ -214,7 +211,7 @@ def rebuilt(run: Run, until: datetime | None, named: str, source_url: str | None
     lost.
     """
     now = identify(source_url) if source_url else None
-    wanted = Wanted(run.home, run.last_batch(), frozenset(models.tables_read(run.models)), now, named)
+    wanted = Wanted(run.home, run.last_batch(), frozenset(library.tables_read(run.models)), now, named)
     rebuild = Rebuild(run.raw, run.processed, wanted, until)
     run.become(rebuild.owner)
     return rebuild.run(run.last_batch, partial(_finish_sealed, run))
@@ -229,7 +226,7 @@ def _finish_sealed(run: Run, manifest: Manifest) -> BatchReport:
     ]
     for future in futures:
         future.result()
-    return finish(run, manifest, replays=batches.is_followed(run.raw, manifest))
+    return finish(run, manifest, replays=manifests.is_followed(run.raw, manifest))
 
 
 def _as_models_read(run: Run, manifest: Manifest) -> Manifest:
@@ -237,21 +234,21 @@ def _as_models_read(run: Run, manifest: Manifest) -> Manifest:
     try:
         _verify(run, manifest)
     except UnfitBatch:
-        manifest = past.as_read_today(run.raw, manifest, models.tables_read(run.models))
+        manifest = past.as_read_today(run.raw, manifest, library.tables_read(run.models))
         _verify(run, manifest)
     return manifest
 
 
 def _verify(run: Run, manifest: Manifest) -> None:
     columns = {name: table.columns for name, table in manifest.tables.items()}
-    if missing := models.tables_read(run.models) - columns.keys() - reference.NAMES:
+    if missing := library.tables_read(run.models) - columns.keys() - reference.NAMES:
         raise UnfitBatch(
             f"batch {manifest.batch_id} was read before a model read {', '.join(sorted(missing))}"
         )
     keys = {name: table.key for name, table in manifest.tables.items()}
     try:
         # Which keys and labels there were when an old batch was read must not keep it from being replayed.
-        run.verify(columns, None if batches.is_followed(run.raw, manifest) else keys)
+        run.verify(columns, None if manifests.is_followed(run.raw, manifest) else keys)
     except ModelError as error:
         raise UnfitBatch(str(error)) from None
 
@@ -283,7 +280,9 @@ def _longest_first(run: Run, manifest: Manifest) -> list[str]:
     rows = {name: table.rows for name, table in manifest.tables.items()}
     reads = {
         name: sum(
-            rows.get(table, 0) for below in models.closure(run.models, name).values() for table in below.reads
+            rows.get(table, 0)
+            for below in library.closure(run.models, name).values()
+            for table in below.reads
         )
         for name in run.models
     }
@@ -292,10 +291,10 @@ def _longest_first(run: Run, manifest: Manifest) -> list[str]:
 
 def _transform(run: Run, manifest: Manifest) -> list[Output]:
     """Run the models that have something to do."""
-    loaded = warehouse.loaded(run.warehouse_url, run.warehouse_schema)
+    loaded = ledger.loaded(run.warehouse_url, run.warehouse_schema)
     outputs: list[Output | PrefectFuture[Output]] = []
     for name in _longest_first(run, manifest):
-        below = models.closure(run.models, name)
+        below = library.closure(run.models, name)
         if needed(below, manifest, loaded.get(name)):
             outputs.append(_submit(run, below, manifest, loaded.get(name)))
         else:

@@ -6,11 +6,13 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import NonNegativeInt
 
-from pipeline import models, settings, warehouse
-from pipeline.batches import read_manifest
-from pipeline.merge import Counts
+from pipeline import settings
+from pipeline.lake.manifests import read_manifest
+from pipeline.models import library
+from pipeline.models.output import Output
 from pipeline.settings import Share
-from pipeline.transform import Output
+from pipeline.warehouse import catalogue
+from pipeline.warehouse.merge import Counts
 from tasks import blocks
 from tasks import load as loading
 from tasks.failures import clean_failures
@@ -43,9 +45,9 @@ def load_warehouse(
     """
     config = settings.load()
     environment = config.environment_for(environment)
-    known = models.load(config.transforms)
+    known = library.load(config.transforms)
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
+    targets = catalogue.prepare(url, config.warehouse_schema, known, config.transforms)
     batch = read_manifest(blocks.bucket(blocks.RAW, environment), manifest)
     return loading.load(
         config.warehouse_schema,

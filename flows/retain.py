@@ -6,8 +6,8 @@ from prefect import flow, get_run_logger
 from pydantic import PositiveInt
 
 from flows.finish import open_run
-from pipeline import retain as engine
-from pipeline.retain import Removal
+from pipeline.recovery import retain as engine
+from pipeline.recovery.retain import Removal
 from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line

@@ -123,3 +123,9 @@ def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def relation_name(name: str) -> str:
+    """What a relation is called in DuckDB: no other name is the same when case is folded."""
+    capitals = sum(1 << place for place, letter in enumerate(name) if letter != letter.lower())
+    return f"in {capitals:x}:{name}"

@@ -217,8 +217,9 @@ def login(url: str, what: str) -> str:
 
 
 def statement(file: str) -> sql.SQL:
-    """A query kept in ``pipeline/sql/``."""
-    text = files("pipeline").joinpath("sql", file).read_text(encoding="utf-8")
+    """A query that stands in a package's folder ``sql``: ``warehouse/commit_batch.sql``."""
+    *package, name = file.split("/")
+    text = files("pipeline").joinpath(*package, "sql", name).read_text(encoding="utf-8")
     return template(text)
 
 

@@ -8,17 +8,21 @@ from typing import Literal
 
 from psycopg.rows import class_row
 
-from pipeline import batches, bindings, models, plan, source, upgrades, warehouse
-from pipeline.bindings import Doubt
-from pipeline.buckets import Bucket, Usage
+from pipeline.capture import plan
+from pipeline.capture.batch import BatchPlan
+from pipeline.columns import Frozen
 from pipeline.errors import ModelError
-from pipeline.models import Model
-from pipeline.personal import HashKey
-from pipeline.plan import BatchPlan
+from pipeline.lake import manifests
+from pipeline.lake.buckets import Bucket, Usage
+from pipeline.models import library
+from pipeline.models.check import verify
+from pipeline.models.library import Model
 from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.settings import Settings
-from pipeline.transform import verify
-from pipeline.types import Frozen
+from pipeline.source import snapshots
+from pipeline.source.hashing import HashKey
+from pipeline.warehouse import bindings, catalogue, ledger, upgrades
+from pipeline.warehouse.bindings import Doubt
 
 _BATCHES = 8
 # Tables of up to 64 MB are counted within milliseconds.
@@ -110,13 +114,13 @@ def look(
         up_to_date_at = _up_to_date_at(connection, schema)
         last = recent(connection, schema, _BATCHES) if up_to_date_at else []
         aside = set_aside(connection, schema) if up_to_date_at else []
-        known = models.load(config.transforms)
+        known = library.load(config.transforms)
         broken = bindings.look(connection, schema, known) if up_to_date_at else []
         lost = missed(connection, schema) if up_to_date_at else {}
-    home = warehouse.home(warehouse_url, schema)
-    sealed = batches.sealed_after(raw, last[0].batch_id if last else None, home)
+    home = ledger.home(warehouse_url, schema)
+    sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, home)
     if counting == "nothing":
-        with source.snapshot(source_url) as (_, snapshot):
+        with snapshots.snapshot(source_url) as (_, snapshot):
             at, waiting, story = snapshot.taken_at, None, "not counted"
         left_out: Mapping[str, Sequence[str]] = {}
     else:
@@ -197,12 +201,12 @@ def _planned(
     key: HashKey | None,
 ) -> tuple[BatchPlan, Mapping[str, Sequence[str]]]:
     """The batch that a run would take now, as far as tables of so many bytes tell, and what it leaves out."""
-    targets = warehouse.targets(warehouse_url, config.warehouse_schema, known)
-    known = warehouse.with_contracts(known, targets)
-    watermark = warehouse.watermark(warehouse_url, config.warehouse_schema) if begun else None
-    loaded = warehouse.loaded(warehouse_url, config.warehouse_schema) if begun else {}
-    previous = batches.last_manifest(raw, watermark)
-    with source.snapshot(source_url) as (connection, snapshot):
+    targets = catalogue.targets(warehouse_url, config.warehouse_schema, known)
+    known = catalogue.with_contracts(known, targets)
+    watermark = ledger.watermark(warehouse_url, config.warehouse_schema) if begun else None
+    loaded = ledger.loaded(warehouse_url, config.warehouse_schema) if begun else {}
+    previous = manifests.last_manifest(raw, watermark)
+    with snapshots.snapshot(source_url) as (connection, snapshot):
         planned = plan.make(
             connection, snapshot, config.source_schema, known, loaded, watermark, previous,
             reconcile=False, full=False, most_bytes=most_bytes, key=key,

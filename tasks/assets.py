@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping
 from prefect.assets import Asset
 from prefect.events import emit_event
 
-from pipeline import connection, reference
-from pipeline.batches import Manifest
-from pipeline.merge import Counts
-from pipeline.models import Model
+from pipeline import connection
+from pipeline.lake.manifests import Manifest
+from pipeline.models import reference
+from pipeline.models.library import Model
+from pipeline.warehouse.merge import Counts
 from tasks import blocks
 
 # What Prefect does not take in an asset's key, and what would make it another path.

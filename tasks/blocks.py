@@ -26,13 +26,13 @@ from pyarrow import fs
 from pydantic import Field, ValidationError
 
 from pipeline import connection
-from pipeline.buckets import Bucket, folder
 from pipeline.connection import Malformed
 from pipeline.errors import SettingsError
+from pipeline.lake.buckets import Bucket, folder
 from pipeline.messages import message
-from pipeline.personal import HashKey
 from pipeline.redaction import learn, learn_all
 from pipeline.settings import ENVIRONMENT, one_spelling
+from pipeline.source.hashing import HashKey
 
 if TYPE_CHECKING:
     from prefect_aws import AwsSecret, S3Bucket
@@ -179,7 +179,7 @@ def bucket(name: str, environment: str) -> Bucket:
 
 def s3(block: "S3Bucket") -> Bucket:
     """An S3 prefix, reached through the very client that Prefect's results go through."""
-    from pipeline.s3 import S3  # noqa: PLC0415
+    from pipeline.lake.s3 import S3  # noqa: PLC0415
 
     uri = one_spelling(f"s3://{block.bucket_name}/{block.bucket_folder}")
     return Bucket(fs.PyFileSystem(S3(_client(block))), uri.removeprefix("s3://"), uri)

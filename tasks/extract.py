@@ -7,14 +7,14 @@ from prefect import Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 
-from pipeline import extract as engine
-from pipeline.batches import Landed, Part, Reading, Run, TableBatch
-from pipeline.deletions import Suspicion
-from pipeline.extract import Readers
-from pipeline.personal import HashKey
-from pipeline.seeds import Seed
-from pipeline.source import Column
-from pipeline.state import compacted
+from pipeline.capture import extract as engine
+from pipeline.capture.deletions import Suspicion
+from pipeline.capture.extract import Readers
+from pipeline.columns import Column
+from pipeline.lake.manifests import Landed, Part, Reading, Run, TableBatch
+from pipeline.lake.state import compacted
+from pipeline.models.seeds import Seed
+from pipeline.source.hashing import HashKey
 from pipeline.words import counted
 from tasks import blocks, results
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures

@@ -12,14 +12,17 @@ from typing import cast
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from pipeline import forget as engine
-from pipeline import ledger, models, settings, warehouse
+from pipeline import settings
+from pipeline.erasure import forget as engine
 from pipeline.errors import SettingsError
-from pipeline.ledger import Entry
-from pipeline.models import Model
-from pipeline.refill import Lake
+from pipeline.lake import erasures
+from pipeline.lake.erasures import Entry
+from pipeline.models import library
+from pipeline.models.library import Model
+from pipeline.models.target import Target
+from pipeline.recovery.refill import Lake
 from pipeline.settings import Settings
-from pipeline.target import Target
+from pipeline.warehouse import catalogue, ledger
 from tasks import blocks
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures, print_all
 
@@ -67,7 +70,7 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
     config = settings.load()
     environment = config.environment_for(arguments.environment)
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
-    with warehouse.lock(url, schema, _PATIENCE):
+    with ledger.lock(url, schema, _PATIENCE):
         lake = _prepared(config, environment, url)
         manifests = engine.sealed(lake.raw)
         for entry in _entries(arguments, url, schema, lake, environment):
@@ -86,22 +89,22 @@ def _judged(lines: Iterator[str]) -> Iterator[str | Exception]:
 
 
 def _prepared(config: Settings, environment: str, url: str) -> Lake:
-    known = models.load(config.transforms)
-    targets = warehouse.prepare(url, config.warehouse_schema, known, config.transforms)
-    return _lake(warehouse.with_contracts(known, targets), targets, environment)
+    known = library.load(config.transforms)
+    targets = catalogue.prepare(url, config.warehouse_schema, known, config.transforms)
+    return _lake(catalogue.with_contracts(known, targets), targets, environment)
 
 
 def _entries(
     arguments: argparse.Namespace, url: str, schema: str, lake: Lake, environment: str
 ) -> list[Entry]:
     """The row that is named, or all of the ledger where none is."""
-    known = list((ledger.in_lake(lake.raw) | ledger.in_warehouse(url, schema)).values())
+    known = list((erasures.in_lake(lake.raw) | erasures.in_warehouse(url, schema)).values())
     if not arguments.table:
         return known
     _, table, erased = engine.the_table(lake.models, engine.sealed(lake.raw), arguments.table)
     given = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)
-    return [ledger.entry(table.table, erased.key, given, known, moment, key)]
+    return [erasures.entry(table.table, erased.key, given, known, moment, key)]
 
 
 def main() -> int:

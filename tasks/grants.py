@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from pipeline import models, reference, settings
+from pipeline import settings
+from pipeline.models import library, reference
 from tasks.failures import print_all
 
 _ROLE = "totesys_reader"
@@ -15,7 +16,7 @@ _ROLE = "totesys_reader"
 def grants(role: str) -> Iterator[str]:
     """A GRANT for each table of the source that a model names, and for nothing else."""
     config = settings.load()
-    named = models.source_tables(models.load(config.transforms))
+    named = library.source_tables(library.load(config.transforms))
     for table in sorted(named - reference.NAMES):
         grant = sql.SQL("GRANT SELECT ON TABLE {} TO {};").format(
             sql.Identifier(config.source_schema, table), sql.Identifier(role)

@@ -3,12 +3,12 @@
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from pipeline import load as engine
 from pipeline import settings
-from pipeline.batches import Manifest
-from pipeline.merge import Counts
-from pipeline.target import Target
-from pipeline.transform import Output
+from pipeline.lake.manifests import Manifest
+from pipeline.models.output import Output
+from pipeline.models.target import Target
+from pipeline.warehouse import load as engine
+from pipeline.warehouse.merge import Counts
 from tasks import blocks
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 from tasks.progress import progress

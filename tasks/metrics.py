@@ -5,8 +5,8 @@ from datetime import datetime
 
 from prometheus_client import Counter, Gauge
 
-from pipeline.merge import Counts
 from pipeline.redaction import safe
+from pipeline.warehouse.merge import Counts
 
 OUTCOMES = ("added", "changed", "deleted", "rejected")
 

@@ -3,10 +3,10 @@
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from pipeline import refill as engine
-from pipeline.bindings import Doubt
-from pipeline.models import Model
-from pipeline.target import Target
+from pipeline.models.library import Model
+from pipeline.models.target import Target
+from pipeline.recovery import refill as engine
+from pipeline.warehouse.bindings import Doubt
 from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures

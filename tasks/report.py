@@ -9,13 +9,13 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from pipeline import settings, status
-from pipeline.batches import Manifest
-from pipeline.merge import Counts
-from pipeline.models import Model
+from pipeline.columns import Frozen
+from pipeline.lake.manifests import Manifest
+from pipeline.models.library import Model
 from pipeline.postgres import transaction
 from pipeline.redaction import safe
 from pipeline.status import Batch
-from pipeline.types import Frozen
+from pipeline.warehouse.merge import Counts
 from pipeline.words import counted
 from tasks import assets, blocks, events, metrics
 from tasks.chart import BATCHES, chart

@@ -15,10 +15,10 @@ from prefect.filesystems import WritableFileSystem
 from prefect.serializers import Serializer
 from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
-from pipeline.batches import Landed, StateRun
-from pipeline.buckets import Bucket, batch_folder, gone_folder, rejected_folder
 from pipeline.errors import ObjectDamaged
-from pipeline.transform import Output
+from pipeline.lake.buckets import Bucket, batch_folder, gone_folder, rejected_folder
+from pipeline.lake.manifests import Landed, StateRun
+from pipeline.models.output import Output
 from tasks import blocks
 
 Result = Landed | Output

@@ -15,10 +15,13 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import SecretStr
 
-from pipeline import chains, connection, postgres, settings, source, warehouse
+from pipeline import connection, postgres, settings
 from pipeline.errors import SettingsError
-from pipeline.personal import HashKey
+from pipeline.lake import chains
 from pipeline.settings import PREFIX, Settings
+from pipeline.source import snapshots
+from pipeline.source.hashing import HashKey
+from pipeline.warehouse import ledger
 from tasks import blocks
 from tasks.failures import in_some_line, print_all
 
@@ -80,8 +83,8 @@ def _others_in_bucket(config: Settings) -> Iterator[str]:
         blocks.database_url(name, config.environment) for name in (blocks.SOURCE, blocks.WAREHOUSE)
     )
     try:
-        home = warehouse.home(warehouse_url, config.warehouse_schema)
-        others = chains.foreign(raw, home, source.identify(source_url))
+        home = ledger.home(warehouse_url, config.warehouse_schema)
+        others = chains.foreign(raw, home, snapshots.identify(source_url))
     except Exception as fault:  # noqa: BLE001  whatever it is, the blocks work
         yield f"raw bucket: whose batches it holds was not found out: {in_some_line(fault)}"
         return

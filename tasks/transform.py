@@ -8,13 +8,13 @@ from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 from prefect.runtime import task_run
 
-from pipeline.batches import Manifest
-from pipeline.buckets import batch_folder
-from pipeline.models import Model
-from pipeline.target import Target
-from pipeline.transform import Output, Work, joined
-from pipeline.transform import transform as run_model
-from pipeline.warehouse import Loaded
+from pipeline.lake.buckets import batch_folder
+from pipeline.lake.manifests import Manifest
+from pipeline.models.library import Model
+from pipeline.models.output import Loaded, Output, joined
+from pipeline.models.target import Target
+from pipeline.models.transform import transform as run_model
+from pipeline.models.work import Work
 from pipeline.words import counted
 from tasks import blocks, results
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures

@@ -12,11 +12,13 @@ from typing import TypeVar
 
 from rich.filesize import decimal
 
-from pipeline import models, rehearsal, settings
+from pipeline import settings
+from pipeline.lake.walk import Walk, walk
+from pipeline.models import library
+from pipeline.recovery import rehearsal
+from pipeline.recovery.rehearsal import Rehearsal
 from pipeline.redaction import safe
-from pipeline.rehearsal import Rehearsal
 from pipeline.settings import Settings
-from pipeline.walk import Walk, walk
 from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import in_some_line
@@ -46,7 +48,7 @@ def _verify(config: Settings, environment: str, *, quick: bool) -> int:
     _print(_story_of_walk(walked))
     if quick:
         return 1 if walked.problems else 0
-    known = models.load(config.transforms)
+    known = library.load(config.transforms)
     rebuilt = _shown(rehearsal.rehearse(url, schema, known, config.transforms, raw), _progress_of_rebuild)
     _print(_story_of_rebuild(rebuilt))
     return 1 if walked.problems or rebuilt.gaps or rebuilt.differences else 0

@@ -12,11 +12,11 @@ from textwrap import dedent
 from typing import Any
 
 from demo.postgres import Postgres
-from pipeline import batches
-from pipeline.batches import Manifest
-from pipeline.buckets import folder
-from pipeline.merge import Counts
-from pipeline.personal import HashKey
+from pipeline.lake import manifests
+from pipeline.lake.buckets import folder
+from pipeline.lake.manifests import Manifest
+from pipeline.source.hashing import HashKey
+from pipeline.warehouse.merge import Counts
 from tests.support import Warehouse, database, execute, plan_batch, query, write_models
 
 EMPTY = ("DROP SCHEMA IF EXISTS public, etl CASCADE", "CREATE SCHEMA public")
@@ -55,7 +55,7 @@ class Bench:
 
     def sealed(self) -> Manifest | None:
         """The batch that waits to be loaded, if any."""
-        return batches.sealed_after(self.house.raw, self.house.last_batch(), self.house.home)
+        return manifests.sealed_after(self.house.raw, self.house.last_batch(), self.house.home)
 
     def run(self, *, reconcile: bool = False, full: bool = False, **limits: Any) -> dict[str, Counts] | None:
         """Finish what is sealed, then take a batch; None where there is nothing new.

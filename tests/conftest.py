@@ -22,7 +22,7 @@ from prefect.settings import (
 from prefect.testing.utilities import prefect_test_harness
 
 from demo.postgres import Postgres
-from pipeline.buckets import Bucket, folder
+from pipeline.lake.buckets import Bucket, folder
 from tests.bench import Bench, bench
 from tests.support import KEY, database, s3_filesystem
 from tests.system import own_version, use_own_programs
@@ -40,7 +40,7 @@ settings.register_profile(
     phases=(Phase.explicit, Phase.generate),
 )
 settings.register_profile("long", max_examples=400, deadline=None, suppress_health_check=slow)
-# Ten thousand steps and more for tests/test_model_based.py.
+# Ten thousand steps and more for tests/engine/test_model_based.py.
 settings.register_profile(
     "campaign", max_examples=150, stateful_step_count=100, deadline=None, suppress_health_check=slow
 )

@@ -18,36 +18,30 @@ from psycopg import sql
 from pyarrow import fs
 
 from demo.postgres import Postgres
-from pipeline import (
-    batches,
-    bindings,
-    chains,
-    extract,
-    ledger,
-    load,
-    models,
-    past,
-    plan,
-    refill,
-    regain,
-    source,
-    warehouse,
-)
-from pipeline.batches import Home, Manifest, State, StateRun, TableBatch
-from pipeline.buckets import Bucket, File
+from pipeline.capture import batch, extract, plan
+from pipeline.capture.extract import Readers
+from pipeline.columns import Column, schema_of
 from pipeline.errors import LakeIncomplete
-from pipeline.extract import Readers
-from pipeline.merge import Counts
-from pipeline.models import Model
-from pipeline.personal import HashKey
+from pipeline.lake import chains, erasures, manifests, past
+from pipeline.lake.buckets import Bucket, File
+from pipeline.lake.manifests import Home, Manifest, State, StateRun, TableBatch
+from pipeline.lake.s3 import S3
+from pipeline.lake.state import compacted
+from pipeline.models import library
+from pipeline.models.check import verify
+from pipeline.models.library import Model
+from pipeline.models.output import Loaded, Output, nothing
+from pipeline.models.target import Target, TargetColumn
+from pipeline.models.transform import transform
+from pipeline.models.work import Work, needed
 from pipeline.postgres import transaction
-from pipeline.rebuild import Rebuild, Wanted
-from pipeline.s3 import S3
-from pipeline.source import Column, Identity
-from pipeline.state import compacted
-from pipeline.target import Target, TargetColumn
-from pipeline.transform import Output, Work, needed, nothing, transform, verify
-from pipeline.warehouse import Loaded
+from pipeline.recovery import refill, regain
+from pipeline.recovery.rebuild import Rebuild, Wanted
+from pipeline.source import snapshots
+from pipeline.source.hashing import HashKey
+from pipeline.source.snapshots import Identity
+from pipeline.warehouse import bindings, catalogue, ledger, load
+from pipeline.warehouse.merge import Counts
 
 Row = dict[str, Any]
 KEY = "testing"
@@ -117,7 +111,7 @@ def write_models(folder: Path, files: Mapping[str, str]) -> dict[str, Model]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / f"{name}.sql").write_text(text, encoding="utf-8")
-    return models.load(folder)
+    return library.load(folder)
 
 
 def parquet_rows(bucket: Bucket, files: Sequence[File]) -> list[Row]:
@@ -218,12 +212,12 @@ class MadeUp:
             gone=keys,
             state=(*kept, StateRun(files=files, gone=keys)) if files or keys else kept,
         )
-        return compacted(table, batch_id, self.raw) if batches.needs_merging(table) else table
+        return compacted(table, batch_id, self.raw) if manifests.needs_merging(table) else table
 
     def _files(
         self, name: str, batch_id: str, columns: Sequence[Column], rows: Sequence[Row]
     ) -> tuple[File, ...]:
-        schema = source.schema_of(columns)
+        schema = schema_of(columns)
         arrow = pa.Table.from_pylist([dict.fromkeys(schema.names) | row for row in rows], schema)
         file = self.raw.write_rows(f"{name}/batch={batch_id}", schema, arrow.to_batches())
         return (file,) if file else ()
@@ -240,7 +234,7 @@ def transform_all(
     """Run the models that have something to do, as the flow does."""
     outputs: dict[str, Output] = {}
     for name in known:
-        below = models.closure(known, name)
+        below = library.closure(known, name)
         if needed(below, manifest, loaded.get(name)):
             outputs[name] = transform(Work(below, targets, manifest, loaded.get(name), raw, processed))
         else:
@@ -251,7 +245,7 @@ def transform_all(
 @lru_cache(maxsize=64)
 def _load(folder: Path, texts: tuple[str, ...]) -> dict[str, Model]:
     """The models of a folder whose files have these texts."""
-    return models.load(folder)
+    return library.load(folder)
 
 
 @dataclass
@@ -269,7 +263,7 @@ class Warehouse:
     def models(self) -> dict[str, Model]:
         """The models as their files are now, and what their tables take where that is known."""
         known = _load(self.folder, self._texts)
-        return warehouse.with_contracts(known, self.prepared[1]) if self.prepared else known
+        return catalogue.with_contracts(known, self.prepared[1]) if self.prepared else known
 
     @property
     def _texts(self) -> tuple[str, ...]:
@@ -277,7 +271,7 @@ class Warehouse:
 
     def prepare(self) -> dict[str, Target]:
         """Make what is missing; from then on the models know what their tables take."""
-        found = warehouse.prepare(self.url, self.schema, _load(self.folder, self._texts), self.folder)
+        found = catalogue.prepare(self.url, self.schema, _load(self.folder, self._texts), self.folder)
         self.prepared = (self.url, self._texts), found
         return found
 
@@ -298,7 +292,7 @@ class Warehouse:
         """Transform and load a batch; the warehouse is prepared where its models are new."""
         targets = self.targets()
         known = self.models
-        loaded = warehouse.loaded(self.url, self.schema)
+        loaded = ledger.loaded(self.url, self.schema)
         outputs = transform_all(known, targets, manifest, loaded, self.raw, self.processed)
         counts = load.load(
             self.url,
@@ -318,17 +312,17 @@ class Warehouse:
     def home(self) -> Home:
         """Which warehouse it is."""
         self.targets()
-        return warehouse.home(self.url, self.schema)
+        return ledger.home(self.url, self.schema)
 
     def last_batch(self) -> str | None:
         """The batch that it is at."""
-        return warehouse.last_batch(self.url, self.schema)
+        return ledger.last_batch(self.url, self.schema)
 
     def become(self, former: Home | None) -> None:
         """Go on as the warehouse that was there before, where it is that one's batch."""
         if former and self.home.is_same_warehouse(former):
             with transaction(self.url, "warehouse") as connection:
-                warehouse.become(connection, former)
+                ledger.become(connection, former)
 
     def rebuild(
         self, *, until: datetime | None = None, named: str = "", source: Identity | None = None
@@ -336,7 +330,7 @@ class Warehouse:
         """Load what the raw bucket has, as the flow does; returns how many batches."""
         if self.fill_again():
             raise LakeIncomplete("raw bucket: it lacks batches")
-        tables = frozenset(models.tables_read(self.models))
+        tables = frozenset(library.tables_read(self.models))
         rebuild = Rebuild(
             self.raw, self.processed, Wanted(self.home, self.last_batch(), tables, source, named), until
         )
@@ -344,7 +338,7 @@ class Warehouse:
         return len(list(rebuild.run(self.last_batch, self._bring_again)))
 
     def _bring_again(self, manifest: Manifest) -> dict[str, Counts]:
-        tables = models.tables_read(self.models)
+        tables = library.tables_read(self.models)
         if tables - manifest.tables.keys():
             manifest = past.as_read_today(self.raw, manifest, tables)
         return self.bring(manifest)
@@ -388,24 +382,24 @@ def plan_batch(
     full: bool = False,
     pages: int = 32_768,
     key: HashKey | None = None,
-) -> tuple[plan.BatchPlan, Manifest | None]:
+) -> tuple[batch.BatchPlan, Manifest | None]:
     """Look at a real source, read what is new and seal it; no manifest where nothing is."""
     targets = house.targets()
-    mark = warehouse.watermark(house.url, house.schema)
-    previous = batches.last_manifest(house.raw, mark)
-    with source.snapshot(source_url, key) as (connection, snapshot):
+    mark = ledger.watermark(house.url, house.schema)
+    previous = manifests.last_manifest(house.raw, mark)
+    with snapshots.snapshot(source_url, key) as (connection, snapshot):
         planned = plan.make(
             connection,
             snapshot,
             "public",
             house.models,
-            warehouse.loaded(house.url, house.schema),
+            ledger.loaded(house.url, house.schema),
             mark,
             previous,
             reconcile=reconcile,
             full=full,
             key=key,
-            forgotten=ledger.in_warehouse(house.url, house.schema).values(),
+            forgotten=erasures.in_warehouse(house.url, house.schema).values(),
         )
         if mark and planned.nothing_new:
             load.record_up_to_date(house.url, house.schema, mark.batch_id, snapshot)
@@ -413,7 +407,7 @@ def plan_batch(
         verify(house.models, targets, planned.columns, planned.keys)
         read = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)
     manifest = read.read_for(house.home)
-    batches.seal(house.raw, manifest)
+    manifests.seal(house.raw, manifest)
     chains.note(house.processed, manifest)
     return planned, manifest
 

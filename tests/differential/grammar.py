@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from pipeline.types import Column
+from pipeline.columns import Column
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ from unittest import mock
 import psycopg
 from psycopg import sql
 
-from pipeline import batches, bindings, inputs, warehouse
-from pipeline.batches import Manifest
-from pipeline.buckets import folder
 from pipeline.errors import ModelError
-from pipeline.models import closure
+from pipeline.lake import manifests
+from pipeline.lake.buckets import folder
+from pipeline.lake.manifests import Manifest
+from pipeline.models import inputs
+from pipeline.models.library import closure
+from pipeline.warehouse import bindings, ledger
 from tests.differential import grammar, shop
 from tests.differential.drawn import Connection, Contents, Drawn, Row
 from tests.differential.grammar import SEED
@@ -100,7 +102,7 @@ class Differential:
         if self._sealed and random.random() < 0.5:
             self._load(*self._sealed, random)
         if random.random() < 0.05:
-            with suppress(_Killed), mock.patch.object(batches, "seal", side_effect=_Killed):
+            with suppress(_Killed), mock.patch.object(manifests, "seal", side_effect=_Killed):
                 plan_batch(self.source_url, self.house)
         how: dict[str, Any] = random.choice([*([{}] * 8), {"full": True}, {"reconcile": True}])
         planned, manifest = plan_batch(self.source_url, self.house, **how)
@@ -127,7 +129,7 @@ class Differential:
     def _load(self, manifest: Manifest, expected: Held, random: Random) -> None:
         if random.random() < 0.15:
             self._load_and_die(manifest, random)
-        if warehouse.last_batch(self.warehouse_url, "public") != manifest.batch_id:
+        if ledger.last_batch(self.warehouse_url, "public") != manifest.batch_id:
             counts = self.house.bring(manifest, max_rejected_share=1)
             self.alarms += [f"-- {each.table}: reconciling found {each.missed} missed rows"
                             for each in counts.values() if each.missed]  # fmt: skip

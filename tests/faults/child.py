@@ -21,18 +21,22 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pipeline import batches, buckets, load, plan, postgres, source, warehouse
-from pipeline.personal import HashKey
+from pipeline import postgres
+from pipeline.capture import plan
+from pipeline.lake import buckets, manifests
+from pipeline.source import snapshots
+from pipeline.source.hashing import HashKey
+from pipeline.warehouse import ledger, load
 from tasks import failures
 from tests.faults.oracle import state_of
 from tests.faults.shops import SHOPS, Shop
 
 # Where a run can be met: a point's name, what holds the function, and its name.
 POINTS: dict[str, tuple[Any, str]] = {
-    "prepare": (warehouse, "prepare"),
+    "prepare": (ledger, "prepare"),
     "plan": (plan, "make"),
     "write rows": (buckets.Bucket, "write_rows"),
-    "seal": (batches, "seal"),
+    "seal": (manifests, "seal"),
     "load": (load, "load"),
     "claim": (load, "claim"),
     "merge": (load, "merge"),
@@ -101,7 +105,7 @@ class Meeting:
 
     def around_snapshot(self) -> None:
         """Remember what the source looks like to the snapshot, and move its clock if told to."""
-        real = source.snapshot
+        real = snapshots.snapshot
         moved = timedelta(seconds=self.job.get("clock", 0))
 
         @contextmanager
@@ -115,11 +119,11 @@ class Meeting:
                 self.visit("after snapshot")
                 yield connection, found.model_copy(update={"taken_at": found.taken_at + moved})
 
-        source.snapshot = wrapped
+        snapshots.snapshot = wrapped
 
     def around_seal(self) -> None:
         """Tell what a batch saw before it is sealed."""
-        real = batches.seal
+        real = manifests.seal
 
         def wrapped(bucket: Any, manifest: Any) -> None:
             self.channel.ask(
@@ -127,7 +131,7 @@ class Meeting:
             )
             real(bucket, manifest)
 
-        batches.seal = wrapped
+        manifests.seal = wrapped
 
     def within_copy(self, module: Any, point: str) -> None:
         """Be met between two pieces of a COPY, where it tells of its progress."""

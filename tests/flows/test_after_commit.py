@@ -15,8 +15,8 @@ import pytest
 
 import flows.__main__
 from flows.load import load_warehouse
-from pipeline import load
 from pipeline.errors import PipelineError, SourceError
+from pipeline.warehouse import load
 from tasks import report as reporting
 from tests.flows.support import World, query, words_of
 

@@ -24,7 +24,7 @@ from psycopg import sql
 
 import flows.__main__
 from demo.postgres import Postgres
-from pipeline import warehouse
+from pipeline.warehouse import ledger
 from tasks import save_blocks
 from tests.flows.conftest import open_kiosk
 from tests.flows.story import s3_access
@@ -416,7 +416,7 @@ def test_a_warehouse_role_that_may_not_create_is_told_so(
 
 def test_another_run_that_holds_the_lock_is_left_alone(loaded: World, attempt: Try) -> None:
     loaded.save_blocks()
-    with nothing_changes(loaded), warehouse.lock(loaded.warehouse_url, "public"):
+    with nothing_changes(loaded), ledger.lock(loaded.warehouse_url, "public"):
         attempt(loaded, flows.__main__.main).fails_with("another run is at work on this warehouse")
     assert attempt(loaded, flows.__main__.main).status == 0
 

@@ -21,7 +21,7 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from demo import shop
 from flows.etl import etl
-from pipeline import plan
+from pipeline.capture import batch
 from tests.flows.conftest import s3_buckets
 from tests.flows.story import FACTS, TRANSFORMS, chapter
 from tests.flows.support import EQUAL, ROOT, Run, World
@@ -80,7 +80,7 @@ def cluster(prefect_server: None, tmp_path: Path) -> Iterator[Cluster]:
 @pytest.fixture
 def world(make_world: Callable[..., World], s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> World:
     """A shop whose tables are cut into several parts."""
-    monkeypatch.setattr(plan.BatchPlan.parts, "__defaults__", (8,))
+    monkeypatch.setattr(batch.BatchPlan.parts, "__defaults__", (8,))
     made = make_world("shop_cluster", TRANSFORMS, **s3_buckets(s3_endpoint))
     with psycopg.connect(made.source_url) as connection:
         shop.create(connection)

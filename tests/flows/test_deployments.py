@@ -29,7 +29,7 @@ from prefect.workers.process import ProcessWorker
 
 from flows.etl import etl
 from flows.rebuild import rebuild
-from pipeline import warehouse
+from pipeline.warehouse import ledger
 from tests.flows.conftest import open_kiosk
 from tests.flows.support import ROOT, SECONDS_TO_WAIT, World, blocks_were_changed, client, query
 
@@ -209,7 +209,7 @@ def soon(is_so: Callable[[], object]) -> bool:
 
 
 def test_a_run_that_meets_another_is_cancelled_and_says_so(kiosk: World) -> None:
-    with warehouse.lock(kiosk.warehouse_url, "public"):
+    with ledger.lock(kiosk.warehouse_url, "public"):
         state = kiosk.run().state
     assert state.name == "Cancelled"
     assert state.message == "another run is at work on this warehouse; let it finish"
@@ -222,7 +222,7 @@ def test_a_run_whose_work_no_other_does_waits(kiosk: World, patient: Callable[[]
     locked = Event()
 
     def another() -> bool:
-        with warehouse.lock(kiosk.warehouse_url, "public"):
+        with ledger.lock(kiosk.warehouse_url, "public"):
             locked.set()
             return soon(lambda: query(kiosk.warehouse_url, waiting))
 

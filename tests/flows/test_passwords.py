@@ -25,7 +25,7 @@ from tasks import save_blocks
 from tests.flows.conftest import open_kiosk
 from tests.flows.support import World, blocks_were_changed, query
 from tests.flows.test_secrets import Kept, of_the_api, of_the_buckets
-from tests.test_redaction import LONG
+from tests.postgres.test_redaction import LONG
 
 # A trigger quotes the row, and names every column's value.
 REFUSAL = """

@@ -16,12 +16,12 @@ from psycopg import sql
 
 from demo import shop
 from flows.rebuild import rebuild
-from pipeline import load as loading
-from pipeline import models
-from pipeline.batches import Manifest
-from pipeline.buckets import folder
 from pipeline.errors import PipelineError
-from pipeline.rehearsal import rehearse
+from pipeline.lake.buckets import folder
+from pipeline.lake.manifests import Manifest
+from pipeline.models import library
+from pipeline.recovery.rehearsal import rehearse
+from pipeline.warehouse import load as loading
 from tasks.report import BatchReport
 from tests.flows.story import FACTS, ORACLES, TRANSFORMS
 from tests.flows.support import EQUAL, World, difference, query
@@ -141,7 +141,7 @@ def test_there_is_something_to_lose(life: Life) -> None:
 
 def test_verifying_finds_nothing_to_lose_and_changes_nothing(life: Life) -> None:
     url, raw = life.world.warehouse_url, folder(life.world.raw_uri)
-    *_, found = rehearse(url, "public", models.load(TRANSFORMS), TRANSFORMS, raw)
+    *_, found = rehearse(url, "public", library.load(TRANSFORMS), TRANSFORMS, raw)
     assert (found.differences, found.gaps, len(found.batches)) == ([], [], 5)
     assert contents(url) == life.after[-1]
 

@@ -9,7 +9,7 @@ import pytest
 from prefect.filesystems import LocalFileSystem
 from prefect_aws import AwsCredentials, S3Bucket
 
-from pipeline.batches import Manifest
+from pipeline.lake.manifests import Manifest
 from tests.flows.story import DIMENSIONS, FACTS, Story, s3_client
 from tests.flows.support import World, blocks_were_changed, query
 

@@ -19,7 +19,7 @@ from prefect_aws.credentials import _get_client_cached
 from werkzeug.wrappers import Response
 
 from pipeline import settings
-from pipeline.buckets import Bucket
+from pipeline.lake.buckets import Bucket
 from tasks import blocks, save_blocks
 from tests import s3_server
 from tests.flows.conftest import s3_buckets

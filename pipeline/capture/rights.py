@@ -1,0 +1,117 @@
+"""What a source lets models read: columns that the role has rights on, and cursors that can work."""
+
+from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import duckdb
+import psycopg
+from psycopg import sql
+
+from pipeline.columns import Column, schema_of
+from pipeline.duck import relation_name, session
+from pipeline.errors import ModelError, SourceError
+from pipeline.models import reference
+from pipeline.models.library import Model
+from pipeline.postgres import Connection, template
+from pipeline.source import cursors
+from pipeline.source.catalogue import Table
+from pipeline.source.cursors import Cursor
+
+
+def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> None:
+    """Raise SourceError where a model names a column that the source's role may not read."""
+    for model in models.values():
+        read = {name: tables[name] for name in sorted(model.reads & tables.keys())}
+        hidden = {name: table.unreadable for name, table in read.items() if table.unreadable}
+        seeds = {name: seed.columns for name, seed in model.seeds.items()}
+        if not hidden or model.reads - tables.keys() - seeds.keys() - reference.NAMES - reference.QUALIFIED:
+            continue
+        readable = seeds | {name: table.columns for name, table in read.items()}
+        whole = seeds | {name: (*table.columns, *table.unreadable) for name, table in read.items()}
+        if not _binds(model, readable) and _binds(model, whole):
+            names = ", ".join(
+                f"{name}.{column.name}" for name, columns in hidden.items() for column in columns
+            )
+            raise SourceError(
+                f"source: {model.path} needs a column that the pipeline's role may not read;"
+                f" grant SELECT on what it needs of {names}"
+            )
+
+
+def _binds(model: Model, tables: Mapping[str, Sequence[Column]]) -> bool:
+    """Whether the model's SQL finds all that it names."""
+    with session() as connection:
+        for name in model.reads - tables.keys() - {reference.BATCH}:
+            connection.register(relation_name(name), reference.table(name))
+        for name, columns in tables.items():
+            connection.register(relation_name(name), schema_of(columns).empty_table())
+        try:
+            connection.execute(f"CREATE TEMP VIEW tried AS {model.bound_sql}\n")
+        except duckdb.Error:
+            return False
+    return True
+
+
+def cursors_of(
+    connection: Connection, schema: str, models: Mapping[str, Model], tables: Mapping[str, Table]
+) -> dict[str, Cursor]:
+    """The cursor of each table that a model gives one, tried on the source.
+
+    Raises ModelError, in one line, for one that cannot work or is not needed.
+    """
+    found: dict[str, tuple[Model, Cursor]] = {}
+    for model, name, cursor in _given(models):
+        if name not in model.reads & tables.keys():
+            raise ModelError(f"{model.path}: its cursor is for {name}, which is no table that it reads")
+        other, first = found.setdefault(name, (model, cursor))
+        if first != cursor:
+            raise ModelError(
+                f"{model.path}: its cursor for {name} is {_spelled(cursor)}, in {other.path} it is"
+                f" {_spelled(first)}; a table has one"
+            )
+        _check(connection, schema, model, tables[name], cursor)
+    return {name: cursor for name, (_, cursor) in found.items()}
+
+
+def _given(models: Mapping[str, Model]) -> Iterator[tuple[Model, str, Cursor]]:
+    for model in models.values():
+        for name, cursor in model.cursors.items():
+            yield model, name, cursor
+
+
+def _spelled(cursor: Cursor) -> str:
+    return f"{cursor.column} {cursor.overlap or ''}".rstrip()
+
+
+def _check(connection: Connection, schema: str, model: Model, table: Table, cursor: Cursor) -> None:
+    where = f"{model.path}: cursor {table.name}.{cursor.column}"
+    column = table.column(cursor.column)
+    if column is None:
+        raise ModelError(f"{where}: {table.name} has no such column, or the role may not read it")
+    if column.hashed_by:
+        raise ModelError(f"{where}: it is hashed, and hashes have no order; name another column")
+    if table.tracked:
+        raise ModelError(f"{where}: every change of {table.name} is seen without one; leave it out")
+    unit = cursors.unit_of(column.type)
+    if cursor.overlap is not None and unit is None:
+        raise ModelError(f"{where}: {column.type} has no overlap; leave {cursor.overlap!r} out")
+    try:
+        with connection.transaction():
+            _try(connection, sql.Identifier(schema, table.name), column, cursor, unit)
+    except (psycopg.DataError, psycopg.ProgrammingError) as error:
+        raise ModelError(f"{where}: {error.diag.message_primary}") from None
+    except ValueError:
+        raise ModelError(f"{where}: an overlap below zero would leave rows out") from None
+
+
+def _try(
+    connection: Connection, table: sql.Identifier, column: Column, cursor: Cursor, unit: str | None
+) -> None:
+    """Let Postgres order the column's values, and read the overlap."""
+    value = cursors.expression(column)
+    connection.execute(template("SELECT {0} >= {0} FROM {1} ORDER BY {0} LIMIT 0").format(value, table))
+    if cursor.overlap is not None and unit is not None:
+        negative = template(f"SELECT {{}}::{unit} < '0'::{unit}").format(cursor.overlap)
+        if connection.execute(negative).fetchone() == (True,):
+            raise ValueError

@@ -1,0 +1,1 @@
+"""Erasure: what is personal of a row leaves the warehouse and the lake, for good."""

@@ -1,0 +1,89 @@
+"""Erase in the warehouse: in every version and rejected row, in one transaction with the ledger's entry."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from pipeline.erasure.effects import Effect
+from pipeline.erasure.rewriting import moved_state
+from pipeline.lake import erasures
+from pipeline.lake.erasures import Entry
+from pipeline.lake.manifests import Run, StateRun
+from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
+from pipeline.postgres import Connection, each, statement, transaction
+from pipeline.warehouse import bindings
+from pipeline.warehouse.load import claim
+
+
+def erase_in_warehouse(
+    url: str, schema: str, entry: Entry, effects: Sequence[Effect], moved: Mapping[str, Run]
+) -> None:
+    """Erase in all tables that are not filled again, and let results name objects that have moved."""
+    with transaction(url, "warehouse") as connection:
+        last = claim(connection, schema)
+        in_place = [effect for effect in effects if not effect.replays]
+        for effect in in_place:
+            _stage(connection, effect)
+            for name, begins, ends in _versions(effect.target):
+                _erase_in_table(connection, schema, effect, name, begins, ends)
+            values = {"schema": schema, "table_name": effect.target.name}
+            connection.execute(statement("warehouse/erase_rejected.sql"), values)
+            connection.execute("DROP TABLE pg_temp.erased")
+        _move_results(connection, schema, moved)
+        if last and in_place:
+            targets = {effect.target.name: effect.target for effect in in_place}
+            bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
+        erasures.keep_in_warehouse(connection, schema, entry)
+
+
+def _stage(connection: Connection, effect: Effect) -> None:
+    connection.execute("CREATE TEMP TABLE erased (key jsonb, old jsonb, new jsonb) ON COMMIT DROP")
+    with connection.cursor() as cursor, cursor.copy("COPY pg_temp.erased FROM STDIN") as copy:
+        for row in effect.pairs.to_pylist():
+            copy.write_row([row["key"], row["old"], row["new"]])
+    connection.execute("ANALYZE pg_temp.erased")
+
+
+def _versions(target: Target) -> Iterator[tuple[str, str | None, str | None]]:
+    """The tables that hold a model's rows, and the columns that say when their versions begin and end."""
+    if target.fact:
+        yield target.name, RECORDED_AT, SUPERSEDED_AT
+    else:
+        yield target.name, None, None
+        yield versions_name(target.name), "valid_from", "valid_to"
+
+
+def _erase_in_table(
+    connection: Connection, schema: str, effect: Effect, name: str, begins: str | None, ends: str | None
+) -> None:
+    key, old = (
+        sql.SQL("jsonb_build_object({})").format(each("{1}, w.{0}::text", names))
+        for names in (effect.target.key, effect.columns)
+    )
+    parts: dict[str, sql.Composable] = {
+        "relation": sql.Identifier(schema, name),
+        "key": key,
+        "old": old,
+        "assignments": each("{0} = r.{0}", effect.columns),
+    }
+    connection.execute(statement("warehouse/erase.sql").format(**parts))
+    if begins and ends:
+        content = [column.name for column in effect.target.columns if not column.numbered]
+        parts |= {"begins": sql.Identifier(begins), "ends": sql.Identifier(ends)}
+        parts["content"] = each("w.{0}", [*content, "deleted"])
+        connection.execute(statement("warehouse/join_versions.sql").format(**parts))
+
+
+def _move_results(connection: Connection, schema: str, moved: Mapping[str, Run]) -> None:
+    """Let models' results name the objects that took the place of others."""
+    rows = connection.execute(
+        "SELECT table_name, result FROM etl.model WHERE schema_name = %s AND result IS NOT NULL", (schema,)
+    ).fetchall()
+    for name, result in rows:
+        state = tuple(map(StateRun.model_validate, result if isinstance(result, list) else []))
+        if (new := moved_state(state, moved)) != state:
+            connection.execute(
+                "UPDATE etl.model SET result = %s WHERE schema_name = %s AND table_name = %s",
+                (Jsonb([run.model_dump() for run in new]), schema, name),
+            )

@@ -1,0 +1,159 @@
+"""Objects of the lake without what is erased, rewritten under other names, and manifests that name these."""
+
+from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import duckdb
+
+from pipeline.duck import literal, quote, session
+from pipeline.erasure.effects import Effect
+from pipeline.lake import manifests
+from pipeline.lake.buckets import Bucket, File, batch_folder, rejected_folder
+from pipeline.lake.erasures import Erased
+from pipeline.lake.manifests import Manifest, Run, State, manifest_paths, read_manifest
+from pipeline.models.rejects import REJECTED
+
+_ROWS_A_BATCH = 100_000
+
+
+def showing(processed: Bucket, effect: Effect) -> Iterator[str]:
+    """The processed objects that show what is erased of a table, or may."""
+    if effect.replays:
+        yield from _objects(processed, effect.target.name)
+        return
+    for path in _objects(processed, effect.target.name):
+        with session() as connection:
+            query = _processed(connection, processed, path, effect)
+            found = query and connection.sql(f"SELECT 1 FROM ({query}) WHERE is_found LIMIT 1").fetchall()  # noqa: S608
+            if found:
+                yield path
+
+
+def _objects(processed: Bucket, name: str) -> list[str]:
+    top = batch_folder(name, "").rpartition("/")[0]
+    return [
+        path
+        for folder in (top, rejected_folder(top))
+        for path in processed.sizes(folder)
+        if path.endswith(".parquet")
+    ]
+
+
+def _processed(
+    connection: duckdb.DuckDBPyConnection, processed: Bucket, path: str, effect: Effect
+) -> str | None:
+    """A query for an object's rows without what is erased, and whether each showed it, if it can show it."""
+    dataset = processed.scan(path)
+    names = dataset.schema.names
+    connection.register("stored rows", dataset)
+    connection.register("pairs", effect.pairs)
+    if dataset.schema.equals(REJECTED):
+        return (
+            'SELECT s.key, s.reason, CASE WHEN p.key IS NULL THEN s."row" ELSE CAST('
+            'json_merge_patch(s."row", p.new) AS VARCHAR) END AS "row", p.key IS NOT NULL AS is_found'
+            ' FROM "stored rows" AS s LEFT JOIN (SELECT DISTINCT key, new FROM pairs) AS p ON s.key = p.key'
+        )
+    if not {*effect.target.key, *effect.columns} <= set(names):
+        return None
+    key, old = (_json(effect.target.key), _json(effect.columns))
+    columns = [
+        f"CASE WHEN p.key IS NULL THEN s.{quote(name)} ELSE CAST(json_extract_string(p.new,"
+        f" {literal(_pointer(name))}) AS {_type(connection, name)}) END AS {quote(name)}"
+        if name in effect.columns
+        else f"s.{quote(name)}"
+        for name in names
+    ]
+    return (
+        f'SELECT {", ".join(columns)}, p.key IS NOT NULL AS is_found FROM "stored rows" AS s'  # noqa: S608
+        f" LEFT JOIN pairs AS p ON {key} = p.key AND COALESCE({old} = p.old, {old} <> p.new)"
+    )
+
+
+def _json(names: Sequence[str]) -> str:
+    texts = ", ".join(f"{literal(name)}, CAST(s.{quote(name)} AS VARCHAR)" for name in names)
+    return f"CAST(json_object({texts}) AS VARCHAR)"
+
+
+def _pointer(name: str) -> str:
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _type(connection: duckdb.DuckDBPyConnection, column: str) -> str:
+    rows = connection.execute('DESCRIBE "stored rows"').fetchall()
+    return next(str(row[1]) for row in rows if row[0] == column)
+
+
+def rewritten(processed: Bucket, path: str, effect: Effect) -> Run:
+    """A processed object without what is erased, under another name."""
+    schema = processed.scan(path).schema
+    with session() as connection:
+        query = _processed(connection, processed, path, effect)
+        reader = connection.sql(f"SELECT * EXCLUDE (is_found) FROM ({query})").to_arrow_reader(_ROWS_A_BATCH)  # noqa: S608
+        rows = (batch.cast(schema) for batch in reader)
+        file = processed.write_rows(path.rpartition("/")[0], schema, rows)
+    return (file,) if file else ()
+
+
+def erase_in_raw(raw: Bucket, erased: Erased, paths: Collection[str]) -> None:
+    """Rewrite the raw objects under other names, and the manifests that name them in their places.
+
+    An object that no manifest names is not rewritten; like the old ones it is removed afterwards.
+    """
+    (entry,), left = erased.entries, set(paths)
+    sealed = {path: read_manifest(raw, path) for path in manifest_paths(raw)}
+    named = {
+        file.path: file
+        for manifest in sealed.values()
+        for file in _files(manifest, entry.table)
+        if file.path in left
+    }
+    moved = {path: without(raw, file, erased) for path, file in named.items()}
+    for manifest in sealed.values():
+        if any(file.path in moved for file in _files(manifest, entry.table)):
+            manifests.seal(raw, _moved_manifest(manifest, entry.table, moved))
+
+
+def without(raw: Bucket, file: File, erased: Erased) -> Run:
+    """A raw object without what is hidden, under another name."""
+    dataset = raw.dataset([file])
+    present = set(dataset.schema.names)
+    erased = erased.model_copy(
+        update={"columns": tuple(column for column in erased.columns if column.name in present)}
+    )
+    with session() as connection:
+        connection.register("stored rows", dataset)
+        query = erased.hidden(dataset.schema.names, quote("stored rows"))
+        reader = connection.sql(query).to_arrow_reader(_ROWS_A_BATCH)
+        rows = (batch.cast(dataset.schema) for batch in reader)
+        new = raw.write_rows(file.path.rpartition("/")[0], dataset.schema, rows)
+    return (new,) if new else ()
+
+
+def _files(manifest: Manifest, name: str) -> Iterator[File]:
+    """What a manifest names of a table's rows."""
+    for landed in manifest.landed:
+        if landed.part.table == name:
+            yield from landed.files
+    if table := manifest.tables.get(name):
+        yield from table.files
+        for run in table.state or ():
+            yield from run.files
+
+
+def _moved_manifest(manifest: Manifest, name: str, moved: Mapping[str, Run]) -> Manifest:
+    table = manifest.tables[name]
+    state = None if table.state is None else moved_state(table.state, moved)
+    table = table.model_copy(update={"files": _moved(table.files, moved), "state": state})
+    landed = tuple(
+        piece.model_copy(update={"files": _moved(piece.files, moved)}) for piece in manifest.landed
+    )
+    return manifest.model_copy(update={"landed": landed, "tables": {**manifest.tables, name: table}})
+
+
+def moved_state(state: State, moved: Mapping[str, Run]) -> State:
+    return tuple(run.model_copy(update={"files": _moved(run.files, moved)}) for run in state)
+
+
+def _moved(files: Run, moved: Mapping[str, Run]) -> Run:
+    return tuple(new for file in files for new in moved.get(file.path, (file,)))

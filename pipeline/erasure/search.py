@@ -1,0 +1,123 @@
+"""Search for texts in all objects of the lake, decoded, and in all tables of a warehouse."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
+
+from pipeline.lake.buckets import Bucket
+from pipeline.postgres import transaction
+
+# What numbers, dates and times may be printed as.
+_OF_NUMBERS = re.compile(r"[-+0-9.:TZ einfa]+")
+# A shorter text is a part of too many others.
+SHORTEST = 4
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Where a text was found."""
+
+    where: str
+    text: str
+
+
+@dataclass
+class Needles:
+    """Texts to search for, and how much was searched; ``shared`` are texts that others have, too."""
+
+    texts: frozenset[str]
+    shared: int
+    searched: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, texts: Mapping[str, Collection[str]], others: Iterable[str]) -> Needles:
+        """Those of the texts that nobody else has, and that are long enough."""
+        wanted, known = {text for each in texts.values() for text in each}, set(others)
+        own = frozenset(text for text in wanted - known if len(text) >= SHORTEST)
+        return cls(own, len(wanted) - len(own))
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Note that so many of something were searched."""
+        self.searched[what] = self.searched.get(what, 0) + number
+
+    def certificate(self, hits: Collection[Hit], others: Collection[Hit]) -> dict[str, object]:
+        """What was searched, for how many texts, and where they were found; without the texts.
+
+        ``others`` are hits in rows of other tables of the source: what these have is nobody's alone.
+        """
+        common = {hit.text for hit in others}
+        return {
+            "texts": len(self.texts - common),
+            "texts of others too, or short": self.shared + len(common),
+            "searched": self.searched,
+            "hits": sorted({hit.where for hit in hits if hit.text not in common}),
+            "in other tables": sorted({hit.where for hit in others}),
+        }
+
+
+def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection[str]) -> Iterator[Hit]:
+    """Where in a bucket a text is: objects' paths, of Parquet with the column."""
+    skipped = set(without)
+    for path in bucket.everything():
+        if path in skipped:
+            continue
+        needles.count(f"objects of {name}")
+        if path.endswith(".parquet"):
+            yield from (
+                Hit(f"{name} {path}: {column}", text) for column, text in _in_rows(bucket, path, needles)
+            )
+        elif needles.texts:
+            held = bucket.read_bytes(path)
+            yield from (Hit(f"{name} {path}", text) for text in needles.texts if text.encode() in held)
+
+
+def _in_rows(bucket: Bucket, path: str, needles: Needles) -> set[tuple[str, str]]:
+    """The columns of an object's rows that have a text, with it."""
+    found = set[tuple[str, str]]()
+    for batch in bucket.scan(path).to_batches():
+        needles.count("rows", batch.num_rows)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            new = [text for text in needles.texts if (name, text) not in found]
+            found |= {(name, text) for text in new if _is_in(column, text)}
+    return found
+
+
+def _is_in(column: pa.Array[Any], text: str) -> bool:
+    if not pa.types.is_string(column.type):
+        if not _OF_NUMBERS.fullmatch(text):
+            return False
+        column = column.cast(pa.string())
+    return bool(pc.any(pc.match_substring(column, text)).as_py())
+
+
+def search_warehouse(url: str, schema: str, needles: Needles) -> Iterator[Hit]:
+    """The tables of a schema, and of etl, in whose rows a text is."""
+    tables = (
+        "SELECT n.nspname::text, c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n"
+        " ON c.relnamespace = n.oid WHERE n.nspname IN (%s, 'etl') AND c.relkind IN ('r', 'p') ORDER BY 1, 2"
+    )
+    # A row's text doubles quotes and backslashes, a jsonb's escapes them once more.
+    has = sql.SQL(
+        "count(*) FILTER (WHERE strpos(replace(replace(t::text, '\"\"', '\"'), '\\\\', '\\'), {}) > 0)"
+    )
+    texts = sorted(needles.texts)
+    counts = [sql.SQL("count(*)"), *(has.format(text) for text in texts)]
+    query = sql.SQL("SELECT {} FROM {} AS t")
+    with transaction(url, "warehouse") as connection:
+        for where, name in connection.execute(tables, (schema,)).fetchall():
+            relation = sql.Identifier(str(where), str(name))
+            ((rows, *hits),) = connection.execute(
+                query.format(sql.SQL(", ").join(counts), relation)
+            ).fetchall()
+            needles.count("tables")
+            needles.count("rows", int(str(rows)))
+            for text, number in zip(texts, hits, strict=True):
+                if number:
+                    yield Hit(f"warehouse {where}.{name}", text)

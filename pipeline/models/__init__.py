@@ -1,0 +1,1 @@
+"""Models: their files, what DuckDB's parser and planner tell of them, and what they make of a batch."""

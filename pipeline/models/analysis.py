@@ -1,0 +1,137 @@
+"""What DuckDB's own planner tells of a model: whether its rows come one from one, and what is unstable.
+
+The plan is read before it is optimized, with macros, views and subqueries resolved, so nothing
+depends on how a model is written. What is not known to be safe counts as not safe.
+"""
+
+from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from pipeline.models import ties
+from pipeline.models.comparisons import misread
+from pipeline.models.unstable import Node, in_plan, walk
+
+# Expressions that make one value of one row.
+_OF_ONE_ROW = frozenset(
+    "BOUND_BETWEEN BOUND_CASE BOUND_CAST BOUND_COMPARISON BOUND_CONJUNCTION BOUND_CONSTANT"  # noqa: SIM905
+    " BOUND_FUNCTION BOUND_LAMBDA BOUND_LAMBDA_REF BOUND_OPERATOR BOUND_REF".split()
+)
+# Table functions that read nothing but their arguments.
+_FUNCTIONS = frozenset(
+    ["seq_scan", "range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"]
+)
+_UNREADABLE = "DuckDB does not show its plan, so nothing tells whether it depends on the order of rows"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """``table`` is the source table of which each row of the model comes from one row, if there is one.
+
+    ``carries`` names, by the model's column, the column of that table that it is. ``filtered`` where
+    rows of the table may be left out. ``unstable`` says in words what may yield other rows of the same data.
+    ``left_out`` are columns that come by a ``*`` and that its table does not have. ``unknown_labels`` says in
+    words which texts it compares an enum with that are no labels of it.
+    """
+
+    table: str | None
+    carries: Mapping[str, str]
+    filtered: bool
+    unstable: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    unknown_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that each come from one row of a relation; of each column, which of its columns it is."""
+
+    relation: str
+    columns: tuple[str | None, ...]
+    filtered: bool
+
+
+class Misread(Exception):
+    """A query compares a column otherwise than Postgres does: its name, if known, and what to write."""
+
+
+def analyse(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    names: Sequence[str],
+    keys: Mapping[str, tuple[str, ...]] | None = None,
+) -> Analysis:
+    """Read the plan of a query whose relations are bound, as tables of DuckDB's own; ``names`` its columns.
+
+    Where the tables' ``keys`` are given, what may tie is told too, see pipeline.ties.
+    Raises ValueError that says what the query must not read, and Misread.
+    """
+    row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
+    plan = json.loads(str(row[0])) if row else {}
+    if plan["error"]:
+        return Analysis(None, {}, filtered=True, unstable=(_UNREADABLE,))
+    top = plan["plans"][0]
+    for name, instead in misread(top):
+        raise Misread(name, instead)
+    for function in _table_functions(top):
+        if function not in _FUNCTIONS:
+            raise ValueError(f"reads {function}(), which is neither a table of the source nor a model")
+    unstable = (*in_plan(top), *(ties.in_plan(top, keys) if keys is not None else ()))
+    rows = _rows(top, {})
+    if rows is None:
+        return Analysis(None, {}, filtered=True, unstable=unstable)
+    carries = {name: column for name, column in zip(names, rows.columns, strict=True) if column is not None}
+    return Analysis(rows.relation, carries, rows.filtered, unstable)
+
+
+def _rows(node: Node, ctes: Mapping[int, _Rows | None]) -> _Rows | None:
+    """The one relation that a plan takes its rows from, one from one; None where that is not so."""
+    match node["type"]:
+        case "LOGICAL_GET":
+            return _scanned(node)
+        case "LOGICAL_CTE_REF":
+            return ctes.get(node["cte_index"])
+        case "LOGICAL_MATERIALIZED_CTE":
+            defined, query = node["children"]
+            return _rows(query, {**ctes, node["table_index"]: _rows(defined, ctes)})
+        case "LOGICAL_FILTER" | "LOGICAL_PROJECTION":
+            below = _rows(node["children"][0], ctes)
+            if below is None or not all(map(_of_one_row, node["expressions"])):
+                return None
+            if node["type"] == "LOGICAL_PROJECTION":
+                columns = tuple(_carried(expression, below.columns) for expression in node["expressions"])
+                return _Rows(below.relation, columns, below.filtered)
+            return None if node.get("projection_map") else _Rows(below.relation, below.columns, filtered=True)
+    return None
+
+
+def _scanned(node: Node) -> _Rows | None:
+    if node["qname"]["path"] != ["seq_scan"] or node.get("projection_ids"):
+        return None
+    names, columns = node["names"], [each["index"] for each in node["column_indexes"]]
+    named = tuple(names[column] if column < len(names) else None for column in columns)
+    return _Rows(node["function_data"]["table"], named, filtered=False)
+
+
+def _of_one_row(expression: Node) -> bool:
+    return all(
+        node["expression_class"] in _OF_ONE_ROW for node in walk(expression) if "expression_class" in node
+    )
+
+
+def _carried(expression: Node, below: Sequence[str | None]) -> str | None:
+    if expression.get("type") == "OPERATOR_CAST" and expression["return_type"]["id"] == "VARCHAR":
+        inner = expression["children"][0]
+        if (inner.get("return_type") or {}).get("id") == "ENUM":
+            return _carried(inner, below)  # a label's text is the label
+    return below[expression["index"]] if expression["expression_class"] == "BOUND_REF" else None
+
+
+def _table_functions(plan: Node) -> Iterator[str]:
+    for node in walk(plan):
+        if node.get("type") == "LOGICAL_GET":
+            yield node["qname"]["path"][-1]

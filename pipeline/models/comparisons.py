@@ -1,0 +1,229 @@
+"""Values that models compare, order and group by: as Postgres does it, or the model is refused.
+
+Enums are DuckDB's enums, which keep the order of their labels, and citext has DuckDB's collation without
+case. What travels as a text that compares otherwise than its values do (numeric without precision: 1.0 and
+1.00) gets a collation while a model is analysed. DuckDB's planner then puts a call of that collation's
+function wherever it compares, orders or groups by such a column, and these calls are what is looked for.
+"""
+
+from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.columns import Column, comparable, duckdb_type
+from pipeline.duck import literal, quote
+
+Node = Mapping[str, Any]
+
+# Of columns that only compare as equal, and of those that do not compare at all.
+_MARKS = {"for equality": "NOACCENT", "no": "NFC"}
+_CALLS: Mapping[str, Literal["order", "text", "case"]] = {
+    "strip_accents": "order",
+    "nfc_normalize": "text",
+    "lower": "case",
+}
+_NOWHERE = 2**64 - 1  # in the model's text: the planner made it
+_EQUALITY = frozenset(
+    "COMPARE_EQUAL COMPARE_NOTEQUAL COMPARE_DISTINCT_FROM COMPARE_NOT_DISTINCT_FROM COMPARE_IN"  # noqa: SIM905
+    " COMPARE_NOT_IN".split()
+)
+_GROUPS = frozenset({"groups", "distinct_targets", "partitions"})
+_WITHOUT_CASE = frozenset({"lower", "upper"})
+# What is compared where rows, such as (a, b), are compared with each other.
+ROWS = "rows as a whole"
+_ONE_BY_ONE = "compare their columns one by one, as a NULL in a row would count as a value"
+_CAST = 'cast it in the model, or add COLLATE "C" where its text is meant'
+_EXTREMES = frozenset({"greatest", "least"})
+_OF_ALL_ROWS = frozenset({"max", "min"})
+_RECORDS = frozenset({"row", "struct_pack"})
+_COUNTING = frozenset({"mode", "histogram", "approx_count_distinct"})
+_SETS = frozenset({"LOGICAL_EXCEPT", "LOGICAL_INTERSECT"})
+# Collations of which the planner calls no function, by what compares.
+_UNCALLED = {"order": ("nfc", "noaccent"), "equality": ("nfc",), "sets": ("nfc", "nocase")}
+# What the planner makes of max() and min() of text with a collation.
+_OF_EXTREMES = frozenset({"arg_max", "arg_min"})
+
+
+def model_type(column: Column, *, marked: bool = False) -> str:
+    """The DuckDB type in which models see a column; ``marked`` where they are analysed."""
+    if column.labels:
+        return f"ENUM({', '.join(map(literal, column.labels))})"
+    if column.equality == "case-insensitive" and comparable(column) == "as Postgres":
+        return "VARCHAR COLLATE NOCASE"
+    mark = _MARKS.get(comparable(column)) if marked else None
+    return f"{duckdb_type(column.type)} COLLATE {mark}" if mark else duckdb_type(column.type)
+
+
+def is_special(column: Column) -> bool:
+    """Whether not all that models do with the column is what DuckDB does with what carries it."""
+    return not column.labels and model_type(column, marked=True) != duckdb_type(column.type)
+
+
+def as_model_type(column: Column, value: str, *, marked: bool = False) -> str:
+    """An expression for a stored value as models see it."""
+    type_ = model_type(column, marked=marked)
+    if column.labels:
+        return f"CAST({value} AS {type_})"
+    _, collates, collation = type_.partition(" COLLATE ")
+    return f"{value} COLLATE {collation}" if collates else value
+
+
+def as_stored(name: str, type_: str) -> str:
+    """A column of a query, of the type that DESCRIBE tells, without the ways in which models compare it."""
+    if type_.startswith("ENUM("):
+        return f"CAST({quote(name)} AS VARCHAR) AS {quote(name)}"
+    return f'{quote(name)} COLLATE "C" AS {quote(name)}' if type_ == "VARCHAR" else quote(name)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a node of a plan stands: the expression or operator that owns it, and in which of its parts.
+
+    ``in_set`` where the operator is a side of EXCEPT or INTERSECT.
+    """
+
+    owner: Node
+    holder: Node
+    part: str
+    in_set: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What the owner is, or of a join, how its sides are compared."""
+        return str(self.holder.get("comparison") or self.owner.get("type"))
+
+    @property
+    def decides_equality(self) -> bool:
+        """Whether nothing but equality is asked for."""
+        return (
+            self.kind in _EQUALITY
+            or self.part in _GROUPS
+            or (self.owner.get("aggregate_type") == "DISTINCT" and _name(self.owner) == "count")
+        )
+
+    @property
+    def compares(self) -> bool:
+        """Whether values are compared here, ordered or grouped, however that is done."""
+        return (
+            self.kind.startswith("COMPARE_")
+            or self.part in _GROUPS
+            or "null_order" in self.holder
+            or _name(self.owner) in _OF_ALL_ROWS
+            or bool(_compares_uncalled(self))
+        )
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether a row that stands here is compared otherwise than Postgres does where it has a NULL."""
+        asks = self.kind.startswith("COMPARE_") and not self.kind.endswith("DISTINCT_FROM")
+        return asks or self.kind in {"OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"}
+
+    @property
+    def keeps_a_spelling(self) -> bool:
+        """Whether one of several equal values is taken for all."""
+        return self.part in {"groups", "distinct_targets"} or _name(self.owner) in _OF_EXTREMES
+
+
+def misread(plan: Node) -> Iterator[tuple[str, str]]:
+    """Columns that a plan compares otherwise than Postgres does, by name if it has it, and what to write."""
+    for node, place in _placed(plan, _Place({}, {}, "")):
+        if _is_row(node) and place.compares_rows:
+            yield ROWS, _ONE_BY_ONE
+        elif (_is_json(node) and place.compares) or _collation(node) in _UNCALLED.get(
+            _compares_uncalled(place), ()
+        ):
+            yield _column(node), _CAST
+        elif place.owner.get("type") == "BOUND_FUNCTION" and _name(place.owner) not in _RECORDS:
+            continue  # LIKE and its kind look at texts
+        elif mark := _CALLS.get(_name(node)) if _made_by_planner(node) else None:
+            yield from _misread_call(mark, node["children"][0], place)
+
+
+def _compares_uncalled(place: _Place) -> str:
+    """What compares values by itself here, without a call of their collation's function; else nothing."""
+    kind, name = place.kind, _name(place.owner)
+    if kind == "BOUND_FUNCTION" and name in _EXTREMES:
+        return "order"
+    if kind == "BOUND_AGGREGATE" and (name in _COUNTING or place.owner["aggregate_type"] == "DISTINCT"):
+        return "equality"
+    return "sets" if kind == "LOGICAL_PROJECTION" and place.part == "expressions" and place.in_set else ""
+
+
+def _misread_call(mark: str, argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
+    """What is wrong with one comparison."""
+    name = _column(argument)
+    marked = _collation(argument) in {"nfc", "noaccent"}
+    if mark == "case":
+        yield from _misread_case(argument, place)
+    elif marked and not _is_call(argument) and (mark == "text" or not place.decides_equality):
+        yield name, _CAST
+
+
+def _misread_case(argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
+    """Text without case that is compared where Postgres tells case, or of which any spelling is taken."""
+    name = _column(argument)
+    if _name(argument) in _WITHOUT_CASE or argument.get("expression_class") == "BOUND_CONSTANT":
+        return
+    if _is_call(argument) or _collation(argument) != "nocase":
+        yield name, "Postgres tells case here; compare lower() of both sides"
+    elif place.keeps_a_spelling:
+        yield name, "any of its spellings may come; write lower() around it"
+
+
+def spells_alike(aggregate: Node) -> bool:
+    """Whether first() was made by the planner, of values that are spelled alike where they are equal."""
+    argument = aggregate["children"][0] if aggregate.get("children") else {}
+    return _made_by_planner(aggregate) and _collation(argument) in {"noaccent", "nfc", "nocase"}
+
+
+def _placed(node: object, place: _Place) -> Iterator[tuple[Node, _Place]]:
+    """All nodes with their places."""
+    if isinstance(node, list):
+        for child in node:
+            yield from _placed(child, place)
+    if isinstance(node, dict):
+        yield node, place
+        owns = "expression_class" in node or str(node.get("type", "")).startswith("LOGICAL")
+        in_set = place.owner.get("type") in _SETS if owns else place.in_set
+        for part, child in node.items():
+            yield from _placed(child, _Place(node if owns else place.owner, node, part, in_set))
+
+
+def _is_call(node: Node) -> bool:
+    """Whether the model itself makes the value by a function."""
+    return node.get("expression_class") == "BOUND_FUNCTION" and not _made_by_planner(node)
+
+
+def _made_by_planner(node: Node) -> bool:
+    return node.get("query_location") == _NOWHERE
+
+
+def _name(node: Node) -> str:
+    return str(node["qname"]["path"][-1]) if node.get("qname") else ""
+
+
+def _collation(node: Node) -> str:
+    return str(_type_info(node).get("collation", "")).lower()
+
+
+def _is_json(node: Node) -> bool:
+    """Whether it is of DuckDB's type JSON, whose values are compared by their text."""
+    return _type_info(node).get("alias") == "JSON"
+
+
+def _is_row(node: Node) -> bool:
+    return (node.get("return_type") or {}).get("id") == "TUPLE"
+
+
+def _type_info(node: Node) -> Node:
+    return (node.get("return_type") or {}).get("type_info") or {}
+
+
+def _column(node: Node) -> str:
+    """The name of the column that an expression is of."""
+    if node.get("alias"):
+        return str(node["alias"])
+    below = [*node.get("children", []), node.get("else_expr") or {}]
+    return next(filter(None, map(_column, below)), "") if any(below) else ""

@@ -1,0 +1,257 @@
+"""What a model reads, bound in DuckDB: source tables, reference tables, and the models below it as views."""
+
+from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.columns import Column
+from pipeline.duck import is_storage_fault, quote, relation_name, session
+from pipeline.errors import ModelError
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifests import Manifest
+from pipeline.lake.state import bind_changes, bind_state
+from pipeline.models import reference
+from pipeline.models.analysis import Analysis, Misread, analyse
+from pipeline.models.comparisons import ROWS, as_model_type, as_stored, is_special, model_type
+from pipeline.models.contract import Check, checks, left_out
+from pipeline.models.library import Model, error_in
+from pipeline.models.literals import unknown_labels, with_labels
+from pipeline.models.reference import BATCH
+from pipeline.models.target import Target
+
+ROWS_NOW = "rows_now"
+_DUCKDB_SAYS = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
+
+
+def bind(
+    connection: duckdb.DuckDBPyConnection,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    manifest: Manifest,
+    raw: Bucket,
+    *,
+    changes: bool,
+) -> None:
+    """Make all that the last of the models reads readable: tables' present state, or their changed rows.
+
+    A model reads another one as a view of its SQL, with the types of its table.
+    """
+    names = _named(models)
+    for name in sorted(names & manifest.tables.keys()):
+        table = manifest.tables[name]
+        stored = f"stored {relation_name(name)}"
+        if changes:
+            bind_changes(connection, table, raw, stored)
+        else:
+            bind_state(connection, table, table.state or (), raw, stored)
+        shown = ", ".join(
+            f"{as_model_type(each, quote(each.name))} AS {quote(each.name)}" for each in table.columns
+        )
+        connection.execute(
+            f"CREATE TEMP VIEW {quote(relation_name(name))} AS SELECT {shown} FROM {quote(stored)}"  # noqa: S608
+        )
+    _bind_reference(connection, names - manifest.tables.keys(), manifest.snapshot_at)
+    columns = {name: table.columns for name, table in manifest.tables.items()}
+    _bind_models(connection, models, targets, _texts(models, targets, columns), marked=False)
+
+
+def bind_empty(
+    connection: duckdb.DuckDBPyConnection,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+) -> dict[str, str]:
+    """The same with tables of DuckDB's own that have no rows; returns the models' texts as they are run.
+
+    Columns that DuckDB compares otherwise than Postgres are marked, see pipeline.comparisons.
+    """
+    names = _named(models)
+    for name in sorted(names & tables.keys()):
+        columns = ", ".join(f"{quote(each.name)} {model_type(each, marked=True)}" for each in tables[name])
+        listed = columns or "no_column INTEGER"
+        connection.execute(f"CREATE TEMP TABLE {quote(relation_name(name))} ({listed})")
+    _bind_reference(connection, names - tables.keys(), datetime.now(UTC))
+    return _bind_models(connection, models, targets, None, marked=True)
+
+
+def _texts(
+    models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
+) -> dict[str, str]:
+    """The models' texts as they are run: labels beside an enum are values of it."""
+    below = list(models.values())[:-1]
+    seen = [column for name in _named(models) & tables.keys() for column in tables[name]]
+    seen += [column for model in below for column in _columns_of(targets[model.name])]
+    if not any(column.labels for column in seen):
+        return {model.name: model.bound_sql for model in models.values()}
+    with session() as connection:
+        return bind_empty(connection, models, targets, tables)
+
+
+def analysed(
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+    keys: Mapping[str, tuple[str, ...]] | None = None,
+) -> tuple[Analysis, list[Check]]:
+    """What the planner tells of the last of the models, and how its columns are checked.
+
+    Where the tables' primary ``keys`` are given, what takes rows that tie in any order counts as unstable.
+    Raises ModelError with file, line and DuckDB's words, also for what is unstable and not allowed to be.
+    """
+    model = list(models.values())[-1]
+    with session() as connection:
+        bind_empty(connection, models, targets, tables)
+        yields = types_of(connection, model, ROWS_NOW)
+        unknown = tuple(unknown_labels(connection, model.bound_sql))
+        found = checks(model, targets[model.name], yields)
+        try:
+            analysis = analyse(connection, f"FROM {ROWS_NOW}", list(yields), _relation_keys(keys))
+        except ValueError as error:
+            raise ModelError(f"{model.path}: {error}") from None
+        except Misread as misread:
+            name, instead = misread.args
+            columns = name if name == ROWS else _special(models, tables, name) or name
+            raise ModelError(
+                f"{model.path}: compares {columns} otherwise than Postgres does; {instead}"
+            ) from None
+    unstable = (*analysis.unstable, *(words for each in models.values() for words in each.changing))
+    if unstable and not model.unstable:
+        raise ModelError(f"{model.path}: {unstable[0]}; or write `-- unstable: allowed` at its head")
+    by_relation = {relation_name(name): name for name in tables}
+    return replace(
+        analysis,
+        table=by_relation.get(analysis.table or ""),
+        unstable=unstable,
+        unknown_labels=unknown,
+        left_out=tuple(left_out(model, targets[model.name], yields)),
+    ), found
+
+
+def _relation_keys(keys: Mapping[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
+    """The keys of what models read, by the names that it has in DuckDB."""
+    if keys is None:
+        return None
+    known = {name: key for name, key in keys.items() if key}
+    others = {name: key for name, key in reference.KEYS.items() if name not in keys}
+    return {relation_name(name): key for name, key in (known | others).items()}
+
+
+def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]], name: str) -> str:
+    """The columns, with their types, that may be meant where a comparison is refused."""
+    special = [
+        (column.name, f"{table}.{column.name} ({column.type})")
+        for table in sorted(_named(models) & tables.keys())
+        for column in tables[table]
+        if is_special(column)
+    ]
+    return " or ".join(
+        [shown for column, shown in special if column == name] or [each for _, each in special]
+    )
+
+
+@contextmanager
+def blamed(model: Model) -> Iterator[None]:
+    """Name the model in what DuckDB says of it, also while its rows stream."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        words = str(error)
+        if is_storage_fault(words) or (isinstance(error, OSError) and not _DUCKDB_SAYS.match(words)):
+            raise
+        raise error_in(model.path, words) from None
+
+
+def _named(models: Mapping[str, Model]) -> set[str]:
+    return {name for model in models.values() for name in model.reads} - models.keys()
+
+
+def _bind_reference(connection: duckdb.DuckDBPyConnection, names: set[str], moment: datetime) -> None:
+    """Make tables of DuckDB's own: of a query that reads anything else it does not show the plan."""
+    for name in sorted(names):
+        if name == BATCH:
+            table = pa.table({"moment": pa.array([moment], pa.timestamp("us", tz="UTC"))})
+        else:
+            table = reference.table(name)
+        connection.register("reference rows", table)
+        connection.execute(f'CREATE TEMP TABLE {quote(relation_name(name))} AS FROM "reference rows"')
+
+
+def _bind_models(
+    connection: duckdb.DuckDBPyConnection,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    texts: Mapping[str, str] | None,
+    *,
+    marked: bool,
+) -> dict[str, str]:
+    """Views of the models; the last one, which nothing here reads, is ``rows_now``. Returns their texts.
+
+    Where these are not known yet, all relations have to be tables of DuckDB's own.
+    """
+    made = {}
+    for model in models.values():
+        text = texts[model.name] if texts else with_labels(connection, model.bound_sql)
+        made[model.name] = text
+        yields = _create_view(connection, model, text)
+        if model.name in targets and len(made) < len(models):
+            found = checks(model, targets[model.name], yields)
+            types = {column.name: column for column in _columns_of(targets[model.name])}
+            listed = ", ".join(
+                f"{as_model_type(types[check.column], _value(check), marked=marked)} AS {quote(check.column)}"
+                for check in found
+            )
+            connection.execute(
+                f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS"  # noqa: S608
+                f" SELECT {listed} FROM {quote(_view_of(model))}"
+            )
+    connection.execute(f"CREATE TEMP VIEW {ROWS_NOW} AS FROM {quote(_view_of(model))}")
+    return made
+
+
+def _columns_of(target: Target) -> list[Column]:
+    """A warehouse table's columns, as models that read it see them."""
+    return [
+        Column(
+            name=each.name,
+            type=each.type,
+            labels=each.labels if not each.type.endswith("[]") else (),
+            equality="case-insensitive" if each.type == "citext" else "exact",
+        )
+        for each in target.columns
+    ]
+
+
+def _value(check: Check) -> str:
+    """A column as its table has it; a value that it cannot take is NULL."""
+    return f"(CASE WHEN {check.misfit} THEN NULL ELSE {check.value} END)" if check.misfit else check.value
+
+
+def _view_of(model: Model) -> str:
+    return f"sql:{model.name}"
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, model: Model, text: str) -> dict[str, str]:
+    """A view of a model, of the types that values are stored in; returns these by column."""
+    inner = f"text:{model.name}"
+    with blamed(model):
+        connection.execute(f"CREATE TEMP VIEW {quote(inner)} AS {text}\n")
+    types = types_of(connection, model, inner)
+    listed = ", ".join(as_stored(name, type_) for name, type_ in types.items())
+    connection.execute(
+        f"CREATE TEMP VIEW {quote(_view_of(model))} AS SELECT {listed} FROM {quote(inner)}"  # noqa: S608
+    )
+    return types_of(connection, model, _view_of(model))
+
+
+def types_of(connection: duckdb.DuckDBPyConnection, model: Model, name: str) -> dict[str, str]:
+    """Names and DuckDB types of the columns that the model yields."""
+    with blamed(model):
+        rows = connection.execute(f"DESCRIBE {quote(name)}").fetchall()
+    return {str(row[0]): str(row[1]) for row in rows}

@@ -1,0 +1,1 @@
+"""Recovery: filling tables and warehouses again, trying that, and what the lake may lose meanwhile."""

@@ -1,0 +1,286 @@
+"""Fill tables again that are not as they were loaded, from the batches that the lake keeps.
+
+A fact is emptied, and its batches are replayed in order: each version comes back with its own time. A
+dimension, to which facts refer, is never emptied: rows that lack come back, wrong ones are corrected, and
+its history, which etl keeps, stays as it is. A table that only lacks the last batches gets these.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import psycopg
+from psycopg import sql
+
+from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, UnfitBatch
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifests import Manifest, StateRun, TableBatch, read_manifest
+from pipeline.lake.past import as_read_today
+from pipeline.lake.state import write_merged
+from pipeline.models.library import Model, closure, tables_read
+from pipeline.models.output import Loaded, Output, nothing
+from pipeline.models.reference import NAMES
+from pipeline.models.target import Target, versions_name
+from pipeline.models.transform import transform
+from pipeline.models.work import Work, needed
+from pipeline.postgres import Connection, transaction
+from pipeline.warehouse import bindings, ledger
+from pipeline.warehouse.bindings import Doubt
+from pipeline.warehouse.load import claim, commit_model, order, waiting
+from pipeline.warehouse.merge import merge
+from pipeline.warehouse.table import Table
+
+_logger = logging.getLogger(__name__)
+
+# What is lost where a batch cannot be computed again.
+_UNUSABLE = (ModelError, ObjectMissing)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The batches that a schema has, from the first or the first whose manifest is there, to the last."""
+
+    manifests: tuple[Manifest, ...]
+    is_complete: bool
+
+    def after(self, batch_id: str) -> tuple[Manifest, ...] | None:
+        """Those that follow a batch; None where not all of them are there."""
+        ids = [manifest.previous for manifest in self.manifests]
+        return self.manifests[ids.index(batch_id) :] if batch_id in ids else None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A table with what its model makes of the batches that fill it again.
+
+    With ``empties`` its rows and rejected rows are deleted first. With ``restores`` the only output is all
+    that the table is to have, and its history stays as it is.
+    """
+
+    target: Target
+    outputs: tuple[tuple[Manifest, Output], ...]
+    loaded: Loaded
+    empties: bool = False
+    restores: bool = False
+
+    def output(self, manifest: Manifest) -> Output | None:
+        """What the model makes of a batch."""
+        return next((output for batch, output in self.outputs if batch.batch_id == manifest.batch_id), None)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """What replays are made of."""
+
+    models: Mapping[str, Model]
+    targets: Mapping[str, Target]
+    raw: Bucket
+    processed: Bucket
+
+    def replay(self, doubt: Doubt, chain: Chain, loaded: Loaded | None) -> Replay | None:
+        """How a table is filled again; None where the lake lacks what that takes."""
+        target = self.targets[doubt.table]
+        try:
+            if doubt.since is not None:
+                rest = chain.after(doubt.since)
+                return self._forward(target, rest, loaded, empties=False) if rest else None
+            if chain.is_complete and (target.fact or doubt.lacks_history):
+                return self._forward(target, chain.manifests, None, empties=True)
+            if not target.fact and not doubt.may_be_ahead:
+                return self._present(target, chain)
+        except _UNUSABLE as error:
+            _logger.warning("warehouse: %s cannot be filled with its history: %s", target.name, error)
+        if doubt.may_be_ahead and not doubt.is_empty:
+            return None  # what it has may be all that is left of it
+        if not target.fact:
+            with suppress(*_UNUSABLE):
+                return self._present(target, chain)
+            return None
+        return self._last_batches(target, chain) if doubt.is_empty else None
+
+    def _last_batches(self, target: Target, chain: Chain) -> Replay | None:
+        """As many of the last batches as can be computed again."""
+        for start in range(len(chain.manifests)):
+            try:
+                return self._forward(target, chain.manifests[start:], None, empties=True)
+            except _UNUSABLE:
+                continue
+        return None
+
+    def _forward(
+        self, target: Target, manifests: Sequence[Manifest], loaded: Loaded | None, *, empties: bool
+    ) -> Replay:
+        outputs = []
+        for manifest in manifests:
+            output = self.output(target.name, manifest, loaded)
+            if output:
+                outputs.append((manifest, output))
+                loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
+        return Replay(target, tuple(outputs), loaded or Loaded(fingerprint=""), empties=empties)
+
+    def _present(self, target: Target, chain: Chain) -> Replay | None:
+        """The present result; of a dimension also rows that left it since, as they were last."""
+        if not chain.manifests:
+            return None
+        *earlier, last = chain.manifests
+        now = self._forward(target, [last], None, empties=target.bridge)
+        ((_, output),) = now.outputs
+        if not target.bridge:
+            with suppress(*_UNUSABLE):  # what left the source before stays as it is then
+                before = self._forward(target, earlier, None, empties=False).outputs
+                output = self._with_earlier(target, output, [each for _, each in before], last.batch_id)
+        return replace(now, outputs=((last, output),), restores=True)
+
+    def _with_earlier(self, target: Target, now: Output, before: Sequence[Output], batch_id: str) -> Output:
+        """The present result and, of keys that left it, the newest rows that earlier batches have."""
+        table = TableBatch(
+            table=target.name, mode="changes", reason="", columns=now.columns, key=target.key, heaps=""
+        )
+        runs = tuple(StateRun(files=output.files) for output in (*before, now))
+        return now.model_copy(update={"files": write_merged(table, runs, batch_id, self.processed)})
+
+    def output(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
+        """What a model makes of a batch; None where that is nothing.
+
+        What only later batches have of the tables that it reads is NULL or empty, as in a rebuild.
+        """
+        try:
+            return self._computed(name, manifest, loaded)
+        except ModelError:
+            tables = tables_read(closure(self.models, name))
+            return self._computed(name, as_read_today(self.raw, manifest, tables), loaded)
+
+    def _computed(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
+        """The same of a batch that has all that the model reads."""
+        below = closure(self.models, name)
+        if missing := tables_read(below) - manifest.tables.keys() - NAMES:
+            raise UnfitBatch(f"batch {manifest.batch_id} was read before {name} read {', '.join(missing)}")
+        if not needed(below, manifest, loaded):
+            return None
+        work = Work(below, self.targets, manifest, loaded, self.raw, self.processed)
+        if loaded is None and any(table.state is None and table.mode != "full" for table in work.tables):
+            raise UnfitBatch(f"batch {manifest.batch_id} has no state of all that {name} reads")
+        return transform(work)
+
+
+def fill_again(
+    url: str, schema: str, lake: Lake, doubts: Sequence[Doubt]
+) -> tuple[dict[str, int], list[str]]:
+    """Fill tables again from the lake; returns how many rows they have then, and those that it lacks.
+
+    Of these etl forgets that it has loaded them, so the next batch brings all that the source has.
+    """
+    known, loaded = chain(url, schema, lake.raw), ledger.loaded(url, schema)
+    replays = {each.table: lake.replay(each, known, loaded.get(each.table)) for each in doubts}
+    lost = [name for name, replay in replays.items() if replay is None]
+    return fill(url, schema, lake, known, [each for each in replays.values() if each], lost), lost
+
+
+def chain(url: str, schema: str, raw: Bucket) -> Chain:
+    """The batches that a schema has, as far back as their manifests are there without a gap."""
+    with transaction(url, "warehouse") as connection:
+        rows = connection.execute(
+            "SELECT b.batch_id, b.previous_batch_id, b.manifest, b.batch_id = w.batch_id"
+            " FROM etl.batch AS b INNER JOIN etl.watermark AS w ON b.schema_name = w.schema_name"
+            " WHERE b.schema_name = %s",
+            (schema,),
+        ).fetchall()
+    known = {batch_id: (previous, str(path)) for batch_id, previous, path, _ in rows}
+    batch_id = next((batch_id for batch_id, _, _, is_last in rows if is_last), None)
+    manifests: list[Manifest] = []
+    while batch_id in known:
+        batch_id, path = known[batch_id]
+        try:
+            manifests.insert(0, read_manifest(raw, path))
+        except ObjectMissing:
+            return Chain(tuple(manifests), is_complete=False)
+    return Chain(tuple(manifests), is_complete=batch_id is None)
+
+
+def fill(
+    url: str, schema: str, lake: Lake, chain: Chain, replays: Sequence[Replay], lost: Sequence[str]
+) -> dict[str, int]:
+    """Fill tables again in one transaction, and forget the ``lost`` ones; returns how many rows they have.
+
+    Raises ConcurrentRunError where another run has loaded a batch meanwhile.
+    """
+    with transaction(url, "warehouse") as connection:
+        last = claim(connection, schema)
+        if last is None or (chain.manifests and last != chain.manifests[-1].batch_id):
+            raise ConcurrentRunError("warehouse: another run has moved the watermark meanwhile")
+        connection.execute(
+            "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))
+        )
+        for replay in replays:
+            if replay.empties:
+                _empty(connection, schema, replay)
+        by_name = {replay.target.name: replay for replay in replays}
+        ordered = [by_name[name] for name in order(replay.target for replay in replays)]
+        for replay in ordered:
+            if replay.restores:
+                _restore(connection, schema, lake, replay)
+        forward = [replay for replay in ordered if not replay.restores]
+        for manifest in chain.manifests:
+            load_again(connection, schema, lake, manifest, forward)
+        return _bind(connection, schema, last, replays)
+
+
+def load_again(
+    connection: Connection, schema: str, lake: Lake, manifest: Manifest, replays: Sequence[Replay]
+) -> None:
+    """Bring a batch into those tables that lack it, and try again what was rejected of them before."""
+    waits = waiting(connection, schema)
+    for replay in replays:
+        name, output = replay.target.name, replay.output(manifest)
+        if output is None and name in waits:
+            output = nothing(replay.target)
+        if output:
+            _merge(
+                Table(connection, schema, replay.target, _columns(output), manifest),
+                output,
+                lake,
+                name in waits,
+            )
+
+
+def _merge(table: Table, output: Output, lake: Lake, is_waiting: bool = False) -> None:
+    # It was found right when it was first loaded, however much it rejects and deletes.
+    merge(table, output, lake.processed, lambda _: None, 1, set(), 1, is_waiting=is_waiting)
+
+
+def _restore(connection: Connection, schema: str, lake: Lake, replay: Replay) -> None:
+    """Correct what a table has, and bring back what it lacks."""
+    ((manifest, output),) = replay.outputs
+    table = Table(connection, schema, replay.target, _columns(output), manifest, keeps_history=False)
+    _merge(table, output, lake)
+
+
+def _empty(connection: Connection, schema: str, replay: Replay) -> None:
+    """Delete a table's rows, unless it is a dimension, and its versions where all are replayed."""
+    target = replay.target
+    tables = [target.name] if target.fact or target.bridge else []
+    if not replay.restores:
+        tables += [] if target.fact else [versions_name(target.name)]
+        connection.execute(
+            "DELETE FROM etl.rejected WHERE schema_name = %s AND table_name = %s", (schema, target.name)
+        )
+    for name in (sql.Identifier(schema, table) for table in tables):
+        try:
+            with connection.transaction():
+                connection.execute(sql.SQL("TRUNCATE {}").format(name))
+        except psycopg.errors.FeatureNotSupported:
+            connection.execute(sql.SQL("DELETE FROM {}").format(name))  # something refers to it
+
+
+def _bind(connection: Connection, schema: str, last: str, replays: Sequence[Replay]) -> dict[str, int]:
+    """Note what the tables have now, and what it was computed with."""
+    for replay in replays:
+        commit_model(connection, schema, last, replay.target.name, replay.loaded)
+    targets = {replay.target.name: replay.target for replay in replays}
+    bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
+    return bindings.count(connection, schema, targets)
+
+
+def _columns(output: Output) -> tuple[str, ...]:
+    return tuple(column.name for column in output.columns)

@@ -1,0 +1,254 @@
+"""A rebuild that leaves nothing behind: into temporary tables, in a transaction that is rolled back.
+
+The very code that loads batches loads them there, so that what a rebuild would give is not guessed; and the
+role needs no right but TEMPORARY, which it has to stage rows. What models make goes to a temporary folder.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+from psycopg import sql
+
+from pipeline.errors import ModelError, ObjectMissing, WarehouseError
+from pipeline.lake import chains, past
+from pipeline.lake.buckets import Bucket, folder
+from pipeline.lake.manifests import Home, Manifest, State
+from pipeline.models.check import verify
+from pipeline.models.library import Model, tables_read
+from pipeline.models.output import Loaded
+from pipeline.models.target import Target, versions_name
+from pipeline.postgres import Connection, exists, identifiers, statement, transaction
+from pipeline.recovery.rebuild import Steps, Wanted
+from pipeline.recovery.refill import Lake, Replay, load_again
+from pipeline.warehouse import catalogue, ledger, upgrades
+from pipeline.warehouse.load import order
+
+# What a batch may fail with for good.
+_REFUSED = (ModelError, ObjectMissing, WarehouseError)
+
+
+# What is compared of rejected rows. A reason's words are Postgres', of whichever release it was.
+_REJECTED = ("table_name", "key", "row", "waits", "resolved", "first_batch")
+_REJECTED_OF = sql.SQL("(SELECT * FROM etl.rejected WHERE schema_name = {}) AS rejected")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Batches that a rebuild does without: what it met after ``after``, and the batch at which it goes on."""
+
+    after: str | None
+    why: str
+    at: str | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A table whose rows in the warehouse are others than a rebuild's: how many only one of them has."""
+
+    table: str
+    in_warehouse: int
+    in_rebuild: int
+
+
+@dataclass
+class Rehearsal:
+    """What a rebuild would bring back.
+
+    ``last`` is the batch that the warehouse is at, None before its first.
+    """
+
+    last: str | None
+    batches: list[str] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    compared: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def at(self) -> str | None:
+        """The batch that it has come to."""
+        return self.batches[-1] if self.batches else None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether it has the warehouse's last batch."""
+        return self.last is not None and self.at == self.last
+
+
+@dataclass
+class _Stage:
+    """The temporary schema with its tables, and what they were computed with so far."""
+
+    connection: Connection
+    schema: str
+    lake: Lake
+    loaded: dict[str, Loaded] = field(default_factory=dict)
+
+    def load(self, manifest: Manifest) -> None:
+        """Load a batch, or nothing of it; raises one of _REFUSED."""
+        manifest = self._as_models_read(manifest)
+        outputs = {name: self.lake.output(name, manifest, self.loaded.get(name)) for name in self.lake.models}
+        replays = [
+            Replay(self.lake.targets[name], ((manifest, output),) if output else (), Loaded(fingerprint=""))
+            for name in order(self.lake.targets.values())
+            for output in [outputs[name]]
+        ]
+        with self.connection.transaction():
+            load_again(self.connection, self.schema, self.lake, manifest, replays)
+        for name, output in outputs.items():
+            if output:
+                self.loaded[name] = Loaded(fingerprint=output.fingerprint, result=output.result)
+
+    def _as_models_read(self, manifest: Manifest) -> Manifest:
+        columns = {name: table.columns for name, table in manifest.tables.items()}
+        try:
+            verify(self.lake.models, self.lake.targets, columns)
+        except ModelError:
+            return past.as_read_today(self.lake.raw, manifest, tables_read(self.lake.models))
+        return manifest
+
+
+def results(url: str, schema: str) -> list[State]:
+    """The results in the processed bucket that the next batch is compared with."""
+    with transaction(url, "warehouse", reading=True) as connection:
+        if not exists(connection, "etl.model"):
+            return []
+    return [each.result for each in ledger.loaded(url, schema).values() if each.result]
+
+
+def rehearse(
+    url: str, schema: str, models: Mapping[str, Model], transforms: Path, raw: Bucket
+) -> Iterator[Rehearsal]:
+    """Rebuild up to the warehouse's last batch, and compare; yields after each batch what is known so far.
+
+    Where the warehouse has no batch there is nothing to compare, and all batches are loaded. Runs may go on
+    meanwhile: the warehouse is compared as it was at the beginning.
+    """
+    with TemporaryDirectory() as home, _rolled_back(url) as connection:
+        found = Rehearsal(last=_last(connection, schema))
+        stage = _stage(connection, schema, models, Lake(models, {}, raw, folder(home)), transforms)
+        for _ in _load(stage, found, _steps(stage, found, ledger.home(url, schema))):
+            yield found
+        if found.last is not None:
+            _compare(stage, schema, found)
+        yield found
+
+
+@contextmanager
+def _rolled_back(url: str) -> Iterator[Connection]:
+    """A transaction that sees one moment and leaves nothing behind."""
+    with transaction(url, "warehouse", one_moment=True) as connection:
+        yield connection
+        raise psycopg.Rollback
+
+
+def _last(connection: Connection, schema: str) -> str | None:
+    """The batch that the warehouse is at."""
+    upgrades.check(connection)
+    if not exists(connection, "etl.watermark"):
+        return None
+    known = connection.execute("SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,))
+    row = known.fetchone()
+    return str(row[0]) if row else None
+
+
+def _stage(connection: Connection, schema: str, models: Mapping[str, Model], lake: Lake, ddl: Path) -> _Stage:
+    """The models' tables, made once more as temporary ones."""
+    connection.execute("CREATE TEMP TABLE rehearsal ()")
+    row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
+    ((temporary,),) = row.fetchall()
+    targets = catalogue.made(connection, str(temporary), models, ddl, beside=schema)
+    known = catalogue.with_contracts(models, targets)
+    return _Stage(connection, str(temporary), replace(lake, models=known, targets=targets))
+
+
+def _load(stage: _Stage, found: Rehearsal, steps: Steps) -> Iterator[None]:
+    """Load what the bucket has, up to the warehouse's last batch, as a rebuild does."""
+    why: str | None = None
+    while not found.is_at_end and (manifest := steps.after(found.at)):
+        if found.last and manifest.batch_id > found.last:
+            break
+        after = found.at
+        try:
+            stage.load(manifest)
+        except _REFUSED as refused:
+            why = str(refused)
+            continue
+        found.batches.append(manifest.batch_id)
+        if manifest.resumed:
+            found.gaps.append(Gap(after, why or _none_follows(after, steps), manifest.batch_id))
+        why = None
+        yield
+    if not found.is_at_end and (why or found.last):
+        found.gaps.append(Gap(found.at, why or _none_follows(found.at, steps), None))
+
+
+def _steps(stage: _Stage, found: Rehearsal, home: Home) -> Steps:
+    """The batches that lead to the warehouse's last one, or to which a rebuild would come without any."""
+    tables = frozenset(tables_read(stage.lake.models))
+    chain = Wanted(home, found.last, tables).choose(chains.find(stage.lake.raw))
+    return Steps(stage.lake.raw, chain, tables)
+
+
+def _none_follows(batch_id: str | None, steps: Steps) -> str:
+    return str(steps.lost or f"no batch follows {batch_id or 'nothing'}")
+
+
+def _compare(stage: _Stage, schema: str, found: Rehearsal) -> None:
+    """Compare all tables, all versions of dimensions and all rejected rows with the warehouse's."""
+    for target in stage.lake.targets.values():
+        for name in [target.name] if target.fact else [target.name, versions_name(target.name)]:
+            ours, theirs = sql.Identifier(stage.schema, name), sql.Identifier(schema, name)
+            columns = _columns(stage.connection, ours, theirs, target)
+            _note(stage.connection, found, name, columns, ours, theirs)
+    rejected = [_REJECTED_OF.format(sql.Literal(each)) for each in (stage.schema, schema)]
+    _note(stage.connection, found, "etl.rejected", _REJECTED, *rejected)
+
+
+def _columns(
+    connection: Connection, ours: sql.Identifier, theirs: sql.Identifier, target: Target
+) -> list[str]:
+    """The columns to compare a table by: those that both have, without those that number its rows."""
+    numbered = [column.name for column in target.columns if column.numbered]
+    rows = connection.execute(
+        "SELECT a.attname::text FROM pg_attribute AS a INNER JOIN pg_attribute AS b USING (attname)"
+        " WHERE a.attrelid = to_regclass(%s) AND b.attrelid = to_regclass(%s) AND a.attnum > 0"
+        " AND NOT (a.attisdropped OR b.attisdropped) AND a.attname <> ALL (%s) ORDER BY a.attnum",
+        (ours.as_string(), theirs.as_string(), numbered),
+    ).fetchall()
+    return [str(column) for (column,) in rows]
+
+
+def _note(
+    connection: Connection,
+    found: Rehearsal,
+    name: str,
+    columns: Sequence[str],
+    ours: sql.Composable,
+    theirs: sql.Composable,
+) -> None:
+    """Compare a table's rows with the warehouse's by a digest, and count them where that differs."""
+    found.compared.append(name)
+    if not columns:  # the warehouse has no such table
+        lacking = _count(connection, "table_digest.sql", columns=sql.SQL(""), table=ours)
+        found.differences.append(Difference(name, 0, lacking))
+        return
+    listed = identifiers(columns)
+    digest = statement("warehouse/table_digest.sql")
+    digests = {
+        connection.execute(digest.format(columns=listed, table=table)).fetchone() for table in (ours, theirs)
+    }
+    if len(digests) > 1:
+        only = [
+            _count(connection, "rows_without_equal.sql", columns=listed, table=table, other=other)
+            for table, other in ((theirs, ours), (ours, theirs))
+        ]
+        found.differences.append(Difference(name, *only))
+
+
+def _count(connection: Connection, file: str, **parts: sql.Composable) -> int:
+    row = connection.execute(statement(file).format(**parts)).fetchone()
+    return int(str(row[0])) if row else 0

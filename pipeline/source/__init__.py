@@ -1,0 +1,1 @@
+"""The source: one exported snapshot, its catalogue, which rows have changed, and tables as Arrow."""

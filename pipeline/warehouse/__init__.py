@@ -1,0 +1,1 @@
+"""The warehouse: its tables, their history, and the one transaction that loads a batch."""

@@ -1,0 +1,302 @@
+"""How the warehouse is doing: what is told of a real one, and that looking changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+
+from pipeline import status
+from pipeline.errors import ModelError
+from pipeline.lake.buckets import Bucket, Usage
+from pipeline.postgres import transaction
+from pipeline.settings import Settings
+from pipeline.status import Counting, Status
+from tasks.status import Verdict, show
+from tests.bench import Bench
+from tests.support import execute, query, value, write_models
+
+MODELS = {
+    "dim_shop": "SELECT shop_id, label FROM shop",
+    "fact_sale": """
+        -- key: sale_id
+        SELECT sale_id, shop_id, units FROM sale
+    """,
+    "schema": """
+        CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, label varchar(5) NOT NULL);
+        CREATE TABLE IF NOT EXISTS fact_sale (
+            sale_id integer NOT NULL, shop_id integer NOT NULL REFERENCES dim_shop, units smallint NOT NULL
+        );
+    """,
+}
+SOURCE = (
+    "CREATE TABLE shop (shop_id int PRIMARY KEY, label text)",
+    "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int, units bigint)",
+    "INSERT INTO shop VALUES (1, 'York')",
+    "INSERT INTO sale SELECT n, 1, 1 FROM generate_series(1, 5) AS n",
+)
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    """A source with a few good rows, not read yet."""
+    shared.fresh(MODELS, *SOURCE)
+    return shared
+
+
+def look(bench: Bench, *, counting: Counting = "small") -> Status:
+    house = bench.house
+    config = Settings(transforms=house.folder)
+    return status.look(bench.source_url, house.url, house.raw, house.processed, config, counting=counting)
+
+
+def test_before_the_first_batch_all_waits_and_nothing_is_made(bench: Bench) -> None:
+    found = look(bench)
+    assert (found.up_to_date_at, found.age) == (None, None)
+    assert found.waiting is not None
+    assert found.waiting.keys() == {"shop", "sale"}
+    assert "first batch" in found.story
+    assert (found.batches, found.set_aside, found.sealed) == ((), (), None)
+    assert set(found.usage.values()) == {Usage()}
+    assert query(bench.house.url, "SELECT FROM pg_tables WHERE schemaname IN ('public', 'etl')") == []
+
+
+def test_a_warehouse_that_has_all_is_as_old_as_the_last_look_at_the_source(bench: Bench) -> None:
+    bench.run()
+    loaded = look(bench)
+    assert loaded.waiting == {}
+    assert loaded.up_to_date_at == value(bench.house.url, "SELECT snapshot_at FROM etl.batch")
+    bench.run()
+    again = look(bench)
+    assert again.up_to_date_at is not None
+    assert loaded.up_to_date_at < again.up_to_date_at < again.at
+    assert again.age == again.at - again.up_to_date_at
+
+
+def test_what_waits_is_told_by_table_and_stays_until_it_is_loaded(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
+    assert look(bench).waiting == look(bench).waiting == {"sale": 3}
+    assert look(bench).story == "3 rows of sale; nothing new in 1 other table"
+    bench.run()
+    assert look(bench).waiting == {}
+
+
+def test_what_waits_in_large_tables_is_counted_only_when_asked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To count it reads the table from end to end."""
+    monkeypatch.setattr(status, "_SMALL", 20_000)
+    bench.do("INSERT INTO sale SELECT n, 1, 1 FROM generate_series(10, 1000) AS n")
+    bench.run()
+    bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
+    scans = scans_of_sale(bench)
+    found = look(bench)
+    assert (found.waiting, found.story) == (None, "not counted: sale; nothing new in 1 other table")
+    assert scans_of_sale(bench) == scans
+    assert look(bench, counting="all").waiting == {"sale": 3}
+    assert scans_of_sale(bench) > scans
+
+
+def scans_of_sale(bench: Bench) -> int:
+    """How often the table was read from end to end; what the server has not heard of yet is waited for."""
+    others = "SELECT pid FROM pg_stat_activity WHERE application_name = 'totesys-etl'"
+    while query(bench.source_url, others):
+        time.sleep(0.01)
+    found = value(bench.source_url, "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'sale'")
+    assert isinstance(found, int)
+    return found
+
+
+PARTITIONED = """
+    ALTER TABLE sale RENAME TO part;
+    ALTER TABLE part ALTER shop_id SET NOT NULL;
+    CREATE TABLE sale (LIKE part) PARTITION BY LIST (shop_id);
+    ALTER TABLE sale ATTACH PARTITION part DEFAULT
+"""
+INHERITED = """
+    ALTER TABLE sale RENAME TO heir;
+    CREATE TABLE sale (LIKE heir);
+    ALTER TABLE heir INHERIT sale
+"""
+
+
+@pytest.mark.parametrize("extend", [PARTITIONED, INHERITED])
+def test_a_table_is_as_large_as_its_partitions_and_heirs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, extend: str
+) -> None:
+    monkeypatch.setattr(status, "_SMALL", 20_000)
+    bench.do("INSERT INTO sale SELECT n, 1, 1 FROM generate_series(10, 1000) AS n", extend)
+    bench.run()
+    assert look(bench).story == "not counted: sale; nothing new in 1 other table"
+
+
+def test_a_quick_look_touches_no_table_of_the_source(bench: Bench) -> None:
+    bench.run()
+    with psycopg.connect(bench.source_url) as altering:
+        altering.execute("LOCK TABLE shop, sale IN ACCESS EXCLUSIVE MODE")
+        found = look(bench, counting="nothing")
+    assert (found.waiting, found.story, found.usage) == (None, "not counted", {})
+    assert found.age is not None
+    assert found.batches
+
+
+def test_a_changed_model_waits_to_be_computed_anew(bench: Bench) -> None:
+    bench.run()
+    path = bench.house.folder / "fact_sale.sql"
+    path.write_text(path.read_text(encoding="utf-8").replace("units FROM", "units + 1 AS units FROM"))
+    assert look(bench).story.startswith("fact_sale to be computed anew")
+
+
+def test_batches_are_told_the_latest_first(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3", "INSERT INTO sale VALUES (6, 1, 1)")
+    bench.run()
+    bench.do("DELETE FROM sale WHERE sale_id = 1", "INSERT INTO sale VALUES (7, 1, NULL)")
+    bench.run(reconcile=True)
+    last, second, first = look(bench).batches
+    assert [batch.effects for batch in (first, second, last)] == [(6, 0, 0), (1, 3, 0), (0, 0, 1)]
+    assert [batch.rejected for batch in (first, second, last)] == [0, 0, 1]
+    assert all(timedelta() < batch.lag < timedelta(minutes=5) for batch in (first, second, last))
+    with transaction(bench.house.url, "warehouse") as connection:
+        assert status.recent(connection, "public", 2) == [last, second]
+
+
+def test_rows_set_aside_are_told_by_table_and_reason_until_they_are_mended(bench: Bench) -> None:
+    bench.do("INSERT INTO sale VALUES (6, 2, 1), (7, 2, 1), (8, 1, NULL)")
+    bench.run()
+    bench.do("INSERT INTO shop VALUES (3, 'Scarborough')")
+    bench.run()
+    found = look(bench)
+    assert status.by_table(found.set_aside) == {"dim_shop": 1, "fact_sale": 3}
+    reasons = {(each.table, each.rows): each.reason for each in found.set_aside}
+    assert reasons["fact_sale", 2] == "shop_id is not in dim_shop"
+    with transaction(bench.house.url, "warehouse") as connection:
+        last, first = (status.set_aside(connection, "public", batch.batch_id) for batch in found.batches)
+    assert status.by_table(last) == {"dim_shop": 1}, "the others were set aside before"
+    assert status.by_table(first) == {"fact_sale": 3}
+    bench.do("UPDATE shop SET label = 'S' WHERE shop_id = 3", "INSERT INTO shop VALUES (2, 'Leeds')")
+    bench.do("UPDATE sale SET units = 1")
+    bench.run()
+    assert look(bench).set_aside == ()
+
+
+def test_a_batch_that_was_read_and_not_loaded_is_told(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE sale SET units = 70000")
+    bench.house.folder.joinpath("dim_shop.sql").write_text(
+        "SELECT shop_id, CAST(CAST(label AS integer) AS varchar) AS label FROM shop"
+    )
+    with pytest.raises(ModelError):
+        bench.run()
+    sealed = bench.sealed()
+    assert sealed
+    assert look(bench).sealed == sealed.batch_id
+
+
+def test_looking_changes_nothing(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE sale SET units = 2")
+    tables = "SELECT relname, relfilenode, xmin FROM pg_class ORDER BY 1"
+    before = query(bench.house.url, tables), query(bench.house.url, "TABLE etl.watermark"), files(bench)
+    look(bench)
+    after = query(bench.house.url, tables), query(bench.house.url, "TABLE etl.watermark"), files(bench)
+    assert after == before
+
+
+def files(bench: Bench) -> dict[Path, int]:
+    roots = [Path(bucket.root) for bucket in (bench.house.raw, bench.house.processed)]
+    return {path: path.stat().st_size for root in roots for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_buckets_objects_are_counted(bench: Bench) -> None:
+    bench.run()
+    found = look(bench).usage
+    there = files(bench)
+    assert sum(used.objects for used in found.values()) == len(there)
+    assert sum(used.bytes for used in found.values()) == sum(there.values())
+    assert all(used.objects for used in found.values())
+
+
+def test_objects_are_counted_over_s3(s3_bucket: Callable[[str], Bucket]) -> None:
+    bucket = s3_bucket("usage")
+    assert bucket.usage() == Usage()
+    server = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    for number in range(1100):  # more than a page of a listing holds, and too many to send one by one
+        name = f"few/batch={number}/{number}" if number < 3 else f"many/{number}"
+        server.put_object(bucket.root, name, b"12345")
+    bucket.write_text("on top", "1")
+    assert bucket.usage() == Usage(objects=1101, bytes=5501)
+
+
+def test_columns_that_wait_for_their_table_are_named(bench: Bench) -> None:
+    write_models(bench.house.folder, {"fact_sale": "-- key: sale_id\nSELECT * FROM sale"})
+    bench.run()
+    assert look(bench).left_out == {}
+    bench.do("ALTER TABLE sale ADD COLUMN tax int")
+    assert look(bench).left_out == {"fact_sale": ("tax",)}
+    bench.run()
+    assert look(bench).left_out == {"fact_sale": ("tax",)}
+    assert look(bench, counting="nothing").left_out == {}
+
+
+def test_what_only_reconciling_finds_is_an_alarm_until_it_finds_nothing(bench: Bench) -> None:
+    bench.run()
+    bench.do("UPDATE shop SET label = 'Bath'")
+    bench.run(reconcile=True)
+    assert look(bench).missed == {}, "an ordinary run would have seen that"
+    execute(
+        bench.house.url,
+        "UPDATE fact_sale SET units = 9 WHERE sale_id IN (2, 3)",
+        "UPDATE dim_shop SET label = 'York'",
+    )
+    bench.run(reconcile=True)
+    assert look(bench).missed == {"dim_shop": 1, "fact_sale": 2}
+    bench.do("INSERT INTO sale VALUES (6, 1, 1)")
+    bench.run()
+    assert look(bench).missed == {"dim_shop": 1, "fact_sale": 2}
+    bench.run(reconcile=True)
+    assert look(bench).missed == {}
+
+
+def test_what_an_ordinary_run_would_find_is_no_alarm(bench: Bench) -> None:
+    bench.do("INSERT INTO sale VALUES (6, 2, 1)")
+    bench.run()
+    bench.do("INSERT INTO shop VALUES (2, 'Bath')")
+    counts = bench.run(reconcile=True)
+    assert counts is not None
+    assert counts["fact_sale"].added == 1, "its shop has come"
+    write_models(
+        bench.house.folder, {"fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, 2 AS units FROM sale"}
+    )
+    bench.run(reconcile=True)
+    assert look(bench).missed == {}
+
+
+def test_models_over_a_table_are_said_to_count_its_rejected_rows(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "dim_total": "SELECT shop_id, count(*) AS sales FROM fact_sale GROUP BY shop_id",
+        "schema": MODELS["schema"]
+        + "CREATE TABLE IF NOT EXISTS dim_total (shop_id integer PRIMARY KEY, sales bigint);",
+    }
+    write_models(bench.house.folder, files)
+    bench.do("INSERT INTO sale VALUES (6, 2, 1), (7, 1, 100000)")
+    bench.run()
+    assert bench.house.query("SELECT * FROM dim_total ORDER BY 1") == [(1, 6), (2, 1)]
+    assert bench.house.query("SELECT count(*) FROM fact_sale_current") == [(5,)]
+    found = look(bench, counting="nothing")
+    assert found.readers == {"fact_sale": ("dim_total",)}
+    show(found, Verdict.WARNING)
+    said = capsys.readouterr().out
+    assert "Models over fact_sale count its 2 rejected rows, which it lacks: dim_total" in said
+    bench.do("DELETE FROM sale WHERE sale_id > 5")
+    bench.run()
+    assert look(bench, counting="nothing").readers == {}

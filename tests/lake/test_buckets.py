@@ -1,0 +1,191 @@
+"""Buckets: a folder and an S3 prefix behave the same, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from moto.backends import get_backend
+
+from pipeline.errors import BucketError, ObjectMissing
+from pipeline.lake.buckets import Bucket, folder
+from tests.support import s3_filesystem
+
+SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("v", pa.string())])  # type: ignore[arg-type]
+
+
+def rows(*ids: int) -> pa.RecordBatch:
+    return pa.record_batch([list(ids), [f"row {i}" for i in ids]], schema=SCHEMA)
+
+
+@pytest.fixture(params=["folder", "s3", "s3 with a prefix"])
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
+    """An empty bucket of either kind."""
+    if request.param == "folder":
+        return folder(str(tmp_path / "bucket"))
+    make: Callable[[str], Bucket] = request.getfixturevalue("s3_bucket")
+    made = make("raw")
+    if request.param == "s3":
+        return made
+    return Bucket(made.filesystem, f"{made.root}/some/prefix", f"{made.uri}/some/prefix")
+
+
+def test_rows_come_back_as_they_were(bucket: Bucket) -> None:
+    file = bucket.write_rows("t/batch=1", SCHEMA, iter([rows(1, 2), rows(3)]))
+    assert file is not None
+    assert (file.rows, file.path.startswith("t/batch=1/part-")) == (3, True)
+    table = bucket.dataset([file]).to_table().sort_by("id")
+    assert table.schema.equals(SCHEMA)
+    assert table.to_pylist() == [{"id": i, "v": f"row {i}"} for i in (1, 2, 3)]
+    info = bucket.filesystem.get_file_info(f"{bucket.root}/{file.path}")
+    assert info.size == file.bytes
+
+
+def test_rows_are_written_some_megabytes_at_a_time(bucket: Bucket) -> None:
+    many = pa.record_batch([[7] * 100_000, ["x" * 10] * 100_000], schema=SCHEMA)
+    file = bucket.write_rows("t", SCHEMA, [*(rows(i) for i in range(500)), many, many, many])
+    assert file is not None
+    with bucket.filesystem.open_input_file(f"{bucket.root}/{file.path}") as stream:
+        metadata = pq.read_metadata(stream)
+    sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    assert sizes == [200_500, 100_000]
+    assert bucket.dataset([file]).to_table().num_rows == file.rows == 300_500
+
+
+def test_it_knows_whether_it_holds_files_whole(bucket: Bucket) -> None:
+    file, other = (bucket.write_rows("t", SCHEMA, [rows(number)]) for number in (1, 2))
+    assert file is not None
+    assert other is not None
+    assert bucket.holds([file, other])
+    assert bucket.holds([])
+    assert not bucket.holds([file, other.model_copy(update={"bytes": other.bytes + 1})])
+    assert not bucket.holds([file.model_copy(update={"path": "t/no-such"}), other])
+
+
+def test_no_rows_make_no_object(bucket: Bucket) -> None:
+    assert bucket.write_rows("t", SCHEMA, iter([])) is None
+    assert bucket.list("t") == []
+
+
+def test_a_name_is_never_used_again(bucket: Bucket) -> None:
+    files = [bucket.write_rows("t", SCHEMA, [rows(i)]) for i in range(3)]
+    paths = {file.path for file in files if file}
+    assert len(paths) == 3
+    assert set(bucket.list("t")) == paths
+
+
+def test_files_of_one_table_are_read_together_with_the_columns_asked_for(bucket: Bucket) -> None:
+    one = bucket.write_rows("t", SCHEMA, [rows(1)])
+    two = bucket.write_rows("t", SCHEMA, [rows(2)])
+    assert one is not None
+    assert two is not None
+    wider = SCHEMA.append(pa.field("new", pa.date32()))
+    table = bucket.dataset([one, two], wider).to_table().sort_by("id")
+    assert table["id"].to_pylist() == [1, 2]
+    assert table["new"].to_pylist() == [None, None]
+
+
+def test_text_comes_back_as_it_was(bucket: Bucket) -> None:
+    text = '{"naïve": "🧾\\n"}\n'
+    bucket.write_text("_manifests/after=nothing/a.json", text)
+    assert bucket.read_text("_manifests/after=nothing/a.json") == text
+
+
+def test_a_listing_holds_the_folder_and_not_what_lies_deeper(bucket: Bucket) -> None:
+    for path in ("a/2", "a/1", "a/deeper/3", "ab/4", "a=b/5"):
+        bucket.write_text(path, "x")
+    assert bucket.list("a") == ["a/1", "a/2"]
+    assert bucket.list("a=b") == ["a=b/5"]
+    assert bucket.list("missing") == []
+
+
+def test_a_listing_does_not_stop_at_a_thousand(tmp_path: Path, s3_bucket: Callable[[str], Bucket]) -> None:
+    local, remote = folder(str(tmp_path)), s3_bucket("raw")
+    (tmp_path / "many").mkdir()
+    store = get_backend("s3")["123456789012"]["aws"]  # the server's own, which is quick
+    for number in range(1_020):
+        (tmp_path / "many" / str(number)).touch()
+        store.put_object(remote.root, f"many/{number}", b"x")
+    assert len(local.list("many")) == len(remote.list("many")) == 1_020
+
+
+def test_an_object_that_is_not_there_is_named(bucket: Bucket) -> None:
+    with pytest.raises(ObjectMissing) as caught:
+        bucket.read_text("t/gone.json")
+    assert str(caught.value).startswith(f"{bucket.uri}: t/gone.json is not there: ")
+    assert "\n" not in str(caught.value)
+
+
+class Interrupted(Exception):
+    """What goes wrong on the way."""
+
+
+def test_a_write_that_fails_half_way_leaves_nothing_to_find(bucket: Bucket) -> None:
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield rows(1)
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        bucket.write_rows("t", SCHEMA, failing())
+    assert bucket.list("t") == []
+
+
+def test_rows_of_another_shape_are_refused_and_leave_nothing(bucket: Bucket) -> None:
+    other = pa.record_batch([[1]], names=["id"])
+    with pytest.raises((pa.ArrowInvalid, ValueError)):
+        bucket.write_rows("t", SCHEMA, [rows(1), other])
+    assert bucket.list("t") == []
+
+
+@pytest.mark.parametrize("action", ["write", "read"])
+def test_a_bucket_that_does_not_exist_is_named(s3_endpoint: str, action: str) -> None:
+    bucket = Bucket(s3_filesystem(s3_endpoint), "no-such-bucket", "s3://no-such-bucket")
+    actions: dict[str, Callable[[], object]] = {
+        "write": lambda: bucket.write_rows("t", SCHEMA, [rows(1)]),
+        "read": lambda: bucket.read_text("t/x"),
+    }
+    with pytest.raises(BucketError, match="s3://no-such-bucket") as caught:
+        actions[action]()
+    assert "\n" not in str(caught.value)
+    if action == "write":
+        assert "the bucket does not exist" in str(caught.value)
+
+
+def test_a_refusal_names_folder_object_and_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("[Errno 30] Read-only file system: '/x'")
+
+    bucket = folder(str(tmp_path))
+    monkeypatch.setattr(Bucket, "_make_folder", refuse)
+    with pytest.raises(BucketError, match="the file system is read-only") as caught:
+        bucket.write_text("a/b", "x")
+    assert str(caught.value).startswith(f"{tmp_path}: cannot write a/b: ")
+
+
+def test_a_fault_that_may_pass_is_left_to_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hiccup(*_: object, **__: object) -> None:
+        raise OSError("[Errno 28] No space left on device: '/x'")
+
+    monkeypatch.setattr(Bucket, "_make_folder", hiccup)
+    with pytest.raises(OSError, match="No space left") as caught:
+        folder(str(tmp_path)).write_text("a/b", "x")
+    assert not isinstance(caught.value, BucketError)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_rights_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(BucketError, match="permission denied"):
+        folder(str(tmp_path)).write_text("a/b", "x")
+    tmp_path.chmod(0o700)
+
+
+def test_a_folder_may_be_named_with_a_slash_at_its_end(tmp_path: Path) -> None:
+    folder(f"{tmp_path}/").write_text("a/b", "x")
+    assert folder(str(tmp_path)).read_text("a/b") == "x"

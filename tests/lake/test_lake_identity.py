@@ -1,0 +1,216 @@
+"""Whose batches a raw bucket holds: those of another warehouse or source are never taken by accident."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from demo.postgres import Postgres
+from pipeline.errors import LakeIncomplete
+from pipeline.lake import chains, manifests
+from pipeline.source.snapshots import identify
+from pipeline.warehouse import ledger
+from tests.bench import EMPTY, Bench
+from tests.bench import bench as open_bench
+from tests.support import execute, plan_batch, shows, write_models
+
+SALES = {
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, amount FROM sale",
+    "schema": "CREATE TABLE IF NOT EXISTS fact_sale (sale_id integer NOT NULL, amount integer);",
+}
+SHOPS = {
+    "dim_shop": "SELECT shop_id, town FROM shop",
+    "schema": "CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, town text);",
+}
+BOTH = {
+    "fact_town": "-- key: town\n"
+    "SELECT town, sum(amount) AS total FROM sale JOIN shop USING (shop_id) GROUP BY town",
+    "schema": "CREATE TABLE IF NOT EXISTS fact_town (town text NOT NULL, total bigint);",
+}
+SOURCE = (
+    "CREATE TABLE shop (shop_id int PRIMARY KEY, town text)",
+    "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int, amount int)",
+    "INSERT INTO shop VALUES (1, 'York'), (2, 'Bath')",
+    "INSERT INTO sale VALUES (1, 1, 10), (2, 2, 20)",
+)
+LOOKS = {
+    "fact_sale": ("sale_id, amount, recorded_at, deleted", "SELECT sale_id, amount FROM sale"),
+    "dim_shop": ("shop_id, town", "SELECT shop_id, town FROM shop"),
+    "fact_town": ("town, total", BOTH["fact_town"].partition("\n")[2]),
+}
+
+
+@pytest.fixture(scope="module")
+def others(postgres: Postgres) -> Iterator[list[Bench]]:
+    """Two more sources with warehouses, beside the shared one."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(open_bench(postgres)) for _ in range(2)]
+
+
+def environment(bench: Bench, other: Bench, models: dict[str, str], *, own_source: bool = False) -> Bench:
+    """A second environment on the lake of a first one: another warehouse, and another source if said so."""
+    other.fresh(models, *(SOURCE if own_source else ()))
+    house = replace(other.house, raw=bench.house.raw, processed=bench.house.processed)
+    return replace(other, house=house, source_url=other.source_url if own_source else bench.source_url)
+
+
+def is_equal(bench: Bench, table: str) -> bool:
+    """Whether a table shows what its model says of the source."""
+    names, text = LOOKS[table]
+    shown = f"{table}_current" if table.startswith("fact_") else table
+    columns = names.replace(", recorded_at, deleted", "")
+    return bench.house.query(f"SELECT {columns} FROM {shown} ORDER BY 1") == sorted(bench.source(text))
+
+
+def history(bench: Bench, table: str) -> list[tuple[object, ...]]:
+    return bench.house.query(f"SELECT {LOOKS[table][0]} FROM {table} ORDER BY 1, 2")
+
+
+def lose(bench: Bench) -> None:
+    """Leave nothing of the warehouse."""
+    execute(bench.house.url, *EMPTY)
+    bench.house.prepared = None
+    bench.house.prepare()
+
+
+def test_another_environments_rows_stay_out(shared: Bench, others: list[Bench]) -> None:
+    """Development has its own source and its own warehouse, and the raw bucket of production."""
+    shared.fresh(SALES, *SOURCE)
+    development = environment(shared, others[0], SALES, own_source=True)
+    development.do("UPDATE sale SET amount = 1", "INSERT INTO sale VALUES (666, 1, 1)")
+    development.run()
+    development.do("UPDATE sale SET amount = 2")
+    _, sealed = plan_batch(development.source_url, development.house)
+    assert sealed, "and not yet loaded"
+    shared.house.prepare()
+    with pytest.raises(
+        LakeIncomplete, match=f"no batch is of this warehouse or its source.*{sealed.batch_id}"
+    ):
+        shared.house.rebuild(source=identify(shared.source_url))
+    assert shared.run() is not None
+    assert is_equal(shared, "fact_sale")
+    shared.do("UPDATE sale SET amount = 30 WHERE sale_id = 1")
+    shared.run()
+    before = history(shared, "fact_sale")
+    assert is_equal(shared, "fact_sale")
+    assert {row[0] for row in before} == {1, 2}
+    lose(shared)
+    assert shared.house.rebuild(source=identify(shared.source_url)) == 2
+    assert history(shared, "fact_sale") == before
+    development.run()
+    assert is_equal(development, "fact_sale")
+    assert (666, 2) in [row[:2] for row in history(development, "fact_sale")]
+
+
+def test_the_other_one_is_named(shared: Bench, others: list[Bench]) -> None:
+    shared.fresh(SALES, *SOURCE)
+    development = environment(shared, others[0], SALES, own_source=True)
+    assert chains.foreign(shared.house.raw, shared.house.home, identify(shared.source_url)) == []
+    development.run()
+    (found,) = chains.foreign(shared.house.raw, shared.house.home, identify(shared.source_url))
+    name = development.house.url.rsplit("/", 1)[1]
+    home = development.house.home
+    assert found.story.startswith(f"warehouse {name}.public ({home.id}), read from database ")
+    assert chains.foreign(shared.house.raw, home, identify(development.source_url)) == []
+    assert development.house.rebuild(named=home.id) == 0
+    shared.house.prepare()
+    assert shared.house.rebuild(named=home.id, source=identify(shared.source_url)) == 1, "on purpose"
+    lose(shared)
+    with pytest.raises(LakeIncomplete, match="no batch is of warehouse nobody; it has those of warehouse"):
+        shared.house.rebuild(named="nobody")
+
+
+def test_two_warehouses_with_the_same_models_go_on_by_themselves(shared: Bench, others: list[Bench]) -> None:
+    shared.fresh(SALES, *SOURCE)
+    second = environment(shared, others[0], SALES)
+    for amount in (1, 2, 3):
+        shared.do(f"UPDATE sale SET amount = {amount} WHERE sale_id = 1")
+        for bench in (shared, second):
+            assert bench.run() is not None
+            assert is_equal(bench, "fact_sale")
+    before = [history(bench, "fact_sale") for bench in (shared, second)]
+    for bench in (shared, second):
+        lose(bench)
+        assert bench.house.rebuild() == 3
+    assert [history(bench, "fact_sale") for bench in (shared, second)] == before
+    execute(second.house.url, "UPDATE etl.warehouse SET warehouse_id = gen_random_uuid()")
+    assert second.run() is None
+
+
+@shows("one of several warehouses on a raw bucket, with other models or the same")
+def test_three_warehouses_with_other_models_are_rebuilt_each(shared: Bench, others: list[Bench]) -> None:
+    shared.fresh(SALES, *SOURCE)
+    world = {
+        "fact_sale": shared,
+        "dim_shop": environment(shared, others[0], SHOPS),
+        "fact_town": environment(shared, others[1], BOTH),
+    }
+    for amount in (1, 2):
+        shared.do(
+            f"UPDATE sale SET amount = {amount}", f"UPDATE shop SET town = 'Hull {amount}' WHERE shop_id = 1"
+        )
+        for bench in world.values():
+            bench.run()
+    for table, bench in world.items():
+        before = history(bench, table)
+        lose(bench)
+        assert bench.house.rebuild() == 2
+        assert history(bench, table) == before
+    # In a place that nobody knows, and whose id is lost, what the models read decides.
+    elsewhere = environment(shared, others[1], SHOPS)
+    execute(elsewhere.house.url, "CREATE SCHEMA moved")
+    house = replace(elsewhere.house, schema="moved", prepared=None)
+    house.prepare()
+    assert house.rebuild() == 2
+    shared.do("UPDATE shop SET town = 'Ely'")
+    replace(elsewhere, house=house).run()
+    assert house.query("SELECT DISTINCT town FROM moved.dim_shop") == [("Ely",)]
+
+
+def test_three_schemas_with_other_models_are_rebuilt_each(shared: Bench) -> None:
+    """They share an id, and each has its own chain once their models differ."""
+    shared.fresh(SALES, *SOURCE)
+    houses = {}
+    for name, models in {"fact_sale": SALES, "dim_shop": SHOPS, "fact_town": BOTH}.items():
+        execute(shared.house.url, f"DROP SCHEMA IF EXISTS of_{name} CASCADE", f"CREATE SCHEMA of_{name}")
+        folder = shared.home / f"models_{name}"
+        write_models(folder, models)
+        houses[name] = replace(shared.house, schema=f"of_{name}", folder=folder, prepared=None)
+        houses[name].prepare()
+    for amount in (1, 2):
+        shared.do(
+            f"UPDATE sale SET amount = {amount}", f"UPDATE shop SET town = 'Hull {amount}' WHERE shop_id = 1"
+        )
+        for house in houses.values():
+            _, manifest = plan_batch(shared.source_url, house)
+            assert manifest
+            house.bring(manifest)
+    execute(shared.house.url, *EMPTY, *(f"DROP SCHEMA of_{name} CASCADE" for name in houses))
+    for name, house in houses.items():
+        execute(shared.house.url, f"CREATE SCHEMA of_{name}")
+        house.prepared = None
+        house.prepare()
+        assert house.rebuild() == 2
+        columns = LOOKS[name][0].replace(", recorded_at, deleted", "")
+        shown = f"of_{name}.{name}{'_current' if name.startswith('fact_') else ''}"
+        assert house.query(f"SELECT {columns} FROM {shown} ORDER BY 1") == sorted(
+            shared.source(LOOKS[name][1])
+        )
+        execute(shared.house.url, f"DROP SCHEMA of_{name} CASCADE")
+
+
+def test_a_manifest_says_for_which_warehouse_it_was_read(shared: Bench) -> None:
+    shared.fresh(SALES, *SOURCE)
+    shared.run()
+    home = shared.house.home
+    kept = manifests.last_manifest(shared.house.raw, ledger.watermark(shared.house.url, "public"))
+    assert kept
+    assert kept.warehouse == home
+    assert kept.is_of(home.model_copy(update={"id": "other"})), "the same place is the same warehouse"
+    assert kept.is_of(home.model_copy(update={"system": "1", "database": "x"})), (
+        "restored elsewhere it keeps its id"
+    )
+    assert not kept.is_of(home.model_copy(update={"id": "other", "database": "x"}))

@@ -1,0 +1,146 @@
+"""S3 as the engine uses it: streams, ranges, cut answers, and credentials that change meanwhile."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pyarrow as pa
+import pytest
+from botocore.config import Config
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import fs
+from werkzeug.wrappers import Response
+
+from pipeline.errors import BucketError
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.s3 import S3
+from tests import s3_server
+from tests.s3_server import CREDENTIALS, Seen, Server, refusal
+
+NOISE = random.Random(1).randbytes(40 << 20)
+SCHEMA = pa.schema([pa.field("id", pa.int64())])
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Server]:
+    with s3_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: Server) -> Server:
+    """A server that refuses nothing and has seen nothing."""
+    running.refuse, running.lifetime = lambda _: None, None
+    running.seen.clear()
+    return running
+
+
+def bucket_of(server: Server, **keys: Any) -> Bucket:
+    """A bucket of its own, reached by a client with these credentials."""
+    keys = keys or {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+    client = boto3.client(
+        "s3",
+        endpoint_url=server.url,
+        region_name="us-east-1",
+        config=Config(retries={"mode": "standard", "max_attempts": 2}),
+        **keys,
+    )
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name)
+    return Bucket(fs.PyFileSystem(S3(client)), f"{name}/pre fix", f"s3://{name}/pre fix")
+
+
+@pytest.fixture(scope="module")
+def noise(running: Server) -> Bucket:
+    """A bucket with an object of 40 MB, sent in parts."""
+    bucket = bucket_of(running)
+    with bucket.filesystem.open_output_stream(f"{bucket.root}/noise") as stream:
+        for start in range(0, len(NOISE), 1 << 20):
+            stream.write(NOISE[start : start + (1 << 20)])
+    return bucket
+
+
+def test_a_large_object_arrives_whole(noise: Bucket) -> None:
+    with noise.filesystem.open_input_file(f"{noise.root}/noise") as stream:
+        assert stream.size() == len(NOISE)
+        assert stream.read() == NOISE
+
+
+@given(st.integers(0, 41 << 20), st.integers(0, 200_000))
+def test_any_range_is_read_as_it_was_written(noise: Bucket, start: int, count: int) -> None:
+    with noise.filesystem.open_input_file(f"{noise.root}/noise") as stream:
+        for at in (start, max(0, len(NOISE) - count - 1), 0):
+            stream.seek(at)
+            assert stream.read(count) == NOISE[at : at + count]
+            assert stream.tell() == at + len(NOISE[at : at + count])
+
+
+def test_a_small_file_costs_one_request_to_write_and_one_to_read(server: Server) -> None:
+    bucket = bucket_of(server)
+    server.seen.clear()
+    file = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1, 2, 3]], schema=SCHEMA)])
+    assert file
+    assert bucket.dataset([file], SCHEMA).to_table()["id"].to_pylist() == [1, 2, 3]
+    assert [seen.method for seen in server.seen] == ["PUT", "GET"]
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(server: Server) -> None:
+    bucket = bucket_of(server)
+    bucket.write_text("text", "all of it")
+    cut = iter([True, False])
+
+    def half(seen: Seen) -> Response | None:
+        if seen.method == "GET" and next(cut):
+            return Response(iter([b"all"]), headers={"Content-Length": "9"})
+        return None
+
+    server.refuse = half
+    assert bucket.read_text("text") == "all of it"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_an_upload_that_is_refused_half_way_fails_at_once_and_leaves_nothing(
+    server: Server, method: str
+) -> None:
+    """The writer must not wait for a reader that is gone."""
+    bucket = bucket_of(server)
+    server.refuse = lambda seen: (
+        refusal("AccessDenied", 403) if seen.method == method and "upload" in seen.path else None
+    )
+    chunks = (pa.record_batch([pa.array(range(n, n + 1_000_000))], schema=SCHEMA) for n in range(10**9))
+    with pytest.raises(BucketError, match="access denied; the role needs s3:PutObject here"):
+        bucket.write_rows("t", SCHEMA, (_shuffled(chunk) for chunk in chunks))
+    assert bucket.list("t") == []
+    client = bucket.filesystem.handler.client  # type: ignore[attr-defined]
+    assert client.list_multipart_uploads(Bucket=bucket.root.partition("/")[0]).get("Uploads", []) == []
+
+
+def _shuffled(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Numbers that do not compress."""
+    values = pa.array(memoryview(NOISE[: 8 * batch.num_rows]).cast("q"), pa.int64())
+    return pa.record_batch([values], schema=batch.schema)
+
+
+def test_a_stream_that_is_open_for_long_uses_renewed_credentials(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part is signed with a key of its own, of which the server takes the last four only."""
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.url + CREDENTIALS)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    bucket = bucket_of(server, aws_session_token=None)
+    server.lifetime = 4
+    with bucket.filesystem.open_output_stream(f"{bucket.root}/long") as stream:
+        stream.write(NOISE)
+    with bucket.filesystem.open_input_file(f"{bucket.root}/long") as stream:
+        for at in range(0, len(NOISE), 4 << 20):
+            stream.seek(at)
+            assert stream.read(1000) == NOISE[at : at + 1000]
+    keys = [seen.key for seen in server.seen]
+    assert len(set(keys)) == len(keys) > 10

@@ -1,0 +1,297 @@
+"""The contract: values become the warehouse's types without loss, or their row is set aside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ModelError
+from pipeline.lake.buckets import Bucket
+from pipeline.models.target import Target
+from pipeline.models.transform import transform
+from pipeline.models.work import Work
+from tests.support import MadeUp, made_target, parquet_rows, write_models
+
+Judge = Callable[..., tuple[list[Any], list[str]]]
+
+
+def target(**types: str) -> Target:
+    """A warehouse table dim_t with key id."""
+    return made_target("dim_t", ("id",), id="integer!", **types)
+
+
+@pytest.fixture
+def judge(raw: Bucket, processed: Bucket, tmp_path: Path) -> Judge:
+    """Values of a source type on their way into a warehouse type: what fits, and reasons."""
+
+    def judge(given: str, values: list[Any], wanted: str, model: str = "v") -> tuple[list[Any], list[str]]:
+        models = write_models(tmp_path / "models", {"dim_t": f"SELECT id, {model} AS v FROM t"})
+        batch = MadeUp(raw, {"t": ({"id": "integer", "v": given}, ("id",))}).batch(
+            {"t": [{"id": number, "v": value} for number, value in enumerate(values)]}
+        )
+        output = transform(Work(models, {"dim_t": target(v=wanted)}, batch, None, raw, processed))
+        good = sorted(parquet_rows(processed, output.files), key=lambda row: row["id"])
+        bad = sorted(
+            parquet_rows(processed, output.rejected), key=lambda row: int(json.loads(row["key"])["id"])
+        )
+        assert len(good) + len(bad) == len(values)
+        return [row["v"] for row in good], [row["reason"] for row in bad]
+
+    return judge
+
+
+FITS: list[tuple[str, list[Any], str, list[Any]]] = [
+    (
+        "character varying",
+        ["2023-11-06", "2024-02-29", None],
+        "date",
+        [date(2023, 11, 6), date(2024, 2, 29), None],
+    ),
+    (
+        "character varying",
+        ["08:00", "23:59:59.123456"],
+        "time without time zone",
+        [time(8), time(23, 59, 59, 123456)],
+    ),
+    (
+        "character varying",
+        ["2023-11-06 08:00:00.5"],
+        "timestamp without time zone",
+        [datetime(2023, 11, 6, 8, 0, 0, 500000)],
+    ),
+    ("character varying", ["12", "-7", "007"], "integer", [12, -7, 7]),
+    ("character varying", ["t", "false"], "boolean", [True, False]),
+    (
+        "character varying",
+        ["3.5", "-0.25", "7"],
+        "numeric(10,2)",
+        [Decimal("3.50"), Decimal("-0.25"), Decimal("7.00")],
+    ),
+    ("numeric", ["3.450", "3.4500000"], "numeric(10,2)", [Decimal("3.45")] * 2),
+    (
+        "numeric",
+        ["3.50", "NaN", "-Infinity", "1e5", ".5", "9" * 200],
+        "numeric",
+        ["3.50", "NaN", "-Infinity", "1e5", ".5", "9" * 200],
+    ),
+    ("numeric", ["12", "12.0"], "integer", [12, 12]),
+    ("numeric(10,2)", [Decimal("3.50")], "numeric", ["3.50"]),
+    ("numeric(10,2)", [Decimal("3.00")], "integer", [3]),
+    ("numeric(10,4)", [Decimal("3.4500")], "numeric(10,2)", [Decimal("3.45")]),
+    ("bigint", [2**31 - 1, -(2**31)], "integer", [2**31 - 1, -(2**31)]),
+    ("integer", [7], "bigint", [7]),
+    ("integer", [7], "numeric(10,2)", [Decimal("7.00")]),
+    ("integer", [7, None], "character varying", ["7", None]),
+    ("integer", [2**31 - 1], "double precision", [2147483647.0]),
+    ("character varying", ["äöü", "", None], "character varying(3)", ["äöü", "", None]),
+    (
+        "uuid",
+        ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", None],
+        "uuid",
+        ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", None],
+    ),
+    ("jsonb", ['{"a": [1, null]}', "null", None], "jsonb", ['{"a": [1, null]}', "null", None]),
+    ("date", [date(2023, 11, 6)], "timestamp without time zone", [datetime(2023, 11, 6)]),
+    ("bytea", ["\\x00ff"], "bytea", ["\\x00ff"]),
+    ("integer[]", ["{1,NULL}"], "integer[]", ["{1,NULL}"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "values", "wanted", "result"), FITS, ids=[f"{c[0]}-{c[2]}-{c[1][0]}" for c in FITS]
+)
+def test_values_that_fit_arrive_as_they_are(
+    judge: Judge, given: str, values: list[Any], wanted: str, result: list[Any]
+) -> None:
+    assert judge(given, values, wanted) == (result, [])
+
+
+MISFITS: list[tuple[str, list[Any], str]] = [
+    ("character varying", ["soon", "2023-02-30", "", "06/11/2023 x", "20231106"], "date"),
+    ("character varying", ["2023-11-06 10:00:00", "2023-11-06T10:00"], "date"),
+    (
+        "character varying",
+        ["25:00", "noon", "2023-11-06 12:00", "10:00:00.1234567"],
+        "time without time zone",
+    ),
+    (
+        "character varying",
+        ["2023-11-06 10:00:00 +02", "2023-11-06 10:00:00.1234567"],
+        "timestamp without time zone",
+    ),
+    ("character varying", ["3.7", "x", "", "2147483648", "0x10", "1_000", "12 apples"], "integer"),
+    ("numeric", ["3.7", "NaN", "2147483648", "0.0000000000000000000000000000000000001"], "integer"),
+    (
+        "numeric",
+        ["3.456", "NaN", "100000000", "0.001", "3.4500000000000000000000000000000000000001"],
+        "numeric(10,2)",
+    ),
+    ("character varying", ["3,50", "$3", "1e"], "numeric(10,2)"),
+    ("character varying", ["x", "", "1,5", "--1", "1 2"], "numeric"),
+    ("numeric(10,4)", [Decimal("3.4567")], "numeric(10,2)"),
+    ("numeric(10,2)", [Decimal("3.50")], "integer"),
+    ("double precision", [3.456, float("nan"), float("inf"), 1e300], "numeric(10,2)"),
+    ("double precision", [3.5, 1e10, float("nan")], "integer"),
+    ("double precision", [0.1], "real"),
+    ("bigint", [2**31, -(2**31) - 1], "integer"),
+    ("bigint", [2**53 + 1], "double precision"),
+    ("integer", [32768], "smallint"),
+    ("character varying", ["four", "äöüß"], "character varying(3)"),
+    ("character varying", ["abcd"], "character(3)"),
+    ("character varying", ["a0eebc99", ""], "uuid"),
+    ("character varying", ["{", "", "{'a': 1}"], "jsonb"),
+    ("character varying", ["maybe", ""], "boolean"),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "values", "wanted"), MISFITS, ids=[f"{c[0]}-{c[2]}-{c[1][0]}" for c in MISFITS]
+)
+def test_values_that_do_not_fit_are_set_aside_in_words(
+    judge: Judge, given: str, values: list[Any], wanted: str
+) -> None:
+    good, bad = judge(given, values, wanted)
+    assert good == []
+    assert set(bad) == {f"v does not fit {wanted}"}
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "wanted"),
+    [
+        ("numeric", "3.456", "numeric(50,2)"),
+        ("numeric", "149", "numeric(5,-2)"),
+        (
+            "timestamp without time zone",
+            datetime(2023, 11, 6, 8, 0, 0, 123456),
+            "timestamp(3) without time zone",
+        ),
+        ("time without time zone", time(8, 0, 0, 123456), "time(0) without time zone"),
+    ],
+)
+def test_a_precision_that_postgres_would_round_to_is_a_misfit(
+    judge: Judge, given: str, value: Any, wanted: str
+) -> None:
+    good, bad = judge(given, [value], wanted)
+    assert (good, len(bad)) == ([], 1)
+
+
+def test_a_reason_names_column_and_type_and_never_the_value(judge: Judge) -> None:
+    assert judge("character varying", ["2023-02-30"], "date")[1] == ["v does not fit date"]
+    assert judge("character varying", [None], "date!")[1] == ["v is missing (NULL)"]
+
+
+def test_good_rows_go_on_without_the_bad_ones(judge: Judge) -> None:
+    good, bad = judge("character varying", ["2024-01-01", "bad", "2024-01-02", None], "date!")
+    assert good == [date(2024, 1, 1), date(2024, 1, 2)]
+    assert bad == ["v does not fit date", "v is missing (NULL)"]
+
+
+def test_infinity_and_far_years_fit(judge: Judge) -> None:
+    assert judge("character varying", ["infinity", "9999-12-31"], "character varying")[1] == []
+    good, bad = judge("date", [date(9999, 12, 31)], "date")
+    assert (good, bad) == ([date(9999, 12, 31)], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "expression", "wanted"),
+    [
+        ("timestamp without time zone", "v", "date"),
+        ("timestamp with time zone", "v", "date"),
+        ("timestamp without time zone", "v", "time without time zone"),
+        ("timestamp without time zone", "v", "timestamp with time zone"),
+        ("date", "v", "integer"),
+        ("boolean", "v", "integer"),
+        ("integer", "[v]", "character varying"),
+        ("integer", "{'a': v}", "jsonb"),
+    ],
+)
+def test_casts_that_lose_by_their_nature_must_stand_in_the_model(
+    judge: Judge, given: str, expression: str, wanted: str
+) -> None:
+    with pytest.raises(
+        ModelError, match=r"dim_t\.sql: column v is .*, the warehouse wants .*; cast it in the model"
+    ):
+        judge(given, [None], wanted, expression)
+
+
+@pytest.mark.parametrize(
+    ("given", "expression", "wanted", "result"),
+    [
+        ("timestamp without time zone", "CAST(v AS DATE)", "date", [date(2023, 11, 6)]),
+        ("timestamp without time zone", "encode(strftime(v, '%Y'))", "bytea", ["\\x32303233"]),
+        ("timestamp without time zone", "NULL", "jsonb", [None]),
+        (
+            "timestamp without time zone",
+            "uuid '00000000-0000-0000-0000-000000000001'",
+            "uuid",
+            ["00000000-0000-0000-0000-000000000001"],
+        ),
+    ],
+)
+def test_what_the_model_casts_itself_is_taken(
+    judge: Judge, given: str, expression: str, wanted: str, result: list[Any]
+) -> None:
+    assert judge(given, [datetime(2023, 11, 6, 8)], wanted, expression) == (result, [])
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("SELECT id, v AS typo FROM t", "column typo is not in the warehouse table dim_t"),
+        ("SELECT id FROM t", "yields no column v, which the warehouse table dim_t requires"),
+        ("SELECT v FROM t", "yields no column id"),
+        ("SELECT id, w AS v FROM t", r'dim_t\.sql:1: .*"w" not found'),
+        ("SELECT\n    id,\n    w AS v\nFROM t", r'dim_t\.sql:3: .*"w" not found'),
+    ],
+)
+def test_columns_that_do_not_match_are_named_with_the_file(
+    raw: Bucket, processed: Bucket, tmp_path: Path, model: str, words: str
+) -> None:
+    models = write_models(tmp_path / "models", {"dim_t": model})
+    batch = MadeUp(raw, {"t": ({"id": "integer", "v": "integer"}, ("id",))}).batch({"t": [{"id": 1, "v": 1}]})
+    with pytest.raises(ModelError, match=words) as caught:
+        transform(Work(models, {"dim_t": target(v="integer!")}, batch, None, raw, processed))
+    assert str(tmp_path / "models" / "dim_t.sql") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_is_null_is_set_aside(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
+    models = write_models(tmp_path / "models", {"dim_t": "SELECT nullif(id, 2) AS id, v FROM t"})
+    batch = MadeUp(raw, {"t": ({"id": "integer", "v": "integer"}, ("id",))}).batch(
+        {"t": [{"id": 1, "v": 10}, {"id": 2, "v": 20}]}
+    )
+    output = transform(Work(models, {"dim_t": target(v="integer")}, batch, None, raw, processed))
+    assert parquet_rows(processed, output.files) == [{"id": 1, "v": 10}]
+    assert parquet_rows(processed, output.rejected) == [
+        {"key": '{"id":null}', "reason": "id is missing (NULL)", "row": '{"id":null,"v":"20"}'}
+    ]
+
+
+def test_all_reasons_of_a_row_are_told_together(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
+    models = write_models(tmp_path / "models", {"dim_t": "SELECT id, v, w FROM t"})
+    columns = {"id": "integer", "v": "character varying", "w": "character varying"}
+    batch = MadeUp(raw, {"t": (columns, ("id",))}).batch({"t": [{"id": 1, "v": "x", "w": None}]})
+    output = transform(
+        Work(models, {"dim_t": target(v="date", w="character varying!")}, batch, None, raw, processed)
+    )
+    (row,) = parquet_rows(processed, output.rejected)
+    assert row["reason"] == "v does not fit date; w is missing (NULL)"
+
+
+def test_columns_that_the_warehouse_fills_need_not_be_yielded(
+    raw: Bucket, processed: Bucket, tmp_path: Path
+) -> None:
+    models = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
+    batch = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
+    plain = target(v="integer!")
+    filled = plain.model_copy(
+        update={"columns": tuple(c.model_copy(update={"filled": c.name == "v"}) for c in plain.columns)}
+    )
+    output = transform(Work(models, {"dim_t": filled}, batch, None, raw, processed))
+    assert parquet_rows(processed, output.files) == [{"id": 1}]

@@ -1,0 +1,195 @@
+"""Behind PgBouncer: what is set ends with its transaction, and the lock keeps runs apart."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from demo.home import PROJECT
+from demo.postgres import Postgres
+from pipeline import postgres as engine
+from pipeline.errors import SettingsError, WarehouseBusy
+from pipeline.source import snapshots
+from pipeline.warehouse import ledger
+from tests.bench import Bench
+from tests.pooler import MISSING, PROGRAM, pooler
+from tests.support import Warehouse, execute, value
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+
+MODELS = {
+    "dim_shop": "SELECT shop_id, label FROM shop",
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, amount, taken FROM sale",
+    "schema": """
+        CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, label varchar);
+        CREATE TABLE IF NOT EXISTS fact_sale (
+            sale_id integer NOT NULL, shop_id integer NOT NULL REFERENCES dim_shop,
+            amount double precision, taken interval
+        );
+    """,
+}
+SOURCE = (
+    "CREATE TABLE shop (shop_id int PRIMARY KEY, label text)",
+    "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int, amount double precision, taken interval)",
+    "INSERT INTO shop VALUES (1, 'York')",
+    "INSERT INTO sale VALUES (1, 1, 0.1::float8 + 0.2::float8, '1 day 02:00'), (2, 9, 1, NULL)",
+)
+SIZE = 6
+# What a session of a pool has that a new one has not.
+LEFT_BEHIND = """
+    SELECT name, setting FROM pg_settings
+    WHERE source = 'session' AND name NOT IN (
+        'application_name', 'client_encoding', 'DateStyle', 'TimeZone', 'standard_conforming_strings'
+    )
+    UNION ALL SELECT 'prepared', name FROM pg_prepared_statements
+    UNION ALL SELECT 'lock', mode FROM pg_locks WHERE locktype = 'advisory'
+    UNION ALL SELECT 'temporary', relname FROM pg_class WHERE pg_my_temp_schema() = relnamespace
+"""
+Through = Callable[[str], str]
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    shared.fresh(MODELS, *SOURCE)
+    return shared
+
+
+@pytest.fixture(scope="module", params=["transaction", "session"])
+def through(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[Through]:
+    """What makes a URL lead through a pooler in this mode."""
+    with pooler(postgres, request.param, SIZE) as made:
+        yield made
+
+
+@pytest.fixture
+def pooled(bench: Bench, through: Through) -> Bench:
+    """The bench, both of whose databases are behind a pooler."""
+    house = bench.house
+    behind = Warehouse(through(house.url), house.folder, house.raw, house.processed)
+    return Bench(through(bench.source_url), behind, bench.home)
+
+
+def on_every_session(url: str, statement: str) -> list[tuple[object, ...]]:
+    """Run a statement on every session of a pool, by holding all of them at once."""
+    connections = [psycopg.connect(url, prepare_threshold=None) for _ in range(SIZE)]
+    rows: list[tuple[object, ...]] = []
+    for connection in connections:
+        cursor = connection.execute(statement.encode())
+        rows += cursor.fetchall() if cursor.description else []
+    for connection in connections:
+        connection.commit()
+        connection.close()
+    return rows
+
+
+def whole_job(bench: Bench, pooled: Bench) -> None:
+    with ledger.lock(pooled.house.url, "public") as lock:
+        pooled.run()
+        bench.do("UPDATE sale SET taken = '3 days' WHERE sale_id = 1", "INSERT INTO shop VALUES (9, 'Bath')")
+        pooled.run()
+        lock.check()
+    bench.do("DELETE FROM sale WHERE sale_id = 2")
+    pooled.run(reconcile=True)
+    assert pooled.run() is None
+    rows = bench.house.query(
+        "SELECT sale_id, amount::text, taken::text FROM fact_sale_history ORDER BY 1, 2, 3"
+    )
+    assert rows == [
+        (1, "0.30000000000000004", "1 day 02:00:00"),
+        (1, "0.30000000000000004", "3 days"),
+        (2, "1", None),
+        (2, "1", None),
+    ]
+
+
+def test_the_whole_job_leaves_nothing_behind(bench: Bench, pooled: Bench) -> None:
+    whole_job(bench, pooled)
+    for url in (pooled.source_url, pooled.house.url):
+        assert on_every_session(url, LEFT_BEHIND) == []
+
+
+def test_what_others_leave_behind_changes_no_value(bench: Bench, pooled: Bench, through: Through) -> None:
+    if pooled.source_url == bench.source_url:
+        pytest.fail("the pooler is passed by")
+    for url in (pooled.source_url, pooled.house.url):
+        on_every_session(
+            url,
+            "SET extra_float_digits = -10; SET IntervalStyle = 'sql_standard'; SET bytea_output = 'escape';"
+            " SET search_path = nowhere; SET row_security = on; SET lock_timeout = '1ms';"
+            " SET default_transaction_isolation = 'serializable'; CREATE TEMP TABLE pg_class (relname name)",
+        )
+    whole_job(bench, pooled)
+    for url in (pooled.source_url, pooled.house.url):
+        on_every_session(url, "DISCARD TEMP; RESET ALL")
+
+
+def test_one_run_keeps_another_away_and_then_lets_go(pooled: Bench) -> None:
+    for _ in range(3):
+        with (
+            ledger.lock(pooled.house.url, "public"),
+            pytest.raises(WarehouseBusy, match="another run is at work"),
+            ledger.lock(pooled.house.url, "public"),
+        ):
+            pass
+    with ledger.lock(pooled.house.url, "public"):
+        pass
+
+
+HOLDING = """
+import sys
+from pipeline import warehouse
+with warehouse.lock(sys.argv[1], "public"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_dies_lets_go(pooled: Bench) -> None:
+    root = PROJECT
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, pooled.house.url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=root,
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(WarehouseBusy), ledger.lock(pooled.house.url, "public"):
+            pass
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    with ledger.lock(pooled.house.url, "public", minutes=1):
+        pass
+    assert value(pooled.house.url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+def test_a_snapshot_is_read_by_many(pooled: Bench) -> None:
+    with snapshots.snapshot(pooled.source_url) as (_, snapshot):
+        execute(pooled.source_url, "DELETE FROM sale")
+        for _ in range(3):
+            with snapshots.adopt(pooled.source_url, snapshot.name) as reader:
+                assert reader.execute("SELECT count(*) FROM public.sale").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("wrong", ["user", "password"])
+def test_a_login_that_the_pooler_refuses_is_not_tried_again(pooled: Bench, wrong: str) -> None:
+    with pytest.raises(SettingsError, match=r"^source: .*(authentication failed|no such user)") as refused:
+        engine.login(make_conninfo(pooled.source_url, **{wrong: "hunter2-hunter2"}), "source")
+    assert str(refused.value).endswith("; check its URL and run `make blocks` again")
+
+
+def test_a_pooler_that_hands_out_statements_is_refused_in_one_line(bench: Bench, postgres: Postgres) -> None:
+    words = r"warehouse: .*statement pooling mode; the pooler must work in transaction or session mode$"
+    with pooler(postgres, "statement") as through:
+        url = through(bench.house.url)
+        with pytest.raises(SettingsError, match=words) as refused:
+            engine.login(url, "warehouse")
+        assert "\n" not in str(refused.value)
+        with pytest.raises(SettingsError, match=words), ledger.lock(url, "public"):
+            pass

@@ -1,0 +1,172 @@
+"""Who waits for a lock says for whom, and does not wait for ever."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from time import monotonic
+
+import psycopg
+import pytest
+
+from pipeline import waiting
+from pipeline.errors import LockTimeout
+from pipeline.source import snapshots
+from pipeline.warehouse import ledger, load
+from tests.bench import Bench
+from tests.support import query, value
+
+MODELS = {
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, units FROM sale",
+    "schema": "CREATE TABLE IF NOT EXISTS fact_sale (sale_id integer NOT NULL, units integer)",
+}
+SOURCE = ("CREATE TABLE sale (sale_id int PRIMARY KEY, units int)", "INSERT INTO sale VALUES (1, 1)")
+HOLDER = r"session \d+ of role postgres \(psql of ann\) holds"
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    shared.do("UPDATE sale SET units = 2")
+    return shared
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tenths of a second instead of seconds."""
+    monkeypatch.setattr(waiting, "_LOOK", 0.1)
+    monkeypatch.setattr(waiting, "_WORTH_A_LINE", 0.3)
+    monkeypatch.setattr(waiting, "_AGAIN", 0.6)
+
+
+@contextmanager
+def holding(url: str, statement: str) -> Iterator[psycopg.Connection]:
+    """A session of somebody else's that has done something and not said whether it stays."""
+    with psycopg.connect(url, application_name="psql of ann") as connection:
+        connection.execute(statement.encode())
+        yield connection
+        connection.rollback()
+
+
+def test_a_wait_is_a_line_after_five_seconds_and_ends_with_one(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "8")
+    what = HOLDER + " ShareLock on table public.fact_sale"
+    started = monotonic()
+    with holding(bench.house.url, "LOCK TABLE fact_sale IN SHARE MODE"), pytest.raises(LockTimeout) as ended:
+        bench.run()
+    assert 8 <= monotonic() - started < 15
+    (line,) = caplog.messages
+    assert re.fullmatch(rf"warehouse: waiting for [4-7] s: {what}", line)
+    assert re.fullmatch(
+        rf"warehouse: {what}; gave up after 8 s \(TOTESYS_LOCK_TIMEOUT\);"
+        r" nothing was changed, run again when the lock is free",
+        str(ended.value),
+    )
+    assert bench.run() is None, "the batch that was sealed comes in first"
+    assert value(bench.house.url, "SELECT units FROM fact_sale_current") == 2
+
+
+def waits_for_rows(bench: Bench) -> None:
+    with snapshots.snapshot(bench.source_url) as (_, snapshot):
+        load.record_up_to_date(
+            bench.house.url, "public", ledger.last_batch(bench.house.url, "public") or "", snapshot
+        )
+
+
+def waits_for_another_run(bench: Bench) -> None:
+    with ledger.lock(bench.house.url, "public", minutes=1):
+        pass
+
+
+ROWS = "rows that it has changed"
+WAITS: dict[str, tuple[Callable[[Bench], object], str, str, str]] = {
+    "altered source": (
+        Bench.run,
+        "source",
+        "ALTER TABLE sale ADD more int",
+        "AccessExclusiveLock on table public.sale",
+    ),
+    "altered warehouse": (
+        Bench.run,
+        "house",
+        "ALTER TABLE fact_sale ADD more int",
+        "on table public.fact_sale",
+    ),
+    "changed rows": (waits_for_rows, "house", "UPDATE etl.watermark SET source_xmin = source_xmin", ROWS),
+    "another run": (
+        waits_for_another_run,
+        "house",
+        "SELECT pg_advisory_xact_lock(hashtext('totesys-etl'), hashtext('public'))",
+        "ExclusiveLock on the lock that keeps runs apart",
+    ),
+}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("case", WAITS)
+def test_a_wait_is_told_again_and_again_until_it_is_over(
+    bench: Bench, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    do, where, statement, what = WAITS[case]
+    url = bench.source_url if where == "source" else bench.house.url
+    with ThreadPoolExecutor() as pool, holding(url, statement) as other:
+        doing = pool.submit(do, bench)
+        deadline = monotonic() + 30
+        while len(caplog.messages) < 2 and monotonic() < deadline:
+            with psycopg.connect(url) as pausing:
+                pausing.execute("SELECT pg_sleep(0.05)")
+        other.rollback()
+        doing.result()
+    assert len(caplog.messages) >= 2
+    assert all(
+        re.search(rf"waiting for \d+ s: {HOLDER} .*{re.escape(what)}$", line) for line in caplog.messages
+    )
+
+
+@pytest.mark.usefixtures("quick")
+def test_whoever_waits_behind_others_names_them_all(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Also one who only asks for a lock and stands in front; the line stays short."""
+    with ThreadPoolExecutor() as pool, holding(bench.source_url, "SELECT * FROM sale"):
+        readers = [psycopg.connect(bench.source_url) for _ in range(4)]
+        for reader in readers:
+            reader.execute("SELECT * FROM sale")
+        altering = psycopg.connect(bench.source_url, application_name="a migration")
+        pool.submit(altering.execute, "ALTER TABLE sale ADD more int")
+        queued = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while not value(bench.source_url, queued):
+            pass
+        doing = pool.submit(bench.run)
+        while not caplog.messages:
+            query(bench.source_url, "SELECT pg_sleep(0.05)")
+        for reader in (*readers, altering):
+            reader.cancel()
+            reader.close()
+        pool.submit(doing.result)
+    assert re.search(
+        r"session \d+ of role postgres \(a migration\) asks for AccessExclusiveLock", caplog.messages[0]
+    )
+
+
+@pytest.mark.usefixtures("quick")
+def test_work_that_takes_long_is_no_wait(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with snapshots.snapshot(bench.source_url) as (connection, _):
+        connection.execute("SELECT pg_sleep(1)")
+    assert caplog.messages == []
+
+
+def test_a_bound_that_is_shorter_than_a_look_still_names_the_session(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "2")
+    with (
+        holding(bench.source_url, "ALTER TABLE sale ADD more int"),
+        pytest.raises(
+            LockTimeout, match=rf"source: {HOLDER} AccessExclusiveLock on table public\.sale; gave up"
+        ),
+    ):
+        bench.run()

@@ -1,0 +1,387 @@
+"""What was lost comes back: databases and buckets restored to another day than the rest, or not at all.
+
+Every test that has a row in the runbook's table ends with one ordinary run, after which the warehouse equals
+its source; those that can have the history have it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.binaries import account_for, programs, run
+from demo.home import PROJECT
+from demo.postgres import Postgres
+from pipeline.errors import LakeIncomplete
+from tests.lake import test_lake_identity
+from tests.bench import Bench
+from tests.bench import bench as open_bench
+from tests.flows import test_lost_prefect
+from tests.support import SHOWN, Warehouse, execute, shows
+from tests.warehouse.test_bindings import DAYS, LOOKS, MODELS, SOURCE
+
+RUNBOOK = PROJECT / "docs" / "runbook.md"
+NOW = {
+    "dim_shop": "SELECT shop_id, town FROM shop",
+    "fact_sale_current": "SELECT sale_id, shop_id, amount FROM sale WHERE amount > 0",
+    "fact_town_current": "SELECT town, count(*) AS sales FROM sale JOIN shop USING (shop_id) GROUP BY town",
+    "bridge_tag": "SELECT sale_id, tag FROM tags",
+}
+HISTORY = {name: text for name, text in LOOKS.items() if name not in {"batch", "model", "rejected"}} | {
+    "rejected": "SELECT key, reason, row, resolved, first_batch FROM etl.rejected ORDER BY 1, 4, 5"
+}
+CHANGE, CHANGE_BACK = (f"UPDATE sale SET amount = {amount} WHERE sale_id = 4" for amount in (44, 40))
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day's end: dumps of the warehouse by what they hold, copies of the buckets, and what readers saw."""
+
+    dumps: dict[str, str]
+    raw: Path
+    processed: Path
+    history: dict[str, list[tuple[Any, ...]]]
+    last: str | None
+
+
+@dataclass(frozen=True)
+class Life:
+    """A warehouse that may be damaged, and the ends of its first days and of the last one."""
+
+    bench: Bench
+    server: Postgres
+    home: Path
+    yesterday: Day
+    today: Day
+
+    @property
+    def house(self) -> Warehouse:
+        return self.bench.house
+
+    def keep(self, name: str) -> Day:
+        """Back all up."""
+        dumps = {
+            what: program(self.server, "pg_dump", *options, self.house.url)
+            for what, options in {"all": (), "etl": ("-netl",), "public": ("-npublic",)}.items()
+        }
+        copies = {bucket: self.home / name / bucket for bucket in ("raw", "processed")}
+        for bucket, copy in copies.items():
+            shutil.copytree(getattr(self.house, bucket).root, copy)
+        history = self.seen()
+        return Day(dumps, copies["raw"], copies["processed"], history, self.house.last_batch())
+
+    def restore(self, day: Day, *what: str) -> None:
+        """Put back the whole warehouse or schemas of it, or buckets, as they were on a day."""
+        for each in what:
+            if each in {"raw", "processed"}:
+                root = Path(getattr(self.house, each).root)
+                shutil.rmtree(root, ignore_errors=True)
+                shutil.copytree(getattr(day, each), root)
+            else:
+                self.drop(*(("public", "etl", "as_of") if each == "all" else (each,)))
+                script = _into_public(day.dumps[each])
+                program(self.server, "psql", "-qX", "-vON_ERROR_STOP=1", self.house.url, text=script)
+        self.house.prepared = None
+        self.house.prepare()
+
+    def drop(self, *schemas: str) -> None:
+        """Lose schemas of the warehouse; an empty one stays for its tables."""
+        execute(self.house.url, f"DROP SCHEMA IF EXISTS {', '.join(schemas)} CASCADE")
+        if "public" in schemas:
+            execute(self.house.url, "CREATE SCHEMA public")
+        self.house.prepared = None
+
+    def lose(self, *buckets: str) -> None:
+        """Lose all objects of buckets."""
+        for each in buckets:
+            shutil.rmtree(Path(getattr(self.house, each).root), ignore_errors=True)
+
+    def lose_warehouse(self) -> None:
+        """Leave nothing of it."""
+        self.drop("public", "etl", "as_of")
+        self.house.prepare()
+
+    def seen(self) -> dict[str, list[tuple[Any, ...]]]:
+        """What readers see."""
+        return {look: self.house.query(text) for look, text in HISTORY.items()}
+
+    def has_history(self, day: Day) -> bool:
+        """Whether readers see what they saw on a day."""
+        return self.seen() == day.history
+
+    def settles(self) -> bool:
+        """Do an ordinary run without news; returns whether it finds nothing to load."""
+        return not any(
+            count.added + count.changed + count.deleted for count in (self.bench.run() or {}).values()
+        )
+
+    def run(self) -> bool:
+        """Do an ordinary run with news in the source; returns whether all is as the source has it then."""
+        self.bench.do(CHANGE)
+        try:
+            assert self.bench.run() is not None
+            return is_equal(self.bench) and self.bench.run() is None
+        finally:
+            self.bench.do(CHANGE_BACK)
+
+
+def _into_public(dump: str) -> str:
+    """The dump, to be restored where the schema public is there already."""
+    return dump.replace("CREATE SCHEMA public;", "")
+
+
+def is_equal(bench: Bench) -> bool:
+    """Whether the warehouse shows what its models say of the source; a dimension may have more."""
+    for table, text in NOW.items():
+        columns = text.removeprefix("SELECT ").partition(" FROM ")[0].replace("count(*) AS ", "")
+        found = bench.house.query(f"SELECT {columns} FROM {bench.house.schema}.{table} ORDER BY 1, 2")
+        wanted = sorted(bench.source(text))
+        if table.startswith("dim_"):
+            found = [row for row in found if row in wanted]
+        if found != wanted:
+            return False
+    return True
+
+
+def program(server: Postgres, name: str, *arguments: str, text: str | None = None) -> str:
+    """Run one of Postgres' own programs; returns what it printed."""
+    account = account_for(server.home)
+    done = run([programs(server.version, account) / name, *arguments], account, text)
+    assert done.returncode == 0, done.stderr
+    # The line that only the psql of its own release reads.
+    return "\n".join(
+        line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))
+    )
+
+
+@pytest.fixture(scope="module")
+def lived(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    with open_bench(postgres) as bench:
+        bench.fresh(MODELS, *SOURCE)
+        bench.run()
+        empty = Day({}, Path(), Path(), {}, None)
+        life = Life(bench, postgres, tmp_path_factory.mktemp("backups"), empty, empty)
+        days = []
+        for number, day in enumerate(DAYS):
+            bench.do(*day)
+            bench.run()
+            if number in {1, len(DAYS) - 1}:
+                days.append(life.keep(f"day {number}"))
+        yield replace(life, yesterday=days[0], today=days[1])
+
+
+@pytest.fixture
+def life(lived: Life) -> Life:
+    """A warehouse and a lake of today, after whatever was done to them."""
+    lived.restore(lived.today, "raw", "processed", "all")
+    assert lived.has_history(lived.today)
+    return lived
+
+
+@shows("the warehouse")
+def test_a_lost_warehouse_is_rebuilt(life: Life) -> None:
+    life.lose_warehouse()
+    assert life.house.rebuild() == 5
+    assert life.has_history(life.today)
+    assert life.house.rebuild() == 0
+    assert life.run()
+
+
+def test_a_lost_warehouse_comes_back_by_an_ordinary_run(life: Life) -> None:
+    before = life.house.query("SELECT warehouse_id FROM etl.warehouse")
+    life.lose_warehouse()
+    assert life.settles()
+    assert life.has_history(life.today)
+    assert life.house.query("SELECT warehouse_id FROM etl.warehouse") == before
+
+
+@shows("the warehouse, restored whole to an earlier day")
+def test_a_warehouse_of_yesterday_gets_the_batches_since(life: Life) -> None:
+    life.restore(life.yesterday, "all")
+    assert life.settles()
+    assert life.has_history(life.today)
+    assert life.run()
+
+
+@shows("the warehouse, restored whole into another database or under another owner")
+def test_a_warehouse_may_be_restored_elsewhere(life: Life) -> None:
+    role, admin = f"owner_{uuid.uuid4().hex[:12]}", life.server.url("postgres")
+    execute(admin, f"CREATE ROLE {role} LOGIN PASSWORD 'restored'")
+    with open_bench(life.server) as other:
+        url = re.sub(r"//[^@]+@", f"//{role}:restored@", other.house.url)
+        execute(
+            other.house.url, "DROP SCHEMA public", f"ALTER DATABASE {url.rsplit('/', 1)[1]} OWNER TO {role}"
+        )
+        script = re.sub(r"(?m)^(ALTER .* OWNER TO|GRANT|REVOKE) .*;$", "", life.today.dumps["all"])
+        execute(url, "CREATE SCHEMA public")
+        program(life.server, "psql", "-qX", "-vON_ERROR_STOP=1", url, text=_into_public(script))
+        there = replace(life.house, url=url, prepared=None)
+        moved = replace(life, bench=replace(life.bench, house=there))
+        there.prepare()
+        assert there.home.id == life.house.home.id
+        assert moved.settles()
+        assert moved.has_history(life.today)
+        assert moved.run()
+    execute(admin, f"DROP ROLE {role}")
+
+
+@shows("the schema `etl`, restored to an earlier day than the tables")
+def test_etl_older_than_the_tables(life: Life) -> None:
+    life.restore(life.yesterday, "etl")
+    assert life.settles()
+    assert life.has_history(life.today)
+    assert life.run()
+
+
+def test_etl_restored_alone_is_not_believed(life: Life) -> None:
+    """Its dump says which tables these are, and they may have changed since."""
+    life.house.fill_again()
+    execute(life.house.url, "UPDATE fact_sale SET amount = 1")
+    script = program(life.server, "pg_dump", "-netl", life.house.url)
+    life.drop("etl")
+    program(life.server, "psql", "-qX", "-vON_ERROR_STOP=1", life.house.url, text=script)
+    life.house.prepare()
+    assert life.settles()
+    assert life.has_history(life.today)
+
+
+@pytest.mark.campaign
+def test_etl_older_than_the_tables_is_rebuilt_likewise(life: Life) -> None:
+    life.restore(life.yesterday, "etl")
+    assert life.house.rebuild() == 2
+    assert life.has_history(life.today)
+
+
+@shows("the schema `etl`, as with `pg_dump -n public`")
+def test_tables_without_etl(life: Life) -> None:
+    life.drop("etl")
+    life.house.prepare()
+    assert life.settles()
+    assert life.has_history(life.today)
+    assert life.run()
+
+
+@pytest.mark.campaign
+def test_tables_of_yesterday_without_etl_are_rebuilt_up_to_today(life: Life) -> None:
+    life.drop("etl", "public", "as_of")
+    life.restore(life.yesterday, "public")
+    assert life.house.rebuild() == 0
+    assert life.has_history(life.today)
+    assert life.run()
+
+
+def test_tables_without_etl_whose_batches_are_lost_keep_their_versions(life: Life) -> None:
+    life.drop("etl")
+    life.lose("raw")
+    life.house.prepare()
+    with pytest.raises(LakeIncomplete):
+        life.house.rebuild()
+    assert life.run()
+    kept = life.house.query(LOOKS["fact_sale"])
+    assert set(life.today.history["fact_sale"]) <= set(kept)
+
+
+@shows("tables of the warehouse, restored to an earlier day than the schema `etl`")
+def test_tables_older_than_etl(life: Life) -> None:
+    life.restore(life.yesterday, "public")
+    assert life.settles()
+    assert life.has_history(life.today)
+    assert life.run()
+
+
+def test_tables_and_etl_that_were_restored_to_different_days(life: Life) -> None:
+    """Neither is the one that the other knew."""
+    for tables, etl in ((life.yesterday, life.today), (life.today, life.yesterday)):
+        life.drop("public", "etl", "as_of")
+        life.restore(tables, "public")
+        life.restore(etl, "etl")
+        assert life.settles()
+        assert life.has_history(life.today)
+    assert life.run()
+
+
+def test_etl_older_than_the_tables_whose_batches_are_lost(life: Life) -> None:
+    life.restore(life.yesterday, "etl")
+    life.lose("raw")
+    assert life.run()
+    assert set(life.today.history["fact_sale"]) <= set(life.house.query(LOOKS["fact_sale"]))
+
+
+@shows("the raw bucket")
+def test_a_lost_raw_bucket_is_filled_by_a_run_and_rebuilt_from_there(life: Life) -> None:
+    life.lose("raw")
+    assert life.run()
+    life.lose_warehouse()
+    assert life.house.rebuild() == 1, "the one that read all tables whole"
+    assert life.run()
+
+
+@shows("the raw bucket and the warehouse")
+def test_a_lost_raw_bucket_and_warehouse(life: Life) -> None:
+    life.lose("raw")
+    life.lose_warehouse()
+    with pytest.raises(LakeIncomplete, match=f"5 batches are lost, .* to {life.today.last}, .* `make run`"):
+        life.house.rebuild()
+    life.lose("processed")
+    with pytest.raises(
+        LakeIncomplete, match=r"holds no batch, so there is nothing to rebuild from; .*`make run`"
+    ):
+        life.house.rebuild()
+    assert life.run()
+
+
+@shows("the raw bucket, put back to an earlier day")
+def test_a_raw_bucket_of_yesterday_under_a_warehouse_of_today(
+    life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
+    life.restore(life.yesterday, "raw")
+    assert life.house.rebuild() == 0
+    assert life.run()
+    assert set(life.today.history["fact_sale"]) <= set(life.house.query(LOOKS["fact_sale"]))
+    life.lose_warehouse()
+    assert life.house.rebuild() == 4, "those of yesterday, and the one of today that holds all rows"
+    assert set(life.yesterday.history["dim_shop_history"][:1]) <= set(
+        life.house.query(LOOKS["dim_shop_history"])
+    )
+    assert life.run()
+
+
+@shows("the raw bucket, put back to an earlier day, and the warehouse")
+def test_a_rebuild_from_a_raw_bucket_of_yesterday_names_the_gap(life: Life) -> None:
+    life.restore(life.yesterday, "raw")
+    life.lose_warehouse()
+    for _ in range(2):
+        with pytest.raises(
+            LakeIncomplete, match=f"2 batches are lost, .* to {life.today.last}, .*warehouse is at"
+        ):
+            life.house.rebuild()
+        assert life.has_history(life.yesterday), "what is there was loaded"
+    assert life.run()
+    assert life.house.rebuild() == 0
+
+
+@shows("the processed bucket, or any objects of it")
+def test_a_lost_processed_bucket_is_computed_again(life: Life) -> None:
+    """All of it, and then every other object: results that are carried have several."""
+    life.lose("processed")
+    assert life.run()
+    for path in sorted(Path(life.house.processed.root).rglob("*.parquet"))[::2]:
+        path.unlink()
+    assert life.run()
+
+
+def test_the_runbook_says_what_these_tests_show() -> None:
+    rows = re.findall(
+        r"^\| (.*?) \| .* \| `(test_\w+)` \|$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert dict(rows) == SHOWN
+    modules = [sys.modules[__name__], test_lake_identity, test_lost_prefect]
+    assert all(any(hasattr(module, test) for module in modules) for test in SHOWN.values())

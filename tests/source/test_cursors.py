@@ -1,0 +1,237 @@
+"""Relations without xmin, read by a column that rises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from demo.postgres import Postgres
+from pipeline.errors import ModelError
+from pipeline.lake.manifests import Manifest
+from tests.bench import Bench
+from tests.bench import bench as new_bench
+from tests.support import plan_batch, query, write_models
+
+SCHEMA = """
+    CREATE TABLE IF NOT EXISTS fact_v (id integer NOT NULL, note varchar);
+    CREATE TABLE IF NOT EXISTS fact_w (id integer NOT NULL, note varchar);
+"""
+
+
+def model(cursor: str | None, table: str = "v") -> str:
+    """A model of a view, or of another relation, that is read by a cursor."""
+    line = f"-- cursor: {cursor}\n" if cursor else ""
+    return f"-- key: id\n{line}SELECT id, note FROM {table}"
+
+
+@pytest.fixture(scope="module", params=[18, 16])
+def shared(
+    servers: Callable[[int], Postgres], postgres: Postgres, request: pytest.FixtureRequest
+) -> Iterator[Bench]:
+    with new_bench(servers(request.param), postgres) as made:
+        yield made
+
+
+def start(bench: Bench, type_: str, cursor: str, *rows: str) -> None:
+    """A view over a table with a column of that type, after the first batch."""
+    bench.fresh(
+        {"fact_v": model(cursor), "schema": SCHEMA},
+        f"CREATE TABLE t (id int, note text, c {type_})",
+        *[f"INSERT INTO t VALUES ({row})" for row in rows],
+        "CREATE VIEW v AS SELECT * FROM t",
+    )
+    bench.run()
+
+
+def step(bench: Bench) -> tuple[str, int]:
+    """Take a batch and load it; returns how the view was read, and how many rows of it."""
+    planned, manifest = plan_batch(bench.source_url, bench.house)
+    if manifest:
+        bench.house.bring(manifest)
+    return planned.tables["v"].reason, manifest.rows if manifest else 0
+
+
+def equal(bench: Bench) -> None:
+    shown = bench.house.query("SELECT id, note FROM fact_v_current ORDER BY 1")
+    assert shown == query(bench.source_url, "SELECT id, note FROM v ORDER BY 1")
+
+
+# Type, overlap, the highest value at first, one within the overlap, one above, and one below it.
+RISING = [
+    ("integer", "", "100", "100", "101", "99"),
+    ("smallint", "10", "100", "90", "101", "89"),
+    ("bigint", "5", "9000000000", "8999999995", "9000000001", "8999999994"),
+    ("numeric", "0.5", "1.00", "0.5", "1.001", "0.49"),
+    ("numeric(9,3)", "0.5", "1.00", "0.5", "1.001", "0.499"),
+    ("double precision", "0.25", "0.5", "0.25", "0.6", "0.2"),
+    ("date", "2 days", "'2024-03-02'", "'2024-02-29'", "'2024-03-03'", "'2024-02-28'"),
+    ("timestamp", "1 hour", "'2024-01-01 12:00'", "'2024-01-01 11:00'", "'2031-01-01'", "'2024-01-01 10:59'"),
+    ("timestamp", "", "'1999-01-01 12:00'", "'1999-01-01 12:00'", "'1999-01-01 12:01'", "'1999-01-01 11:59'"),
+    (
+        "timestamptz", "1 hour",
+        "'2024-01-01 12:00+00'", "'2024-01-01 11:00+00'", "'2024-01-01 15:00+02'", "'2024-01-01 12:59+02'",
+    ),
+    ("text", "", "'b'", "'b'", "'c'", "'a'"),
+    ("char(3)", "", "'b'", "'b'", "'c'", "'a'"),
+    ("uuid", "", "repeat('5', 32)::uuid", "repeat('5', 32)::uuid", "repeat('6', 32)::uuid",
+     "repeat('4', 32)::uuid"),
+    ("int[]", "", "'{2,1}'", "'{2,1}'", "'{10}'", "'{1,9}'"),
+    ("money", "", "'2.50'", "'2.50'", "'10.00'", "'2.49'"),
+    ("bytea", "", r"'\x05'", r"'\x05'", r"'\x06'", r"'\x04'"),
+    ('"mood"', "", "'calm'", "'calm'", "'angry'", "'zen'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("type_", "overlap", "first", "within", "above", "below"), RISING)
+def test_a_view_is_read_from_the_highest_value_that_was_seen(
+    shared: Bench, type_: str, overlap: str, first: str, within: str, above: str, below: str
+) -> None:
+    """Whatever the clock says; below the overlap nothing is read."""
+    shared.do("DROP TYPE IF EXISTS mood CASCADE", "CREATE SCHEMA IF NOT EXISTS public")
+    shared.fresh(
+        {"fact_v": model(f"v.c {overlap}".rstrip()), "schema": SCHEMA},
+        "CREATE TYPE mood AS ENUM ('zen', 'calm', 'angry')",
+        f"CREATE TABLE t (id int, note text, c {type_})",
+        f"INSERT INTO t VALUES (1, 'a', {first}), (2, 'a', {below})",
+        "CREATE VIEW v AS SELECT * FROM t",
+    )
+    shared.run()
+    shared.do(
+        f"INSERT INTO t VALUES (3, 'b', {within}), (4, 'b', {above})",
+        f"INSERT INTO t VALUES (5, 'never', {below})",
+    )
+    assert step(shared) == ("changed rows", 3)
+    shown = shared.house.query("SELECT id FROM fact_v_current ORDER BY 1")
+    assert shown == [(1,), (2,), (3,), (4,)]
+    if not overlap:
+        shared.do(f"INSERT INTO t VALUES (6, 'never', {first})")
+        assert step(shared) == ("changed rows", 1), "from the new highest value on"
+
+
+def test_nulls_are_read_each_time(shared: Bench) -> None:
+    start(shared, "integer", "v.c", "1, 'a', NULL", "2, 'a', 7")
+    shared.do("UPDATE t SET note = 'b' WHERE id = 1")
+    assert step(shared) == ("changed rows", 2)
+    equal(shared)
+
+
+@pytest.mark.parametrize(
+    ("type_", "end", "low", "high"),
+    [
+        ("timestamp", "'infinity'", "'2024-01-01'", "'2024-01-02'"),
+        ("date", "'infinity'", "'2024-01-01'", "'2024-01-02'"),
+        ("double precision", "'NaN'", "1", "2"),
+        ("real", "'Infinity'", "1", "2"),
+        ("numeric", "'NaN'", "1", "2"),
+        pytest.param("numeric", "'Infinity'", "1", "2", marks=pytest.mark.since(14, "an infinite numeric")),
+    ],
+)
+def test_a_value_without_an_end_does_not_hide_what_comes(
+    shared: Bench, type_: str, end: str, low: str, high: str
+) -> None:
+    start(shared, type_, "v.c", f"1, 'a', {end}", f"2, 'a', {low}")
+    shared.do(f"INSERT INTO t VALUES (3, 'b', {high})", "UPDATE t SET note = 'b' WHERE id = 1")
+    assert step(shared) == ("changed rows", 3)
+    equal(shared)
+
+
+def test_a_view_that_is_empty_at_first_or_loses_its_rows(shared: Bench) -> None:
+    start(shared, "integer", "v.c")
+    shared.do("INSERT INTO t VALUES (1, 'a', 5)")
+    assert step(shared) == ("changed rows", 1)
+    shared.do("DELETE FROM t")
+    assert step(shared) == ("changed rows", 0)
+    shared.do("INSERT INTO t VALUES (2, 'b', 5), (3, 'never', 4)")
+    assert step(shared) == ("changed rows", 1)
+
+
+def test_another_cursor_reads_the_view_whole_once(shared: Bench) -> None:
+    start(shared, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
+    write_models(shared.house.folder, {"fact_v": model("v.id")})
+    assert step(shared) == ("not read by this cursor before", 2)
+    assert step(shared) == ("changed rows", 1)
+    shared.do("DROP VIEW v", "CREATE VIEW v AS SELECT id::bigint AS id, note, c FROM t")
+    assert step(shared) == ("another table stands under this name", 2)
+
+
+def test_names_in_quotes_and_two_models_with_the_same_cursor(shared: Bench) -> None:
+    shared.fresh(
+        {
+            "fact_v": model('v."Changed . At"'),
+            "fact_w": model('"v"."Changed . At"'),
+            "schema": SCHEMA,
+        },
+        'CREATE TABLE t (id int, note text, "Changed . At" int)',
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
+        "CREATE VIEW v AS SELECT * FROM t",
+    )
+    shared.run()
+    shared.do("INSERT INTO t VALUES (3, 'c', 3)")
+    assert step(shared) == ("changed rows", 2)
+    equal(shared)
+
+
+REFUSED = {
+    "a misspelt column": (
+        {"fact_v": model("v.chnaged")},
+        r"fact_v\.sql: cursor v\.chnaged: v has no such column, or the role may not read it",
+    ),
+    "a misspelt table": (
+        {"fact_v": model("w.c")},
+        r"fact_v\.sql: its cursor is for w, which is no table that it reads",
+    ),
+    "an ordinary table": (
+        {"fact_v": model("t.c", "t")},
+        r"fact_v\.sql: cursor t\.c: every change of t is seen without one; leave it out",
+    ),
+    "two cursors on one table": (
+        {"fact_v": model("v.c 1"), "fact_w": model("v.c 2")},
+        r"fact_w\.sql: its cursor for v is c 2, in .*fact_v\.sql it is c 1; a table has one",
+    ),
+    "two columns of one table": (
+        {"fact_v": model("v.c"), "fact_w": model("v.id")},
+        r"fact_w\.sql: its cursor for v is id, in .*fact_v\.sql it is c; a table has one",
+    ),
+    "an overlap of another unit": (
+        {"fact_v": model("v.c 1 hour")},
+        r'fact_v\.sql: cursor v\.c: invalid input syntax for type bigint: "1 hour"',
+    ),
+    "an overlap of text": (
+        {"fact_v": model("v.note 1")},
+        r"fact_v\.sql: cursor v\.note: text has no overlap; leave '1' out",
+    ),
+    "an overlap below zero": (
+        {"fact_v": model("v.c -1")},
+        r"fact_v\.sql: cursor v\.c: an overlap below zero would leave rows out",
+    ),
+    "a type without an order": (
+        {"fact_v": model("v.j")},
+        r"fact_v\.sql: cursor v\.j: operator does not exist: json >= json",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", REFUSED)
+def test_a_cursor_that_cannot_work_is_refused_before_anything_is_read(shared: Bench, how: str) -> None:
+    files, words = REFUSED[how]
+    shared.fresh(
+        files | {"schema": SCHEMA},
+        "CREATE TABLE t (id int, note text, c int, j json)",
+        "CREATE VIEW v AS SELECT * FROM t",
+    )
+    with pytest.raises(ModelError, match=words) as caught:
+        plan_batch(shared.source_url, shared.house)
+    assert "\n" not in str(caught.value)
+    assert shared.house.raw.list("") == []
+
+
+def test_a_batch_keeps_how_far_it_came(shared: Bench) -> None:
+    start(shared, "timestamptz", "v.c 1 hour", "1, 'a', '2024-01-01 12:00+02'")
+    shared.do("INSERT INTO t VALUES (2, 'b', '2024-01-03 00:00:00.123456+00')")
+    _, manifest = plan_batch(shared.source_url, shared.house)
+    assert manifest is not None
+    again = Manifest.model_validate_json(manifest.model_dump_json())
+    reached = again.tables["v"].reached
+    assert reached is not None
+    assert (reached.column, reached.value) == ("c", "2024-01-03 00:00:00.123456+00")

@@ -1,0 +1,134 @@
+"""Several schemas of one warehouse: each is loaded by itself, from one lake, at the same time as others."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline import status
+from pipeline.errors import ConcurrentRunError, LockTimeout, WarehouseBusy
+from pipeline.postgres import transaction
+from pipeline.warehouse import ledger, load
+from tests.bench import Bench
+from tests.support import Warehouse, execute, transform_all
+
+MODELS = {
+    "dim_shop": "SELECT shop_id, town FROM shop",
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, amount FROM sale",
+    "schema": """
+        CREATE TABLE dim_shop (shop_id integer PRIMARY KEY, town text);
+        CREATE TABLE fact_sale (
+            sale_id integer NOT NULL, shop_id integer REFERENCES dim_shop, amount integer CHECK (amount > 0)
+        );
+    """,
+}
+SOURCE = (
+    "CREATE TABLE shop (shop_id int PRIMARY KEY, town text)",
+    "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int, amount int)",
+    "INSERT INTO shop VALUES (1, 'York')",
+    "INSERT INTO sale VALUES (1, 1, 10), (2, 1, -1)",
+)
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    """A source, and a warehouse with two schemas, one of which has a batch."""
+    shared.fresh(MODELS, *SOURCE)
+    execute(shared.house.url, "DROP SCHEMA IF EXISTS other CASCADE", "CREATE SCHEMA other")
+    shared.run()
+    return shared
+
+
+@pytest.fixture
+def other(bench: Bench) -> Warehouse:
+    """The same warehouse, models and buckets, and another schema."""
+    return replace(bench.house, schema="other", prepared=None)
+
+
+def rows(house: Warehouse) -> list[tuple[object, ...]]:
+    return house.query(
+        f"SELECT sale_id, town, amount FROM {house.schema}.fact_sale_history"
+        f" INNER JOIN {house.schema}.dim_shop USING (shop_id) ORDER BY 1, valid_from"
+    )
+
+
+def test_two_schemas_load_the_same_batches_from_one_lake(bench: Bench, other: Warehouse) -> None:
+    both = replace(bench, house=other)
+    other.prepare()
+    assert both.run() is None, "the sealed batch is loaded, and the source has nothing newer"
+    assert rows(other) == rows(bench.house) == [(1, "York", 10)]
+    bench.do("UPDATE sale SET amount = 20")
+    bench.run()
+    assert (len(rows(bench.house)), len(rows(other))) == (3, 1)
+    assert both.run() is None
+    assert rows(other) == rows(bench.house) == [(1, "York", 10), (1, "York", 20), (2, "York", 20)]
+    assert bench.house.query("SELECT schema_name, count(*) FROM etl.batch GROUP BY 1 ORDER BY 1") == [
+        ("other", 2), ("public", 2)
+    ]  # fmt: skip
+
+
+def test_what_one_schema_rejects_is_not_of_the_other(bench: Bench, other: Warehouse) -> None:
+    other.prepare()
+    execute(other.url, "ALTER TABLE other.fact_sale DROP CONSTRAINT fact_sale_amount_check")
+    other.prepare()
+    replace(bench, house=other).run()
+    assert bench.house.query(
+        "SELECT schema_name, key ->> 'sale_id' FROM etl.rejected WHERE NOT resolved"
+    ) == [("public", "2")]
+    with transaction(other.url, "warehouse") as connection:
+        assert status.set_aside(connection, "other") == []
+        assert len(status.set_aside(connection, "public")) == 1
+        assert [batch.rejected for batch in status.recent(connection, "other", 9)] == [0]
+    bench.do("DELETE FROM sale WHERE sale_id = 2")
+    replace(bench, house=other).run()
+    assert len(bench.house.rejected()) == 1, "the other schema's run closes none of this one's"
+
+
+def test_schemas_load_at_the_same_time_and_none_loads_twice(
+    bench: Bench, other: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other.prepare()
+    bench.do("UPDATE sale SET amount = 20")
+    for house in (bench.house, other):
+        replace(bench, house=house).run()
+    monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "1")
+    bench.do("UPDATE sale SET amount = 30")
+    begun: list[str] = []
+
+    def meanwhile(table: str, number: int) -> None:
+        """While the first schema is loaded, the other is, too, and nobody loads the first one again."""
+        if not begun:
+            begun.append(table)
+            waiting = bench.sealed()
+            assert waiting
+            with pytest.raises(LockTimeout):
+                bench.house.bring(waiting)
+            other.bring(waiting)
+
+    bench.run(progress=meanwhile)
+    assert begun
+    assert rows(other) == rows(bench.house)
+    assert bench.house.query("SELECT count(*), count(DISTINCT batch_id) FROM etl.batch") == [(6, 3)]
+
+
+def test_a_batch_is_not_loaded_twice_into_a_schema(bench: Bench, other: Warehouse) -> None:
+    other.prepare()
+    first = replace(bench, house=other).sealed()
+    assert first
+    outputs = transform_all(bench.house.models, other.targets(), first, {}, other.raw, other.processed)
+    arguments = other.url, "other", first, other.targets(), outputs.values(), other.processed, None, 0.2
+    one, two = (load.load(*arguments, lambda table, rows: None) for _ in range(2))
+    assert one == two
+    assert other.query("SELECT count(*) FROM etl.batch WHERE schema_name = 'other'") == [(1,)]
+    later = first.model_copy(update={"batch_id": "later", "previous": "unknown"})
+    with pytest.raises(ConcurrentRunError):
+        load.load(other.url, "other", later, *arguments[3:], lambda table, rows: None)
+
+
+def test_the_lock_keeps_runs_of_one_schema_apart(bench: Bench) -> None:
+    with (
+        ledger.lock(bench.house.url, "public"),
+        ledger.lock(bench.house.url, "other"),
+        pytest.raises(WarehouseBusy),
+        ledger.lock(bench.house.url, "other"),
+    ):
+        raise AssertionError

@@ -1,0 +1,131 @@
+"""The version of the schema etl."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from demo.home import PROJECT
+from demo.postgres import Postgres
+from pipeline.errors import WarehouseError
+from pipeline.postgres import transaction
+from pipeline.warehouse import upgrades
+from tests.bench import Bench
+from tests.bench import bench as open_bench
+from tests.support import execute
+
+MODELS = {
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, amount FROM sale",
+    "schema": "CREATE TABLE fact_sale (sale_id integer NOT NULL, amount integer);",
+}
+SOURCE = ("CREATE TABLE sale (sale_id int PRIMARY KEY, amount int)", "INSERT INTO sale VALUES (1, 10)")
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    """A warehouse of one fact, after its first batch."""
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    return shared
+
+
+def test_a_warehouse_of_a_later_release_is_refused(bench: Bench) -> None:
+    execute(bench.house.url, "INSERT INTO etl.version VALUES (1000)")
+    with pytest.raises(WarehouseError, match=r"version 1000, made by a later release.*; update the pipeline"):
+        bench.house.prepare()
+
+
+# A warehouse and a lake of an earlier release
+
+
+RELEASE = PROJECT / "tests" / "releases" / "1"
+
+
+@pytest.fixture(params=[18, pytest.param(16, marks=pytest.mark.campaign)])
+def earlier(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """The source, warehouse, lake and models of the first release, as they stood after three batches."""
+    models = {path.stem: path.read_text(encoding="utf-8") for path in (RELEASE / "models").iterdir()}
+    with open_bench(servers(request.param)) as bench:
+        bench.fresh(models, (RELEASE / "source.sql").read_text(encoding="utf-8"))
+        execute(bench.house.url, (RELEASE / "warehouse.sql").read_text(encoding="utf-8"))
+        shutil.copytree(RELEASE / "raw", bench.house.raw.root)
+        yield bench
+
+
+TWO, THREE = (
+    datetime(2026, 11, 26, 11, 38, 44, 454666, UTC),
+    datetime(2026, 11, 26, 11, 38, 45, 15081, UTC),
+)
+EVER = "-infinity"
+
+
+def history(bench: Bench, table: str, columns: str) -> list[tuple[Any, ...]]:
+    return bench.house.query(
+        f"SELECT valid_from::text, valid_to, deleted, {columns} FROM {table}_history ORDER BY {columns}, 1"
+    )
+
+
+def test_history_of_an_earlier_release_is_kept(earlier: Bench) -> None:
+    execute(
+        earlier.house.url,
+        "CREATE VIEW moves AS SELECT shop_id, valid_to, city FROM dim_shop_history",
+        "CREATE VIEW totals AS SELECT shop_id, sum(amount) AS total FROM fact_sale_current GROUP BY 1",
+    )
+    shown = ("SELECT * FROM moves ORDER BY 2, 1", "SELECT * FROM totals ORDER BY 1")
+    before = [earlier.house.query(text) for text in shown]
+    earlier.house.prepare()
+    assert [earlier.house.query(text) for text in shown] == before
+    two, three = str(TWO).replace("+00:00", "+00"), str(THREE).replace("+00:00", "+00")
+    assert history(earlier, "dim_shop", "shop_id, city, tags") == [
+        (two, THREE, False, 1, "Hull", {"a": [1, 2]}),
+        (three, None, False, 1, "Leeds", {"b": None}),
+        (EVER, TWO, False, 1, "York", {"a": [1, 2]}),
+        (EVER, None, False, 2, "Bath", None),
+        (EVER, None, False, 3, "Ely", None),
+    ]
+    assert history(earlier, "bridge_shop_street", "shop_id, street_id") == [
+        (EVER, None, False, 1, 10),
+        (EVER, TWO, True, 1, 11),
+        (EVER, None, False, 2, 20),
+        (EVER, None, False, 2, 21),
+    ]
+    ended = "SELECT superseded_at, deleted FROM fact_sale WHERE sale_id = 9 ORDER BY recorded_at"
+    assert earlier.house.query(ended) == [(TWO, False), (THREE, True), (None, False)]
+    assert earlier.house.query("SELECT to_regclass('etl.superseded')") == [(None,)]
+
+
+def test_a_warehouse_and_a_lake_of_an_earlier_release_are_continued(earlier: Bench) -> None:
+    facts = "SELECT * FROM fact_sale_current ORDER BY sale_id"
+    execute(earlier.house.url, "CREATE TABLE facts_before AS " + facts)
+    earlier.do("UPDATE shop SET city = 'Wick' WHERE shop_id = 2", "DELETE FROM sale WHERE sale_id = 8")
+    done = earlier.run()
+    assert done is not None
+    versions = earlier.house.query("SELECT version FROM etl.version ORDER BY 1")
+    assert [number for (number,) in versions] == list(range(1, upgrades.VERSION + 1))
+    schemas = "SELECT DISTINCT schema_name FROM etl.batch JOIN etl.model USING (schema_name)"
+    assert earlier.house.query(schemas) == [("public",)]
+    assert [done["dim_shop"].changed, done["fact_sale"].deleted] == [1, 1]
+    assert [done["fact_sale"].added, done["fact_sale"].changed, done["dim_shop"].added] == [0, 0, 0]
+    assert earlier.house.rejected() == [("fact_sale", {"sale_id": "11"}, "shop_id is not in dim_shop")]
+    kept = "SELECT * FROM facts_before WHERE sale_id <> 8 ORDER BY sale_id"
+    assert earlier.house.query(facts) == earlier.house.query(kept)
+
+
+def test_versions_that_do_not_fit_their_columns_stay_where_they_are(
+    earlier: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    execute(earlier.house.url, 'UPDATE etl.superseded SET row = row || \'{"opened": "soon"}\'')
+    earlier.house.prepare()
+    assert "dim_shop: its earlier versions stay in etl.superseded" in caplog.text
+    assert earlier.house.query("SELECT count(*) FROM etl.superseded") == [(2,)]
+    assert len(history(earlier, "dim_shop", "shop_id")) == 3
+
+
+def test_whoever_only_looks_at_an_earlier_release_says_that_the_next_run_upgrades_it(earlier: Bench) -> None:
+    with transaction(earlier.house.url, "warehouse") as connection:
+        with pytest.raises(WarehouseError, match=r"version \d, made by an earlier release .* upgrades it$"):
+            upgrades.check(connection)
+        upgrades.upgrade(connection, "public")
+        upgrades.check(connection)
