@@ -21,10 +21,10 @@ from demo.binaries import account_for, programs, run
 from demo.home import PROJECT
 from demo.postgres import Postgres
 from pipeline.errors import LakeIncomplete
-from tests.lake import test_lake_identity
 from tests.bench import Bench
 from tests.bench import bench as open_bench
 from tests.flows import test_lost_prefect
+from tests.lake import test_lake_identity
 from tests.support import SHOWN, Warehouse, execute, shows
 from tests.warehouse.test_bindings import DAYS, LOOKS, MODELS, SOURCE
 
