@@ -40,6 +40,7 @@ def where_it_begins(
     *,
     forced: bool,
 ) -> _Beginning:
+    """Where the batch begins. Raises SourceError where a standby is behind the last batch."""
     if watermark is None:
         return _Beginning("first batch")
     if previous is None:
@@ -68,6 +69,7 @@ def where_it_begins(
 
 
 def reason_to_read_whole(table: Table, last: TableBatch | None, cursor: Cursor | None) -> str | None:
+    """Why a table has to be read whole, as far as the table itself is the reason."""
     if last is None:
         return "not read before"
     reason = _another_shape(table, last) or _untracked(table, last, cursor)
@@ -108,6 +110,7 @@ def _untracked(table: Table, last: TableBatch, cursor: Cursor | None) -> str | N
 
 
 def changes_since(since: int, cursor: Cursor | None, reached: Reached | None) -> Slice:
+    """The rows that changed since the last batch."""
     if cursor:
         return Slice(cursor=cursor, reached=reached.value if reached else None)
     return Slice(since=since)

@@ -65,10 +65,12 @@ def without_surprise(plan: TablePlan, *, is_counted: bool) -> TablePlan:
 
 
 def read_whole(plan: TablePlan, reason: str) -> TablePlan:
+    """The plan of a table that is read whole after all."""
     return replace(plan, mode="full", reason=reason, slice=Slice(), survey=None, replaced=0)
 
 
 def is_small(table: Table, most_bytes: int | None) -> bool:
+    """Whether a table has at most so many bytes; one of unknown size has more."""
     return most_bytes is None or (table.bytes is not None and table.bytes <= most_bytes)
 
 

@@ -4,7 +4,7 @@ Raw objects are removed last, because all else is found by what they hold; so wh
 call goes on.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

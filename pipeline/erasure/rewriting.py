@@ -152,6 +152,7 @@ def _moved_manifest(manifest: Manifest, name: str, moved: Mapping[str, Run]) -> 
 
 
 def moved_state(state: State, moved: Mapping[str, Run]) -> State:
+    """A state with the objects that took the place of others, by the paths of those."""
     return tuple(run.model_copy(update={"files": _moved(run.files, moved)}) for run in state)
 
 

@@ -1,6 +1,6 @@
 """Models tried on empty tables, before anything is read."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 

@@ -1,6 +1,6 @@
 """What a model made of a batch, and what a table was last computed with."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
 """Tables as the source's catalogue describes them, held as they are until the batch is read."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,11 +9,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipeline.columns import Column as Column  # noqa: PLC0414  likewise
-from pipeline.columns import Frozen
+from pipeline.columns import Column, Frozen
 from pipeline.errors import SourceError
 from pipeline.postgres import Connection, statement
-from pipeline.source.cursors import Cursor as Cursor  # noqa: PLC0414  a part of what this module describes
 from pipeline.source.definition import Definition
 
 

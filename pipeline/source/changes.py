@@ -7,19 +7,18 @@ right across transaction-id wraparound; rows seen twice are harmless, because lo
 compares contents.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations
 
 from collections.abc import Sequence
 
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipeline.columns import Column as Column  # noqa: PLC0414  likewise
-from pipeline.columns import Frozen
+from pipeline.columns import Column, Frozen
 from pipeline.postgres import Connection, template
 from pipeline.source import cursors, witnesses
 from pipeline.source.catalogue import Table, in_words
-from pipeline.source.cursors import Cursor as Cursor  # noqa: PLC0414  a part of what this module describes
+from pipeline.source.cursors import Cursor
 
 # Transaction ids are compared modulo 2^32; beyond half of it a watermark says nothing.
 # The margin is for transactions that start while a batch is being read.
@@ -83,7 +82,7 @@ def _surveyed(relation: sql.Identifier, table: Table, slice_: Slice) -> sql.Comp
         newest=_newest(table, slice_),
         reached=_reached(relation, table.columns, slice_),
         relation=relation,
-        where=condition(table.columns, slice_),
+        where=slice_condition(table.columns, slice_),
     )
 
 
@@ -92,20 +91,26 @@ def _newest(table: Table, slice_: Slice) -> sql.Composable:
         return sql.SQL("NULL::text")
     if slice_.since is None:
         return witnesses.NEWEST
-    return sql.SQL("{} FILTER (WHERE {})").format(witnesses.NEWEST_OF_FEW, condition(table.columns, slice_))
+    return sql.SQL("{} FILTER (WHERE {})").format(
+        witnesses.NEWEST_OF_FEW, slice_condition(table.columns, slice_)
+    )
 
 
 def _reached(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composable:
     if slice_.cursor is None:
         return sql.SQL("NULL::text")
-    return cursors.highest(table, column_named(columns, slice_.cursor.column), condition(columns, slice_))
+    return cursors.highest(
+        table, column_named(columns, slice_.cursor.column), slice_condition(columns, slice_)
+    )
 
 
 def column_named(columns: Sequence[Column], name: str) -> Column:
+    """The column of that name."""
     return next(column for column in columns if column.name == name)
 
 
-def condition(columns: Sequence[Column], slice_: Slice) -> sql.Composed:
+def slice_condition(columns: Sequence[Column], slice_: Slice) -> sql.Composed:
+    """The WHERE of a slice."""
     return sql.SQL(" AND ").join([changed_rows(columns, slice_), *_pages(slice_)])
 
 

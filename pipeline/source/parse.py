@@ -10,12 +10,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv as pv
 
-from pipeline.columns import Column as Column  # noqa: PLC0414  likewise
-from pipeline.columns import arrow_type, duckdb_type, schema_of
+from pipeline.columns import Column, arrow_type, duckdb_type, schema_of
 from pipeline.duck import session
 from pipeline.errors import SourceError
 from pipeline.messages import message, of_arrow
-from pipeline.source.cursors import Cursor as Cursor  # noqa: PLC0414  a part of what this module describes
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -1,6 +1,6 @@
 """Tables of the source, streamed by COPY as Arrow."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -9,13 +9,12 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from pipeline.columns import Column as Column  # noqa: PLC0414  likewise
+from pipeline.columns import Column
 from pipeline.errors import SourceError
 from pipeline.postgres import Connection, statement
 from pipeline.source import cursors
 from pipeline.source.catalogue import in_words
-from pipeline.source.changes import Slice, changed_rows, condition
-from pipeline.source.cursors import Cursor as Cursor  # noqa: PLC0414  a part of what this module describes
+from pipeline.source.changes import Slice, changed_rows, slice_condition
 from pipeline.source.parse import parse
 from pipeline.streams import ahead
 
@@ -64,7 +63,7 @@ def _column_to_blame(
         try:
             with connection.transaction():
                 connection.execute(
-                    query.format(cursors.expression(column), table, condition(columns, slice_))
+                    query.format(cursors.expression(column), table, slice_condition(columns, slice_))
                 )
         except _UNREADABLE_TEXT:
             return f", column {column.name}"
@@ -81,7 +80,7 @@ def _bad_text(where: str, error: psycopg.Error) -> SourceError:
 def _plain(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
     """A COPY that sends row by row."""
     return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT csv)").format(
-        _values_of(columns), table, condition(columns, slice_)
+        _values_of(columns), table, slice_condition(columns, slice_)
     )
 
 

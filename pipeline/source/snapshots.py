@@ -1,6 +1,6 @@
 """One moment of the source, exported so that every reader sees it."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -10,11 +10,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from pipeline.columns import Column as Column  # noqa: PLC0414  likewise
 from pipeline.columns import Frozen
 from pipeline.errors import PipelineError, SnapshotLost
 from pipeline.postgres import Connection, once, statement, transaction
-from pipeline.source.cursors import Cursor as Cursor  # noqa: PLC0414  a part of what this module describes
 from pipeline.source.hashing import HashKey
 
 # Milliseconds that a reader waits for somebody who waits in turn for the batch to be read.
