@@ -369,6 +369,7 @@ class Warehouse:
             for (name,) in self.query(
                 "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
                 " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+                " AND NOT (schemaname = 'etl' AND tablename IN ('version', 'warehouse'))"
             )
         ]
         execute(self.url, f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE")

@@ -243,7 +243,7 @@ def _note(
     }
     if len(digests) > 1:
         only = [
-            _count(connection, "rows_without_equal.sql", columns=listed, table=table, other=other)
+            _count(connection, "warehouse/rows_without_equal.sql", columns=listed, table=table, other=other)
             for table, other in ((theirs, ours), (ours, theirs))
         ]
         found.differences.append(Difference(name, *only))

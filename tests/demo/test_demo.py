@@ -103,7 +103,9 @@ def numbers(story: str, what: str) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("moment", ["Start Postgres", "Start Prefect", "First run"])
+@pytest.mark.parametrize(
+    "moment", ["Start Postgres", "Start Prefect", pytest.param("First run", marks=pytest.mark.campaign)]
+)
 def test_ctrl_c_leaves_nothing_behind(folder: Path, moment: str) -> None:
     demo = Demo(folder, "--orders", str(ORDERS))
     demo.read_until(moment)
@@ -150,6 +152,7 @@ def test_what_was_interrupted_is_finished_and_the_story_is_true(folder: Path) ->
     assert re.search(r"^  raw +\d+ +[\d.]+ (kB|MB)$", said, re.MULTILINE)
 
 
+@pytest.mark.campaign
 def test_it_goes_on_by_itself_until_ctrl_c(folder: Path) -> None:
     demo = Demo(folder, "--every", "5", "live")
     said = demo.read_until("Completed: ") + demo.read_until(" new row")

@@ -322,6 +322,7 @@ def bucket_of(request: pytest.FixtureRequest, s3_endpoint: str, tmp_path: Path) 
 PREFIXES = ["a b", "a+b=c&d", "%20", "x'y;z", "{0}{{}}", "naïve 🧾", "100%s", "a?b#c", "*", "batch=1"]
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("kind", ["folder", "s3"])
 def test_objects_lie_below_the_prefix_whatever_tables_are_called(
     shared: Bench, bucket_of: Any, kind: str

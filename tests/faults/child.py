@@ -26,14 +26,14 @@ from pipeline.capture import plan
 from pipeline.lake import buckets, manifests
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
-from pipeline.warehouse import ledger, load
+from pipeline.warehouse import catalogue, load
 from tasks import failures
 from tests.faults.oracle import state_of
 from tests.faults.shops import SHOPS, Shop
 
 # Where a run can be met: a point's name, what holds the function, and its name.
 POINTS: dict[str, tuple[Any, str]] = {
-    "prepare": (ledger, "prepare"),
+    "prepare": (catalogue, "prepare"),
     "plan": (plan, "make"),
     "write rows": (buckets.Bucket, "write_rows"),
     "seal": (manifests, "seal"),

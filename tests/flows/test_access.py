@@ -91,6 +91,7 @@ def test_wrong_credentials_are_one_line_that_does_not_show_them(command: Command
     assert "wrong-password" not in line
 
 
+@pytest.mark.campaign
 def test_right_credentials_are_accepted(command: Command) -> None:
     status, lines = command("tasks.status", PREFECT_API_AUTH_STRING=CREDENTIALS)
     assert status == 3

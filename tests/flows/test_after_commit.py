@@ -174,7 +174,7 @@ def test_a_warehouse_that_does_not_answer_is_said_to_hold_what_is_not_known(
 ) -> None:
     def cut_off(*_: object) -> None:
         gone = failing(PipelineError("warehouse: gone"))
-        monkeypatch.setattr("flows.finish.warehouse.last_batch", gone)
+        monkeypatch.setattr("flows.finish.ledger.last_batch", gone)
         raise psycopg.OperationalError("the connection is lost")
 
     monkeypatch.setattr(LOAD, cut_off)

@@ -21,6 +21,7 @@ def outcomes(caplog: pytest.LogCaptureFixture) -> set[str]:
     return {name for name, words in signs.items() if any(word in lines for word in words)}
 
 
+@pytest.mark.campaign
 def test_the_alarms_know_success_and_failure(kiosk: World, caplog: pytest.LogCaptureFixture) -> None:
     assert len(kiosk.run().reports) == 1
     assert outcomes(caplog) == {"succeeded"}

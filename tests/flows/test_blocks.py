@@ -115,6 +115,7 @@ def test_all_that_does_not_work_is_named_at_once(
     assert slugs(lines) == {"sqlalchemy-connector/totesys-warehouse"}
 
 
+@pytest.mark.campaign
 def test_environments_live_side_by_side(make_world: Callable[..., World]) -> None:
     """Two of them on one server; a run of one touches nothing of the other."""
     worlds = {name: open_kiosk(make_world) for name in ("dev", "prod")}
@@ -146,6 +147,7 @@ def vault(s3_endpoint: str) -> Any:
     return client, access
 
 
+@pytest.mark.campaign
 def test_urls_may_be_kept_in_secrets_manager(
     kiosk: World, vault: Any, command: Callable[..., list[str]]
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_scheduled_run_lands_rows_and_shows_that_it_is_alive(kiosk: World, dep
     assert soon(lambda: events(run, "prefect.flow-run.heartbeat"))
 
 
+@pytest.mark.campaign
 def test_environments_are_deployed_side_by_side_and_do_not_mix(
     kiosk: World, deployed: None, make_world: Callable[..., World]
 ) -> None:
@@ -226,7 +227,7 @@ def test_a_run_whose_work_no_other_does_waits(kiosk: World, patient: Callable[[]
             locked.set()
             return soon(lambda: query(kiosk.warehouse_url, waiting))
 
-    kiosk.save_blocks()
+    kiosk.run()
     with ThreadPoolExecutor() as pool, kiosk.entered():
         was_waited_for = pool.submit(another)
         locked.wait(SECONDS_TO_WAIT)

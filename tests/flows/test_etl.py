@@ -307,6 +307,7 @@ def test_a_batch_that_failed_after_its_seal_is_finished_without_the_source(
     assert query(kiosk.warehouse_url, counts) == [(3, 3)]
 
 
+@pytest.mark.campaign
 def test_a_column_that_was_away_for_a_while_blocks_nothing(kiosk: World) -> None:
     assert kiosk.run().reports
     query(kiosk.source_url, "ALTER TABLE item RENAME COLUMN label TO caption")
@@ -333,6 +334,7 @@ def test_the_parameters_are_documented(parameter: str) -> None:
     assert len(described["description"].split()) > 3
 
 
+@pytest.mark.campaign
 def test_a_column_that_is_gone_and_comes_back_leaves_nothing_stuck(kiosk: World) -> None:
     """The batch that was read without it is superseded by one that follows the same batch."""
     assert kiosk.run().state.is_completed()

@@ -91,6 +91,7 @@ def test_the_oracle_of_other_peoples_habits_sees_harm(campaign: Campaign, harm: 
         site.oracle.check(site.warehouse_url)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "harm",
     [
@@ -119,7 +120,8 @@ def test_the_oracle_sees_harm(campaign: Campaign, sound: Site, harm: str) -> Non
 def sound(campaign: Campaign) -> Site:
     """A shop whose warehouse is as it should be."""
     site = Site(campaign.servers, campaign.home / "sound", campaign.api, s3=False, rng=random.Random(SEED))
-    assert site.run().status == 0
+    first = site.run()
+    assert first.status == 0, first.words[-3000:]
     with psycopg.connect(site.warehouse_url) as connection:
         assert connection.execute("SELECT count(*) FROM etl.batch").fetchone() == (1,)
     return site

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from flows.rebuild import rebuild
 from tests.flows import test_rebuild
 from tests.flows.support import World, blocks_were_changed, client, query
@@ -28,6 +30,7 @@ def test_prefect_knows_nothing_that_is_not_elsewhere(kiosk: World) -> None:
     assert report.rows_read == 1, "what changed, and no more"
 
 
+@pytest.mark.campaign
 @shows("the processed bucket without its `_results`, or any objects of it, and the warehouse")
 def test_processed_objects_may_go_in_any_order(kiosk: World) -> None:
     kiosk.run()

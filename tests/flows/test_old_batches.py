@@ -14,6 +14,9 @@ from pipeline.errors import PipelineError
 from tests.flows import test_rebuild
 from tests.flows.support import World, query
 
+# Rebuilds are tested without Prefect in tests/recovery/; here are the flows'.
+pytestmark = pytest.mark.campaign
+
 SCHEMA = "CREATE TABLE IF NOT EXISTS fact_sale (sale_id int NOT NULL, pieces int{});"
 TOWNS = "CREATE TABLE IF NOT EXISTS dim_town (sale_id int PRIMARY KEY, town text);"
 FIRST = {"fact_sale": "-- key: sale_id\nSELECT sale_id, pieces FROM sale", "schema": SCHEMA.format("")}

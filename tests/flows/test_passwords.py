@@ -103,6 +103,7 @@ def role(world: World) -> Iterator[str]:
     query(world.source_url, sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
+@pytest.mark.campaign
 @settings(
     max_examples=2,
     phases=[Phase.explicit, Phase.generate],

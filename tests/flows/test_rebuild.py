@@ -139,6 +139,7 @@ def test_there_is_something_to_lose(life: Life) -> None:
     assert len(last["public.fact_payment"]) > len(life.after[0]["public.fact_payment"])
 
 
+@pytest.mark.campaign
 def test_verifying_finds_nothing_to_lose_and_changes_nothing(life: Life) -> None:
     url, raw = life.world.warehouse_url, folder(life.world.raw_uri)
     *_, found = rehearse(url, "public", library.load(TRANSFORMS), TRANSFORMS, raw)
@@ -156,6 +157,7 @@ def test_everything_comes_back_without_the_source(life: Life) -> None:
     assert contents(life.world.warehouse_url) == life.after[-1]
 
 
+@pytest.mark.campaign
 def test_it_stops_at_any_point_in_time_and_goes_on_from_there(life: Life) -> None:
     lose(life.world)
     for number, moment in enumerate(life.moments):

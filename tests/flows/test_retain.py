@@ -15,6 +15,7 @@ from tests.flows.support import World, query
 LOOK = "SELECT sale_id, item_id, sold_at, pieces FROM fact_sale_current ORDER BY 1"
 
 
+@pytest.mark.campaign
 def test_it_says_what_would_go_and_then_removes_it(
     kiosk: World, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from prefect.filesystems import LocalFileSystem
 from prefect_aws import AwsCredentials, S3Bucket
 
+from pipeline.lake.formats import unsealed
 from pipeline.lake.manifests import Manifest
 from tests.flows.story import DIMENSIONS, FACTS, Story, s3_client
 from tests.flows.support import World, blocks_were_changed, query
@@ -63,7 +64,7 @@ def test_all_that_a_manifest_lists_is_there(story: Story, s3: Any) -> None:
     assert len(paths) == 2
     for path, batch_id in paths:
         body = s3.get_object(Bucket=bucket, Key=f"{prefix}/{path}")["Body"].read()
-        manifest = Manifest.model_validate_json(body)
+        manifest = Manifest.model_validate(unsealed(body.decode(), path))
         assert manifest.batch_id == batch_id
         listed = {f"{prefix}/{file.path}" for table in manifest.tables.values() for file in table.files}
         assert listed

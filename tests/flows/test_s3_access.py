@@ -367,6 +367,7 @@ def test_missing_credentials_are_one_line(
     assert "\n" not in said
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("part", "code", "words"),
     [

@@ -38,6 +38,7 @@ def test_one_environments_rows_stay_out_of_the_other(
         assert any("is also that of" in str(line) for line in save_blocks.check_and_save(settings.load()))
 
 
+@pytest.mark.campaign
 def test_a_batch_of_the_source_of_before_is_not_finished(
     make_world: Callable[..., World], kiosk: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -37,6 +37,7 @@ def test_what_is_corrected_in_the_source_is_loaded(refused: World) -> None:
     assert refused.run().reports == []
 
 
+@pytest.mark.campaign
 def test_what_is_taken_back_in_the_source_leaves_nothing_to_load(refused: World) -> None:
     query(refused.source_url, "DELETE FROM sale WHERE sale_id = 4")
     assert refused.run(max_rejected=0).state.is_completed()
@@ -53,6 +54,7 @@ def test_lost_raw_objects_of_the_batch_are_read_again(refused: World) -> None:
     assert equal(refused)
 
 
+@pytest.mark.campaign
 def test_the_line_says_what_reading_again_met(refused: World) -> None:
     query(refused.source_url, "ALTER TABLE sale RENAME pieces TO piece")
     words = words_of(refused.run(max_rejected=0).error)
@@ -82,6 +84,7 @@ def test_a_lost_result_is_computed_anew(make_world: Callable[..., World], tmp_pa
     assert query(world.warehouse_url, "SELECT * FROM dim_total ORDER BY 1") == [(1, 3), (2, 7)]
 
 
+@pytest.mark.campaign
 def test_many_deleted_rows_are_held_back_until_that_is_allowed(kiosk: World) -> None:
     rows = "SELECT 10 + n, 2, now(), 1 FROM generate_series(1, 1500) AS n"
     query(kiosk.source_url, f"INSERT INTO sale {rows}")

@@ -34,6 +34,7 @@ def damage(path: Path) -> None:
     path.write_bytes(whole[:20] + bytes([whole[20] ^ 1]) + whole[21:])
 
 
+@pytest.mark.campaign
 def test_damaged_objects_are_found_and_read_again(kiosk: World, command: Callable[..., list[str]]) -> None:
     assert command(kiosk, status=0)[-1] == "The warehouse has no batch, so nothing was compared"
     kiosk.run().reports  # noqa: B018  raises what the run failed with

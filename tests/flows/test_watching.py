@@ -67,6 +67,7 @@ def test_each_run_that_brings_the_warehouse_up_to_date_says_so(told: Story) -> N
     assert updated(told.quiet.run)["payload"] == {"up_to_date_at": told.quiet.up_to_date_at.isoformat()}
 
 
+@pytest.mark.campaign
 def test_rows_that_are_set_aside_are_told_once(kiosk: World) -> None:
     query(kiosk.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")
     run = kiosk.run()
@@ -131,6 +132,7 @@ def origins(event: Event) -> list[str]:
     return [each["prefect.resource.id"] for each in related if each["prefect.resource.role"] == "asset"]
 
 
+@pytest.mark.campaign
 def test_only_what_a_batch_brought_is_told(kiosk: World) -> None:
     kiosk.run().reports  # noqa: B018  raises what the run failed with
     query(kiosk.source_url, "UPDATE sale SET pieces = 7 WHERE sale_id = 1")

@@ -232,6 +232,7 @@ def indexable(url: str, type_: str) -> bool:
     return True
 
 
+@pytest.mark.campaign
 def test_any_type_that_has_an_order_is_a_key(matrix: Matrix) -> None:
     """Of the source's table and of the fact and dimension: rows are changed, deleted and come back by it."""
     url = matrix.bench.source_url

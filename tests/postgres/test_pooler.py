@@ -143,8 +143,8 @@ def test_one_run_keeps_another_away_and_then_lets_go(pooled: Bench) -> None:
 
 HOLDING = """
 import sys
-from pipeline import warehouse
-with warehouse.lock(sys.argv[1], "public"):
+from pipeline.warehouse import ledger
+with ledger.lock(sys.argv[1], "public"):
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -44,8 +44,8 @@ import sys
 sys.modules.update(dict.fromkeys(sys.argv[1:])) # as if they were not installed
 import flows.etl, flows.rebuild, tasks.save_blocks
 from pathlib import Path
-from pipeline import models
-print(*models.load(Path("transforms")))
+from pipeline.models import library
+print(*library.load(Path("transforms")))
 """
 
 

@@ -6,9 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from demo.home import PROJECT
 
 
+@pytest.mark.campaign
 def test_the_sbom_names_every_locked_package_with_its_hashes(tmp_path: Path) -> None:
     for file in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-dev.lock"):
         shutil.copy(PROJECT / file, tmp_path)
