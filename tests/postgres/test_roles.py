@@ -214,7 +214,8 @@ def test_only_what_the_pipeline_made_changes_hands(bench: Bench, new_role: NewRo
     assert {name for name in after if after[name] != before[name]} == {
         "dim_shop", "dim_shop_history", "dim_shop_version",
         "fact_sale", "fact_sale_current", "fact_sale_history",
-        "etl.version", "etl.warehouse", "etl.batch", "etl.watermark", "etl.model", "etl.rejected", "etl.forgotten",
+        "etl.version", "etl.warehouse", "etl.batch", "etl.watermark", "etl.model", "etl.rejected",
+        "etl.forgotten",
         *(name for name in after if name.endswith("_as_of(timestamp with time zone)")),
     }  # fmt: skip
     assert {after[name] for name in after if after[name] != before[name]} == {role}
