@@ -32,14 +32,14 @@ from tests.system import own_version, use_own_programs
 slow = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile(
     "quick",
-    max_examples=4,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=slow,
     phases=(Phase.explicit, Phase.generate),
 )
-settings.register_profile("long", max_examples=400, deadline=None, suppress_health_check=slow)
+settings.register_profile("long", max_examples=300, deadline=None, suppress_health_check=slow)
 # Ten thousand steps and more for tests/engine/test_model_based.py.
 settings.register_profile(
     "campaign", max_examples=150, stateful_step_count=100, deadline=None, suppress_health_check=slow

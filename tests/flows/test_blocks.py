@@ -99,6 +99,7 @@ def test_a_block_that_does_not_work_is_named_and_stays_as_it_was(
     assert command(replace(kiosk, **changes), "--unchecked")[-1].startswith("saved block ")
 
 
+@pytest.mark.campaign
 def test_all_that_does_not_work_is_named_at_once(
     kiosk: World, s3_endpoint: str, command: Callable[..., list[str]]
 ) -> None:

@@ -16,6 +16,7 @@ HISTORY = (
 )
 
 
+@pytest.mark.campaign
 @shows("Prefect's database")
 def test_prefect_knows_nothing_that_is_not_elsewhere(kiosk: World) -> None:
     assert len(kiosk.run().reports) == 1

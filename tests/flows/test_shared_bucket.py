@@ -15,6 +15,7 @@ from tests.flows.support import World, query, words_of
 SALES = "SELECT sale_id, pieces FROM fact_sale_current ORDER BY 1"
 
 
+@pytest.mark.campaign
 def test_one_environments_rows_stay_out_of_the_other(
     make_world: Callable[..., World], kiosk: World, caplog: pytest.LogCaptureFixture
 ) -> None:

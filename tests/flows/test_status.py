@@ -118,6 +118,7 @@ def test_status_says_what_cannot_be_reached_in_one_line(
     assert figures("\n".join(exposition) + "\n") == {"totesys_status": {"": 3}}
 
 
+@pytest.mark.campaign
 def test_status_speaks_prometheus(kiosk: World, command: Callable[..., list[str]]) -> None:
     query(kiosk.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")
     moment = kiosk.run().reports[0].snapshot_at

@@ -44,6 +44,7 @@ def test_what_is_taken_back_in_the_source_leaves_nothing_to_load(refused: World)
     assert equal(refused)
 
 
+@pytest.mark.campaign
 def test_lost_raw_objects_of_the_batch_are_read_again(refused: World) -> None:
     query(refused.source_url, "UPDATE sale SET pieces = 4 WHERE sale_id = 4")
     shutil.rmtree(Path(refused.raw_uri) / "sale")
@@ -63,6 +64,7 @@ def test_the_line_says_what_reading_again_met(refused: World) -> None:
     assert "pieces" in words
 
 
+@pytest.mark.campaign
 def test_a_lost_result_is_computed_anew(make_world: Callable[..., World], tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()

@@ -32,7 +32,7 @@ def test_a_run_says_whom_it_waits_for(
     monkeypatch.setattr(waiting, "_LOOK", 0.2)
     monkeypatch.setattr(waiting, "_WORTH_A_LINE", 0.3)
     assert kiosk.run().reports
-    world = replace(kiosk, more={"TOTESYS_LOCK_TIMEOUT": "8"})
+    world = replace(kiosk, more={"TOTESYS_LOCK_TIMEOUT": "20"})
     caplog.clear()
     url = world.source_url if where == "source" else world.warehouse_url
     with psycopg.connect(world.source_url, autocommit=True) as changing:

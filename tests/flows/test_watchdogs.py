@@ -129,6 +129,7 @@ def test_a_run_that_does_not_start_gives_its_place_to_the_next(deploy: Callable[
     assert state_of(run).is_completed()
 
 
+@pytest.mark.campaign
 def test_runs_that_start_or_go_back_or_are_not_of_these_deployments_are_left_alone(
     deploy: Callable[..., UUID],
 ) -> None:

@@ -81,6 +81,7 @@ def test_rows_that_are_set_aside_are_told_once(kiosk: World) -> None:
     assert events(again, "totesys.rows.rejected", 0) == []
 
 
+@pytest.mark.campaign
 def test_what_only_reconciling_finds_is_told(kiosk: World) -> None:
     kiosk.run()
     query(kiosk.source_url, "UPDATE sale SET pieces = 7 WHERE sale_id = 1")
@@ -218,6 +219,7 @@ def metrics() -> Iterator[Callable[[], dict[str, dict[str, float]]]]:
     server.server_close()
 
 
+@pytest.mark.campaign
 def test_prefect_s_metrics_have_ours_among_them(
     kiosk: World, metrics: Callable[[], dict[str, dict[str, float]]]
 ) -> None:

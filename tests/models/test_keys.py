@@ -116,6 +116,7 @@ class Keyed:
         return found
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "types", [pytest.param(QUICK, id="some"), pytest.param(tuple(KEYS), id="all", marks=pytest.mark.campaign)]
 )

@@ -227,6 +227,7 @@ def test_the_warehouses_role_has_the_rights_that_it_takes(lived: Bench) -> None:
         execute(lived.house.url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
+@pytest.mark.campaign
 def test_no_damaged_object_is_loaded(lived: Bench) -> None:
     """Rows, keys of rows that went, rejected rows: nothing is loaded of a batch while one is damaged."""
     house = lived.house

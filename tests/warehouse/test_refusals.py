@@ -500,6 +500,7 @@ def test_a_character_that_the_warehouse_lacks(
 # Width
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("kind", [pytest.param("dim", marks=pytest.mark.campaign), "fact"])
 def test_as_many_columns_as_postgres_has(house: Warehouse, kind: str) -> None:
     names = [f"c{number}" for number in range(1_590)]
