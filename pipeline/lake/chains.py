@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from pipeline.columns import Frozen
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifests import MANIFESTS, TIME, Home, Manifest, readable
+from pipeline.lake.manifests import MANIFESTS, TIME, Home, Manifest, batch_at, previous_at, readable
 from pipeline.source.snapshots import Identity
 
 # In the processed bucket: which batches were sealed, should the raw bucket forget it.
@@ -131,11 +131,7 @@ def noted(processed: Bucket) -> list[tuple[str, str]]:
 
 
 def _sealed(path: str) -> Sealed | None:
-    *_, folder, name = path.split("/")
-    if not name.endswith(".json"):
-        return None
-    previous = folder.removeprefix("after=")
-    return Sealed(path, name.removesuffix(".json"), None if previous == "nothing" else previous)
+    return Sealed(path, batch_at(path), previous_at(path)) if path.endswith(".json") else None
 
 
 def _back_from(end: Manifest, ends: Sequence[Manifest], known: Mapping[str, Sealed]) -> tuple[Sealed, ...]:

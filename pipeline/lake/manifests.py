@@ -43,9 +43,14 @@ class StateRun(Frozen):
     gone: Run = ()
 
     @property
+    def all_files(self) -> Run:
+        """Every object that it names."""
+        return (*self.files, *self.gone)
+
+    @property
     def rows(self) -> int:
         """How much there is to read of it."""
-        return sum(file.rows for file in (*self.files, *self.gone))
+        return sum(file.rows for file in self.all_files)
 
 
 State = tuple[StateRun, ...]
@@ -89,7 +94,7 @@ class TableBatch(Frozen):
     def all_files(self) -> Run:
         """Every object that it names."""
         runs = (StateRun(files=self.files, gone=self.gone), *(self.state or ()))
-        return tuple(file for run in runs for file in (*run.files, *run.gone))
+        return tuple(file for run in runs for file in run.all_files)
 
     @property
     def changed(self) -> bool:
@@ -197,6 +202,12 @@ class Manifest(Frozen):
         return self
 
     @property
+    def all_files(self) -> Run:
+        """Every object that it names."""
+        landed = (file for each in self.landed for file in each.files)
+        return (*landed, *(file for table in self.tables.values() for file in table.all_files))
+
+    @property
     def path(self) -> str:
         """Where it lies in the raw bucket."""
         folder = RESUMED if self.resumed else MANIFESTS
@@ -274,7 +285,7 @@ def sealed_after(bucket: Bucket, previous: str | None, home: Home | None = None)
     follow; as long as none do, the newest is as good as any and the most useful.
     """
     found = [path for path in bucket.list(_after(previous)) if path.endswith(".json")]
-    followed = [path for path in found if bucket.list(_after(_id(path)))]
+    followed = [path for path in found if bucket.list(_after(batch_at(path)))]
     for path in reversed(followed):
         if (manifest := read_manifest(bucket, path)).is_of(home):
             return manifest
@@ -293,9 +304,15 @@ def sealed_after(bucket: Bucket, previous: str | None, home: Home | None = None)
     return None
 
 
-def _id(path: str) -> str:
+def batch_at(path: str) -> str:
     """The batch that a manifest seals, as its name says."""
     return path.rpartition("/")[2].removesuffix(".json")
+
+
+def previous_at(path: str) -> str | None:
+    """The batch that a manifest's follows, as its folder says; None for a first one."""
+    previous = path.split("/")[-2].removeprefix("after=")
+    return None if previous == "nothing" else previous
 
 
 def is_followed(bucket: Bucket, manifest: Manifest) -> bool:

@@ -37,8 +37,8 @@ class Walk:
 def walk(raw: Bucket, processed: Bucket, results: Iterable[State]) -> Iterator[Walk]:
     """Read all that manifests name, and the ``results`` that the next batches compare with; yields often."""
     found = Walk()
-    files = {file.path: file for manifest in _manifests(raw, found) for file in _files(manifest)}
-    kept = {file.path: file for state in results for run in state for file in (*run.files, *run.gone)}
+    files = {file.path: file for manifest in _manifests(raw, found) for file in manifest.all_files}
+    kept = {file.path: file for state in results for run in state for file in run.all_files}
     found.of = len(files) + len(kept)
     for bucket, each in ((raw, files), (processed, kept)):
         yield from _read(bucket, each.values(), found)
@@ -53,13 +53,6 @@ def _manifests(raw: Bucket, found: Walk) -> Iterator[Manifest]:
                 found.manifests += 1
             except BucketError as error:
                 found.problems.append(str(error))
-
-
-def _files(manifest: Manifest) -> Iterator[File]:
-    for table in manifest.tables.values():
-        yield from table.all_files
-    for landed in manifest.landed:
-        yield from landed.files
 
 
 def _read(bucket: Bucket, files: Iterable[File], found: Walk) -> Iterator[Walk]:

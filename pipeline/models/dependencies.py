@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-Node = Mapping[str, Any]
+from pipeline.models.unstable import Node, walk
+
 Attributes = frozenset[int]
 Dependency = tuple[Attributes, Attributes]  # rows that agree on the one agree on the other
 
@@ -125,11 +125,4 @@ def _keeps_apart(expression: Node) -> bool:
 
 def _expressions(node: object) -> Iterator[Node]:
     """An expression and all that it is made of."""
-    if isinstance(node, dict):
-        if "expression_class" in node:
-            yield node
-        for child in node.values():
-            yield from _expressions(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from _expressions(child)
+    return (each for each in walk(node) if "expression_class" in each)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, permutations
 
-from pipeline.models.dependencies import Attributes, Dependency, Node, Rows
+from pipeline.models.dependencies import Attributes, Dependency, Rows
+from pipeline.models.unstable import Node
 
 _EQUALITY = frozenset({"COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"})
 # Operators whose rows are rows of their last child.

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifests import MANIFESTS, RESUMED, Manifest, Run, State, manifest_paths, read_manifest
+from pipeline.lake.manifests import (
+    MANIFESTS,
+    RESUMED,
+    TIME,
+    Manifest,
+    batch_at,
+    manifest_paths,
+    previous_at,
+    read_manifest,
+)
 from pipeline.lake.past import is_complete
 from pipeline.postgres import transaction
 
@@ -35,9 +44,8 @@ class Removal:
     @property
     def batches(self) -> int:
         """How many batches leave, whole or in part."""
-        return len(
-            {_id(path) for path in self.manifests} | {_batch(path) for path in (*self.raw, *self.processed)}
-        )
+        objects = (*self.raw, *self.processed)
+        return len({batch_at(path) for path in self.manifests} | {_batch(path) for path in objects})
 
     @property
     def objects(self) -> int:
@@ -76,19 +84,20 @@ def plan(raw: Bucket, processed: Bucket, before: datetime, needs: Needed) -> Rem
     Kept are every warehouse's last batch and what leads from a base to it, all batches since the moment, and
     each object that one of their manifests names.
     """
-    paths = {path: _id(path) for path in manifest_paths(raw)}
-    chain = {_id(path): path for path in paths if path.startswith(f"{MANIFESTS}/")}
-    limit = f"{before.astimezone(UTC):%Y%m%dT%H%M%S%fZ}"
+    paths = {path: batch_at(path) for path in manifest_paths(raw)}
+    chain = {batch_at(path): path for path in paths if path.startswith(f"{MANIFESTS}/")}
+    limit = f"{before.astimezone(UTC):{TIME}}"
     kept, bases = _kept(raw, chain, limit, needs.last)
     if not bases:
         return None
     base = min(bases, key=lambda manifest: manifest.batch_id)
     leaving = sorted(
-        (path for path, batch_id in paths.items() if batch_id not in kept and batch_id <= limit), key=_id
+        (path for path, batch_id in paths.items() if batch_id not in kept and batch_id <= limit), key=batch_at
     )
     staying = [path for path in paths if path not in set(leaving)]
     with ThreadPoolExecutor(_THREADS) as threads:
-        named = set().union(*threads.map(lambda path: _names(read_manifest(raw, path)), staying))
+        left = threads.map(lambda path: read_manifest(raw, path), staying)
+        named = {file.path for manifest in left for file in manifest.all_files}
     return Removal(
         base=base,
         manifests=tuple(leaving),
@@ -113,7 +122,7 @@ def _kept(
     raw: Bucket, chain: Mapping[str, str], limit: str, last: frozenset[str]
 ) -> tuple[set[str], list[Manifest]]:
     """The batches that stay, and the base of each chain of them that reaches back before the limit."""
-    previous = {batch_id: _after(path) for batch_id, path in chain.items()}
+    previous = {batch_id: previous_at(path) for batch_id, path in chain.items()}
     heads = chain.keys() - set(previous.values())
     kept, bases = set[str](), []
     for head in sorted(heads):
@@ -136,25 +145,12 @@ def _kept(
     return kept, bases
 
 
-def _line(head: str, previous: Mapping[str, str]) -> Iterator[str]:
+def _line(head: str, previous: Mapping[str, str | None]) -> Iterator[str]:
     """A batch and those before it, as far as their manifests are there."""
-    batch_id = head
-    while batch_id in previous:
-        yield batch_id
-        batch_id = previous[batch_id]
-
-
-def _names(manifest: Manifest) -> set[str]:
-    """The objects that a manifest names."""
-    files: list[Run] = [landed.files for landed in manifest.landed]
-    for table in manifest.tables.values():
-        files += [table.files, table.gone, *_of_state(table.state or ())]
-    return {file.path for run in files for file in run}
-
-
-def _of_state(state: State) -> Iterator[Run]:
-    for run in state:
-        yield from (run.files, run.gone)
+    at: str | None = head
+    while at is not None and at in previous:
+        yield at
+        at = previous[at]
 
 
 def _unneeded(bucket: Bucket, base: str, named: Collection[str]) -> dict[str, int]:
@@ -166,14 +162,6 @@ def _unneeded(bucket: Bucket, base: str, named: Collection[str]) -> dict[str, in
         for path, size in bucket.sizes(top).items()
         if (batch := _batch(path)) and batch < base and path not in named
     }
-
-
-def _id(path: str) -> str:
-    return path.rpartition("/")[2].removesuffix(".json")
-
-
-def _after(path: str) -> str:
-    return path.split("/")[-2].removeprefix("after=")
 
 
 def _batch(path: str) -> str:

@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.duck import session
 from pipeline.models import ties
-from pipeline.models.dependencies import Node
 from pipeline.models.operators import Operators
+from pipeline.models.unstable import Node
 
 # Seeds of one's own: a failure says which one to run again.
 _FRESH = int(os.environ.get("DEPENDENCIES_SEED", Random().randrange(10**9)))
