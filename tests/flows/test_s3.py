@@ -61,7 +61,9 @@ def test_all_that_a_manifest_lists_is_there(story: Story, s3: Any) -> None:
     bucket, prefix = bucket_and_prefix(story.world.raw_uri)
     keys = {version["Key"] for version in listing(s3, story.world.raw_uri, "Versions")}
     paths = query(story.world.warehouse_url, "SELECT manifest, batch_id FROM etl.batch ORDER BY batch_id")
-    assert len(paths) == 2
+    # Other modules' tests may have added batches to the shared world before this one looks.
+    told = {chapter.run.reports[0].batch_id for chapter in (story.first, story.second)}
+    assert told <= {batch_id for _, batch_id in paths}
     for path, batch_id in paths:
         body = s3.get_object(Bucket=bucket, Key=f"{prefix}/{path}")["Body"].read()
         manifest = Manifest.model_validate(unsealed(body.decode(), path))
