@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -21,9 +21,11 @@ from prefect.blocks.core import Block
 from prefect.blocks.system import Secret
 from prefect.filesystems import LocalFileSystem
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pyarrow import fs
 from pydantic import Field, ValidationError
+from sqlalchemy import make_url
 
 from pipeline import connection
 from pipeline.connection import Malformed
@@ -247,6 +249,8 @@ def _load_once(_: str, kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
 
 
 def _load_now(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
+    if _prefect_is_new():
+        return None
     try:
         loaded = kind.load(name)
     except (ValidationError, RuntimeError) as error:
@@ -267,6 +271,21 @@ def _load_now(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
         return None
     learn_all(loaded)
     return loaded
+
+
+def _prefect_is_new() -> bool:
+    """Whether Prefect has no server and no database file, so that it has no block either.
+
+    Asking it would start a temporary server, which takes half a minute to make its database.
+    """
+    prefect = get_current_settings()
+    connection_url = prefect.server.database.connection_url
+    if prefect.api.url or connection_url is None:
+        return False
+    url = make_url(connection_url.get_secret_value())
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return False
+    return not Path(url.database).exists()
 
 
 def forget(kind: type[Block], name: str) -> None:

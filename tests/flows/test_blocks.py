@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import boto3
 import pytest
 from prefect.client.schemas.actions import BlockDocumentUpdate
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 from prefect_aws import AwsSecret
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
 
@@ -342,3 +343,14 @@ def test_credentials_that_expire_are_stored_only_where_that_is_asked_for(
     assert "ARGS=--temporary-credentials" in line
     assert "saved block aws-credentials/totesys" in command(world, "--temporary-credentials")
     assert "saved block" in command(replace(kiosk, more=credentials))[-1], "no block of AWS is needed"
+
+
+def test_no_server_is_started_to_find_that_there_is_no_block(tmp_path: Path) -> None:
+    database = tmp_path / "prefect.db"
+    never_used = {
+        PREFECT_API_URL: None,
+        PREFECT_SERVER_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}",
+    }
+    with temporary_settings(never_used), pytest.raises(SettingsError, match="totesys-source is missing"):
+        blocks.database_url(blocks.SOURCE, "")
+    assert not database.exists()
