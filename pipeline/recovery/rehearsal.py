@@ -233,7 +233,7 @@ def _note(
     """Compare a table's rows with the warehouse's by a digest, and count them where that differs."""
     found.compared.append(name)
     if not columns:  # the warehouse has no such table
-        lacking = _count(connection, "table_digest.sql", columns=sql.SQL(""), table=ours)
+        lacking = _count(connection, "warehouse/table_digest.sql", columns=sql.SQL(""), table=ours)
         found.differences.append(Difference(name, 0, lacking))
         return
     listed = identifiers(columns)

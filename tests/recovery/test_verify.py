@@ -120,6 +120,15 @@ def test_what_was_changed_by_hand_is_found(lived: Bench) -> None:
         execute(lived.house.url, f"TRUNCATE {', '.join(tables)}", *again, "DROP SCHEMA kept CASCADE")
 
 
+def test_a_missing_table_is_found(lived: Bench) -> None:
+    execute(lived.house.url, "ALTER TABLE dim_total RENAME TO renamed")
+    try:
+        found = rehearsed(lived)
+    finally:
+        execute(lived.house.url, "ALTER TABLE renamed RENAME TO dim_total")
+    assert found.differences == [Difference("dim_total", 0, 3)]
+
+
 @pytest.fixture
 def lake(lived: Bench, tmp_path: Path) -> Bucket:
     """A copy of the raw bucket."""
