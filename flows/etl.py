@@ -8,7 +8,7 @@ from flows.runner import runner
 from pipeline.capture import extract, plan
 from pipeline.errors import CANNOT_LOAD, ObjectMissing, PipelineError
 from pipeline.lake import chains, erasures, manifests
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.models import personal
 from pipeline.settings import Share
 from pipeline.source import snapshots
@@ -72,7 +72,7 @@ def _tell_foreign(run: Run) -> None:
         get_run_logger().warning(
             "The raw bucket holds batches of %s; they are left alone, and this warehouse begins with what the"
             " source has now; where they are its own, `make rebuild` into an empty warehouse loads them",
-            chains.stories(others),
+            chains.summaries(others),
         )
 
 
@@ -136,7 +136,7 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
     key = blocks.hash_key(run.environment) if personal.hashes(run.models) else None
     with snapshots.snapshot(source_url, key) as (connection, snapshot):
         with run.timed("look"):
-            planned = plan.make(
+            planned = plan.plan_batch(
                 connection, snapshot, schema, run.models, loaded, watermark, previous,
                 reconcile=reconcile, full=full, key=key,
                 forgotten=erasures.in_warehouse(run.warehouse_url, run.warehouse_schema).values(),
@@ -147,12 +147,12 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
                 report_up_to_date(snapshot.taken_at, run.environment)
             return None
         run.verify(planned.columns, planned.keys)
-        logger.info("Batch %s reads %s", planned.batch_id, planned.story)
+        logger.info("Batch %s reads %s", planned.batch_id, planned.summary)
         with run.timed("extract"):
             read = extract.extract(connection, planned, schema, readers(schema, run.environment))
-    manifest = read.read_for(run.home)
+    manifest = read.for_destination(run.home)
     manifests.seal(run.raw, manifest)
-    chains.note(run.processed, manifest)
+    chains.record_seal(run.processed, manifest)
     logger.info("Batch %s is sealed: %s", manifest.batch_id, counted(manifest.rows, "row"))
     with best_effort(f"Batch {manifest.batch_id} is sealed, but that was not announced"):
         assets.landed(manifest, run.environment, schema)

@@ -19,7 +19,7 @@ from pipeline.erasure import forget
 from pipeline.errors import AnotherSource, ModelError, PipelineError, UnfitBatch
 from pipeline.lake import chains, manifests, past
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifests import Home, Manifest
+from pipeline.lake.manifest import Destination, Manifest
 from pipeline.models import library, reference
 from pipeline.models.check import verify
 from pipeline.models.library import Model
@@ -59,7 +59,7 @@ class Run:
     models: dict[str, Model]
     targets: dict[str, Target]
     warehouse_url: str
-    home: Home
+    home: Destination
     raw: Bucket
     processed: Bucket
     lock: Lock
@@ -86,7 +86,7 @@ class Run:
         """The batch that the warehouse is at."""
         return ledger.last_batch(self.warehouse_url, self.warehouse_schema)
 
-    def become(self, owner: Home | None) -> None:
+    def become(self, owner: Destination | None) -> None:
         """Go on as the warehouse that was at this place before it was lost, where it is that one's batch."""
         if owner and owner.id != self.home.id and self.home.is_same_warehouse(owner):
             with transaction(self.warehouse_url, "warehouse") as connection:
@@ -186,8 +186,8 @@ def finish_sealed(run: Run, source_url: str) -> Iterator[BatchReport]:
     while manifest := manifests.sealed_after(run.raw, run.last_batch(), run.home):
         _refuse_another_source(run, manifest, source_url)
         run.become(manifest.warehouse)
-        if not chains.is_noted(run.processed, manifest):
-            chains.note(run.processed, manifest)
+        if not chains.is_seal_recorded(run.processed, manifest):
+            chains.record_seal(run.processed, manifest)
         yield _finish_sealed(run, manifest)
 
 
@@ -221,8 +221,8 @@ def _finish_sealed(run: Run, manifest: Manifest) -> BatchReport:
     manifest = _as_models_read(run, manifest)
     get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
     futures = [
-        extracting(landed.part, landed, run.environment).submit(landed.part, landed, run.environment)
-        for landed in manifest.landed
+        extracting(read.chunk, read, run.environment).submit(read.chunk, read, run.environment)
+        for read in manifest.chunks
     ]
     for future in futures:
         future.result()
@@ -234,7 +234,7 @@ def _as_models_read(run: Run, manifest: Manifest) -> Manifest:
     try:
         _verify(run, manifest)
     except UnfitBatch:
-        manifest = past.as_read_today(run.raw, manifest, library.tables_read(run.models))
+        manifest = past.with_later_columns(run.raw, manifest, library.tables_read(run.models))
         _verify(run, manifest)
     return manifest
 

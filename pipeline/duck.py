@@ -19,6 +19,8 @@ import duckdb
 from pipeline import settings
 from pipeline.errors import BucketError, ObjectDamaged, ObjectMissing, SettingsError
 
+# Rows of each record batch that DuckDB streams.
+ROWS_PER_BATCH = 100_000
 _STORAGE_FAULT = re.compile(r"^(IO|Out of Memory) Error|reading the stream registered")
 # Begins the traceback that Arrow adds to what a reader of ours raises.
 _OF_OURS = ". Detail: Python exception:"

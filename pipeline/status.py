@@ -128,9 +128,9 @@ def look(
         planned, left_out = _planned(
             source_url, warehouse_url, raw, config, known, begun=bool(last), most_bytes=most, key=key
         )
-        at, waiting, story = planned.snapshot.taken_at, planned.waiting, planned.story
+        at, waiting, story = planned.snapshot.taken_at, planned.rows_to_read, planned.summary
         if waiting == {}:
-            story = planned.anew or "nothing"
+            story = planned.recomputed or "nothing"
     return Status(
         at=at,
         up_to_date_at=up_to_date_at,
@@ -207,7 +207,7 @@ def _planned(
     loaded = ledger.loaded(warehouse_url, config.warehouse_schema) if begun else {}
     previous = manifests.last_manifest(raw, watermark)
     with snapshots.snapshot(source_url) as (connection, snapshot):
-        planned = plan.make(
+        planned = plan.plan_batch(
             connection, snapshot, config.source_schema, known, loaded, watermark, previous,
             reconcile=False, full=False, most_bytes=most_bytes, key=key,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from prefect.assets import Asset
 from prefect.events import emit_event
 
 from pipeline import connection
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.models import reference
 from pipeline.models.library import Model
 from pipeline.warehouse.merge import Counts

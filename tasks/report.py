@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline import settings, status
 from pipeline.columns import Frozen
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.models.library import Model
 from pipeline.postgres import transaction
 from pipeline.redaction import safe

@@ -16,15 +16,16 @@ from prefect.serializers import Serializer
 from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
 from pipeline.errors import ObjectDamaged
-from pipeline.lake.buckets import Bucket, batch_folder, gone_folder, rejected_folder
-from pipeline.lake.manifests import Landed, StateRun
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import ReadChunk, StateDelta
+from pipeline.lake.paths import batch_folder, deleted_folder, rejected_folder
 from pipeline.models.output import Output
 from tasks import blocks
 
-Result = Landed | Output
+Result = ReadChunk | Output
 
 _FOLDER = "_results"
-_IN_BUCKET: dict[str, type[Result]] = {blocks.RAW: Landed, blocks.PROCESSED: Output}
+_IN_BUCKET: dict[str, type[Result]] = {blocks.RAW: ReadChunk, blocks.PROCESSED: Output}
 _JSON: TypeAdapter[Result] = TypeAdapter(Result)
 
 
@@ -103,21 +104,21 @@ class Results(Nowhere):
 def _is_sound(value: Result, path: str, bucket: Bucket) -> bool:
     """Whether it is of the table and batch that the path names, and all its files are there as they were."""
     folder = "/".join(path.split("/")[2:-1])
-    if isinstance(value, Landed):
-        named, files = value.part.folder == folder, value.files
+    if isinstance(value, ReadChunk):
+        named, files = value.chunk.folder == folder, value.files
         whole = bucket.holds  # the manifest holds them against their checksums
     else:
-        named, whole = folder.startswith(batch_folder(value.model, "")), bucket.is_whole
+        named, whole = folder.startswith(batch_folder(value.model, "")), bucket.are_intact
         files = (*value.files, *value.rejected, *value.gone)
         named = named and all(map(partial(_is_of, value.model), value.result or ()))
-    folders = {folder, rejected_folder(folder), gone_folder(folder)}
+    folders = {folder, rejected_folder(folder), deleted_folder(folder)}
     below = all(file.path.rpartition("/")[0] in folders for file in files)
     return named and below and whole(files)
 
 
-def _is_of(model: str, run: StateRun) -> bool:
+def _is_of(model: str, run: StateDelta) -> bool:
     """Whether a run of a model's result lies where batches leave that model's rows and keys."""
     folder = batch_folder(model, "")
     return all(file.path.startswith(folder) for file in run.files) and all(
-        file.path.startswith((folder, gone_folder(folder))) for file in run.gone
+        file.path.startswith((folder, deleted_folder(folder))) for file in run.deleted
     )

@@ -90,7 +90,8 @@ def _others_in_bucket(config: Settings) -> Iterator[str]:
         return
     if others:
         yield (
-            f"raw bucket: {raw.uri} is also that of {chains.stories(others)}; these batches are not taken for"
+            f"raw bucket: {raw.uri} is also that of {chains.summaries(others)};"
+            " these batches are not taken for"
             " this warehouse's; for an environment apart set TOTESYS_RAW_URI to a bucket or prefix of its own"
         )
 

@@ -8,8 +8,8 @@ from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 from prefect.runtime import task_run
 
-from pipeline.lake.buckets import batch_folder
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.paths import batch_folder
 from pipeline.models.library import Model
 from pipeline.models.output import Loaded, Output, joined
 from pipeline.models.target import Target

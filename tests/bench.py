@@ -14,7 +14,7 @@ from typing import Any
 from demo.postgres import Postgres
 from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.source.hashing import HashKey
 from pipeline.warehouse.merge import Counts
 from tests.support import Warehouse, database, execute, plan_batch, query, write_models

@@ -24,7 +24,7 @@ from pipeline.columns import Column, schema_of
 from pipeline.errors import LakeIncomplete
 from pipeline.lake import chains, erasures, manifests, past
 from pipeline.lake.buckets import Bucket, File
-from pipeline.lake.manifests import Home, Manifest, State, StateRun, TableBatch
+from pipeline.lake.manifest import Destination, Manifest, State, StateDelta, TableBatch, needs_merging
 from pipeline.lake.s3 import S3
 from pipeline.lake.state import compacted
 from pipeline.models import library
@@ -185,7 +185,7 @@ class MadeUp:
             source_xmin=1000 + self.number,
             identity=SOME_SOURCE,
             reconcile=reconcile,
-            landed=(),
+            chunks=(),
             tables=tables,
         )
         self.state = {name: table.state for name, table in tables.items()}
@@ -209,10 +209,10 @@ class MadeUp:
             key=key,
             heaps="1",
             files=files,
-            gone=keys,
-            state=(*kept, StateRun(files=files, gone=keys)) if files or keys else kept,
+            deleted=keys,
+            state=(*kept, StateDelta(files=files, deleted=keys)) if files or keys else kept,
         )
-        return compacted(table, batch_id, self.raw) if manifests.needs_merging(table) else table
+        return compacted(table, batch_id, self.raw) if needs_merging(table) else table
 
     def _files(
         self, name: str, batch_id: str, columns: Sequence[Column], rows: Sequence[Row]
@@ -309,7 +309,7 @@ class Warehouse:
         return {count.table: count for count in counts}
 
     @property
-    def home(self) -> Home:
+    def home(self) -> Destination:
         """Which warehouse it is."""
         self.targets()
         return ledger.home(self.url, self.schema)
@@ -318,7 +318,7 @@ class Warehouse:
         """The batch that it is at."""
         return ledger.last_batch(self.url, self.schema)
 
-    def become(self, former: Home | None) -> None:
+    def become(self, former: Destination | None) -> None:
         """Go on as the warehouse that was there before, where it is that one's batch."""
         if former and self.home.is_same_warehouse(former):
             with transaction(self.url, "warehouse") as connection:
@@ -340,7 +340,7 @@ class Warehouse:
     def _bring_again(self, manifest: Manifest) -> dict[str, Counts]:
         tables = library.tables_read(self.models)
         if tables - manifest.tables.keys():
-            manifest = past.as_read_today(self.raw, manifest, tables)
+            manifest = past.with_later_columns(self.raw, manifest, tables)
         return self.bring(manifest)
 
     def fill_again(self) -> bool:
@@ -389,7 +389,7 @@ def plan_batch(
     mark = ledger.watermark(house.url, house.schema)
     previous = manifests.last_manifest(house.raw, mark)
     with snapshots.snapshot(source_url, key) as (connection, snapshot):
-        planned = plan.make(
+        planned = plan.plan_batch(
             connection,
             snapshot,
             "public",
@@ -407,17 +407,19 @@ def plan_batch(
             return planned, None
         verify(house.models, targets, planned.columns, planned.keys)
         read = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)
-    manifest = read.read_for(house.home)
+    manifest = read.for_destination(house.home)
     manifests.seal(house.raw, manifest)
-    chains.note(house.processed, manifest)
+    chains.record_seal(house.processed, manifest)
     return planned, manifest
 
 
 def readers(source_url: str, raw: Bucket, key: HashKey | None = None) -> Readers:
     """Readers that do one thing after the other."""
     return Readers(
-        read=lambda parts: [extract.read_part(source_url, part, how, raw, key=key) for part, how in parts],
-        find_gone=lambda found: [extract.find_gone(source_url, "public", each, raw, key) for each in found],
+        read=lambda parts: [extract.read_chunk(source_url, part, how, raw, key=key) for part, how in parts],
+        find_deleted=lambda found: [
+            extract.find_deleted(source_url, "public", each, raw, key) for each in found
+        ],
         compact=lambda tables, batch_id: [compacted(table, batch_id, raw) for table in tables],
-        keep_seed=lambda seed, batch_id: extract.keep_seed(seed, batch_id, raw),
+        write_seed=lambda seed, batch_id: extract.write_seed(seed, batch_id, raw),
     )

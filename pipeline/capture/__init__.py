@@ -1,1 +1,1 @@
-"""Capture: what a batch reads and why, what was deleted, and reading it into the lake."""
+"""Plan a batch, find deleted rows, and read the batch into the lake."""

@@ -1,21 +1,21 @@
-"""A planned batch: what it reads, and the manifest that comes of it."""
+"""A planned batch: the chunks that it reads, and the manifest made from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.capture.deletions import Suspicion
+from pipeline.capture.deletions import DeletionCheck
 from pipeline.capture.reasons import UNEXPLAINED
-from pipeline.capture.tables import PAGES_A_PART, TablePlan, has_more_to_tell, read_whole, slices_of
+from pipeline.capture.tables import PAGES_PER_CHUNK, TablePlan, needs_probe, read_whole, slices_of
 from pipeline.columns import Column
-from pipeline.lake.erasures import Erased
-from pipeline.lake.manifests import (
-    Landed,
+from pipeline.lake.erasures import Erasure
+from pipeline.lake.manifest import (
+    Chunk,
+    Files,
     Manifest,
-    Part,
-    Reading,
-    Run,
+    ReadChunk,
+    ReadSpec,
     State,
-    StateRun,
+    StateDelta,
     TableBatch,
     Watermark,
     batch_id,
@@ -33,9 +33,10 @@ from pipeline.words import counted
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A batch before it is read; ``kept_seeds`` are those that the last batch has as they are.
+    """A batch before it is read.
 
-    ``quiet`` are models of which an ordinary run would see no change, known where the batch reconciles.
+    ``kept_seeds`` are unchanged since the last batch. ``quiet`` are models in which an ordinary run would
+    find no change; it is filled for a batch that reconciles. ``erasures`` are the values to erase, by table.
     """
 
     snapshot: Snapshot
@@ -48,13 +49,13 @@ class BatchPlan:
     kept_seeds: Mapping[str, TableBatch] = field(default_factory=dict)
     quiet: frozenset[str] = frozenset()
     witnesses: tuple[Witness, ...] = ()
-    erased: Mapping[str, Erased] = field(default_factory=dict)
+    erasures: Mapping[str, Erasure] = field(default_factory=dict)
 
     @property
     def nothing_new(self) -> bool:
-        """Whether the warehouse is up to date as it is."""
-        news = any(table.is_new for table in self.tables.values()) or self.new_seeds
-        return self.watermark is not None and not (news or self.changed_models or self.reconcile)
+        """Whether the warehouse is up to date without this batch."""
+        changes = any(table.is_new for table in self.tables.values()) or self.new_seeds
+        return self.watermark is not None and not (changes or self.changed_models or self.reconcile)
 
     @property
     def new_seeds(self) -> dict[str, Seed]:
@@ -63,12 +64,12 @@ class BatchPlan:
 
     @property
     def batch_id(self) -> str:
-        """The batch's name."""
+        """The batch's id."""
         return batch_id(batch_time(self.snapshot, self.watermark), self.snapshot)
 
     @property
-    def story(self) -> str:
-        """One line on what is to be read."""
+    def summary(self) -> str:
+        """One line on what the batch reads."""
         whole: dict[str, list[str]] = {}
         changed, uncounted = [], []
         for name, plan in sorted(self.tables.items()):
@@ -79,29 +80,29 @@ class BatchPlan:
             elif plan.is_new:
                 changed.append(f"{counted(plan.rows, 'row')} of {name}")
         same = len(self.tables) - len(changed) - len(uncounted) - sum(map(len, whole.values()))
-        said = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in whole.items()]
+        clauses = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in whole.items()]
         if uncounted:
-            said.append(f"not counted: {', '.join(uncounted)}")
+            clauses.append(f"not counted: {', '.join(uncounted)}")
         if self.new_seeds:
-            said.append(f"of the seeds {', '.join(sorted(self.new_seeds))}")
-        if self.anew and self.watermark:
-            said.append(self.anew)
+            clauses.append(f"new seeds: {', '.join(sorted(self.new_seeds))}")
+        if self.recomputed and self.watermark:
+            clauses.append(self.recomputed)
         if same:
-            said.append(f"nothing new in {counted(same, 'other table' if said else 'table')}")
-        return "; ".join(said)
+            clauses.append(f"nothing new in {counted(same, 'other table' if clauses else 'table')}")
+        return "; ".join(clauses)
 
     @property
-    def anew(self) -> str:
-        """The tables that are computed anew from what is kept of the source, if any."""
+    def recomputed(self) -> str:
+        """A clause on the tables that are recomputed from the lake; empty where there are none."""
         names = ", ".join(sorted(self.changed_models))
-        return f"{names} to be computed anew, as the model or its table is new or changed" if names else ""
+        return f"recomputing {names}, because the model or its table is new or changed" if names else ""
 
     @property
-    def waiting(self) -> dict[str, int] | None:
+    def rows_to_read(self) -> dict[str, int] | None:
         """Rows to read, by table; None where not all were counted."""
         new = {name: plan.rows for name, plan in self.tables.items() if plan.is_new}
-        known = {name: rows for name, rows in new.items() if rows is not None}
-        return known if known.keys() == new.keys() else None
+        counted_rows = {name: rows for name, rows in new.items() if rows is not None}
+        return counted_rows if counted_rows.keys() == new.keys() else None
 
     @property
     def columns(self) -> dict[str, tuple[Column, ...]]:
@@ -114,32 +115,32 @@ class BatchPlan:
         """The primary keys of the source's tables, empty where there is none."""
         return {name: plan.table.key for name, plan in self.tables.items()}
 
-    def parts(self, schema: str, pages_a_part: int = PAGES_A_PART) -> list[tuple[Part, Reading]]:
-        """Cut what is to be read into tasks, large tables into ranges of pages; the longest come first."""
-        cut = [
-            part
+    def chunks(self, schema: str, pages_per_chunk: int = PAGES_PER_CHUNK) -> list[tuple[Chunk, ReadSpec]]:
+        """The chunks to read, largest first; large tables are cut into ranges of pages."""
+        chunks = [
+            chunk
             for plan in self.tables.values()
             if plan.mode == "full" or plan.rows != 0
-            for part in self._parts_of(plan, schema, pages_a_part)
+            for chunk in self._chunks_of(plan, schema, pages_per_chunk)
         ]
-        return sorted(cut, key=lambda piece: -piece[1].expected_rows)
+        return sorted(chunks, key=lambda chunk: -chunk[1].expected_rows)
 
-    def whole(self, name: str, schema: str) -> list[tuple[Part, Reading]]:
-        """The parts of a table of which changes do not explain how many rows it has."""
-        return self._parts_of(read_whole(self.tables[name], UNEXPLAINED), schema, PAGES_A_PART)
+    def chunks_of_whole_table(self, name: str, schema: str) -> list[tuple[Chunk, ReadSpec]]:
+        """The chunks of a table that is read whole because its changes do not explain its row count."""
+        return self._chunks_of(read_whole(self.tables[name], UNEXPLAINED), schema, PAGES_PER_CHUNK)
 
-    def _parts_of(self, plan: TablePlan, schema: str, pages_a_part: int) -> list[tuple[Part, Reading]]:
-        slices = slices_of(plan, pages_a_part)
+    def _chunks_of(self, plan: TablePlan, schema: str, pages_per_chunk: int) -> list[tuple[Chunk, ReadSpec]]:
+        slices = slices_of(plan, pages_per_chunk)
         return [
             (
-                Part(
+                Chunk(
                     batch_id=self.batch_id,
                     table=plan.table.name,
                     number=number,
                     of=len(slices),
                     whole=plan.mode == "full",
                 ),
-                Reading(
+                ReadSpec(
                     snapshot=self.snapshot.name,
                     schema_name=schema,
                     slice=slice_,
@@ -147,21 +148,21 @@ class BatchPlan:
                     if self._has_commit_times(plan)
                     else plan.table.columns,
                     expected_rows=(plan.rows or 0) // len(slices),
-                    erased=self.erased.get(plan.table.name),
+                    erasure=self.erasures.get(plan.table.name),
                 ),
             )
             for number, slice_ in enumerate(slices)
         ]
 
     def _has_commit_times(self, plan: TablePlan) -> bool:
-        """Whether the table's rows are read with the time at which they were committed."""
+        """Whether the commit time of the table's rows is read."""
         return self.snapshot.keeps_commit_times and plan.table.tracked
 
-    def suspicions(self, landed: Sequence[Landed]) -> list[Suspicion]:
-        """Tables that may have lost rows, with what was read of them."""
+    def deletion_checks(self, read: Sequence[ReadChunk]) -> list[DeletionCheck]:
+        """The tables that may have lost rows, with the chunks read of them."""
         return [
-            Suspicion(
-                table=self._table(plan, landed, ()),
+            DeletionCheck(
+                table=self._table_batch(plan, read, ()),
                 before=before,
                 replaced=plan.replaced,
                 batch_id=self.batch_id,
@@ -171,27 +172,27 @@ class BatchPlan:
             if plan.mode == "changes" and plan.replaced and (before := self.before(name)) is not None
         ]
 
-    def surveyed(self, connection: Connection, schema: str) -> "BatchPlan":
-        """The plan with what it takes a scan to know of tables that are read whole, and with witnesses.
+    def with_probes(self, connection: Connection, schema: str) -> "BatchPlan":
+        """The plan with probes of the tables that are read whole, and with witnesses.
 
-        The rows may be read by others meanwhile.
+        It scans these tables, while other connections may read them.
         """
         whole = {
-            name: plan for name, plan in self.tables.items() if plan.mode == "full" and has_more_to_tell(plan)
+            name: plan for name, plan in self.tables.items() if plan.mode == "full" and needs_probe(plan)
         }
-        surveys = probe(connection, schema, [(plan.table, plan.slice) for plan in whole.values()])
-        tables = self.tables | {name: replace(whole[name], survey=survey) for name, survey in surveys.items()}
+        probes = probe(connection, schema, [(plan.table, plan.slice) for plan in whole.values()])
+        tables = self.tables | {name: replace(whole[name], probe=each) for name, each in probes.items()}
         candidates = [
-            Candidate(name, plan.table.columns, plan.survey.newest)
+            Candidate(name, plan.table.columns, plan.probe.newest)
             for name, plan in tables.items()
-            if plan.survey
+            if plan.probe
         ]
         return replace(self, tables=tables, witnesses=witnesses.take(connection, schema, candidates))
 
     def manifest(
-        self, landed: Sequence[Landed], gone: Mapping[str, Run], seeds: Mapping[str, Run]
+        self, read: Sequence[ReadChunk], deleted: Mapping[str, Files], seeds: Mapping[str, Files]
     ) -> Manifest:
-        """What the batch is once its parts and seeds have landed, and keys of rows that went are known."""
+        """The manifest of the batch, from its chunks, the keys of deleted rows and the seeds, by table."""
         return Manifest(
             batch_id=self.batch_id,
             previous=self.watermark.batch_id if self.watermark else None,
@@ -201,29 +202,32 @@ class BatchPlan:
             continuity=self._continuity,
             reconcile=self.reconcile,
             quiet=tuple(sorted(self.quiet)),
-            landed=tuple(landed),
-            tables={name: self._table(plan, landed, gone.get(name, ())) for name, plan in self.tables.items()}
-            | {name: self._seed(seed, seeds.get(name)) for name, seed in self.seeds.items()},
+            chunks=tuple(read),
+            tables={
+                name: self._table_batch(plan, read, deleted.get(name, ()))
+                for name, plan in self.tables.items()
+            }
+            | {name: self._seed_batch(seed, seeds.get(name)) for name, seed in self.seeds.items()},
         )
 
     @property
     def _continuity(self) -> Continuity:
-        """What shows later that the source goes on from here: the last witnesses, where none are newer."""
+        """The witnesses of this batch; those of the last one where it read no newer rows."""
         last = self.previous.continuity if self.previous else None
-        since, found = self.snapshot.xmin, self.witnesses
-        if not found and last and not any(plan.mode == "full" for plan in self.tables.values()):
-            since, found = last.since, last.witnesses
+        since, rows = self.snapshot.xmin, self.witnesses
+        if not rows and last and not any(plan.mode == "full" for plan in self.tables.values()):
+            since, rows = last.since, last.witnesses
         return Continuity(
-            wal=self.snapshot.wal, started_at=self.snapshot.started_at, since=since, witnesses=found
+            wal=self.snapshot.wal, started_at=self.snapshot.started_at, since=since, witnesses=rows
         )
 
     def before(self, name: str) -> State | None:
-        """The state of a table at the last batch; None where it is not known, or of other columns."""
+        """The state of a table at the last batch; None where it is unknown or has other columns."""
         last = self.previous.tables.get(name) if self.previous else None
         return last.state if last and last.columns == self.tables[name].table.columns else None
 
-    def _seed(self, seed: Seed, files: Run | None) -> TableBatch:
-        """A seed as a table."""
+    def _seed_batch(self, seed: Seed, files: Files | None) -> TableBatch:
+        """The entry of a seed in the manifest."""
         if kept := self.kept_seeds.get(seed.name):
             return kept.model_copy(update={"mode": "unchanged", "reason": "no change", "files": ()})
         return TableBatch(
@@ -234,24 +238,24 @@ class BatchPlan:
             key=(),
             heaps="",
             files=files or (),
-            state=(StateRun(files=files or ()),),
+            state=(StateDelta(files=files or ()),),
             source_rows=seed.rows.num_rows,
             seed=seed.digest,
         )
 
-    def _table(self, plan: TablePlan, landed: Sequence[Landed], gone: Run) -> TableBatch:
-        """What has landed of a table, beside the state carried from before."""
+    def _table_batch(self, plan: TablePlan, read: Sequence[ReadChunk], deleted: Files) -> TableBatch:
+        """The entry of a table in the manifest: its chunks, and its state continued from the last batch."""
         name = plan.table.name
-        pieces = [piece for piece in landed if piece.part.table == name]
-        files = tuple(file for piece in pieces for file in piece.files)
-        full = plan.mode == "full" or any(piece.part.whole for piece in pieces)
+        chunks = [each for each in read if each.chunk.table == name]
+        files = tuple(file for chunk in chunks for file in chunk.files)
+        full = plan.mode == "full" or any(each.chunk.whole for each in chunks)
         reason = UNEXPLAINED if full and plan.mode == "changes" else plan.reason
-        state: State | None = (StateRun(files=files),)
+        state: State | None = (StateDelta(files=files),)
         if plan.slice.cursor is not None:
-            state = None  # what a cursor does not see may have changed
-        elif not full and (state := self.before(name)) is not None and (files or gone):
-            state = (*state, StateRun(files=files, gone=gone))
-        total = plan.survey.total if plan.survey else None
+            state = None  # rows below the cursor may have changed
+        elif not full and (state := self.before(name)) is not None and (files or deleted):
+            state = (*state, StateDelta(files=files, deleted=deleted))
+        total = plan.probe.total if plan.probe else None
         return TableBatch(
             table=name,
             mode="full" if full else plan.mode if plan.is_new else "unchanged",
@@ -262,7 +266,7 @@ class BatchPlan:
             definition=plan.table.definition,
             reached=plan.will_reach,
             files=files,
-            gone=gone,
+            deleted=deleted,
             state=state,
             has_commit_times=bool(files) and self._has_commit_times(plan),
             source_rows=sum(file.rows for file in files) if full else total,

@@ -1,8 +1,8 @@
-"""Rows that the source has no more: how many, by counting, and only then which, by their keys.
+"""Find deleted rows: first count them, and only if there are any read the table's keys.
 
-Of the rows that the last batch had, those that are as they were are counted by the plan. The others
-were written anew or deleted. Written anew are those changed rows whose keys the last batch had; if
-these are fewer, the rest was deleted, and the table's keys are read under the batch's snapshot.
+The plan counts the rows of the last batch that were updated or deleted since. Updated are the changed rows
+whose keys the last batch had. If these are fewer, the rest was deleted, and the keys of the table are read
+at the batch's snapshot.
 """
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
@@ -14,24 +14,23 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.columns import Frozen, schema_of
-from pipeline.duck import quote, relation_name, session
+from pipeline.duck import ROWS_PER_BATCH, quote, relation_name, session
 from pipeline.errors import PipelineError
-from pipeline.lake.buckets import Bucket, File, batch_folder
-from pipeline.lake.manifests import Run, State, TableBatch
+from pipeline.lake.buckets import Bucket, File
+from pipeline.lake.manifest import Files, State, TableBatch
+from pipeline.lake.paths import batch_folder
 from pipeline.lake.state import bind_changes, bind_state, key_columns, same_key
 from pipeline.postgres import Connection
 from pipeline.source.changes import Slice
 from pipeline.source.read import read_rows
 
-_ROWS_A_BATCH = 100_000
-
 
 class RowsDoNotAddUp(PipelineError):
-    """What is known of a table does not explain how many rows it has; it has to be read whole."""
+    """Counts and keys of a table contradict each other, so it has to be read whole."""
 
 
-class Suspicion(Frozen):
-    """A table of which rows may be gone: what was read of it, its state before, and rows replaced since."""
+class DeletionCheck(Frozen):
+    """A table that may have lost rows: its changed rows, its state before, and its count of replaced rows."""
 
     table: TableBatch
     before: State
@@ -40,21 +39,21 @@ class Suspicion(Frozen):
     snapshot: str
 
 
-def find(suspicion: Suspicion, raw: Bucket, keys: Callable[[], Iterator[pa.RecordBatch]]) -> Run:
-    """Write the keys of a table's rows that are gone; ``keys`` reads those that it has now.
+def find(check: DeletionCheck, raw: Bucket, keys: Callable[[], Iterator[pa.RecordBatch]]) -> Files:
+    """Write the keys of a table's deleted rows; ``keys`` reads the keys that it has at the snapshot.
 
-    Raises RowsDoNotAddUp where numbers and keys contradict each other.
+    Raises RowsDoNotAddUp where counts and keys contradict each other.
     """
-    table = suspicion.table
+    table = check.table
     with session() as connection:
-        bind_state(connection, table, suspicion.before, raw, "before")
+        bind_state(connection, table, check.before, raw, "before")
         bind_changes(connection, table, raw)
-        gone = suspicion.replaced - _written_anew(connection, table)
-        if gone == 0:
+        deleted = check.replaced - _updated_rows(connection, table)
+        if deleted == 0:
             return ()
-        if gone > 0:
-            file = _write_gone(connection, suspicion, raw, keys())
-            if file and file.rows == gone:
+        if deleted > 0:
+            file = _write_deleted(connection, check, raw, keys())
+            if file and file.rows == deleted:
                 return (file,)
     raise RowsDoNotAddUp(f"source: table {table.table}: its changes do not explain how many rows it has")
 
@@ -65,8 +64,8 @@ def read_keys(connection: Connection, schema: str, table: TableBatch) -> Iterato
         yield from rows
 
 
-def _written_anew(connection: duckdb.DuckDBPyConnection, table: TableBatch) -> int:
-    """Changed rows whose keys the last batch had."""
+def _updated_rows(connection: duckdb.DuckDBPyConnection, table: TableBatch) -> int:
+    """How many changed rows have keys that the last batch had."""
     same = same_key(key_columns(table), "changed", "before")
     changed = quote(relation_name(table.table))
     query = f"SELECT count(*) FROM {changed} AS changed SEMI JOIN before ON {same}"  # noqa: S608
@@ -74,16 +73,16 @@ def _written_anew(connection: duckdb.DuckDBPyConnection, table: TableBatch) -> i
     return int(rows)
 
 
-def _write_gone(
-    connection: duckdb.DuckDBPyConnection, suspicion: Suspicion, raw: Bucket, keys: Iterator[pa.RecordBatch]
+def _write_deleted(
+    connection: duckdb.DuckDBPyConnection, check: DeletionCheck, raw: Bucket, keys: Iterator[pa.RecordBatch]
 ) -> File | None:
-    """Write the keys that the last batch had and the table has no more."""
-    table = suspicion.table
+    """Write the keys that the last batch had and the table no longer has."""
+    table = check.table
     schema = schema_of(key_columns(table))
-    connection.register("found", pa.RecordBatchReader.from_batches(schema, keys))
-    connection.execute("CREATE TEMP TABLE present AS SELECT * FROM found")
+    connection.register("keys", pa.RecordBatchReader.from_batches(schema, keys))
+    connection.execute("CREATE TEMP TABLE present AS SELECT * FROM keys")
     columns = ", ".join(f"before.{quote(column.name)}" for column in key_columns(table))
     same = same_key(key_columns(table), "before", "present")
     query = f"SELECT {columns} FROM before ANTI JOIN present ON {same}"  # noqa: S608
-    rows = (batch.cast(schema) for batch in connection.sql(query).to_arrow_reader(_ROWS_A_BATCH))
-    return raw.write_rows(batch_folder(table.table, suspicion.batch_id), schema, rows)
+    rows = (batch.cast(schema) for batch in connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
+    return raw.write_rows(batch_folder(table.table, check.batch_id), schema, rows)

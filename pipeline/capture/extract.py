@@ -1,6 +1,6 @@
-"""Read what a plan asks for: changed rows first, then the keys of tables that lost rows, then the rest.
+"""Read a planned batch: changed rows, then keys of tables that lost rows, then tables that need a full read.
 
-What reads, in which threads or on which machines, is the caller's: see ``Readers``.
+The caller decides in which threads or on which machines the work runs (``Readers``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from pipeline.capture import deletions
 from pipeline.capture.batch import BatchPlan
-from pipeline.capture.deletions import RowsDoNotAddUp, Suspicion
-from pipeline.capture.tables import PAGES_A_PART
+from pipeline.capture.deletions import DeletionCheck, RowsDoNotAddUp
+from pipeline.capture.tables import PAGES_PER_CHUNK
 from pipeline.columns import schema_of
-from pipeline.lake.buckets import Bucket, batch_folder
+from pipeline.lake.buckets import Bucket
 from pipeline.lake.erasures import erase
-from pipeline.lake.manifests import Landed, Manifest, Part, Reading, Run, TableBatch, needs_merging
+from pipeline.lake.manifest import Chunk, Files, Manifest, ReadChunk, ReadSpec, TableBatch, needs_merging
+from pipeline.lake.paths import batch_folder
 from pipeline.models.seeds import Seed
 from pipeline.postgres import Connection
 from pipeline.source import snapshots
@@ -28,16 +29,16 @@ from pipeline.source.read import read_rows
 
 @dataclass(frozen=True)
 class Readers:
-    """How parts are read, keys of deleted rows are found, and states are compacted: many at a time.
+    """The work of a batch, which the caller runs concurrently.
 
-    Where a table has to be read whole because its changes do not explain its rows, ``find_gone`` gives None.
-    ``keep_seed`` writes a seed into the raw bucket.
+    ``find_deleted`` returns None for a table that has to be read whole. ``write_seed`` writes a seed into the
+    raw bucket.
     """
 
-    read: Callable[[Sequence[tuple[Part, Reading]]], Sequence[Landed]]
-    find_gone: Callable[[Sequence[Suspicion]], Sequence[Run | None]]
+    read: Callable[[Sequence[tuple[Chunk, ReadSpec]]], Sequence[ReadChunk]]
+    find_deleted: Callable[[Sequence[DeletionCheck]], Sequence[Files | None]]
     compact: Callable[[Sequence[TableBatch], str], Sequence[TableBatch]]
-    keep_seed: Callable[[Seed, str], Run]
+    write_seed: Callable[[Seed, str], Files]
 
 
 def extract(
@@ -45,58 +46,62 @@ def extract(
     planned: BatchPlan,
     schema: str,
     readers: Readers,
-    pages_a_part: int = PAGES_A_PART,
+    pages_per_chunk: int = PAGES_PER_CHUNK,
 ) -> Manifest:
-    """Read a planned batch while its snapshot lasts; what comes of it is yet to be sealed.
+    """Read a planned batch while its snapshot is open, and return its manifest, which is not sealed yet.
 
-    ``connection`` holds the snapshot, and scans tables for what later batches need beside those who read.
+    ``connection`` holds the snapshot and probes tables while the readers read them.
     """
-    with ThreadPoolExecutor(1) as beside:
-        surveyed = beside.submit(copy_context().run, planned.surveyed, connection, schema)
-        landed = list(readers.read(planned.parts(schema, pages_a_part)))
-        planned = surveyed.result()
-    suspicions = planned.suspicions(landed)
-    gone = {
-        each.table.table: run for each, run in zip(suspicions, readers.find_gone(suspicions), strict=True)
+    with ThreadPoolExecutor(1) as threads:
+        probing = threads.submit(copy_context().run, planned.with_probes, connection, schema)
+        read = list(readers.read(planned.chunks(schema, pages_per_chunk)))
+        planned = probing.result()
+    checks = planned.deletion_checks(read)
+    deleted = {
+        each.table.table: files for each, files in zip(checks, readers.find_deleted(checks), strict=True)
     }
-    unexplained = [name for name, run in gone.items() if run is None]
+    unexplained = [name for name, files in deleted.items() if files is None]
     if unexplained:
-        landed = [piece for piece in landed if piece.part.table not in unexplained]
-        landed += readers.read([part for name in unexplained for part in planned.whole(name, schema)])
-    seeds = {name: readers.keep_seed(seed, planned.batch_id) for name, seed in planned.new_seeds.items()}
-    manifest = planned.manifest(landed, {name: run for name, run in gone.items() if run}, seeds)
-    long = [table for table in manifest.tables.values() if needs_merging(table)]
-    short = {table.table: table for table in readers.compact(long, manifest.batch_id)}
-    return manifest.model_copy(update={"tables": manifest.tables | short})
+        read = [each for each in read if each.chunk.table not in unexplained]
+        read += readers.read(
+            [chunk for name in unexplained for chunk in planned.chunks_of_whole_table(name, schema)]
+        )
+    seeds = {name: readers.write_seed(seed, planned.batch_id) for name, seed in planned.new_seeds.items()}
+    manifest = planned.manifest(read, {name: files for name, files in deleted.items() if files}, seeds)
+    to_compact = [table for table in manifest.tables.values() if needs_merging(table)]
+    compacted = {table.table: table for table in readers.compact(to_compact, manifest.batch_id)}
+    return manifest.model_copy(update={"tables": manifest.tables | compacted})
 
 
-def keep_seed(seed: Seed, batch_id: str, raw: Bucket) -> Run:
-    """Write a seed's rows into the raw bucket, so that a rebuild has what the batch had."""
+def write_seed(seed: Seed, batch_id: str, raw: Bucket) -> Files:
+    """Write a seed's rows into the raw bucket, so that a rebuild uses the same rows."""
     folder = batch_folder(seed.name, batch_id)
     file = raw.write_rows(folder, schema_of(seed.columns), seed.rows.to_batches())
     return (file,) if file else ()
 
 
-def read_part(
+def read_chunk(
     url: str,
-    part: Part,
-    how: Reading,
+    chunk: Chunk,
+    spec: ReadSpec,
     raw: Bucket,
     progress: Callable[[int], None] = lambda _: None,
     key: HashKey | None = None,
-) -> Landed:
-    """Stream one part of a table into the raw bucket; ``progress`` is told how many rows have come so far."""
+) -> ReadChunk:
+    """Stream one chunk of a table into the raw bucket; ``progress`` is called with the rows read so far."""
     with (
-        snapshots.adopt(url, how.snapshot, key) as connection,
-        # Closed before its connection is: a COPY left half-way holds the connection's lock.
-        closing(read_rows(connection, how.schema_name, part.table, how.columns, how.slice)) as rows,
+        snapshots.adopt(url, spec.snapshot, key) as connection,
+        # Close it before the connection: an unfinished COPY holds the connection's lock.
+        closing(read_rows(connection, spec.schema_name, chunk.table, spec.columns, spec.slice)) as rows,
     ):
-        shown = erase(rows, how.erased) if how.erased else rows
-        file = raw.write_rows(part.folder, schema_of(how.columns), _counted(shown, progress))
-    return Landed(part=part, files=(file,) if file else ())
+        rows_to_write = erase(rows, spec.erasure) if spec.erasure else rows
+        file = raw.write_rows(chunk.folder, schema_of(spec.columns), _with_progress(rows_to_write, progress))
+    return ReadChunk(chunk=chunk, files=(file,) if file else ())
 
 
-def _counted(batches: Iterator[pa.RecordBatch], progress: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
+def _with_progress(
+    batches: Iterator[pa.RecordBatch], progress: Callable[[int], None]
+) -> Iterator[pa.RecordBatch]:
     rows = 0
     for batch in batches:
         yield batch
@@ -104,14 +109,12 @@ def _counted(batches: Iterator[pa.RecordBatch], progress: Callable[[int], None])
         progress(rows)
 
 
-def find_gone(
-    url: str, schema: str, suspicion: Suspicion, raw: Bucket, key: HashKey | None = None
-) -> Run | None:
-    """Find the keys of a table's deleted rows; None where the table has to be read whole."""
-    with snapshots.adopt(url, suspicion.snapshot, key) as connection:
+def find_deleted(
+    url: str, schema: str, check: DeletionCheck, raw: Bucket, key: HashKey | None = None
+) -> Files | None:
+    """The keys of a table's deleted rows; None where the table has to be read whole."""
+    with snapshots.adopt(url, check.snapshot, key) as connection:
         try:
-            return deletions.find(
-                suspicion, raw, lambda: deletions.read_keys(connection, schema, suspicion.table)
-            )
+            return deletions.find(check, raw, lambda: deletions.read_keys(connection, schema, check.table))
         except RowsDoNotAddUp:
             return None

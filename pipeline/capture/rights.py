@@ -1,4 +1,4 @@
-"""What a source lets models read: columns that the role has rights on, and cursors that can work."""
+"""Check what models read of the source: rights on columns, and cursors."""
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
@@ -23,15 +23,18 @@ def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> No
     """Raise SourceError where a model names a column that the source's role may not read."""
     for model in models.values():
         read = {name: tables[name] for name in sorted(model.reads & tables.keys())}
-        hidden = {name: table.unreadable for name, table in read.items() if table.unreadable}
+        unreadable = {name: table.unreadable for name, table in read.items() if table.unreadable}
         seeds = {name: seed.columns for name, seed in model.seeds.items()}
-        if not hidden or model.reads - tables.keys() - seeds.keys() - reference.NAMES - reference.QUALIFIED:
+        if (
+            not unreadable
+            or model.reads - tables.keys() - seeds.keys() - reference.NAMES - reference.QUALIFIED
+        ):
             continue
         readable = seeds | {name: table.columns for name, table in read.items()}
         whole = seeds | {name: (*table.columns, *table.unreadable) for name, table in read.items()}
         if not _binds(model, readable) and _binds(model, whole):
             names = ", ".join(
-                f"{name}.{column.name}" for name, columns in hidden.items() for column in columns
+                f"{name}.{column.name}" for name, columns in unreadable.items() for column in columns
             )
             raise SourceError(
                 f"source: {model.path} needs a column that the pipeline's role may not read;"
@@ -40,14 +43,14 @@ def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> No
 
 
 def _binds(model: Model, tables: Mapping[str, Sequence[Column]]) -> bool:
-    """Whether the model's SQL finds all that it names."""
+    """Whether every name in the model's SQL exists."""
     with session() as connection:
         for name in model.reads - tables.keys() - {reference.BATCH}:
             connection.register(relation_name(name), reference.table(name))
         for name, columns in tables.items():
             connection.register(relation_name(name), schema_of(columns).empty_table())
         try:
-            connection.execute(f"CREATE TEMP VIEW tried AS {model.bound_sql}\n")
+            connection.execute(f"CREATE TEMP VIEW model AS {model.bound_sql}\n")
         except duckdb.Error:
             return False
     return True
@@ -56,25 +59,25 @@ def _binds(model: Model, tables: Mapping[str, Sequence[Column]]) -> bool:
 def cursors_of(
     connection: Connection, schema: str, models: Mapping[str, Model], tables: Mapping[str, Table]
 ) -> dict[str, Cursor]:
-    """The cursor of each table that a model gives one, tried on the source.
+    """The cursors that models declare, by table, after a test on the source.
 
-    Raises ModelError, in one line, for one that cannot work or is not needed.
+    Raises ModelError for a cursor that cannot work or is not needed.
     """
-    found: dict[str, tuple[Model, Cursor]] = {}
-    for model, name, cursor in _given(models):
+    declared: dict[str, tuple[Model, Cursor]] = {}
+    for model, name, cursor in _declared(models):
         if name not in model.reads & tables.keys():
-            raise ModelError(f"{model.path}: its cursor is for {name}, which is no table that it reads")
-        other, first = found.setdefault(name, (model, cursor))
+            raise ModelError(f"{model.path}: it declares a cursor for {name}, a table that it does not read")
+        other, first = declared.setdefault(name, (model, cursor))
         if first != cursor:
             raise ModelError(
-                f"{model.path}: its cursor for {name} is {_spelled(cursor)}, in {other.path} it is"
-                f" {_spelled(first)}; a table has one"
+                f"{model.path}: its cursor for {name} is {_spelled(cursor)}, but {other.path} declares"
+                f" {_spelled(first)}; a table has one cursor"
             )
         _check(connection, schema, model, tables[name], cursor)
-    return {name: cursor for name, (_, cursor) in found.items()}
+    return {name: cursor for name, (_, cursor) in declared.items()}
 
 
-def _given(models: Mapping[str, Model]) -> Iterator[tuple[Model, str, Cursor]]:
+def _declared(models: Mapping[str, Model]) -> Iterator[tuple[Model, str, Cursor]]:
     for model in models.values():
         for name, cursor in model.cursors.items():
             yield model, name, cursor
@@ -85,30 +88,30 @@ def _spelled(cursor: Cursor) -> str:
 
 
 def _check(connection: Connection, schema: str, model: Model, table: Table, cursor: Cursor) -> None:
-    where = f"{model.path}: cursor {table.name}.{cursor.column}"
+    prefix = f"{model.path}: cursor {table.name}.{cursor.column}"
     column = table.column(cursor.column)
     if column is None:
-        raise ModelError(f"{where}: {table.name} has no such column, or the role may not read it")
+        raise ModelError(f"{prefix}: {table.name} has no such column, or the role may not read it")
     if column.hashed_by:
-        raise ModelError(f"{where}: it is hashed, and hashes have no order; name another column")
+        raise ModelError(f"{prefix}: the column is hashed, and hashes have no order; name another column")
     if table.tracked:
-        raise ModelError(f"{where}: every change of {table.name} is seen without one; leave it out")
-    unit = cursors.unit_of(column.type)
+        raise ModelError(f"{prefix}: {table.name} needs no cursor, its changes are found by xmin; remove it")
+    unit = cursors.overlap_type(column.type)
     if cursor.overlap is not None and unit is None:
-        raise ModelError(f"{where}: {column.type} has no overlap; leave {cursor.overlap!r} out")
+        raise ModelError(f"{prefix}: type {column.type} takes no overlap; remove {cursor.overlap!r}")
     try:
         with connection.transaction():
             _try(connection, sql.Identifier(schema, table.name), column, cursor, unit)
     except (psycopg.DataError, psycopg.ProgrammingError) as error:
-        raise ModelError(f"{where}: {error.diag.message_primary}") from None
+        raise ModelError(f"{prefix}: {error.diag.message_primary}") from None
     except ValueError:
-        raise ModelError(f"{where}: an overlap below zero would leave rows out") from None
+        raise ModelError(f"{prefix}: a negative overlap would skip rows") from None
 
 
 def _try(
     connection: Connection, table: sql.Identifier, column: Column, cursor: Cursor, unit: str | None
 ) -> None:
-    """Let Postgres order the column's values, and read the overlap."""
+    """Let Postgres order the column and parse the overlap; raises ValueError for a negative one."""
     value = cursors.expression(column)
     connection.execute(template("SELECT {0} >= {0} FROM {1} ORDER BY {0} LIMIT 0").format(value, table))
     if cursor.overlap is not None and unit is not None:

@@ -1,4 +1,4 @@
-"""How one table is read in a batch, and in which parts."""
+"""Plan how a batch reads one table, and in which chunks."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -7,89 +7,92 @@ from pipeline.source.catalogue import Table
 from pipeline.source.changes import Probe, Slice
 from pipeline.source.cursors import Reached
 
-PAGES_A_PART = 32_768
+PAGES_PER_CHUNK = 32_768
 
 
 @dataclass(frozen=True)
 class TablePlan:
-    """How one table is read in a batch, and why.
+    """How a batch reads one table, and why.
 
-    ``survey`` is what is known of its slice before it is read, ``reached`` how far the last batch came.
-    ``replaced`` is how many rows of the last batch were written anew or deleted since: those that it
-    had, less those that are as they were.
+    ``probe`` has the counts of the slice; None where the table is not probed before it is read.
+    ``reached`` is the cursor position of the last batch. ``replaced`` is how many rows of the last batch
+    were updated or deleted since: its rows minus the unchanged ones.
     """
 
     table: Table
     mode: Literal["full", "changes"]
     reason: str
     slice: Slice
-    survey: Probe | None = None
+    probe: Probe | None = None
     reached: Reached | None = None
     replaced: int = 0
 
     @property
     def rows(self) -> int | None:
-        """Rows to read, counted or, of a whole table, estimated; None where changed ones were not counted."""
-        if self.survey:
-            return self.survey.rows
+        """Rows to read: counted, or estimated for a whole table; None where changed rows were not counted."""
+        if self.probe:
+            return self.probe.rows
         return self.table.estimated_rows if self.mode == "full" else None
 
     @property
     def will_reach(self) -> Reached | None:
-        """The highest value of the table's cursor once the slice is read."""
+        """The cursor position after the slice is read."""
         cursor = self.slice.cursor
         column = self.table.column(cursor.column) if cursor else None
         if column is None:
             return None
-        value = self.survey.reached if self.survey else None
+        value = self.probe.reached if self.probe else None
         if value is None and self.mode == "changes" and self.reached:
-            return self.reached  # nothing is left of what was there
+            return self.reached  # all rows at or above it were deleted
         return Reached(column=column.name, type=column.type, value=value)
 
     @property
     def is_new(self) -> bool:
-        """Whether there is anything to read."""
+        """Whether there is anything to read or to compare."""
         return self.mode == "full" or self.rows != 0 or self.replaced > 0
 
 
-def without_surprise(plan: TablePlan, *, is_counted: bool) -> TablePlan:
-    """The plan, or one that reads the table whole, where changed rows would not do.
+def whole_if_necessary(plan: TablePlan, *, is_counted: bool) -> TablePlan:
+    """The plan, or one that reads the table whole where changed rows are not enough.
 
-    Of a table without a key they do where none was replaced: all that it had is as it was.
+    For a table without a key they are enough where no row of the last batch was updated or deleted.
     """
     if plan.replaced < 0:
         return read_whole(plan, "it has old rows that the last batch did not have")
     if plan.is_new and not plan.table.key and plan.slice.cursor is None and (plan.replaced or not is_counted):
-        return read_whole(plan, "rows of it were changed or deleted, and it has no primary key")
+        return read_whole(plan, "rows were changed or deleted, and it has no primary key")
     return plan
 
 
 def read_whole(plan: TablePlan, reason: str) -> TablePlan:
-    """The plan of a table that is read whole after all."""
-    return replace(plan, mode="full", reason=reason, slice=Slice(), survey=None, replaced=0)
+    """The plan with the table read whole instead."""
+    return replace(plan, mode="full", reason=reason, slice=Slice(), probe=None, replaced=0)
 
 
 def is_small(table: Table, most_bytes: int | None) -> bool:
-    """Whether a table has at most so many bytes; one of unknown size has more."""
+    """Whether a table has at most ``most_bytes``; False where its size is unknown."""
     return most_bytes is None or (table.bytes is not None and table.bytes <= most_bytes)
 
 
-def has_more_to_tell(plan: TablePlan) -> bool:
-    """Whether a scan of the table tells anything that later batches need."""
+def needs_probe(plan: TablePlan) -> bool:
+    """Whether later batches need what a probe of the whole table finds: witnesses or a cursor position."""
     return plan.slice.cursor is not None or plan.table.tracked
 
 
-def slices_of(plan: TablePlan, pages_a_part: int) -> list[Slice]:
-    """Slices that cover the plan's; the last one is open where rows of other tables may follow.
+def slices_of(plan: TablePlan, pages_per_chunk: int) -> list[Slice]:
+    """Slices that together cover the plan's slice.
 
-    Changed rows come in one slice and one by one: they are few, and a scan of all pages finds them sooner.
+    The last one has no end where pages may be added or inheriting tables follow. Changed rows are one slice,
+    sent row by row: they are few, and one scan of all pages finds them fastest.
     """
     table = plan.table
     if plan.mode == "changes" or not table.has_pages:
         return [plan.slice]
-    starts = list(range(0, table.pages, pages_a_part)) or [0]
-    ends = [*starts[1:], table.pages if table.packs else None]
+    starts = list(range(0, table.pages, pages_per_chunk)) or [0]
+    ends = [*starts[1:], table.pages if table.can_concatenate else None]
     return [
-        plan.slice.model_copy(update={"first_page": first, "end_page": end, "packed": table.packs})
+        plan.slice.model_copy(
+            update={"first_page": first, "end_page": end, "concatenated": table.can_concatenate}
+        )
         for first, end in zip(starts, ends, strict=True)
     ]

@@ -17,8 +17,8 @@ from pipeline.duck import literal, quote, relation_name, session
 from pipeline.errors import ModelError
 from pipeline.lake import erasures
 from pipeline.lake.buckets import File
-from pipeline.lake.erasures import Erased
-from pipeline.lake.manifests import Manifest, StateRun
+from pipeline.lake.erasures import Erasure
+from pipeline.lake.manifest import Manifest, StateDelta
 from pipeline.models import inputs
 from pipeline.models.contract import Check, checks
 from pipeline.models.inputs import ROWS_NOW
@@ -51,14 +51,20 @@ def ever(manifest: Manifest, manifests: Iterable[Manifest]) -> Manifest:
                 runs = [table.files, *(run.files for run in table.state or ())]
                 files[name] |= {file.path: file for run in runs for file in run}
     tables = {
-        name: table.model_copy(update={"state": (StateRun(files=tuple(files[name].values())),)})
+        name: table.model_copy(update={"state": (StateDelta(files=tuple(files[name].values())),)})
         for name, table in manifest.tables.items()
     }
     return manifest.model_copy(update={"tables": tables})
 
 
 def effects(
-    lake: Lake, below: Mapping[str, Model], ever: Manifest, erased: Erased, rows: pa.Table, *, is_hidden: bool
+    lake: Lake,
+    below: Mapping[str, Model],
+    ever: Manifest,
+    erased: Erasure,
+    rows: pa.Table,
+    *,
+    is_hidden: bool,
 ) -> Iterator[Effect]:
     """What becomes of a model's rows that show the row, if anything.
 
@@ -84,7 +90,7 @@ def _compute(
     target: Target,
     shown: Sequence[Check],
     rows: pa.Table,
-    erased: Erased,
+    erased: Erasure,
     *,
     is_hidden: bool,
 ) -> None:
@@ -97,10 +103,10 @@ def _compute(
     connection.register("versions", rows.append_column("number", pa.array(range(rows.num_rows))))
     for number in range(rows.num_rows):
         one = f"(SELECT {listed} FROM versions WHERE number = {number})"  # noqa: S608
-        before = erased.made_up(names, one) if is_hidden else f"FROM {one}"
-        looks = {"before": before, "after": erased.hidden(names, one)}
+        before = erased.with_made_up_values(names, one) if is_hidden else f"FROM {one}"
+        looks = {"before": before, "after": erased.erase(names, one)}
         if number == 0:
-            others = f"SELECT {listed} FROM ({erased.marked(quote('all rows'))}) AS marked"  # noqa: S608
+            others = f"SELECT {listed} FROM ({erased.with_mark(quote('all rows'))}) AS marked"  # noqa: S608
             others += f" WHERE {quote(erasures.MARK)} IS NULL"
             looks["among"] = f"SELECT {listed} FROM ({before}) UNION ALL {others}"  # noqa: S608
         for made, query in looks.items():

@@ -21,9 +21,11 @@ from pipeline.erasure.rewriting import erase_in_raw, rewritten, showing
 from pipeline.erasure.search import Needles, search_lake, search_warehouse
 from pipeline.errors import SettingsError
 from pipeline.lake import erasures
-from pipeline.lake.buckets import Bucket, batch_folder
-from pipeline.lake.erasures import Entry, Erased
-from pipeline.lake.manifests import Manifest, TableBatch, manifest_paths, read_manifest
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.erasures import Entry, Erasure
+from pipeline.lake.manifest import Manifest, TableBatch
+from pipeline.lake.manifests import manifest_paths, read_manifest
+from pipeline.lake.paths import batch_folder
 from pipeline.models import personal
 from pipeline.models.library import Model, closure
 from pipeline.recovery.refill import Lake, fill_again
@@ -41,7 +43,7 @@ class Findings:
     """
 
     entry: Entry
-    erased: Erased
+    erased: Erasure
     table: TableBatch
     rows: pa.Table
     raw: tuple[str, ...]
@@ -68,7 +70,7 @@ def sealed(raw: Bucket) -> list[Manifest]:
 
 def the_table(
     models: Mapping[str, Model], manifests: Sequence[Manifest], name: str
-) -> tuple[Manifest, TableBatch, Erased]:
+) -> tuple[Manifest, TableBatch, Erasure]:
     """The newest batch that has a table whose rows can be forgotten, and what of them is hidden.
 
     Raises SettingsError where there is none of that name, or it has no key or no personal column.
@@ -97,7 +99,7 @@ def the_table(
     )
     if not columns:
         raise SettingsError(f"TABLE: no column of {name} is declared personal; write `-- personal: column`")
-    return manifest, table, Erased(key=key, columns=columns, entries=())
+    return manifest, table, Erasure(key=key, columns=columns, entries=())
 
 
 def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry) -> Findings:
@@ -122,7 +124,7 @@ def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry) -> Findings:
 
 
 def _shown_in(
-    raw: Bucket, table: TableBatch, erased: Erased, *, hidden: bool = False
+    raw: Bucket, table: TableBatch, erased: Erasure, *, hidden: bool = False
 ) -> tuple[pa.Table, list[str]]:
     """A row's versions that show what is personal, or are ``hidden`` already, and the objects with them."""
     schema, found, paths = schema_of(table.columns), [], []
@@ -134,7 +136,7 @@ def _shown_in(
         if {column.name for column in erased.key} <= set(names):
             with session() as connection:
                 connection.register("stored rows", dataset)
-                query = erased.shown(names, quote("stored rows"), hidden=hidden)
+                query = erased.forgotten_rows(names, quote("stored rows"), erased=hidden)
                 rows = connection.sql(query).to_arrow_table()
             if rows.num_rows:
                 found.append(_fitted(rows, schema))
@@ -168,7 +170,7 @@ def carry_out(
 
     Raises nothing where a search finds a value elsewhere: the certificate says where.
     """
-    erasures.keep_in_lake(lake.raw, found.entry)
+    erasures.write_to_lake(lake.raw, found.entry)
     moved = {
         path: rewritten(lake.processed, path, effect)
         for path, effect in found.processed.items()
@@ -241,7 +243,7 @@ def _others(raw: Bucket, found: Findings) -> Iterator[str]:
                 with session() as connection:
                     connection.register("stored rows", dataset)
                     connection.register("wanted", values)
-                    marked = found.erased.marked(quote("stored rows"))
+                    marked = found.erased.with_mark(quote("stored rows"))
                     rows = connection.execute(
                         f"SELECT DISTINCT value FROM ({marked}) AS marked"  # noqa: S608
                         f" JOIN wanted ON contains(CAST({quote(column.name)} AS VARCHAR), value)"

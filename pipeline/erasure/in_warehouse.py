@@ -9,7 +9,7 @@ from pipeline.erasure.effects import Effect
 from pipeline.erasure.rewriting import moved_state
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
-from pipeline.lake.manifests import Run, StateRun
+from pipeline.lake.manifest import Files, StateDelta
 from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
 from pipeline.postgres import Connection, each, statement, transaction
 from pipeline.warehouse import bindings
@@ -17,7 +17,7 @@ from pipeline.warehouse.load import claim
 
 
 def erase_in_warehouse(
-    url: str, schema: str, entry: Entry, effects: Sequence[Effect], moved: Mapping[str, Run]
+    url: str, schema: str, entry: Entry, effects: Sequence[Effect], moved: Mapping[str, Files]
 ) -> None:
     """Erase in all tables that are not filled again, and let results name objects that have moved."""
     with transaction(url, "warehouse") as connection:
@@ -34,7 +34,7 @@ def erase_in_warehouse(
         if last and in_place:
             targets = {effect.target.name: effect.target for effect in in_place}
             bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
-        erasures.keep_in_warehouse(connection, schema, entry)
+        erasures.write_to_warehouse(connection, schema, entry)
 
 
 def _stage(connection: Connection, effect: Effect) -> None:
@@ -75,13 +75,13 @@ def _erase_in_table(
         connection.execute(statement("warehouse/join_versions.sql").format(**parts))
 
 
-def _move_results(connection: Connection, schema: str, moved: Mapping[str, Run]) -> None:
+def _move_results(connection: Connection, schema: str, moved: Mapping[str, Files]) -> None:
     """Let models' results name the objects that took the place of others."""
     rows = connection.execute(
         "SELECT table_name, result FROM etl.model WHERE schema_name = %s AND result IS NOT NULL", (schema,)
     ).fetchall()
     for name, result in rows:
-        state = tuple(map(StateRun.model_validate, result if isinstance(result, list) else []))
+        state = tuple(map(StateDelta.model_validate, result if isinstance(result, list) else []))
         if (new := moved_state(state, moved)) != state:
             connection.execute(
                 "UPDATE etl.model SET result = %s WHERE schema_name = %s AND table_name = %s",

@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import duckdb
 
-from pipeline.duck import literal, quote, session
+from pipeline.duck import ROWS_PER_BATCH, literal, quote, session
 from pipeline.erasure.effects import Effect
 from pipeline.lake import manifests
-from pipeline.lake.buckets import Bucket, File, batch_folder, rejected_folder
-from pipeline.lake.erasures import Erased
-from pipeline.lake.manifests import Manifest, Run, State, manifest_paths, read_manifest
+from pipeline.lake.buckets import Bucket, File
+from pipeline.lake.erasures import Erasure
+from pipeline.lake.manifest import Files, Manifest, State
+from pipeline.lake.manifests import manifest_paths, read_manifest
+from pipeline.lake.paths import batch_folder, rejected_folder
 from pipeline.models.rejects import REJECTED
-
-_ROWS_A_BATCH = 100_000
 
 
 def showing(processed: Bucket, effect: Effect) -> Iterator[str]:
@@ -84,18 +84,18 @@ def _type(connection: duckdb.DuckDBPyConnection, column: str) -> str:
     return next(str(row[1]) for row in rows if row[0] == column)
 
 
-def rewritten(processed: Bucket, path: str, effect: Effect) -> Run:
+def rewritten(processed: Bucket, path: str, effect: Effect) -> Files:
     """A processed object without what is erased, under another name."""
     schema = processed.scan(path).schema
     with session() as connection:
         query = _processed(connection, processed, path, effect)
-        reader = connection.sql(f"SELECT * EXCLUDE (is_found) FROM ({query})").to_arrow_reader(_ROWS_A_BATCH)  # noqa: S608
+        reader = connection.sql(f"SELECT * EXCLUDE (is_found) FROM ({query})").to_arrow_reader(ROWS_PER_BATCH)  # noqa: S608
         rows = (batch.cast(schema) for batch in reader)
         file = processed.write_rows(path.rpartition("/")[0], schema, rows)
     return (file,) if file else ()
 
 
-def erase_in_raw(raw: Bucket, erased: Erased, paths: Collection[str]) -> None:
+def erase_in_raw(raw: Bucket, erased: Erasure, paths: Collection[str]) -> None:
     """Rewrite the raw objects under other names, and the manifests that name them in their places.
 
     An object that no manifest names is not rewritten; like the old ones it is removed afterwards.
@@ -114,7 +114,7 @@ def erase_in_raw(raw: Bucket, erased: Erased, paths: Collection[str]) -> None:
             manifests.seal(raw, _moved_manifest(manifest, entry.table, moved))
 
 
-def without(raw: Bucket, file: File, erased: Erased) -> Run:
+def without(raw: Bucket, file: File, erased: Erasure) -> Files:
     """A raw object without what is hidden, under another name."""
     dataset = raw.dataset([file])
     present = set(dataset.schema.names)
@@ -123,8 +123,8 @@ def without(raw: Bucket, file: File, erased: Erased) -> Run:
     )
     with session() as connection:
         connection.register("stored rows", dataset)
-        query = erased.hidden(dataset.schema.names, quote("stored rows"))
-        reader = connection.sql(query).to_arrow_reader(_ROWS_A_BATCH)
+        query = erased.erase(dataset.schema.names, quote("stored rows"))
+        reader = connection.sql(query).to_arrow_reader(ROWS_PER_BATCH)
         rows = (batch.cast(dataset.schema) for batch in reader)
         new = raw.write_rows(file.path.rpartition("/")[0], dataset.schema, rows)
     return (new,) if new else ()
@@ -132,29 +132,27 @@ def without(raw: Bucket, file: File, erased: Erased) -> Run:
 
 def _files(manifest: Manifest, name: str) -> Iterator[File]:
     """What a manifest names of a table's rows."""
-    for landed in manifest.landed:
-        if landed.part.table == name:
-            yield from landed.files
+    for read in manifest.chunks:
+        if read.chunk.table == name:
+            yield from read.files
     if table := manifest.tables.get(name):
         yield from table.files
         for run in table.state or ():
             yield from run.files
 
 
-def _moved_manifest(manifest: Manifest, name: str, moved: Mapping[str, Run]) -> Manifest:
+def _moved_manifest(manifest: Manifest, name: str, moved: Mapping[str, Files]) -> Manifest:
     table = manifest.tables[name]
     state = None if table.state is None else moved_state(table.state, moved)
     table = table.model_copy(update={"files": _moved(table.files, moved), "state": state})
-    landed = tuple(
-        piece.model_copy(update={"files": _moved(piece.files, moved)}) for piece in manifest.landed
-    )
-    return manifest.model_copy(update={"landed": landed, "tables": {**manifest.tables, name: table}})
+    chunks = tuple(read.model_copy(update={"files": _moved(read.files, moved)}) for read in manifest.chunks)
+    return manifest.model_copy(update={"chunks": chunks, "tables": {**manifest.tables, name: table}})
 
 
-def moved_state(state: State, moved: Mapping[str, Run]) -> State:
+def moved_state(state: State, moved: Mapping[str, Files]) -> State:
     """A state with the objects that took the place of others, by the paths of those."""
     return tuple(run.model_copy(update={"files": _moved(run.files, moved)}) for run in state)
 
 
-def _moved(files: Run, moved: Mapping[str, Run]) -> Run:
+def _moved(files: Files, moved: Mapping[str, Files]) -> Files:
     return tuple(new for file in files for new in moved.get(file.path, (file,)))

@@ -65,7 +65,7 @@ class Needles:
 def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection[str]) -> Iterator[Hit]:
     """Where in a bucket a text is: objects' paths, of Parquet with the column."""
     skipped = set(without)
-    for path in bucket.everything():
+    for path in bucket.all_paths():
         if path in skipped:
             continue
         needles.count(f"objects of {name}")

@@ -1,1 +1,1 @@
-"""The lake: buckets, Parquet files, manifests, and the state of source tables that is carried in them."""
+"""The lake: buckets, Parquet files, manifests, and the states of source tables."""

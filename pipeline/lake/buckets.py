@@ -1,4 +1,4 @@
-"""Buckets: folders and S3 prefixes behind one door. Nothing in them is overwritten."""
+"""Buckets: folders and S3 prefixes with one interface. Objects are never overwritten."""
 
 import os
 import uuid
@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -17,17 +16,17 @@ from pydantic import NonNegativeInt, model_validator
 
 from pipeline.columns import Frozen
 from pipeline.errors import BucketError, ObjectMissing
-from pipeline.lake.checksums import Object, Tee, Verified, blocks, damaged
-from pipeline.lake.parquet import opened, row_groups
+from pipeline.lake.checksums import ChecksumWriter, VerifiedFiles, VerifiedReader, blocks, damaged
+from pipeline.lake.parquet import row_groups, streamed_dataset
 from pipeline.lake.paths import Checksum, ObjectPath, is_path
 
-_AT_ONCE = 8 << 20
+_READ_BYTES = 8 << 20
 
 
 class File(Frozen):
-    """A Parquet object by its path inside a bucket. Holds for ever once written.
+    """A Parquet object, by its path inside a bucket; it never changes.
 
-    ``checksums`` are those of its blocks; None where an earlier release wrote it.
+    ``checksums`` has one per block; it is None for an object of an earlier release.
     """
 
     path: ObjectPath
@@ -43,46 +42,24 @@ class File(Frozen):
 
 
 class Usage(Frozen):
-    """How many objects a bucket holds, and how large they are together."""
+    """The number of objects in a bucket, and their total size."""
 
     objects: int = 0
     bytes: int = 0
 
 
-def batch_folder(name: str, batch_id: str) -> str:
-    """Where a table's rows of a batch lie; any name stays below the root and apart from ours.
-
-    Names of letters, digits, spaces and most signs are what they are; the others, and
-    those that begin like our own folders or like ``..``, are percent-encoded.
-    """
-    encoded = quote(name, safe=" ")
-    if encoded[:1] in {".", "_"}:
-        encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
-    return f"{encoded}/batch={batch_id}"
-
-
-def rejected_folder(folder: str) -> str:
-    """Where the rejected rows of a model lie whose other rows lie in that folder."""
-    return f"_rejected/{folder}"
-
-
-def gone_folder(folder: str) -> str:
-    """Where the keys of rows lie that left a model's result in a batch."""
-    return f"_gone/{folder}"
-
-
 @dataclass(frozen=True)
 class Bucket:
-    """A folder or an S3 prefix; ``uri`` is what people know it by."""
+    """A folder or an S3 prefix; ``uri`` names it in messages."""
 
     filesystem: fs.FileSystem
     root: str
     uri: str
 
     def write_rows(self, folder: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> File | None:
-        """Stream rows into a new Parquet object below ``folder``; None where there are none.
+        """Stream rows into a new Parquet object below ``folder``; None where there are no rows.
 
-        The object's name is new every time, so a second try never meets the first.
+        Every call uses a new name, so a retry never conflicts with an earlier attempt.
         """
         groups = row_groups(batches, schema)
         first = next(groups, None)
@@ -91,21 +68,21 @@ class Bucket:
         path = f"{folder}/part-{uuid.uuid4().hex}.parquet"
         rows = 0
         with self._named("write", path), self._stream(path) as stream:
-            tee = Tee(stream)
-            sink = pa.PythonFile(tee, mode="w")
-            # Dictionaries take twice the time, and zstd makes files as small without them.
+            checksums = ChecksumWriter(stream)
+            sink = pa.PythonFile(checksums, mode="w")
+            # Dictionaries double the time; with zstd they do not make files smaller.
             with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=False) as writer:
                 for group in chain([first], groups):
                     writer.write_table(group)
                     rows += group.num_rows
-        return File(path=path, rows=rows, bytes=tee.size, checksums=tee.checksums)
+        return File(path=path, rows=rows, bytes=checksums.size, checksums=checksums.checksums)
 
     @contextmanager
     def _stream(self, path: str) -> Iterator[pa.NativeFile]:
-        """A new object, which goes away again when writing fails half-way.
+        """A new object, removed again where writing fails.
 
-        Closing publishes whatever was written, so the removal is a courtesy only:
-        what counts is that no manifest lists the object.
+        Closing the stream publishes what was written so far. The removal only tidies up: no manifest lists
+        the object.
         """
         self._make_folder(path)
         try:
@@ -117,28 +94,28 @@ class Bucket:
             raise
 
     def dataset(self, files: Sequence[File], schema: pa.Schema | None = None) -> ds.Dataset:
-        """The files' rows as one dataset; columns of the schema that a file lacks are NULL."""
+        """The files as one dataset; columns of the schema that a file lacks are NULL."""
         by_path = {self._full(file.path): file for file in files}
         with self._named("read", ", ".join(file.path for file in files[:3])):
-            return opened(
+            return streamed_dataset(
                 {path: file.rows for path, file in by_path.items()},
-                fs.PyFileSystem(Verified(lambda path: self._open(by_path[path]))),
+                fs.PyFileSystem(VerifiedFiles(lambda path: self._open(by_path[path]))),
                 schema,
                 self._reading,
                 in_folder=self._is_folder,
             )
 
-    def _open(self, file: File) -> Object:
-        """An object that gives out nothing but what was written."""
+    def _open(self, file: File) -> VerifiedReader:
+        """Open an object for verified reading."""
         stream = self.filesystem.open_input_file(self._full(file.path))
-        return Object(stream, f"{self.uri}: {file.path}", file.bytes, file.checksums)
+        return VerifiedReader(stream, f"{self.uri}: {file.path}", file.bytes, file.checksums)
 
     def _reading(self, path: str) -> AbstractContextManager[None]:
-        """Name what is being read by a path of the file system."""
+        """Name an object in errors by its path in the file system."""
         return self._named("read", path.removeprefix(f"{self.root}/"))
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a small object under a name that is not in use: all of it or nothing."""
+        """Write a small object under an unused name, completely or not at all."""
         with self._named("write", path):
             self._make_folder(path)
             if self._is_folder:
@@ -148,41 +125,41 @@ class Bucket:
                     stream.write(text.encode())
 
     def read_text(self, path: str) -> str:
-        """Read a small object."""
+        """Read a small object as text; raises ObjectDamaged where it is not UTF-8."""
         with self._named("read", path), self.filesystem.open_input_stream(self._full(path)) as stream:
             try:
                 return bytes(stream.read()).decode()
             except UnicodeDecodeError as error:
-                raise damaged(f"{self.uri}: {path}", f"it is no text: {error}") from None
+                raise damaged(f"{self.uri}: {path}", f"it is not text: {error}") from None
 
     def check(self) -> None:
-        """Write, list, read and remove a small object; raises BucketError that names the missing right."""
+        """Write, list, read and remove a small object; raises BucketError that names a missing right."""
         path = f"_checks/{uuid.uuid4().hex}"
         self.write_text(path, path)
         if path not in self.list("_checks") or self.read_text(path) != path:
-            raise BucketError(f"{self.uri}: what was written to {path} does not come back")
-        with suppress(OSError):  # no run needs the right to delete
+            raise BucketError(f"{self.uri}: {path} was written, but cannot be listed or read back")
+        with suppress(OSError):  # runs do not need the right to delete
             self.filesystem.delete_file(self._full(path))
 
     def holds(self, files: Iterable[File]) -> bool:
-        """Whether all these files are there, each as large as it was written."""
-        paths = {self._full(file.path): file.bytes for file in files}
+        """Whether all files exist with the size that was written."""
+        sizes = {self._full(file.path): file.bytes for file in files}
         with self._named("read", "files of a batch"):
-            return all(info.size == paths[info.path] for info in self.filesystem.get_file_info([*paths]))
+            return all(info.size == sizes[info.path] for info in self.filesystem.get_file_info([*sizes]))
 
     def verify(self, file: File) -> None:
         """Read an object whole; raises ObjectMissing, or ObjectDamaged where it is not what was written.
 
-        One without checksums is decoded, which finds most of what may have changed.
+        An object without checksums is decoded, which detects most damage.
         """
         with self._named("read", file.path), pa.PythonFile(self._open(file), mode="r") as stream:
-            while stream.read(_AT_ONCE):
+            while stream.read(_READ_BYTES):
                 pass
         for _ in self.dataset([file]).to_batches(columns=None if file.checksums is None else []):
             pass
 
-    def is_whole(self, files: Iterable[File]) -> bool:
-        """Whether all these files are there as they were written; reads them."""
+    def are_intact(self, files: Iterable[File]) -> bool:
+        """Whether all files exist as they were written; reads them."""
         try:
             for file in files:
                 self.verify(file)
@@ -191,48 +168,48 @@ class Bucket:
         return True
 
     def list(self, folder: str, *, deep: bool = False) -> list[str]:
-        """Paths of the objects directly in a folder, or ``deep`` below it; none where it does not exist."""
+        """Paths of the objects directly in a folder or, with ``deep``, anywhere below it."""
         selector = fs.FileSelector(self._full(folder), allow_not_found=True, recursive=deep)
         with self._named("list", folder):
-            found = self.filesystem.get_file_info(selector)
+            infos = self.filesystem.get_file_info(selector)
         full = self._full(folder)
-        return sorted(f"{folder}{info.path.removeprefix(full)}" for info in found if info.is_file)
+        return sorted(f"{folder}{info.path.removeprefix(full)}" for info in infos if info.is_file)
 
     def scan(self, path: str) -> ds.Dataset:
-        """The rows of an object, whether or not anything names it."""
+        """The rows of an object, without verification."""
         with self._named("read", path):
             return ds.dataset([self._full(path)], format="parquet", filesystem=self.filesystem)
 
     def read_bytes(self, path: str) -> bytes:
-        """Read a small object as it is."""
+        """Read a small object."""
         with self._named("read", path), self.filesystem.open_input_stream(self._full(path)) as stream:
             return bytes(stream.read())
 
-    def everything(self) -> Iterator[str]:
-        """The paths of all objects, those of a folder at a time."""
-        for top in self.tops():
+    def all_paths(self) -> Iterator[str]:
+        """The paths of all objects; lists one top folder at a time."""
+        for top in self.top_folders():
             yield from self.sizes(top)
 
     def remove(self, path: str) -> None:
-        """Remove an object; one that is gone already is no fault."""
+        """Remove an object, if it exists."""
         with self._named("delete", path), suppress(FileNotFoundError):
             self.filesystem.delete_file(self._full(path))
 
-    def tops(self) -> tuple[str, ...]:
+    def top_folders(self) -> tuple[str, ...]:
         """The folders directly below the root."""
         with self._named("list", "all folders"):
-            found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
-        return tuple(sorted(info.base_name for info in found if not info.is_file))
+            infos = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
+        return tuple(sorted(info.base_name for info in infos if not info.is_file))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The sizes of all objects below a folder, by path."""
         selector = fs.FileSelector(self._full(folder), allow_not_found=True, recursive=True)
         with self._named("list", folder):
-            found = self.filesystem.get_file_info(selector)
-        return {info.path.removeprefix(f"{self.root}/"): info.size or 0 for info in found if info.is_file}
+            infos = self.filesystem.get_file_info(selector)
+        return {info.path.removeprefix(f"{self.root}/"): info.size or 0 for info in infos if info.is_file}
 
     def usage(self) -> Usage:
-        """Count all objects; a table's at a time, so that memory does not grow with the bucket's age."""
+        """Count all objects; lists one top folder at a time to bound memory."""
         objects = size = 0
         with self._named("list", "all objects"):
             for top in self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True)):
@@ -248,23 +225,23 @@ class Bucket:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def _full(self, path: str) -> str:
-        """A path of the file system; raises BucketError where it is none below the bucket."""
+        """The path in the file system; raises BucketError where it would leave the bucket."""
         if not is_path(path):
-            raise BucketError(f"{self.uri}: {path!r} is no path below this bucket")
+            raise BucketError(f"{self.uri}: {path!r} is not a path below this bucket")
         return f"{self.root}/{path}"
 
     def _make_folder(self, path: str) -> None:
-        """Folders need making on a disk; in S3 there are none, and markers would be litter."""
+        """Create the folder of a path on a disk; S3 has no folders."""
         if self._is_folder:
             self.filesystem.create_dir(self._full(path).rpartition("/")[0], recursive=True)
 
     @contextmanager
     def _named(self, action: str, path: str) -> Iterator[None]:
-        """Say which bucket, which object and which right is missing."""
+        """Raise errors that name the bucket, the object and, where one is missing, the right."""
         try:
             yield
         except FileNotFoundError as error:
-            raise ObjectMissing(f"{self.uri}: {path} is not there: {_words(error)}") from None
+            raise ObjectMissing(f"{self.uri}: {path} does not exist: {_first_line(error)}") from None
         except pa.ArrowInvalid as error:
             if action != "read":
                 raise
@@ -276,7 +253,7 @@ class Bucket:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that whoever finds it finds all of it, as S3 does for its objects."""
+    """Write a file so that it appears only when it is complete, as in S3."""
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with unfinished.open("wb") as file:
@@ -291,23 +268,23 @@ def _write_whole(path: Path, text: str) -> None:
 
 _HINTS = {
     "Permission denied": "permission denied; the pipeline's user needs {action} rights on this folder",
-    "Not a directory": "this is no folder; set TOTESYS_RAW_URI or TOTESYS_PROCESSED_URI to one",
+    "Not a directory": "this is not a folder; set TOTESYS_RAW_URI or TOTESYS_PROCESSED_URI to one",
     "Read-only file system": "the file system is read-only",
 }
 
 
 def _hint(error: OSError, action: str) -> str | None:
-    """What to do about a folder, where trying again would not help; None for faults that may pass."""
-    for sign, hint in _HINTS.items():
-        if sign in str(error):
+    """What to do about an error of a folder; None for an error that a retry may resolve."""
+    for text, hint in _HINTS.items():
+        if text in str(error):
             return hint.format(action=action)
     return None
 
 
-def _words(error: OSError) -> str:
+def _first_line(error: OSError) -> str:
     return str(error).splitlines()[0]
 
 
 def folder(path: str) -> Bucket:
-    """A bucket that is a folder of this machine."""
+    """A bucket in a local folder."""
     return Bucket(fs.LocalFileSystem(), path.rstrip("/"), path)

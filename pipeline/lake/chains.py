@@ -1,7 +1,7 @@
-"""Chains of sealed batches in the raw bucket, by what manifests' paths say: which batch follows which.
+"""Chains of sealed batches in the raw bucket: the paths of manifests tell which batch follows which.
 
-Several warehouses may share a bucket. Each has a chain of its own, which ends where no batch follows and may
-begin in another's. Where manifests are lost, a chain goes on at the newest batch before them.
+Several warehouses may share a bucket. Each has its own chain, which may start in the chain of another one.
+Where manifests are lost, a chain continues at the newest batch before them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,27 @@ from datetime import UTC, datetime
 
 from pipeline.columns import Frozen
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifests import MANIFESTS, TIME, Home, Manifest, batch_at, previous_at, readable
+from pipeline.lake.manifest import MANIFESTS, TIME, Destination, Manifest
+from pipeline.lake.manifests import batch_at, previous_at, readable
 from pipeline.source.snapshots import Identity
 
-# In the processed bucket: which batches were sealed, should the raw bucket forget it.
-NOTES = "_sealed"
+# In the processed bucket: records of sealed batches, in case the raw bucket loses manifests.
+SEALS = "_sealed"
 UNKNOWN = "unknown"
 
 
-class Note(Frozen):
-    """That a batch was sealed, as the processed bucket keeps it."""
+class SealRecord(Frozen):
+    """A record in the processed bucket that a batch was sealed."""
 
     batch_id: str
     previous: str | None
     snapshot_at: datetime
-    warehouse: Home | None = None
+    warehouse: Destination | None = None
 
 
 @dataclass(frozen=True)
-class Sealed:
-    """A sealed batch, as the path of its manifest tells it."""
+class SealedBatch:
+    """A sealed batch, from the path of its manifest."""
 
     path: str
     batch_id: str
@@ -40,110 +41,115 @@ class Sealed:
 class Chain:
     """A chain's batches, oldest first, and the manifest of the last one."""
 
-    batches: tuple[Sealed, ...]
+    batches: tuple[SealedBatch, ...]
     end: Manifest
 
     @property
     def owner(self) -> str:
-        """The id of the warehouse that it was read for."""
+        """The id of the warehouse that the batches were read for."""
         return self.end.warehouse.id if self.end.warehouse else UNKNOWN
 
     @property
-    def story(self) -> str:
-        """Whose it is, for people."""
+    def summary(self) -> str:
+        """One line on the warehouse, the source and the last batch."""
         owner = self.end.warehouse or "of an earlier release"
         return f"warehouse {owner}, read from {self.end.identity}, last batch {self.end.batch_id}"
 
     def holds(self, batch_id: str) -> bool:
-        """Whether a batch is one of them."""
+        """Whether the chain has a batch."""
         return any(each.batch_id == batch_id for each in self.batches)
 
-    def shows(self, moment: datetime) -> bool:
-        """Whether one of its batches is of that moment."""
-        begin = f"{moment.astimezone(UTC):{TIME}}-"
-        return any(each.batch_id.startswith(begin) for each in self.batches)
+    def has_moment(self, moment: datetime) -> bool:
+        """Whether one of its batches was read at that moment."""
+        prefix = f"{moment.astimezone(UTC):{TIME}}-"
+        return any(each.batch_id.startswith(prefix) for each in self.batches)
 
-    def belongs_to(self, home: Home) -> bool:
-        """Whether it is known to have been read for that very schema of that warehouse."""
-        return self.end.warehouse is not None and home.is_same(self.end.warehouse)
+    def belongs_to(self, destination: Destination) -> bool:
+        """Whether its batches were read for that destination; False where that is unknown."""
+        return self.end.warehouse is not None and destination.is_same(self.end.warehouse)
 
     @property
     def has_gaps(self) -> bool:
-        """Whether batches are lost, at its beginning or between others."""
+        """Whether batches are lost, at its start or between others."""
         before = [None, *(each.batch_id for each in self.batches)]
         return any(each.previous != last for each, last in zip(self.batches, before, strict=False))
 
 
 def find(raw: Bucket) -> list[Chain]:
-    """The chains in the bucket, by their ends, oldest end first."""
-    known = {each.batch_id: each for each in map(_sealed, raw.list(MANIFESTS, deep=True)) if each}
+    """The chains in a raw bucket, oldest end first."""
+    batches = {each.batch_id: each for each in map(_sealed, raw.list(MANIFESTS, deep=True)) if each}
     ends: dict[str, Manifest] = {}
-    while new := known.keys() - {each.previous for each in known.values()} - ends.keys():
-        for name in new:
-            if end := next(readable(raw, [known[name].path]), None):
-                ends[name] = end
+    while new := batches.keys() - {each.previous for each in batches.values()} - ends.keys():
+        for batch_id in new:
+            if end := next(readable(raw, [batches[batch_id].path]), None):
+                ends[batch_id] = end
             else:
-                del known[name]  # the one before it is the end then
-    found = [ends[name] for name in sorted(ends)]
-    return [Chain(_back_from(end, found, known), end) for end in found]
+                del batches[batch_id]  # then the batch before it is the end
+    manifests = [ends[batch_id] for batch_id in sorted(ends)]
+    return [Chain(_back_from(end, manifests, batches), end) for end in manifests]
 
 
-def stories(chains: Sequence[Chain]) -> str:
-    """Each warehouse once, by its newest chain."""
-    return "; ".join({chain.owner: chain.story for chain in chains}.values()) or "none"
+def summaries(chains: Sequence[Chain]) -> str:
+    """The summary of each warehouse's newest chain; "none" without chains."""
+    return "; ".join({chain.owner: chain.summary for chain in chains}.values()) or "none"
 
 
-def foreign(raw: Bucket, home: Home, source: Identity | None) -> list[Chain]:
-    """The chains of other warehouses than this one, and those that were read from other sources."""
+def foreign(raw: Bucket, destination: Destination, source: Identity | None) -> list[Chain]:
+    """The chains of other warehouses, and those that were read from other sources."""
     return [
         chain
         for chain in find(raw)
-        if not chain.end.is_of(home) or (source and not chain.end.identity.is_same_database(source))
+        if not chain.end.may_be_for(destination)
+        or (source and not chain.end.identity.is_same_database(source))
     ]
 
 
-def note(processed: Bucket, manifest: Manifest) -> None:
-    """Keep that a batch is sealed where the raw bucket's loss does not reach."""
-    kept = Note(
+def record_seal(processed: Bucket, manifest: Manifest) -> None:
+    """Record in the processed bucket that a batch is sealed."""
+    record = SealRecord(
         batch_id=manifest.batch_id,
         previous=manifest.previous,
         snapshot_at=manifest.snapshot_at,
         warehouse=manifest.warehouse,
     )
-    processed.write_text(_place_of_note(manifest), kept.model_dump_json(indent=1))
+    processed.write_text(_record_path(manifest), record.model_dump_json(indent=1))
 
 
-def is_noted(processed: Bucket, manifest: Manifest) -> bool:
-    """Whether that is kept."""
-    path = _place_of_note(manifest)
+def is_seal_recorded(processed: Bucket, manifest: Manifest) -> bool:
+    """Whether the processed bucket has the record of a batch."""
+    path = _record_path(manifest)
     return path in processed.list(path.rpartition("/")[0])
 
 
-def _place_of_note(manifest: Manifest) -> str:
+def _record_path(manifest: Manifest) -> str:
     owner = manifest.warehouse.id if manifest.warehouse else UNKNOWN
-    return f"{NOTES}/{owner}/{manifest.batch_id}.json"
+    return f"{SEALS}/{owner}/{manifest.batch_id}.json"
 
 
-def noted(processed: Bucket) -> list[tuple[str, str]]:
-    """The batches that were sealed, each after the id of its warehouse."""
-    found = [path.split("/")[-2:] for path in processed.list(NOTES, deep=True)]
-    return [(owner, name.removesuffix(".json")) for owner, name in found]
+def recorded_seals(processed: Bucket) -> list[tuple[str, str]]:
+    """The recorded batches: pairs of warehouse id and batch id."""
+    names = [path.split("/")[-2:] for path in processed.list(SEALS, deep=True)]
+    return [(owner, name.removesuffix(".json")) for owner, name in names]
 
 
-def _sealed(path: str) -> Sealed | None:
-    return Sealed(path, batch_at(path), previous_at(path)) if path.endswith(".json") else None
+def _sealed(path: str) -> SealedBatch | None:
+    return SealedBatch(path, batch_at(path), previous_at(path)) if path.endswith(".json") else None
 
 
-def _back_from(end: Manifest, ends: Sequence[Manifest], known: Mapping[str, Sealed]) -> tuple[Sealed, ...]:
+def _back_from(
+    end: Manifest, ends: Sequence[Manifest], batches: Mapping[str, SealedBatch]
+) -> tuple[SealedBatch, ...]:
     """The batches up to an end, oldest first."""
-    found: list[Sealed] = []
-    at: str | None = end.batch_id
-    while at is not None:
-        if at not in known:
-            earlier = [each.batch_id for each in ends if each.batch_id < at and each.is_of(end.warehouse)]
+    chain: list[SealedBatch] = []
+    current: str | None = end.batch_id
+    while current is not None:
+        if current not in batches:
+            earlier = [
+                each.batch_id for each in ends if each.batch_id < current and each.may_be_for(end.warehouse)
+            ]
             if not earlier:
                 break
-            at = earlier[-1]
-        found.append(known[at])
-        at = known[at].previous
-    return tuple(reversed(found))
+            current = earlier[-1]
+        chain.append(batches[current])
+        current = batches[current].previous
+    return tuple(reversed(chain))

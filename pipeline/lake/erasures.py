@@ -1,7 +1,7 @@
-"""The ledger of erasure: whose rows were forgotten, as salted hashes of their keys, and what hides them.
+"""The erasure ledger: rows that were forgotten, as salted hashes of their keys, and the SQL that erases them.
 
-An entry is in the raw bucket and in the warehouse, so that either can be restored without the other. Rows
-that match one are read without their personal values from then on.
+Each entry is stored in the raw bucket and in the warehouse, so that either can be restored alone. Later
+batches read the rows of an entry without their personal values.
 """
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
@@ -25,12 +25,12 @@ from pipeline.source.hashing import HashKey
 FORGOTTEN = "_forgotten"
 _TEXTS = frozenset(["text", "character varying", "character", "bpchar", "citext"])
 MARK = "erased as"
-# So many digits of an entry's hash stand in the text that hides a value.
-_DIGITS = 12
+# Digits of an entry's hash in the text that replaces a value.
+_MARK_DIGITS = 12
 
 
 class Entry(Frozen):
-    """A row of a source table that was forgotten, by a salted hash of its key."""
+    """A forgotten row of a source table, identified by a salted hash of its key."""
 
     table: str
     salt: str
@@ -39,12 +39,15 @@ class Entry(Frozen):
 
     @property
     def path(self) -> str:
-        """Where it lies in the raw bucket."""
+        """Its path in the raw bucket."""
         return f"{FORGOTTEN}/{self.key_hash}.json"
 
 
-class Erased(Frozen):
-    """What is hidden of a table: the columns, in the rows whose keys these entries have."""
+class Erasure(Frozen):
+    """The columns to erase in the rows of a table whose keys match the entries.
+
+    Methods take a relation or a subquery as ``rows`` and return a DuckDB query.
+    """
 
     key: tuple[Column, ...]
     columns: tuple[Column, ...]
@@ -52,58 +55,58 @@ class Erased(Frozen):
 
     @property
     def mark(self) -> str:
-        """A DuckDB expression: what stands for the row where it was forgotten, else NULL."""
+        """An expression: the text that replaces the values of a forgotten row, NULL for other rows."""
         by_salt: dict[tuple[str, str], list[str]] = {}
         for entry in self.entries:
             by_salt.setdefault((entry.table, entry.salt), []).append(literal(entry.key_hash))
         cases = [
-            f"WHEN {(found := _key_hash(self.key, *salted))} IN ({', '.join(hashes)})"
-            f" THEN 'erased ' || left({found}, {_DIGITS})"
+            f"WHEN {(key_hash := _key_hash(self.key, *salted))} IN ({', '.join(hashes)})"
+            f" THEN 'erased ' || left({key_hash}, {_MARK_DIGITS})"
             for salted, hashes in by_salt.items()
         ]
         return f"CASE {' '.join(cases)} END"
 
-    def hidden(self, names: Sequence[str], rows: str) -> str:
-        """A query for these columns of rows, without what is hidden of them."""
-        hidden = {column.name: _hidden(column) for column in self.columns}
-        listed = ", ".join(f"{hidden.get(name, quote(name))} AS {quote(name)}" for name in names)
-        return f"SELECT {listed} FROM ({self.marked(rows)}) AS marked"  # noqa: S608
+    def erase(self, names: Sequence[str], rows: str) -> str:
+        """The named columns of rows, with forgotten rows erased."""
+        erased = {column.name: _erased_value(column) for column in self.columns}
+        listed = ", ".join(f"{erased.get(name, quote(name))} AS {quote(name)}" for name in names)
+        return f"SELECT {listed} FROM ({self.with_mark(rows)}) AS marked"  # noqa: S608
 
-    def made_up(self, names: Sequence[str], rows: str) -> str:
-        """A query for rows of which all is hidden, with other values in these places."""
-        other = {column.name: _made_up(column) for column in self.columns}
-        return f"SELECT {', '.join(other.get(name, quote(name)) for name in names)} FROM {rows}"  # noqa: S608
+    def with_made_up_values(self, names: Sequence[str], rows: str) -> str:
+        """Erased rows with made-up values in place of the erased ones."""
+        made_up = {column.name: _made_up_value(column) for column in self.columns}
+        return f"SELECT {', '.join(made_up.get(name, quote(name)) for name in names)} FROM {rows}"  # noqa: S608
 
-    def shown(self, names: Sequence[str], rows: str, *, hidden: bool = False) -> str:
-        """A query for forgotten rows that show what is to be hidden, or of which all is ``hidden``."""
+    def forgotten_rows(self, names: Sequence[str], rows: str, *, erased: bool = False) -> str:
+        """Forgotten rows that still have values to erase or, with ``erased``, those that have none."""
         listed = ", ".join(map(quote, names))
         differs = " OR ".join(
-            f"{quote(column.name)} IS DISTINCT FROM {_hidden(column)}"
+            f"{quote(column.name)} IS DISTINCT FROM {_erased_value(column)}"
             for column in self.columns
             if column.name in names
         )
         return (
-            f"SELECT {listed} FROM ({self.marked(rows)}) AS marked"  # noqa: S608
-            f" WHERE {quote(MARK)} IS NOT NULL AND ({differs or 'false'}) = {not hidden}"
+            f"SELECT {listed} FROM ({self.with_mark(rows)}) AS marked"  # noqa: S608
+            f" WHERE {quote(MARK)} IS NOT NULL AND ({differs or 'false'}) = {not erased}"
         )
 
-    def marked(self, rows: str) -> str:
-        """A query for rows with their mark."""
+    def with_mark(self, rows: str) -> str:
+        """Rows with their mark in the column ``MARK``."""
         return f"SELECT *, {self.mark} AS {quote(MARK)} FROM {rows}"  # noqa: S608
 
 
-def _hidden(column: Column) -> str:
-    """What a column shows: NULL stays NULL, text becomes the row's mark, and all else NULL."""
+def _erased_value(column: Column) -> str:
+    """The value of a column after erasure: NULL stays NULL, text becomes the mark, other types NULL."""
     name = quote(column.name)
-    instead = "NULL"
+    replacement = "NULL"
     if base_of(column.type).partition("(")[0] in _TEXTS:
         length = length_of(column.type)
-        instead = quote(MARK) if length is None else f"left({quote(MARK)}, {length})"
-    return f"CASE WHEN {quote(MARK)} IS NULL OR {name} IS NULL THEN {name} ELSE {instead} END"
+        replacement = quote(MARK) if length is None else f"left({quote(MARK)}, {length})"
+    return f"CASE WHEN {quote(MARK)} IS NULL OR {name} IS NULL THEN {name} ELSE {replacement} END"
 
 
-def _made_up(column: Column) -> str:
-    """Another value than what a column shows where it is hidden."""
+def _made_up_value(column: Column) -> str:
+    """A value that differs from the erased value of a column."""
     name, type_ = quote(column.name), duckdb_type(column.type)
     if type_ == "VARCHAR":
         return f"COALESCE('x' || {name}, 'x') AS {name}"
@@ -117,54 +120,57 @@ def _key_hash(key: Sequence[Column], table: str, salt: str) -> str:
     return f"sha256({literal(salt + table)} || chr(31) || concat_ws(chr(31), {parts}))"
 
 
-def erase(rows: Iterable[pa.RecordBatch], erased: Erased) -> Iterator[pa.RecordBatch]:
-    """Rows of a table without what is hidden of them."""
+def erase(rows: Iterable[pa.RecordBatch], erasure: Erasure) -> Iterator[pa.RecordBatch]:
+    """Rows of a table with forgotten rows erased."""
     for batch in rows:
         with session() as connection:
-            connection.register("read now", batch)
-            query = erased.hidden(batch.schema.names, quote("read now"))
+            connection.register("read rows", batch)
+            query = erasure.erase(batch.schema.names, quote("read rows"))
             table = connection.sql(query).to_arrow_table().cast(batch.schema)
         yield from table.to_batches()
 
 
 def entry(
-    table: str, key: Sequence[Column], given: Sequence[str], known: Iterable[Entry], moment: datetime,
+    table: str, key: Sequence[Column], texts: Sequence[str], entries: Iterable[Entry], moment: datetime,
     hash_key: HashKey | None,
 ) -> Entry:  # fmt: skip
-    """The entry of a row by its key's values as text; raises SettingsError where they are no key."""
-    if len(given) != len(key):
+    """The entry of a row, from the values of its key as text. It takes the salt of existing entries.
+
+    Raises SettingsError where the values do not fit the key.
+    """
+    if len(texts) != len(key):
         raise SettingsError(
-            f"KEY: {table} has the key {', '.join(column.name for column in key)}; give as many values"
+            f"KEY: the key of {table} is {', '.join(column.name for column in key)}; give one value for each"
         )
-    salt = next((each.salt for each in known), None) or secrets.token_hex(16)
+    salt = next((each.salt for each in entries), None) or secrets.token_hex(16)
     values = []
-    for column, text in zip(key, given, strict=True):
+    for column, text in zip(key, texts, strict=True):
         if column.hashed_by and hash_key:
             text = hash_key.hash(text)  # noqa: PLW2901
         values.append(f"CAST({literal(text)} AS {duckdb_type(column.type)}) AS {quote(column.name)}")
     with session() as connection:
         try:
-            query = f"SELECT {_key_hash(key, table, salt)} FROM (SELECT {', '.join(values)}) AS given"  # noqa: S608
-            ((found,),) = connection.execute(query).fetchall()
+            query = f"SELECT {_key_hash(key, table, salt)} FROM (SELECT {', '.join(values)}) AS key_values"  # noqa: S608
+            ((key_hash,),) = connection.execute(query).fetchall()
         except duckdb.Error:
             types = ", ".join(f"{column.name} {column.type}" for column in key)
-            raise SettingsError(f"KEY: is no key of {table}, which is {types}") from None
-    return Entry(table=table, salt=salt, key_hash=str(found), forgotten_at=moment)
+            raise SettingsError(f"KEY: does not fit the key of {table}, which is {types}") from None
+    return Entry(table=table, salt=salt, key_hash=str(key_hash), forgotten_at=moment)
 
 
 def in_lake(raw: Bucket) -> dict[str, Entry]:
-    """The entries in the raw bucket, by their hashes."""
+    """The entries in the raw bucket, by key hash."""
     texts = [raw.read_text(path) for path in raw.list(FORGOTTEN) if path.endswith(".json")]
     return {each.key_hash: each for each in map(Entry.model_validate_json, texts)}
 
 
-def keep_in_lake(raw: Bucket, new: Entry) -> None:
-    """Put an entry into the raw bucket, from where it counts."""
+def write_to_lake(raw: Bucket, new: Entry) -> None:
+    """Write an entry into the raw bucket; it is in effect from then on."""
     raw.write_text(new.path, new.model_dump_json())
 
 
 def in_warehouse(url: str, schema: str) -> dict[str, Entry]:
-    """The entries that a schema of the warehouse has, by their hashes."""
+    """The entries of a schema of the warehouse, by key hash."""
     with (
         transaction(url, "warehouse") as connection,
         connection.cursor(row_factory=class_row(Entry)) as cursor,
@@ -180,7 +186,7 @@ def in_warehouse(url: str, schema: str) -> dict[str, Entry]:
 
 
 def certified(url: str, schema: str) -> set[str]:
-    """The hashes of the entries that were carried out to the end."""
+    """The key hashes of the entries whose erasure is complete."""
     with transaction(url, "warehouse") as connection:
         if not exists(connection, "etl.forgotten"):
             return set()
@@ -190,8 +196,8 @@ def certified(url: str, schema: str) -> set[str]:
     return {str(key_hash) for (key_hash,) in rows}
 
 
-def keep_in_warehouse(connection: Connection, schema: str, new: Entry) -> None:
-    """Put an entry into the warehouse, with what it has erased there."""
+def write_to_warehouse(connection: Connection, schema: str, new: Entry) -> None:
+    """Write an entry into the warehouse, in the transaction that erases its rows there."""
     connection.execute(
         "INSERT INTO etl.forgotten (schema_name, table_name, salt, key_hash, forgotten_at)"
         " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
@@ -200,7 +206,7 @@ def keep_in_warehouse(connection: Connection, schema: str, new: Entry) -> None:
 
 
 def certify(url: str, schema: str, done: Entry, certificate: Mapping[str, object]) -> None:
-    """Keep what was searched, and that nothing was found."""
+    """Store the certificate of a completed erasure: what was searched, and what was found."""
     with transaction(url, "warehouse") as connection:
         connection.execute(
             "UPDATE etl.forgotten SET certificate = %s WHERE schema_name = %s AND key_hash = %s",

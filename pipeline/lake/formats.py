@@ -1,6 +1,7 @@
-"""How manifests are written, under a digest of their own text, and how those of earlier formats are read.
+"""Write manifests with a digest of their text, and upgrade manifests of earlier formats on reading.
 
-Format 2 has keys of rows that went, and counts rows. Format 3 has checksums of objects, and the digest.
+Format 2 adds the keys of deleted rows, and row counts. Format 3 adds checksums of objects and the digest,
+and renames two fields: ``landed`` to ``chunks`` and ``gone`` to ``deleted``.
 """
 
 import json
@@ -15,44 +16,53 @@ _SEALED = re.compile(r'\{\n "digest": "([0-9a-f]{64})",(.+)', re.DOTALL)
 
 
 def sealed(text: str) -> str:
-    """A manifest's JSON, which begins a line after its brace, with the digest of it all at its head."""
+    """The text of a manifest with its digest as the first field; ``text`` is JSON with one field per line."""
     return f'{{\n "digest": "{sha256(text.encode()).hexdigest()}",{text[1:]}'
 
 
-def unsealed(text: str, where: str) -> Any:  # noqa: ANN401  JSON
-    """What a manifest says, in today's format; ``where`` it lies is named in errors.
+def unsealed(text: str, path: str) -> Any:  # noqa: ANN401  JSON
+    """The JSON of a manifest in the present format; ``path`` names it in errors.
 
-    Raises ValueError where it is not what was written, BucketError where a later release wrote it.
+    Raises ValueError where the text differs from what was written, BucketError where a later release wrote
+    it.
     """
     match = _SEALED.fullmatch(text)
     body = f"{{{match[2]}" if match else text
     if match and sha256(body.encode()).hexdigest() != match[1]:
         raise ValueError("it was altered, as its digest says")
     manifest = json.loads(body)
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if isinstance(found, int) and found > FORMAT:
+    format_ = manifest.get("format") if isinstance(manifest, dict) else None
+    if isinstance(format_, int) and format_ > FORMAT:
         raise BucketError(
-            f"{where} has format {found}, made by a later release than this one, which knows format {FORMAT};"
+            f"{path} has format {format_}, made by a later release; this one knows up to format {FORMAT};"
             " update the pipeline"
         )
-    if found == FORMAT and not match:
+    if format_ == FORMAT and not match:
         raise ValueError("it has no digest")
-    if found in {1, 2} and match:
-        raise ValueError(f"it has a digest, and format {found} has none")
-    return _of_today(manifest, found)
+    if format_ in {1, 2} and match:
+        raise ValueError(f"it has a digest, and format {format_} has none")
+    return _upgraded(manifest, format_)
 
 
-def _of_today(manifest: Any, found: object) -> Any:  # noqa: ANN401  JSON
-    if found == 1:
-        tables = {name: _with_state(table) for name, table in manifest["tables"].items()}
-        manifest = manifest | {"tables": tables}
-    return manifest | {"format": FORMAT} if found in {1, 2} else manifest
+def _upgraded(manifest: Any, format_: object) -> Any:  # noqa: ANN401  JSON
+    if format_ not in {1, 2}:
+        return manifest
+    upgrade = _table_of_format_1 if format_ == 1 else _table_of_format_2
+    tables = {name: upgrade(table) for name, table in manifest["tables"].items()}
+    chunks = [{"chunk": each["part"], "files": each["files"]} for each in manifest["landed"]]
+    rest = {key: value for key, value in manifest.items() if key != "landed"}
+    return rest | {"format": FORMAT, "chunks": chunks, "tables": tables}
 
 
-def _with_state(table: dict[str, Any]) -> dict[str, Any]:
-    """A table of format 1, which has no keys of rows that went."""
-    runs = table.get("state")
-    if runs is None and table["mode"] == "full":
-        runs = [table["files"]]
-    state = None if runs is None else [{"files": run} for run in runs]
+def _table_of_format_1(table: dict[str, Any]) -> dict[str, Any]:
+    """A table of format 1, whose state is lists of files, and which has no keys of deleted rows."""
+    files = table.get("state")
+    if files is None and table["mode"] == "full":
+        files = [table["files"]]
+    state = None if files is None else [{"files": each} for each in files]
     return {key: value for key, value in table.items() if key != "before"} | {"state": state}
+
+
+def _table_of_format_2(table: dict[str, Any]) -> dict[str, Any]:
+    """A table of format 2; the deltas of its state read ``gone`` themselves."""
+    return {"deleted" if key == "gone" else key: value for key, value in table.items()}

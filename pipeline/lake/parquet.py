@@ -1,4 +1,4 @@
-"""Parquet files as a dataset whose reading keeps step with whoever reads."""
+"""Read Parquet files as a dataset with little read-ahead, and cut rows into row groups."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
@@ -12,99 +12,100 @@ from pipeline.streams import ahead
 from pipeline.words import counted
 
 _GROUP_BYTES = 4 << 20
-# In S3 every scan waits for answers.
-_AT_ONCE_IN_FOLDERS, _AT_ONCE = 1, 2
+# Row groups per read; S3 has a higher latency.
+_GROUPS_IN_FOLDER, _GROUPS_IN_S3 = 1, 2
 
 
 def row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows as they are written, some megabytes at a time: what a file says of each group takes room."""
-    waiting: list[pa.RecordBatch] = []
+    """Join record batches into row groups of some megabytes, to keep the metadata of a file small."""
+    pending: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
-        waiting.append(batch)
+        pending.append(batch)
         size += batch.nbytes
         if size >= _GROUP_BYTES:
-            yield pa.Table.from_batches(waiting, schema)
-            waiting, size = [], 0
-    if waiting:
-        yield pa.Table.from_batches(waiting, schema)
+            yield pa.Table.from_batches(pending, schema)
+            pending, size = [], 0
+    if pending:
+        yield pa.Table.from_batches(pending, schema)
 
 
-def opened(
+def streamed_dataset(
     rows: Mapping[str, int],
     filesystem: fs.FileSystem,
     schema: pa.Schema | None,
-    reading: "Reading",
+    naming: "Naming",
     *,
     in_folder: bool,
-) -> "Files":
+) -> "StreamedDataset":
     """The files as one dataset; columns of the schema that a file lacks are NULL.
 
-    ``rows`` is how many each has, by its path. ``reading`` is entered with a path while that file is read, to
-    name it where that fails.
+    ``rows`` has the row count of each file, by path. The context manager ``naming(path)`` is entered while a
+    file is read, so that errors can name it.
     """
-    found = ds.dataset(list(rows), schema=schema, format="parquet", filesystem=filesystem)
-    files = Files(found.schema, [found])  # type: ignore[call-arg]  # the stubs lack it
-    files.rows, files.reading = rows, reading
-    files.at_once = _AT_ONCE_IN_FOLDERS if in_folder else _AT_ONCE
-    return files
+    plain = ds.dataset(list(rows), schema=schema, format="parquet", filesystem=filesystem)
+    dataset = StreamedDataset(plain.schema, [plain])  # type: ignore[call-arg]  # the stubs lack it
+    dataset.rows, dataset.naming = rows, naming
+    dataset.groups_per_read = _GROUPS_IN_FOLDER if in_folder else _GROUPS_IN_S3
+    return dataset
 
 
-Reading = Callable[[str], AbstractContextManager[None]]
+Naming = Callable[[str], AbstractContextManager[None]]
 
 
-class Files(ds.UnionDataset):
+class StreamedDataset(ds.UnionDataset):
     """A dataset of Parquet files that reads few row groups ahead.
 
-    Arrow's own scanner goes on reading until a gigabyte waits for its reader, and offers no other
-    limit. DuckDB and ``to_batches`` both ask for this one instead.
+    Arrow's own scanner reads ahead up to a gigabyte and has no setting for that (seen in pyarrow 26). DuckDB
+    and ``to_batches`` call ``scanner``, so overriding it bounds memory for both.
     """
 
     rows: Mapping[str, int]
-    reading: Reading
-    at_once: int
+    naming: Naming
+    groups_per_read: int
 
     def scanner(  # type: ignore[override]
         self,
         columns: Sequence[str] | None = None,
-        filter: ds.Expression | None = None,  # noqa: A002  so is it called
+        filter: ds.Expression | None = None,  # noqa: A002  the name in pyarrow
         **_: object,
     ) -> "Scan":
-        """Columns and rows to read, all of them where nothing is said; of Arrow's limits none is needed."""
+        """A scan of these columns, by default all, and of the rows that the filter selects."""
         return Scan(self, tuple(self.schema.names if columns is None else columns), filter)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Some columns and rows of a dataset; the part of a ``pyarrow.dataset.Scanner`` that is used."""
+    """A scan of a dataset, with the methods of ``pyarrow.dataset.Scanner`` that are in use."""
 
-    files: Files
+    dataset: StreamedDataset
     columns: tuple[str, ...]
     filter: ds.Expression | None
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
-        """Read them, some row groups at a time, while those before are put to use."""
+        """Stream the rows; the next row groups are read while the caller uses the present ones."""
         with closing(ahead(self._tables())) as tables:
             for table in tables:
                 yield from table.to_batches()
 
     def to_table(self) -> pa.Table:
-        """All of them at once."""
+        """All rows."""
         return self.to_reader().read_all()
 
     def to_reader(self) -> pa.RecordBatchReader:
-        """The same as a stream."""
-        schema = pa.schema([self.files.schema.field(name) for name in self.columns])
+        """The rows as a stream with a schema."""
+        schema = pa.schema([self.dataset.schema.field(name) for name in self.columns])
         return pa.RecordBatchReader.from_batches(schema, self.to_batches())
 
     def _tables(self) -> Iterator[pa.Table]:
-        schema, columns = self.files.schema, list(self.columns)
-        for fragment in self.files.get_fragments():
-            with self.files.reading(fragment.path):
-                found, expected = fragment.metadata.num_rows, self.files.rows[fragment.path]
-                if found != expected:
-                    raise pa.ArrowInvalid(f"it has {counted(found, 'row')} instead of {expected:,}")
+        schema, columns = self.dataset.schema, list(self.columns)
+        for fragment in self.dataset.get_fragments():
+            with self.dataset.naming(fragment.path):
+                actual, expected = fragment.metadata.num_rows, self.dataset.rows[fragment.path]
+                if actual != expected:
+                    raise pa.ArrowInvalid(f"it has {counted(actual, 'row')} instead of {expected:,}")
                 numbers = range(fragment.num_row_groups)
-                for first in numbers[:: self.files.at_once]:
-                    some = fragment.subset(row_group_ids=list(numbers[first : first + self.files.at_once]))
-                    yield some.to_table(schema=schema, columns=columns, filter=self.filter)
+                groups_per_read = self.dataset.groups_per_read
+                for first in numbers[::groups_per_read]:
+                    groups = fragment.subset(row_group_ids=list(numbers[first : first + groups_per_read]))
+                    yield groups.to_table(schema=schema, columns=columns, filter=self.filter)

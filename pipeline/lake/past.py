@@ -1,14 +1,15 @@
-"""Sealed batches of the past as today's models read them, and as ones that stand by themselves."""
+"""Adapt earlier batches: to models that read later tables and columns, and to a new previous batch."""
 
 from collections.abc import Collection
 
 from pipeline.lake import chains
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifests import Manifest, TableBatch, readable
+from pipeline.lake.manifest import Manifest, TableBatch
+from pipeline.lake.manifests import readable
 
 
-def as_read_today(bucket: Bucket, manifest: Manifest, tables: Collection[str]) -> Manifest:
-    """The batch with what only later ones have of these tables: columns, all NULL, and empty tables."""
+def with_later_columns(bucket: Bucket, manifest: Manifest, tables: Collection[str]) -> Manifest:
+    """The batch with the tables (empty) and columns (NULL) that only later batches have, of these tables."""
     later: dict[str, TableBatch] = {}
     for each in readable(bucket, reversed(_following(bucket, manifest.batch_id))):
         later = {name: table for name, table in each.tables.items() if name in tables} | later
@@ -19,16 +20,16 @@ def as_read_today(bucket: Bucket, manifest: Manifest, tables: Collection[str]) -
 
 
 def is_complete(manifest: Manifest, tables: Collection[str] | None = None) -> bool:
-    """Whether a batch holds all rows of all its tables, or of these, so that it needs no earlier one."""
+    """Whether a batch has all rows of its tables, or of these, so that it needs no earlier batch."""
     return all(
         _is_complete(table) for name, table in manifest.tables.items() if tables is None or name in tables
     )
 
 
-def as_whole(manifest: Manifest, previous: str | None) -> Manifest:
-    """A complete batch as one that follows another than it did: everything is computed and compared."""
+def rebased(manifest: Manifest, previous: str | None) -> Manifest:
+    """A complete batch with another previous batch; everything is computed and compared."""
     return manifest.model_copy(
-        update={"previous": previous, "reconcile": True, "resumed": True, "quiet": (), "landed": ()}
+        update={"previous": previous, "reconcile": True, "resumed": True, "quiet": (), "chunks": ()}
     )
 
 
@@ -37,13 +38,13 @@ def _is_complete(table: TableBatch) -> bool:
 
 
 def _following(bucket: Bucket, batch_id: str) -> list[str]:
-    """Paths of the manifests of the batches that follow one, oldest first, in the newest chain."""
-    found = [chain for chain in chains.find(bucket) if chain.holds(batch_id)]
-    return [each.path for each in found[-1].batches if each.batch_id > batch_id] if found else []
+    """The manifest paths of the later batches in the newest chain of a batch, oldest first."""
+    with_batch = [chain for chain in chains.find(bucket) if chain.holds(batch_id)]
+    return [each.path for each in with_batch[-1].batches if each.batch_id > batch_id] if with_batch else []
 
 
 def _with_columns(table: TableBatch | None, later: TableBatch) -> TableBatch:
-    """A table with the columns that it has later, too; without rows where it was not read yet."""
+    """A table with the columns that it has later; without rows where it was not read yet."""
     if table is None:
         return TableBatch(
             table=later.table,
@@ -54,6 +55,6 @@ def _with_columns(table: TableBatch | None, later: TableBatch) -> TableBatch:
             heaps="",
             state=(),
         )
-    known = {column.name for column in table.columns}
-    missing = tuple(column for column in later.columns if column.name not in known)
+    present = {column.name for column in table.columns}
+    missing = tuple(column for column in later.columns if column.name not in present)
     return table.model_copy(update={"columns": (*table.columns, *missing)})

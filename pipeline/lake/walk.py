@@ -1,4 +1,4 @@
-"""A walk through the lake: every manifest, and every object that one names, held against what was written."""
+"""Read every manifest of a lake and verify every object that one names."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,16 +7,18 @@ from time import monotonic
 
 from pipeline.errors import BucketError
 from pipeline.lake.buckets import Bucket, File
-from pipeline.lake.manifests import MANIFESTS, RESUMED, Manifest, State, read_manifest
+from pipeline.lake.manifest import MANIFESTS, RESUMED, Manifest, State
+from pipeline.lake.manifests import read_manifest
 
-_SIDE_BY_SIDE = 4
+_THREADS = 4
 
 
 @dataclass
 class Walk:
-    """What was read so far, and a line for each manifest and each object that is lost or damaged.
+    """The progress of a walk; ``problems`` has a line for each manifest or object that is lost or damaged.
 
-    ``unchecked`` counts objects of earlier releases, which have no checksums.
+    ``of`` is the number of objects to read. ``unchecked`` counts objects of earlier releases, which have no
+    checksums.
     """
 
     manifests: int = 0
@@ -30,42 +32,45 @@ class Walk:
 
     @property
     def rate(self) -> float:
-        """Megabytes read a second."""
+        """Megabytes read per second."""
         return self.bytes / 1e6 / max(1e-6, monotonic() - self.started)
 
 
 def walk(raw: Bucket, processed: Bucket, results: Iterable[State]) -> Iterator[Walk]:
-    """Read all that manifests name, and the ``results`` that the next batches compare with; yields often."""
-    found = Walk()
-    files = {file.path: file for manifest in _manifests(raw, found) for file in manifest.all_files}
-    kept = {file.path: file for state in results for run in state for file in run.all_files}
-    found.of = len(files) + len(kept)
+    """Verify all objects that manifests name, and ``results``, which the next batches compare with.
+
+    Yields the progress after every object.
+    """
+    progress = Walk()
+    files = {file.path: file for manifest in _manifests(raw, progress) for file in manifest.all_files}
+    kept = {file.path: file for state in results for delta in state for file in delta.all_files}
+    progress.of = len(files) + len(kept)
     for bucket, each in ((raw, files), (processed, kept)):
-        yield from _read(bucket, each.values(), found)
-    yield found
+        yield from _read(bucket, each.values(), progress)
+    yield progress
 
 
-def _manifests(raw: Bucket, found: Walk) -> Iterator[Manifest]:
+def _manifests(raw: Bucket, progress: Walk) -> Iterator[Manifest]:
     for folder in (MANIFESTS, RESUMED):
         for path in raw.list(folder, deep=True):
             try:
                 yield read_manifest(raw, path)
-                found.manifests += 1
+                progress.manifests += 1
             except BucketError as error:
-                found.problems.append(str(error))
+                progress.problems.append(str(error))
 
 
-def _read(bucket: Bucket, files: Iterable[File], found: Walk) -> Iterator[Walk]:
-    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+def _read(bucket: Bucket, files: Iterable[File], progress: Walk) -> Iterator[Walk]:
+    with ThreadPoolExecutor(_THREADS) as pool:
         for file, problem in pool.map(_problem_of(bucket), files):
-            found.objects += 1
-            found.unchecked += file.checksums is None
+            progress.objects += 1
+            progress.unchecked += file.checksums is None
             if problem:
-                found.problems.append(problem)
+                progress.problems.append(problem)
             else:
-                found.bytes += file.bytes
-                found.rows += file.rows
-            yield found
+                progress.bytes += file.bytes
+                progress.rows += file.rows
+            yield progress
 
 
 def _problem_of(bucket: Bucket) -> Callable[[File], tuple[File, str | None]]:

@@ -15,7 +15,7 @@ from pipeline.columns import Column
 from pipeline.duck import is_storage_fault, quote, relation_name, session
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.lake.state import bind_changes, bind_state
 from pipeline.models import reference
 from pipeline.models.analysis import Analysis, Misread, analyse

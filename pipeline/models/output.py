@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.columns import Column, Frozen
-from pipeline.lake.manifests import Run, State
+from pipeline.lake.manifest import Files, State
 from pipeline.models.target import Target
 
 
@@ -22,9 +22,9 @@ class Output(Frozen):
     fingerprint: str
     complete: bool
     columns: tuple[Column, ...]
-    files: Run
-    rejected: Run
-    gone: Run = ()
+    files: Files
+    rejected: Files
+    gone: Files = ()
     replaces: bool = False
     rejects_all: bool = False
     result: State | None = None

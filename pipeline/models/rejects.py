@@ -8,12 +8,11 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.columns import identity
-from pipeline.duck import literal, quote
+from pipeline.duck import ROWS_PER_BATCH, literal, quote
 from pipeline.models.contract import Check, reasons
 from pipeline.models.target import Target
 
 REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
-_ROWS_A_BATCH = 100_000
 # Of rows that share a key and are rejected together.
 _ROWS_SHOWN = 100
 
@@ -66,7 +65,7 @@ def rejected_rows(
         f" ELSE '[' || array_to_string(arg_min(row, row, {_ROWS_SHOWN}), ', ') || ']' END AS row FROM ("
         f"SELECT {_key_json(target, found)} AS key, {why} AS reason, {_row_json(found)} AS row"
         f" FROM {rows} AS model) AS judged WHERE reason <> '' GROUP BY key"
-    ).to_arrow_reader(_ROWS_A_BATCH)
+    ).to_arrow_reader(ROWS_PER_BATCH)
     return (batch.cast(REJECTED) for batch in reader)
 
 

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns import Column, identity, schema_of
-from pipeline.duck import quote, relation_name, session
+from pipeline.duck import ROWS_PER_BATCH, quote, relation_name, session
 from pipeline.errors import ObjectMissing, UnfitBatch
-from pipeline.lake.buckets import File, gone_folder, rejected_folder
-from pipeline.lake.manifests import Run, State, StateRun, TableBatch, needs_merging
+from pipeline.lake.buckets import File
+from pipeline.lake.manifest import Files, State, StateDelta, TableBatch, needs_merging
+from pipeline.lake.paths import deleted_folder, rejected_folder
 from pipeline.lake.state import bind_state, compacted, key_columns, same_key
 from pipeline.models import inputs
 from pipeline.models.inputs import ROWS_NOW, blamed
@@ -29,7 +30,6 @@ from pipeline.models.target import COMMITTED_AT
 from pipeline.models.work import Work
 from pipeline.source.commits import COMMITTED
 
-_ROWS_A_BATCH = 100_000
 _BEFORE, _FITS = "result_before", "fits_the_contract"
 _COMMITTED_AT = Column(name=COMMITTED_AT, type="timestamptz")
 # A column of results alone: true beside the key of a row that does not fit, else NULL.
@@ -111,7 +111,7 @@ def _compared(work: Work, last: State | None) -> Output:
             good, rejected = _write_rows(connection, work, repeats=True)
             keys = _write_rejected_keys(connection, work, good) if rejected else ()
             output = _output(work, complete=True, good=good, rejected=rejected, rejects_all=True)
-            return output.model_copy(update={"result": (StateRun(files=(*output.files, *keys)),)})
+            return output.model_copy(update={"result": (StateDelta(files=(*output.files, *keys)),)})
         result = _as_table(work, last)
         bind_state(connection, result, last, work.processed, _BEFORE)
         with blamed(work.model):
@@ -147,7 +147,7 @@ def _with_run(work: Work, result: TableBatch, output: Output) -> State:
     """The result with what this batch brought, its newest runs merged where that is worth it."""
     state = result.state or ()
     if output.files or output.gone:
-        state = (*state, StateRun(files=output.files, gone=output.gone))
+        state = (*state, StateDelta(files=output.files, deleted=output.gone))
     now = result.model_copy(update={"state": state})
     if needs_merging(now):
         now = compacted(now, work.manifest.batch_id, work.processed)
@@ -160,7 +160,7 @@ def _output(
     complete: bool,
     good: File | None,
     rejected: File | None,
-    gone: Run = (),
+    gone: Files = (),
     rejects_all: bool = False,
 ) -> Output:
     return Output(
@@ -231,20 +231,20 @@ def _write_fitting(connection: duckdb.DuckDBPyConnection, work: Work, query: str
             if bad < len(fits):
                 yield rows.filter(fits) if bad else rows
 
-    reader = connection.sql(query).to_arrow_reader(_ROWS_A_BATCH)
+    reader = connection.sql(query).to_arrow_reader(ROWS_PER_BATCH)
     schema = pa.schema(list(reader.schema)[:-1])
     return work.processed.write_rows(work.folder, schema, fitting(reader)), refused
 
 
-def _write_gone_rows(connection: duckdb.DuckDBPyConnection, work: Work, table: TableBatch) -> Run:
+def _write_gone_rows(connection: duckdb.DuckDBPyConnection, work: Work, table: TableBatch) -> Files:
     """Write the keys of rows that left a model's table, or that the model left out now."""
     analysis, _ = work.analysed
     if not analysis.carries.keys() >= set(work.target.key):
         return ()
     columns = ", ".join(f"{quote(analysis.carries[name])} AS {quote(name)}" for name in work.target.key)
     queries = []
-    if table.gone:
-        connection.register("gone", work.raw.dataset(table.gone, schema_of(key_columns(table))))
+    if table.deleted:
+        connection.register("gone", work.raw.dataset(table.deleted, schema_of(key_columns(table))))
         queries.append(f"SELECT {columns} FROM gone")  # noqa: S608
     if analysis.filtered and table.files:
         same = same_key(_key_of(work), "changed", ROWS_NOW)
@@ -255,7 +255,7 @@ def _write_gone_rows(connection: duckdb.DuckDBPyConnection, work: Work, table: T
     return _write_keys(connection, work, f"SELECT {values} FROM ({keys}) AS gone") if queries else ()  # noqa: S608
 
 
-def _write_gone_keys(connection: duckdb.DuckDBPyConnection, work: Work) -> Run:
+def _write_gone_keys(connection: duckdb.DuckDBPyConnection, work: Work) -> Files:
     """Write the keys of the last result that no row has any more, be it one that is rejected."""
     keys = _key_values(work)
     listed = ", ".join(f"{_BEFORE}.{quote(name)}" for name in work.target.key)
@@ -267,7 +267,7 @@ def _write_gone_keys(connection: duckdb.DuckDBPyConnection, work: Work) -> Run:
     )
 
 
-def _write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, good: File | None) -> Run:
+def _write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, good: File | None) -> Files:
     """Write the keys of rows that do not fit, as rows of the result.
 
     The table may have older rows of these keys, which stay until their keys leave the result.
@@ -283,7 +283,7 @@ def _write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, good
         f" ANTI JOIN fitting ON {same} WHERE {known}"
     )
     with blamed(work.model):
-        reader = connection.sql(query).to_arrow_reader(_ROWS_A_BATCH)
+        reader = connection.sql(query).to_arrow_reader(ROWS_PER_BATCH)
         batches = (pa.record_batch(batch.columns, schema.names).cast(schema) for batch in reader)
         file = work.processed.write_rows(work.folder, schema, batches)
     return (file,) if file else ()
@@ -295,12 +295,12 @@ def _key_values(work: Work) -> str:
     return ", ".join(f"{found[name]} AS {quote(name)}" for name in work.target.key)
 
 
-def _write_keys(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> Run:
+def _write_keys(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> Files:
     schema = schema_of(_key_of(work))
     with blamed(work.model):
-        reader = connection.sql(query).to_arrow_reader(_ROWS_A_BATCH)
+        reader = connection.sql(query).to_arrow_reader(ROWS_PER_BATCH)
         rows = (batch.cast(schema) for batch in reader)
-        file = work.processed.write_rows(gone_folder(work.folder), schema, rows)
+        file = work.processed.write_rows(deleted_folder(work.folder), schema, rows)
     return (file,) if file else ()
 
 

@@ -8,8 +8,9 @@ from functools import cached_property
 
 from pipeline.columns import Column, duckdb_type, identity
 from pipeline.duck import quote
-from pipeline.lake.buckets import Bucket, batch_folder
-from pipeline.lake.manifests import Manifest, TableBatch
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import Manifest, TableBatch
+from pipeline.lake.paths import batch_folder
 from pipeline.models import inputs
 from pipeline.models.analysis import Analysis
 from pipeline.models.contract import Check

@@ -10,8 +10,9 @@ from pipeline.errors import CANNOT_LOAD, LakeIncomplete, ObjectMissing, Pipeline
 from pipeline.lake import chains, manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.chains import Chain
-from pipeline.lake.manifests import TIME, Home, Manifest, read_manifest
-from pipeline.lake.past import as_whole, is_complete
+from pipeline.lake.manifest import TIME, Destination, Manifest
+from pipeline.lake.manifests import read_manifest
+from pipeline.lake.past import is_complete, rebased
 from pipeline.source.snapshots import Identity
 from pipeline.words import counted
 
@@ -27,7 +28,7 @@ class Wanted:
     whose batches are wanted, where somebody chose one.
     """
 
-    home: Home
+    home: Destination
     last: str | None
     tables: frozenset[str]
     source: Identity | None = None
@@ -53,7 +54,7 @@ class Wanted:
         if not usable:
             of = f"warehouse {self.named}" if self.named else f"this warehouse or its source, {self.source}"
             raise LakeIncomplete(
-                f"raw bucket: no batch is of {of}; it has those of {chains.stories(found)};"
+                f"raw bucket: no batch is of {of}; it has those of {chains.summaries(found)};"
                 ' to rebuild from another warehouse\'s, name it: make rebuild ARGS="--warehouse ID"'
             )
         return max(usable, key=self._rank)
@@ -103,7 +104,7 @@ class Steps:
                 return None
             if follows or is_complete(manifest, self.tables):
                 self._tried.add((each.batch_id, not follows))
-                return manifest if follows else as_whole(manifest, last)
+                return manifest if follows else rebased(manifest, last)
         return None
 
 
@@ -123,7 +124,7 @@ class Rebuild:
         self.chain = self.wanted.choose(self.found)
 
     @property
-    def owner(self) -> Home | None:
+    def owner(self) -> Destination | None:
         """The warehouse whose batches these are, where that is known."""
         return self.chain.end.warehouse if self.chain else None
 
@@ -158,8 +159,8 @@ class Rebuild:
             _logger.log(
                 logging.INFO if is_own else logging.WARNING,
                 "Rebuilding from the batches of %s; left alone are those of %s",
-                self.chain.story,
-                chains.stories(others),
+                self.chain.summary,
+                chains.summaries(others),
             )
 
     def _check_reached(self, last: str | None) -> None:
@@ -188,7 +189,9 @@ class Rebuild:
         newest = max(last or "", self.chain.end.batch_id if self.chain and not self.until else "")
         until = f"{self.until.astimezone(UTC):{TIME}}~" if self.until else "~"
         owners = {self.wanted.home.id, self.chain.owner} if self.chain else None
-        named = {name for owner, name in chains.noted(self.processed) if owners is None or owner in owners}
+        named = {
+            name for owner, name in chains.recorded_seals(self.processed) if owners is None or owner in owners
+        }
         return sorted(name for name in named - there if newest < name < until)
 
 

@@ -15,8 +15,9 @@ from psycopg import sql
 
 from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, UnfitBatch
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifests import Manifest, StateRun, TableBatch, read_manifest
-from pipeline.lake.past import as_read_today
+from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
+from pipeline.lake.manifests import read_manifest
+from pipeline.lake.past import with_later_columns
 from pipeline.lake.state import write_merged
 from pipeline.models.library import Model, closure, tables_read
 from pipeline.models.output import Loaded, Output, nothing
@@ -137,7 +138,7 @@ class Lake:
         table = TableBatch(
             table=target.name, mode="changes", reason="", columns=now.columns, key=target.key, heaps=""
         )
-        runs = tuple(StateRun(files=output.files) for output in (*before, now))
+        runs = tuple(StateDelta(files=output.files) for output in (*before, now))
         return now.model_copy(update={"files": write_merged(table, runs, batch_id, self.processed)})
 
     def output(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
@@ -149,7 +150,7 @@ class Lake:
             return self._computed(name, manifest, loaded)
         except ModelError:
             tables = tables_read(closure(self.models, name))
-            return self._computed(name, as_read_today(self.raw, manifest, tables), loaded)
+            return self._computed(name, with_later_columns(self.raw, manifest, tables), loaded)
 
     def _computed(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
         """The same of a batch that has all that the model reads."""

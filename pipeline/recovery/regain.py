@@ -11,7 +11,8 @@ from pipeline.columns import Frozen
 from pipeline.lake import chains
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.chains import Chain
-from pipeline.lake.manifests import Home, Manifest, read_manifest
+from pipeline.lake.manifest import Destination, Manifest
+from pipeline.lake.manifests import read_manifest
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, transaction
 from pipeline.warehouse.bindings import UNKNOWN, newest
@@ -26,7 +27,9 @@ class Regained(Frozen):
     lacking: tuple[str, ...] = ()
 
 
-def regain(url: str, schema: str, raw: Bucket, targets: Mapping[str, Target], home: Home) -> Regained | None:
+def regain(
+    url: str, schema: str, raw: Bucket, targets: Mapping[str, Target], home: Destination
+) -> Regained | None:
     """Write down again which batches a schema's tables hold, where etl knows of none; None where it does.
 
     None, too, where the tables hold no batch.
@@ -38,8 +41,8 @@ def regain(url: str, schema: str, raw: Bucket, targets: Mapping[str, Target], ho
         if not times:
             return None
         last = max(times.values())
-        found = [chain for chain in chains.find(raw) if chain.shows(last) and not chain.has_gaps]
-        chain = max(found, key=lambda each: (each.end.is_of(home), each.end.batch_id), default=None)
+        found = [chain for chain in chains.find(raw) if chain.has_moment(last) and not chain.has_gaps]
+        chain = max(found, key=lambda each: (each.end.may_be_for(home), each.end.batch_id), default=None)
         begins = f"warehouse: what schema {schema} holds, up to {last}, is unknown to the schema etl"
         if chain is None:
             return Regained(

@@ -16,7 +16,7 @@ from psycopg import sql
 from pipeline.errors import ModelError, ObjectMissing, WarehouseError
 from pipeline.lake import chains, past
 from pipeline.lake.buckets import Bucket, folder
-from pipeline.lake.manifests import Home, Manifest, State
+from pipeline.lake.manifest import Destination, Manifest, State
 from pipeline.models.check import verify
 from pipeline.models.library import Model, tables_read
 from pipeline.models.output import Loaded
@@ -107,7 +107,7 @@ class _Stage:
         try:
             verify(self.lake.models, self.lake.targets, columns)
         except ModelError:
-            return past.as_read_today(self.lake.raw, manifest, tables_read(self.lake.models))
+            return past.with_later_columns(self.lake.raw, manifest, tables_read(self.lake.models))
         return manifest
 
 
@@ -186,7 +186,7 @@ def _load(stage: _Stage, found: Rehearsal, steps: Steps) -> Iterator[None]:
         found.gaps.append(Gap(found.at, why or _none_follows(found.at, steps), None))
 
 
-def _steps(stage: _Stage, found: Rehearsal, home: Home) -> Steps:
+def _steps(stage: _Stage, found: Rehearsal, home: Destination) -> Steps:
     """The batches that lead to the warehouse's last one, or to which a rebuild would come without any."""
     tables = frozenset(tables_read(stage.lake.models))
     chain = Wanted(home, found.last, tables).choose(chains.find(stage.lake.raw))

@@ -11,16 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifests import (
-    MANIFESTS,
-    RESUMED,
-    TIME,
-    Manifest,
-    batch_at,
-    manifest_paths,
-    previous_at,
-    read_manifest,
-)
+from pipeline.lake.manifest import MANIFESTS, RESUMED, TIME, Manifest
+from pipeline.lake.manifests import batch_at, manifest_paths, previous_at, read_manifest
 from pipeline.lake.past import is_complete
 from pipeline.postgres import transaction
 
@@ -72,7 +64,8 @@ def needed(url: str) -> Needed:
         last = connection.execute("SELECT batch_id FROM etl.watermark").fetchall()
         results = connection.execute(
             "SELECT file ->> 'path' FROM etl.model, jsonb_array_elements(result) AS run,"
-            " jsonb_array_elements((run -> 'files') || (run -> 'gone')) AS file"
+            " jsonb_array_elements("
+            " (run -> 'files') || COALESCE(run -> 'deleted', run -> 'gone', '[]')) AS file"
             " WHERE jsonb_typeof(result) = 'array'"
         ).fetchall()
     return Needed(frozenset(str(each) for (each,) in last), frozenset(str(path) for (path,) in results))
@@ -157,7 +150,7 @@ def _unneeded(bucket: Bucket, base: str, named: Collection[str]) -> dict[str, in
     """Objects of batches before the base that nothing names, sealed or not, with their sizes."""
     return {
         path: size
-        for top in bucket.tops()
+        for top in bucket.top_folders()
         if top not in {MANIFESTS, RESUMED}
         for path, size in bucket.sizes(top).items()
         if (batch := _batch(path)) and batch < base and path not in named

@@ -1,1 +1,1 @@
-"""The source: one exported snapshot, its catalogue, which rows have changed, and tables as Arrow."""
+"""Read the source: one exported snapshot, its catalogue, changed rows, and tables as Arrow."""

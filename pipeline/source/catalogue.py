@@ -1,4 +1,4 @@
-"""Tables as the source's catalogue describes them, held as they are until the batch is read."""
+"""Describe the source's tables from its catalogue, and lock them until the batch is read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from pipeline.source.definition import Definition
 
 
 class Table(Frozen):
-    """A source relation as its catalogue describes it; ``key`` is its primary key.
+    """A source relation as its catalogue describes it.
 
-    ``columns`` are those that the role may read, ``unreadable`` the others. ``heaps`` are the
-    tables that its rows lie in. ``has_xmin`` where each of them says which transaction wrote a row,
-    ``has_pages`` where a range of its pages costs less than all of it, ``self_contained`` where it
-    has neither values apart from its pages nor rows of tables that inherit from it. ``bytes`` are
-    those of its partitions and heirs, too; None where they are not known, as of a view.
+    ``columns`` the role may read, ``unreadable`` it may not; ``key`` is the primary key.
+    ``heaps`` lists the oids of the tables that store its rows.
+    ``has_xmin``: each of them stores the transaction that wrote a row.
+    ``has_pages``: reading a range of pages costs less than reading the table.
+    ``self_contained``: no values in a TOAST table, and no table inherits from it.
+    ``bytes`` includes partitions and inheriting tables; it is None where unknown, as for a view.
     """
 
     name: str
@@ -41,38 +42,38 @@ class Table(Frozen):
 
     @property
     def tracked(self) -> bool:
-        """Whether changed rows are told by the transactions that wrote them."""
+        """Whether ``xmin`` finds the changed rows."""
         return self.has_xmin and self.may_read_xmin
 
     @property
-    def packs(self) -> bool:
-        """Whether the server can put the rows of many pages together."""
+    def can_concatenate(self) -> bool:
+        """Whether the server can send the rows of many pages as one text."""
         return self.has_pages and self.self_contained
 
     def column(self, name: str) -> Column | None:
-        """The readable column of that name, if there is one."""
+        """The readable column of that name; None where there is none."""
         return next((column for column in self.columns if column.name == name), None)
 
 
 def describe(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, Table]:
-    """Describe those of the named tables that the schema has, by name.
+    """Describe the named tables that the schema has, by name, and lock them.
 
-    Until the transaction ends nobody can empty or rewrite them, which no snapshot shields from
-    (ALTER TABLE, TRUNCATE, VACUUM FULL). Raises SourceError where somebody was faster.
+    A snapshot does not protect from ALTER TABLE, TRUNCATE and VACUUM FULL, so the tables stay locked in
+    ACCESS SHARE mode until the transaction ends. Raises SourceError where one was rewritten before the lock.
     """
-    with connection.cursor(row_factory=dict_row) as cursor, in_words(f"schema {schema}"):
+    with connection.cursor(row_factory=dict_row) as cursor, source_errors(f"schema {schema}"):
         cursor.execute(statement("source/tables.sql"), {"schema": schema, "tables": list(names)})
         described = {row.pop("relation"): row for row in cursor}
         cursor.execute(statement("source/definitions.sql"), {"relations": list(described)})
         for row in cursor:
             described[row["relation"]] |= {"heaps": row.pop("heaps"), "definition": row}
-    found = {row["name"]: Table.model_validate(row) for row in described.values()}
-    _hold(connection, schema, found)
-    return found
+    tables = {row["name"]: Table.model_validate(row) for row in described.values()}
+    _lock(connection, schema, tables)
+    return tables
 
 
 def existing(connection: Connection, schema: str, names: Sequence[str]) -> list[str]:
-    """Those of the names that are a relation's of the schema."""
+    """The names that a relation of the schema has."""
     rows = connection.execute(
         "SELECT c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
         " WHERE n.nspname = %s AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p', 'm', 'v', 'f') ORDER BY 1",
@@ -81,20 +82,20 @@ def existing(connection: Connection, schema: str, names: Sequence[str]) -> list[
     return [str(name) for (name,) in rows]
 
 
-def _hold(connection: Connection, schema: str, described: Mapping[str, Table]) -> None:
-    """Lock tables as reading them does; a SELECT locks what LOCK TABLE does not take, too."""
-    queries = [sql.SQL("SELECT FROM {} LIMIT 0").format(sql.Identifier(schema, name)) for name in described]
-    with in_words(f"schema {schema}"):
+def _lock(connection: Connection, schema: str, tables: Mapping[str, Table]) -> None:
+    """Lock tables by a SELECT: LOCK TABLE does not take every kind of relation."""
+    queries = [sql.SQL("SELECT FROM {} LIMIT 0").format(sql.Identifier(schema, name)) for name in tables]
+    with source_errors(f"schema {schema}"):
         connection.execute(sql.SQL("; ").join(queries))
-    heaps = {int(heap): name for name, table in described.items() for heap in table.heaps.split(",") if heap}
+    heaps = {int(heap): name for name, table in tables.items() for heap in table.heaps.split(",") if heap}
     if rewritten := connection.execute(statement("source/rewritten.sql"), {"heaps": list(heaps)}).fetchone():
         name = heaps[int(str(rewritten[0]))]
-        raise SourceError(f"source: table {name} was emptied or rewritten just now; run again")
+        raise SourceError(f"source: table {name} was emptied or rewritten while this run started; run again")
 
 
 @contextmanager
-def in_words(what: str) -> Iterator[None]:
-    """Turn what Postgres says of missing rights and columns into one line."""
+def source_errors(relation: str) -> Iterator[None]:
+    """Raise missing rights, tables and columns as a SourceError of one line."""
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
@@ -103,5 +104,5 @@ def in_words(what: str) -> Iterator[None]:
         ) from None
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise SourceError(
-            f"source: {what}: {error.diag.message_primary}; it changed while being read, run again"
+            f"source: {relation}: {error.diag.message_primary}; it changed while being read, run again"
         ) from None

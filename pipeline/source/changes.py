@@ -1,10 +1,9 @@
-"""Which rows of a table to read, and how many those are.
+"""Select the changed rows of a table, and count them.
 
-Why rows are found by ``age(xmin)`` and not by a timestamp column: a timestamp says
-when the application thinks it wrote, ``xmin`` which transaction did. A row is new to
-us when its transaction was not finished at the previous batch's snapshot. ``age`` is
-right across transaction-id wraparound; rows seen twice are harmless, because loading
-compares contents.
+``age(xmin)`` finds them, not a timestamp column: an application sets a timestamp, or does not, while Postgres
+sets ``xmin`` to the transaction that wrote the row. A row has changed when that transaction was not finished
+at the previous batch's snapshot. ``age`` is correct across transaction-id wraparound. Reading a row twice is
+harmless, because loading compares contents.
 """
 
 from __future__ import annotations
@@ -17,20 +16,21 @@ from psycopg.rows import dict_row
 from pipeline.columns import Column, Frozen
 from pipeline.postgres import Connection, template
 from pipeline.source import cursors, witnesses
-from pipeline.source.catalogue import Table, in_words
+from pipeline.source.catalogue import Table, source_errors
 from pipeline.source.cursors import Cursor
 
-# Transaction ids are compared modulo 2^32; beyond half of it a watermark says nothing.
-# The margin is for transactions that start while a batch is being read.
+# Transaction ids are compared modulo 2^32, so a watermark older than half of that is useless.
+# The margin is for transactions that start while a batch is read.
 MAX_AGE = 2**31 - 2**20
 
 
 class Slice(Frozen):
-    """Which rows of a table to read; no bound means all of them.
+    """The rows of a table to read; without bounds all of them.
 
-    ``since`` is the lowest transaction that was open at the previous snapshot, or, with ``cursor``,
-    ``reached`` the highest value of its column there. Pages run from ``first_page`` up to and without
-    ``end_page``; with ``packed`` both are given, and rows come many at a time.
+    ``since``: the lowest transaction that was open at the previous snapshot.
+    ``cursor`` with ``reached``: the cursor and the highest value of its column at that snapshot.
+    ``first_page`` (inclusive), ``end_page`` (exclusive): a range of pages.
+    ``concatenated``: the server sends the rows of many pages as one text; needs both page bounds.
     """
 
     since: int | None = None
@@ -38,14 +38,14 @@ class Slice(Frozen):
     reached: str | None = None
     first_page: int | None = None
     end_page: int | None = None
-    packed: bool = False
+    concatenated: bool = False
 
 
 class Probe(Frozen):
-    """What is known of a slice before it is read.
+    """Facts about a slice before it is read.
 
-    How many rows it has, how old the newest is (witnesses.NEWEST), and its cursor's highest value;
-    ``total`` is how many rows the table has, where no cursor reads it.
+    ``rows`` in the slice, ``newest`` transaction's age (witnesses.NEWEST), highest value that its cursor
+    ``reached``, and ``total`` rows of the table (None for a slice with a cursor).
     """
 
     rows: int
@@ -55,17 +55,17 @@ class Probe(Frozen):
 
 
 def probe(connection: Connection, schema: str, slices: Sequence[tuple[Table, Slice]]) -> dict[str, Probe]:
-    """What there is to know of each table's slice before it is read, in one query."""
+    """Probe the slices of many tables in one query; the results are by table name."""
     if not slices:
         return {}
-    parts = [_surveyed(sql.Identifier(schema, table.name), table, slice_) for table, slice_ in slices]
-    with in_words(f"schema {schema}"), connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
+    queries = [_probe_query(sql.Identifier(schema, table.name), table, slice_) for table, slice_ in slices]
+    with source_errors(f"schema {schema}"), connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(sql.SQL(" UNION ALL ").join(queries)).fetchall()
     return {row.pop("name"): Probe.model_validate(row) for row in rows}
 
 
-def _surveyed(relation: sql.Identifier, table: Table, slice_: Slice) -> sql.Composed:
-    """One scan counts all rows and those of the slice; a cursor may find its rows without one."""
+def _probe_query(relation: sql.Identifier, table: Table, slice_: Slice) -> sql.Composed:
+    """A query that counts all rows and those of the slice in one scan; with a cursor an index may do."""
     query = """
         SELECT {name}::text AS name, count(*) FILTER (WHERE {where}) AS rows, {newest} AS newest,
             {reached} AS reached, count(*) AS total
@@ -110,22 +110,22 @@ def column_named(columns: Sequence[Column], name: str) -> Column:
 
 
 def slice_condition(columns: Sequence[Column], slice_: Slice) -> sql.Composed:
-    """The WHERE of a slice."""
-    return sql.SQL(" AND ").join([changed_rows(columns, slice_), *_pages(slice_)])
+    """The predicate of a slice: changed rows within its pages."""
+    return sql.SQL(" AND ").join([changed_rows_predicate(columns, slice_), *_page_bounds(slice_)])
 
 
-def changed_rows(columns: Sequence[Column], slice_: Slice) -> sql.Composable:
-    """What tells the rows that are new; always something, were it that all are."""
+def changed_rows_predicate(columns: Sequence[Column], slice_: Slice) -> sql.Composable:
+    """The predicate of changed rows; TRUE where all rows are read."""
     if slice_.cursor is not None and slice_.reached is not None:
         return cursors.condition(slice_.cursor, column_named(columns, slice_.cursor.column), slice_.reached)
     if slice_.since is not None:
         # Do not narrow this by pg_visible_in_snapshot: it is wrong for savepoints.
-        # The subselect keeps age() of the constant out of the per-row work.
+        # The subselect computes the age of the constant once, not once per row.
         age = sql.SQL("age(xmin) BETWEEN 0 AND (SELECT age({}::xid))")
         return age.format(str(slice_.since % 2**32))
     return sql.SQL("TRUE")
 
 
-def _pages(slice_: Slice) -> list[sql.Composable]:
+def _page_bounds(slice_: Slice) -> list[sql.Composable]:
     bounds = [("ctid >= {}::tid", slice_.first_page), ("ctid < {}::tid", slice_.end_page)]
     return [template(bound).format(f"({page},0)") for bound, page in bounds if page is not None]

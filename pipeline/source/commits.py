@@ -1,7 +1,7 @@
-"""When rows were committed in the source, where its server keeps that (``track_commit_timestamp``)."""
+"""The commit time of rows, where the source keeps it (``track_commit_timestamp``)."""
 
 from pipeline.columns import Column
 
-# What a row is read with, beside its own columns: never a name that a table's column has by chance.
+# Read beside a row's own columns, under a name that no table is likely to use.
 COMMITTED = Column(name="commit time by xmin", type="timestamptz")
 EXPRESSION = "pg_xact_commit_timestamp(xmin)"

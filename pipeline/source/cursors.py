@@ -1,7 +1,7 @@
-"""Cursors: columns that rise, by which relations without ``xmin`` are read.
+"""Cursor columns: increasing columns that find new rows of relations without ``xmin``.
 
-A batch keeps the highest value that it saw, and the next one reads from there, less an overlap. Rows with
-NULL, or with a value that has no end (``infinity``, ``NaN``), are read each time.
+A batch stores the highest value that it read; the next batch reads from there, minus an overlap. Rows with
+NULL, ``infinity`` or ``NaN`` are read by every batch.
 """
 
 from psycopg import sql
@@ -11,8 +11,8 @@ from pipeline.postgres import template
 from pipeline.source.commits import COMMITTED, EXPRESSION
 from pipeline.source.hashing import hashing
 
-# What can be subtracted from values of a type.
-_UNITS = {
+# The type of an overlap, by the type of the column.
+_OVERLAP_TYPES = {
     "smallint": "bigint",
     "integer": "bigint",
     "bigint": "bigint",
@@ -23,8 +23,8 @@ _UNITS = {
     "timestamp": "interval",
     "timestamptz": "interval",
 }
-# Where values without an end begin; NaN is above infinity, and a numeric has at most 131,072 digits.
-_END = {
+# The least value that is not finite. NaN sorts above infinity; a numeric has at most 131,072 digits.
+_NOT_FINITE = {
     "numeric": "1e131071",
     "real": "infinity",
     "double precision": "infinity",
@@ -35,39 +35,39 @@ _END = {
 
 
 class Cursor(Frozen):
-    """For relations without ``xmin``: a column that rises, and how far below its highest value to read."""
+    """An increasing column of a relation without ``xmin``, and how far below its highest value to read."""
 
     column: str
     overlap: str | None = None
 
 
 class Reached(Frozen):
-    """How far a batch came: the highest value of a cursor's column as Postgres prints it, if there is one."""
+    """The highest value of a cursor column that a batch read, as text; None where all are NULL."""
 
     column: str
     type: str
     value: str | None
 
 
-def unit_of(type_name: str) -> str | None:
-    """The type of an overlap with a column of this type; None where there is none."""
-    return _UNITS.get(_kind(type_name))
+def overlap_type(type_name: str) -> str | None:
+    """The type of an overlap for a column of this type; None where the type has no subtraction."""
+    return _OVERLAP_TYPES.get(_kind(type_name))
 
 
 def condition(cursor: Cursor, column: Column, reached: str) -> sql.Composed:
-    """True for rows to read after ``reached``; values without an end are above it, too."""
-    # A literal without a type takes the column's.
+    """The predicate of rows to read after ``reached``."""
+    # An untyped literal takes the column's type.
     bound: sql.Composable = sql.Literal(reached)
-    if cursor.overlap is not None and (unit := unit_of(column.type)):
+    if cursor.overlap is not None and (unit := overlap_type(column.type)):
         bound = template(f"{{}}::{column.type} - {{}}::{unit}").format(bound, cursor.overlap)
     return sql.SQL("({value} >= {bound} OR {value} IS NULL)").format(value=expression(column), bound=bound)
 
 
 def highest(table: sql.Identifier, column: Column, where: sql.Composable) -> sql.Composed:
-    """A scalar subquery: the highest value with an end among the rows that ``where`` leaves, as text."""
+    """A scalar subquery: the highest finite value of the column where ``where`` holds, as text."""
     value, limits = expression(column), [where, sql.SQL("{} IS NOT NULL").format(expression(column))]
-    if end := _END.get(_kind(column.type)):
-        limits.append(sql.SQL("{} < {}").format(value, end))
+    if limit := _NOT_FINITE.get(_kind(column.type)):
+        limits.append(sql.SQL("{} < {}").format(value, limit))
     query = (
         "(SELECT top.value::text FROM"
         " (SELECT {value} AS value FROM {table} WHERE {where} ORDER BY 1 DESC LIMIT 1) AS top)"
@@ -76,7 +76,7 @@ def highest(table: sql.Identifier, column: Column, where: sql.Composable) -> sql
 
 
 def expression(column: Column) -> sql.Composable:
-    """A column as it is read."""
+    """The SELECT expression that reads a column: cast and hashed as it declares."""
     if column == COMMITTED:
         return template(EXPRESSION)
     name = sql.Identifier(column.name)

@@ -1,13 +1,13 @@
-"""What a source table consists of, so far as it decides on the values of rows that nobody writes."""
+"""Detect changes of a table's definition that change the values of rows that nobody wrote."""
 
 from pipeline.columns import Frozen
 
 
 class Definition(Frozen):
-    """A relation's identity, and digests of what pipeline/source/sql/definitions.sql says it consists of.
+    """A relation's oid, and digests of its parts (see sql/definitions.sql).
 
-    Two definitions that are the same show the same values in the same rows. Vacuum, statistics, indexes,
-    constraints, defaults, rights and policies are no part of it.
+    While the definition is equal, rows that nobody writes keep their values. It leaves out what never
+    changes them: vacuum, statistics, indexes, constraints, defaults, rights and policies.
     """
 
     relation: int
@@ -17,9 +17,9 @@ class Definition(Frozen):
     code: str
 
     def difference(self, before: "Definition") -> str | None:
-        """What is other than ``before``, in words; None where nothing is."""
+        """The first difference from ``before`` as a sentence; None where they are equal."""
         if self.relation != before.relation:
-            return "another table stands under this name"
+            return "another table has this name now"
         changes = {
             "relations": "its partitions, inheriting tables or views have changed",
             "columns": "its columns have changed",

@@ -1,7 +1,7 @@
-"""Personal data: columns that models declare, and hashes in place of values in the source's SELECT.
+"""Hash personal columns in the source's SELECT, so that their values never leave the source.
 
-A hash is HMAC-SHA-256, so nobody without the key can try names until one fits. The key reaches the source
-as a bound parameter of one statement, and other statements name the setting that holds it.
+A hash is HMAC-SHA-256: without the key nobody can find a value by trying candidates. The key reaches the
+source as a bound parameter that sets a configuration parameter; queries refer to that parameter.
 """
 
 import hashlib
@@ -19,13 +19,16 @@ from pipeline.settings import SHORTEST_KEY
 
 _BLOCK = 64
 _DIGITS = 12
-# Rows are hashed by the server: sha256 is there since Postgres 11, hmac is an extension's.
+# The server hashes. It has sha256 since Postgres 11; hmac needs an extension.
 _HMAC = """encode(sha256((SELECT decode(current_setting({outer}), 'hex')) || sha256(
 (SELECT decode(current_setting({inner}), 'hex')) || convert_to({value}::text, 'UTF8'))), 'hex')"""
 
 
 class HashKey:
-    """The key of all hashes; ``id`` tells keys apart, and tells nothing of them."""
+    """The key of all hashes; ``id`` distinguishes keys without revealing them.
+
+    Raises SettingsError where the secret is too short.
+    """
 
     def __init__(self, secret: str) -> None:
         if len(secret) < SHORTEST_KEY:
@@ -38,15 +41,15 @@ class HashKey:
         self.id = hmac.digest(key, b"which key this is", "sha256").hex()[:_DIGITS]
 
     def hash(self, text: str) -> str:
-        """The hash of a value's text, as the source makes it."""
+        """The hash of a value's text, equal to the source's."""
         return hmac.digest(self._key, text.encode(), "sha256").hex()
 
-    def put(self, connection: "Connection") -> None:
-        """Let the transaction hash with this key. Its values are bound, so no statement's text has them."""
+    def set_on(self, connection: "Connection") -> None:
+        """Set the key for the transaction. It is bound, so it appears in no statement's text."""
         pads = {name: bytes(byte ^ mask for byte in self._block).hex() for name, mask in _PADS.items()}
         connection.execute(
             "SELECT set_config(%s, %s, true) IS NULL, set_config(%s, %s, true) IS NULL",
-            [part for name, pad in pads.items() for part in (_setting(name, self.id), pad)],
+            [value for name, pad in pads.items() for value in (_setting(name, self.id), pad)],
         )
 
 
@@ -58,6 +61,6 @@ def _setting(name: str, key: str) -> str:
 
 
 def hashing(value: sql.Composable, key: str) -> sql.Composed:
-    """The hash of a value's text, in a transaction that :meth:`HashKey.put` has prepared; NULL stays NULL."""
+    """The hash of a value's text, in a transaction after :meth:`HashKey.set_on`; NULL stays NULL."""
     settings = {name: sql.Literal(_setting(name, key)) for name in _PADS}
     return sql.SQL(_HMAC).format(value=value, **settings)

@@ -1,4 +1,4 @@
-"""What COPY prints, parsed into Arrow without a value that differs."""
+"""Parse the output of COPY into Arrow, each value exactly."""
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
@@ -18,28 +18,33 @@ from pipeline.messages import message, of_arrow
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def parse(table: str, columns: Sequence[Column], csv: bytes | bytearray, *, packed: bool) -> pa.RecordBatch:
-    """Parse whole rows as COPY or, ``packed``, as read_packs.sql prints them, exactly."""
+def parse(
+    table: str, columns: Sequence[Column], csv: bytes | bytearray, *, concatenated: bool
+) -> pa.RecordBatch:
+    """Parse whole rows as COPY prints them or, ``concatenated``, as read_concatenated.sql does.
+
+    Raises SourceError, naming table and column, for a value that its Arrow type cannot hold.
+    """
     types = [arrow_type(column.type) for column in columns]
-    if not packed and csv.startswith(_BYTE_ORDER_MARK):
-        csv = _BYTE_ORDER_MARK + csv  # Arrow drops one; the one that is data must stay
+    if not concatenated and csv.startswith(_BYTE_ORDER_MARK):
+        csv = _BYTE_ORDER_MARK + csv  # Arrow drops the first; the second is data
     try:
-        values = _values(csv, types, packed=packed)
+        values = _values(csv, types, concatenated=concatenated)
     except pa.ArrowInvalid:
-        values = _with_odd_times(table, columns, csv, packed=packed)
+        values = _values_by_text(table, columns, csv, concatenated=concatenated)
     return pa.RecordBatch.from_arrays([value.combine_chunks() for value in values], schema=schema_of(columns))
 
 
 def _values(
-    csv: bytes | bytearray, types: Sequence[pa.DataType], *, packed: bool
+    csv: bytes | bytearray, types: Sequence[pa.DataType], *, concatenated: bool
 ) -> list[pa.ChunkedArray[Any]]:
-    """The columns' values; a pack's rows begin and end with a bracket, each a column more."""
+    """The columns' values; concatenated rows have a bracket as first and as last column."""
     names = [str(number) for number in range(len(types))]
     rows = pv.read_csv(
         pa.BufferReader(csv),  # type: ignore[arg-type]
-        pv.ReadOptions(column_names=["(", *names, ")"] if packed else names, block_size=len(csv) + 1),
+        pv.ReadOptions(column_names=["(", *names, ")"] if concatenated else names, block_size=len(csv) + 1),
         pv.ParseOptions(
-            newlines_in_values=True, ignore_empty_lines=False, escape_char="\\" if packed else False
+            newlines_in_values=True, ignore_empty_lines=False, escape_char="\\" if concatenated else False
         ),
         pv.ConvertOptions(
             include_columns=names,
@@ -54,20 +59,20 @@ def _values(
     return rows.columns
 
 
-def _with_odd_times(
-    table: str, columns: Sequence[Column], csv: bytes | bytearray, *, packed: bool
+def _values_by_text(
+    table: str, columns: Sequence[Column], csv: bytes | bytearray, *, concatenated: bool
 ) -> list[pa.ChunkedArray[Any]]:
-    """The same where dates and times may be such that Arrow has no words for."""
+    """The same, with dates and times parsed from text: Arrow's CSV reader does not know all of them."""
     types = [arrow_type(column.type) for column in columns]
     as_text = [pa.string() if pa.types.is_temporal(type_) else type_ for type_ in types]
     try:
-        values = _values(csv, as_text, packed=packed)
+        values = _values(csv, as_text, concatenated=concatenated)
     except pa.ArrowInvalid as error:
-        where, _, words = str(error).partition(": ")
-        found = re.fullmatch(r"In CSV column #(\d+)", where)
-        column = f", column {columns[int(found[1]) - packed].name}" if found else ""
+        where, _, reason = str(error).partition(": ")
+        number = re.fullmatch(r"In CSV column #(\d+)", where)
+        column = f", column {columns[int(number[1]) - concatenated].name}" if number else ""
         raise SourceError(
-            f"source: table {table}{column}: a value cannot be carried exactly: {of_arrow(words or where)}"
+            f"source: table {table}{column}: a value cannot be carried exactly: {of_arrow(reason or where)}"
         ) from None
     return [
         _temporal(table, column, value, type_) if pa.types.is_temporal(type_) else value
@@ -78,16 +83,18 @@ def _with_odd_times(
 def _temporal(
     table: str, column: Column, text: pa.ChunkedArray[Any], type_: pa.DataType
 ) -> pa.ChunkedArray[Any]:
-    """Parse dates and times; DuckDB knows what Arrow does not: infinity, BC, year 20223."""
+    """Parse dates and times; DuckDB parses what Arrow does not: infinity, BC, year 20223."""
     try:
         return text.cast(type_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
-    readable = r"regexp_replace(value, '^(\S+)(.*) BC$', '\1 (BC)\2')"
+    spelled_for_duckdb = r"regexp_replace(value, '^(\S+)(.*) BC$', '\1 (BC)\2')"
     with session() as connection:
         rows = connection.from_arrow(pa.table({"value": text}))
         try:
-            parsed = rows.project(f"CAST({readable} AS {duckdb_type(column.type)}) AS value").to_arrow_table()
+            parsed = rows.project(
+                f"CAST({spelled_for_duckdb} AS {duckdb_type(column.type)}) AS value"
+            ).to_arrow_table()
         except duckdb.Error as error:
             raise SourceError(f"source: table {table}, column {column.name}: {message(error)}") from None
     values: pa.ChunkedArray[Any] = parsed["value"].cast(type_)

@@ -1,4 +1,4 @@
-"""Tables of the source, streamed by COPY as Arrow."""
+"""Stream tables of the source by COPY as Arrow."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pipeline.columns import Column
 from pipeline.errors import SourceError
 from pipeline.postgres import Connection, statement
 from pipeline.source import cursors
-from pipeline.source.catalogue import in_words
-from pipeline.source.changes import Slice, changed_rows, slice_condition
+from pipeline.source.catalogue import source_errors
+from pipeline.source.changes import Slice, changed_rows_predicate, slice_condition
 from pipeline.source.parse import parse
 from pipeline.streams import ahead
 
-_CHUNK_BYTES = 1 << 20
-# At 8 kB each, as many bytes as a chunk.
-_PAGES_A_PACK = 128
-# What Postgres says of text that has no UTF-8, as a database in SQL_ASCII may hold it.
-_UNREADABLE_TEXT = (psycopg.errors.CharacterNotInRepertoire, psycopg.errors.UntranslatableCharacter)
+_BUFFER_BYTES = 1 << 20
+# Pages of 8 kB, so a message is about as large as a buffer.
+_PAGES_PER_MESSAGE = 128
+# Raised for text that is not UTF-8, which a database in SQL_ASCII may hold.
+_NOT_UTF8 = (psycopg.errors.CharacterNotInRepertoire, psycopg.errors.UntranslatableCharacter)
 
 
 def read_rows(
@@ -30,34 +30,34 @@ def read_rows(
 ) -> Generator[pa.RecordBatch, None, None]:
     """Stream a slice of a table as Arrow; memory does not grow with the table.
 
-    Close it before the connection, where it may be left before its end.
+    Close the generator before the connection if you may leave it early.
 
-    Raises SourceError where the role may not read the table, the schema has changed
-    since it was described, or a value cannot be carried exactly.
+    Raises SourceError where the role may not read the table, the schema has changed since it was described,
+    a value cannot be carried exactly, or another session waits to alter the table.
     """
-    query, chunks = (_packed, _packs) if slice_.packed else (_plain, _chunks)
+    query, buffers = (_copy_of_pages, _messages) if slice_.concatenated else (_copy_of_rows, _buffered_rows)
     table = sql.Identifier(schema, name)
     connection.execute("SAVEPOINT before_reading")
     try:
         with (
-            in_words(name),
-            _giving_way(name),
+            source_errors(name),
+            _stopping_for_locks(name),
             connection.cursor() as cursor,
             cursor.copy(query(table, columns, slice_)) as copy,
-            closing(ahead(chunks(copy))) as made,
+            closing(ahead(buffers(copy))) as texts,
         ):
-            for chunk in made:
-                yield parse(name, columns, chunk, packed=slice_.packed)
-    except _UNREADABLE_TEXT as error:
+            for text in texts:
+                yield parse(name, columns, text, concatenated=slice_.concatenated)
+    except _NOT_UTF8 as error:
         connection.execute("ROLLBACK TO before_reading")
-        column = _column_to_blame(connection, table, columns, slice_)
-        raise _bad_text(f"table {name}{column}", error) from None
+        column = _column_without_utf8(connection, table, columns, slice_)
+        raise _text_error(f"table {name}{column}", error) from None
 
 
-def _column_to_blame(
+def _column_without_utf8(
     connection: Connection, table: sql.Identifier, columns: Sequence[Column], slice_: Slice
 ) -> str:
-    """Which column has text that is not UTF-8, found by reading one after the other."""
+    """Name the column with text that is not UTF-8, by reading one column after another."""
     query = sql.SQL("SELECT count(convert_to({}::text, 'UTF8')) FROM {} WHERE {}")
     for column in columns:
         try:
@@ -65,73 +65,75 @@ def _column_to_blame(
                 connection.execute(
                     query.format(cursors.expression(column), table, slice_condition(columns, slice_))
                 )
-        except _UNREADABLE_TEXT:
+        except _NOT_UTF8:
             return f", column {column.name}"
     return ""
 
 
-def _bad_text(where: str, error: psycopg.Error) -> SourceError:
-    words = str(error.diag.message_primary).partition(":")[0]
+def _text_error(where: str, error: psycopg.Error) -> SourceError:
+    reason = str(error.diag.message_primary).partition(":")[0]
     return SourceError(
-        f"source: {where}: a text cannot be carried exactly: {words}; correct it in the source, run again"
+        f"source: {where}: a text cannot be carried exactly: {reason}; correct it in the source and run again"
     )
 
 
-def _plain(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
-    """A COPY that sends row by row."""
+def _copy_of_rows(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
+    """A COPY that sends one message per row."""
     return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT csv)").format(
         _values_of(columns), table, slice_condition(columns, slice_)
     )
 
 
-def _packed(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
-    """A COPY that sends the rows of many pages at once.
+def _copy_of_pages(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
+    """A COPY that sends one message for the rows of many pages.
 
-    What a client does for each message of COPY takes longer than all that it then does with the row.
+    A client spends more time on each message of COPY than on the row in it.
     """
-    packs = statement("source/read_packs.sql").format(
+    query = statement("source/read_concatenated.sql").format(
         table=table,
         columns=_values_of(columns),
-        news=changed_rows(columns, slice_),
+        changed=changed_rows_predicate(columns, slice_),
         first_page=sql.Literal(slice_.first_page),
         end_page=sql.Literal(slice_.end_page),
-        pages=sql.Literal(_PAGES_A_PACK),
+        pages=sql.Literal(_PAGES_PER_MESSAGE),
     )
-    return sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(packs)
+    return sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
 
 
 def _values_of(columns: Sequence[Column]) -> sql.Composed:
     return sql.SQL(", ").join(map(cursors.expression, columns))
 
 
-def _chunks(copy: psycopg.Copy) -> Iterator[bytes | bytearray]:
-    """Whole rows, many at a time; one by one they would cost more than all the rest."""
-    chunk = bytearray()
+def _buffered_rows(copy: psycopg.Copy) -> Iterator[bytes | bytearray]:
+    """The messages of one row each, joined into buffers of about a megabyte."""
+    buffer = bytearray()
     for row in copy:
-        chunk += row
-        if len(chunk) >= _CHUNK_BYTES:
-            yield chunk
-            chunk = bytearray()
-    if chunk:
-        yield chunk
+        buffer += row
+        if len(buffer) >= _BUFFER_BYTES:
+            yield buffer
+            buffer = bytearray()
+    if buffer:
+        yield buffer
 
 
-def _packs(copy: psycopg.Copy) -> Iterator[bytes | bytearray]:
-    """The same as the server has put them together."""
+def _messages(copy: psycopg.Copy) -> Iterator[bytes | bytearray]:
+    """The texts that the server concatenated."""
     copy.set_types(["bytea"])
-    for (pack,) in copy.rows():
-        yield pack
+    for (text,) in copy.rows():
+        yield text
 
 
 @contextmanager
-def _giving_way(table: str) -> Iterator[None]:
-    """Say why a table is not read any further.
+def _stopping_for_locks(table: str) -> Iterator[None]:
+    """Raise SourceError where another session waits to lock the table exclusively.
 
-    Who holds the snapshot holds the tables too, so to wait would be a deadlock that Postgres cannot see.
+    The connection that holds the snapshot holds a lock on the table too. Waiting behind that session would
+    be a deadlock that Postgres cannot detect.
     """
     try:
         yield
     except psycopg.errors.LockNotAvailable:
         raise SourceError(
-            f"source: {table}: somebody waits to alter, empty or rewrite it, and is let past; run again"
+            f"source: {table}: another session waits to alter, empty or rewrite it, so this run stops;"
+            " run again"
         ) from None

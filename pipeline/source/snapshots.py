@@ -1,4 +1,4 @@
-"""One moment of the source, exported so that every reader sees it."""
+"""Export a snapshot of the source, and adopt it in other connections."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipeline.errors import PipelineError, SnapshotLost
 from pipeline.postgres import Connection, once, statement, transaction
 from pipeline.source.hashing import HashKey
 
-# Milliseconds that a reader waits for somebody who waits in turn for the batch to be read.
-_PATIENCE = 3_000
+# Milliseconds that a reader waits for a lock; its holder may itself wait for the locks of this batch.
+LOCK_WAIT = 3_000
 
 
 class Identity(Frozen):
-    """Whose transaction ids a watermark counts in; a restored copy is another one."""
+    """Which source the transaction ids of a watermark belong to; a promoted or restored copy differs."""
 
     system: str
     timeline: int
@@ -28,7 +28,7 @@ class Identity(Frozen):
     database_oid: int
 
     def is_same_database(self, other: Identity) -> bool:
-        """Whether both are one database by name, be it promoted or created again meanwhile."""
+        """Whether both are the database of that name in one system, even if promoted or created again."""
         return (self.system, self.database) == (other.system, other.database)
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Identity(Frozen):
 
 
 class Snapshot(Frozen):
-    """One moment of the source that every table of a batch is read at."""
+    """The exported snapshot that every table of a batch is read at."""
 
     name: str
     xmin: int
@@ -53,13 +53,13 @@ class Snapshot(Frozen):
 
     @property
     def identity(self) -> Identity:
-        """Whose moment it is."""
+        """The source that exported it."""
         return Identity.model_validate(self.model_dump(include=set(Identity.model_fields)))
 
 
 @contextmanager
 def snapshot(url: str, key: HashKey | None = None) -> Iterator[tuple[Connection, Snapshot]]:
-    """Hold one moment of the source open; others read it by its name, and hash with the same key."""
+    """Export a snapshot of the source and keep it open; ``adopt`` reads it by its name."""
     with (
         transaction(url, "source", reading=True) as connection,
         connection.cursor(row_factory=class_row(Snapshot)) as cursor,
@@ -67,12 +67,12 @@ def snapshot(url: str, key: HashKey | None = None) -> Iterator[tuple[Connection,
         row = cursor.execute(statement("source/snapshot.sql")).fetchone()
         assert row is not None  # noqa: S101  a query without FROM has one row
         if key:
-            key.put(connection)
+            key.set_on(connection)
         yield connection, row
 
 
 def identify(url: str) -> Identity | None:
-    """Which source answers there; None where none does at once."""
+    """The identity of the source at a URL; None where it does not answer at the first attempt."""
     with (
         suppress(PipelineError, psycopg.Error),
         once(url, "source") as connection,
@@ -85,13 +85,16 @@ def identify(url: str) -> Identity | None:
 
 @contextmanager
 def adopt(url: str, name: str, key: HashKey | None = None) -> Iterator[Connection]:
-    """A connection of one's own that sees the snapshot of that name, and gives way to who alters tables."""
+    """Open another connection that reads an exported snapshot; waits for locks for ``LOCK_WAIT`` ms at most.
+
+    Raises SnapshotLost where the snapshot's transaction has ended.
+    """
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(transaction(url, "source", reading=True, snapshot=name))
         except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
             raise SnapshotLost(f"source: snapshot {name} has ended; start the run again") from None
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_WAIT))
         if key:
-            key.put(connection)
+            key.set_on(connection)
         yield connection

@@ -1,9 +1,9 @@
-"""Witnesses: rows that show whether the source still goes on from where the last batch saw it.
+"""Witnesses: rows that prove that the source continues from the last batch.
 
-A source that is put back from a copy of its disk keeps its identity and its transaction ids, and counts on
-from an earlier one. It had to be stopped for that. So a batch keeps the place, the transaction and a digest
-of rows of the newest transaction that it has read, and where the server was started since, one of them has
-to be there still. Where none is, they may as well have been changed; then too everything is read again.
+A source that is restored from a copy of its disk keeps its identity, and counts its transaction ids on from
+an earlier one. Restoring needs a restart. So a batch stores location, transaction and digest of some rows of
+the newest transaction that it read. After a restart one of them must still exist; otherwise every table is
+read whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from pipeline.columns import Column, Frozen
 from pipeline.postgres import Connection
 from pipeline.source.cursors import expression
 
-# Aggregates over rows of one relation: age of the newest, and of few rows also where it lies, which as text
-# (Postgres has no minimum of records) would take longer for many than all the rest.
+# Aggregates over rows of a relation: the age of the newest row, and for few rows its location too. The
+# location is compared as text, as Postgres has no minimum of records, which is too slow for many rows.
 NEWEST = sql.SQL("lpad((min(age(xmin)) FILTER (WHERE age(xmin) >= 0))::text, 10, '0')")
 NEWEST_OF_FEW = sql.SQL(
     "min((lpad(age(xmin)::text, 10, '0') || ' ' || tableoid::text || ' ' || ctid::text) COLLATE \"C\")"
 )
-# More do not fit on a page of 8 kB.
-_ROWS_A_PAGE = 291
-_A_TABLE = 8
+# The most rows that fit on a page of 8 kB.
+_ROWS_PER_PAGE = 291
+_WITNESSES_PER_TABLE = 8
 
 
 class Witness(Frozen):
-    """A row as it was read: where it lies, which transaction wrote it, and a digest of its columns."""
+    """A row as it was read: its heap and ctid, its transaction, and a digest of its columns."""
 
     table: str
     heap: str
@@ -39,7 +39,7 @@ class Witness(Frozen):
 
 
 class Continuity(Frozen):
-    """What shows that a source goes on from a batch: its WAL position, when it was started, and witnesses.
+    """Proof that a source continues from a batch: its WAL position, its start time, and witnesses.
 
     ``since`` is the lowest transaction that was open when the witnesses were read.
     """
@@ -51,7 +51,7 @@ class Continuity(Frozen):
 
 
 class Candidate(NamedTuple):
-    """A relation with columns to read, and what NEWEST or NEWEST_OF_FEW say of it."""
+    """A relation, its readable columns, and its value of NEWEST or NEWEST_OF_FEW."""
 
     table: str
     columns: Sequence[Column]
@@ -59,36 +59,36 @@ class Candidate(NamedTuple):
 
 
 def take(connection: Connection, schema: str, candidates: Sequence[Candidate]) -> tuple[Witness, ...]:
-    """Some rows of the newest transaction of all, of each relation that it wrote to."""
-    known = {each: each.newest.split(" ") for each in candidates if each.newest and each.columns}
-    youngest = min((age for age, *_ in known.values()), default=None)
-    found: list[Witness] = []
-    for each, (age, *where) in known.items():
-        if age == youngest:
-            heap, place = where or _find(connection, schema, each.table, int(age))
-            found += _beside(connection, schema, each, heap, place)
-    return tuple(found)
+    """Rows of the newest transaction, from each relation that it wrote to."""
+    newest = {each: each.newest.split(" ") for each in candidates if each.newest and each.columns}
+    lowest_age = min((age for age, *_ in newest.values()), default=None)
+    witnesses: list[Witness] = []
+    for each, (age, *location) in newest.items():
+        if age == lowest_age:
+            heap, place = location or _location(connection, schema, each.table, int(age))
+            witnesses += _same_transaction(connection, schema, each, heap, place)
+    return tuple(witnesses)
 
 
-def _find(connection: Connection, schema: str, table: str, age: int) -> tuple[str, str]:
-    """Where a row of that age lies."""
+def _location(connection: Connection, schema: str, table: str, age: int) -> tuple[str, str]:
+    """The heap and the ctid of a row of that age."""
     query = sql.SQL("SELECT tableoid::text, ctid::text FROM {} WHERE age(xmin) = {} LIMIT 1")
     ((heap, place),) = connection.execute(query.format(sql.Identifier(schema, table), age)).fetchall()
     return str(heap), str(place)
 
 
-def _beside(
+def _same_transaction(
     connection: Connection, schema: str, candidate: Candidate, heap: str, place: str
 ) -> Sequence[Witness]:
-    """Rows of the same transaction on the page of a row."""
+    """Rows on the page of a row that the same transaction wrote."""
     page = place.strip("()").partition(",")[0]
-    places = [f"({page},{number})" for number in range(1, _ROWS_A_PAGE + 1)]
-    found = _look(connection, schema, candidate.table, candidate.columns, heap, places)
-    xmin = next(witness.xmin for witness in found if witness.place == place)
-    return [witness for witness in found if witness.xmin == xmin][-_A_TABLE:]
+    places = [f"({page},{number})" for number in range(1, _ROWS_PER_PAGE + 1)]
+    page_rows = _rows_at(connection, schema, candidate.table, candidate.columns, heap, places)
+    xmin = next(witness.xmin for witness in page_rows if witness.place == place)
+    return [witness for witness in page_rows if witness.xmin == xmin][-_WITNESSES_PER_TABLE:]
 
 
-def _look(
+def _rows_at(
     connection: Connection,
     schema: str,
     table: str,
@@ -96,7 +96,7 @@ def _look(
     heap: str,
     places: Sequence[str],
 ) -> list[Witness]:
-    """The rows at some places, so far as there are any."""
+    """The rows at some places (ctids); a place may be empty."""
     query = sql.SQL(
         "SELECT ctid::text, xmin::text, hashtextextended(row({})::text, 0)::text FROM {}"
         " WHERE tableoid = {}::oid AND ctid = ANY({}::tid[])"
@@ -119,14 +119,17 @@ def _look(
     ]
 
 
-def any_holds(
-    connection: Connection, schema: str, witnesses: Sequence[Witness], known: Mapping[str, Sequence[Column]]
+def any_exists(
+    connection: Connection,
+    schema: str,
+    witnesses: Sequence[Witness],
+    readable: Mapping[str, Sequence[Column]],
 ) -> bool:
-    """Whether one of the rows is there still; ``known`` are the readable columns of relations with xmin."""
+    """Whether one of the rows still exists; ``readable`` has the columns of the relations with xmin."""
     for witness in witnesses:
-        columns = {column.name: column for column in known.get(witness.table, ())}
-        if columns.keys() >= set(witness.columns):
-            then = [columns[name] for name in witness.columns]
-            if witness in _look(connection, schema, witness.table, then, witness.heap, [witness.place]):
+        by_name = {column.name: column for column in readable.get(witness.table, ())}
+        if by_name.keys() >= set(witness.columns):
+            columns = [by_name[name] for name in witness.columns]
+            if witness in _rows_at(connection, schema, witness.table, columns, witness.heap, [witness.place]):
                 return True
     return False

@@ -8,7 +8,7 @@ from psycopg.rows import class_row
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ConcurrentRunError, WarehouseBusy
-from pipeline.lake.manifests import Home, State, Watermark
+from pipeline.lake.manifest import Destination, State, Watermark
 from pipeline.models.output import Loaded
 from pipeline.postgres import Connection, exists, statement, transaction
 
@@ -55,20 +55,20 @@ def lock(url: str, schema: str, minutes: int = 0) -> Iterator[Lock]:
             held.close()
 
 
-def home(url: str, schema: str) -> Home:
+def home(url: str, schema: str) -> Destination:
     """Where a schema's batches go; without an id where this release has prepared nothing yet."""
     with transaction(url, "warehouse") as connection:
         kept = None
         if exists(connection, "etl.warehouse"):
             kept = connection.execute("SELECT warehouse_id::text FROM etl.warehouse").fetchone()
-        with connection.cursor(row_factory=class_row(Home)) as cursor:
+        with connection.cursor(row_factory=class_row(Destination)) as cursor:
             names = {"schema": schema, "id": kept[0] if kept else ""}
             found = cursor.execute(statement("warehouse/home.sql"), names).fetchone()
     assert found is not None  # noqa: S101  a query without FROM has one row
     return found
 
 
-def become(connection: Connection, former: Home) -> None:
+def become(connection: Connection, former: Destination) -> None:
     """Go on as the warehouse that was here before it was lost; not once there are batches."""
     connection.execute(
         "UPDATE etl.warehouse SET warehouse_id = %s::uuid WHERE NOT EXISTS (SELECT FROM etl.watermark)",

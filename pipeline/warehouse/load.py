@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline.errors import ConcurrentRunError, TooManyRejected, WarehouseError
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.models.output import Loaded, Output, nothing
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, statement, transaction

@@ -8,7 +8,7 @@ from functools import cached_property
 import psycopg
 from psycopg import sql
 
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.models.target import (
     COMMITTED_AT,
     Reference,

@@ -18,18 +18,8 @@ from pipeline.capture.batch import BatchPlan
 from pipeline.errors import BucketError, ModelError, UnfitBatch
 from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket, File
-from pipeline.lake.manifests import (
-    Landed,
-    Manifest,
-    Part,
-    StateRun,
-    Watermark,
-    batch_id,
-    batch_time,
-    read_manifest,
-    seal,
-    sealed_after,
-)
+from pipeline.lake.manifest import Chunk, Manifest, ReadChunk, StateDelta, Watermark, batch_id, batch_time
+from pipeline.lake.manifests import read_manifest, seal, sealed_after
 from pipeline.source.changes import MAX_AGE, Slice
 from pipeline.source.cursors import Cursor
 from pipeline.source.snapshots import Snapshot
@@ -76,7 +66,7 @@ def run(
 
 
 UNCHANGED = ("unchanged", "changed rows")
-REPLACED = "rows of it were changed or deleted, and it has no primary key"
+REPLACED = "rows were changed or deleted, and it has no primary key"
 
 
 def test_the_first_batch_reads_all_the_next_what_changed_and_then_nothing(
@@ -97,7 +87,7 @@ def test_the_first_batch_reads_all_the_next_what_changed_and_then_nothing(
     assert second is not None
     assert (second.previous, second.rows) == (manifest.batch_id, 1)
     assert second.tables["orders"].mode == "changes"
-    assert parquet_rows(house.raw, second.tables["orders"].gone) == [{"order_id": 5}]
+    assert parquet_rows(house.raw, second.tables["orders"].deleted) == [{"order_id": 5}]
     assert value(house.url, "SELECT count(*) FROM fact_order_current") == 4
     assert house.query("SELECT order_id FROM fact_order WHERE deleted") == [(5,)]
     assert house.query("SELECT * FROM dim_shop ORDER BY 1") == [(1, "Leeds"), (2, "Bath")]
@@ -117,11 +107,11 @@ def test_tables_that_no_model_names_are_not_read(source_url: str, house: Warehou
 def test_all_tables_are_read_at_one_moment(source_url: str, house: Warehouse) -> None:
     planned, manifest = plan_batch(source_url, house)
     assert manifest is not None
-    assert {how.snapshot for _, how in planned.parts("public")} == {planned.snapshot.name}
+    assert {how.snapshot for _, how in planned.chunks("public")} == {planned.snapshot.name}
 
 
 CHANGED_SHAPES = {
-    "another table stands under this name": (
+    "another table has this name now": (
         "CREATE TABLE new (LIKE orders INCLUDING ALL); INSERT INTO new SELECT * FROM orders;"
         " ALTER TABLE orders RENAME TO old; ALTER TABLE new RENAME TO orders"
     ),
@@ -152,7 +142,7 @@ def test_a_heap_that_was_swapped_in_with_old_rows_loses_none(source_url: str, ho
 
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [({"reconcile": True}, "reconciling"), ({"full": True}, "asked for")],
+    [({"reconcile": True}, "reconciling"), ({"full": True}, "requested")],
     ids=["reconcile", "full"],
 )
 def test_what_is_asked_for_is_read_whole(
@@ -590,7 +580,7 @@ def test_a_lost_or_damaged_manifest_means_reading_all(
 @pytest.mark.parametrize(
     ("source_xmin", "reason"),
     [
-        (10**12, "the source was put back to an earlier state"),
+        (10**12, "the source was restored to an earlier state"),
         (-MAX_AGE, "the watermark's transaction ids have wrapped around"),
     ],
 )
@@ -611,7 +601,7 @@ def test_a_watermark_too_old_or_from_the_future_means_reading_all(
 def test_a_large_table_is_read_in_ranges_of_pages(source_url: str, house: Warehouse, pages: int) -> None:
     execute(source_url, "INSERT INTO orders SELECT i, 1, repeat('x', 500) FROM generate_series(6, 200) AS i")
     planned, manifest = plan_batch(source_url, house, pages=pages)
-    parts = [(part, how) for part, how in planned.parts("public", pages) if part.table == "orders"]
+    parts = [(part, how) for part, how in planned.chunks("public", pages) if part.table == "orders"]
     size = planned.tables["orders"].table.pages
     assert len(parts) == -(-size // pages)
     bounds = [(how.slice.first_page, how.slice.end_page) for _, how in parts]
@@ -622,7 +612,7 @@ def test_a_large_table_is_read_in_ranges_of_pages(source_url: str, house: Wareho
         assert parts[1][0].name == f"orders 2 of {len(parts)}"
     else:
         assert (bounds, parts[0][0].name) == ([(0, size)], "orders")
-    assert all(how.slice.packed for _, how in parts)
+    assert all(how.slice.concatenated for _, how in parts)
     assert manifest is not None
     rows = parquet_rows(house.raw, manifest.tables["orders"].files)
     assert sorted(row["order_id"] for row in rows) == list(range(1, 201))
@@ -632,7 +622,7 @@ def test_changes_are_read_in_one_part(source_url: str, house: Warehouse) -> None
     run(source_url, house)
     execute(source_url, "INSERT INTO orders SELECT i, 1, repeat('x', 500) FROM generate_series(6, 200) AS i")
     planned, _ = plan_batch(source_url, house)
-    ((part, how),) = planned.parts("public", 1)
+    ((part, how),) = planned.chunks("public", 1)
     assert (part.table, part.of, how.slice.first_page, how.expected_rows) == ("orders", 1, None, 195)
 
 
@@ -645,8 +635,8 @@ def test_a_table_whose_pages_are_not_all_is_read_to_its_open_end(source_url: str
         "INSERT INTO more_orders SELECT i, 1, repeat('x', 500) FROM generate_series(201, 900) AS i",
     )
     planned, manifest = plan_batch(source_url, house, pages=3)
-    slices = [how.slice for part, how in planned.parts("public", 3) if part.table == "orders"]
-    assert not any(slice_.packed for slice_ in slices)
+    slices = [how.slice for part, how in planned.chunks("public", 3) if part.table == "orders"]
+    assert not any(slice_.concatenated for slice_ in slices)
     assert (slices[0].first_page, slices[-1].end_page) == (0, None)
     assert manifest is not None
     rows = parquet_rows(house.raw, manifest.tables["orders"].files)
@@ -659,7 +649,7 @@ def test_a_table_without_ranges_of_pages_is_read_in_one_part(source_url: str, ho
     orders = planned.tables["orders"]
     old = orders.table.model_copy(update={"has_pages": False, "pages": 1_000_000})
     planned = replace(planned, tables={"orders": replace(orders, table=old)})
-    ((_, how),) = planned.parts("public", 1)
+    ((_, how),) = planned.chunks("public", 1)
     assert how.slice == Slice()
 
 
@@ -667,11 +657,11 @@ def test_the_story_tells_what_is_read(source_url: str, house: Warehouse) -> None
     planned, manifest = plan_batch(source_url, house)
     assert manifest is not None
     house.bring(manifest)
-    assert all(words in planned.story for words in ("orders", "shops", "towns", "first batch"))
+    assert all(words in planned.summary for words in ("orders", "shops", "towns", "first batch"))
     execute(source_url, "INSERT INTO orders SELECT i FROM generate_series(1001, 3000) AS i")
     planned, _ = plan_batch(source_url, house)
-    assert "2,000 rows" in planned.story
-    assert "orders" in planned.story
+    assert "2,000 rows" in planned.summary
+    assert "orders" in planned.summary
 
 
 # Names and seals
@@ -772,13 +762,13 @@ def test_a_manifest_of_the_first_format_is_read_as_one_of_today(raw: Bucket) -> 
     path = "_manifests/after=nothing/b.json"
     raw.write_text(path, json.dumps(manifest))
     read = read_manifest(raw, path)
-    run_ = StateRun(files=(File(**carried),))
+    run_ = StateDelta(files=(File(**carried),))
     assert {name: table.state for name, table in read.tables.items()} == {
         "carried": (run_, run_),
-        "whole": (StateRun(files=(File(**file("whole")),)),),
+        "whole": (StateDelta(files=(File(**file("whole")),)),),
         "unknown": None,
     }
-    assert all(table.source_rows is None and not table.gone for table in read.tables.values())
+    assert all(table.source_rows is None and not table.deleted for table in read.tables.values())
     assert read_manifest(raw, path) == sealed_after(raw, None)
     assert Manifest.model_validate_json(read.model_dump_json()) == read
 
@@ -790,7 +780,8 @@ def test_after_a_manifest_of_the_first_format_states_are_kept(source_url: str, h
     old = json.loads(first.model_dump_json())
     for table in old["tables"].values():
         table["state"] = table["before"] = None
-        del table["source_rows"], table["gone"]
+        del table["source_rows"], table["deleted"]
+    old["landed"] = [{"part": each["chunk"], "files": each["files"]} for each in old.pop("chunks")]
     for landed in old["landed"]:
         del landed["part"]["whole"]
     house.raw.write_text(first.path, json.dumps(old | {"format": 1}))
@@ -798,7 +789,7 @@ def test_after_a_manifest_of_the_first_format_states_are_kept(source_url: str, h
     house.prepared = None
     execute(source_url, "DELETE FROM orders WHERE order_id = 5")
     read, _ = run(source_url, house)
-    assert set(read.values()) == {("full", "its state is kept from now on")}
+    assert set(read.values()) == {("full", "its state was not stored before")}
     assert value(house.url, "SELECT count(*) FROM fact_order") == 6
     assert value(house.url, "SELECT count(*) FROM fact_order_current") == 4
     assert run(source_url, house)[1] is None
@@ -821,11 +812,11 @@ def test_a_sealed_batch_without_the_states_that_a_model_needs_is_unfit(
 
 def test_a_manifest_of_another_kind_is_refused(raw: Bucket) -> None:
     raw.write_text("_manifests/after=nothing/x.json", '{"format": 4}')
-    line = r"after=nothing/x\.json has format 4, made by a later release .*; update the pipeline$"
+    line = r"after=nothing/x\.json has format 4, made by a later release; .*; update the pipeline$"
     with pytest.raises(BucketError, match=line):
         sealed_after(raw, None)
     raw.write_text("_manifests/after=nothing/x.json", '{"format": 2}')
-    with pytest.raises(BucketError, match=r"after=nothing/x\.json is .*: it is no manifest of this version"):
+    with pytest.raises(BucketError, match=r"x\.json is .*: it is not a manifest of this version"):
         sealed_after(raw, None)
 
 
@@ -840,9 +831,12 @@ def test_a_manifest_holds_no_secret(source_url: str, house: Warehouse) -> None:
 
 def test_what_landed_is_what_the_manifest_lists(raw: Bucket) -> None:
     planned = empty_plan()
-    part = Part(batch_id=planned.batch_id, table="t", number=0, of=2)
+    part = Chunk(batch_id=planned.batch_id, table="t", number=0, of=2)
     files = (File(path=f"{part.folder}/part-1.parquet", rows=3, bytes=10),)
-    landed = [Landed(part=part, files=files), Landed(part=part.model_copy(update={"number": 1}), files=())]
+    landed = [
+        ReadChunk(chunk=part, files=files),
+        ReadChunk(chunk=part.model_copy(update={"number": 1}), files=()),
+    ]
     manifest = planned.manifest(landed, {}, {})
-    assert manifest.landed == tuple(landed)
+    assert manifest.chunks == tuple(landed)
     assert (part.name, part.folder) == ("t 1 of 2", f"t/batch={planned.batch_id}")

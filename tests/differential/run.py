@@ -20,7 +20,7 @@ from psycopg import sql
 from pipeline.errors import ModelError
 from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.models import inputs
 from pipeline.models.library import closure
 from pipeline.warehouse import bindings, ledger
@@ -114,7 +114,7 @@ class Differential:
             self._sealed = manifest, expected
         else:
             self._load(manifest, expected, random)
-        return f"{planned.story}{' (not loaded)' if self._sealed else ''}"
+        return f"{planned.summary}{' (not loaded)' if self._sealed else ''}"
 
     def _contents(self) -> Held:
         """What the tables should hold of the source as it is now."""

@@ -32,7 +32,7 @@ from psycopg import sql
 from demo.postgres import Postgres
 from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.warehouse import load
 from tests.support import Warehouse, database, execute, plan_batch, write_models
 

@@ -151,7 +151,7 @@ def test_a_changed_model_waits_to_be_computed_anew(bench: Bench) -> None:
     bench.run()
     path = bench.house.folder / "fact_sale.sql"
     path.write_text(path.read_text(encoding="utf-8").replace("units FROM", "units + 1 AS units FROM"))
-    assert look(bench).story.startswith("fact_sale to be computed anew")
+    assert look(bench).story.startswith("recomputing fact_sale, because ")
 
 
 def test_batches_are_told_the_latest_first(bench: Bench) -> None:

@@ -80,7 +80,7 @@ def cluster(prefect_server: None, tmp_path: Path) -> Iterator[Cluster]:
 @pytest.fixture
 def world(make_world: Callable[..., World], s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> World:
     """A shop whose tables are cut into several parts."""
-    monkeypatch.setattr(batch.BatchPlan.parts, "__defaults__", (8,))
+    monkeypatch.setattr(batch.BatchPlan.chunks, "__defaults__", (8,))
     made = make_world("shop_cluster", TRANSFORMS, **s3_buckets(s3_endpoint))
     with psycopg.connect(made.source_url) as connection:
         shop.create(connection)

@@ -18,7 +18,7 @@ from demo import shop
 from flows.rebuild import rebuild
 from pipeline.errors import PipelineError
 from pipeline.lake.buckets import folder
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.models import library
 from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import load as loading

@@ -10,7 +10,7 @@ from prefect.filesystems import LocalFileSystem
 from prefect_aws import AwsCredentials, S3Bucket
 
 from pipeline.lake.formats import unsealed
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from tests.flows.story import DIMENSIONS, FACTS, Story, s3_client
 from tests.flows.support import World, blocks_were_changed, query
 

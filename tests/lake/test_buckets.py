@@ -116,7 +116,7 @@ def test_a_listing_does_not_stop_at_a_thousand(tmp_path: Path, s3_bucket: Callab
 def test_an_object_that_is_not_there_is_named(bucket: Bucket) -> None:
     with pytest.raises(ObjectMissing) as caught:
         bucket.read_text("t/gone.json")
-    assert str(caught.value).startswith(f"{bucket.uri}: t/gone.json is not there: ")
+    assert str(caught.value).startswith(f"{bucket.uri}: t/gone.json does not exist: ")
     assert "\n" not in str(caught.value)
 
 

@@ -113,7 +113,7 @@ def test_the_other_one_is_named(shared: Bench, others: list[Bench]) -> None:
     (found,) = chains.foreign(shared.house.raw, shared.house.home, identify(shared.source_url))
     name = development.house.url.rsplit("/", 1)[1]
     home = development.house.home
-    assert found.story.startswith(f"warehouse {name}.public ({home.id}), read from database ")
+    assert found.summary.startswith(f"warehouse {name}.public ({home.id}), read from database ")
     assert chains.foreign(shared.house.raw, home, identify(development.source_url)) == []
     assert development.house.rebuild(named=home.id) == 0
     shared.house.prepare()
@@ -209,8 +209,8 @@ def test_a_manifest_says_for_which_warehouse_it_was_read(shared: Bench) -> None:
     kept = manifests.last_manifest(shared.house.raw, ledger.watermark(shared.house.url, "public"))
     assert kept
     assert kept.warehouse == home
-    assert kept.is_of(home.model_copy(update={"id": "other"})), "the same place is the same warehouse"
-    assert kept.is_of(home.model_copy(update={"system": "1", "database": "x"})), (
+    assert kept.may_be_for(home.model_copy(update={"id": "other"})), "the same place is the same warehouse"
+    assert kept.may_be_for(home.model_copy(update={"system": "1", "database": "x"})), (
         "restored elsewhere it keeps its id"
     )
-    assert not kept.is_of(home.model_copy(update={"id": "other", "database": "x"}))
+    assert not kept.may_be_for(home.model_copy(update={"id": "other", "database": "x"}))

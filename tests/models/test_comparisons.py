@@ -15,8 +15,9 @@ from demo.postgres import Postgres
 from pipeline.columns import Column, schema_of
 from pipeline.duck import session
 from pipeline.errors import ModelError
-from pipeline.lake.buckets import Bucket, batch_folder, folder
-from pipeline.lake.manifests import Manifest, StateRun, TableBatch
+from pipeline.lake.buckets import Bucket, folder
+from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
+from pipeline.lake.paths import batch_folder
 from pipeline.models import inputs
 from pipeline.models.check import verify
 from pipeline.models.work import Work
@@ -182,14 +183,14 @@ def batch_of(name: str, columns: Sequence[Column], raw: Bucket, rows: Iterable[p
     files = (file,) if file else ()
     return TableBatch(
         table=name, mode="full", reason="", columns=tuple(columns), key=(), heaps="", files=files,
-        state=(StateRun(files=files),),
+        state=(StateDelta(files=files),),
     )  # fmt: skip
 
 
 def manifest_of(tables: dict[str, TableBatch]) -> Manifest:
     return Manifest(
         batch_id="b", previous=None, snapshot_at=SOME_TIME, source_xmin=1, identity=SOME_SOURCE,
-        reconcile=False, landed=(), tables=tables,
+        reconcile=False, chunks=(), tables=tables,
     )  # fmt: skip
 
 

@@ -171,7 +171,7 @@ def test_tables_are_read_whole_where_they_are_hashed_otherwise(people: Bench, wh
         )
     planned, _ = plan_batch(people.source_url, people.house, key=people.key)
     assert planned.tables["person"].mode == "full"
-    assert planned.tables["person"].reason == "its columns are hashed otherwise than before"
+    assert planned.tables["person"].reason == "its columns are hashed differently than before"
 
 
 def test_the_text_of_no_statement_has_the_key(people: Bench) -> None:
@@ -238,7 +238,9 @@ def test_a_cursor_cannot_be_hashed(shop: Bench) -> None:
         "CREATE TABLE person (id integer PRIMARY KEY, seen timestamp)",
         "CREATE VIEW people AS SELECT * FROM person",
     )
-    with pytest.raises(ModelError, match=r"cursor people\.seen: it is hashed, and hashes have no order"):
+    with pytest.raises(
+        ModelError, match=r"cursor people\.seen: the column is hashed, and hashes have no order"
+    ):
         shop.run()
 
 

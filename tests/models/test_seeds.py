@@ -158,7 +158,7 @@ def test_a_changed_seed_computes_anew_what_reads_it(shared: Bench) -> None:
     write(shared, "code,rate\nEUR,0.90\nUSD,0.70\n")
     shared.do("INSERT INTO sale VALUES (3, 'USD', 10)")
     planned, manifest = plan_batch(shared.source_url, shared.house)
-    assert planned.story.startswith("1 row of sale; of the seeds rates")
+    assert planned.summary.startswith("1 row of sale; new seeds: rates")
     assert manifest
     assert manifest.rows == 1
     counts = shared.house.bring(manifest)
@@ -199,7 +199,7 @@ def test_a_seed_with_the_name_of_a_source_table_is_refused(shared: Bench) -> Non
     shared.fresh(MODELS, *SOURCE, "CREATE VIEW rates AS SELECT 1 AS code")
     write(shared, "code,rate\nGBP,1.00\n")
     with pytest.raises(
-        ModelError, match=r"rates\.csv: has the name of a table of the source; rename the seed"
+        ModelError, match=r"rates\.csv: a table of the source has the same name; rename the seed"
     ):
         shared.run()
     assert manifests.sealed_after(shared.house.raw, None) is None

@@ -21,7 +21,7 @@ from pipeline.columns import Column, schema_of
 from pipeline.duck import quote, relation_name, session
 from pipeline.errors import ModelError, ObjectDamaged, ObjectMissing
 from pipeline.lake.buckets import Bucket, File, folder
-from pipeline.lake.manifests import Manifest, State, StateRun, TableBatch, mergeable_runs
+from pipeline.lake.manifest import Manifest, State, StateDelta, TableBatch, mergeable_deltas
 from pipeline.lake.state import bind_state
 from pipeline.models.check import verify
 from pipeline.models.library import Model
@@ -363,17 +363,17 @@ def rows_of(table: TableBatch, state: State, raw: Bucket) -> list[Row]:
 
 @given(st.lists(st.integers(1, 1_000_000), max_size=40))
 def test_runs_stay_few_and_none_is_lost(sizes: list[int]) -> None:
-    def run(path: str, rows: int) -> StateRun:
-        return StateRun(files=(File(path=path, rows=rows, bytes=1),))
+    def run(path: str, rows: int) -> StateDelta:
+        return StateDelta(files=(File(path=path, rows=rows, bytes=1),))
 
     state: State = ()
     for size in sizes:
-        kept, merged = mergeable_runs((*state, run("new", size)))
+        kept, merged = mergeable_deltas((*state, run("new", size)))
         state = (*kept, run("merged", sum(each.rows for each in merged)))
         rows = [each.rows for each in state]
         assert all(later * 2 < earlier for earlier, later in pairwise(rows))
     assert sum(each.rows for each in state) == sum(sizes)
-    assert mergeable_runs(()) == ((), ())
+    assert mergeable_deltas(()) == ((), ())
 
 
 def test_a_column_that_comes_or_goes_does_not_matter_to_others(
@@ -720,7 +720,7 @@ def test_a_raw_object_that_is_gone_is_named(
     manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
     (file,) = manifest.tables["t"].files
     raw.filesystem.delete_file(f"{raw.root}/{file.path}")
-    with pytest.raises(ObjectMissing, match=f"^{raw.uri}: {file.path} is not there"):
+    with pytest.raises(ObjectMissing, match=f"^{raw.uri}: {file.path} does not exist"):
         transform(work(known["dim_t"], target, manifest, None, raw, processed))
 
 

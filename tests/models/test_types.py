@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from demo.postgres import Postgres
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from tests.bench import Bench, bench
 from tests.support import execute, plan_batch, query, value
 from tests.system import system_server

@@ -136,7 +136,7 @@ def names_in(shop: Bench) -> list[str]:
     """Those of the person's names that stand anywhere in lake or warehouse."""
     texts = []
     for bucket in (shop.house.raw, shop.house.processed):
-        for path in bucket.everything():
+        for path in bucket.all_paths():
             if path.endswith(".parquet"):
                 texts.append(str(bucket.scan(path).to_table().to_pylist()))
             else:
@@ -210,7 +210,7 @@ class Killed(BaseException):
 
 
 STEPS = (
-    (erasures, "keep_in_lake"),
+    (erasures, "write_to_lake"),
     (forget, "rewritten"),
     (forget, "erase_in_warehouse"),
     (rewriting, "without"),
@@ -240,7 +240,7 @@ def test_one_that_was_killed_goes_on(shop: Bench, monkeypatch: pytest.MonkeyPatc
         if len(calls) == 2:
             raise Killed
         result = real(*given, **named)
-        if name in {"keep_in_lake", "erase_in_warehouse", "certify"}:
+        if name in {"write_to_lake", "erase_in_warehouse", "certify"}:
             raise Killed
         return result
 
@@ -321,8 +321,8 @@ def test_what_cannot_be_forgotten_is_refused_in_a_line(shop: Bench) -> None:
     for table, key, words in (
         ("nothing", ("1",), "TABLE: no batch has a table nothing of the source"),
         ("team", ("1",), "TABLE: no column of team is declared personal; write `-- personal: column`"),
-        ("person", ("x",), "KEY: is no key of person, which is person_id integer"),
-        ("person", ("1", "2"), "KEY: person has the key person_id; give as many values"),
+        ("person", ("x",), "KEY: does not fit the key of person, which is person_id integer"),
+        ("person", ("1", "2"), "KEY: the key of person is person_id; give one value for each"),
     ):
         with pytest.raises(SettingsError) as refused:
             entry(shop, table, *key)

@@ -13,7 +13,8 @@ import pytest
 from demo.postgres import Postgres
 from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket, folder
-from pipeline.lake.manifests import Manifest, read_manifest
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifests import read_manifest
 from pipeline.recovery import retain
 from pipeline.recovery.retain import Removal
 from tests.bench import Bench, bench
@@ -68,8 +69,8 @@ def manifests_left(raw: Bucket) -> list[Manifest]:
         for table in manifest.tables.values():
             runs = [
                 table.files,
-                table.gone,
-                *(part for run in table.state or () for part in (run.files, run.gone)),
+                table.deleted,
+                *(part for run in table.state or () for part in (run.files, run.deleted)),
             ]
             assert all(map(raw.holds, runs))
     return left

@@ -8,7 +8,7 @@ import pytest
 
 from demo.postgres import Postgres
 from pipeline.errors import ModelError
-from pipeline.lake.manifests import Manifest
+from pipeline.lake.manifest import Manifest
 from tests.bench import Bench
 from tests.bench import bench as new_bench
 from tests.support import plan_batch, query, write_models
@@ -152,7 +152,7 @@ def test_another_cursor_reads_the_view_whole_once(shared: Bench) -> None:
     assert step(shared) == ("not read by this cursor before", 2)
     assert step(shared) == ("changed rows", 1)
     shared.do("DROP VIEW v", "CREATE VIEW v AS SELECT id::bigint AS id, note, c FROM t")
-    assert step(shared) == ("another table stands under this name", 2)
+    assert step(shared) == ("another table has this name now", 2)
 
 
 def test_names_in_quotes_and_two_models_with_the_same_cursor(shared: Bench) -> None:
@@ -179,19 +179,19 @@ REFUSED = {
     ),
     "a misspelt table": (
         {"fact_v": model("w.c")},
-        r"fact_v\.sql: its cursor is for w, which is no table that it reads",
+        r"fact_v\.sql: it declares a cursor for w, a table that it does not read",
     ),
     "an ordinary table": (
         {"fact_v": model("t.c", "t")},
-        r"fact_v\.sql: cursor t\.c: every change of t is seen without one; leave it out",
+        r"fact_v\.sql: cursor t\.c: t needs no cursor, its changes are found by xmin; remove it",
     ),
     "two cursors on one table": (
         {"fact_v": model("v.c 1"), "fact_w": model("v.c 2")},
-        r"fact_w\.sql: its cursor for v is c 2, in .*fact_v\.sql it is c 1; a table has one",
+        r"fact_w\.sql: its cursor for v is c 2, but .*fact_v\.sql declares c 1; a table has one cursor",
     ),
     "two columns of one table": (
         {"fact_v": model("v.c"), "fact_w": model("v.id")},
-        r"fact_w\.sql: its cursor for v is id, in .*fact_v\.sql it is c; a table has one",
+        r"fact_w\.sql: its cursor for v is id, but .*fact_v\.sql declares c; a table has one cursor",
     ),
     "an overlap of another unit": (
         {"fact_v": model("v.c 1 hour")},
@@ -199,11 +199,11 @@ REFUSED = {
     ),
     "an overlap of text": (
         {"fact_v": model("v.note 1")},
-        r"fact_v\.sql: cursor v\.note: text has no overlap; leave '1' out",
+        r"fact_v\.sql: cursor v\.note: type text takes no overlap; remove '1'",
     ),
     "an overlap below zero": (
         {"fact_v": model("v.c -1")},
-        r"fact_v\.sql: cursor v\.c: an overlap below zero would leave rows out",
+        r"fact_v\.sql: cursor v\.c: a negative overlap would skip rows",
     ),
     "a type without an order": (
         {"fact_v": model("v.j")},

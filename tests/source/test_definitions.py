@@ -30,7 +30,7 @@ SHAPE = "its partitions, inheriting tables or views have changed"
 COLUMNS = "its columns have changed"
 TYPES = "a type or collation of its columns has changed"
 CODE = "the query of a view, or a function in it, has changed"
-ANOTHER = "another table stands under this name"
+ANOTHER = "another table has this name now"
 
 
 @dataclass(frozen=True)
@@ -476,5 +476,5 @@ def test_the_first_batch_after_an_upgrade_reads_whole(shared: Bench) -> None:
     # Format 2 had no digest of its own text.
     Path(shared.house.raw.root, manifest.path).write_text(json.dumps(written | {"format": 2}))
     shared.house.bring(older)
-    assert read(shared) == "its definition was not kept so far"
+    assert read(shared) == "its definition was not stored before"
     assert read(shared) == "changed rows"

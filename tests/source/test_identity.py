@@ -37,8 +37,8 @@ SOURCE = (
     "INSERT INTO sale SELECT i, 1 + i % 2, i FROM generate_series(1, 5) AS i",
 )
 ANOTHER = {"another source than the last batch's"}
-PUT_BACK = {"the source was put back to an earlier state"}
-UNSURE = {"its server was restarted, and rows read last are not there any more"}
+PUT_BACK = {"the source was restored to an earlier state"}
+UNSURE = {"its server was restarted, and the rows read last no longer exist"}
 WRAPPED = {"the watermark's transaction ids have wrapped around"}
 CHANGED = {"changed rows"}
 SECONDS = 60

@@ -50,9 +50,9 @@ def carried(url: str, name: str, slice_: Slice | None = None) -> pa.Table:
     with snapshots.snapshot(url) as (connection, _):
         table = describe(connection, "public", [name])[name]
         rows = arrow(connection, table, slice_ or Slice())
-        if table.packs:
-            packed = arrow(connection, table, packed_slice(table, slice_ or Slice()))
-            assert in_order(packed) == in_order(rows)
+        if table.can_concatenate:
+            concatenated = arrow(connection, table, concatenated_slice(table, slice_ or Slice()))
+            assert in_order(concatenated) == in_order(rows)
         return rows
 
 
@@ -62,9 +62,9 @@ def arrow(connection: Connection, table: Table, slice_: Slice) -> pa.Table:
     return pa.Table.from_batches(batches, schema_of(table.columns))
 
 
-def packed_slice(table: Table, slice_: Slice) -> Slice:
+def concatenated_slice(table: Table, slice_: Slice) -> Slice:
     """The same rows, many at a time."""
-    return slice_.model_copy(update={"first_page": 0, "end_page": table.pages, "packed": True})
+    return slice_.model_copy(update={"first_page": 0, "end_page": table.pages, "concatenated": True})
 
 
 def in_order(table: pa.Table) -> tuple[pa.Schema, list[str]]:
@@ -357,14 +357,14 @@ def test_not_a_number_stays_one(types_url: str) -> None:
     assert str(row["z"]) == "-0.0"
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_value_that_its_arrow_type_lacks_is_refused_in_words(types_url: str, packed: bool) -> None:
+@pytest.mark.parametrize("concatenated", [False, True])
+def test_a_value_that_its_arrow_type_lacks_is_refused_in_words(types_url: str, concatenated: bool) -> None:
     execute(types_url, "DROP TABLE IF EXISTS t")
     execute(types_url, "CREATE TABLE t AS SELECT 1 AS id, 'NaN'::numeric(10,2) AS amount, true AS paid")
     with snapshots.snapshot(types_url) as (connection, _):
         table = describe(connection, "public", ["t"])["t"]
         with pytest.raises(SourceError, match=r"source: table t, column amount: a value cannot be carried"):
-            arrow(connection, table, packed_slice(table, Slice()) if packed else Slice())
+            arrow(connection, table, concatenated_slice(table, Slice()) if concatenated else Slice())
 
 
 def test_columns_that_postgres_computes_are_read(source_url: str) -> None:
@@ -391,7 +391,7 @@ def test_an_empty_table_has_its_columns(source_url: str) -> None:
 def test_rows_larger_than_a_chunk_and_chunks_of_any_size(
     source_url: str, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(read, "_CHUNK_BYTES", size)
+    monkeypatch.setattr(read, "_BUFFER_BYTES", size)
     execute(
         source_url, "CREATE TABLE t AS SELECT i, repeat(E'a\"\\n,', i) AS v FROM generate_series(0, 200) AS i"
     )
@@ -475,12 +475,12 @@ def test_the_source_is_only_read(source_url: str) -> None:
         connection.execute("CREATE TABLE t ()")
 
 
-@pytest.mark.parametrize("pages_a_pack", [0, 1, 2, 1000])
-@pytest.mark.parametrize("pages_a_part", [1, 3, 7, 1000])
+@pytest.mark.parametrize("pages_per_message", [0, 1, 2, 1000])
+@pytest.mark.parametrize("pages_per_chunk", [1, 3, 7, 1000])
 def test_ranges_of_pages_cover_a_table_exactly(
-    source_url: str, monkeypatch: pytest.MonkeyPatch, pages_a_part: int, pages_a_pack: int
+    source_url: str, monkeypatch: pytest.MonkeyPatch, pages_per_chunk: int, pages_per_message: int
 ) -> None:
-    monkeypatch.setattr(read, "_PAGES_A_PACK", pages_a_pack)
+    monkeypatch.setattr(read, "_PAGES_PER_MESSAGE", pages_per_message)
     execute(
         source_url,
         "CREATE TABLE t AS SELECT i, repeat('x', 500) AS v FROM generate_series(1, 150) AS i",
@@ -489,9 +489,10 @@ def test_ranges_of_pages_cover_a_table_exactly(
     )
     with snapshots.snapshot(source_url) as (connection, _):
         table = describe(connection, "public", ["t"])["t"]
-        bounds = [*range(0, table.pages, pages_a_part), table.pages if pages_a_pack else None]
+        bounds = [*range(0, table.pages, pages_per_chunk), table.pages if pages_per_message else None]
         slices = [
-            Slice(first_page=first, end_page=end, packed=pages_a_pack > 0) for first, end in pairwise(bounds)
+            Slice(first_page=first, end_page=end, concatenated=pages_per_message > 0)
+            for first, end in pairwise(bounds)
         ]
         found = [str(i) for slice_ in slices for i in arrow(connection, table, slice_)["i"].to_pylist()]
     assert sorted(map(int, found)) == [i for i in range(1, 151) if i % 7]
@@ -515,14 +516,16 @@ def test_rows_come_in_packs_where_pages_hold_all_of_them(
 ) -> None:
     execute(source_url, *statements)
     with snapshots.snapshot(source_url) as (connection, _):
-        assert describe(connection, "public", ["t"])["t"].packs == packs
+        assert describe(connection, "public", ["t"])["t"].can_concatenate == packs
 
 
 def test_a_pack_is_no_larger_than_its_pages_allow(source_url: str) -> None:
     execute(source_url, "CREATE TABLE t AS SELECT i FROM generate_series(1, 300000) AS i")
     with snapshots.snapshot(source_url) as (connection, _):
         table = describe(connection, "public", ["t"])["t"]
-        sizes = [len(rows) for rows in arrow(connection, table, packed_slice(table, Slice())).to_batches()]
+        sizes = [
+            len(rows) for rows in arrow(connection, table, concatenated_slice(table, Slice())).to_batches()
+        ]
     assert len(sizes) == -(-table.pages // 128)
     assert sum(sizes) == 300_000
 
@@ -555,7 +558,7 @@ def test_somebody_who_waits_to_alter_a_table_is_let_past(
     source_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind them a reader would wait for ever: they wait for who holds the snapshot, who waits for it."""
-    monkeypatch.setattr(snapshots, "_PATIENCE", 50)
+    monkeypatch.setattr(snapshots, "LOCK_WAIT", 50)
     execute(source_url, "CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)")
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
     with ThreadPoolExecutor(1) as somebody:
@@ -568,7 +571,7 @@ def test_somebody_who_waits_to_alter_a_table_is_let_past(
                 assert not altered.done()
             with (
                 snapshots.adopt(source_url, snapshot.name) as reader,
-                pytest.raises(SourceError, match=r"source: t: somebody waits to alter.*run again"),
+                pytest.raises(SourceError, match=r"source: t: another session waits to alter.*run again"),
             ):
                 arrow(reader, table, Slice())
         altered.result()
@@ -580,7 +583,9 @@ def test_a_table_rewritten_since_the_snapshot_is_not_read(source_url: str, rewri
     execute(source_url, "CREATE TABLE t (i int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     with snapshots.snapshot(source_url) as (connection, _):
         execute(source_url, rewrite)
-        with pytest.raises(SourceError, match="table t was emptied or rewritten just now; run again"):
+        with pytest.raises(
+            SourceError, match="table t was emptied or rewritten while this run started; run again"
+        ):
             describe(connection, "public", ["t"])
 
 
@@ -864,18 +869,18 @@ def ascii_url(servers: Callable[[int], Postgres], request: pytest.FixtureRequest
     execute(server.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_bytes_that_are_no_text_are_named_by_table_and_column(ascii_url: str, packed: bool) -> None:
+@pytest.mark.parametrize("concatenated", [False, True])
+def test_bytes_that_are_no_text_are_named_by_table_and_column(ascii_url: str, concatenated: bool) -> None:
     with psycopg.connect(ascii_url, autocommit=True, client_encoding="sql_ascii") as connection:
         connection.execute("CREATE TABLE t (id int, fine text, name text)")
         connection.execute(b"INSERT INTO t VALUES (1, 'Jos\xc3\xa9', 'fine'), (2, 'x', E'Jos\\351 Smith')")
     with snapshots.snapshot(ascii_url) as (connection, _):
         table = describe(connection, "public", ["t"])["t"]
         with pytest.raises(SourceError) as caught:
-            arrow(connection, table, packed_slice(table, Slice()) if packed else Slice())
+            arrow(connection, table, concatenated_slice(table, Slice()) if concatenated else Slice())
     assert str(caught.value) == (
         "source: table t, column name: a text cannot be carried exactly: invalid byte sequence for encoding"
-        ' "UTF8"; correct it in the source, run again'
+        ' "UTF8"; correct it in the source and run again'
     )
     execute(ascii_url, "DELETE FROM t WHERE id = 2")
     assert carried(ascii_url, "t")["fine"].to_pylist() == ["José"]
@@ -927,7 +932,7 @@ def test_a_column_that_goes_away_meanwhile_is_named(source_url: str) -> None:
 def test_a_connection_that_is_cut_on_the_way_is_worth_another_try(
     source_url: str, raw: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read, "_CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(read, "_BUFFER_BYTES", 100_000)
     execute(source_url, "CREATE TABLE t AS SELECT repeat('x', 1000) AS v FROM generate_series(1, 20000)")
 
     def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,8 +1,8 @@
--- What each relation consists of: `heaps`, the tables that its rows lie in, and digests of all that decides
--- on the values that these rows show although nobody writes them. `relations`: the relation itself, its
--- partitions, tables that inherit from it, and what its views select from. `columns`: theirs. `types`: types
--- in depth, and collations. `code`: what views select, and functions that they call. Constraints, defaults,
--- rights, policies, indexes and statistics decide on nothing that is there already.
+-- The definition of each relation: `heaps`, the tables that store its rows, and digests of everything that
+-- can change the values of rows that nobody writes. `relations`: the relation, its partitions, inheriting
+-- tables, and the relations of its views. `columns`: the columns of these. `types`: types, with the types
+-- inside them, and collations. `code`: queries of views, and functions that they call. Constraints, defaults,
+-- rights, policies, indexes and statistics never change an existing value, so they are left out.
 -- Binds: relations (oids).
 WITH RECURSIVE named AS (
     SELECT oid
@@ -10,64 +10,64 @@ WITH RECURSIVE named AS (
     WHERE oid = ANY(%(relations)s)
 ),
 
--- A partition that is being detached shows its rows no more. Before Postgres 14 there is no such thing.
+-- A partition that is being detached (possible since Postgres 14) no longer shows its rows.
 children AS (
     SELECT i.inhparent, i.inhrelid
     FROM pg_inherits AS i
     WHERE NOT COALESCE((to_jsonb(i) ->> 'inhdetachpending')::boolean, false)
 ),
 
-parts (root, catalogue, object) AS (
+objects (root, catalogue, object) AS (
     SELECT oid, 'pg_class'::regclass::oid, oid FROM named
     UNION
-    SELECT parts.root, further.catalogue, further.object
-    FROM parts
+    SELECT objects.root, further.catalogue, further.object
+    FROM objects
     CROSS JOIN LATERAL (
         SELECT d.refclassid, d.refobjid
         FROM pg_depend AS d
         WHERE
-            d.classid = parts.catalogue
-            AND d.objid = parts.object
+            d.classid = objects.catalogue
+            AND d.objid = objects.object
             AND d.refclassid IN (
                 'pg_class'::regclass, 'pg_type'::regclass, 'pg_proc'::regclass,
                 'pg_operator'::regclass, 'pg_collation'::regclass
             )
-            -- A partition is read without its parent and siblings.
+            -- Reading a partition does not read its parent.
             AND NOT (d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass)
         UNION ALL
         SELECT 'pg_class'::regclass, children.inhrelid
         FROM children
-        WHERE parts.catalogue = 'pg_class'::regclass AND children.inhparent = parts.object
+        WHERE objects.catalogue = 'pg_class'::regclass AND children.inhparent = objects.object
         UNION ALL
         SELECT 'pg_rewrite'::regclass, r.oid
         FROM pg_rewrite AS r
         INNER JOIN pg_class AS v ON r.ev_class = v.oid AND v.relkind = 'v'
-        WHERE parts.catalogue = 'pg_class'::regclass AND r.ev_class = parts.object AND r.ev_type = '1'
+        WHERE objects.catalogue = 'pg_class'::regclass AND r.ev_class = objects.object AND r.ev_type = '1'
         UNION ALL
         SELECT 'pg_class'::regclass, t.typrelid
         FROM pg_type AS t
-        WHERE parts.catalogue = 'pg_type'::regclass AND t.oid = parts.object AND t.typrelid <> 0
+        WHERE objects.catalogue = 'pg_type'::regclass AND t.oid = objects.object AND t.typrelid <> 0
     ) AS further (catalogue, object)
 ),
 
 relations AS (
     SELECT
-        parts.root,
+        objects.root,
         string_agg(c.oid::text, ',' ORDER BY c.oid) FILTER (WHERE c.relkind IN ('r', 'm')) AS heaps,
         string_agg(
             concat_ws(' ', c.oid, c.relkind, c.relam, f.ftoptions, s.srvoptions), E'\n' ORDER BY c.oid
         ) AS definition
-    FROM parts
-    INNER JOIN pg_class AS c ON parts.object = c.oid AND c.relkind <> 'c'
+    FROM objects
+    INNER JOIN pg_class AS c ON objects.object = c.oid AND c.relkind <> 'c'
     LEFT JOIN pg_foreign_table AS f ON c.oid = f.ftrelid
     LEFT JOIN pg_foreign_server AS s ON f.ftserver = s.oid
-    WHERE parts.catalogue = 'pg_class'::regclass
-    GROUP BY parts.root
+    WHERE objects.catalogue = 'pg_class'::regclass
+    GROUP BY objects.root
 ),
 
 attributes AS (
     SELECT
-        parts.root,
+        objects.root,
         c.relkind = 'c' AS of_type,
         string_agg(
             concat_ws(
@@ -75,51 +75,51 @@ attributes AS (
                 CASE WHEN a.attgenerated <> '' THEN e.adbin::text END
             ), E'\n' ORDER BY c.oid, a.attnum
         ) AS definition
-    FROM parts
-    INNER JOIN pg_class AS c ON parts.object = c.oid
+    FROM objects
+    INNER JOIN pg_class AS c ON objects.object = c.oid
     INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef AS e ON a.attrelid = e.adrelid AND a.attnum = e.adnum
-    WHERE parts.catalogue = 'pg_class'::regclass
-    GROUP BY parts.root, c.relkind = 'c'
+    WHERE objects.catalogue = 'pg_class'::regclass
+    GROUP BY objects.root, c.relkind = 'c'
 ),
 
 types AS (
     SELECT
-        parts.root,
+        objects.root,
         string_agg(
             concat_ws(
-                ' ', parts.object, t.typtype, t.typbasetype, t.typtypmod, t.typelem, labels.listed,
+                ' ', objects.object, t.typtype, t.typbasetype, t.typtypmod, t.typelem, labels.listed,
                 to_jsonb(c) - '{collname,collnamespace,collowner}'::text[]
-            ), E'\n' ORDER BY parts.object
+            ), E'\n' ORDER BY objects.object
         ) AS definition
-    FROM parts
-    LEFT JOIN pg_type AS t ON parts.catalogue = 'pg_type'::regclass AND parts.object = t.oid
-    LEFT JOIN pg_collation AS c ON parts.catalogue = 'pg_collation'::regclass AND parts.object = c.oid
+    FROM objects
+    LEFT JOIN pg_type AS t ON objects.catalogue = 'pg_type'::regclass AND objects.object = t.oid
+    LEFT JOIN pg_collation AS c ON objects.catalogue = 'pg_collation'::regclass AND objects.object = c.oid
     CROSS JOIN
         LATERAL (
             SELECT array_agg(e.enumlabel ORDER BY e.enumsortorder) AS listed
             FROM pg_enum AS e
             WHERE e.enumtypid = t.oid
         ) AS labels
-    WHERE parts.catalogue IN ('pg_type'::regclass, 'pg_collation'::regclass)
-    GROUP BY parts.root
+    WHERE objects.catalogue IN ('pg_type'::regclass, 'pg_collation'::regclass)
+    GROUP BY objects.root
 ),
 
 code AS (
     SELECT
-        parts.root,
+        objects.root,
         string_agg(
             concat_ws(
-                ' ', parts.object, r.ev_action::text, to_jsonb(p) - '{proowner,proacl}'::text[], o.oprcode
+                ' ', objects.object, r.ev_action::text, to_jsonb(p) - '{proowner,proacl}'::text[], o.oprcode
             ),
-            E'\n' ORDER BY parts.catalogue, parts.object
+            E'\n' ORDER BY objects.catalogue, objects.object
         ) AS definition
-    FROM parts
-    LEFT JOIN pg_rewrite AS r ON parts.catalogue = 'pg_rewrite'::regclass AND parts.object = r.oid
-    LEFT JOIN pg_proc AS p ON parts.catalogue = 'pg_proc'::regclass AND parts.object = p.oid
-    LEFT JOIN pg_operator AS o ON parts.catalogue = 'pg_operator'::regclass AND parts.object = o.oid
-    WHERE parts.catalogue IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
-    GROUP BY parts.root
+    FROM objects
+    LEFT JOIN pg_rewrite AS r ON objects.catalogue = 'pg_rewrite'::regclass AND objects.object = r.oid
+    LEFT JOIN pg_proc AS p ON objects.catalogue = 'pg_proc'::regclass AND objects.object = p.oid
+    LEFT JOIN pg_operator AS o ON objects.catalogue = 'pg_operator'::regclass AND objects.object = o.oid
+    WHERE objects.catalogue IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+    GROUP BY objects.root
 )
 
 SELECT

@@ -1,5 +1,5 @@
--- Those of the heaps that are not in the files any more that they were in at the snapshot.
--- The catalogue tells of the snapshot's moment, the function of now.
+-- Heaps whose files were replaced after the snapshot: the catalogue shows the file at the snapshot, the
+-- function the present one.
 -- Binds: heaps (oids).
 SELECT c.oid::bigint
 FROM pg_class AS c

@@ -1,6 +1,5 @@
--- The moment that a batch reads, and whose moment it is. The timeline changes when a
--- standby is promoted; on a standby itself it is the one that it follows. The
--- position in the WAL is where what the snapshot shows has been written down, or replayed.
+-- The exported snapshot and the identity of the source. A promotion changes the timeline; a standby reports
+-- the timeline that it follows. `wal` is the position that is written or, on a standby, replayed.
 SELECT
     pg_export_snapshot() AS name,
     pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
@@ -15,7 +14,7 @@ SELECT
         CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, '0/0'
     )::bigint AS wal,
     pg_is_in_recovery() AS standby,
-    -- A standby has no times but those that its primary keeps, which cannot be asked here.
+    -- A standby cannot know whether its primary keeps commit times.
     current_setting('track_commit_timestamp')::boolean AND NOT pg_is_in_recovery() AS keeps_commit_times,
     pg_postmaster_start_time() AS started_at,
     current_database() AS database,

@@ -10,7 +10,7 @@ WITH RECURSIVE named AS (
         AND c.relkind IN ('r', 'p', 'm', 'v', 'f')
 ),
 
--- Where the rows of a table lie: in itself, its partitions and tables that inherit from it.
+-- The relations that store the rows of a table: itself, its partitions and inheriting tables.
 tree (root, relation) AS (
     SELECT oid, oid FROM named
     UNION
@@ -19,7 +19,7 @@ tree (root, relation) AS (
     INNER JOIN pg_inherits AS i ON tree.relation = i.inhparent
 ),
 
--- A column's type, then what it is a domain or an array of, down to a type that is neither.
+-- A column's type, then its base type or element type, down to a type that is no domain or array.
 chain (relation, number, depth, type, modifier, brackets) AS (
     SELECT a.attrelid, a.attnum, 0, a.atttypid, a.atttypmod, ''
     FROM named
@@ -37,14 +37,14 @@ chain (relation, number, depth, type, modifier, brackets) AS (
     WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typlen = -1)
 ),
 
--- char(n) is read as Postgres compares it, without the blanks at its end; money without a locale's signs.
+-- char(n) is read without trailing blanks, as Postgres compares it; money as a number.
 described AS (
     SELECT
         a.attrelid,
         a.attnum,
         jsonb_build_object(
             'name', a.attname,
-            -- A type of the source's own goes by its bare name.
+            -- A user-defined type has its name without a schema.
             'type', COALESCE(read_as.money, regexp_replace(spelled.type, spelled.schema, '')),
             'cast', COALESCE(read_as.money, read_as.text),
             'labels', (
@@ -53,7 +53,7 @@ described AS (
                 WHERE e.enumtypid = innermost.type AND innermost.brackets = ''
             ),
             'equality', CASE
-                -- Which in Turkish takes I and i for two letters.
+                -- In a Turkish locale I and i are different letters.
                 WHEN innermost.name = 'citext' AND lower('I' COLLATE "default") = 'i' THEN 'case-insensitive'
                 WHEN innermost.name = 'citext' THEN 'collation'
                 WHEN NOT l.collisdeterministic THEN 'collation'
@@ -101,9 +101,9 @@ SELECT
     c.oid::bigint AS relation,
     c.relname AS name,
     shape.has_xmin,
-    -- System columns are read by whoever may read the table, or these columns of it by name.
+    -- System columns need SELECT on the table, or on these columns by name.
     COALESCE(rights.to_xmin, false) AS may_read_xmin,
-    -- Postgres 14 is the first that finds a range of pages without reading all others.
+    -- Postgres 14 is the first version that reads a range of pages without reading the others.
     c.relkind IN ('r', 'm') AND shape.has_xmin AND rights.to_xmin
     AND current_setting('server_version_num')::integer >= 140000 AS has_pages,
     NOT c.relhassubclass
@@ -134,7 +134,7 @@ SELECT
         FROM pg_index AS i
         CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, position)
         INNER JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-        -- Of a table that others inherit from, the key holds for its own rows only.
+        -- The primary key of a table with inheriting tables covers its own rows only.
         WHERE i.indrelid = c.oid AND i.indisprimary AND NOT (c.relkind = 'r' AND c.relhassubclass)
     ) AS key,
     columns.readable AS columns,
