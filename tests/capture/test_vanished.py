@@ -90,7 +90,7 @@ def test_a_bridge_loses_its_rows(bench: Bench, change: str, how: dict[str, bool]
 
 
 @pytest.mark.parametrize("how", [{}, {"full": True}], ids=["run", "full"])
-def test_a_bridge_keeps_the_last_row_of_what_is_rejected(bench: Bench, how: dict[str, bool]) -> None:
+def test_a_bridge_keeps_the_last_accepted_row_of_a_rejected_key(bench: Bench, how: dict[str, bool]) -> None:
     bench.do(
         "ALTER TABLE tagged DROP CONSTRAINT tagged_pkey",
         "ALTER TABLE tagged ADD COLUMN id serial PRIMARY KEY",
@@ -108,7 +108,7 @@ def test_a_bridge_keeps_the_last_row_of_what_is_rejected(bench: Bench, how: dict
 
 
 @pytest.mark.parametrize("meanwhile", ["a reconciliation", "another model", "another column"])
-def test_the_last_row_of_what_is_rejected_goes_with_its_key(shared: Bench, meanwhile: str) -> None:
+def test_a_rejected_keys_last_row_is_deleted_with_its_key(shared: Bench, meanwhile: str) -> None:
     """Also where the batch at which it is rejected computes all of the table anew."""
     sql = "-- key: item_id\nSELECT item_id, note FROM tagged"
     table = "CREATE TABLE IF NOT EXISTS bridge_t (item_id integer, note text)"
@@ -161,7 +161,7 @@ def test_a_bridge_may_get_another_key(shared: Bench) -> None:
     assert shared.house.query(history) == [("a",), ("b",)]
 
 
-def test_a_dimension_keeps_its_rows_and_knows_them_again(bench: Bench) -> None:
+def test_a_dimension_keeps_deleted_rows_and_revives_them(bench: Bench) -> None:
     bench.do("DELETE FROM tag WHERE tag_id = 2")
     bench.run()
     assert bench.house.query("SELECT * FROM dim_tag ORDER BY 1") == [(1, "red"), (2, "blue")]
@@ -223,7 +223,7 @@ def test_a_smaller_part_of_a_table_is_deleted_without_consent(bench: Bench) -> N
 @pytest.mark.parametrize(("header", "given", "allowed"), [
     ("1", None, True), ("0.9", None, True), ("0.1", None, False), ("1", 0.2, False), ("0.1", 1, True),
 ])  # fmt: skip
-def test_a_model_says_its_own_share_and_a_run_has_the_last_word(
+def test_a_model_may_set_its_share_and_a_run_overrides_it(
     shared: Bench, header: str, given: float | None, allowed: bool
 ) -> None:
     text = f"-- key: item_id\n-- max_deleted_share: {header}\nSELECT item_id, price, seen FROM item"

@@ -43,7 +43,7 @@ def test_defaults() -> None:
     assert (found.source_url, found.raw_uri, found.aws_region) == (None, None, None)
 
 
-def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text(
         f"TOTESYS_SOURCE_URL={URL}\nTOTESYS_RAW_URI=s3://file/raw\nAWS_REGION=eu-west-2\nOTHER=1\n"
     )
@@ -74,7 +74,7 @@ def test_a_setting_that_is_none_is_named_with_its_neighbour(
         settings.load()
 
 
-def test_a_setting_like_no_other_shows_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_setting_is_answered_with_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOTESYS_QQQQQQQQQQ", "x")
     with pytest.raises(SettingsError, match=r"there are .*TOTESYS_RAW_URI.*TOTESYS_TRANSFORMS"):
         settings.load()
@@ -120,7 +120,7 @@ def test_the_file_is_read_literally(monkeypatch: pytest.MonkeyPatch, quote: str)
     assert found.aws_secret_access_key.get_secret_value() == "k${x}"
 
 
-def test_white_space_around_a_url_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_white_space_around_a_url_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOTESYS_SOURCE_URL", f"  {URL}\n")
     found = settings.load().source_url
     assert found
@@ -189,7 +189,7 @@ def test_a_secrets_name_may_stand_for_a_url(monkeypatch: pytest.MonkeyPatch, nam
     assert settings.is_secret_name(url.get_secret_value())
 
 
-def test_all_that_is_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_errors_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("TOTESYS_QQQQQQQQQQ=x\n")
     monkeypatch.setenv("TOTESYS_SOURCE_URL", "S3cret word")
     monkeypatch.setenv("TOTESYS_RAW_URI", "gs://bucket/raw")
@@ -269,7 +269,7 @@ def in_bytes(shown: str) -> float:
 
 
 @pytest.mark.parametrize("given", ["0.5", "much", "120%", "1GB; DROP TABLE x", "-1GB"])
-def test_what_is_no_amount_of_memory_is_named(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_an_invalid_amount_of_memory_is_named(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("TOTESYS_DUCKDB_MEMORY", given)
     with pytest.raises(SettingsError, match="TOTESYS_DUCKDB_MEMORY: "):
         settings.load()

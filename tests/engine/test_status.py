@@ -56,7 +56,7 @@ def look(bench: Bench, *, counting: Counting = "small") -> Status:
     return status.look(bench.source_url, house.url, house.raw, house.processed, config, counting=counting)
 
 
-def test_before_the_first_batch_all_waits_and_nothing_is_made(bench: Bench) -> None:
+def test_before_the_first_batch_all_rows_are_to_be_read_and_nothing_is_created(bench: Bench) -> None:
     found = look(bench)
     assert (found.up_to_date_at, found.age) == (None, None)
     assert found.waiting is not None
@@ -67,7 +67,7 @@ def test_before_the_first_batch_all_waits_and_nothing_is_made(bench: Bench) -> N
     assert query(bench.house.url, "SELECT FROM pg_tables WHERE schemaname IN ('public', 'etl')") == []
 
 
-def test_a_warehouse_that_has_all_is_as_old_as_the_last_look_at_the_source(bench: Bench) -> None:
+def test_an_up_to_date_warehouse_is_as_old_as_the_last_probe(bench: Bench) -> None:
     bench.run()
     loaded = look(bench)
     assert loaded.waiting == {}
@@ -79,7 +79,7 @@ def test_a_warehouse_that_has_all_is_as_old_as_the_last_look_at_the_source(bench
     assert again.age == again.at - again.up_to_date_at
 
 
-def test_what_waits_is_told_by_table_and_stays_until_it_is_loaded(bench: Bench) -> None:
+def test_rows_to_read_are_shown_by_table_until_they_are_loaded(bench: Bench) -> None:
     bench.run()
     bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
     assert look(bench).waiting == look(bench).waiting == {"sale": 3}
@@ -88,7 +88,7 @@ def test_what_waits_is_told_by_table_and_stays_until_it_is_loaded(bench: Bench) 
     assert look(bench).waiting == {}
 
 
-def test_what_waits_in_large_tables_is_counted_only_when_asked_for(
+def test_rows_of_large_tables_are_counted_only_on_request(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To count it reads the table from end to end."""
@@ -128,7 +128,7 @@ INHERITED = """
 
 
 @pytest.mark.parametrize("extend", [PARTITIONED, INHERITED])
-def test_a_table_is_as_large_as_its_partitions_and_heirs(
+def test_the_size_of_a_table_includes_partitions_and_inheriting_tables(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, extend: str
 ) -> None:
     monkeypatch.setattr(status, "_SMALL", 20_000)
@@ -137,7 +137,7 @@ def test_a_table_is_as_large_as_its_partitions_and_heirs(
     assert look(bench).story == "not counted: sale; nothing new in 1 other table"
 
 
-def test_a_quick_look_touches_no_table_of_the_source(bench: Bench) -> None:
+def test_a_status_without_counting_reads_no_table_of_the_source(bench: Bench) -> None:
     bench.run()
     with psycopg.connect(bench.source_url) as altering:
         altering.execute("LOCK TABLE shop, sale IN ACCESS EXCLUSIVE MODE")
@@ -147,14 +147,14 @@ def test_a_quick_look_touches_no_table_of_the_source(bench: Bench) -> None:
     assert found.batches
 
 
-def test_a_changed_model_waits_to_be_computed_anew(bench: Bench) -> None:
+def test_a_changed_model_is_shown_as_to_be_recomputed(bench: Bench) -> None:
     bench.run()
     path = bench.house.folder / "fact_sale.sql"
     path.write_text(path.read_text(encoding="utf-8").replace("units FROM", "units + 1 AS units FROM"))
     assert look(bench).story.startswith("recomputing fact_sale, because ")
 
 
-def test_batches_are_told_the_latest_first(bench: Bench) -> None:
+def test_batches_are_listed_latest_first(bench: Bench) -> None:
     bench.run()
     bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3", "INSERT INTO sale VALUES (6, 1, 1)")
     bench.run()
@@ -168,7 +168,7 @@ def test_batches_are_told_the_latest_first(bench: Bench) -> None:
         assert status.recent(connection, "public", 2) == [last, second]
 
 
-def test_rows_set_aside_are_told_by_table_and_reason_until_they_are_mended(bench: Bench) -> None:
+def test_rejected_rows_are_shown_by_table_and_reason_until_they_are_fixed(bench: Bench) -> None:
     bench.do("INSERT INTO sale VALUES (6, 2, 1), (7, 2, 1), (8, 1, NULL)")
     bench.run()
     bench.do("INSERT INTO shop VALUES (3, 'Scarborough')")
@@ -187,7 +187,7 @@ def test_rows_set_aside_are_told_by_table_and_reason_until_they_are_mended(bench
     assert look(bench).set_aside == ()
 
 
-def test_a_batch_that_was_read_and_not_loaded_is_told(bench: Bench) -> None:
+def test_a_sealed_batch_that_is_not_loaded_is_shown(bench: Bench) -> None:
     bench.run()
     bench.do("UPDATE sale SET units = 70000")
     bench.house.folder.joinpath("dim_shop.sql").write_text(
@@ -200,7 +200,7 @@ def test_a_batch_that_was_read_and_not_loaded_is_told(bench: Bench) -> None:
     assert look(bench).sealed == sealed.batch_id
 
 
-def test_looking_changes_nothing(bench: Bench) -> None:
+def test_a_status_changes_nothing(bench: Bench) -> None:
     bench.run()
     bench.do("UPDATE sale SET units = 2")
     tables = "SELECT relname, relfilenode, xmin FROM pg_class ORDER BY 1"
@@ -235,7 +235,7 @@ def test_objects_are_counted_over_s3(s3_bucket: Callable[[str], Bucket]) -> None
     assert bucket.usage() == Usage(objects=1101, bytes=5501)
 
 
-def test_columns_that_wait_for_their_table_are_named(bench: Bench) -> None:
+def test_columns_missing_in_their_table_are_named(bench: Bench) -> None:
     write_models(bench.house.folder, {"fact_sale": "-- key: sale_id\nSELECT * FROM sale"})
     bench.run()
     assert look(bench).left_out == {}
@@ -246,7 +246,7 @@ def test_columns_that_wait_for_their_table_are_named(bench: Bench) -> None:
     assert look(bench, counting="nothing").left_out == {}
 
 
-def test_what_only_reconciling_finds_is_an_alarm_until_it_finds_nothing(bench: Bench) -> None:
+def test_a_change_that_only_reconciling_finds_is_an_alarm_until_it_finds_none(bench: Bench) -> None:
     bench.run()
     bench.do("UPDATE shop SET label = 'Bath'")
     bench.run(reconcile=True)
@@ -265,7 +265,7 @@ def test_what_only_reconciling_finds_is_an_alarm_until_it_finds_nothing(bench: B
     assert look(bench).missed == {}
 
 
-def test_what_an_ordinary_run_would_find_is_no_alarm(bench: Bench) -> None:
+def test_a_change_that_an_ordinary_run_would_find_is_no_alarm(bench: Bench) -> None:
     bench.do("INSERT INTO sale VALUES (6, 2, 1)")
     bench.run()
     bench.do("INSERT INTO shop VALUES (2, 'Bath')")
@@ -279,7 +279,7 @@ def test_what_an_ordinary_run_would_find_is_no_alarm(bench: Bench) -> None:
     assert look(bench).missed == {}
 
 
-def test_models_over_a_table_are_said_to_count_its_rejected_rows(
+def test_models_that_count_rejected_rows_of_a_table_are_named(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {

@@ -56,7 +56,7 @@ def test_rows_are_written_some_megabytes_at_a_time(bucket: Bucket) -> None:
     assert bucket.dataset([file]).to_table().num_rows == file.rows == 300_500
 
 
-def test_it_knows_whether_it_holds_files_whole(bucket: Bucket) -> None:
+def test_missing_and_truncated_files_are_detected(bucket: Bucket) -> None:
     file, other = (bucket.write_rows("t", SCHEMA, [rows(number)]) for number in (1, 2))
     assert file is not None
     assert other is not None
@@ -78,7 +78,7 @@ def test_a_name_is_never_used_again(bucket: Bucket) -> None:
     assert set(bucket.list("t")) == paths
 
 
-def test_files_of_one_table_are_read_together_with_the_columns_asked_for(bucket: Bucket) -> None:
+def test_files_of_one_table_are_read_together_with_requested_columns(bucket: Bucket) -> None:
     one = bucket.write_rows("t", SCHEMA, [rows(1)])
     two = bucket.write_rows("t", SCHEMA, [rows(2)])
     assert one is not None
@@ -113,7 +113,7 @@ def test_a_listing_does_not_stop_at_a_thousand(tmp_path: Path, s3_bucket: Callab
     assert len(local.list("many")) == len(remote.list("many")) == 1_020
 
 
-def test_an_object_that_is_not_there_is_named(bucket: Bucket) -> None:
+def test_a_missing_object_is_named(bucket: Bucket) -> None:
     with pytest.raises(ObjectMissing) as caught:
         bucket.read_text("t/gone.json")
     assert str(caught.value).startswith(f"{bucket.uri}: t/gone.json does not exist: ")
@@ -124,7 +124,7 @@ class Interrupted(Exception):
     """What goes wrong on the way."""
 
 
-def test_a_write_that_fails_half_way_leaves_nothing_to_find(bucket: Bucket) -> None:
+def test_a_write_that_fails_leaves_no_object(bucket: Bucket) -> None:
     def failing() -> Iterator[pa.RecordBatch]:
         yield rows(1)
         raise Interrupted
@@ -166,9 +166,7 @@ def test_a_refusal_names_folder_object_and_reason(tmp_path: Path, monkeypatch: p
     assert str(caught.value).startswith(f"{tmp_path}: cannot write a/b: ")
 
 
-def test_a_fault_that_may_pass_is_left_to_be_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_transient_failure_is_left_to_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hiccup(*_: object, **__: object) -> None:
         raise OSError("[Errno 28] No space left on device: '/x'")
 

@@ -105,7 +105,7 @@ def test_another_environments_rows_stay_out(shared: Bench, others: list[Bench]) 
     assert (666, 2) in [row[:2] for row in history(development, "fact_sale")]
 
 
-def test_the_other_one_is_named(shared: Bench, others: list[Bench]) -> None:
+def test_the_other_run_is_named(shared: Bench, others: list[Bench]) -> None:
     shared.fresh(SALES, *SOURCE)
     development = environment(shared, others[0], SALES, own_source=True)
     assert chains.foreign(shared.house.raw, shared.house.home, identify(shared.source_url)) == []
@@ -123,7 +123,9 @@ def test_the_other_one_is_named(shared: Bench, others: list[Bench]) -> None:
         shared.house.rebuild(named="nobody")
 
 
-def test_two_warehouses_with_the_same_models_go_on_by_themselves(shared: Bench, others: list[Bench]) -> None:
+def test_two_warehouses_with_the_same_models_continue_independently(
+    shared: Bench, others: list[Bench]
+) -> None:
     shared.fresh(SALES, *SOURCE)
     second = environment(shared, others[0], SALES)
     for amount in (1, 2, 3):
@@ -202,7 +204,7 @@ def test_three_schemas_with_other_models_are_rebuilt_each(shared: Bench) -> None
         execute(shared.house.url, f"DROP SCHEMA of_{name} CASCADE")
 
 
-def test_a_manifest_says_for_which_warehouse_it_was_read(shared: Bench) -> None:
+def test_a_manifest_names_its_destination(shared: Bench) -> None:
     shared.fresh(SALES, *SOURCE)
     shared.run()
     home = shared.house.home

@@ -89,7 +89,7 @@ def test_a_small_file_costs_one_request_to_write_and_one_to_read(server: Server)
     assert [seen.method for seen in server.seen] == ["PUT", "GET"]
 
 
-def test_an_answer_that_is_cut_off_is_asked_for_again(server: Server) -> None:
+def test_a_response_that_is_cut_off_is_requested_again(server: Server) -> None:
     bucket = bucket_of(server)
     bucket.write_text("text", "all of it")
     cut = iter([True, False])
@@ -104,7 +104,7 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(server: Server) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_an_upload_that_is_refused_half_way_fails_at_once_and_leaves_nothing(
+def test_an_upload_that_is_refused_midway_fails_at_once_and_leaves_nothing(
     server: Server, method: str
 ) -> None:
     """The writer must not wait for a reader that is gone."""

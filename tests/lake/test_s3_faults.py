@@ -119,9 +119,7 @@ RIGHTS = {"write": "s3:PutObject", "read": "s3:GetObject", "list": "s3:ListBucke
 
 
 @pytest.mark.parametrize("code", s3_faults.ANSWERS)
-def test_a_refusal_is_one_line_that_says_where_and_what_to_do(
-    server: Server, bucket: Bucket, code: str
-) -> None:
+def test_a_refusal_is_one_line_with_place_and_remedy(server: Server, bucket: Bucket, code: str) -> None:
     refuse(server, code, STATUS[code])
     for action, act in actions(bucket).items():
         with pytest.raises(BucketError) as caught:
@@ -152,7 +150,7 @@ def test_a_refusal_of_prefects_results_reads_the_same(server: Server, block: S3B
 
 
 @pytest.mark.parametrize("code", PASSING)
-def test_what_may_pass_is_tried_again(server: Server, bucket: Bucket, block: S3Bucket, code: str) -> None:
+def test_a_transient_failure_is_retried(server: Server, bucket: Bucket, block: S3Bucket, code: str) -> None:
     refuse(server, code, PASSING[code])
     for act in actions(bucket).values():
         with pytest.raises(OSError, match=code) as caught:
@@ -175,13 +173,13 @@ def test_a_redirect_that_names_no_region_is_one_line(server: Server, bucket: Buc
     assert not worth_another_try(caught.value)
 
 
-def test_a_refusal_that_nobody_knows_is_told_in_s3s_own_words(server: Server, bucket: Bucket) -> None:
+def test_an_unknown_refusal_has_the_message_of_s3(server: Server, bucket: Bucket) -> None:
     refuse(server, "SomethingNew", 400)
     with pytest.raises(BucketError, match=r"S3 refuses this \(GetObject answers SomethingNew: made up\)"):
         bucket.read_text("t")
 
 
-def test_a_refusal_while_duckdb_reads_is_told_as_such(server: Server, bucket: Bucket) -> None:
+def test_a_refusal_while_duckdb_reads_is_a_bucket_error(server: Server, bucket: Bucket) -> None:
     """DuckDB and Arrow carry an error of ours as text."""
     server.refuse = lambda _: None
     s3_client(server.url).create_bucket(Bucket="the-bucket")
@@ -241,7 +239,7 @@ UNANSWERED_PASSING: list[boto.BotoCoreError] = [
 
 
 @pytest.mark.parametrize("name", s3_faults.UNANSWERED)
-def test_what_the_client_refuses_is_not_tried_again(name: str) -> None:
+def test_a_request_that_the_client_refuses_is_not_retried(name: str) -> None:
     fault = UNANSWERED[name]
     assert (in_one_line(fault) or "").startswith(
         f"S3 refuses Prefect's results: {s3_faults.UNANSWERED[name]} ({name}: "
@@ -250,7 +248,7 @@ def test_what_the_client_refuses_is_not_tried_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("fault", UNANSWERED_PASSING, ids=repr)
-def test_what_the_client_could_not_send_is_tried_again(fault: boto.BotoCoreError) -> None:
+def test_a_request_that_could_not_be_sent_is_retried(fault: boto.BotoCoreError) -> None:
     assert (in_one_line(fault) or "").startswith("storage failed: ")
     assert worth_another_try(fault)
 
@@ -289,7 +287,7 @@ def test_the_page_has_both_tables_as_the_code_does() -> None:
             assert written.get(code) == line.replace("{right}", "s3:…").replace("|", r"\|")
 
 
-def test_the_certificates_that_count_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ca_bundle_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's go before those in .env, which whoever reads the line may have set."""
     monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/ca.pem")
     hint = s3_faults.hint(boto.SSLError(endpoint_url="https://s3", error="no"))

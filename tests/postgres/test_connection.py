@@ -99,13 +99,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("url", FORMS)
-def test_a_url_means_what_libpq_says(url: str) -> None:
+def test_a_url_is_read_as_libpq_does(url: str) -> None:
     assert connection.parts_of_url(url) == FORMS[url]
     assert connection.parts_of(connection.of(url)) == FORMS[url]
 
 
 @pytest.mark.parametrize("url", REFUSED)
-def test_a_url_that_will_not_do_is_refused_by_part_and_reason(url: str) -> None:
+def test_an_unusable_url_is_refused_by_part_and_reason(url: str) -> None:
     with pytest.raises(Malformed, match=f"^{REFUSED[url]}") as caught:
         connection.of(url)
     assert "S3cret" not in str(caught.value)
@@ -129,7 +129,7 @@ def test_every_value_comes_out_as_it_was_encoded(password: str, option: str) -> 
 @example("p@ssword1")
 @example("two words")
 @example("a/b?c=d")
-def test_a_raw_password_means_what_libpq_says_or_is_refused_without_it(password: str) -> None:
+def test_a_raw_password_is_read_as_libpq_does_or_refused_without_showing_it(password: str) -> None:
     url = f"postgresql://u:{password}@h/db"
     try:
         parts = connection.parts_of_url(url)
@@ -183,7 +183,7 @@ def test_an_ipv6_address_is_reached(everywhere: Postgres) -> None:
         assert found.execute("SELECT host(inet_server_addr())").fetchone() == ("::1",)
 
 
-def test_of_several_hosts_the_one_that_can_be_written_is_taken(
+def test_of_several_hosts_the_writable_one_is_used(
     postgres: Postgres, servers: Callable[[int], Postgres]
 ) -> None:
     """As after a failover: the first host refuses to write, and another one does not answer at all."""
@@ -221,7 +221,7 @@ def test_options_reach_the_server_as_they_were_encoded(source_url: str) -> None:
         ("connect_timeout=soon", "connect_timeout"),
     ],
 )
-def test_an_option_with_a_wrong_value_is_said_and_not_tried_again(
+def test_an_option_with_a_wrong_value_is_named_and_not_retried(
     source_url: str, monkeypatch: pytest.MonkeyPatch, option: str, said: str
 ) -> None:
     def tried_again(_: float) -> None:

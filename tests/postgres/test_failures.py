@@ -49,13 +49,13 @@ def worth_another_try(fault: BaseException) -> bool:
         ("", "KeyError: 'ContentLength'"),
     ],
 )
-def test_a_fault_of_s3_under_prefect_is_one_line_and_tried_again(code: str, words: str) -> None:
+def test_a_failure_of_s3_under_prefect_is_one_line_and_retried(code: str, words: str) -> None:
     fault = fault_of_results(code=code)
     assert in_one_line(fault) == f"storage failed: {words}; run again, nothing is half-done"
     assert worth_another_try(fault)
 
 
-def test_a_fault_of_the_program_keeps_its_traceback_and_is_not_tried_again() -> None:
+def test_a_programming_error_keeps_its_traceback_and_is_not_retried() -> None:
     with pytest.raises(KeyError) as caught:
         raise KeyError("ours")
     assert in_one_line(caught.value) is None
@@ -75,7 +75,7 @@ def test_a_fault_of_the_program_keeps_its_traceback_and_is_not_tried_again() -> 
         (OperationalError, "a database connection was lost: x", True),
     ],
 )
-def test_only_a_connection_that_is_lost_is_told_as_lost(
+def test_only_a_lost_connection_is_reported_as_lost(
     fault: type[OperationalError], words: str, again: bool
 ) -> None:
     assert in_one_line(fault("x")) == f"{words}; run again, nothing is half-done"
@@ -86,7 +86,7 @@ def test_only_a_connection_that_is_lost_is_told_as_lost(
     ("fault", "again"),
     [(OSError("cut off"), True), (Unreachable("source: gone"), True), (BucketError("denied"), False)],
 )
-def test_what_may_pass_is_tried_again(fault: BaseException, again: bool) -> None:
+def test_a_transient_failure_is_retried(fault: BaseException, again: bool) -> None:
     assert worth_another_try(fault) == again
 
 
@@ -116,7 +116,7 @@ def test_no_flow_and_no_task_lets_an_exception_out_as_it_is(step: str) -> None:
     assert clean_failures(lambda: None).__code__ in wrappers
 
 
-def test_what_leaves_a_body_has_no_secret_and_one_line() -> None:
+def test_an_exception_of_a_flow_or_task_has_no_secret_and_one_line() -> None:
     learn("hunter2-hunter2")
 
     @clean_failures

@@ -114,7 +114,9 @@ def test_the_whole_job_leaves_nothing_behind(bench: Bench, pooled: Bench) -> Non
         assert on_every_session(url, LEFT_BEHIND) == []
 
 
-def test_what_others_leave_behind_changes_no_value(bench: Bench, pooled: Bench, through: Through) -> None:
+def test_settings_left_by_other_sessions_change_no_value(
+    bench: Bench, pooled: Bench, through: Through
+) -> None:
     if pooled.source_url == bench.source_url:
         pytest.fail("the pooler is passed by")
     for url in (pooled.source_url, pooled.house.url):
@@ -129,7 +131,7 @@ def test_what_others_leave_behind_changes_no_value(bench: Bench, pooled: Bench, 
         on_every_session(url, "DISCARD TEMP; RESET ALL")
 
 
-def test_one_run_keeps_another_away_and_then_lets_go(pooled: Bench) -> None:
+def test_a_run_excludes_another_until_it_ends(pooled: Bench) -> None:
     for _ in range(3):
         with (
             ledger.lock(pooled.house.url, "public"),
@@ -150,7 +152,7 @@ with ledger.lock(sys.argv[1], "public"):
 """
 
 
-def test_a_run_that_dies_lets_go(pooled: Bench) -> None:
+def test_a_run_that_dies_releases_its_lock(pooled: Bench) -> None:
     root = PROJECT
     with subprocess.Popen(
         [sys.executable, "-c", HOLDING, pooled.house.url],
@@ -178,7 +180,7 @@ def test_a_snapshot_is_read_by_many(pooled: Bench) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["user", "password"])
-def test_a_login_that_the_pooler_refuses_is_not_tried_again(pooled: Bench, wrong: str) -> None:
+def test_a_login_that_the_pooler_refuses_is_not_retried(pooled: Bench, wrong: str) -> None:
     with pytest.raises(SettingsError, match=r"^source: .*(authentication failed|no such user)") as refused:
         engine.login(make_conninfo(pooled.source_url, **{wrong: "hunter2-hunter2"}), "source")
     assert str(refused.value).endswith("; check its URL and run `make blocks` again")

@@ -114,7 +114,7 @@ def lay_traps(url: str, role: str) -> int:
     return laid
 
 
-def test_the_traps_are_such_that_a_careless_session_calls_them(bench: Bench, stranger: str) -> None:
+def test_a_careless_session_would_call_the_traps(bench: Bench, stranger: str) -> None:
     bench.house.prepare()
     assert lay_traps(bench.house.url, stranger) == len(FUNCTIONS) + len(PAIRS) * (1 + len(OPERATORS))
     for expression in (
@@ -155,19 +155,21 @@ def whole_job(bench: Bench) -> None:
     assert [key for _, key, _ in house.rejected()] == [{"sale_id": "3"}]
 
 
-def test_nothing_of_a_strangers_in_the_warehouse_is_called(bench: Bench, stranger: str) -> None:
+def test_no_function_of_another_user_in_the_warehouse_is_called(bench: Bench, stranger: str) -> None:
     bench.house.prepare()
     lay_traps(bench.house.url, stranger)
     whole_job(bench)
 
 
-def test_nothing_of_a_strangers_is_called_where_the_tables_are_made(bench: Bench, stranger: str) -> None:
+def test_no_function_of_another_user_is_called_in_the_schema_of_the_tables(
+    bench: Bench, stranger: str
+) -> None:
     lay_traps(bench.house.url, stranger)
     bench.house.prepare()
     whole_job(bench)
 
 
-def test_nothing_of_a_strangers_in_the_source_is_called(bench: Bench, stranger: str) -> None:
+def test_no_function_of_another_user_in_the_source_is_called(bench: Bench, stranger: str) -> None:
     bench.do("INSERT INTO sale SELECT i, 'a', i, 'x' FROM generate_series(100, 5000) AS i")
     assert lay_traps(bench.source_url, stranger) > 20
     bench.run()
@@ -177,7 +179,7 @@ def test_nothing_of_a_strangers_in_the_source_is_called(bench: Bench, stranger: 
     assert value(bench.house.url, "SELECT count(*) FROM fact_sale_current") == 102
 
 
-def test_a_table_that_would_call_a_strangers_is_not_made(bench: Bench, stranger: str) -> None:
+def test_a_table_that_would_call_another_users_function_is_not_created(bench: Bench, stranger: str) -> None:
     """Its own DDL is the one thing whose bare names are the schema's."""
     careless = MODELS["schema"].replace("OPERATOR(pg_catalog.>)", ">")
     bench.fresh(MODELS | {"schema": careless}, *SOURCE)
@@ -190,7 +192,7 @@ def test_a_table_that_would_call_a_strangers_is_not_made(bench: Bench, stranger:
     bench.house.prepare()
 
 
-def test_the_function_of_an_older_warehouse_is_made_anew(bench: Bench) -> None:
+def test_the_function_of_an_older_warehouse_is_replaced(bench: Bench) -> None:
     bench.run()
     made = "SELECT prosrc FROM pg_proc WHERE proname = 'fact_sale_as_of'"
     pinned = value(bench.house.url, made)

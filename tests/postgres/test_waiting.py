@@ -51,7 +51,7 @@ def holding(url: str, statement: str) -> Iterator[psycopg.Connection]:
         connection.rollback()
 
 
-def test_a_wait_is_a_line_after_five_seconds_and_ends_with_one(
+def test_a_wait_is_logged_after_five_seconds_and_at_its_end(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "8")
@@ -109,7 +109,7 @@ WAITS: dict[str, tuple[Callable[[Bench], object], str, str, str]] = {
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("case", WAITS)
-def test_a_wait_is_told_again_and_again_until_it_is_over(
+def test_a_wait_is_logged_repeatedly_until_it_ends(
     bench: Bench, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
     do, where, statement, what = WAITS[case]
@@ -129,7 +129,9 @@ def test_a_wait_is_told_again_and_again_until_it_is_over(
 
 
 @pytest.mark.usefixtures("quick")
-def test_whoever_waits_behind_others_names_them_all(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wait_behind_several_sessions_names_them_all(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     """Also one who only asks for a lock and stands in front; the line stays short."""
     with ThreadPoolExecutor() as pool, holding(bench.source_url, "SELECT * FROM sale"):
         readers = [psycopg.connect(bench.source_url) for _ in range(4)]
@@ -153,13 +155,13 @@ def test_whoever_waits_behind_others_names_them_all(bench: Bench, caplog: pytest
 
 
 @pytest.mark.usefixtures("quick")
-def test_work_that_takes_long_is_no_wait(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_query_is_not_a_wait(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     with snapshots.snapshot(bench.source_url) as (connection, _):
         connection.execute("SELECT pg_sleep(1)")
     assert caplog.messages == []
 
 
-def test_a_bound_that_is_shorter_than_a_look_still_names_the_session(
+def test_a_timeout_shorter_than_the_check_interval_still_names_the_session(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "2")

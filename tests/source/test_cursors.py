@@ -84,7 +84,7 @@ RISING = [
 
 
 @pytest.mark.parametrize(("type_", "overlap", "first", "within", "above", "below"), RISING)
-def test_a_view_is_read_from_the_highest_value_that_was_seen(
+def test_a_view_is_read_from_the_highest_value_of_the_last_batch(
     shared: Bench, type_: str, overlap: str, first: str, within: str, above: str, below: str
 ) -> None:
     """Whatever the clock says; below the overlap nothing is read."""
@@ -127,7 +127,7 @@ def test_nulls_are_read_each_time(shared: Bench) -> None:
         pytest.param("numeric", "'Infinity'", "1", "2", marks=pytest.mark.since(14, "an infinite numeric")),
     ],
 )
-def test_a_value_without_an_end_does_not_hide_what_comes(
+def test_an_infinite_value_does_not_hide_later_rows(
     shared: Bench, type_: str, end: str, low: str, high: str
 ) -> None:
     start(shared, type_, "v.c", f"1, 'a', {end}", f"2, 'a', {low}")
@@ -226,7 +226,7 @@ def test_a_cursor_that_cannot_work_is_refused_before_anything_is_read(shared: Be
     assert shared.house.raw.usage().objects == 0
 
 
-def test_a_batch_keeps_how_far_it_came(shared: Bench) -> None:
+def test_a_batch_stores_its_cursor_position(shared: Bench) -> None:
     start(shared, "timestamptz", "v.c 1 hour", "1, 'a', '2024-01-01 12:00+02'")
     shared.do("INSERT INTO t VALUES (2, 'b', '2024-01-03 00:00:00.123456+00')")
     _, manifest = plan_batch(shared.source_url, shared.house)

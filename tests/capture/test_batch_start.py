@@ -1,0 +1,62 @@
+"""Where a batch starts: after another source, a lost manifest or an unusable watermark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.lake import manifests
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import Manifest
+from pipeline.source.changes import MAX_AGE
+from tests.capture.orders import run
+from tests.support import Warehouse, execute, value
+
+
+@pytest.mark.parametrize("field", ["system", "timeline", "database", "database_oid"])
+def test_another_source_is_read_whole(
+    source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    run(source_url, house)
+    real = manifests.read_manifest
+
+    def of_another(bucket: Bucket, path: str) -> Manifest:
+        found = real(bucket, path)
+        other = 99 if field in {"timeline", "database_oid"} else "another"
+        return found.model_copy(update={"identity": found.identity.model_copy(update={field: other})})
+
+    monkeypatch.setattr(manifests, "read_manifest", of_another)
+    read, _ = run(source_url, house)
+    assert set(read.values()) == {("full", "another source than the last batch's")}
+    assert value(house.url, "SELECT count(*) FROM fact_order") == 5
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_after_a_lost_or_damaged_manifest_every_table_is_read_whole(
+    source_url: str, house: Warehouse, harm: Callable[[Path], object]
+) -> None:
+    _, manifest = run(source_url, house)
+    assert manifest is not None
+    harm(Path(house.raw.root, manifest.path))
+    read, second = run(source_url, house)
+    assert set(read.values()) == {("full", "the last batch's manifest is lost")}
+    assert second is not None
+    assert second.previous == manifest.batch_id
+
+
+@pytest.mark.parametrize(
+    ("source_xmin", "reason"),
+    [
+        (10**12, "the source was restored to an earlier state"),
+        (-MAX_AGE, "the watermark's transaction ids have wrapped around"),
+    ],
+)
+def test_with_a_watermark_too_old_or_from_the_future_every_table_is_read_whole(
+    source_url: str, house: Warehouse, source_xmin: int, reason: str
+) -> None:
+    run(source_url, house)
+    execute(house.url, f"UPDATE etl.watermark SET source_xmin = {source_xmin}")
+    read, _ = run(source_url, house)
+    assert set(read.values()) == {("full", reason)}

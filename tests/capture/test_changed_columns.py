@@ -1,0 +1,166 @@
+"""Columns that are added, lost, renamed or swapped in the source."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import ModelError
+from pipeline.lake.manifests import read_manifest, sealed_after
+from pipeline.models.check import verify
+from pipeline.warehouse import ledger
+from tests.bench import Bench
+from tests.capture.sales import CURRENT, MODELS, SOURCE, STAR, equal, versions
+from tests.support import execute, parquet_rows, plan_batch, write_models
+
+
+def test_an_added_column_is_read_from_its_first_batch(bench: Bench) -> None:
+    bench.do("ALTER TABLE sale ADD COLUMN note text DEFAULT 'new'")
+    bench.run()
+    mark = ledger.watermark(bench.house.url, "public")
+    assert mark is not None
+    read = read_manifest(bench.house.raw, mark.manifest).tables["sale"]
+    assert {row["note"] for row in parquet_rows(bench.house.raw, read.files)} == {"new"}
+    assert versions(bench) == 5, "a column that no model reads makes no version"
+    write_models(
+        bench.house.folder,
+        {"fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, length(note) + 90 AS amount FROM sale"},
+    )
+    bench.run()
+    assert versions(bench) == 10, "a model may read it from now on"
+
+
+# What the source does, what the error says, and a model that works with it.
+LOSSES = {
+    "dropped": (
+        "ALTER TABLE sale DROP COLUMN amount",
+        r'fact_sale\.sql:2: .*"amount"',
+        "-- key: sale_id\nSELECT sale_id, shop_id, 0 AS amount FROM sale",
+    ),
+    "renamed": (
+        "ALTER TABLE sale RENAME amount TO total",
+        r'fact_sale\.sql:2: .*"amount"',
+        "-- key: sale_id\nSELECT sale_id, shop_id, total AS amount FROM sale",
+    ),
+    "retyped": (
+        "ALTER TABLE sale ALTER amount TYPE date USING '2024-02-29'",
+        r"fact_sale\.sql: column amount is DATE, the warehouse wants numeric\(10,2\)",
+        "-- key: sale_id\nSELECT sale_id, shop_id, extract(year FROM amount) AS amount FROM sale",
+    ),
+    "retyped in an expression": (
+        "ALTER TABLE town ALTER name TYPE int USING 7",
+        r"dim_shop\.sql:1: .*",
+        "SELECT shop_id, upper(town.name::varchar) AS town FROM shop LEFT JOIN town USING (town_id)",
+    ),
+    "dropped from a lookup": (
+        "ALTER TABLE town DROP COLUMN name",
+        r'dim_shop\.sql:1: .*"name"',
+        "SELECT shop_id, 'x' || town.town_id AS town FROM shop LEFT JOIN town USING (town_id)",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", LOSSES)
+def test_a_lost_column_is_named_and_nothing_is_read_until_its_model_is_fixed(bench: Bench, how: str) -> None:
+    change, words, mended = LOSSES[how]
+    name = "dim_shop" if "town" in change else "fact_sale"
+    if how == "retyped in an expression":
+        write_models(bench.house.folder, {name: mended.replace("::varchar", "")})
+        bench.run()
+    before = ledger.watermark(bench.house.url, "public"), bench.house.query(CURRENT)
+    bench.do(change)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=words) as caught:
+            bench.run()
+        assert "\n" not in str(caught.value)
+    assert bench.sealed() is None
+    assert (ledger.watermark(bench.house.url, "public"), bench.house.query(CURRENT)) == before
+    write_models(bench.house.folder, {name: mended})
+    bench.run()
+    assert bench.run() is None
+    if name == "fact_sale":
+        wanted = {"dropped": 0, "renamed": 1, "retyped": 2024}[how]
+        assert bench.house.query(CURRENT)[0] == (1, 2, wanted)
+    else:
+        towns = {"retyped in an expression": ["7", "7"], "dropped from a lookup": ["x1", "x2"]}[how]
+        assert bench.house.query("SELECT town FROM dim_shop ORDER BY shop_id") == [(town,) for town in towns]
+
+
+def test_a_column_whose_name_is_taken_by_another_column(bench: Bench) -> None:
+    """The same names and types, and other contents in rows that nobody wrote."""
+    bench.do(
+        "ALTER TABLE sale ADD COLUMN other numeric DEFAULT 7",
+        "ALTER TABLE sale RENAME amount TO old",
+        "ALTER TABLE sale RENAME other TO amount",
+    )
+    bench.run()
+    equal(bench)
+
+
+def test_two_columns_that_change_places(bench: Bench) -> None:
+    """Of one type: names, types and rows' transactions are all as before, only the values are not."""
+    bench.do("ALTER TABLE sale ADD COLUMN tax numeric DEFAULT 9")
+    bench.run()
+    bench.do(
+        "ALTER TABLE sale RENAME amount TO x",
+        "ALTER TABLE sale RENAME tax TO amount",
+        "ALTER TABLE sale RENAME x TO tax",
+    )
+    bench.run()
+    equal(bench)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "SELECT * FROM sale",
+        "SELECT s.* FROM sale AS s JOIN shop USING (shop_id)",
+        "WITH s AS (SELECT * FROM sale) SELECT * FROM s WHERE sale_id > 0",
+        "SELECT * REPLACE (trim(amount) AS amount) FROM sale",
+        "SELECT COLUMNS(*) FROM sale",
+        "SELECT * FROM sale UNION ALL SELECT * FROM sale WHERE sale_id < 0",
+    ],
+)
+def test_a_new_source_column_waits_for_the_table(shared: Bench, model: str) -> None:
+    shared.fresh(MODELS | {"fact_sale": f"-- key: sale_id\n{model}"}, *SOURCE)
+    shared.run()
+    shared.do("ALTER TABLE sale ADD COLUMN tax int DEFAULT 7", "UPDATE sale SET amount = 9 WHERE sale_id = 2")
+    planned, manifest = plan_batch(shared.source_url, shared.house)
+    assert manifest
+    left = verify(shared.house.models, shared.house.targets(), planned.columns)
+    assert left == {"fact_sale": ("tax",)}
+    shared.house.bring(manifest)
+    equal(shared)
+    assert versions(shared) == 6
+    execute(shared.house.url, "ALTER TABLE fact_sale ADD COLUMN tax int")
+    shared.house.prepared = None
+    shared.run()
+    assert shared.house.query("SELECT DISTINCT tax FROM fact_sale_current") == [(7,)]
+    assert verify(shared.house.models, shared.house.targets(), planned.columns) == {}
+
+
+def test_a_column_that_the_model_writes_is_not_left_out(shared: Bench) -> None:
+    shared.fresh(MODELS | {"fact_sale": "-- key: sale_id\nSELECT *, 1 AS more FROM sale"}, *SOURCE)
+    with pytest.raises(ModelError, match=r"column more is not in the warehouse table fact_sale"):
+        shared.run()
+
+
+@pytest.mark.parametrize(
+    "name", ["deleted", "recorded_at", "superseded_at", "committed_at", "valid_from", "valid_to"]
+)
+def test_a_source_column_with_a_reserved_name_is_refused_with_an_alias(shared: Bench, name: str) -> None:
+    alias = rf"write `{name} AS source_{name}`, and call it so in the table"
+    source = (*SOURCE, f"ALTER TABLE sale ADD COLUMN {name} int DEFAULT 1")
+    shared.fresh(STAR, *source)
+    with pytest.raises(ModelError, match=rf"fact_sale\.sql: column {name} has the name of .*; {alias}"):
+        shared.run()
+    assert sealed_after(shared.house.raw, None) is None, "nothing is read"
+    table = STAR["schema"].replace("sale_id integer NOT NULL,", f"sale_id integer NOT NULL, {name} integer,")
+    shared.fresh(STAR | {"schema": table}, *source)
+    with pytest.raises(ModelError, match=rf"fact_sale\.sql: .*column {name}.*{alias}"):
+        shared.run()
+    assert sealed_after(shared.house.raw, None) is None
+    model = f"-- key: sale_id\nSELECT sale_id, shop_id, amount, {name} AS source_{name} FROM sale"
+    table = table.replace(f" {name} ", f" source_{name} ")
+    shared.fresh(STAR | {"schema": table, "fact_sale": model}, *source)
+    shared.run()
+    assert shared.house.query(f"SELECT DISTINCT source_{name} FROM fact_sale_current") == [(1,)]

@@ -1,0 +1,108 @@
+"""Warehouse tables and keys that change, and names that are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import ModelError, PipelineError
+from pipeline.warehouse import ledger
+from tests.bench import Bench
+from tests.capture.sales import MODELS, SOURCE, STAR, equal
+from tests.support import execute, value, write_models
+
+WAREHOUSE = {
+    "missing": (
+        "ALTER TABLE fact_sale DROP COLUMN amount CASCADE",
+        r"fact_sale\.sql: column amount is not in the warehouse table fact_sale",
+    ),
+    "renamed": (
+        "ALTER TABLE fact_sale RENAME amount TO total",
+        r'public\.fact_sale cannot have a history: .* "amount" to "total"; .* drop its fact_sale_\* views',
+    ),
+    "one more that is required": (
+        "DELETE FROM fact_sale; ALTER TABLE fact_sale ADD COLUMN more int NOT NULL",
+        r"fact_sale\.sql: yields no column more, which the warehouse table fact_sale requires",
+    ),
+    "retyped": (
+        "DROP TABLE fact_sale CASCADE; CREATE TABLE fact_sale (sale_id int, shop_id date, amount text)",
+        r"fact_sale\.sql: column shop_id is INTEGER, the warehouse wants date; cast it in the model",
+    ),
+    "its key missing": (
+        "ALTER TABLE fact_sale DROP COLUMN sale_id CASCADE",
+        r"fact_sale\.sql: key column sale_id is not in the warehouse table fact_sale",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", WAREHOUSE)
+def test_a_changed_warehouse_column_is_named(bench: Bench, how: str) -> None:
+    change, words = WAREHOUSE[how]
+    execute(bench.house.url, *change.split("; "))
+    bench.house.prepared = None
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+    before = ledger.watermark(bench.house.url, "public")
+    with pytest.raises(PipelineError, match=words) as caught:
+        bench.run()
+    assert "\n" not in str(caught.value)
+    assert ledger.watermark(bench.house.url, "public") == before
+
+
+def test_dropped_views_are_created_again(bench: Bench) -> None:
+    execute(bench.house.url, "DROP VIEW fact_sale_current, fact_sale_history, dim_shop_history CASCADE")
+    bench.house.prepared = None
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+    bench.run()
+    equal(bench)
+    assert value(bench.house.url, "SELECT count(*) FROM fact_sale_as_of(now())") == 5
+    assert value(bench.house.url, "SELECT count(*) FROM dim_shop_history") == 2
+
+
+def test_a_fact_may_get_another_key(bench: Bench) -> None:
+    """Its index, views and function go by the new one."""
+    models = MODELS | {
+        "fact_sale": MODELS["fact_sale"].replace("-- key: sale_id", "-- key: sale_id, shop_id")
+    }
+    write_models(bench.house.folder, models)
+    bench.house.prepared = None
+    bench.do("UPDATE sale SET shop_id = 3 - shop_id WHERE sale_id = 1")
+    bench.run()
+    equal(bench)
+    assert bench.house.query("SELECT shop_id FROM fact_sale WHERE sale_id = 1 AND deleted") == [(2,)]
+    assert bench.house.query("SELECT count(*) FROM fact_sale_as_of(now())") == [(5,)]
+    assert bench.house.query("SELECT count(*) FROM fact_sale") == [(7,)]
+    bench.do("UPDATE sale SET shop_id = 3 - shop_id WHERE sale_id = 2")
+    bench.run()
+    equal(bench)
+
+
+@pytest.mark.parametrize("name", ["valid_from", "valid_to"])
+def test_a_dimension_cannot_have_the_columns_of_its_history(shared: Bench, name: str) -> None:
+    table = STAR["schema"].replace("town varchar", f"town varchar, {name} integer")
+    shared.fresh(MODELS | {"schema": table}, *SOURCE)
+    with pytest.raises(ModelError, match=rf"dim_shop\.sql: its table has a column {name}.* AS source_{name}"):
+        shared.run()
+
+
+@pytest.mark.parametrize("key", ["sale_id, shop_id", "amount"])
+def test_a_model_may_change_its_key(bench: Bench, key: str) -> None:
+    bench.do("UPDATE sale SET shop_id = 2 WHERE sale_id = 2", "DELETE FROM sale WHERE sale_id = 4")
+    bench.run()
+    write_models(
+        bench.house.folder, {"fact_sale": f"-- key: {key}\nSELECT sale_id, shop_id, amount FROM sale"}
+    )
+    bench.run()
+    equal(bench)
+    bench.do("UPDATE sale SET shop_id = 1 WHERE sale_id = 5", "DELETE FROM sale WHERE sale_id = 1")
+    bench.run()
+    equal(bench)
+
+
+def test_a_key_that_does_not_distinguish_versions_is_named(bench: Bench) -> None:
+    write_models(
+        bench.house.folder, {"fact_sale": "-- key: shop_id\nSELECT sale_id, shop_id, amount FROM sale"}
+    )
+    words = r"public\.fact_sale holds more than one version of a key \(shop_id\) at one moment; correct"
+    before = ledger.watermark(bench.house.url, "public")
+    with pytest.raises(PipelineError, match=words):
+        bench.run()
+    assert ledger.watermark(bench.house.url, "public") == before

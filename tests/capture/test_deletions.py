@@ -1,0 +1,191 @@
+"""Deleted rows are found by counts and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from pipeline.capture import deletions
+from pipeline.lake import manifests
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import Manifest
+from tests.capture.orders import MODELS, run
+from tests.support import Warehouse, execute, plan_batch, query, value, write_models
+
+REPLACED = "rows were changed or deleted, and it has no primary key"
+DELETIONS = {
+    "deleted": ("DELETE FROM orders WHERE order_id IN (2, 4)", 3, 2),
+    "all deleted": ("DELETE FROM orders", 0, 5),
+    "truncated": ("TRUNCATE orders", 0, 5),
+    "deleted and inserted again": (
+        "DELETE FROM orders WHERE order_id = 2; INSERT INTO orders VALUES (2, 1, '2')", 5, 0,
+    ),
+    "deleted, and another one inserted": (
+        "DELETE FROM orders WHERE order_id = 2; INSERT INTO orders VALUES (6, 1, '2')", 5, 1,
+    ),
+    "another key": ("UPDATE orders SET order_id = 9 WHERE order_id = 2", 5, 1),
+    "keys that change places": (
+        "UPDATE orders SET order_id = order_id + 10; UPDATE orders SET order_id = 16 - order_id", 5, 0,
+    ),
+    "refilled": ("TRUNCATE orders; INSERT INTO orders VALUES (1, 1, '1'), (7, 1, '7')", 2, 4),
+    "all but one deleted, and one changed": (
+        "DELETE FROM orders WHERE order_id > 2; UPDATE orders SET amount = 'x' WHERE order_id = 1", 2, 3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DELETIONS)
+def test_every_run_finds_deleted_rows(source_url: str, house: Warehouse, kind: str) -> None:
+    change, left, deleted = DELETIONS[kind]
+    run(source_url, house)
+    execute(source_url, *change.split("; "))
+    run(source_url, house)
+    wanted = sorted(query(source_url, "SELECT order_id, shop_id, amount FROM orders"))
+    assert sorted(house.query("SELECT order_id, shop_id, amount FROM fact_order_current")) == wanted
+    assert len(wanted) == left
+    assert value(house.url, "SELECT count(*) FROM fact_order WHERE deleted") == deleted
+    assert run(source_url, house)[1] is None
+
+
+def test_a_rolled_back_deletion_is_ignored_and_a_late_one_is_found_later(
+    source_url: str, house: Warehouse
+) -> None:
+    run(source_url, house)
+    with psycopg.connect(source_url) as late:
+        late.execute("DELETE FROM orders WHERE order_id = 2")
+        late.execute("SAVEPOINT s")
+        late.execute("DELETE FROM orders WHERE order_id = 3")
+        late.execute("ROLLBACK TO s")
+        assert run(source_url, house)[1] is None
+        assert value(house.url, "SELECT count(*) FROM fact_order_current") == 5
+        late.commit()
+    run(source_url, house)
+    assert house.query("SELECT order_id FROM fact_order WHERE deleted") == [(2,)]
+
+
+def test_a_row_deleted_while_a_batch_is_read_belongs_to_the_next_one(
+    source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(source_url, house)
+    execute(source_url, "DELETE FROM orders WHERE order_id = 2")
+    real = deletions.read_keys
+
+    def meanwhile(*arguments: Any) -> Any:
+        execute(source_url, "DELETE FROM orders WHERE order_id = 3")
+        return real(*arguments)
+
+    monkeypatch.setattr(deletions, "read_keys", meanwhile)
+    run(source_url, house)
+    monkeypatch.undo()
+    assert house.query("SELECT order_id FROM fact_order WHERE deleted") == [(2,)]
+    run(source_url, house)
+    assert house.query("SELECT order_id FROM fact_order WHERE deleted ORDER BY 1") == [(2,), (3,)]
+
+
+def test_a_table_whose_counts_do_not_add_up_is_read_whole(
+    source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a state is not what the table was: the manifest says one row more than there was."""
+    run(source_url, house)
+    real = manifests.read_manifest
+
+    def of_one_more(bucket: Bucket, path: str) -> Manifest:
+        found = real(bucket, path)
+        orders = found.tables["orders"]
+        more = orders.model_copy(update={"source_rows": (orders.source_rows or 0) + 1})
+        return found.model_copy(update={"tables": found.tables | {"orders": more}})
+
+    monkeypatch.setattr(manifests, "read_manifest", of_one_more)
+    execute(source_url, "UPDATE orders SET amount = 'x' WHERE order_id = 1")
+    _, manifest = plan_batch(source_url, house)
+    assert manifest is not None
+    orders = manifest.tables["orders"]
+    assert (orders.mode, orders.reason) == ("full", "its rows do not add up")
+    assert (orders.rows, orders.source_rows) == (5, 5)
+
+
+def test_an_old_row_that_the_last_batch_did_not_have_means_reading_whole(
+    source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(source_url, house)
+    real = manifests.read_manifest
+
+    def of_one_less(bucket: Bucket, path: str) -> Manifest:
+        found = real(bucket, path)
+        orders = found.tables["orders"]
+        less = orders.model_copy(update={"source_rows": (orders.source_rows or 0) - 1})
+        return found.model_copy(update={"tables": found.tables | {"orders": less}})
+
+    monkeypatch.setattr(manifests, "read_manifest", of_one_less)
+    read, _ = run(source_url, house)
+    assert read["orders"] == ("full", "it has old rows that the last batch did not have")
+
+
+def test_a_new_model_over_a_joined_fact_sees_all_its_rows(source_url: str, house: Warehouse) -> None:
+    joined = "-- key: order_id\nSELECT order_id, shop_id, amount FROM orders JOIN shops USING (shop_id)"
+    write_models(house.folder, {"fact_order": joined})
+    run(source_url, house)
+    write_models(
+        house.folder,
+        {
+            "dim_amount": "SELECT DISTINCT amount FROM fact_order",
+            "schema": MODELS["schema"]
+            + "CREATE TABLE IF NOT EXISTS dim_amount (amount varchar PRIMARY KEY);",
+        },
+    )
+    run(source_url, house)
+    assert value(house.url, "SELECT count(*) FROM dim_amount") == 5
+    execute(source_url, "INSERT INTO orders VALUES (6, 1, 'six')")
+    run(source_url, house)
+    assert value(house.url, "SELECT count(*) FROM dim_amount") == 6
+    assert run(source_url, house)[1] is None
+
+
+def test_only_new_rows_of_a_table_without_a_key_are_read(source_url: str, house: Warehouse) -> None:
+    execute(source_url, "CREATE TABLE log (word text)", "INSERT INTO log VALUES ('a'), ('a'), ('b')")
+    sql = "SELECT word, count(*) AS n FROM log GROUP BY word"
+    write_models(house.folder, {"fact_word": f"-- key: word\n{sql}"})
+    with (house.folder / "schema.sql").open("a", encoding="utf-8") as schema:
+        schema.write("CREATE TABLE IF NOT EXISTS fact_word (word text, n bigint);")
+    current = "SELECT word, n FROM fact_word_current ORDER BY 1"
+    run(source_url, house)
+    for number in range(1, 6):
+        execute(source_url, "INSERT INTO log VALUES ('a'), ('c'), ('c')")
+        read, manifest = run(source_url, house)
+        assert manifest is not None
+        assert (read["log"], manifest.rows) == (("changes", "changed rows"), 3)
+        assert house.query(current) == [("a", 2 + number), ("b", 1), ("c", 2 * number)]
+        assert len(manifest.tables["log"].state or ()) < 5, "runs are merged"
+    assert run(source_url, house)[1] is None
+    with psycopg.connect(source_url) as late, psycopg.connect(source_url) as later:
+        late.execute("INSERT INTO log VALUES ('d')")
+        later.execute("INSERT INTO log VALUES ('d')")
+        later.commit()
+        assert run(source_url, house)[0]["log"] == ("changes", "changed rows")
+        late.commit()
+    read, _ = run(source_url, house)
+    assert read["log"] == ("full", REPLACED), "the one of before counts as changed once more"
+    assert house.query(current)[-1] == ("d", 2)
+    execute(source_url, "DELETE FROM log WHERE word = 'b'", "INSERT INTO log VALUES ('b')")
+    assert run(source_url, house)[0]["log"] == ("full", REPLACED)
+    execute(source_url, "TRUNCATE log", "INSERT INTO log VALUES ('a')")
+    assert run(source_url, house)[0]["log"] == ("full", REPLACED)
+    assert house.query(current) == [("a", 1)]
+
+
+def test_a_table_without_a_key_is_read_whole_after_a_deletion(source_url: str, house: Warehouse) -> None:
+    execute(source_url, "ALTER TABLE towns DROP CONSTRAINT towns_pkey")
+    run(source_url, house)
+    execute(
+        source_url, "UPDATE towns SET city = 'Hull' WHERE town_id = 1", "DELETE FROM towns WHERE town_id = 2"
+    )
+    read, _ = run(source_url, house)
+    assert read["towns"] == ("full", REPLACED)
+    assert house.query("SELECT * FROM dim_shop ORDER BY 1") == [(1, "Hull"), (2, None)]
+    assert run(source_url, house)[1] is None
+    execute(source_url, "DELETE FROM towns")
+    read, _ = run(source_url, house)
+    assert read["towns"] == ("full", REPLACED)
+    assert house.query("SELECT * FROM dim_shop ORDER BY 1") == [(1, None), (2, None)]

@@ -1,0 +1,115 @@
+"""Tables that are rewritten, emptied or partitioned."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench import Bench
+from tests.capture.sales import equal, versions
+
+REWRITES = {
+    "vacuum full": "VACUUM FULL sale",
+    "vacuum freeze": "VACUUM FREEZE sale",
+    "cluster": "CLUSTER sale USING sale_pkey",
+    "a wider type": "ALTER TABLE sale ALTER sale_id TYPE bigint",
+    "a type that rewrites": "ALTER TABLE sale ALTER amount TYPE numeric(20, 5)",
+    "a volatile default": "ALTER TABLE sale ADD COLUMN more float DEFAULT random()",
+    "an index": "CREATE INDEX ON sale (amount)",
+    "statistics": "ANALYZE sale",
+    "another key": (
+        "ALTER TABLE sale DROP CONSTRAINT sale_pkey; ALTER TABLE sale ADD PRIMARY KEY (shop_id, sale_id)"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", REWRITES)
+def test_a_rewritten_table_gives_no_version_and_hides_no_change(bench: Bench, how: str) -> None:
+    """A change from before and one from after the rewrite come with the same batch."""
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", *REWRITES[how].split("; "))
+    bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    bench.run()
+    equal(bench)
+    assert versions(bench) == 7
+    bench.do(*REWRITES[how].replace("ADD COLUMN more", "ADD COLUMN yet_more").split("; "))
+    bench.run()
+    assert versions(bench) == 7
+
+
+def test_a_lookup_table_may_get_another_key(bench: Bench) -> None:
+    """Rows that were kept under the old key are not matched by the new one."""
+    bench.do(
+        "ALTER TABLE town ADD COLUMN code int",
+        "UPDATE town SET code = town_id",
+        "ALTER TABLE town DROP CONSTRAINT town_pkey",
+        "ALTER TABLE town ADD PRIMARY KEY (code)",
+    )
+    bench.run()
+    equal(bench)
+    bench.do("ALTER TABLE town DROP CONSTRAINT town_pkey", "ALTER TABLE town ADD PRIMARY KEY (town_id)")
+    bench.run()
+    bench.do("UPDATE town SET code = 7, name = 'Hull' WHERE town_id = 1")
+    bench.run()
+    equal(bench)
+    bench.do(
+        "ALTER TABLE town DROP CONSTRAINT town_pkey",
+        "UPDATE town SET name = 'Ayr' WHERE town_id = 2",
+    )
+    bench.run()
+    equal(bench)
+
+
+def test_a_table_that_was_emptied_and_filled_again(bench: Bench) -> None:
+    """The same rows are no versions, others are, and what is missing is deleted."""
+    bench.do(
+        "CREATE TABLE kept AS SELECT * FROM sale",
+        "TRUNCATE sale",
+        "INSERT INTO sale SELECT sale_id, shop_id, amount * CASE sale_id WHEN 2 THEN 10 ELSE 1 END"
+        " FROM kept WHERE sale_id < 5",
+        "TRUNCATE town",
+        "INSERT INTO town VALUES (1, 'York'), (2, 'Hull')",
+    )
+    counts = bench.run()
+    assert counts is not None
+    assert (counts["fact_sale"].changed, counts["fact_sale"].deleted) == (1, 1)
+    assert versions(bench) == 7
+    assert bench.house.query("SELECT town FROM dim_shop ORDER BY shop_id") == [("York",), ("Hull",)]
+    equal(bench)
+    bench.run(reconcile=True)
+    assert versions(bench) == 7
+
+
+def test_a_table_that_is_emptied_and_stays_so(bench: Bench) -> None:
+    bench.do("TRUNCATE sale")
+    bench.run()
+    equal(bench)
+    assert versions(bench) == 10
+    assert bench.run() is None
+
+
+@pytest.mark.parametrize("attached", [True, False], ids=["attached", "copied"])
+def test_a_table_that_becomes_partitioned(bench: Bench, attached: bool) -> None:
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "ALTER TABLE sale RENAME TO old")
+    bench.do("CREATE TABLE sale (LIKE old INCLUDING DEFAULTS) PARTITION BY RANGE (sale_id)")
+    bench.do("CREATE TABLE sale_2 PARTITION OF sale FOR VALUES FROM (100) TO (200)")
+    if attached:
+        bench.do("ALTER TABLE sale ATTACH PARTITION old FOR VALUES FROM (0) TO (100)")
+    else:
+        bench.do("CREATE TABLE sale_1 PARTITION OF sale DEFAULT", "INSERT INTO sale SELECT * FROM old")
+    bench.do("INSERT INTO sale VALUES (100, 1, 1)")
+    bench.run()
+    equal(bench)
+    assert versions(bench) == 7
+    bench.do(
+        "UPDATE sale SET sale_id = 101 WHERE sale_id = 3", "UPDATE sale SET amount = 0 WHERE sale_id = 4"
+    )
+    bench.run()
+    equal(bench)
+    assert versions(bench) == 10, "a new key, the end of the old one, and a change"
+    bench.do("CREATE TABLE sale_3 (LIKE old)", "INSERT INTO sale_3 VALUES (300, 2, 3)")
+    bench.run()
+    bench.do("ALTER TABLE sale ATTACH PARTITION sale_3 FOR VALUES FROM (300) TO (400)")
+    bench.run()
+    equal(bench)
+    bench.do("ALTER TABLE sale DETACH PARTITION sale_3")
+    bench.run()
+    equal(bench)

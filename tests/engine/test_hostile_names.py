@@ -1,0 +1,155 @@
+"""Tables and columns of any name."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import PipelineError
+from tests.bench import Bench
+from tests.engine.hostile import NAMES, all_rows, insert, quoted
+from tests.support import value
+
+# A model's name is its file's, so that much it cannot be; and the names of its views have to fit.
+TABLES = [name for name in NAMES if len(name.encode()) <= 50 and "/" not in name]
+
+
+def test_columns_of_any_name(shared: Bench) -> None:
+    """In a fact and a dimension, with a key of such a name, set aside, changed, deleted and restored."""
+    columns = ", ".join(f"{quoted(name)} text" for name in NAMES)
+    selected = ", ".join(map(quoted, NAMES))
+    key = quoted(NAMES[3])
+    required = columns.replace(f"{key} text", f"{key} text NOT NULL")
+    shared.fresh(
+        {
+            "dim_odd": f"-- key: id\nSELECT id, {selected} FROM odd",
+            "fact_odd": f"-- key: id\nSELECT id, {selected} FROM odd",
+            "fact_join": f"-- key: id\nSELECT o.id, o.{key} FROM odd AS o JOIN odd AS p USING (id)",
+            "schema": f"""
+                CREATE TABLE dim_odd (id int PRIMARY KEY, {columns});
+                CREATE TABLE fact_odd (id int NOT NULL, {required});
+                CREATE TABLE fact_join (id int NOT NULL REFERENCES dim_odd, {key} text);
+                CREATE TABLE canary ();
+            """,
+        },
+        f"CREATE TABLE odd (id int PRIMARY KEY, {columns})",
+        "CREATE TABLE canary ()",
+    )
+    good = tuple(f"value of {name}" for name in NAMES)
+    insert(shared.source_url, "odd", [(1, *good), (2, *good), (3, *([None] * len(NAMES)))])
+    shared.run()
+    assert all_rows(shared.house.url, "dim_odd") == all_rows(shared.source_url, "odd")
+    assert all_rows(shared.house.url, "fact_odd_current") == [(1, *good), (2, *good)]
+    assert shared.house.rejected() == [("fact_odd", {"id": "3"}, f"{NAMES[3]} is missing (NULL)")]
+    ((kept,),) = shared.house.query('SELECT "row" FROM etl.rejected')
+    assert set(kept) == {"id", *NAMES}
+    shared.do(f"UPDATE odd SET {key} = 'other' WHERE id > 1")
+    shared.run()
+    shared.do("DELETE FROM odd WHERE id = 1")
+    shared.run(reconcile=True)
+    assert [row[0] for row in all_rows(shared.house.url, "fact_odd_current")] == [2, 3]
+    assert value(shared.house.url, "SELECT count(*) FROM fact_odd_history") == 5
+    assert value(shared.house.url, "SELECT count(*) FROM dim_odd_history") == 5
+    assert shared.house.query(f"SELECT id, {key} FROM fact_join_as_of('infinity') ORDER BY 1") == [
+        (2, "other"),
+        (3, "other"),
+    ]
+    assert value(shared.source_url, "SELECT to_regclass('canary') IS NOT NULL")
+    assert value(shared.house.url, "SELECT to_regclass('canary') IS NOT NULL")
+
+
+def test_tables_of_any_name(shared: Bench) -> None:
+    """Each in the source and, as a fact with its key and reference, in the warehouse."""
+    known = "dim_" + TABLES[3]
+    models = {f"fact_{name}": f"-- key: id\nSELECT id, v FROM {quoted(name)}" for name in TABLES}
+    made = "".join(
+        f"CREATE TABLE {quoted(f'fact_{name}')} (id int NOT NULL REFERENCES {quoted(known)}, v text);\n"
+        for name in TABLES
+    )
+    shared.fresh(
+        models
+        | {
+            known: f"SELECT id FROM {quoted(TABLES[0])}",
+            "schema": f"CREATE TABLE canary (); CREATE TABLE {quoted(known)} (id int PRIMARY KEY);\n{made}",
+        },
+        "CREATE TABLE canary ()",
+        *(f"CREATE TABLE {quoted(name)} (id int PRIMARY KEY, v text)" for name in TABLES),
+    )
+    for name in TABLES:
+        insert(shared.source_url, name, [(1, name)])
+    shared.run()
+    for name in TABLES[1:]:
+        insert(shared.source_url, name, [(2, name)])
+    shared.run()
+    assert len(shared.house.rejected()) == len(TABLES) - 1
+    assert shared.house.rejected()[0][2] == f"id is not in {known}"
+    insert(shared.source_url, TABLES[0], [(2, TABLES[0])])
+    shared.run()
+    assert shared.house.rejected() == []
+    for name in TABLES:
+        assert all_rows(shared.house.url, f"fact_{name}_current") == [(1, name), (2, name)]
+        assert len(all_rows(shared.house.url, f"fact_{name}_history")) == 2
+    assert value(shared.source_url, "SELECT to_regclass('canary') IS NOT NULL")
+    assert value(shared.house.url, "SELECT to_regclass('canary') IS NOT NULL")
+
+
+@pytest.mark.parametrize("kind", ["fact", "dimension"])
+@pytest.mark.parametrize("length", [55, 56, 63])
+def test_a_name_that_leaves_no_room_for_its_views_is_refused(shared: Bench, kind: str, length: int) -> None:
+    name = "x" * length
+    shared.fresh(
+        {
+            name: f"-- kind: {kind}\n-- key: id\nSELECT id FROM t",
+            "schema": f"CREATE TABLE {name} (id int NOT NULL)",
+        },
+        "CREATE TABLE t (id int)",
+        "INSERT INTO t VALUES (1)",
+    )
+    if length == 55:
+        shared.run()
+        assert len(all_rows(shared.house.url, f"{name}_history")) == 1
+        return
+    with pytest.raises(PipelineError, match=name) as caught:
+        shared.run()
+    assert "\n" not in str(caught.value)
+    assert shared.house.query("SELECT FROM pg_tables WHERE schemaname IN ('public', 'etl')") == []
+
+
+# What the engine itself calls its relations and columns, and names that DuckDB folds.
+OURS = [
+    "order", "Order", "ORDER", "iso_4217", "written", "repeated", "rows_now", "result_before", "computed",
+    "present", "before", "gone",
+]  # fmt: skip
+COLUMNS = ["k0", "fits_the_contract", "kept", "later", "moment", "order"]
+
+
+def test_tables_and_columns_may_have_internal_names(shared: Bench) -> None:
+    """Row by row, and as a whole through a CTE of the table's own name."""
+    columns = ", ".join(f'"{name}"' for name in COLUMNS)
+    typed = ", ".join(f'"{name}" int' for name in COLUMNS)
+    row = "-- key: id\nSELECT id, {columns} FROM {name}"
+    whole = (
+        "WITH {name} AS (SELECT * FROM {name})"
+        " SELECT id, {columns} FROM {name} AS t JOIN {name} AS u USING (id)"
+    )
+    listed = ", ".join(f't."{name}"' for name in COLUMNS)
+    models: dict[str, str] = {}
+    for place, name in enumerate(OURS):
+        models[f"fact_{place}"] = row.format(columns=columns, name=quoted(name))
+        models[f"dim_{place}"] = whole.format(columns=listed, name=quoted(name))
+    made = "".join(f"CREATE TABLE {name} (id int PRIMARY KEY, {typed});" for name in models if name[0] == "d")
+    made += "".join(f"CREATE TABLE {name} (id int, {typed});" for name in models if name[0] == "f")
+    zeros = ", ".join("0" for _ in COLUMNS[1:])
+    shared.fresh(
+        models | {"schema": made},
+        *(f"CREATE TABLE {quoted(name)} (id int PRIMARY KEY, {typed})" for name in OURS),
+        *(f"INSERT INTO {quoted(name)} VALUES (1, {n}, {zeros})" for n, name in enumerate(OURS)),
+    )
+    shared.run()
+    shared.do(*(f"INSERT INTO {quoted(name)} VALUES (2, {n}, {zeros})" for n, name in enumerate(OURS)))
+    shared.run()
+    shared.do(*(f"DELETE FROM {quoted(name)} WHERE id = 1" for name in OURS))
+    shared.run()
+    for place in range(len(OURS)):
+        assert shared.house.query(f"SELECT id, k0 FROM fact_{place}_current") == [(2, place)]
+        assert shared.house.query(f"SELECT id, k0 FROM dim_{place} ORDER BY 1") == [(1, place), (2, place)]
+    assert shared.run() is None

@@ -1,0 +1,44 @@
+"""Read tables of a source into Arrow, in every way that the engine has."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.columns import schema_of
+from pipeline.postgres import Connection
+from pipeline.source import snapshots
+from pipeline.source.catalogue import Table, describe
+from pipeline.source.changes import Slice
+from pipeline.source.read import read_rows
+
+
+def carried(url: str, name: str, slice_: Slice | None = None) -> pa.Table:
+    """A table of the source as Arrow; the same whether it comes row by row or in packs."""
+    with snapshots.snapshot(url) as (connection, _):
+        table = describe(connection, "public", [name])[name]
+        rows = arrow(connection, table, slice_ or Slice())
+        if table.can_concatenate:
+            concatenated = arrow(connection, table, concatenated_slice(table, slice_ or Slice()))
+            assert in_order(concatenated) == in_order(rows)
+        return rows
+
+
+def arrow(connection: Connection, table: Table, slice_: Slice) -> pa.Table:
+    """A slice of a table as Arrow."""
+    batches = read_rows(connection, "public", table.name, table.columns, slice_)
+    return pa.Table.from_batches(batches, schema_of(table.columns))
+
+
+def concatenated_slice(table: Table, slice_: Slice) -> Slice:
+    """The same rows, many at a time."""
+    return slice_.model_copy(update={"first_page": 0, "end_page": table.pages, "concatenated": True})
+
+
+def in_order(table: pa.Table) -> tuple[pa.Schema, list[str]]:
+    """Types and rows, whatever order they came in; printed, because of what Python lacks."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("t", table)
+        rows = connection.sql("SELECT COLUMNS(*)::VARCHAR FROM t").fetchall()
+    return table.schema, sorted(map(repr, rows))

@@ -1,0 +1,104 @@
+"""Relations that contain foreign tables are read whole, and models read the columns of their role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from demo.postgres import Postgres
+from pipeline.errors import SourceError
+from tests.bench import Bench
+from tests.source.definitions import (
+    MODELS,
+    equal,
+    read,
+)
+from tests.support import database, plan_batch, query, write_models
+
+
+@pytest.fixture
+def foreign(server: Postgres) -> Iterator[Path]:
+    """A file that a foreign table can read, where the server has file_fdw."""
+    with database(server, "try") as url:
+        if not query(url, "SELECT FROM pg_available_extensions WHERE name = 'file_fdw'"):
+            pytest.skip(f"this Postgres {server.version} comes without file_fdw")
+    # Not below pytest's folders, which nobody else may enter.
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder) / "rows.csv"
+        file.write_text("11,a\n12,b\n")
+        file.chmod(0o644)
+        yield file
+
+
+def test_a_partition_that_is_a_foreign_table_is_read_whole_each_time(
+    bench_of_version: Bench, foreign: Path
+) -> None:
+    bench_of_version.fresh(
+        MODELS,
+        "DROP EXTENSION IF EXISTS file_fdw CASCADE",
+        "CREATE EXTENSION file_fdw",
+        "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw",
+        "CREATE TABLE t (id int, v text) PARTITION BY RANGE (id)",
+        "CREATE TABLE p PARTITION OF t FOR VALUES FROM (0) TO (9)",
+        "CREATE FOREIGN TABLE f PARTITION OF t FOR VALUES FROM (10) TO (99)"
+        f" SERVER files OPTIONS (filename '{foreign}', format 'csv')",
+        "INSERT INTO t VALUES (1, 'x')",
+    )
+    bench_of_version.run()
+    equal(bench_of_version)
+    foreign.write_text("11,a\n12,c\n13,d\n")
+    assert read(bench_of_version) == "no xmin and no cursor column"
+    equal(bench_of_version)
+    bench_of_version.do("DROP EXTENSION file_fdw CASCADE")
+
+
+def test_a_table_with_a_foreign_child_is_read_whole_each_time(bench_of_version: Bench, foreign: Path) -> None:
+    bench_of_version.fresh(
+        MODELS,
+        "DROP EXTENSION IF EXISTS file_fdw CASCADE",
+        "CREATE EXTENSION file_fdw",
+        "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw",
+        "CREATE TABLE t (id int, v text)",
+        f"CREATE FOREIGN TABLE f () INHERITS (t) SERVER files OPTIONS (filename '{foreign}', format 'csv')",
+        "INSERT INTO t VALUES (1, 'x')",
+    )
+    bench_of_version.run()
+    foreign.write_text("11,a\n12,c\n13,d\n")
+    assert read(bench_of_version) == "no xmin and no cursor column"
+    equal(bench_of_version)
+    bench_of_version.do("DROP EXTENSION file_fdw CASCADE")
+
+
+def test_a_model_reads_the_columns_that_its_role_may_read(bench_of_version: Bench) -> None:
+    """One that needs another column is refused before anything is read."""
+    bench_of_version.fresh(
+        MODELS, "CREATE TABLE t (id int PRIMARY KEY, v text, w numeric)", "INSERT INTO t VALUES (1, 'a', 2)"
+    )
+    role = "reader_" + bench_of_version.source_url.rsplit("_", 1)[1]
+    reader = f"postgresql://{role}:x@{bench_of_version.source_url.partition('@')[2]}"
+    bench_of_version.do(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'x'",
+        f"GRANT USAGE ON SCHEMA public TO {role}",
+        f"GRANT SELECT (id, v) ON t TO {role}",
+    )
+    try:
+        for reason in ("first batch", "its role may not read xmin, ctid and tableoid, and no cursor column"):
+            planned, manifest = plan_batch(reader, bench_of_version.house)
+            assert planned.tables["t"].reason == reason
+            assert manifest is not None
+            bench_of_version.house.bring(manifest)
+            equal(bench_of_version)
+            bench_of_version.do("UPDATE t SET v = 'b'")
+        needing = "-- key: id\nSELECT id, w::varchar AS v FROM t"
+        write_models(bench_of_version.house.folder, {"fact_t": needing})
+        with pytest.raises(SourceError, match=r"fact_t\.sql needs a column .* grant SELECT .* of t\.w$"):
+            plan_batch(reader, bench_of_version.house)
+        bench_of_version.do(f"GRANT SELECT (w, xmin, ctid, tableoid) ON t TO {role}")
+        planned, manifest = plan_batch(reader, bench_of_version.house)
+        assert planned.tables["t"].table.tracked
+    finally:
+        bench_of_version.do(f"DROP OWNED BY {role}", f"DROP ROLE {role}")

@@ -1,0 +1,183 @@
+"""A source that is restored from a copy of its disk, and transaction ids that wrap around."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from demo.binaries import account_for, run
+from demo.postgres import Postgres
+from tests.bench import Bench
+from tests.source.server import (
+    CHANGED,
+    equal,
+    position,
+    program,
+    read,
+)
+from tests.support import execute, value
+
+PUT_BACK = {"the source was restored to an earlier state"}
+UNSURE = {"its server was restarted, and the rows read last no longer exist"}
+WRAPPED = {"the watermark's transaction ids have wrapped around"}
+CLOG_SEGMENT = 2**20  # transactions whose fate one file of pg_xact holds, in two bits each
+
+
+def copy_of_disk(primary: Postgres) -> Path:
+    """Stop the server and copy its data, as a snapshot of its volume does."""
+    primary.stop()
+    copy = primary.home / "copy"
+    done = run(["cp", "-a", primary.home / "data", copy], account_for(primary.home))
+    assert done.returncode == 0, done.stderr
+    primary.start()
+    return copy
+
+
+def put_back(primary: Postgres, copy: Path) -> None:
+    """Stop the server and let it go on from a copy of its data."""
+    primary.stop()
+    shutil.rmtree(primary.home / "data")
+    copy.rename(primary.home / "data")
+    primary.start()
+
+
+def use_up(url: str, before: tuple[int, str]) -> None:
+    """Let other things happen until ids and WAL are where they were."""
+    while value(url, f"SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint <= {before[0]}"):
+        execute(url, "SELECT pg_current_xact_id()")
+    while value(url, f"SELECT pg_current_wal_lsn() <= '{before[1]}'"):
+        execute(url, "SELECT pg_switch_wal()", "CREATE TABLE noise ()", "DROP TABLE noise")
+
+
+# What the shop does before it is put back, and what it does afterwards instead.
+UNDONE = (
+    "UPDATE sale SET amount = 10 WHERE sale_id = 1",
+    "UPDATE sale SET amount = 20 WHERE sale_id = 2",
+    "INSERT INTO sale VALUES (6, 1, 6)",
+    "DELETE FROM sale WHERE sale_id = 5",
+    "UPDATE town SET name = 'Hull' WHERE town_id = 1",
+    "UPDATE shop SET town_id = 1 WHERE shop_id = 2",
+)
+INSTEAD = {
+    "nothing": (),
+    "the like in the same order": (
+        "UPDATE sale SET amount = 11 WHERE sale_id = 1",
+        "UPDATE sale SET amount = 22 WHERE sale_id = 3",
+        "INSERT INTO sale VALUES (7, 2, 7)",
+        "DELETE FROM sale WHERE sale_id = 4",
+        "UPDATE town SET name = 'Ayr' WHERE town_id = 1",
+        "UPDATE shop SET town_id = 1 WHERE shop_id = 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("caught_up", [False, True], ids=["behind", "caught up"])
+@pytest.mark.parametrize("instead", INSTEAD)
+def test_a_source_restored_from_a_copy_of_its_disk_is_read_whole(
+    bench: Bench, primary: Postgres, instead: str, caught_up: bool
+) -> None:
+    """Identifier, timeline and oids are those of before, and so are, in time, its transaction ids."""
+    copy = copy_of_disk(primary)
+    bench.do(*UNDONE)
+    assert read(bench) == (CHANGED, 4), "two changed, one new, one deleted"
+    before = position(bench.source_url)
+    put_back(primary, copy)
+    bench.do(*INSTEAD[instead])
+    if caught_up:
+        use_up(bench.source_url, before)
+        bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    reason = read(bench)[0]
+    assert reason == UNSURE if caught_up else reason in (PUT_BACK, UNSURE)
+    equal(bench)
+    assert read(bench) == (CHANGED, 0)
+
+
+def test_a_source_restored_after_a_run_without_changes_is_read_whole(bench: Bench, primary: Postgres) -> None:
+    """What is noted of a run without news must not hide what came before it in another history."""
+    copy = copy_of_disk(primary)
+    for _ in range(20):
+        execute(bench.source_url, "SELECT pg_current_xact_id()")
+    assert read(bench) == (CHANGED, 0)
+    before = position(bench.source_url)
+    put_back(primary, copy)
+    bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    use_up(bench.source_url, before)
+    assert read(bench) == (CHANGED, 1), "the rows read last are there, and later ones are read"
+    equal(bench)
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate"])
+def test_a_source_that_is_only_restarted_is_read_for_changes(
+    bench: Bench, primary: Postgres, how: Literal["fast", "immediate"]
+) -> None:
+    bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+    assert read(bench) == (CHANGED, 1)
+    primary.stop(how)
+    primary.start()
+    assert read(bench) == (CHANGED, 0)
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "VACUUM sale")
+    assert read(bench) == (CHANGED, 1)
+    primary.restart()
+    bench.do("UPDATE sale SET amount = 25 WHERE sale_id = 2")
+    assert read(bench) == (UNSURE, 1), "the only row read last was written again: nothing shows what happened"
+    equal(bench)
+
+
+def move_to(primary: Postgres, transaction: int, *freeze: str) -> None:
+    """Stop the server and let it go on with another transaction id, as if all before had been used.
+
+    ``freeze`` are databases whose rows get too old for ordinary ids, as autovacuum would see in time.
+    """
+    urls = [primary.url(name) for name in ("template1", "postgres", *freeze)] if freeze else []
+    for url in urls:
+        execute(url, "VACUUM FREEZE")
+    primary.stop()
+    account = account_for(primary.home)
+    data = primary.home / "data"
+    epoch, next_id = divmod(transaction, 2**32)
+    segment = data / "pg_xact" / f"{next_id // CLOG_SEGMENT:04X}"
+    if not segment.exists():
+        segment.write_bytes(bytes(CLOG_SEGMENT // 4))
+        if account:
+            os.chown(segment, account.uid, account.gid)
+    oldest = next_id - 1000
+    options = [f"--oldest-transaction-id={oldest}"] if freeze else []
+    program(primary, "pg_resetwal", f"--epoch={epoch}", f"--next-transaction-id={next_id}",
+            *options, f"--pgdata={data}")  # fmt: skip
+    primary.start()
+    for url in urls:
+        execute(url, f"UPDATE pg_class SET relfrozenxid = '{oldest}' WHERE relfrozenxid <> '0'")
+        execute(url, f"UPDATE pg_database SET datfrozenxid = '{oldest}'")
+
+
+def test_transaction_ids_that_wrap_around(bench: Bench, primary: Postgres) -> None:
+    """Past 2^31 a watermark says nothing; past 2^32 a recent one still does."""
+    database = bench.source_url.rsplit("/", 1)[1]
+    move_to(primary, 2**31 + 2**21, database)
+    bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+    assert read(bench) == (WRAPPED, 1)
+    equal(bench)
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+    assert read(bench) == (CHANGED, 1)
+
+    move_to(primary, 2**32 - 2**21, database)
+    bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    assert read(bench) == (CHANGED, 1), "not 2^31 transactions ago"
+    bench.do(
+        "UPDATE town SET name = 'Hull' WHERE town_id = 1", "UPDATE sale SET amount = 40 WHERE sale_id = 4"
+    )
+    move_to(primary, 2**32 + 2**19)
+    assert value(bench.source_url, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > 2^32")
+    bench.do("UPDATE sale SET amount = 50 WHERE sale_id = 5", "INSERT INTO sale VALUES (6, 1, 6)")
+    assert read(bench) == (CHANGED, 3), "from both sides of the wraparound"
+    equal(bench)
+    assert read(bench) == (CHANGED, 0)
+
+    move_to(primary, 2**32 + 2**31 + 2**22, database)
+    bench.do("UPDATE sale SET amount = 60 WHERE sale_id = 6")
+    assert read(bench) == (WRAPPED, 1)
+    equal(bench)

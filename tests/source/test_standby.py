@@ -1,0 +1,122 @@
+"""A standby as the source, and a source restored from a dump."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from time import monotonic, sleep
+
+import pytest
+
+from demo.binaries import account_for
+from demo.postgres import Postgres
+from pipeline.errors import SourceError
+from tests.bench import Bench
+from tests.bench import bench as new_bench
+from tests.source.server import (
+    CHANGED,
+    away,
+    equal,
+    new_server,
+    program,
+    read,
+)
+from tests.support import execute, value
+
+ANOTHER = {"another source than the last batch's"}
+SECONDS = 60
+
+
+def test_a_source_restored_from_a_dump_is_read_whole_and_doubles_nothing(
+    bench: Bench, primary: Postgres, postgres: Postgres
+) -> None:
+    dump = program(primary, "pg_dump", bench.source_url)
+    bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+    assert read(bench) == (CHANGED, 1)
+    with new_bench(postgres, primary) as restored:
+        program(postgres, "psql", "-qX", "-v", "ON_ERROR_STOP=1", restored.source_url, text=dump)
+        execute(restored.source_url, "UPDATE sale SET amount = 20 WHERE sale_id = 2")
+        assert read(bench, restored.source_url) == (ANOTHER, 2), "one is as it was before, one is new"
+        equal(bench, restored.source_url)
+        assert read(bench, restored.source_url) == (CHANGED, 0)
+        execute(restored.source_url, "UPDATE town SET name = 'Hull' WHERE town_id = 1")
+        assert read(bench, restored.source_url) == (CHANGED, 0)
+        equal(bench, restored.source_url)
+
+
+def standby_of(primary: Postgres) -> Postgres:
+    """A running physical standby, by pg_basebackup."""
+    standby = new_server()
+    account = account_for(primary.home)
+    home = standby.folder / "server"
+    home.mkdir(mode=0o700)
+    shutil.copy2(primary.home / "password", home / "password")
+    if account:
+        for path in (home, home / "password"):
+            os.chown(path, account.uid, account.gid)
+    url = primary.url("postgres")
+    program(primary, "pg_basebackup", "--wal-method=stream", "--checkpoint=fast", "--write-recovery-conf",
+            "--no-sync", f"--pgdata={home / 'data'}", f"--dbname={url}")  # fmt: skip
+    (home / "data" / "postmaster.pid").unlink(missing_ok=True)
+    return standby.start()
+
+
+def wait_for(url: str, condition: str) -> None:
+    deadline = monotonic() + SECONDS
+    while not value(url, f"SELECT {condition}"):
+        assert monotonic() < deadline, condition
+        sleep(0.02)
+
+
+def catch_up(primary_url: str, standby_url: str) -> None:
+    """Wait until the standby has replayed all that the primary has written."""
+    position = value(primary_url, "SELECT pg_current_wal_lsn()::text")
+    wait_for(standby_url, f"pg_last_wal_replay_lsn() >= '{position}'")
+
+
+def test_a_standby_is_read_as_its_primary_is_until_it_is_promoted(bench: Bench, primary: Postgres) -> None:
+    standby = standby_of(primary)
+    try:
+        url = standby.url(bench.source_url.rsplit("/", 1)[1])
+        catch_up(bench.source_url, url)
+        assert read(bench, url) == (CHANGED, 0), "the same source, read from elsewhere"
+        bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+        catch_up(bench.source_url, url)
+        assert read(bench, url) == (CHANGED, 1)
+        equal(bench, url)
+        bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+        assert read(bench) == (CHANGED, 1), "and back again"
+        catch_up(bench.source_url, url)
+        bench.do("SELECT pg_switch_wal()")
+        execute(url, "SELECT pg_promote()")
+        execute(url, "UPDATE sale SET amount = 30 WHERE sale_id = 3")
+        assert read(bench, url) == (ANOTHER, 1), "another timeline counts its own transactions"
+        equal(bench, url)
+        execute(url, "UPDATE town SET name = 'Hull' WHERE town_id = 1")
+        assert read(bench, url) == (CHANGED, 0)
+        equal(bench, url)
+    finally:
+        with suppress(OSError):
+            away(standby)
+
+
+def test_a_standby_that_is_behind_the_last_batch_is_refused(bench: Bench, primary: Postgres) -> None:
+    standby = standby_of(primary)
+    try:
+        url = standby.url(bench.source_url.rsplit("/", 1)[1])
+        catch_up(bench.source_url, url)
+        execute(url, "SELECT pg_wal_replay_pause()")
+        wait_for(url, "pg_get_wal_replay_pause_state() = 'paused'")
+        bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+        assert read(bench) == (CHANGED, 1)
+        with pytest.raises(
+            SourceError, match="standby is behind the last batch; run again when it has caught"
+        ):
+            read(bench, url)
+        execute(url, "SELECT pg_wal_replay_resume()")
+        catch_up(bench.source_url, url)
+        assert read(bench, url) == (CHANGED, 0)
+    finally:
+        with suppress(OSError):
+            away(standby)
