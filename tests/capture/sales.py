@@ -31,7 +31,7 @@ SHOPS = "SELECT shop_id, name FROM shop LEFT JOIN town USING (town_id) ORDER BY 
 
 
 def equal(bench: Bench) -> None:
-    """The warehouse shows what plain SQL on the source says."""
+    """Assert that the warehouse equals plain SQL on the source."""
     assert bench.house.query(CURRENT) == query(bench.source_url, SALES)
     assert bench.house.query("SELECT * FROM dim_shop ORDER BY 1") == query(bench.source_url, SHOPS)
 

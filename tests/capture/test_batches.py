@@ -142,7 +142,7 @@ def test_a_manifest_of_the_first_format_is_upgraded(raw: Bucket) -> None:
 
 
 def test_after_a_manifest_of_the_first_format_states_are_kept(source_url: str, house: Warehouse) -> None:
-    """A warehouse of the version before: every table is read whole once, and nothing doubles."""
+    """With a manifest of an earlier version every table is read whole once, and no row doubles."""
     _, first = run(source_url, house)
     assert first is not None
     old = as_format_2(json.loads(first.model_dump_json()))
@@ -198,12 +198,12 @@ def test_a_manifest_holds_no_secret(source_url: str, house: Warehouse) -> None:
 
 def test_the_manifest_lists_the_chunks(raw: Bucket) -> None:
     planned = empty_plan()
-    part = Chunk(batch_id=planned.batch_id, table="t", number=0, of=2)
-    files = (File(path=f"{part.folder}/part-1.parquet", rows=3, bytes=10),)
+    chunk = Chunk(batch_id=planned.batch_id, table="t", number=0, of=2)
+    files = (File(path=f"{chunk.folder}/chunk-1.parquet", rows=3, bytes=10),)
     landed = [
-        ReadChunk(chunk=part, files=files),
-        ReadChunk(chunk=part.model_copy(update={"number": 1}), files=()),
+        ReadChunk(chunk=chunk, files=files),
+        ReadChunk(chunk=chunk.model_copy(update={"number": 1}), files=()),
     ]
     manifest = planned.manifest(landed, {}, {})
     assert manifest.chunks == tuple(landed)
-    assert (part.name, part.folder) == ("t 1 of 2", f"t/batch={planned.batch_id}")
+    assert (chunk.name, chunk.folder) == ("t 1 of 2", f"t/batch={planned.batch_id}")

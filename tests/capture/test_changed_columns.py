@@ -59,12 +59,12 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("how", LOSSES)
-def test_a_lost_column_is_named_and_nothing_is_read_until_its_model_is_fixed(bench: Bench, how: str) -> None:
-    change, words, mended = LOSSES[how]
+@pytest.mark.parametrize("case", LOSSES)
+def test_a_lost_column_is_named_and_nothing_is_read_until_its_model_is_fixed(bench: Bench, case: str) -> None:
+    change, words, fixed = LOSSES[case]
     name = "dim_shop" if "town" in change else "fact_sale"
-    if how == "retyped in an expression":
-        write_models(bench.house.folder, {name: mended.replace("::varchar", "")})
+    if case == "retyped in an expression":
+        write_models(bench.house.folder, {name: fixed.replace("::varchar", "")})
         bench.run()
     before = ledger.watermark(bench.house.url, "public"), bench.house.query(CURRENT)
     bench.do(change)
@@ -74,19 +74,19 @@ def test_a_lost_column_is_named_and_nothing_is_read_until_its_model_is_fixed(ben
         assert "\n" not in str(caught.value)
     assert bench.sealed() is None
     assert (ledger.watermark(bench.house.url, "public"), bench.house.query(CURRENT)) == before
-    write_models(bench.house.folder, {name: mended})
+    write_models(bench.house.folder, {name: fixed})
     bench.run()
     assert bench.run() is None
     if name == "fact_sale":
-        wanted = {"dropped": 0, "renamed": 1, "retyped": 2024}[how]
-        assert bench.house.query(CURRENT)[0] == (1, 2, wanted)
+        expected = {"dropped": 0, "renamed": 1, "retyped": 2024}[case]
+        assert bench.house.query(CURRENT)[0] == (1, 2, expected)
     else:
-        towns = {"retyped in an expression": ["7", "7"], "dropped from a lookup": ["x1", "x2"]}[how]
+        towns = {"retyped in an expression": ["7", "7"], "dropped from a lookup": ["x1", "x2"]}[case]
         assert bench.house.query("SELECT town FROM dim_shop ORDER BY shop_id") == [(town,) for town in towns]
 
 
 def test_a_column_whose_name_is_taken_by_another_column(bench: Bench) -> None:
-    """The same names and types, and other contents in rows that nobody wrote."""
+    """Names and types stay, and rows that nobody wrote have other contents."""
     bench.do(
         "ALTER TABLE sale ADD COLUMN other numeric DEFAULT 7",
         "ALTER TABLE sale RENAME amount TO old",
@@ -97,7 +97,7 @@ def test_a_column_whose_name_is_taken_by_another_column(bench: Bench) -> None:
 
 
 def test_two_columns_that_change_places(bench: Bench) -> None:
-    """Of one type: names, types and rows' transactions are all as before, only the values are not."""
+    """Both have one type, so names, types and transactions stay, and only the values change."""
     bench.do("ALTER TABLE sale ADD COLUMN tax numeric DEFAULT 9")
     bench.run()
     bench.do(

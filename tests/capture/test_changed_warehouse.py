@@ -34,9 +34,9 @@ WAREHOUSE = {
 }
 
 
-@pytest.mark.parametrize("how", WAREHOUSE)
-def test_a_changed_warehouse_column_is_named(bench: Bench, how: str) -> None:
-    change, words = WAREHOUSE[how]
+@pytest.mark.parametrize("case", WAREHOUSE)
+def test_a_changed_warehouse_column_is_named(bench: Bench, case: str) -> None:
+    change, words = WAREHOUSE[case]
     execute(bench.house.url, *change.split("; "))
     bench.house.prepared = None
     bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
@@ -58,7 +58,7 @@ def test_dropped_views_are_created_again(bench: Bench) -> None:
 
 
 def test_a_fact_may_get_another_key(bench: Bench) -> None:
-    """Its index, views and function go by the new one."""
+    """Its index, views and function use the new key."""
     models = MODELS | {
         "fact_sale": MODELS["fact_sale"].replace("-- key: sale_id", "-- key: sale_id, shop_id")
     }

@@ -42,9 +42,9 @@ def test_every_run_finds_deleted_rows(source_url: str, house: Warehouse, kind: s
     run(source_url, house)
     execute(source_url, *change.split("; "))
     run(source_url, house)
-    wanted = sorted(query(source_url, "SELECT order_id, shop_id, amount FROM orders"))
-    assert sorted(house.query("SELECT order_id, shop_id, amount FROM fact_order_current")) == wanted
-    assert len(wanted) == left
+    expected = sorted(query(source_url, "SELECT order_id, shop_id, amount FROM orders"))
+    assert sorted(house.query("SELECT order_id, shop_id, amount FROM fact_order_current")) == expected
+    assert len(expected) == left
     assert value(house.url, "SELECT count(*) FROM fact_order WHERE deleted") == deleted
     assert run(source_url, house)[1] is None
 
@@ -87,7 +87,7 @@ def test_a_row_deleted_while_a_batch_is_read_belongs_to_the_next_one(
 def test_a_table_whose_counts_do_not_add_up_is_read_whole(
     source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a state is not what the table was: the manifest says one row more than there was."""
+    """The manifest has one row more than the table had."""
     run(source_url, house)
     real = manifests.read_manifest
 

@@ -22,21 +22,21 @@ REWRITES = {
 }
 
 
-@pytest.mark.parametrize("how", REWRITES)
-def test_a_rewritten_table_gives_no_version_and_hides_no_change(bench: Bench, how: str) -> None:
-    """A change from before and one from after the rewrite come with the same batch."""
-    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", *REWRITES[how].split("; "))
+@pytest.mark.parametrize("case", REWRITES)
+def test_a_rewritten_table_gives_no_version_and_hides_no_change(bench: Bench, case: str) -> None:
+    """Changes from before and from after the rewrite are in the same batch."""
+    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", *REWRITES[case].split("; "))
     bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
     bench.run()
     equal(bench)
     assert versions(bench) == 7
-    bench.do(*REWRITES[how].replace("ADD COLUMN more", "ADD COLUMN yet_more").split("; "))
+    bench.do(*REWRITES[case].replace("ADD COLUMN more", "ADD COLUMN yet_more").split("; "))
     bench.run()
     assert versions(bench) == 7
 
 
 def test_a_lookup_table_may_get_another_key(bench: Bench) -> None:
-    """Rows that were kept under the old key are not matched by the new one."""
+    """Rows that are stored under the old key are not matched by the new one."""
     bench.do(
         "ALTER TABLE town ADD COLUMN code int",
         "UPDATE town SET code = town_id",
@@ -59,7 +59,7 @@ def test_a_lookup_table_may_get_another_key(bench: Bench) -> None:
 
 
 def test_a_table_that_was_emptied_and_filled_again(bench: Bench) -> None:
-    """The same rows are no versions, others are, and what is missing is deleted."""
+    """Equal rows add no version, different rows do, and missing rows are deleted."""
     bench.do(
         "CREATE TABLE kept AS SELECT * FROM sale",
         "TRUNCATE sale",

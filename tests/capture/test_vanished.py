@@ -1,4 +1,4 @@
-"""Rows that leave a model's result: facts end, bridges lose them, dimensions keep them; on a real source."""
+"""Rows that leave a model's result end in facts, are deleted from bridges, and stay in dimensions."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def bench(shared: Bench) -> Bench:
     return shared
 
 
-@pytest.mark.parametrize("how", [{}, {"full": True}, {"reconcile": True}], ids=["run", "full", "reconcile"])
+@pytest.mark.parametrize("flags", [{}, {"full": True}, {"reconcile": True}], ids=["run", "full", "reconcile"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -67,9 +67,9 @@ def bench(shared: Bench) -> Bench:
         "TRUNCATE tagged",
     ],
 )
-def test_a_bridge_loses_its_rows(bench: Bench, change: str, how: dict[str, bool]) -> None:
+def test_a_bridge_loses_its_rows(bench: Bench, change: str, flags: dict[str, bool]) -> None:
     bench.do(change)
-    counts = bench.run(**how)
+    counts = bench.run(**flags)
     assert counts is not None
     source = "SELECT item_id, tag_id FROM tagged WHERE note <> 'void' ORDER BY 1, 2"
     assert bench.house.query(LINKS) == bench.source(source)
@@ -89,27 +89,27 @@ def test_a_bridge_loses_its_rows(bench: Bench, change: str, how: dict[str, bool]
     assert bench.house.query(LINKS) == bench.source(source)
 
 
-@pytest.mark.parametrize("how", [{}, {"full": True}], ids=["run", "full"])
-def test_a_bridge_keeps_the_last_accepted_row_of_a_rejected_key(bench: Bench, how: dict[str, bool]) -> None:
+@pytest.mark.parametrize("flags", [{}, {"full": True}], ids=["run", "full"])
+def test_a_bridge_keeps_the_last_accepted_row_of_a_rejected_key(bench: Bench, flags: dict[str, bool]) -> None:
     bench.do(
         "ALTER TABLE tagged DROP CONSTRAINT tagged_pkey",
         "ALTER TABLE tagged ADD COLUMN id serial PRIMARY KEY",
     )
     bench.run()
     bench.do("INSERT INTO tagged VALUES (1, 1, 'twice'), (2, 9, 'no such tag')")
-    bench.run(**how)
+    bench.run(**flags)
     assert bench.house.query(LINKS) == [(1, 1), (2, 1), (2, 2)]
     rejected = [key for table, key, _ in bench.house.rejected() if table == "bridge_tagged"]
     assert rejected == [{"item_id": "1", "tag_id": "1"}, {"item_id": "2", "tag_id": "9"}]
     bench.do("DELETE FROM tagged WHERE item_id = 1 OR tag_id = 9")
-    bench.run(**how)
+    bench.run(**flags)
     assert bench.house.query(LINKS) == [(2, 1), (2, 2)]
     assert bench.house.rejected() == []
 
 
 @pytest.mark.parametrize("meanwhile", ["a reconciliation", "another model", "another column"])
 def test_a_rejected_keys_last_row_is_deleted_with_its_key(shared: Bench, meanwhile: str) -> None:
-    """Also where the batch at which it is rejected computes all of the table anew."""
+    """Also where the batch that rejects it recomputes the whole table."""
     sql = "-- key: item_id\nSELECT item_id, note FROM tagged"
     table = "CREATE TABLE IF NOT EXISTS bridge_t (item_id integer, note text)"
     source = "CREATE TABLE tagged (id serial PRIMARY KEY, item_id int, note text)"
@@ -151,8 +151,8 @@ def test_a_bridge_may_get_another_key(shared: Bench) -> None:
     shared.run()
     assert shared.house.query(rows.format("bridge_t")) == shared.source(rows.format("tagged"))
     model.write_text(narrower, encoding="utf-8")
-    told = r"bridge_t holds more than one version of a key \(note\) .* the table and bridge_t_version with"
-    with pytest.raises(WarehouseError, match=told):
+    error = r"bridge_t holds more than one version of a key \(note\) .* the table and bridge_t_version with"
+    with pytest.raises(WarehouseError, match=error):
         shared.run()
     execute(shared.house.url, "DROP TABLE bridge_t, bridge_t_version CASCADE")
     shared.run()
@@ -188,8 +188,8 @@ def test_what_a_model_keeps_survives_every_run(shared: Bench) -> None:
     shared.fresh(models, *SOURCE)
     shared.run()
     shared.do("DELETE FROM item WHERE item_id = 1")
-    for how in ({}, {"full": True}, {"reconcile": True}):
-        shared.run(**how)
+    for flags in ({}, {"full": True}, {"reconcile": True}):
+        shared.run(**flags)
         assert shared.house.query("SELECT item_id FROM fact_item_current ORDER BY 1") == [(1,), (2,)]
 
 
@@ -220,11 +220,11 @@ def test_a_smaller_part_of_a_table_is_deleted_without_consent(bench: Bench) -> N
     assert counts["fact_item"].deleted == 1500
 
 
-@pytest.mark.parametrize(("header", "given", "allowed"), [
+@pytest.mark.parametrize(("header", "max_share", "allowed"), [
     ("1", None, True), ("0.9", None, True), ("0.1", None, False), ("1", 0.2, False), ("0.1", 1, True),
 ])  # fmt: skip
 def test_a_model_may_set_its_share_and_a_run_overrides_it(
-    shared: Bench, header: str, given: float | None, allowed: bool
+    shared: Bench, header: str, max_share: float | None, allowed: bool
 ) -> None:
     text = f"-- key: item_id\n-- max_deleted_share: {header}\nSELECT item_id, price, seen FROM item"
     shared.fresh(MODELS | {"fact_item": text}, *SOURCE)
@@ -232,4 +232,4 @@ def test_a_model_may_set_its_share_and_a_run_overrides_it(
     shared.run()
     shared.do("DELETE FROM item WHERE item_id > 1000")
     with nullcontext() if allowed else pytest.raises(WarehouseError, match="would be deleted"):
-        shared.run(max_deleted_share=given)
+        shared.run(max_deleted_share=max_share)

@@ -43,7 +43,7 @@ def quoted(name: str) -> str:
 
 
 def insert(url: str, table: str, rows: list[tuple[Any, ...]]) -> None:
-    """Insert rows, their values being bound."""
+    """Insert rows with bound values."""
     places = sql.SQL(", ").join([sql.Placeholder()] * len(rows[0]))
     statement = sql.SQL("INSERT INTO {} VALUES ({})").format(sql.Identifier(table.replace("%", "%%")), places)
     with psycopg.connect(url) as connection:

@@ -49,7 +49,7 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True)
 class Moment:
-    """What a batch saw: the committed rows at its snapshot."""
+    """A batch and the committed rows at its snapshot."""
 
     manifest: Manifest
     rows: dict[str, Rows]
@@ -57,7 +57,7 @@ class Moment:
 
 @dataclass
 class Oracle:
-    """What must be in the warehouse after the batches so far."""
+    """The expected contents of the warehouse after the batches so far."""
 
     state: dict[str, Rows] = field(default_factory=lambda: {name: {} for name in KEYS})
     versions: dict[str, dict[int, list[tuple[datetime, bool, Values]]]] = field(
@@ -65,106 +65,112 @@ class Oracle:
     )
     # Versions: since, until, whether the row was deleted then, values.
     shops: dict[int, list[tuple[datetime, datetime | None, bool, Values]]] = field(default_factory=dict)
-    waiting: Rows = field(default_factory=dict)
-    unfit_orders: set[int] = field(default_factory=set)
-    unfit_shops: set[int] = field(default_factory=set)
+    pending_orders: Rows = field(default_factory=dict)
+    invalid_orders: set[int] = field(default_factory=set)
+    invalid_shops: set[int] = field(default_factory=set)
     moments: list[tuple[datetime, dict[str, Rows]]] = field(default_factory=list)
 
     def load(self, moment: Moment) -> dict[str, tuple[int, int, int]]:
-        """Take a batch in; returns how much of each warehouse table it added, changed and deleted."""
+        """Apply a batch; returns the rows added, changed and deleted by warehouse table."""
         at = moment.manifest.snapshot_at
         self.state = moment.rows
-        did = {"dim_shop": self._dimension(at)}
+        counts = {"dim_shop": self._dimension(at)}
         orders = self._orders()
         detail: Rows = {
             order: (amount, self.state["shop"].get(shop, (None, None))[1])
             for order, (shop, amount, _) in self.state["orders"].items()
         }
-        did["fact_order"] = self._fact("fact_order", at, orders)
-        did["fact_detail"] = self._fact("fact_detail", at, detail)
+        counts["fact_order"] = self._fact("fact_order", at, orders)
+        counts["fact_detail"] = self._fact("fact_detail", at, detail)
         self.moments.append((at, {name: self.current(name) for name in FACTS}))
-        return did
+        return counts
 
     def _dimension(self, at: datetime) -> tuple[int, int, int]:
         towns = self.state["town"]
         added = changed = 0
-        self.unfit_shops &= self.state["shop"].keys()
+        self.invalid_shops &= self.state["shop"].keys()
         for shop, (town, label, _) in self.state["shop"].items():
             if label is None:
-                self.unfit_shops.add(shop)
+                self.invalid_shops.add(shop)
                 continue
-            self.unfit_shops.discard(shop)
+            self.invalid_shops.discard(shop)
             values = (label, towns.get(town, (None,))[0])
-            known = self.shops.setdefault(shop, [])
-            if known and known[-1][1:] == (None, False, values):
+            key_versions = self.shops.setdefault(shop, [])
+            if key_versions and key_versions[-1][1:] == (None, False, values):
                 continue
-            added, changed = (added, changed + 1) if known else (added + 1, changed)
+            added, changed = (added, changed + 1) if key_versions else (added + 1, changed)
             self._end_shop(shop, at, deleted=False)
-            known.append((at, None, False, values))
-        gone = [shop for shop in self.shops if shop not in self.state["shop"]]
-        return added, changed, sum(self._end_shop(shop, at, deleted=True) for shop in gone)
+            key_versions.append((at, None, False, values))
+        deleted_shops = [shop for shop in self.shops if shop not in self.state["shop"]]
+        return added, changed, sum(self._end_shop(shop, at, deleted=True) for shop in deleted_shops)
 
     def _end_shop(self, shop: int, at: datetime, *, deleted: bool) -> bool:
-        """End the present version of a shop, where it has one."""
-        known = self.shops[shop]
-        if not known or known[-1][1] is not None:
+        """End the present version of a shop, if it has one."""
+        key_versions = self.shops[shop]
+        if not key_versions or key_versions[-1][1] is not None:
             return False
-        since, _, _, values = known[-1]
-        known[-1] = (since, at, deleted, values)
+        since, _, _, values = key_versions[-1]
+        key_versions[-1] = (since, at, deleted, values)
         return True
 
     def _orders(self) -> Rows:
-        """Set aside the orders that wait or do not fit; returns the others."""
+        """Reject invalid orders and those with a pending reference; returns the others."""
         orders = self.state["orders"]
-        self.unfit_orders = {order for order, values in orders.items() if values[0] is None}
-        self.waiting = {
+        self.invalid_orders = {order for order, values in orders.items() if values[0] is None}
+        self.pending_orders = {
             order: values
             for order, values in orders.items()
-            if order not in self.unfit_orders and values[0] not in self.shops
+            if order not in self.invalid_orders and values[0] not in self.shops
         }
-        aside = self.waiting.keys() | self.unfit_orders
-        return {order: values for order, values in orders.items() if order not in aside}
+        rejected_orders = self.pending_orders.keys() | self.invalid_orders
+        return {order: values for order, values in orders.items() if order not in rejected_orders}
 
     def _fact(self, name: str, at: datetime, rows: Rows) -> tuple[int, int, int]:
         added = changed = deleted = 0
         versions = self.versions[name]
         for key, values in rows.items():
-            known = versions.setdefault(key, [])
-            if not known or known[-1][1:] != (False, values):
-                added, changed = (added, changed + 1) if known else (added + 1, changed)
-                known.append((at, False, values))
-        for key, known in versions.items():
-            if key not in self.state["orders"] and not known[-1][1]:
+            key_versions = versions.setdefault(key, [])
+            if not key_versions or key_versions[-1][1:] != (False, values):
+                added, changed = (added, changed + 1) if key_versions else (added + 1, changed)
+                key_versions.append((at, False, values))
+        for key, key_versions in versions.items():
+            if key not in self.state["orders"] and not key_versions[-1][1]:
                 deleted += 1
-                known.append((at, True, known[-1][2]))
+                key_versions.append((at, True, key_versions[-1][2]))
         return added, changed, deleted
 
     def current(self, name: str) -> Rows:
-        """The latest versions that are not deletions."""
-        latest = {key: known[-1] for key, known in self.versions[name].items()}
+        """The latest versions, without deletions."""
+        latest = {key: key_versions[-1] for key, key_versions in self.versions[name].items()}
         return {key: values for key, (_, deleted, values) in latest.items() if not deleted}
 
     def history(self, name: str) -> set[Values]:
-        """What the history view shows."""
+        """The expected rows of the history view."""
         return {
-            (since, known[place + 1][0] if place + 1 < len(known) else None, deleted, key, *values)
-            for key, known in self.versions[name].items()
-            for place, (since, deleted, values) in enumerate(known)
+            (
+                since,
+                key_versions[place + 1][0] if place + 1 < len(key_versions) else None,
+                deleted,
+                key,
+                *values,
+            )
+            for key, key_versions in self.versions[name].items()
+            for place, (since, deleted, values) in enumerate(key_versions)
         }
 
     @property
     def shop_history(self) -> set[Values]:
-        """What the dimension's history view shows."""
+        """The expected rows of the dimension's history view."""
         return {
             (since, until, deleted, shop, *values)
-            for shop, known in self.shops.items()
-            for since, until, deleted, values in known
+            for shop, key_versions in self.shops.items()
+            for since, until, deleted, values in key_versions
         }
 
     @property
     def rejected(self) -> set[tuple[str, str]]:
-        """What is set aside and not resolved."""
-        orders = self.waiting.keys() | self.unfit_orders
+        """The expected unresolved rows of etl.rejected."""
+        orders = self.pending_orders.keys() | self.invalid_orders
         return {("fact_order", str(order)) for order in orders} | {
-            ("dim_shop", str(shop)) for shop in self.unfit_shops
+            ("dim_shop", str(shop)) for shop in self.invalid_shops
         }

@@ -1,4 +1,4 @@
-"""Every table equals its model's SQL on the source, whatever the SQL says, after every run."""
+"""Every table equals its model's SQL on the source after every run, for random SQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demo.postgres import Postgres
 from tests.differential.run import search
 from tests.support import database
 
-# Seeds of one's own: a failure says which one to run again.
+# Fixed seeds and a fresh one; a failure shows the seed.
 _FRESH = int(os.environ.get("DIFFERENTIAL_SEED", Random().randrange(10_000, 10**9)))
 
 

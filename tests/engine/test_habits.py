@@ -1,4 +1,4 @@
-"""A database of other people's habits, edited at random: its tables equal plain SQL after every run."""
+"""A database with unusual habits, edited at random: its tables equal plain SQL after every run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.bench import bench
 from tests.habits import COMMON, RARE, SOURCE, Habits, edit
 from tests.support import database, execute
 
-# A seed of one's own: a failure says which one to run again.
+# A fixed seed and a fresh one; a failure shows the seed.
 _FRESH = int(os.environ.get("HABITS_SEED", Random().randrange(10_000, 10**9)))
 
 

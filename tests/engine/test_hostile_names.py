@@ -9,12 +9,12 @@ from tests.bench import Bench
 from tests.engine.hostile import NAMES, all_rows, insert, quoted
 from tests.support import value
 
-# A model's name is its file's, so that much it cannot be; and the names of its views have to fit.
+# A model is named like its file, and the names of its views must not be too long.
 TABLES = [name for name in NAMES if len(name.encode()) <= 50 and "/" not in name]
 
 
 def test_columns_of_any_name(shared: Bench) -> None:
-    """In a fact and a dimension, with a key of such a name, set aside, changed, deleted and restored."""
+    """In a fact and a dimension, with a key of such a name; rejected, changed, deleted and restored."""
     columns = ", ".join(f"{quoted(name)} text" for name in NAMES)
     selected = ", ".join(map(quoted, NAMES))
     key = quoted(NAMES[3])
@@ -58,18 +58,18 @@ def test_columns_of_any_name(shared: Bench) -> None:
 
 
 def test_tables_of_any_name(shared: Bench) -> None:
-    """Each in the source and, as a fact with its key and reference, in the warehouse."""
-    known = "dim_" + TABLES[3]
+    """In the source and, as a fact with key and reference, in the warehouse."""
+    parent = "dim_" + TABLES[3]
     models = {f"fact_{name}": f"-- key: id\nSELECT id, v FROM {quoted(name)}" for name in TABLES}
     made = "".join(
-        f"CREATE TABLE {quoted(f'fact_{name}')} (id int NOT NULL REFERENCES {quoted(known)}, v text);\n"
+        f"CREATE TABLE {quoted(f'fact_{name}')} (id int NOT NULL REFERENCES {quoted(parent)}, v text);\n"
         for name in TABLES
     )
     shared.fresh(
         models
         | {
-            known: f"SELECT id FROM {quoted(TABLES[0])}",
-            "schema": f"CREATE TABLE canary (); CREATE TABLE {quoted(known)} (id int PRIMARY KEY);\n{made}",
+            parent: f"SELECT id FROM {quoted(TABLES[0])}",
+            "schema": f"CREATE TABLE canary (); CREATE TABLE {quoted(parent)} (id int PRIMARY KEY);\n{made}",
         },
         "CREATE TABLE canary ()",
         *(f"CREATE TABLE {quoted(name)} (id int PRIMARY KEY, v text)" for name in TABLES),
@@ -81,7 +81,7 @@ def test_tables_of_any_name(shared: Bench) -> None:
         insert(shared.source_url, name, [(2, name)])
     shared.run()
     assert len(shared.house.rejected()) == len(TABLES) - 1
-    assert shared.house.rejected()[0][2] == f"id is not in {known}"
+    assert shared.house.rejected()[0][2] == f"id is not in {parent}"
     insert(shared.source_url, TABLES[0], [(2, TABLES[0])])
     shared.run()
     assert shared.house.rejected() == []
@@ -114,7 +114,7 @@ def test_a_name_that_leaves_no_room_for_its_views_is_refused(shared: Bench, kind
     assert shared.house.query("SELECT FROM pg_tables WHERE schemaname IN ('public', 'etl')") == []
 
 
-# What the engine itself calls its relations and columns, and names that DuckDB folds.
+# Names that the engine uses for relations and columns, and names that DuckDB folds.
 OURS = [
     "order", "Order", "ORDER", "iso_4217", "written", "repeated", "rows_now", "result_before", "computed",
     "present", "before", "gone",
@@ -123,7 +123,7 @@ COLUMNS = ["k0", "fits_the_contract", "kept", "later", "moment", "order"]
 
 
 def test_tables_and_columns_may_have_internal_names(shared: Bench) -> None:
-    """Row by row, and as a whole through a CTE of the table's own name."""
+    """Row by row, and as a whole through a CTE with the name of the table."""
     columns = ", ".join(f'"{name}"' for name in COLUMNS)
     typed = ", ".join(f'"{name}" int' for name in COLUMNS)
     row = "-- key: id\nSELECT id, {columns} FROM {name}"

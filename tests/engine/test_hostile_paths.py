@@ -20,7 +20,7 @@ PATHS = ["..", "../../outside", "/etc", "a/b", "_manifests", "_resumed", "_resul
 
 @pytest.fixture
 def bucket_of(request: pytest.FixtureRequest, s3_endpoint: str, tmp_path: Path) -> Iterator[Any]:
-    """A function that makes a bucket below a prefix, and one that lists all that is in it and around it."""
+    """A function that makes a bucket below a prefix, and one that lists all objects in and around it."""
     s3 = boto3.client(
         "s3",
         endpoint_url=s3_endpoint,
@@ -54,7 +54,7 @@ PREFIXES = ["a b", "a+b=c&d", "%20", "x'y;z", "{0}{{}}", "naïve 🧾", "100%s",
 def test_objects_lie_below_the_prefix_whatever_tables_are_called(
     shared: Bench, bucket_of: Any, kind: str
 ) -> None:
-    """Neither a table nor a prefix leads out of the bucket's place, or into another table's."""
+    """Neither a table nor a prefix leads out of the bucket, or into the folder of another table."""
     names = PATHS + ([name for name in NAMES if name != "*"] if kind == "folder" else [])
     models = {
         f"fact_{place}": f"-- key: id\nSELECT id, v FROM {quoted(name)}" for place, name in enumerate(names)

@@ -39,7 +39,7 @@ VALUES = [
 
 
 def test_text_of_any_kind_arrives_exactly(shared: Bench) -> None:
-    """As a fact's value and key, as a dimension's, and through a join, by way of every path of the load."""
+    """As value and key of a fact and a dimension, and through a join, on every path of the load."""
     shared.fresh(
         {
             "dim_word": "-- key: word\nSELECT word, note FROM words",
@@ -55,7 +55,7 @@ def test_text_of_any_kind_arrives_exactly(shared: Bench) -> None:
         "CREATE TABLE words (word text PRIMARY KEY, note text)",
         "CREATE TABLE canary ()",
     )
-    # What fills an empty table goes another way than what is merged.
+    # Filling an empty table and merging are different code paths.
     words = [word[:2000] for word in VALUES]
     half = len(VALUES) // 2
     for some in (slice(0, half), slice(half, None)):
@@ -79,7 +79,7 @@ def test_text_of_any_kind_arrives_exactly(shared: Bench) -> None:
 
 
 def test_text_of_any_kind_may_be_rejected_and_accepted(shared: Bench) -> None:
-    """It stands in the reason and in the row, as it is."""
+    """The reason and the row show it unchanged."""
     shared.fresh(
         {
             "dim_word": "SELECT word FROM known",

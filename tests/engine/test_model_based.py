@@ -1,4 +1,4 @@
-"""Any order of changes, runs, kills and reconciles, against a model of what must come of it.
+"""Random sequences of changes, runs, kills and reconciles, compared with an oracle.
 
 Ten thousand steps, new ones each time:
 ``pytest tests/engine/test_model_based.py --hypothesis-profile=campaign``.
@@ -35,14 +35,14 @@ EXAMPLES = 10
 
 
 class Killed(Exception):
-    """What ends a run half-way."""
+    """Ends a run midway."""
 
 
 kills = st.sampled_from(
     [
         "before the seal",
         "before the load",
-        *(f"{how} {table}" for how in ("raise", "terminate") for table in ("dim_shop", *FACTS)),
+        *(f"{method} {table}" for method in ("raise", "terminate") for table in ("dim_shop", *FACTS)),
         "before the commit",
     ]
 )
@@ -61,7 +61,7 @@ class Pipeline(Writers):
         self.source_xmin = 0
 
     def take(self, *, reconcile: bool = False, full: bool = False) -> Moment | None:
-        """Read a batch; what it must have read whole is known without asking it."""
+        """Read a batch, and compare the tables that it reads whole with the expected ones."""
         planned, manifest = plan_batch(self.place.source_url, self.house, reconcile=reconcile, full=full)
         columns = self.read_columns
         altered = {name for name in KEYS if columns is None or columns[name] != self.added_columns[name]}
@@ -69,38 +69,38 @@ class Pipeline(Writers):
         assert {name for name, table in planned.tables.items() if table.mode == "full"} == whole
         if manifest is None:
             assert not whole
-            assert not self.would_do_something, "a change was not seen"
+            assert not self.rows_differ, "a change was not seen"
             return None
         moment = Moment(manifest, {name: self.rows_of(name) for name in KEYS})
         self.read_columns = Counter(self.added_columns)
         return moment
 
     @property
-    def would_do_something(self) -> bool:
-        """Whether the rows are not those of the last batch."""
+    def rows_differ(self) -> bool:
+        """Whether the rows differ from the last batch."""
         return any(self.oracle.state[name] != self.rows_of(name) for name in KEYS)
 
     def bring(self, moment: Moment, progress: Callable[[str, int], None] = lambda *_: None) -> None:
-        """Load a batch, and compare what it did with what it must have done."""
+        """Load a batch, and compare its counts with the oracle's."""
         self.pending = moment
         counts = self.house.bring(moment.manifest, progress=progress, max_rejected_share=1)
         self.pending = None
         self.batches += 1
         self.place.tally["batches"] += 1
         expected = self.oracle.load(moment)
-        for name, did in expected.items():
+        for name, expected_counts in expected.items():
             assert (
-                (counts[name].added, counts[name].changed, counts[name].deleted) == did
+                (counts[name].added, counts[name].changed, counts[name].deleted) == expected_counts
                 if name in counts
-                else (not any(did))
+                else (not any(expected_counts))
             ), name
 
     def finish_sealed(self) -> None:
-        """Load what an earlier run has sealed and not loaded."""
-        waiting = manifests.sealed_after(self.house.raw, self.last_batch)
-        assert (waiting is None) == (self.pending is None)
+        """Load a batch that an earlier run sealed and expected_counts not load."""
+        sealed = manifests.sealed_after(self.house.raw, self.last_batch)
+        assert (sealed is None) == (self.pending is None)
         if self.pending:
-            assert waiting == self.pending.manifest
+            assert sealed == self.pending.manifest
             self.bring(self.pending)
 
     @property
@@ -108,25 +108,25 @@ class Pipeline(Writers):
         rows = self.house.query("SELECT batch_id FROM etl.watermark")
         return rows[0][0] if rows else None
 
-    @rule(how=st.sampled_from(["", "", "", "", "reconcile", "full"]))
-    def run(self, how: str) -> None:
-        """A run that nothing disturbs."""
+    @rule(mode=st.sampled_from(["", "", "", "", "reconcile", "full"]))
+    def run(self, mode: str) -> None:
+        """A run without disturbance."""
         self.place.tally["runs"] += 1
         self.finish_sealed()
-        moment = self.take(reconcile=how == "reconcile", full=how == "full")
+        moment = self.take(reconcile=mode == "reconcile", full=mode == "full")
         if moment:
             self.bring(moment)
-        self.look(up_to_date=moment is None)
+        self.compare(up_to_date=moment is None)
 
     @rule(kill=kills, reconcile=st.booleans())
     def killed_run(self, kill: str, reconcile: bool) -> None:
-        """A run that ends somewhere; the next one finds what it left."""
+        """A run that is killed; the next one finishes or supersedes its batch."""
         self.finish_sealed()
         try:
             self.run_to(kill, reconcile=reconcile)
         except (Killed, psycopg.OperationalError):
             self.place.tally["kills"] += 1
-        self.look()
+        self.compare()
 
     def run_to(self, kill: str, *, reconcile: bool) -> None:
         if kill == "before the seal":
@@ -149,12 +149,12 @@ class Pipeline(Writers):
             with mock.patch.object(load, "_commit", commit):
                 self.bring(moment)
             return
-        how, _, victim = kill.partition(" ")
+        method, _, victim = kill.partition(" ")
 
         def progress(table: str, _: int) -> None:
             if table != victim:
                 return
-            if how == "raise":
+            if method == "raise":
                 raise Killed
             execute(
                 self.house.url,
@@ -164,10 +164,8 @@ class Pipeline(Writers):
 
         self.bring(moment, progress)
 
-    # Looking
-
-    def look(self, *, up_to_date: bool = False) -> None:
-        """Everything in the warehouse is as it must be, now and at every earlier moment."""
+    def compare(self, *, up_to_date: bool = False) -> None:
+        """Compare the warehouse with the oracle, now and at every earlier moment."""
         oracle, query = self.oracle, self.house.query
         for name, columns in FACTS.items():
             history = query(f"SELECT valid_from, valid_to, deleted, order_id, {columns} FROM {name}_history")
@@ -175,9 +173,9 @@ class Pipeline(Writers):
             assert set(history) == oracle.history(name)
             current = query(f"SELECT order_id, {columns} FROM {name}_current")
             assert sorted(current, key=repr) == self.flat(oracle.current(name))
-            self.look_back(name, columns)
+            self.compare_moments(name, columns)
         assert sorted(query("SELECT shop_id, label, town FROM dim_shop"), key=repr) == self.flat(
-            {shop: known[-1][3] for shop, known in oracle.shops.items()}
+            {shop: key_versions[-1][3] for shop, key_versions in oracle.shops.items()}
         )
         shops = query("SELECT valid_from, valid_to, deleted, shop_id, label, town FROM dim_shop_history")
         assert sorted(shops, key=repr) == sorted(oracle.shop_history, key=repr)
@@ -186,17 +184,17 @@ class Pipeline(Writers):
             " FROM etl.rejected WHERE NOT resolved"
         )
         assert sorted(rejected) == sorted(oracle.rejected)
-        self.look_at_watermark(up_to_date=up_to_date)
+        self.compare_watermark(up_to_date=up_to_date)
 
-    def look_back(self, name: str, columns: str) -> None:
-        """As of each snapshot, and as of the last moment before it."""
+    def compare_moments(self, name: str, columns: str) -> None:
+        """Compare each snapshot and the last moment before it."""
         expected: list[Values] = []
         before: Rows = {}
         for at, rows in self.oracle.moments:
             expected += [(at - TICK, *row) for row in self.flat(before)]
             expected += [(at, *row) for row in self.flat(rows[name])]
             before = rows[name]
-        # Before the first there is nothing to look at.
+        # There is nothing before the first batch.
         times = [time for at, _ in self.oracle.moments for time in (at - TICK, at)][1:]
         with psycopg.connect(self.house.url) as connection:
             found = connection.execute(
@@ -206,7 +204,7 @@ class Pipeline(Writers):
             ).fetchall()
         assert sorted(found, key=repr) == sorted(expected, key=repr)
 
-    def look_at_watermark(self, *, up_to_date: bool) -> None:
+    def compare_watermark(self, *, up_to_date: bool) -> None:
         ((chain, count),) = self.house.query(
             "SELECT count(*) FILTER (WHERE previous_batch_id IS NOT NULL), count(*) FROM etl.batch"
         )
@@ -225,7 +223,7 @@ class Pipeline(Writers):
         return sorted(((key, *values) for key, values in rows.items()), key=repr)
 
     def check_invariants(self, *arguments: Any) -> None:
-        """Count the steps; there is nothing to check between runs."""
+        """Count the steps; runs check for themselves."""
         self.place.tally["steps"] += 1
         super().check_invariants(*arguments)
 

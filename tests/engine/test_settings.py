@@ -1,4 +1,4 @@
-"""Settings: what is unknown or malformed is named, and no secret is shown."""
+"""Settings: errors name unknown and malformed ones, and show no secret."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ URL = "postgresql://me:S3cret-word@example.com:5432/totesys"
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Begin with none, in a folder without .env, and leave nothing that was read from one."""
+    """Start without settings, in a folder without .env, and remove settings read from one afterwards."""
     with patch.dict(os.environ):
         for name in list(os.environ):
             if name.startswith(("TOTESYS_", "AWS_")):
@@ -81,7 +81,7 @@ def test_an_unknown_setting_is_answered_with_all_settings(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         (
             "mysql://me:S3cret-word@h/db",
@@ -97,17 +97,17 @@ def test_an_unknown_setting_is_answered_with_all_settings(monkeypatch: pytest.Mo
 )
 @pytest.mark.parametrize("name", ["TOTESYS_SOURCE_URL", "TOTESYS_WAREHOUSE_URL"])
 def test_a_malformed_url_is_refused_by_part_and_reason_and_without_the_password(
-    monkeypatch: pytest.MonkeyPatch, name: str, url: str, said: str
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str, message: str
 ) -> None:
     monkeypatch.setenv(name, url)
-    with pytest.raises(SettingsError, match=rf"^{name}: {said}") as caught:
+    with pytest.raises(SettingsError, match=rf"^{name}: {message}") as caught:
         settings.load()
     assert "S3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("quote", ["", "'", '"'])
 def test_the_file_is_read_literally(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
-    """No ${x} is filled in, whatever stands around a value; the environment may hold one of that name."""
+    """No ${x} is expanded, whatever quotes a value has, even if the environment has that name."""
     monkeypatch.setenv("x", "filled-in")
     url = "postgresql://me:a${x}$x%24{HOME}@h/db"
     Path(".env").write_text(
@@ -234,11 +234,11 @@ def test_prefect_knows_what_the_example_sets_for_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "bytes_"), [("100MB", 100_000_000), ("1.5 GiB", 3 * 2**29), ("25%", None), ("", None)]
+    ("text", "bytes_"), [("100MB", 100_000_000), ("1.5 GiB", 3 * 2**29), ("25%", None), ("", None)]
 )
-def test_duckdbs_memory_is_a_setting(monkeypatch: pytest.MonkeyPatch, given: str, bytes_: int | None) -> None:
-    """A share is of what the machine, or the container, has."""
-    monkeypatch.setenv("TOTESYS_DUCKDB_MEMORY", given)
+def test_duckdbs_memory_is_a_setting(monkeypatch: pytest.MonkeyPatch, text: str, bytes_: int | None) -> None:
+    """A percentage refers to the memory of the machine or container."""
+    monkeypatch.setenv("TOTESYS_DUCKDB_MEMORY", text)
     code = (
         "from pipeline.duck import session\n"
         "with session() as c: print(*c.execute(\"SELECT current_setting('memory_limit')\").fetchone())"
@@ -252,13 +252,13 @@ def test_duckdbs_memory_is_a_setting(monkeypatch: pytest.MonkeyPatch, given: str
         check=True,
     )
     if bytes_ is None:
-        share = float((given or "50%").rstrip("%")) / 100
+        share = float((text or "50%").rstrip("%")) / 100
         bytes_ = int(share * duckdbs_machine())
     assert in_bytes(done.stdout) == pytest.approx(bytes_, rel=0.06)
 
 
 def duckdbs_machine() -> float:
-    """The memory that DuckDB sees, of which it takes 80% by itself."""
+    """The memory that DuckDB detects; its default limit is 80% of it."""
     ((limit,),) = duckdb.connect().execute("SELECT current_setting('memory_limit')").fetchall()
     return in_bytes(limit) / 0.8
 
@@ -268,8 +268,8 @@ def in_bytes(shown: str) -> float:
     return float(number) * 1024.0 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit)
 
 
-@pytest.mark.parametrize("given", ["0.5", "much", "120%", "1GB; DROP TABLE x", "-1GB"])
-def test_an_invalid_amount_of_memory_is_named(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
-    monkeypatch.setenv("TOTESYS_DUCKDB_MEMORY", given)
+@pytest.mark.parametrize("text", ["0.5", "much", "120%", "1GB; DROP TABLE x", "-1GB"])
+def test_an_invalid_amount_of_memory_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TOTESYS_DUCKDB_MEMORY", text)
     with pytest.raises(SettingsError, match="TOTESYS_DUCKDB_MEMORY: "):
         settings.load()

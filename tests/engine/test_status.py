@@ -1,4 +1,4 @@
-"""How the warehouse is doing: what is told of a real one, and that looking changes nothing."""
+"""The status of a warehouse: freshness, rows to read, rejected rows and alarms; it changes nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SOURCE = (
 
 @pytest.fixture
 def bench(shared: Bench) -> Bench:
-    """A source with a few good rows, not read yet."""
+    """A source with a few valid rows, not read yet."""
     shared.fresh(MODELS, *SOURCE)
     return shared
 
@@ -91,7 +91,7 @@ def test_rows_to_read_are_shown_by_table_until_they_are_loaded(bench: Bench) -> 
 def test_rows_of_large_tables_are_counted_only_on_request(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To count it reads the table from end to end."""
+    """Counting scans the table."""
     monkeypatch.setattr(status, "_SMALL", 20_000)
     bench.do("INSERT INTO sale SELECT n, 1, 1 FROM generate_series(10, 1000) AS n")
     bench.run()
@@ -105,7 +105,7 @@ def test_rows_of_large_tables_are_counted_only_on_request(
 
 
 def scans_of_sale(bench: Bench) -> int:
-    """How often the table was read from end to end; what the server has not heard of yet is waited for."""
+    """The number of scans of the table, after pending statistics have arrived."""
     others = "SELECT pid FROM pg_stat_activity WHERE application_name = 'totesys-etl'"
     while query(bench.source_url, others):
         time.sleep(0.01)
@@ -295,8 +295,8 @@ def test_models_that_count_rejected_rows_of_a_table_are_named(
     found = look(bench, counting="nothing")
     assert found.readers == {"fact_sale": ("dim_total",)}
     show(found, Verdict.WARNING)
-    said = capsys.readouterr().out
-    assert "Models over fact_sale count its 2 rejected rows, which it lacks: dim_total" in said
+    printed = capsys.readouterr().out
+    assert "Models over fact_sale count its 2 rejected rows, which it lacks: dim_total" in printed
     bench.do("DELETE FROM sale WHERE sale_id > 5")
     bench.run()
     assert look(bench, counting="nothing").readers == {}

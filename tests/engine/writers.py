@@ -23,7 +23,7 @@ from tests.support import Warehouse, execute
 
 @dataclass
 class Transaction:
-    """An open transaction of the source: what it wrote, layer by layer of its savepoints."""
+    """An open transaction of the source: its writes, one layer per savepoint."""
 
     connection: psycopg.Connection
     layers: list[dict[Place, Values | None]] = field(default_factory=lambda: [{}])
@@ -32,7 +32,7 @@ class Transaction:
 
 @dataclass
 class Bench:
-    """The databases that all examples share, and what happened in them."""
+    """The databases that all examples share, and a tally of events."""
 
     source_url: str
     house: Warehouse
@@ -41,7 +41,7 @@ class Bench:
 
 
 tables = st.sampled_from(sorted(KEYS))
-# Few keys and few values: rows come back, and changes are taken back, all the time.
+# Few keys and values, so that rows return and changes are reverted often.
 keys = st.integers(1, 4)
 writers = st.sampled_from([0, 1, 2])  # 0 commits at once
 picks = st.integers(0, 7)
@@ -78,7 +78,7 @@ class Writers(RuleBasedStateMachine):
             self.main.close()
 
     def seen_by(self, writer: int) -> dict[Place, Values]:
-        """The rows as a writer sees them, those left out that another one holds."""
+        """The rows that a writer sees, without those that another one holds."""
         held = {place for who, other in self.open.items() if who != writer for place in other.held}
         rows: dict[Place, Values | None] = {**self.committed}
         for layer in self.open[writer].layers if writer in self.open else []:
@@ -89,7 +89,7 @@ class Writers(RuleBasedStateMachine):
         return not any(place in other.held for who, other in self.open.items() if who != writer)
 
     def write(self, writer: int, place: Place, row: Values | None) -> None:
-        """Insert, update or delete a row, as what is there asks for."""
+        """Insert, update or delete a row."""
         self.place.tally["writes"] += 1
         table, key = place
         there = place in self.seen_by(writer)
@@ -127,7 +127,7 @@ class Writers(RuleBasedStateMachine):
                 self.committed[place] = row
 
     def row(self, table: str, number: int, text: str | None, *, old: Values | None = None) -> Values:
-        """A row's values; without ``old`` the application notes the time."""
+        """A row's values; without ``old`` the application sets last_updated."""
         if old is None:
             self.clock += 1
         stamp = self.clock if old is None else old[-1]
@@ -135,21 +135,21 @@ class Writers(RuleBasedStateMachine):
 
     @rule(writer=writers, rows=st.lists(st.tuples(tables, keys, keys, texts), min_size=1, max_size=5))
     def insert(self, writer: int, rows: list[tuple[str, int, int, str | None]]) -> None:
-        """New rows, or some that come back, or loud updates of some that are there."""
+        """Insert new or deleted rows, or update existing ones with last_updated."""
         for table, key, number, text in rows:
             if self.is_free(writer, (table, key)):
                 self.write(writer, (table, key), self.row(table, number, text))
 
     @rule(writer=writers, pick=picks, number=st.integers(0, 4), text=texts, silent=st.booleans())
     def update(self, writer: int, pick: int, number: int, text: str | None, silent: bool) -> None:
-        """Another value; a silent update leaves last_updated alone."""
+        """Update a row; a silent update leaves last_updated unchanged."""
         if rows := sorted(self.seen_by(writer).items()):
             place, old = rows[pick % len(rows)]
             self.write(writer, place, self.row(place[0], number, text, old=old if silent else None))
 
     @rule(writer=writers, pick=picks)
     def revert(self, writer: int, pick: int) -> None:
-        """Back to the very row that was there before, whether it was changed or deleted since."""
+        """Restore a former version of a row that was changed or deleted."""
         places = sorted(place for place in self.former if self.is_free(writer, place))
         if places:
             place = places[pick % len(places)]
@@ -162,7 +162,7 @@ class Writers(RuleBasedStateMachine):
 
     @rule(writer=writers, pick=picks, number=st.integers(0, 4), text=texts, same=st.booleans())
     def insert_again(self, writer: int, pick: int, number: int, text: str | None, same: bool) -> None:
-        """A row is deleted and its key inserted again, with the same values or others."""
+        """Delete a row and insert its key again, with the same or other values."""
         if rows := sorted(self.seen_by(writer).items()):
             place, old = rows[pick % len(rows)]
             self.write(writer, place, None)
@@ -171,7 +171,7 @@ class Writers(RuleBasedStateMachine):
     @precondition(lambda self: self.untouched())
     @rule(pick=picks, refill=st.sampled_from(["", "the same", "others"]))
     def truncate(self, pick: int, refill: str) -> None:
-        """All rows of a table go, and some come again."""
+        """Truncate a table, and insert some rows again."""
         table = self.untouched()[pick % len(self.untouched())]
         before = {place: row for place, row in self.committed.items() if place[0] == table}
         self.main.execute(f"TRUNCATE {table}".encode())
@@ -194,15 +194,15 @@ class Writers(RuleBasedStateMachine):
         nested = [one for _, one in sorted(self.open.items()) if len(one.layers) > 1]
         transaction = nested[pick % len(nested)]
         top = transaction.layers.pop()
-        how = "RELEASE" if release else "ROLLBACK TO"
-        transaction.connection.execute(f"{how} s{len(transaction.layers)}".encode())
+        command = "RELEASE" if release else "ROLLBACK TO"
+        transaction.connection.execute(f"{command} s{len(transaction.layers)}".encode())
         if release:
             transaction.layers[-1] |= top
 
     @precondition(lambda self: self.open)
     @rule(pick=picks, commits=st.booleans())
     def end_transaction(self, pick: int, commits: bool) -> None:
-        """Late, as a rule: there was a run meanwhile."""
+        """End a transaction, usually after a run."""
         writer = sorted(self.open)[pick % len(self.open)]
         transaction = self.open.pop(writer)
         if commits:
@@ -213,14 +213,14 @@ class Writers(RuleBasedStateMachine):
         self.place.tally["commits" if commits else "rollbacks"] += 1
 
     def untouched(self) -> list[str]:
-        """Tables that no open transaction has locked."""
+        """The tables that no open transaction has locked."""
         locked = {table for one in self.open.values() for table, _ in one.held}
         return sorted(KEYS.keys() - locked)
 
     @precondition(lambda self: self.untouched())
     @rule(pick=picks, default=st.sampled_from(["", "DEFAULT 7", "DEFAULT random()"]))
     def add_column(self, pick: int, default: str) -> None:
-        """A column that no model knows; a volatile default rewrites the table."""
+        """Add a column that no model reads; a volatile default rewrites the table."""
         table = self.untouched()[pick % len(self.untouched())]
         self.added_columns[table] += 1
         name = f"more_{self.added_columns[table]}"
@@ -229,10 +229,8 @@ class Writers(RuleBasedStateMachine):
     @precondition(lambda self: self.untouched())
     @rule(pick=picks)
     def rewrite(self, pick: int) -> None:
-        """Rows move, and stay what they were."""
+        """Rewrite a table without a change."""
         self.main.execute(f"VACUUM FULL {self.untouched()[pick % len(self.untouched())]}".encode())
-
-    # Running
 
     def rows_of(self, table: str) -> Rows:
         return {key: row for (name, key), row in self.committed.items() if name == table}

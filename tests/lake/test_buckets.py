@@ -121,7 +121,7 @@ def test_a_missing_object_is_named(bucket: Bucket) -> None:
 
 
 class Interrupted(Exception):
-    """What goes wrong on the way."""
+    """An error while rows are written."""
 
 
 def test_a_write_that_fails_leaves_no_object(bucket: Bucket) -> None:

@@ -1,4 +1,4 @@
-"""What is read is what was written: any other byte ends in one line that names the object."""
+"""Reads return what was written; any other byte is an error of one line that names the object."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tests.support import MadeUp
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("noise", pa.string())])  # type: ignore[arg-type]
 ROWS = 60_000
-# An example takes some hundredths of a second.
+# An example takes about 0.03 s.
 thorough = settings(max_examples=max(60, settings.default.max_examples if settings.default else 0))
 
 
 def noise(rows: int) -> pa.RecordBatch:
-    """Rows that do not compress, so that an object has several blocks."""
+    """Incompressible rows, so that an object has several blocks."""
     return pa.record_batch([list(range(rows)), [os.urandom(24).hex() for _ in range(rows)]], schema=SCHEMA)
 
 
@@ -54,7 +54,7 @@ def path_of(bucket: Bucket, file: File) -> Path:
 
 
 def flip(path: Path, at: int, bit: int) -> None:
-    """Turn a bit of a file over; twice leaves it as it was."""
+    """Flip a bit of a file; flipping it twice restores the file."""
     with path.open("r+b") as stream:
         stream.seek(at)
         (byte,) = stream.read(1)
@@ -68,13 +68,13 @@ def test_a_flipped_bit_is_detected(
     large: tuple[Bucket, File], where: float, bit: int, columns: list[str]
 ) -> None:
     bucket, file = large
-    wanted = bucket.dataset([file]).scanner(columns=columns).to_table()
+    expected = bucket.dataset([file]).scanner(columns=columns).to_table()
     at = int(where * file.bytes)
     flip(path_of(bucket, file), at, bit)
     try:
         found = bucket.dataset([file]).scanner(columns=columns).to_table()
         assert columns == ["id"], "all that was read was held against its checksum"
-        assert found.equals(wanted)
+        assert found.equals(expected)
     except ObjectDamaged as error:
         assert str(error).startswith(f"{bucket.uri}: {file.path} is not what was written: ")  # noqa: PT017
         assert "\n" not in str(error)  # noqa: PT017
@@ -83,7 +83,7 @@ def test_a_flipped_bit_is_detected(
 
 
 def rewritten(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Another valid Parquet file in its place."""
+    """Replace an object with another valid Parquet file."""
     pq.write_table(change(pq.read_table(path)), path)
 
 
@@ -101,7 +101,7 @@ HARMS: dict[str, Callable[[Path, Path], object]] = {
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("of_earlier_release", [False, True])
 def test_a_replaced_file_is_refused(tmp_path: Path, harm: str, of_earlier_release: bool) -> None:
-    """Objects of earlier releases have no checksum; their size and rows are known."""
+    """Objects of earlier releases have no checksums, only their size and row count."""
     bucket = folder(str(tmp_path))
     file, other = (bucket.write_rows("t", SCHEMA, [noise(rows)]) for rows in (5_099, 200))
     assert file is not None
@@ -114,13 +114,13 @@ def test_a_replaced_file_is_refused(tmp_path: Path, harm: str, of_earlier_releas
 
 
 def test_a_file_of_the_same_size_with_other_rows_is_refused(tmp_path: Path) -> None:
-    """Such as one of an earlier release, of which no checksum is known."""
+    """For example one of an earlier release, which has no checksum."""
     bucket = folder(str(tmp_path))
     file = bucket.write_rows("t", SCHEMA, [noise(10)])
     assert file is not None
-    known = file.model_copy(update={"checksums": None, "rows": 11})
+    without_checksums = file.model_copy(update={"checksums": None, "rows": 11})
     with pytest.raises(ObjectDamaged, match="it has 10 rows instead of 11"):
-        bucket.dataset([known], SCHEMA).to_table()
+        bucket.dataset([without_checksums], SCHEMA).to_table()
 
 
 def test_an_object_in_s3_is_compared_with_its_checksums(s3_bucket: Callable[[str], Bucket]) -> None:

@@ -1,4 +1,4 @@
-"""Whose batches a raw bucket holds: those of another warehouse or source are never taken by accident."""
+"""Several warehouses may share a raw bucket; batches of another warehouse or source are never loaded."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ LOOKS = {
 
 @pytest.fixture(scope="module")
 def others(postgres: Postgres) -> Iterator[list[Bench]]:
-    """Two more sources with warehouses, beside the shared one."""
+    """Two more sources with warehouses."""
     with ExitStack() as stack:
         yield [stack.enter_context(open_bench(postgres)) for _ in range(2)]
 
 
 def environment(bench: Bench, other: Bench, models: dict[str, str], *, own_source: bool = False) -> Bench:
-    """A second environment on the lake of a first one: another warehouse, and another source if said so."""
+    """A second environment on the lake of a first one: another warehouse and, on request, another source."""
     other.fresh(models, *(SOURCE if own_source else ()))
     house = replace(other.house, raw=bench.house.raw, processed=bench.house.processed)
     return replace(other, house=house, source_url=other.source_url if own_source else bench.source_url)
 
 
 def is_equal(bench: Bench, table: str) -> bool:
-    """Whether a table shows what its model says of the source."""
+    """Whether a table equals its model on the source."""
     names, text = LOOKS[table]
     shown = f"{table}_current" if table.startswith("fact_") else table
     columns = names.replace(", recorded_at, deleted", "")
@@ -70,7 +70,7 @@ def history(bench: Bench, table: str) -> list[tuple[object, ...]]:
 
 
 def lose(bench: Bench) -> None:
-    """Leave nothing of the warehouse."""
+    """Drop everything in the warehouse."""
     execute(bench.house.url, *EMPTY)
     bench.house.prepared = None
     bench.house.prepare()
@@ -161,7 +161,7 @@ def test_three_warehouses_with_other_models_are_rebuilt_each(shared: Bench, othe
         lose(bench)
         assert bench.house.rebuild() == 2
         assert history(bench, table) == before
-    # In a place that nobody knows, and whose id is lost, what the models read decides.
+    # In another database and without its id, the tables that the models read decide.
     elsewhere = environment(shared, others[1], SHOPS)
     execute(elsewhere.house.url, "CREATE SCHEMA moved")
     house = replace(elsewhere.house, schema="moved", prepared=None)
@@ -173,7 +173,7 @@ def test_three_warehouses_with_other_models_are_rebuilt_each(shared: Bench, othe
 
 
 def test_three_schemas_with_other_models_are_rebuilt_each(shared: Bench) -> None:
-    """They share an id, and each has its own chain once their models differ."""
+    """They share an id, and each has its own chain from then on."""
     shared.fresh(SALES, *SOURCE)
     houses = {}
     for name, models in {"fact_sale": SALES, "dim_shop": SHOPS, "fact_town": BOTH}.items():

@@ -1,4 +1,4 @@
-"""S3 as the engine uses it: streams, ranges, cut answers, and credentials that change meanwhile."""
+"""S3 as the engine uses it: streams, ranges, interrupted responses, and credentials that change."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def running() -> Iterator[Server]:
 
 @pytest.fixture
 def server(running: Server) -> Server:
-    """A server that refuses nothing and has seen nothing."""
+    """A server without recorded requests or refusals."""
     running.refuse, running.lifetime = lambda _: None, None
     running.seen.clear()
     return running
 
 
 def bucket_of(server: Server, **keys: Any) -> Bucket:
-    """A bucket of its own, reached by a client with these credentials."""
+    """A new bucket, with a client that has these credentials."""
     keys = keys or {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
     client = boto3.client(
         "s3",
@@ -57,7 +57,7 @@ def bucket_of(server: Server, **keys: Any) -> Bucket:
 
 @pytest.fixture(scope="module")
 def noise(running: Server) -> Bucket:
-    """A bucket with an object of 40 MB, sent in parts."""
+    """A bucket with an object of 40 MB, uploaded in parts."""
     bucket = bucket_of(running)
     with bucket.filesystem.open_output_stream(f"{bucket.root}/noise") as stream:
         for start in range(0, len(NOISE), 1 << 20):
@@ -107,7 +107,7 @@ def test_a_response_that_is_cut_off_is_requested_again(server: Server) -> None:
 def test_an_upload_that_is_refused_midway_fails_at_once_and_leaves_nothing(
     server: Server, method: str
 ) -> None:
-    """The writer must not wait for a reader that is gone."""
+    """The writer must not wait for a reader that has ended."""
     bucket = bucket_of(server)
     server.refuse = lambda seen: (
         refusal("AccessDenied", 403) if seen.method == method and "upload" in seen.path else None
@@ -121,7 +121,7 @@ def test_an_upload_that_is_refused_midway_fails_at_once_and_leaves_nothing(
 
 
 def _shuffled(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Numbers that do not compress."""
+    """Incompressible numbers."""
     values = pa.array(memoryview(NOISE[: 8 * batch.num_rows]).cast("q"), pa.int64())
     return pa.record_batch([values], schema=batch.schema)
 
@@ -129,7 +129,7 @@ def _shuffled(batch: pa.RecordBatch) -> pa.RecordBatch:
 def test_a_stream_that_is_open_for_long_uses_renewed_credentials(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each part is signed with a key of its own, of which the server takes the last four only."""
+    """Each part is signed with another key; the server accepts the last four only."""
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.url + CREDENTIALS)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""What S3 may answer, and what a person reads: over data and over Prefect's results, retried or not."""
+"""Errors of S3 and their messages, for data and for Prefect's results, retried or not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.lake.test_buckets import SCHEMA, rows
 from tests.s3_server import Server, refusal
 
 PAGE = PROJECT / "docs" / "s3.md"
-# With the HTTP status of each: S3's own, or the code itself where an answer has no body.
+# The HTTP status of each code; a code of digits is the status of a response without a body.
 STATUS = dict.fromkeys(s3_faults.ANSWERS, 400) | {
     "AccessDenied": 403,
     "InvalidAccessKeyId": 403,
@@ -62,7 +62,7 @@ PASSING = {
 
 @pytest.fixture(autouse=True)
 def no_certificates_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever this machine trusts."""
+    """The CA certificates of this machine."""
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
 
 
@@ -74,7 +74,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def block(server: Server) -> S3Bucket:
-    """A block whose client asks once."""
+    """A block whose client does not retry."""
     client = {"retries": {"mode": "standard", "total_max_attempts": 1}}
     credentials = AwsCredentials(
         aws_access_key_id="key",
@@ -91,7 +91,7 @@ def bucket(server: Server, block: S3Bucket) -> Bucket:
 
 
 def refuse(server: Server, code: str, status: int) -> None:
-    """Let the server answer every request with this code; a code of digits only has no body."""
+    """Answer every request with this code; a code of digits has no body."""
     region = {"x-amz-bucket-region": "us-west-2"}
 
     def answer(_: object) -> Response:
@@ -103,7 +103,7 @@ def refuse(server: Server, code: str, status: int) -> None:
 
 
 def actions(bucket: Bucket) -> dict[str, Callable[[], object]]:
-    """Everything that the engine does with a bucket, and how the right for it is called."""
+    """Every operation on a bucket, by the name of the right that it needs."""
     file = File(path="t/part-1.parquet", rows=1, bytes=1)
     return {
         "write t/part": lambda: bucket.write_rows("t", SCHEMA, [rows(1)]),
@@ -163,7 +163,7 @@ def test_a_transient_failure_is_retried(server: Server, bucket: Bucket, block: S
 
 
 def test_a_redirect_that_names_no_region_is_one_line(server: Server, bucket: Bucket, block: S3Bucket) -> None:
-    """As of a web server that sends http to https. boto3 then calls itself until Python stops it."""
+    """Like a web server that redirects http to https; boto3 then recurses until Python stops it."""
     server.refuse = lambda _: Response(b"", 301, {"Location": "https://elsewhere/"})
     with pytest.raises(BucketError, match="the bucket is in another region or at another endpoint"):
         bucket.read_text("t")
@@ -180,13 +180,13 @@ def test_an_unknown_refusal_has_the_message_of_s3(server: Server, bucket: Bucket
 
 
 def test_a_refusal_while_duckdb_reads_is_a_bucket_error(server: Server, bucket: Bucket) -> None:
-    """DuckDB and Arrow carry an error of ours as text."""
+    """DuckDB and Arrow pass our errors on as text."""
     server.refuse = lambda _: None
     s3_client(server.url).create_bucket(Bucket="the-bucket")
     files = [bucket.write_rows("t", SCHEMA, [rows(number)]) for number in range(3)]
-    known = [file for file in files if file]
+    written = [file for file in files if file]
     for read in (read_at_once, read_as_a_stream):
-        found = bucket.dataset(known, SCHEMA)
+        found = bucket.dataset(written, SCHEMA)
         refuse(server, "ExpiredToken", 400)
         with pytest.raises(BucketError, match=r"cannot read t/part-.*the credentials have expired") as caught:
             read(found)
@@ -288,7 +288,7 @@ def test_the_page_has_both_tables_as_the_code_does() -> None:
 
 
 def test_the_ca_bundle_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's go before those in .env, which whoever reads the line may have set."""
+    """A value of the environment is named rather than one of .env, which it overrides."""
     monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/ca.pem")
     hint = s3_faults.hint(boto.SSLError(endpoint_url="https://s3", error="no"))
     assert hint is not None

@@ -28,16 +28,18 @@ def bench(shared: Bench) -> Bench:
 
 @pytest.fixture
 def new_role(postgres: Postgres) -> Iterator[NewRole]:
-    """A function that runs a script of ``docs/`` by psql, and returns the role's URL."""
+    """A function that runs a script of ``docs/`` with psql and returns the URL of the role."""
     with ExitStack() as stack:
 
         def make(script: str, url: str, **settings: str) -> str:
             role = f"{Path(script).stem} {url.rsplit('_', 1)[1]}"
             account = account_for(postgres.home)
-            given = [f"--set={name}={text}" for name, text in (settings | {"role": role}).items()]
+            options = [f"--set={name}={text}" for name, text in (settings | {"role": role}).items()]
             psql = programs(postgres.version, account) / "psql"
-            done = run([psql, "--no-psqlrc", "--quiet", *given, "--file=-", url], account, script_of(script))
-            assert (done.returncode, done.stderr) == (0, "")
+            finished = run(
+                [psql, "--no-psqlrc", "--quiet", *options, "--file=-", url], account, script_of(script)
+            )
+            assert (finished.returncode, finished.stderr) == (0, "")
             name = sql.Identifier(role)
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, PASSWORD))
@@ -58,7 +60,7 @@ def reader_url(bench: Bench, new_role: NewRole, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def least(bench: Bench, new_role: NewRole, reader_url: str) -> Bench:
-    """The bench as the pipeline sees it with the two roles."""
+    """The source and the warehouse with the two roles."""
     house = bench.house
     url = new_role("warehouse-role.sql", house.url)
     return Bench(reader_url, Warehouse(url, house.folder, house.raw, house.processed), bench.home)

@@ -1,4 +1,4 @@
-"""URLs: each form has the one meaning that libpq gives it, or is refused by part and reason."""
+"""URLs have the meaning that libpq gives them, or are refused by part and reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.errors import SettingsError
 from pipeline.postgres import Unreachable, transaction
 from tests.support import execute
 
-# All that may stand in a password, and what is written there raw by mistake.
+# Characters of passwords, and those that are often not percent-encoded by mistake.
 SIGNS = string.ascii_letters + string.digits + string.punctuation + " äß€😀\u00a0"
 PASSWORDS = st.text(SIGNS, min_size=1, max_size=20)
 FORMS = {
@@ -117,7 +117,7 @@ def test_an_unusable_url_is_refused_by_part_and_reason(url: str) -> None:
 @example("two words", "-c search_path=a b")
 @example("'\\", "\\ '")
 def test_every_value_comes_out_as_it_was_encoded(password: str, option: str) -> None:
-    """Through libpq, and through psycopg's conninfo, which is what connects."""
+    """By libpq, and by psycopg's conninfo, which connects."""
     encoded = f"postgresql://u:{quote(password, safe='')}@h/db?application_name={quote(option, safe='')}"
     made = connection.of(encoded)
     expected = {"user": "u", "password": password, "host": "h", "dbname": "db", "application_name": option}
@@ -134,8 +134,8 @@ def test_a_raw_password_is_read_as_libpq_does_or_refused_without_showing_it(pass
     try:
         parts = connection.parts_of_url(url)
     except Malformed as refused:
-        said = str(refused).replace(connection.FORM, "")
-        assert len(password) < 4 or password not in said
+        message = str(refused).replace(connection.FORM, "")
+        assert len(password) < 4 or password not in message
     else:
         assert parts == conninfo.conninfo_to_dict(url)
 
@@ -186,7 +186,7 @@ def test_an_ipv6_address_is_reached(everywhere: Postgres) -> None:
 def test_of_several_hosts_the_writable_one_is_used(
     postgres: Postgres, servers: Callable[[int], Postgres]
 ) -> None:
-    """As after a failover: the first host refuses to write, and another one does not answer at all."""
+    """Like after a failover: the first host refuses writes, and another one does not answer."""
     role, password, other = f"r_{uuid.uuid4().hex[:8]}", "two words & p@/%", servers(16)
     for server in (postgres, other):
         create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), password)
@@ -212,7 +212,7 @@ def test_options_reach_the_server_as_they_were_encoded(source_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("sslmode=sometimes", 'invalid sslmode value: "sometimes"'),
         ("target_session_attrs=any-time", "invalid target_session_attrs value"),
@@ -222,14 +222,14 @@ def test_options_reach_the_server_as_they_were_encoded(source_url: str) -> None:
     ],
 )
 def test_an_option_with_a_wrong_value_is_named_and_not_retried(
-    source_url: str, monkeypatch: pytest.MonkeyPatch, option: str, said: str
+    source_url: str, monkeypatch: pytest.MonkeyPatch, option: str, message: str
 ) -> None:
     def tried_again(_: float) -> None:
         raise AssertionError
 
     monkeypatch.setattr("pipeline.postgres.time.sleep", tried_again)
     with (
-        pytest.raises(SettingsError, match=f"^source: .*{said}.*; check its URL"),
+        pytest.raises(SettingsError, match=f"^source: .*{message}.*; check its URL"),
         transaction(f"{source_url}?{option}", "source"),
     ):
         pass
@@ -257,7 +257,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_is_too_old_is_refused_in_one_line(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Older ones than the programs at hand are not to be had, so the limit moves."""
+    """Servers that old are not available here, so the test raises the limit."""
     monkeypatch.setattr("pipeline.postgres.OLDEST", postgres.version + 1)
     words = rf"source: its server is PostgreSQL {postgres.version}, and {postgres.version + 1} is the oldest"
     with pytest.raises(SettingsError, match=words), transaction(postgres.url("postgres"), "source"):

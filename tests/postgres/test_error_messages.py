@@ -10,7 +10,7 @@ import pytest
 from pipeline import messages
 from tests.support import execute, query
 
-# What makes each fail, with a value that must not be shown, and what is said instead.
+# A failing statement with a value that must not be shown, and the message.
 FAULTS = {
     "a number": (
         "SELECT 'Ann-Secret'::int",
@@ -45,14 +45,14 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_error_of_postgres_shows_no_value(warehouse_url: str, fault: str) -> None:
-    statement, said = FAULTS[fault]
+    statement, pattern = FAULTS[fault]
     columns = "name text, age int CONSTRAINT young CHECK (age < 100), PRIMARY KEY (name, age)"
     execute(warehouse_url, f"CREATE TABLE people ({columns})")
     with pytest.raises(psycopg.Error) as caught:
         query(warehouse_url, statement)
     found = messages.message(caught.value)
     assert not [value for value in ("Secret", "2024-02-30", "987654", "(200") if value in found]
-    with pytest.raises(psycopg.Error, match=said):
+    with pytest.raises(psycopg.Error, match=pattern):
         raise messages.cleaned(caught.value)
 
 
@@ -70,7 +70,7 @@ def test_an_error_of_copy_names_the_column(warehouse_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "said"),
+    ("expression", "pattern"),
     [
         (
             "CAST(x AS INTEGER) FROM (VALUES ('it''s Secret')) t(x)",
@@ -93,11 +93,11 @@ def test_an_error_of_copy_names_the_column(warehouse_url: str) -> None:
         ("lable FROM (VALUES (1)) t(label)", 'Binder Error: Referenced column "lable" not found'),
     ],
 )
-def test_an_error_of_duckdb_shows_no_value(expression: str, said: str) -> None:
+def test_an_error_of_duckdb_shows_no_value(expression: str, pattern: str) -> None:
     with pytest.raises(duckdb.Error) as caught:
         duckdb.connect().execute(f"SELECT {expression}").fetchall()
     found = messages.message(caught.value)
-    assert found.startswith(said)
+    assert found.startswith(pattern)
     assert not [value for value in ("Secret", "2024-02-30", "987654") if value in found]
 
 

@@ -1,4 +1,4 @@
-"""What a failure says to a person, and whether it is worth another try."""
+"""Messages of failures, and whether they are retried."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures, in_one_line, pri
 
 
 def fault_of_results(*, code: str = "") -> BaseException:
-    """What reading a result from S3 ends with where S3 refuses, or where its answer is cut off."""
+    """Errors while a result is read from S3: a refusal, or an interrupted response."""
     client = boto3.client("s3", "eu-west-2", aws_access_key_id="x", aws_secret_access_key="x")
     with Stubber(client) as stub:
         if code:
@@ -108,7 +108,7 @@ STEPS = {
 
 @pytest.mark.parametrize("step", STEPS)
 def test_no_flow_and_no_task_lets_an_exception_out_as_it_is(step: str) -> None:
-    """Prefect shows whatever leaves a body, in states, events, logs and results."""
+    """Prefect shows exceptions of flows and tasks in states, events, logs and results."""
     body, wrappers = STEPS[step], set()
     while wrapped := getattr(body, "__wrapped__", None):
         wrappers.add(body.__code__)

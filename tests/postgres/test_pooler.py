@@ -1,4 +1,4 @@
-"""Behind PgBouncer: what is set ends with its transaction, and the lock keeps runs apart."""
+"""Behind PgBouncer: settings end with their transaction, and the lock excludes concurrent runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SOURCE = (
     "INSERT INTO sale VALUES (1, 1, 0.1::float8 + 0.2::float8, '1 day 02:00'), (2, 9, 1, NULL)",
 )
 SIZE = 6
-# What a session of a pool has that a new one has not.
+# Settings that a pooled session may have and a new one has not.
 LEFT_BEHIND = """
     SELECT name, setting FROM pg_settings
     WHERE source = 'session' AND name NOT IN (
@@ -62,21 +62,21 @@ def bench(shared: Bench) -> Bench:
 
 @pytest.fixture(scope="module", params=["transaction", "session"])
 def through(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[Through]:
-    """What makes a URL lead through a pooler in this mode."""
+    """A function that makes a URL of a pooler in this mode."""
     with pooler(postgres, request.param, SIZE) as made:
         yield made
 
 
 @pytest.fixture
 def pooled(bench: Bench, through: Through) -> Bench:
-    """The bench, both of whose databases are behind a pooler."""
+    """A source and a warehouse behind a pooler."""
     house = bench.house
     behind = Warehouse(through(house.url), house.folder, house.raw, house.processed)
     return Bench(through(bench.source_url), behind, bench.home)
 
 
 def on_every_session(url: str, statement: str) -> list[tuple[object, ...]]:
-    """Run a statement on every session of a pool, by holding all of them at once."""
+    """Run a statement on every session of a pool, by opening all of them at once."""
     connections = [psycopg.connect(url, prepare_threshold=None) for _ in range(SIZE)]
     rows: list[tuple[object, ...]] = []
     for connection in connections:

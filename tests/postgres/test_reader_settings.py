@@ -1,4 +1,4 @@
-"""Settings that a role or a database brings along change nothing of what is stored or compared."""
+"""Settings of a role or a database change nothing of what is stored or compared."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ STORED = {
 }
 
 
-def set_all(url: str, how: str, settings: dict[str, str] | None) -> None:
-    """Give all sessions of a database, or of its role, these settings, or take them away."""
+def set_all(url: str, owner: str, settings: dict[str, str] | None) -> None:
+    """Set or reset settings for all sessions of a database or of its role."""
     ((role, name),) = query(url, "SELECT quote_ident(current_user), quote_ident(current_database())")
-    alter = {"database": f"ALTER DATABASE {name}", "role": f"ALTER ROLE {role} IN DATABASE {name}"}[how]
+    alter = {"database": f"ALTER DATABASE {name}", "role": f"ALTER ROLE {role} IN DATABASE {name}"}[owner]
     if settings is None:
         execute(url, f"{alter} RESET ALL")
     else:
@@ -86,20 +86,20 @@ def value(name: str, text: str) -> str:
 
 
 def stored(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
-    """What the warehouse holds, as sessions without those settings read it."""
+    """The contents of the warehouse, read without those settings."""
     return {name: bench.house.query(text) for name, text in STORED.items()}
 
 
 @pytest.fixture(scope="module", params=[18, pytest.param(16, marks=pytest.mark.campaign)])
 def both(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """A source and a warehouse of one version."""
+    """A source and a warehouse of one Postgres version."""
     with open_bench(servers(request.param)) as bench:
         yield bench
 
 
-@pytest.mark.parametrize("how", ["database", "role"])
+@pytest.mark.parametrize("owner", ["database", "role"])
 @pytest.mark.parametrize("sides", ["source", "warehouse", "both"])
-def test_settings_of_the_reader_change_nothing(both: Bench, sides: str, how: str) -> None:
+def test_settings_of_the_reader_change_nothing(both: Bench, sides: str, owner: str) -> None:
     bench = both
     urls = {"source": [bench.source_url], "warehouse": [bench.house.url]}
     hostile = urls.get(sides, [bench.source_url, bench.house.url])
@@ -109,7 +109,7 @@ def test_settings_of_the_reader_change_nothing(both: Bench, sides: str, how: str
     assert [rows[1]["id"] for rows in before["rejected"]] == ["2"]
     try:
         for url in hostile:
-            set_all(url, how, HOSTILE)
+            set_all(url, owner, HOSTILE)
         bench.house.prepare()
         assert bench.run() is None, "nothing is another value, type or model by them"
         execute(bench.source_url, "UPDATE public.event SET id = id")
@@ -119,15 +119,15 @@ def test_settings_of_the_reader_change_nothing(both: Bench, sides: str, how: str
         execute(bench.source_url, "DELETE FROM public.event WHERE id = 3")
     finally:
         for url in hostile:
-            set_all(url, how, None)
+            set_all(url, owner, None)
     assert stored(bench) == before
     try:
         for url in hostile:
-            set_all(url, how, HOSTILE)
+            set_all(url, owner, HOSTILE)
         bench.run()
     finally:
         for url in hostile:
-            set_all(url, how, None)
+            set_all(url, owner, None)
     assert [row[-1] for row in bench.house.query(STORED["rejected"])] == [True]
     printed = ", ".join(f"{name}::text" for name in COLUMNS)
     assert bench.house.query(f"SELECT id, {printed} FROM fact_event_current ORDER BY 1") == bench.source(

@@ -64,7 +64,7 @@ def test_a_secret_is_removed_in_every_encoding(spelling: str, secret: str) -> No
 
 
 def test_a_short_secret_is_removed_only_where_it_is_a_value() -> None:
-    """A password that is a word would else spoil every message."""
+    """Otherwise a password that is a word would garble every message."""
     learn("totesys", "abc")
     assert redact('flow totesys-etl failed, key: abc; password "totesys", u:totesys@h, password=totesys') == (
         f'flow totesys-etl failed, key: abc; password "{HIDDEN}", u:{HIDDEN}@h, password={HIDDEN}'
@@ -102,7 +102,7 @@ def test_control_characters_are_escaped(text: str, shown: str) -> None:
 
 
 class Kept(logging.Handler):
-    """Keeps records and what they are shown as."""
+    """Collects records and their formatted text."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -114,7 +114,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def log() -> logging.Logger:
-    """A logger with one handler, of a library that knows nothing of us."""
+    """A logger with one handler, as other libraries have it."""
     logger = logging.getLogger(f"some.library.{uuid.uuid4().hex}")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
@@ -135,7 +135,7 @@ def fail_twice(words: str) -> None:
 
 
 def test_no_log_record_holds_a_secret(log: logging.Logger) -> None:
-    """Neither in its message nor in its arguments, its exception or those that it came from."""
+    """Neither in the message nor in arguments, the exception or its causes."""
     learn("hunter2-hunter2")
     log.info("plain hunter2-hunter2")
     log.info("%s and %r", "hunter2-hunter2", "hunter2-hunter2")

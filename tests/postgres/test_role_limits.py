@@ -16,7 +16,7 @@ from tests.support import execute, query
 
 
 def owners(url: str) -> dict[str, str]:
-    """Who owns each relation and function of the schemas that the pipeline uses."""
+    """The owner of each relation and function in the schemas of the pipeline."""
     return dict(
         query(
             url,
@@ -83,7 +83,7 @@ def test_only_objects_of_the_pipeline_change_their_owner(
 def test_no_other_role_creates_functions_in_the_schemas(
     bench: Bench, new_role: NewRole, stranger: str, script: str
 ) -> None:
-    """As everybody may on Postgres 14 and older."""
+    """Postgres 14 and older grant this to everybody."""
     url = bench.source_url if script.startswith("source") else bench.house.url
     execute(url, "GRANT CREATE ON SCHEMA public TO PUBLIC")
     new_role(script, url)

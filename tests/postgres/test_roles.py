@@ -42,7 +42,7 @@ def test_a_warehouse_that_was_there_before_becomes_the_roles(bench: Bench, new_r
 
 
 def test_the_role_reads_only_tables_that_models_name(bench: Bench, reader_url: str) -> None:
-    """Neither what is there nor what comes later."""
+    """Neither existing tables nor later ones."""
     bench.do(
         "CREATE TABLE app_user (id int, password_hash text)",
         "CREATE VIEW sale_view AS SELECT * FROM sale",

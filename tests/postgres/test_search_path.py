@@ -1,4 +1,4 @@
-"""Whoever may create functions and operators in a schema of ours cannot have the pipeline call them."""
+"""The pipeline calls no function or operator that another user creates in its schemas."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SOURCE = (
     "INSERT INTO shop VALUES ('a', 'York')",
     "INSERT INTO sale VALUES (1, 'a', 1, 'x'), (2, 'b', 2, NULL), (3, 'a', -1, NULL)",
 )
-# What fits a call of ours better than the function of Postgres' own, which takes any type.
+# Functions that match a call better than the one of Postgres, which takes any type.
 FUNCTIONS = (
     "concat_ws(text, text)",
     "concat_ws(text, text, text)",
@@ -74,7 +74,7 @@ def bench(shared: Bench) -> Bench:
 
 @pytest.fixture
 def stranger(bench: Bench) -> Iterator[str]:
-    """A role that may create what it likes in both schemas named public, and may do nothing else."""
+    """A role that may create objects in both schemas named public, and nothing else."""
     name = f"stranger_{bench.source_url.rsplit('_', 1)[1]}"
     execute(bench.house.url, f"CREATE ROLE {name}")
     for url in (bench.house.url, bench.source_url):
@@ -86,7 +86,7 @@ def stranger(bench: Bench) -> Iterator[str]:
 
 
 def lay_traps(url: str, role: str) -> int:
-    """Make all of them that the database's types allow; returns how many."""
+    """Create all traps that the types of the database allow; returns their number."""
     laid = 0
     operators = [(f"trap_{number}", left, right) for number, (left, right) in enumerate(PAIRS)]
     functions = [*FUNCTIONS, *(f"{name}({left}, {right})" for name, left, right in operators)]
@@ -180,7 +180,7 @@ def test_no_function_of_another_user_in_the_source_is_called(bench: Bench, stran
 
 
 def test_a_table_that_would_call_another_users_function_is_not_created(bench: Bench, stranger: str) -> None:
-    """Its own DDL is the one thing whose bare names are the schema's."""
+    """Only the DDL of models uses names without a schema."""
     careless = MODELS["schema"].replace("OPERATOR(pg_catalog.>)", ">")
     bench.fresh(MODELS | {"schema": careless}, *SOURCE)
     execute(bench.house.url, f"GRANT CREATE, USAGE ON SCHEMA public TO {stranger}")
@@ -207,7 +207,7 @@ def test_the_function_of_an_older_warehouse_is_replaced(bench: Bench) -> None:
 
 
 def test_the_planner_looks_into_the_function(bench: Bench) -> None:
-    """What a query asks of it narrows what it reads; a call that is opaque reads all."""
+    """The planner inlines the function, so a condition narrows the scan."""
     bench.run()
     asked = "EXPLAIN SELECT * FROM fact_sale_as_of(now()) WHERE sale_id = 1"
     plan = "\n".join(line for (line,) in query(bench.house.url, asked))
@@ -246,7 +246,7 @@ COMPARISONS = {"lt": "<", "le": "<=", "eq": "=", "ge": ">=", "gt": ">"}
 
 @pytest.mark.parametrize("home", ["public", 'else"where {x} %s'])
 def test_keys_of_an_extensions_type_compare_as_the_type_does(bench: Bench, home: str) -> None:
-    """As citext does, which no server here has: York and YORK are one key, and two spellings of it."""
+    """Like citext, which no server here has: York and YORK are one key in two spellings."""
     schema = '"' + home.replace('"', '""') + '"'
     compared = [COMPARED.format(name=name, operator=text) for name, text in COMPARISONS.items()]
     parts = (CASELESS, *compared, ORDERED, "CREATE DOMAIN place AS caseless; CREATE DOMAIN town AS place")

@@ -1,4 +1,4 @@
-"""Who waits for a lock says for whom, and does not wait for ever."""
+"""A wait for a lock names the session that holds it, and ends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def bench(shared: Bench) -> Bench:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tenths of a second instead of seconds."""
+    """Wait tenths of a second instead of seconds."""
     monkeypatch.setattr(waiting, "_LOOK", 0.1)
     monkeypatch.setattr(waiting, "_WORTH_A_LINE", 0.3)
     monkeypatch.setattr(waiting, "_AGAIN", 0.6)
@@ -44,7 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def holding(url: str, statement: str) -> Iterator[psycopg.Connection]:
-    """A session of somebody else's that has done something and not said whether it stays."""
+    """Another session with an open transaction."""
     with psycopg.connect(url, application_name="psql of ann") as connection:
         connection.execute(statement.encode())
         yield connection
@@ -132,7 +132,7 @@ def test_a_wait_is_logged_repeatedly_until_it_ends(
 def test_a_wait_behind_several_sessions_names_them_all(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also one who only asks for a lock and stands in front; the line stays short."""
+    """Sessions that only wait in front are named too; the line stays short."""
     with ThreadPoolExecutor() as pool, holding(bench.source_url, "SELECT * FROM sale"):
         readers = [psycopg.connect(bench.source_url) for _ in range(4)]
         for reader in readers:

@@ -12,7 +12,7 @@ MODELS = {
 
 
 def read(bench: Bench) -> str:
-    """Take a batch and load it; returns the reason for which t was read as it was."""
+    """Take a batch and load it; returns the reason in the plan of table t."""
     planned, manifest = plan_batch(bench.source_url, bench.house)
     if manifest:
         bench.house.bring(manifest)
@@ -20,6 +20,6 @@ def read(bench: Bench) -> str:
 
 
 def equal(bench: Bench) -> None:
-    """The warehouse shows what plain SQL on the source says."""
+    """Assert that the warehouse equals plain SQL on the source."""
     shown = bench.house.query("SELECT id, v FROM fact_t_current ORDER BY 1")
     assert shown == query(bench.source_url, "SELECT id, v::text FROM t ORDER BY 1")

@@ -14,7 +14,7 @@ from pipeline.source.read import read_rows
 
 
 def carried(url: str, name: str, slice_: Slice | None = None) -> pa.Table:
-    """A table of the source as Arrow; the same whether it comes row by row or in packs."""
+    """A table of the source as Arrow; asserts that reading row by row and concatenated gives the same."""
     with snapshots.snapshot(url) as (connection, _):
         table = describe(connection, "public", [name])[name]
         rows = arrow(connection, table, slice_ or Slice())
@@ -31,12 +31,12 @@ def arrow(connection: Connection, table: Table, slice_: Slice) -> pa.Table:
 
 
 def concatenated_slice(table: Table, slice_: Slice) -> Slice:
-    """The same rows, many at a time."""
+    """The same slice, concatenated."""
     return slice_.model_copy(update={"first_page": 0, "end_page": table.pages, "concatenated": True})
 
 
 def in_order(table: pa.Table) -> tuple[pa.Schema, list[str]]:
-    """Types and rows, whatever order they came in; printed, because of what Python lacks."""
+    """Schema and sorted rows, as text, because Python lacks some values."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("t", table)

@@ -42,7 +42,7 @@ def away(server: Postgres) -> None:
 
 
 def read(bench: Bench, url: str | None = None) -> tuple[set[str], int]:
-    """Take a batch from a source and load it: why its tables were read as they were, and versions added."""
+    """Take a batch from a source and load it; returns the reasons of its tables and the versions added."""
     before = versions(bench)
     planned, manifest = plan_batch(url or bench.source_url, bench.house)
     if manifest:
@@ -55,7 +55,7 @@ def versions(bench: Bench) -> int:
 
 
 def equal(bench: Bench, url: str | None = None) -> None:
-    """The warehouse shows what plain SQL on the source says."""
+    """Assert that the warehouse equals plain SQL on the source."""
     sales = "SELECT sale_id, shop_id, amount FROM {} ORDER BY 1"
     shops = "SELECT shop_id, name FROM shop LEFT JOIN town USING (town_id) ORDER BY 1"
     source_url = url or bench.source_url
@@ -64,7 +64,7 @@ def equal(bench: Bench, url: str | None = None) -> None:
 
 
 def program(server: Postgres, name: str, *arguments: str | Path, text: str | None = None) -> str:
-    """Run one of Postgres' own programs; returns what it printed."""
+    """Run a program of Postgres; returns its output."""
     account = account_for(server.home)
     done = run([programs(server.version, account) / name, *arguments], account, text)
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from tests.support import execute
 
 
 class Schedule:
-    """Concurrent transactions on one table, some of which commit late, and what they left."""
+    """Concurrent transactions on one table, some of which commit late, and the committed rows."""
 
     def __init__(self, url: str, seed: int) -> None:
         self.url = url
@@ -62,11 +62,11 @@ class Schedule:
             [row],
         )
 
-    def finish(self, connection: psycopg.Connection, how: str) -> None:
+    def finish(self, connection: psycopg.Connection, ending: str) -> None:
         """End a transaction one way or the other."""
         self.open.remove(connection)
         del self.held[connection]
-        getattr(connection, how)()
+        getattr(connection, ending)()
         connection.close()
 
     def finish_all(self) -> None:
@@ -79,9 +79,9 @@ class Schedule:
 @pytest.mark.parametrize("seed", range(4))
 def test_every_committed_change_is_in_the_next_slice(source_url: str, seed: int) -> None:
     schedule = Schedule(source_url, seed)
-    known: dict[int, int] = {}
+    rows_read: dict[int, int] = {}
     since: int | None = None
-    rows_read = rows_there = 0
+    rows_read = total_present = 0
     try:
         for _ in range(25):
             with snapshots.snapshot(source_url) as (connection, snapshot):
@@ -92,22 +92,22 @@ def test_every_committed_change_is_in_the_next_slice(source_url: str, seed: int)
                     for batch in read_rows(connection, "public", "t", columns, slice_)
                     for row in batch.to_pylist()
                 ]
-                there = {
+                present = {
                     int(str(i)): int(str(v)) for i, v in connection.execute("SELECT id, v FROM public.t")
                 }
                 table = describe(connection, "public", ["t"])["t"]
-                survey = probe(connection, "public", [(table, slice_)])["t"]
-                assert (survey.total, survey.rows) == (len(there), len(read))
-            known.update(read)
-            assert {i: v for i, v in known.items() if i in there} == there
+                counts = probe(connection, "public", [(table, slice_)])["t"]
+                assert (counts.total, counts.rows) == (len(present), len(read))
+            rows_read.update(read)
+            assert {i: v for i, v in rows_read.items() if i in present} == present
             rows_read += len(read)
-            rows_there += len(there)
+            total_present += len(present)
             since = snapshot.xmin
             for _ in range(schedule.random.randrange(12)):
                 schedule.step()
     finally:
         schedule.finish_all()
-    assert rows_read < rows_there, "a slice holds what changed, not the whole table"
+    assert rows_read < total_present, "a slice holds what changed, not the whole table"
 
 
 def test_a_late_commit_is_seen_by_the_next_slice_only(source_url: str) -> None:

@@ -1,4 +1,4 @@
-"""A fact's version tells when it was committed in the source, where the source keeps that."""
+"""Versions of facts have the commit time of the source, where the source keeps it."""
 
 import shutil
 import tempfile

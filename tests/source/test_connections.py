@@ -106,7 +106,7 @@ def test_sessions_print_values_the_same_whatever_the_role_is_set_to(source_url: 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again at once."""
+    """Retry without waiting."""
     monkeypatch.setattr(pipeline.postgres, "PAUSES", (0.01, 0.01))
 
 

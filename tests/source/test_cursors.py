@@ -1,4 +1,4 @@
-"""Relations without xmin, read by a column that rises."""
+"""Relations without xmin are read by an increasing column."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ RISING = [
 def test_a_view_is_read_from_the_highest_value_of_the_last_batch(
     shared: Bench, type_: str, overlap: str, first: str, within: str, above: str, below: str
 ) -> None:
-    """Whatever the clock says; below the overlap nothing is read."""
+    """Rows within the overlap and above are read, rows below it are not."""
     shared.do("DROP TYPE IF EXISTS mood CASCADE", "CREATE SCHEMA IF NOT EXISTS public")
     shared.fresh(
         {"fact_v": model(f"v.c {overlap}".rstrip()), "schema": SCHEMA},
@@ -212,9 +212,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("how", REFUSED)
-def test_a_cursor_that_cannot_work_is_refused_before_anything_is_read(shared: Bench, how: str) -> None:
-    files, words = REFUSED[how]
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_cursor_that_cannot_work_is_refused_before_anything_is_read(shared: Bench, case: str) -> None:
+    files, words = REFUSED[case]
     shared.fresh(
         files | {"schema": SCHEMA},
         "CREATE TABLE t (id int, note text, c int, j json)",

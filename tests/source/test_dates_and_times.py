@@ -13,7 +13,7 @@ from tests.source.reading import carried
 
 
 def printed(column: pa.ChunkedArray[Any]) -> list[str | None]:
-    """Dates and times as DuckDB prints them, which knows what Python does not."""
+    """Dates and times as DuckDB prints them, because Python lacks some of them."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("t", pa.table({"v": column}))
@@ -80,12 +80,12 @@ FAR_AWAY: list[tuple[str, list[str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("type_", "given", "wanted"), FAR_AWAY, ids=[case[0] for case in FAR_AWAY])
+@pytest.mark.parametrize(("type_", "written", "expected"), FAR_AWAY, ids=[case[0] for case in FAR_AWAY])
 def test_dates_and_times_that_python_lacks_arrive(
-    types_url: str, type_: str, given: list[str], wanted: list[str]
+    types_url: str, type_: str, written: list[str], expected: list[str]
 ) -> None:
     with psycopg.connect(types_url, autocommit=True) as connection:
         connection.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (v {type_}, place int)".encode())
         cast = f"INSERT INTO t VALUES (%s::text::{type_}, %s)".encode()
-        connection.cursor().executemany(cast, [(text, place) for place, text in enumerate(given)])
-    assert printed(carried(types_url, "t").sort_by("place")["v"]) == wanted
+        connection.cursor().executemany(cast, [(text, place) for place, text in enumerate(written)])
+    assert printed(carried(types_url, "t").sort_by("place")["v"]) == expected

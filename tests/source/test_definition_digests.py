@@ -1,4 +1,4 @@
-"""What is part of a definition, and what is not."""
+"""Which changes change the digests of a definition, and which do not."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def test_a_table_under_a_view_that_was_emptied_since_the_snapshot_is_detected(so
 
 
 def test_the_equality_of_keys_is_described(source_url: str) -> None:
-    """So that whoever compares them can do so as Postgres does."""
-    known = {name for (name,) in query(source_url, "SELECT name FROM pg_available_extensions")}
+    """So that comparisons use the equality of Postgres."""
+    extensions = {name for (name,) in query(source_url, "SELECT name FROM pg_available_extensions")}
     collations = query(source_url, "SELECT FROM pg_collation WHERE collprovider = 'i'")
-    if "citext" not in known or not collations:
+    if "citext" not in extensions or not collations:
         pytest.skip("this Postgres comes without citext or ICU")
     execute(
         source_url,

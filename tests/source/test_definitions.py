@@ -24,7 +24,7 @@ ANOTHER = "another table has this name now"
 
 @dataclass(frozen=True)
 class Case:
-    """What a source holds, what changes in it without a row being written, and why it is read whole."""
+    """A source, a change that writes no row, and the reason to read the table whole."""
 
     before: tuple[str, ...]
     change: tuple[str, ...]
@@ -213,11 +213,11 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("how", CASES)
+@pytest.mark.parametrize("name", CASES)
 def test_values_that_change_without_a_write_are_read(
-    bench_of_version: Bench, server: Postgres, how: str
+    bench_of_version: Bench, server: Postgres, name: str
 ) -> None:
-    case = CASES[how]
+    case = CASES[name]
     if server.version < case.oldest:
         pytest.skip(f"Postgres {server.version} has no such thing")
     bench_of_version.fresh(BY_CURSOR if case.cursor else MODELS, *case.before)

@@ -89,7 +89,7 @@ def test_a_type_arrives_exactly(types_url: str, type_: str, values: list[Any], a
     with psycopg.connect(types_url, autocommit=True) as connection:
         connection.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (v {type_}, place int)".encode())
         cast = f"INSERT INTO t VALUES (%s::{type_}, %s)".encode()
-        connection.cursor().executemany(cast, [(given, place) for place, given in enumerate(values)])
+        connection.cursor().executemany(cast, [(written, place) for place, written in enumerate(values)])
     table = carried(types_url, "t").sort_by("place")
     assert table.schema.field("v").type == arrow
     assert table["v"].to_pylist() == values
@@ -127,7 +127,7 @@ def test_other_types_arrive_as_the_text_that_postgres_reads_back(
     with psycopg.connect(types_url, autocommit=True) as connection:
         connection.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (v {type_}, place int)".encode())
         cast = f"INSERT INTO t VALUES (%s::text::{type_}, %s)".encode()
-        connection.cursor().executemany(cast, [(given, place) for place, given in enumerate(values)])
+        connection.cursor().executemany(cast, [(written, place) for place, written in enumerate(values)])
     table = carried(types_url, "t").sort_by("place")
     assert table.schema.field("v").type == pa.string()
     assert table["v"].to_pylist() == values
@@ -147,15 +147,18 @@ PADDED = [
 ]
 
 
-@pytest.mark.parametrize(("type_", "given", "wanted"), PADDED)
+@pytest.mark.parametrize(("type_", "written", "expected"), PADDED)
 def test_blanks_that_postgres_ignores_are_not_read(
-    types_url: str, type_: str, given: str, wanted: str
+    types_url: str, type_: str, written: str, expected: str
 ) -> None:
-    """So that DuckDB finds the same rows equal."""
+    """So that DuckDB and Postgres agree on equality."""
     execute(
-        types_url, "DROP TABLE IF EXISTS t", f"CREATE TABLE t (v {type_})", f"INSERT INTO t VALUES ({given})"
+        types_url,
+        "DROP TABLE IF EXISTS t",
+        f"CREATE TABLE t (v {type_})",
+        f"INSERT INTO t VALUES ({written})",
     )
-    assert carried(types_url, "t")["v"].to_pylist() == [wanted]
+    assert carried(types_url, "t")["v"].to_pylist() == [expected]
 
 
 @pytest.mark.parametrize("locale", ["C", "de_DE.UTF-8", "ja_JP.UTF-8"])
@@ -167,10 +170,10 @@ def test_money_is_read_as_a_number_in_every_locale(source_url: str, locale: str)
         pytest.skip(f"this machine has no locale {locale}")
     execute(source_url, "CREATE TABLE t AS SELECT 1234.5::money AS v")
     digits = value(source_url, "SELECT scale(v::numeric) FROM t")
-    wanted = value(source_url, "SELECT v::numeric FROM t")
+    expected = value(source_url, "SELECT v::numeric FROM t")
     table = carried(source_url, "t")
     assert table.schema.field("v").type == pa.decimal128(19, digits)
-    assert table["v"].to_pylist() == [wanted]
+    assert table["v"].to_pylist() == [expected]
 
 
 def described(url: str, name: str) -> dict[str, Column]:
@@ -196,7 +199,7 @@ def test_the_order_of_labels_is_described(types_url: str) -> None:
 
 
 def test_a_user_defined_type_has_its_name_without_a_schema(types_url: str) -> None:
-    """Whatever the search path is: a name with its schema would be another one."""
+    """With any search path: a name with a schema would be another name."""
     execute(
         types_url,
         "DROP TABLE IF EXISTS t",

@@ -25,7 +25,7 @@ def foreign(server: Postgres) -> Iterator[Path]:
     with database(server, "try") as url:
         if not query(url, "SELECT FROM pg_available_extensions WHERE name = 'file_fdw'"):
             pytest.skip(f"this Postgres {server.version} comes without file_fdw")
-    # Not below pytest's folders, which nobody else may enter.
+    # Not below pytest's folders, which other users cannot read.
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         file = Path(folder) / "rows.csv"
@@ -74,7 +74,7 @@ def test_a_table_with_a_foreign_child_is_read_whole_each_time(bench_of_version: 
 
 
 def test_a_model_reads_the_columns_that_its_role_may_read(bench_of_version: Bench) -> None:
-    """One that needs another column is refused before anything is read."""
+    """A model that needs another column is refused before anything is read."""
     bench_of_version.fresh(
         MODELS, "CREATE TABLE t (id int PRIMARY KEY, v text, w numeric)", "INSERT INTO t VALUES (1, 'a', 2)"
     )

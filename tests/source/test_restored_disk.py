@@ -38,7 +38,7 @@ def copy_of_disk(primary: Postgres) -> Path:
 
 
 def put_back(primary: Postgres, copy: Path) -> None:
-    """Stop the server and let it go on from a copy of its data."""
+    """Stop the server and start it from a copy of its data."""
     primary.stop()
     shutil.rmtree(primary.home / "data")
     copy.rename(primary.home / "data")
@@ -46,14 +46,14 @@ def put_back(primary: Postgres, copy: Path) -> None:
 
 
 def use_up(url: str, before: tuple[int, str]) -> None:
-    """Let other things happen until ids and WAL are where they were."""
+    """Write other transactions until ids and WAL have caught up."""
     while value(url, f"SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint <= {before[0]}"):
         execute(url, "SELECT pg_current_xact_id()")
     while value(url, f"SELECT pg_current_wal_lsn() <= '{before[1]}'"):
         execute(url, "SELECT pg_switch_wal()", "CREATE TABLE noise ()", "DROP TABLE noise")
 
 
-# What the shop does before it is put back, and what it does afterwards instead.
+# Changes before the source is restored, and different changes after it.
 UNDONE = (
     "UPDATE sale SET amount = 10 WHERE sale_id = 1",
     "UPDATE sale SET amount = 20 WHERE sale_id = 2",
@@ -80,7 +80,7 @@ INSTEAD = {
 def test_a_source_restored_from_a_copy_of_its_disk_is_read_whole(
     bench: Bench, primary: Postgres, instead: str, caught_up: bool
 ) -> None:
-    """Identifier, timeline and oids are those of before, and so are, in time, its transaction ids."""
+    """Identifier, timeline and oids are the same, and transaction ids catch up."""
     copy = copy_of_disk(primary)
     bench.do(*UNDONE)
     assert read(bench) == (CHANGED, 4), "two changed, one new, one deleted"
@@ -97,7 +97,7 @@ def test_a_source_restored_from_a_copy_of_its_disk_is_read_whole(
 
 
 def test_a_source_restored_after_a_run_without_changes_is_read_whole(bench: Bench, primary: Postgres) -> None:
-    """What is noted of a run without news must not hide what came before it in another history."""
+    """A run without changes must not hide that the source was restored before it."""
     copy = copy_of_disk(primary)
     for _ in range(20):
         execute(bench.source_url, "SELECT pg_current_xact_id()")
@@ -110,13 +110,13 @@ def test_a_source_restored_after_a_run_without_changes_is_read_whole(bench: Benc
     equal(bench)
 
 
-@pytest.mark.parametrize("how", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_source_that_is_only_restarted_is_read_for_changes(
-    bench: Bench, primary: Postgres, how: Literal["fast", "immediate"]
+    bench: Bench, primary: Postgres, mode: Literal["fast", "immediate"]
 ) -> None:
     bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
     assert read(bench) == (CHANGED, 1)
-    primary.stop(how)
+    primary.stop(mode)
     primary.start()
     assert read(bench) == (CHANGED, 0)
     bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "VACUUM sale")
@@ -128,7 +128,7 @@ def test_a_source_that_is_only_restarted_is_read_for_changes(
 
 
 def move_to(primary: Postgres, transaction: int, *freeze: str) -> None:
-    """Stop the server and let it go on with another transaction id, as if all before had been used.
+    """Restart the server with another next transaction id, as if all ids before it had been used.
 
     ``freeze`` are databases whose rows get too old for ordinary ids, as autovacuum would see in time.
     """
@@ -155,7 +155,7 @@ def move_to(primary: Postgres, transaction: int, *freeze: str) -> None:
 
 
 def test_transaction_ids_that_wrap_around(bench: Bench, primary: Postgres) -> None:
-    """Past 2^31 a watermark says nothing; past 2^32 a recent one still does."""
+    """A watermark older than 2^31 ids is unusable; a recent one works beyond 2^32."""
     database = bench.source_url.rsplit("/", 1)[1]
     move_to(primary, 2**31 + 2**21, database)
     bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")

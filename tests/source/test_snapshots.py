@@ -73,7 +73,7 @@ def test_a_table_keeps_its_rows_while_a_batch_reads_it(source_url: str, rewrite:
 def test_a_session_that_waits_to_alter_a_table_is_not_blocked(
     source_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind them a reader would wait for ever: they wait for who holds the snapshot, who waits for it."""
+    """A reader behind it would deadlock: that session waits for the holder of the snapshot, and so on."""
     monkeypatch.setattr(snapshots, "LOCK_WAIT", 50)
     execute(source_url, "CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)")
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"

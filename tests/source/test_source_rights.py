@@ -1,4 +1,4 @@
-"""What a role without rights sees, and texts that cannot be read."""
+"""Errors for roles without rights, and for texts that are not UTF-8."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_key_with_an_unreadable_column_is_ignored(source_url: str, reader_url:
 
 @pytest.fixture(params=[18, 16])
 def ascii_url(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[str]:
-    """A database that takes any bytes for text."""
+    """A database in SQL_ASCII, which accepts any bytes as text."""
     server = servers(request.param)
     name = f"ascii_{request.param}"
     execute(server.url("postgres"), f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0")

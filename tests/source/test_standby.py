@@ -46,7 +46,7 @@ def test_a_source_restored_from_a_dump_is_read_whole_and_doubles_nothing(
 
 
 def standby_of(primary: Postgres) -> Postgres:
-    """A running physical standby, by pg_basebackup."""
+    """A running physical standby, made by pg_basebackup."""
     standby = new_server()
     account = account_for(primary.home)
     home = standby.folder / "server"
@@ -70,7 +70,7 @@ def wait_for(url: str, condition: str) -> None:
 
 
 def catch_up(primary_url: str, standby_url: str) -> None:
-    """Wait until the standby has replayed all that the primary has written."""
+    """Wait until the standby has replayed everything that the primary has written."""
     position = value(primary_url, "SELECT pg_current_wal_lsn()::text")
     wait_for(standby_url, f"pg_last_wal_replay_lsn() >= '{position}'")
 

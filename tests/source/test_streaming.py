@@ -92,7 +92,7 @@ def test_ranges_of_pages_cover_a_table_exactly(
 
 
 @pytest.mark.parametrize(
-    ("statements", "packs"),
+    ("statements", "expected"),
     [
         (["CREATE TABLE t (v text)", "INSERT INTO t VALUES (repeat('short ', 300))"], True),
         (["CREATE MATERIALIZED VIEW t AS SELECT 1 AS i"], True),
@@ -105,11 +105,11 @@ def test_ranges_of_pages_cover_a_table_exactly(
 )  # fmt: skip
 @pytest.mark.since(14, "finding a range of pages without reading all others")
 def test_rows_are_concatenated_where_pages_hold_all_of_them(
-    source_url: str, statements: list[str], packs: bool
+    source_url: str, statements: list[str], expected: bool
 ) -> None:
     execute(source_url, *statements)
     with snapshots.snapshot(source_url) as (connection, _):
-        assert describe(connection, "public", ["t"])["t"].can_concatenate == packs
+        assert describe(connection, "public", ["t"])["t"].can_concatenate == expected
 
 
 def test_a_message_is_no_larger_than_its_pages_allow(source_url: str) -> None:
@@ -124,8 +124,8 @@ def test_a_message_is_no_larger_than_its_pages_allow(source_url: str) -> None:
 
 
 def test_columns_named_like_the_query_s_own_are_read(source_url: str) -> None:
-    names = 'lines int, pages int, first_page int, pack int, "read" text'
+    names = 'lines int, pages int, first_page int, message int, "read" text'
     execute(source_url, f"CREATE TABLE t ({names})", "INSERT INTO t VALUES (1, 2, 3, 4, 'five')")
     assert carried(source_url, "t").to_pylist() == [
-        {"lines": 1, "pages": 2, "first_page": 3, "pack": 4, "read": "five"}
+        {"lines": 1, "pages": 2, "first_page": 3, "message": 4, "read": "five"}
     ]
