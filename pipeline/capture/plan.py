@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Literal
 
 from pipeline.capture.batch import BatchPlan
 from pipeline.capture.reasons import (
     HISTORY_LOST,
     REQUESTED,
+    BatchStart,
     batch_start,
     changes_since,
     reason_to_read_whole,
@@ -24,6 +24,7 @@ from pipeline.models.output import Loaded
 from pipeline.postgres import Connection
 from pipeline.source.catalogue import Table, describe, existing
 from pipeline.source.changes import Slice, probe
+from pipeline.source.cursors import Cursor
 from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Snapshot
 
@@ -63,16 +64,16 @@ def plan_batch(
     if reconcile or full:
         forced = dict.fromkeys(tables, "reconciling" if reconcile else REQUESTED)
     start = batch_start(connection, schema, tables, snapshot, previous, watermark, forced=reconcile or full)
-    plans = {}
-    for name, table in tables.items():
-        last = previous.tables.get(name) if previous else None
-        reason = start.whole or forced.get(name) or reason_to_read_whole(table, last, cursors.get(name))
-        slice_ = Slice(cursor=cursors.get(name))
-        if not reason and last and start.since is not None:
-            slice_ = changes_since(start.since, cursors.get(name), last.reached)
-        mode: Literal["full", "changes"] = "full" if reason else "changes"
-        reached = last.reached if last else None
-        plans[name] = TablePlan(table, mode, reason or "changed rows", slice_, reached=reached)
+    plans = {
+        name: _table_plan(
+            table,
+            previous.tables.get(name) if previous else None,
+            cursors.get(name),
+            start,
+            forced.get(name),
+        )
+        for name, table in tables.items()
+    }
     quiet: frozenset[str] = frozenset()
     if reconcile and watermark:
         quiet = _quiet(
@@ -86,14 +87,26 @@ def plan_batch(
         snapshot,
         watermark,
         previous,
-        _with_counts(connection, schema, plans, previous, most_bytes),
-        changed,
-        reconcile or start.whole in HISTORY_LOST,
-        read_seeds(models),
-        {} if reconcile or full or start.whole else _kept_seeds(models, previous),
-        quiet,
+        tables=_with_counts(connection, schema, plans, previous, most_bytes),
+        changed_models=changed,
+        reconcile=reconcile or start.whole in HISTORY_LOST,
+        seeds=read_seeds(models),
+        kept_seeds={} if reconcile or full or start.whole else _kept_seeds(models, previous),
+        quiet=quiet,
         erasures=_erasures(models, tables, forgotten),
     )
+
+
+def _table_plan(
+    table: Table, last: TableBatch | None, cursor: Cursor | None, start: BatchStart, forced: str | None
+) -> TablePlan:
+    """The plan of a table, before its rows are counted; ``forced`` is a reason to read it whole."""
+    reason = start.whole or forced or reason_to_read_whole(table, last, cursor)
+    reached = last.reached if last else None
+    if reason or start.since is None:
+        return TablePlan(table, "full", reason or "", Slice(cursor=cursor), reached=reached)
+    changes = changes_since(start.since, cursor, reached)
+    return TablePlan(table, "changes", "changed rows", changes, reached=reached)
 
 
 def _erasures(

@@ -282,12 +282,9 @@ def test_a_change_that_an_ordinary_run_would_find_is_no_alarm(bench: Bench) -> N
 def test_models_that_count_rejected_rows_of_a_table_are_named(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = {
-        "dim_total": "SELECT shop_id, count(*) AS sales FROM fact_sale GROUP BY shop_id",
-        "schema": MODELS["schema"]
-        + "CREATE TABLE IF NOT EXISTS dim_total (shop_id integer PRIMARY KEY, sales bigint);",
-    }
-    write_models(bench.house.folder, files)
+    total = "SELECT shop_id, count(*) AS sales FROM fact_sale GROUP BY shop_id"
+    table = "CREATE TABLE IF NOT EXISTS dim_total (shop_id integer PRIMARY KEY, sales bigint);"
+    write_models(bench.house.folder, {"dim_total": total, "schema": MODELS["schema"] + table})
     bench.do("INSERT INTO sale VALUES (6, 2, 1), (7, 1, 100000)")
     bench.run()
     assert bench.house.query("SELECT * FROM dim_total ORDER BY 1") == [(1, 6), (2, 1)]
@@ -295,8 +292,8 @@ def test_models_that_count_rejected_rows_of_a_table_are_named(
     found = look(bench, counting="nothing")
     assert found.readers == {"fact_sale": ("dim_total",)}
     show(found, Verdict.WARNING)
-    printed = capsys.readouterr().out
-    assert "Models over fact_sale count its 2 rejected rows, which it lacks: dim_total" in printed
+    line = "Models over fact_sale count its 2 rejected rows, which it lacks: dim_total"
+    assert line in capsys.readouterr().out
     bench.do("DELETE FROM sale WHERE sale_id > 5")
     bench.run()
     assert look(bench, counting="nothing").readers == {}

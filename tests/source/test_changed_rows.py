@@ -79,7 +79,7 @@ class Schedule:
 @pytest.mark.parametrize("seed", range(4))
 def test_every_committed_change_is_in_the_next_slice(source_url: str, seed: int) -> None:
     schedule = Schedule(source_url, seed)
-    rows_read: dict[int, int] = {}
+    latest: dict[int, int] = {}
     since: int | None = None
     rows_read = total_present = 0
     try:
@@ -98,8 +98,8 @@ def test_every_committed_change_is_in_the_next_slice(source_url: str, seed: int)
                 table = describe(connection, "public", ["t"])["t"]
                 counts = probe(connection, "public", [(table, slice_)])["t"]
                 assert (counts.total, counts.rows) == (len(present), len(read))
-            rows_read.update(read)
-            assert {i: v for i, v in rows_read.items() if i in present} == present
+            latest.update(read)
+            assert {i: v for i, v in latest.items() if i in present} == present
             rows_read += len(read)
             total_present += len(present)
             since = snapshot.xmin
