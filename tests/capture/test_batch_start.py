@@ -23,9 +23,9 @@ def test_another_source_is_read_whole(
     real = manifests.read_manifest
 
     def of_another(bucket: Bucket, path: str) -> Manifest:
-        found = real(bucket, path)
+        manifest = real(bucket, path)
         other = 99 if field in {"timeline", "database_oid"} else "another"
-        return found.model_copy(update={"identity": found.identity.model_copy(update={field: other})})
+        return manifest.model_copy(update={"identity": manifest.identity.model_copy(update={field: other})})
 
     monkeypatch.setattr(manifests, "read_manifest", of_another)
     read, _ = run(source_url, house)

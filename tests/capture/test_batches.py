@@ -87,9 +87,9 @@ def test_a_plan_without_changes_has_nothing_new(changes: dict[str, Any], nothing
 
 
 def test_a_sealed_batch_is_found_by_the_one_before_it(raw: Bucket) -> None:
-    made = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
-    first = made.batch({"t": [{"id": 1}]})
-    second = made.batch({})
+    source = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
+    first = source.batch({"t": [{"id": 1}]})
+    second = source.batch({})
     assert sealed_after(raw, None) is None
     for manifest in (first, second):
         seal(raw, manifest)

@@ -1,4 +1,4 @@
-"""Deleted rows are found by counts and keys."""
+"""Deleted rows are manifest by counts and keys."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def test_a_table_whose_counts_do_not_add_up_is_read_whole(
     real = manifests.read_manifest
 
     def of_one_more(bucket: Bucket, path: str) -> Manifest:
-        found = real(bucket, path)
-        orders = found.tables["orders"]
+        manifest = real(bucket, path)
+        orders = manifest.tables["orders"]
         more = orders.model_copy(update={"source_rows": (orders.source_rows or 0) + 1})
-        return found.model_copy(update={"tables": found.tables | {"orders": more}})
+        return manifest.model_copy(update={"tables": manifest.tables | {"orders": more}})
 
     monkeypatch.setattr(manifests, "read_manifest", of_one_more)
     execute(source_url, "UPDATE orders SET amount = 'x' WHERE order_id = 1")
@@ -113,10 +113,10 @@ def test_an_old_row_that_the_last_batch_did_not_have_means_reading_whole(
     real = manifests.read_manifest
 
     def of_one_less(bucket: Bucket, path: str) -> Manifest:
-        found = real(bucket, path)
-        orders = found.tables["orders"]
+        manifest = real(bucket, path)
+        orders = manifest.tables["orders"]
         less = orders.model_copy(update={"source_rows": (orders.source_rows or 0) - 1})
-        return found.model_copy(update={"tables": found.tables | {"orders": less}})
+        return manifest.model_copy(update={"tables": manifest.tables | {"orders": less}})
 
     monkeypatch.setattr(manifests, "read_manifest", of_one_less)
     read, _ = run(source_url, house)

@@ -73,10 +73,10 @@ def test_a_bridge_loses_its_rows(bench: Bench, change: str, flags: dict[str, boo
     assert counts is not None
     source = "SELECT item_id, tag_id FROM tagged WHERE note <> 'void' ORDER BY 1, 2"
     assert bench.house.query(LINKS) == bench.source(source)
-    gone = {(1, 1), (2, 1), (2, 2)} - set(bench.house.query(LINKS))
-    assert counts["bridge_tagged"].deleted == len(gone)
+    deleted = {(1, 1), (2, 1), (2, 2)} - set(bench.house.query(LINKS))
+    assert counts["bridge_tagged"].deleted == len(deleted)
     history = "SELECT item_id, tag_id FROM bridge_tagged_history WHERE valid_to IS NOT NULL"
-    assert set(bench.house.query(history)) == gone, "what it was is not forgotten"
+    assert set(bench.house.query(history)) == deleted, "the history keeps the deleted links"
     pairs = bench.source(
         "SELECT x.item_id, y.item_id, x.tag_id FROM tagged AS x JOIN tagged AS y"
         " ON x.tag_id = y.tag_id AND x.item_id < y.item_id ORDER BY 1, 2"

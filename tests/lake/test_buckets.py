@@ -28,10 +28,10 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
     if request.param == "folder":
         return folder(str(tmp_path / "bucket"))
     make: Callable[[str], Bucket] = request.getfixturevalue("s3_bucket")
-    made = make("raw")
+    bucket = make("raw")
     if request.param == "s3":
-        return made
-    return Bucket(made.filesystem, f"{made.root}/some/prefix", f"{made.uri}/some/prefix")
+        return bucket
+    return Bucket(bucket.filesystem, f"{bucket.root}/some/prefix", f"{bucket.uri}/some/prefix")
 
 
 def test_rows_come_back_as_they_were(bucket: Bucket) -> None:

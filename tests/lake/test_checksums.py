@@ -72,9 +72,9 @@ def test_a_flipped_bit_is_detected(
     at = int(where * file.bytes)
     flip(path_of(bucket, file), at, bit)
     try:
-        found = bucket.dataset([file]).scanner(columns=columns).to_table()
+        table = bucket.dataset([file]).scanner(columns=columns).to_table()
         assert columns == ["id"], "all that was read was held against its checksum"
-        assert found.equals(expected)
+        assert table.equals(expected)
     except ObjectDamaged as error:
         assert str(error).startswith(f"{bucket.uri}: {file.path} is not what was written: ")  # noqa: PT017
         assert "\n" not in str(error)  # noqa: PT017
@@ -139,9 +139,9 @@ def test_an_object_in_s3_is_compared_with_its_checksums(s3_bucket: Callable[[str
 
 
 def test_the_lake_of_an_earlier_release_is_read_without_checksums(tmp_path: Path) -> None:
-    *_, found = walk(folder(str(PROJECT / "tests" / "releases" / "1" / "raw")), folder(str(tmp_path)), [])
-    assert (found.problems, found.manifests) == ([], 3)
-    assert found.objects == found.unchecked > 10
+    *_, progress = walk(folder(str(PROJECT / "tests" / "releases" / "1" / "raw")), folder(str(tmp_path)), [])
+    assert (progress.problems, progress.manifests) == ([], 3)
+    assert progress.objects == progress.unchecked > 10
 
 
 def test_an_object_that_is_no_longer_text_is_damaged(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_the_cost_of_checksums_is_measured(
 def lake(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bucket, Manifest]:
     """A bucket with two sealed batches, and the second of them."""
     raw = folder(str(tmp_path_factory.mktemp("lake")))
-    made = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
-    first, second = (made.batch({"t": [{"id": number}]}) for number in (1, 2))
+    source = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
+    first, second = (source.batch({"t": [{"id": number}]}) for number in (1, 2))
     for manifest in (first, second):
         seal(raw, manifest)
     return raw, second
@@ -239,10 +239,10 @@ def test_no_field_of_a_manifest_leads_elsewhere(
 
 def test_a_damaged_manifest_is_skipped_where_another_batch_superseded_it(tmp_path: Path) -> None:
     raw = folder(str(tmp_path))
-    made = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
-    first = made.batch({"t": [{"id": 1}]})
-    made.last = None
-    second = made.batch({"t": [{"id": 1}]})
+    source = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
+    first = source.batch({"t": [{"id": 1}]})
+    source.last = None
+    second = source.batch({"t": [{"id": 1}]})
     for manifest in (first, second):
         seal(raw, manifest)
     assert sealed_after(raw, None) == second

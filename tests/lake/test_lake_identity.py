@@ -110,10 +110,10 @@ def test_the_other_run_is_named(shared: Bench, others: list[Bench]) -> None:
     development = environment(shared, others[0], SALES, own_source=True)
     assert chains.foreign(shared.house.raw, shared.house.home, identify(shared.source_url)) == []
     development.run()
-    (found,) = chains.foreign(shared.house.raw, shared.house.home, identify(shared.source_url))
+    (chain,) = chains.foreign(shared.house.raw, shared.house.home, identify(shared.source_url))
     name = development.house.url.rsplit("/", 1)[1]
     home = development.house.home
-    assert found.summary.startswith(f"warehouse {name}.public ({home.id}), read from database ")
+    assert chain.summary.startswith(f"warehouse {name}.public ({home.id}), read from database ")
     assert chains.foreign(shared.house.raw, home, identify(development.source_url)) == []
     assert development.house.rebuild(named=home.id) == 0
     shared.house.prepare()

@@ -186,23 +186,23 @@ def test_a_refusal_while_duckdb_reads_is_a_bucket_error(server: Server, bucket: 
     files = [bucket.write_rows("t", SCHEMA, [rows(number)]) for number in range(3)]
     written = [file for file in files if file]
     for read in (read_at_once, read_as_a_stream):
-        found = bucket.dataset(written, SCHEMA)
+        dataset = bucket.dataset(written, SCHEMA)
         refuse(server, "ExpiredToken", 400)
         with pytest.raises(BucketError, match=r"cannot read t/part-.*the credentials have expired") as caught:
-            read(found)
+            read(dataset)
         assert "\n" not in str(caught.value)
         server.refuse = lambda _: None
 
 
-def read_at_once(found: ds.Dataset) -> None:
+def read_at_once(dataset: ds.Dataset) -> None:
     with duck.session() as connection:
-        connection.register("t", found)
+        connection.register("t", dataset)
         connection.execute("CREATE TEMP TABLE copied AS SELECT * FROM t")
 
 
-def read_as_a_stream(found: ds.Dataset) -> None:
+def read_as_a_stream(dataset: ds.Dataset) -> None:
     with duck.session() as connection:
-        connection.register("t", found)
+        connection.register("t", dataset)
         connection.sql("SELECT * FROM t").to_arrow_reader(10).read_all()
 
 
@@ -273,10 +273,10 @@ def test_a_client_that_cannot_be_made_is_one_line(block: S3Bucket, name: str) ->
             "Invalid endpoint: host:9000",
         ),
     }
-    made, words = changes[name]
-    given = block.model_copy(update={"credentials": block.credentials.model_copy(update=made)})
-    with pytest.raises(SettingsError, match=f"s3://the-bucket.*: .*{words}") as caught:
-        blocks.s3(given)
+    change, message = changes[name]
+    changed = block.model_copy(update={"credentials": block.credentials.model_copy(update=change)})
+    with pytest.raises(SettingsError, match=f"s3://the-bucket.*: .*{message}") as caught:
+        blocks.s3(changed)
     assert "\n" not in str(caught.value)
 
 

@@ -43,8 +43,8 @@ def types_url(servers: Callable[[int], Postgres], request: pytest.FixtureRequest
 def server(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Postgres]:
     """The newest, an older and this machine's own Postgres."""
     if request.param == "system":
-        with system_server() as found:
-            yield found
+        with system_server() as system:
+            yield system
     else:
         yield servers(request.param)
 
@@ -52,8 +52,8 @@ def server(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -
 @pytest.fixture(scope="module")
 def bench_of_version(server: Postgres, postgres: Postgres) -> Iterator[Bench]:
     """A source on each of these servers, and a warehouse."""
-    with new_bench(server, postgres) as made:
-        yield made
+    with new_bench(server, postgres) as new:
+        yield new
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def primary() -> Iterator[Postgres]:
 @pytest.fixture
 def bench(primary: Postgres, postgres: Postgres) -> Iterator[Bench]:
     """A source on that server, after the first run."""
-    with new_bench(primary, postgres) as made:
-        made.fresh(MODELS, *SOURCE)
-        made.run()
-        yield made
+    with new_bench(primary, postgres) as new:
+        new.fresh(MODELS, *SOURCE)
+        new.run()
+        yield new

@@ -29,8 +29,8 @@ def model(cursor: str | None, table: str = "v") -> str:
 def shared(
     servers: Callable[[int], Postgres], postgres: Postgres, request: pytest.FixtureRequest
 ) -> Iterator[Bench]:
-    with new_bench(servers(request.param), postgres) as made:
-        yield made
+    with new_bench(servers(request.param), postgres) as bench:
+        yield bench
 
 
 def start(bench: Bench, type_: str, cursor: str, *rows: str) -> None:

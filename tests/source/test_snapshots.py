@@ -31,10 +31,10 @@ def test_a_commit_after_the_snapshot_is_not_read(source_url: str) -> None:
 def test_a_snapshot_that_has_ended_is_lost(source_url: str) -> None:
     with snapshots.snapshot(source_url) as (_, snapshot):
         name = snapshot.name
-    for gone in (name, "0000FFFF-00000001-1"):
+    for ended in (name, "0000FFFF-00000001-1"):
         with (
-            pytest.raises(SnapshotLost, match=f"snapshot {gone} has ended"),
-            snapshots.adopt(source_url, gone),
+            pytest.raises(SnapshotLost, match=f"snapshot {ended} has ended"),
+            snapshots.adopt(source_url, ended),
         ):
             pass
 

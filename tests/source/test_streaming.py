@@ -87,8 +87,8 @@ def test_ranges_of_pages_cover_a_table_exactly(
             Slice(first_page=first, end_page=end, concatenated=pages_per_message > 0)
             for first, end in pairwise(bounds)
         ]
-        found = [str(i) for slice_ in slices for i in arrow(connection, table, slice_)["i"].to_pylist()]
-    assert sorted(map(int, found)) == [i for i in range(1, 151) if i % 7]
+        ids = [str(i) for slice_ in slices for i in arrow(connection, table, slice_)["i"].to_pylist()]
+    assert sorted(map(int, ids)) == [i for i in range(1, 151) if i % 7]
 
 
 @pytest.mark.parametrize(
