@@ -55,11 +55,7 @@ def plan_batch(
     tables = _with_hashes(models, _described(connection, schema, models), key)
     check_rights(models, tables)
     cursors = cursors_of(connection, schema, models, tables)
-    changed = frozenset(
-        name
-        for name, model in models.items()
-        if name not in loaded or loaded[name].fingerprint != model.fingerprint
-    )
+    changed = _changed_models(models, loaded)
     forced = _read_by_cursor(models, changed)
     if reconcile or full:
         forced = dict.fromkeys(tables, "reconciling" if reconcile else REQUESTED)
@@ -94,6 +90,15 @@ def plan_batch(
         kept_seeds={} if reconcile or full or start.whole else _kept_seeds(models, previous),
         quiet=quiet,
         erasures=_erasures(models, tables, forgotten),
+    )
+
+
+def _changed_models(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -> frozenset[str]:
+    """The models that are new or differ from those that computed the warehouse's tables."""
+    return frozenset(
+        name
+        for name, model in models.items()
+        if name not in loaded or loaded[name].fingerprint != model.fingerprint
     )
 
 

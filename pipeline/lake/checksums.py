@@ -10,10 +10,9 @@ from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import fs
 
 from pipeline.errors import ObjectDamaged
-from pipeline.lake.ranges import RangeReader
+from pipeline.lake.handlers import Handler, RangeReader
 from pipeline.words import counted
 
 BLOCK = 1 << 20
@@ -125,27 +124,12 @@ class VerifiedReader(RangeReader):
             raise damaged(self._name, f"the checksum of its MiB number {number + 1:,} differs")
 
 
-class VerifiedFiles(fs.FileSystemHandler):
+class VerifiedFiles(Handler):
     """A read-only file system of objects that a manifest lists, for Arrow."""
 
     def __init__(self, open_: Callable[[str], VerifiedReader]) -> None:
         self._open = open_
 
-    def get_type_name(self) -> str:
-        """The name of this kind of file system."""
-        return "verified"
-
-    def normalize_path(self, path: str) -> str:
-        """The path unchanged."""
-        return path
-
     def open_input_file(self, path: str) -> pa.NativeFile:
         """Open an object by its path."""
         return pa.PythonFile(self._open(path), mode="r")
-
-    def _unused(self, *_: object) -> Any:  # noqa: ANN401
-        raise NotImplementedError
-
-    get_file_info = get_file_info_selector = open_input_stream = _unused  # type: ignore[assignment]
-    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _unused  # type: ignore[assignment]
-    move = copy_file = delete_file = open_output_stream = open_append_stream = _unused  # type: ignore[assignment]

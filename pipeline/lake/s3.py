@@ -23,7 +23,7 @@ from pyarrow import fs
 from s3transfer.manager import TransferConfig, TransferManager
 from s3transfer.subscribers import BaseSubscriber
 
-from pipeline.lake.ranges import RangeReader
+from pipeline.lake.handlers import Handler, RangeReader
 from pipeline.s3_faults import as_os_error
 
 # A Parquet file has its footer in the last bytes; small objects fit into them entirely.
@@ -50,7 +50,7 @@ def _as_os_errors() -> Iterator[None]:
         raise as_os_error(error) from None
 
 
-class S3(fs.FileSystemHandler):
+class S3(Handler):
     """A file system for ``pyarrow.fs.PyFileSystem``; a path is ``bucket/key``.
 
     The client signs each request with the present credentials, also for a file that was opened long before.
@@ -60,14 +60,6 @@ class S3(fs.FileSystemHandler):
     def __init__(self, client: Any) -> None:  # noqa: ANN401  boto3 makes its clients' classes at run time
         self.client = client
         self._tail = lru_cache(_CACHED_TAILS)(self._read_tail)
-
-    def get_type_name(self) -> str:
-        """The name of this kind of file system."""
-        return "s3"
-
-    def normalize_path(self, path: str) -> str:
-        """The path unchanged."""
-        return path
 
     def get_file_info(self, paths: str | list[str]) -> list[fs.FileInfo]:
         """The size of each object; ``NotFound`` where it does not exist."""
@@ -148,13 +140,6 @@ class S3(fs.FileSystemHandler):
                     if not attempts_left:
                         raise
         raise AssertionError
-
-    def _unused(self, *_: object) -> Any:  # noqa: ANN401
-        """Not needed by buckets."""
-        raise NotImplementedError
-
-    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _unused  # type: ignore[assignment]
-    move = copy_file = open_append_stream = _unused  # type: ignore[assignment]
 
 
 class _ObjectReader(RangeReader):

@@ -1,6 +1,32 @@
-"""A base for streams over objects that are read in ranges."""
+"""Bases for file systems and streams that Arrow reads through."""
 
 import io
+from typing import Any
+
+from pyarrow import fs
+
+
+def _not_implemented(*_: object) -> None:
+    raise NotImplementedError
+
+
+_unused: Any = _not_implemented
+
+
+class Handler(fs.FileSystemHandler):
+    """A file system; methods that a subclass does not need raise NotImplementedError."""
+
+    def get_type_name(self) -> str:
+        """The name of this kind of file system."""
+        return type(self).__name__
+
+    def normalize_path(self, path: str) -> str:
+        """The path unchanged."""
+        return path
+
+    get_file_info = get_file_info_selector = open_input_file = open_input_stream = _unused
+    open_output_stream = open_append_stream = move = copy_file = delete_file = _unused
+    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _unused
 
 
 class RangeReader(io.RawIOBase):
