@@ -62,7 +62,7 @@ class Run:
     def gained(self, table: str) -> str:
         """What came into one of the warehouse's tables, in words."""
         counts = [count for batch in self.batches for count in batch.counts if count.table == table]
-        return "; ".join(count.story for count in counts if count.story != "nothing new") or "-"
+        return "; ".join(count.summary for count in counts if count.summary != "nothing new") or "-"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.models import personal
 from pipeline.settings import Share
 from pipeline.source import snapshots
-from pipeline.warehouse import ledger, load
+from pipeline.warehouse import ledger
 from pipeline.words import counted
 from tasks import assets, blocks
 from tasks.extract import readers
@@ -143,7 +143,9 @@ def _take_batch(run: Run, source_url: str, *, reconcile: bool, full: bool) -> Ma
             )  # fmt: skip
         if watermark and planned.nothing_new:
             with best_effort("The source holds nothing new, but that was not recorded"):
-                load.record_up_to_date(run.warehouse_url, run.warehouse_schema, watermark.batch_id, snapshot)
+                ledger.record_up_to_date(
+                    run.warehouse_url, run.warehouse_schema, watermark.batch_id, snapshot
+                )
                 report_up_to_date(snapshot.taken_at, run.environment)
             return None
         run.verify(planned.columns, planned.keys)

@@ -23,16 +23,17 @@ from pipeline.lake.manifest import Destination, Manifest
 from pipeline.models import library, reference
 from pipeline.models.check import verify
 from pipeline.models.library import Model
-from pipeline.models.output import Loaded, Output, nothing
+from pipeline.models.output import Loaded, Output, no_output
 from pipeline.models.target import Target
-from pipeline.models.work import Work, needed, pieces
+from pipeline.models.work import Work, needed, splits
 from pipeline.postgres import transaction
 from pipeline.recovery import regain
 from pipeline.recovery.rebuild import Rebuild, Wanted
 from pipeline.settings import Settings
 from pipeline.source.snapshots import identify
-from pipeline.warehouse import bindings, catalogue, ledger
+from pipeline.warehouse import catalogue, ledger
 from pipeline.warehouse.ledger import Lock
+from pipeline.warehouse.mismatches import examine_tables
 from tasks import blocks
 from tasks.extract import extracting
 from tasks.failures import best_effort, raise_with
@@ -90,7 +91,7 @@ class Run:
         """Go on as the warehouse that was at this place before it was lost, where it is that one's batch."""
         if owner and owner.id != self.home.id and self.home.is_same_warehouse(owner):
             with transaction(self.warehouse_url, "warehouse") as connection:
-                ledger.become(connection, owner)
+                ledger.adopt_id(connection, owner)
             self.home = ledger.home(self.warehouse_url, self.warehouse_schema)
 
     @contextmanager
@@ -162,13 +163,13 @@ def fill_again(run: Run) -> tuple[str, ...]:
         run.home = ledger.home(run.warehouse_url, run.warehouse_schema)
         if found.lacking:
             return found.lacking
-    doubts = bindings.examine(run.warehouse_url, run.warehouse_schema, run.targets)
-    for doubt in doubts:
-        get_run_logger().warning("%s; it is filled again", doubt.found)
-    if not doubts:
+    mismatches = examine_tables(run.warehouse_url, run.warehouse_schema, run.targets)
+    for mismatch in mismatches:
+        get_run_logger().warning("%s; it is filled again", mismatch.reason)
+    if not mismatches:
         return ()
     run.lock.check()
-    return tuple(refill(run.warehouse_schema, run.models, run.targets, doubts, run.environment))
+    return tuple(refill(run.warehouse_schema, run.models, run.targets, mismatches, run.environment))
 
 
 def forget_again(run: Run) -> None:
@@ -298,7 +299,7 @@ def _transform(run: Run, manifest: Manifest) -> list[Output]:
         if needed(below, manifest, loaded.get(name)):
             outputs.append(_submit(run, below, manifest, loaded.get(name)))
         else:
-            outputs.append(nothing(run.targets[name]))
+            outputs.append(no_output(run.targets[name]))
     return [output.result() if isinstance(output, PrefectFuture) else output for output in outputs]
 
 
@@ -311,7 +312,7 @@ def _submit(
     """
     targets = {name: run.targets[name] for name in below}
     work = Work(below, targets, manifest, loaded, run.raw, run.raw)
-    cut = pieces(work) if run.settings.on_cluster else [manifest]
+    cut = splits(work) if run.settings.on_cluster else [manifest]
     running = transform.with_options(
         result_storage=Results(bucket=blocks.PROCESSED, environment=run.environment)
     )

@@ -12,7 +12,7 @@ from pipeline.models import library
 from pipeline.models.output import Output
 from pipeline.settings import Share
 from pipeline.warehouse import catalogue
-from pipeline.warehouse.merge import Counts
+from pipeline.warehouse.counts import Counts
 from tasks import blocks
 from tasks import load as loading
 from tasks.failures import clean_failures

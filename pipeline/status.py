@@ -21,8 +21,8 @@ from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
-from pipeline.warehouse import bindings, catalogue, ledger, upgrades
-from pipeline.warehouse.bindings import Doubt
+from pipeline.warehouse import catalogue, ledger, upgrades
+from pipeline.warehouse.mismatches import Mismatch, find_mismatches
 
 _BATCHES = 8
 # Tables of up to 64 MB are counted within milliseconds.
@@ -83,7 +83,7 @@ class Status:
     batches: tuple[Batch, ...]
     set_aside: tuple[SetAside, ...]
     usage: Mapping[str, Usage]
-    broken: tuple[Doubt, ...] = ()
+    broken: tuple[Mismatch, ...] = ()
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     missed: Mapping[str, int] = field(default_factory=dict)
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -115,7 +115,7 @@ def look(
         last = recent(connection, schema, _BATCHES) if up_to_date_at else []
         aside = set_aside(connection, schema) if up_to_date_at else []
         known = library.load(config.transforms)
-        broken = bindings.look(connection, schema, known) if up_to_date_at else []
+        broken = find_mismatches(connection, schema, known) if up_to_date_at else []
         lost = missed(connection, schema) if up_to_date_at else {}
     home = ledger.home(warehouse_url, schema)
     sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, home)

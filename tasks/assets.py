@@ -17,7 +17,7 @@ from pipeline import connection
 from pipeline.lake.manifest import Manifest
 from pipeline.models import reference
 from pipeline.models.library import Model
-from pipeline.warehouse.merge import Counts
+from pipeline.warehouse.counts import Counts
 from tasks import blocks
 
 # What Prefect does not take in an asset's key, and what would make it another path.

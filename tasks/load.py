@@ -8,7 +8,8 @@ from pipeline.lake.manifest import Manifest
 from pipeline.models.output import Output
 from pipeline.models.target import Target
 from pipeline.warehouse import load as engine
-from pipeline.warehouse.merge import Counts
+from pipeline.warehouse.counts import Counts
+from pipeline.warehouse.limits import Limits
 from tasks import blocks
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 from tasks.progress import progress
@@ -37,6 +38,12 @@ def load(
     """
     logger, config = get_run_logger(), settings.load()
     news = {output.model: progress(output.model, output.rows) for output in outputs}
+    limits = Limits(
+        rejected=max_rejected,
+        rejected_share=1 if replays else config.max_rejected_share,
+        deleted_share=1 if replays else max_deleted_share,
+        default_deleted_share=config.max_deleted_share,
+    )
     counts = engine.load(
         blocks.database_url(blocks.WAREHOUSE, environment),
         schema,
@@ -44,12 +51,9 @@ def load(
         targets,
         outputs,
         blocks.bucket(blocks.PROCESSED, environment),
-        max_rejected,
-        1 if replays else config.max_rejected_share,
+        limits,
         lambda table, rows: news[table](rows) if table in news else None,
-        config.max_deleted_share,
-        1 if replays else max_deleted_share,
     )
     for count in counts:
-        logger.info("%s: %s", count.table, count.story)
+        logger.info("%s: %s", count.table, count.summary)
     return counts

@@ -6,7 +6,7 @@ from datetime import datetime
 from prometheus_client import Counter, Gauge
 
 from pipeline.redaction import safe
-from pipeline.warehouse.merge import Counts
+from pipeline.warehouse.counts import Counts
 
 OUTCOMES = ("added", "changed", "deleted", "rejected")
 

@@ -6,7 +6,7 @@ from prefect.cache_policies import NO_CACHE
 from pipeline.models.library import Model
 from pipeline.models.target import Target
 from pipeline.recovery import refill as engine
-from pipeline.warehouse.bindings import Doubt
+from pipeline.warehouse.mismatches import Mismatch
 from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
@@ -15,13 +15,17 @@ from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
 @task(name="refill", task_run_name="fill tables again", cache_policy=NO_CACHE, **ON_TRANSIENT_FAULTS)
 @clean_failures
 def refill(
-    schema: str, models: dict[str, Model], targets: dict[str, Target], doubts: list[Doubt], environment: str
+    schema: str,
+    models: dict[str, Model],
+    targets: dict[str, Target],
+    mismatches: list[Mismatch],
+    environment: str,
 ) -> list[str]:
     """Fill tables again from the raw bucket; returns those for which it lacks something."""
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     lake = engine.Lake(models, targets, raw, processed)
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    filled, lost = engine.fill_again(url, schema, lake, doubts)
+    filled, lost = engine.fill_again(url, schema, lake, mismatches)
     for table, rows in filled.items():
         get_run_logger().info("%s: filled again from the raw bucket, %s", table, counted(rows, "row"))
     for table in lost:

@@ -15,7 +15,7 @@ from pipeline.models.library import Model
 from pipeline.postgres import transaction
 from pipeline.redaction import safe
 from pipeline.status import Batch
-from pipeline.warehouse.merge import Counts
+from pipeline.warehouse.counts import NOTHING_NEW, Counts
 from pipeline.words import counted
 from tasks import assets, blocks, events, metrics
 from tasks.chart import BATCHES, chart
@@ -62,8 +62,10 @@ class BatchReport(Frozen):
     @property
     def story(self) -> str:
         """One line on what changed in the warehouse."""
-        changed = [f"{count.table} {count.story}" for count in self.counts if count.story != "nothing new"]
-        return "; ".join(changed) or "nothing new"
+        changed = [
+            f"{count.table} {count.summary}" for count in self.counts if count.summary != "nothing new"
+        ]
+        return "; ".join(changed) or NOTHING_NEW
 
     @property
     def timings(self) -> tuple[float, str]:
@@ -75,7 +77,7 @@ class BatchReport(Frozen):
     def summary(self) -> str:
         """What changed in the warehouse, a line a table, for a terminal."""
         width = max(len(count.table) for count in self.counts) if self.counts else 0
-        lines = [f"  {count.table:<{width}}  {count.story}" for count in self.counts]
+        lines = [f"  {count.table:<{width}}  {count.summary}" for count in self.counts]
         total, _ = self.timings
         read = counted(self.rows_read, "row")
         head = f"batch {self.batch_id}: {read} read from the source, {total:.1f} s in all"

@@ -109,7 +109,7 @@ def _is_sound(value: Result, path: str, bucket: Bucket) -> bool:
         whole = bucket.holds  # the manifest holds them against their checksums
     else:
         named, whole = folder.startswith(batch_folder(value.model, "")), bucket.are_intact
-        files = (*value.files, *value.rejected, *value.gone)
+        files = (*value.files, *value.rejected, *value.deleted)
         named = named and all(map(partial(_is_of, value.model), value.result or ()))
     folders = {folder, rejected_folder(folder), deleted_folder(folder)}
     below = all(file.path.rpartition("/")[0] in folders for file in files)

@@ -177,8 +177,8 @@ def _tables(found: Status) -> Iterator[tuple[str, Table | None]]:
         yield line.removesuffix("."), None
     if found.sealed:
         yield f"Waiting to be loaded: batch {found.sealed}, which the next run finishes", None
-    for doubt in found.broken:
-        yield f"{doubt.found}; the next run fills it again", None
+    for mismatch in found.broken:
+        yield f"{mismatch.reason}; the next run fills it again", None
     if found.batches:
         rows = [
             (_time(batch.snapshot_at), in_words(batch.lag), *map(_number, (*batch.effects, batch.rejected)))

@@ -11,7 +11,7 @@ from prefect.runtime import task_run
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import batch_folder
 from pipeline.models.library import Model
-from pipeline.models.output import Loaded, Output, joined
+from pipeline.models.output import Loaded, Output, combined
 from pipeline.models.target import Target
 from pipeline.models.transform import transform as run_model
 from pipeline.models.work import Work
@@ -71,4 +71,4 @@ def transform(
 @clean_failures
 def gather(model: str, outputs: list[Output]) -> Output:  # noqa: ARG001  it names the task's run
     """Put the outputs of the pieces of one model's batch together."""
-    return joined(outputs)
+    return combined(outputs)

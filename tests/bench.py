@@ -16,7 +16,7 @@ from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
 from pipeline.lake.manifest import Manifest
 from pipeline.source.hashing import HashKey
-from pipeline.warehouse.merge import Counts
+from pipeline.warehouse.counts import Counts
 from tests.support import Warehouse, database, execute, plan_batch, query, write_models
 
 EMPTY = ("DROP SCHEMA IF EXISTS public, etl CASCADE", "CREATE SCHEMA public")

@@ -30,7 +30,7 @@ from pipeline.lake.state import compacted
 from pipeline.models import library
 from pipeline.models.check import verify
 from pipeline.models.library import Model
-from pipeline.models.output import Loaded, Output, nothing
+from pipeline.models.output import Loaded, Output, no_output
 from pipeline.models.target import Target, TargetColumn
 from pipeline.models.transform import transform
 from pipeline.models.work import Work, needed
@@ -40,8 +40,10 @@ from pipeline.recovery.rebuild import Rebuild, Wanted
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Identity
-from pipeline.warehouse import bindings, catalogue, ledger, load
-from pipeline.warehouse.merge import Counts
+from pipeline.warehouse import catalogue, ledger, load
+from pipeline.warehouse.counts import Counts
+from pipeline.warehouse.limits import Limits
+from pipeline.warehouse.mismatches import examine_tables
 
 Row = dict[str, Any]
 KEY = "testing"
@@ -238,7 +240,7 @@ def transform_all(
         if needed(below, manifest, loaded.get(name)):
             outputs[name] = transform(Work(below, targets, manifest, loaded.get(name), raw, processed))
         else:
-            outputs[name] = nothing(targets[name])
+            outputs[name] = no_output(targets[name])
     return outputs
 
 
@@ -301,10 +303,8 @@ class Warehouse:
             targets,
             outputs.values(),
             self.processed,
-            max_rejected,
-            max_rejected_share,
+            Limits(max_rejected, max_rejected_share, max_deleted_share),
             progress,
-            max_deleted_share=max_deleted_share,
         )
         return {count.table: count for count in counts}
 
@@ -322,7 +322,7 @@ class Warehouse:
         """Go on as the warehouse that was there before, where it is that one's batch."""
         if former and self.home.is_same_warehouse(former):
             with transaction(self.url, "warehouse") as connection:
-                ledger.become(connection, former)
+                ledger.adopt_id(connection, former)
 
     def rebuild(
         self, *, until: datetime | None = None, named: str = "", source: Identity | None = None
@@ -348,9 +348,9 @@ class Warehouse:
         found = regain.regain(self.url, self.schema, self.raw, self.targets(), self.home)
         if found and found.lacking:
             return True
-        doubts = bindings.examine(self.url, self.schema, self.targets())
+        mismatches = examine_tables(self.url, self.schema, self.targets())
         lake = refill.Lake(self.models, self.targets(), self.raw, self.processed)
-        return bool(doubts and refill.fill_again(self.url, self.schema, lake, doubts)[1])
+        return bool(mismatches and refill.fill_again(self.url, self.schema, lake, mismatches)[1])
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
         """Rows of a query."""
@@ -403,7 +403,7 @@ def plan_batch(
             forgotten=erasures.in_warehouse(house.url, house.schema).values(),
         )
         if mark and planned.nothing_new:
-            load.record_up_to_date(house.url, house.schema, mark.batch_id, snapshot)
+            ledger.record_up_to_date(house.url, house.schema, mark.batch_id, snapshot)
             return planned, None
         verify(house.models, targets, planned.columns, planned.keys)
         read = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)

@@ -21,7 +21,7 @@ from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import Manifest, StateDelta
 from pipeline.models import inputs
 from pipeline.models.contract import Check, checks
-from pipeline.models.inputs import ROWS_NOW
+from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model
 from pipeline.models.target import Target
 from pipeline.recovery.refill import Lake
@@ -74,7 +74,7 @@ def effects(
     target = lake.targets[model.name]
     with session() as connection:
         inputs.bind(connection, below, lake.targets, ever, lake.raw, changes=False)
-        found = checks(model, target, inputs.types_of(connection, model, ROWS_NOW))
+        found = checks(model, target, inputs.types_of(connection, model, RESULT))
         generated = {column.name for column in target.columns if column.generated}
         shown = [check for check in found if check.column not in generated]
         _compute(connection, target, shown, rows, erased, is_hidden=is_hidden)
@@ -129,7 +129,7 @@ def _as_texts(target: Target, shown: Sequence[Check], number: int) -> str:
     listed = ", ".join(f"{text} AS {quote(f'c {name}')}" for name, text in texts.items())
     return (
         f"SELECT DISTINCT {number} AS number, CAST(json_object({key}) AS VARCHAR) AS key, {listed}"  # noqa: S608
-        f" FROM {ROWS_NOW}"
+        f" FROM {RESULT}"
     )
 
 

@@ -29,7 +29,7 @@ from pipeline.lake.paths import batch_folder
 from pipeline.models import personal
 from pipeline.models.library import Model, closure
 from pipeline.recovery.refill import Lake, fill_again
-from pipeline.warehouse.bindings import Doubt
+from pipeline.warehouse.mismatches import Mismatch
 
 _THREADS = 8
 
@@ -200,18 +200,18 @@ def carry_out(
 
 def _replay(url: str, schema: str, lake: Lake, found: Findings) -> None:
     """Fill tables again that cannot be erased row by row, from batches that do not show the row any more."""
-    doubts = [
-        Doubt(
+    mismatches = [
+        Mismatch(
             table=effect.target.name,
-            found="its rows show what was erased",
+            reason="its rows show what was erased",
             is_empty=False,
             lacks_history=True,
         )
         for effect in found.effects
         if effect.replays
     ]
-    if doubts:
-        fill_again(url, schema, lake, doubts)
+    if mismatches:
+        fill_again(url, schema, lake, mismatches)
 
 
 def _needles(raw: Bucket, found: Findings) -> Needles:

@@ -13,7 +13,7 @@ from pipeline.lake.manifest import Files, StateDelta
 from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
 from pipeline.postgres import Connection, each, statement, transaction
 from pipeline.warehouse import bindings
-from pipeline.warehouse.load import claim
+from pipeline.warehouse.ledger import lock_for_load
 
 
 def erase_in_warehouse(
@@ -21,7 +21,7 @@ def erase_in_warehouse(
 ) -> None:
     """Erase in all tables that are not filled again, and let results name objects that have moved."""
     with transaction(url, "warehouse") as connection:
-        last = claim(connection, schema)
+        last = lock_for_load(connection, schema)
         in_place = [effect for effect in effects if not effect.replays]
         for effect in in_place:
             _stage(connection, effect)
@@ -72,7 +72,7 @@ def _erase_in_table(
         content = [column.name for column in effect.target.columns if not column.numbered]
         parts |= {"begins": sql.Identifier(begins), "ends": sql.Identifier(ends)}
         parts["content"] = each("w.{0}", [*content, "deleted"])
-        connection.execute(statement("warehouse/join_versions.sql").format(**parts))
+        connection.execute(statement("warehouse/merge_equal_versions.sql").format(**parts))
 
 
 def _move_results(connection: Connection, schema: str, moved: Mapping[str, Files]) -> None:

@@ -1,1 +1,1 @@
-"""Models: their files, what DuckDB's parser and planner tell of them, and what they make of a batch."""
+"""Models: their files, the analysis of their plans by DuckDB, and their run on a batch."""

@@ -1,7 +1,7 @@
-"""What DuckDB's own planner tells of a model: whether its rows come one from one, and what is unstable.
+"""Analyse a model by DuckDB's own plan: whether each row comes from one source row, and what is unstable.
 
-The plan is read before it is optimized, with macros, views and subqueries resolved, so nothing
-depends on how a model is written. What is not known to be safe counts as not safe.
+The plan is read before it is optimized, with macros, views and subqueries resolved, so the way in which a
+model is written does not matter. Whatever is not known to be safe counts as unsafe.
 """
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
@@ -16,26 +16,28 @@ from pipeline.models import ties
 from pipeline.models.comparisons import misread
 from pipeline.models.unstable import Node, in_plan, walk
 
-# Expressions that make one value of one row.
+# Expressions that compute one value from one row.
 _OF_ONE_ROW = frozenset(
     "BOUND_BETWEEN BOUND_CASE BOUND_CAST BOUND_COMPARISON BOUND_CONJUNCTION BOUND_CONSTANT"  # noqa: SIM905
     " BOUND_FUNCTION BOUND_LAMBDA BOUND_LAMBDA_REF BOUND_OPERATOR BOUND_REF".split()
 )
-# Table functions that read nothing but their arguments.
+# Table functions that read only their arguments.
 _FUNCTIONS = frozenset(
     ["seq_scan", "range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"]
 )
-_UNREADABLE = "DuckDB does not show its plan, so nothing tells whether it depends on the order of rows"
+_UNREADABLE = "DuckDB does not show its plan, so it may depend on the order of rows"
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """``table`` is the source table of which each row of the model comes from one row, if there is one.
+    """The properties of a model.
 
-    ``carries`` names, by the model's column, the column of that table that it is. ``filtered`` where
-    rows of the table may be left out. ``unstable`` says in words what may yield other rows of the same data.
-    ``left_out`` are columns that come by a ``*`` and that its table does not have. ``unknown_labels`` says in
-    words which texts it compares an enum with that are no labels of it.
+    ``table``: the source table of which each row of the model comes from one row, if there is one.
+    ``carries``: the column of that table that each column of the model is, where it is one.
+    ``filtered``: whether rows of that table may be left out.
+    ``unstable``: why the model may yield different rows for the same data, as messages.
+    ``left_out``: columns that come by a ``*`` and that its warehouse table does not have.
+    ``unknown_labels``: comparisons of an enum with a text that is none of its labels, as messages.
     """
 
     table: str | None
@@ -48,7 +50,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows that each come from one row of a relation; of each column, which of its columns it is."""
+    """Rows that each come from one row of a relation; ``columns`` name the relation's, if it is one."""
 
     relation: str
     columns: tuple[str | None, ...]
@@ -56,7 +58,7 @@ class _Rows:
 
 
 class Misread(Exception):
-    """A query compares a column otherwise than Postgres does: its name, if known, and what to write."""
+    """A query compares a column differently from Postgres: its name, if known, and the remedy."""
 
 
 def analyse(
@@ -65,18 +67,18 @@ def analyse(
     names: Sequence[str],
     keys: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Analysis:
-    """Read the plan of a query whose relations are bound, as tables of DuckDB's own; ``names`` its columns.
+    """Analyse a query with the columns ``names``, whose relations are bound as tables of DuckDB.
 
-    Where the tables' ``keys`` are given, what may tie is told too, see pipeline.ties.
-    Raises ValueError that says what the query must not read, and Misread.
+    If the tables' ``keys`` are given, ties are analysed too, see pipeline.models.ties. Raises ValueError with
+    the reason if the query reads something that it must not, and Misread.
     """
     row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
     plan = json.loads(str(row[0])) if row else {}
     if plan["error"]:
         return Analysis(None, {}, filtered=True, unstable=(_UNREADABLE,))
     top = plan["plans"][0]
-    for name, instead in misread(top):
-        raise Misread(name, instead)
+    for name, remedy in misread(top):
+        raise Misread(name, remedy)
     for function in _table_functions(top):
         if function not in _FUNCTIONS:
             raise ValueError(f"reads {function}(), which is neither a table of the source nor a model")
@@ -89,7 +91,7 @@ def analyse(
 
 
 def _rows(node: Node, ctes: Mapping[int, _Rows | None]) -> _Rows | None:
-    """The one relation that a plan takes its rows from, one from one; None where that is not so."""
+    """The relation whose rows each yield at most one row of a plan; None if there is no such relation."""
     match node["type"]:
         case "LOGICAL_GET":
             return _scanned(node)
@@ -99,13 +101,13 @@ def _rows(node: Node, ctes: Mapping[int, _Rows | None]) -> _Rows | None:
             defined, query = node["children"]
             return _rows(query, {**ctes, node["table_index"]: _rows(defined, ctes)})
         case "LOGICAL_FILTER" | "LOGICAL_PROJECTION":
-            below = _rows(node["children"][0], ctes)
-            if below is None or not all(map(_of_one_row, node["expressions"])):
+            child = _rows(node["children"][0], ctes)
+            if child is None or not all(map(_of_one_row, node["expressions"])):
                 return None
             if node["type"] == "LOGICAL_PROJECTION":
-                columns = tuple(_carried(expression, below.columns) for expression in node["expressions"])
-                return _Rows(below.relation, columns, below.filtered)
-            return None if node.get("projection_map") else _Rows(below.relation, below.columns, filtered=True)
+                columns = tuple(_carried(expression, child.columns) for expression in node["expressions"])
+                return _Rows(child.relation, columns, child.filtered)
+            return None if node.get("projection_map") else _Rows(child.relation, child.columns, filtered=True)
     return None
 
 
@@ -123,12 +125,12 @@ def _of_one_row(expression: Node) -> bool:
     )
 
 
-def _carried(expression: Node, below: Sequence[str | None]) -> str | None:
+def _carried(expression: Node, columns: Sequence[str | None]) -> str | None:
     if expression.get("type") == "OPERATOR_CAST" and expression["return_type"]["id"] == "VARCHAR":
         inner = expression["children"][0]
         if (inner.get("return_type") or {}).get("id") == "ENUM":
-            return _carried(inner, below)  # a label's text is the label
-    return below[expression["index"]] if expression["expression_class"] == "BOUND_REF" else None
+            return _carried(inner, columns)  # the cast to text keeps the label
+    return columns[expression["index"]] if expression["expression_class"] == "BOUND_REF" else None
 
 
 def _table_functions(plan: Node) -> Iterator[str]:

@@ -1,9 +1,10 @@
-"""Values that models compare, order and group by: as Postgres does it, or the model is refused.
+"""Find comparisons in a model that DuckDB evaluates differently from Postgres, so that the model is refused.
 
-Enums are DuckDB's enums, which keep the order of their labels, and citext has DuckDB's collation without
-case. What travels as a text that compares otherwise than its values do (numeric without precision: 1.0 and
-1.00) gets a collation while a model is analysed. DuckDB's planner then puts a call of that collation's
-function wherever it compares, orders or groups by such a column, and these calls are what is looked for.
+An enum is an enum of DuckDB, which keeps the order of its labels, and citext has DuckDB's collation without
+case. Some types are stored as text that compares differently from their values, such as numeric without
+precision (1.0 and 1.00). Their columns get a marker collation while a model is analysed: DuckDB's planner
+then calls that collation's function wherever it compares, orders or groups by the column. These calls are
+found.
 """
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
@@ -17,37 +18,38 @@ from pipeline.duck import literal, quote
 
 Node = Mapping[str, Any]
 
-# Of columns that only compare as equal, and of those that do not compare at all.
+# Marker collations of columns that compare only for equality, and of columns that do not compare.
 _MARKS = {"for equality": "NOACCENT", "no": "NFC"}
 _CALLS: Mapping[str, Literal["order", "text", "case"]] = {
     "strip_accents": "order",
     "nfc_normalize": "text",
     "lower": "case",
 }
-_NOWHERE = 2**64 - 1  # in the model's text: the planner made it
+# The location of nodes that the planner has added.
+_NOWHERE = 2**64 - 1
 _EQUALITY = frozenset(
     "COMPARE_EQUAL COMPARE_NOTEQUAL COMPARE_DISTINCT_FROM COMPARE_NOT_DISTINCT_FROM COMPARE_IN"  # noqa: SIM905
     " COMPARE_NOT_IN".split()
 )
 _GROUPS = frozenset({"groups", "distinct_targets", "partitions"})
 _WITHOUT_CASE = frozenset({"lower", "upper"})
-# What is compared where rows, such as (a, b), are compared with each other.
+# Stands for the columns in a comparison of rows, such as (a, b) = (c, d).
 ROWS = "rows as a whole"
 _ONE_BY_ONE = "compare their columns one by one, as a NULL in a row would count as a value"
-_CAST = 'cast it in the model, or add COLLATE "C" where its text is meant'
+_CAST = 'cast it in the model, or add COLLATE "C" to compare its text'
 _EXTREMES = frozenset({"greatest", "least"})
 _OF_ALL_ROWS = frozenset({"max", "min"})
 _RECORDS = frozenset({"row", "struct_pack"})
 _COUNTING = frozenset({"mode", "histogram", "approx_count_distinct"})
 _SETS = frozenset({"LOGICAL_EXCEPT", "LOGICAL_INTERSECT"})
-# Collations of which the planner calls no function, by what compares.
+# Operations for which the planner calls no function of these collations.
 _UNCALLED = {"order": ("nfc", "noaccent"), "equality": ("nfc",), "sets": ("nfc", "nocase")}
-# What the planner makes of max() and min() of text with a collation.
+# The planner turns max() and min() of a text with a collation into these.
 _OF_EXTREMES = frozenset({"arg_max", "arg_min"})
 
 
 def model_type(column: Column, *, marked: bool = False) -> str:
-    """The DuckDB type in which models see a column; ``marked`` where they are analysed."""
+    """The DuckDB type of a column in models; ``marked`` for the analysis."""
     if column.labels:
         return f"ENUM({', '.join(map(literal, column.labels))})"
     if column.equality == "case-insensitive" and comparable(column) == "as Postgres":
@@ -57,12 +59,12 @@ def model_type(column: Column, *, marked: bool = False) -> str:
 
 
 def is_special(column: Column) -> bool:
-    """Whether not all that models do with the column is what DuckDB does with what carries it."""
+    """Whether the column compares differently from the DuckDB type that it is stored in."""
     return not column.labels and model_type(column, marked=True) != duckdb_type(column.type)
 
 
 def as_model_type(column: Column, value: str, *, marked: bool = False) -> str:
-    """An expression for a stored value as models see it."""
+    """An expression that gives a stored value the type that models read."""
     type_ = model_type(column, marked=marked)
     if column.labels:
         return f"CAST({value} AS {type_})"
@@ -71,7 +73,7 @@ def as_model_type(column: Column, value: str, *, marked: bool = False) -> str:
 
 
 def as_stored(name: str, type_: str) -> str:
-    """A column of a query, of the type that DESCRIBE tells, without the ways in which models compare it."""
+    """A column of a query as it is stored: without enum and collation. ``type_`` is as DESCRIBE prints it."""
     if type_.startswith("ENUM("):
         return f"CAST({quote(name)} AS VARCHAR) AS {quote(name)}"
     return f'{quote(name)} COLLATE "C" AS {quote(name)}' if type_ == "VARCHAR" else quote(name)
@@ -79,9 +81,10 @@ def as_stored(name: str, type_: str) -> str:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a node of a plan stands: the expression or operator that owns it, and in which of its parts.
+    """The position of a node in a plan.
 
-    ``in_set`` where the operator is a side of EXCEPT or INTERSECT.
+    ``owner`` is the expression or operator that it belongs to, ``holder`` the node directly above it, and
+    ``part`` the holder's field. ``in_set``: the owner is a side of EXCEPT or INTERSECT.
     """
 
     owner: Node
@@ -91,12 +94,12 @@ class _Place:
 
     @property
     def kind(self) -> str:
-        """What the owner is, or of a join, how its sides are compared."""
+        """The type of the owner, or the comparison of a join's condition."""
         return str(self.holder.get("comparison") or self.owner.get("type"))
 
     @property
     def decides_equality(self) -> bool:
-        """Whether nothing but equality is asked for."""
+        """Whether values are compared only for equality."""
         return (
             self.kind in _EQUALITY
             or self.part in _GROUPS
@@ -105,7 +108,7 @@ class _Place:
 
     @property
     def compares(self) -> bool:
-        """Whether values are compared here, ordered or grouped, however that is done."""
+        """Whether values are compared, ordered or grouped, in any way."""
         return (
             self.kind.startswith("COMPARE_")
             or self.part in _GROUPS
@@ -116,18 +119,18 @@ class _Place:
 
     @property
     def compares_rows(self) -> bool:
-        """Whether a row that stands here is compared otherwise than Postgres does where it has a NULL."""
-        asks = self.kind.startswith("COMPARE_") and not self.kind.endswith("DISTINCT_FROM")
-        return asks or self.kind in {"OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"}
+        """Whether a row with a NULL in it is compared differently from Postgres."""
+        is_comparison = self.kind.startswith("COMPARE_") and not self.kind.endswith("DISTINCT_FROM")
+        return is_comparison or self.kind in {"OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"}
 
     @property
     def keeps_a_spelling(self) -> bool:
-        """Whether one of several equal values is taken for all."""
+        """Whether one of several equal values stands for all of them."""
         return self.part in {"groups", "distinct_targets"} or _name(self.owner) in _OF_EXTREMES
 
 
 def misread(plan: Node) -> Iterator[tuple[str, str]]:
-    """Columns that a plan compares otherwise than Postgres does, by name if it has it, and what to write."""
+    """Columns that a plan compares differently from Postgres: the name, if there is one, and the remedy."""
     for node, place in _placed(plan, _Place({}, {}, "")):
         if _is_row(node) and place.compares_rows:
             yield ROWS, _ONE_BY_ONE
@@ -136,13 +139,13 @@ def misread(plan: Node) -> Iterator[tuple[str, str]]:
         ):
             yield _column(node), _CAST
         elif place.owner.get("type") == "BOUND_FUNCTION" and _name(place.owner) not in _RECORDS:
-            continue  # LIKE and its kind look at texts
+            continue  # LIKE and similar functions work on text
         elif mark := _CALLS.get(_name(node)) if _made_by_planner(node) else None:
             yield from _misread_call(mark, node["children"][0], place)
 
 
 def _compares_uncalled(place: _Place) -> str:
-    """What compares values by itself here, without a call of their collation's function; else nothing."""
+    """The operation that compares values without calling their collation's function, or an empty text."""
     kind, name = place.kind, _name(place.owner)
     if kind == "BOUND_FUNCTION" and name in _EXTREMES:
         return "order"
@@ -152,7 +155,7 @@ def _compares_uncalled(place: _Place) -> str:
 
 
 def _misread_call(mark: str, argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
-    """What is wrong with one comparison."""
+    """The column and the remedy of one call of a collation's function, if it is a misread comparison."""
     name = _column(argument)
     marked = _collation(argument) in {"nfc", "noaccent"}
     if mark == "case":
@@ -162,24 +165,24 @@ def _misread_call(mark: str, argument: Node, place: _Place) -> Iterator[tuple[st
 
 
 def _misread_case(argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
-    """Text without case that is compared where Postgres tells case, or of which any spelling is taken."""
+    """Text without case that Postgres compares with case, or of which any spelling may be kept."""
     name = _column(argument)
     if _name(argument) in _WITHOUT_CASE or argument.get("expression_class") == "BOUND_CONSTANT":
         return
     if _is_call(argument) or _collation(argument) != "nocase":
-        yield name, "Postgres tells case here; compare lower() of both sides"
+        yield name, "Postgres is case-sensitive here; compare lower() of both sides"
     elif place.keeps_a_spelling:
-        yield name, "any of its spellings may come; write lower() around it"
+        yield name, "any of its spellings may be returned; write lower() around it"
 
 
 def spells_alike(aggregate: Node) -> bool:
-    """Whether first() was made by the planner, of values that are spelled alike where they are equal."""
+    """Whether the planner has added this first(), over equal values with the same spelling."""
     argument = aggregate["children"][0] if aggregate.get("children") else {}
     return _made_by_planner(aggregate) and _collation(argument) in {"noaccent", "nfc", "nocase"}
 
 
 def _placed(node: object, place: _Place) -> Iterator[tuple[Node, _Place]]:
-    """All nodes with their places."""
+    """All nodes with their positions."""
     if isinstance(node, list):
         for child in node:
             yield from _placed(child, place)
@@ -192,7 +195,7 @@ def _placed(node: object, place: _Place) -> Iterator[tuple[Node, _Place]]:
 
 
 def _is_call(node: Node) -> bool:
-    """Whether the model itself makes the value by a function."""
+    """Whether the value is the result of a function in the model."""
     return node.get("expression_class") == "BOUND_FUNCTION" and not _made_by_planner(node)
 
 
@@ -209,7 +212,7 @@ def _collation(node: Node) -> str:
 
 
 def _is_json(node: Node) -> bool:
-    """Whether it is of DuckDB's type JSON, whose values are compared by their text."""
+    """Whether the type is JSON, whose values DuckDB compares by their text."""
     return _type_info(node).get("alias") == "JSON"
 
 
@@ -222,8 +225,8 @@ def _type_info(node: Node) -> Node:
 
 
 def _column(node: Node) -> str:
-    """The name of the column that an expression is of."""
+    """The name of the column in an expression."""
     if node.get("alias"):
         return str(node["alias"])
-    below = [*node.get("children", []), node.get("else_expr") or {}]
-    return next(filter(None, map(_column, below)), "") if any(below) else ""
+    operands = [*node.get("children", []), node.get("else_expr") or {}]
+    return next(filter(None, map(_column, operands)), "") if any(operands) else ""

@@ -1,8 +1,8 @@
-"""The contract: casting what a model yields to the warehouse's types, row by row.
+"""Casts from a model's types to those of its warehouse table, row by row.
 
-Each warehouse column becomes one DuckDB expression for its value and one for the
-reason why a row may not have it. A cast must lose nothing: 3.456 does not fit
-numeric(10,2), and a timestamp is not a date unless the model says so.
+Each warehouse column gets a DuckDB expression for its value, and one for the reason why a row is rejected. A
+cast must not lose anything: 3.456 does not fit numeric(10,2), and a timestamp does not fit a date unless the
+model casts it.
 """
 
 import re
@@ -19,8 +19,8 @@ _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?i:infinity|inf)|(?i:nan
 _DAY = r"\d{4,}-\d{1,2}-\d{1,2}"
 _ZONE = r"(Z|[+-]\d{2}(:?\d{2}){0,2})"
 _CLOCK = r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?"
-# What text may look like to become a value of these types. DuckDB's own casts are more
-# generous: they round '3.7' to 4 and cut the time off '2023-01-01 10:00:00'.
+# The spellings that can be cast to these types. DuckDB's own casts accept more: they round '3.7' to 4 and cut
+# the time off '2023-01-01 10:00:00'.
 _FORMS = {
     "SMALLINT": r"[+-]?\d+(\.0*)?",
     "INTEGER": r"[+-]?\d+(\.0*)?",
@@ -35,11 +35,11 @@ _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(.*\)|FLOAT|
 
 @dataclass(frozen=True)
 class Check:
-    """How a warehouse column is made: its value, and why a row may be refused.
+    """DuckDB expressions for a warehouse column.
 
-    ``reason`` is a DuckDB expression that is NULL where nothing is wrong; the whole
-    is None for a column that cannot go wrong. ``misfit`` is a condition that holds for a value
-    that the column cannot take.
+    ``value``: its value.
+    ``reason``: why a row is rejected, NULL if it fits; None if every row fits.
+    ``misfit``: the condition that the value does not fit the column's type; None if every value fits.
     """
 
     column: str
@@ -49,19 +49,19 @@ class Check:
 
 
 def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Check]:
-    """One check for each warehouse column that the model yields, by name and type.
+    """One check for each warehouse column that the model yields; ``yields`` are its columns and DuckDB types.
 
-    Raises ModelError where the model yields a column that its table lacks, leaves out
-    one that the table requires, or yields a type that must be cast explicitly.
+    Raises ModelError if the model yields a column that its table lacks, leaves out one that the table
+    requires, or yields a type that must be cast explicitly.
     """
     if target.fact and (taken := sorted(OF_VERSIONS & {name.lower() for name in yields})):
         raise ModelError(
             f"{model.path}: column {taken[0]} has the name of a column that every fact gets; write"
-            f" `{taken[0]} AS source_{taken[0]}`, and call it so in the table"
+            f" `{taken[0]} AS source_{taken[0]}`, and rename it in the table"
         )
-    more = left_out(model, target, yields)
+    ignored = left_out(model, target, yields)
     for name in yields:
-        if name not in more and _is_lacking(target, name):
+        if name not in ignored and _is_lacking(target, name):
             raise ModelError(f"{model.path}: column {name} is not in the warehouse table {target.name}")
     for column in target.columns:
         if column.name not in yields and column.required and not column.filled:
@@ -75,7 +75,7 @@ def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Chec
     for name in model.untracked:
         if name not in yields or name in target.key:
             problem = "is part of the key" if name in target.key else "is not yielded"
-            raise ModelError(f"{model.path}: column {name} cannot be untracked, for it {problem}")
+            raise ModelError(f"{model.path}: column {name} cannot be untracked, because it {problem}")
     return [
         _check(model, column, yields[column.name], column.required or column.name in target.key)
         for column in target.columns
@@ -84,7 +84,7 @@ def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Chec
 
 
 def left_out(model: Model, target: Target, yields: Iterable[str]) -> list[str]:
-    """Columns that come by a ``*`` and that the table does not have; they wait until it has them."""
+    """Columns that come by a ``*`` and that the table does not have; they are loaded once it has them."""
     if model.names is None:
         return []
     return [name for name in yields if name.lower() not in model.names and _is_lacking(target, name)]
@@ -97,53 +97,53 @@ def _is_lacking(target: Target, name: str) -> bool:
 
 def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> Check:
     source = quote(column.name)
-    wanted = duckdb_type(column.type)
-    value = source if yielded == wanted else _cast(model, column, yielded, wanted)
+    needed = duckdb_type(column.type)
+    value = source if yielded == needed else _cast(model, column, yielded, needed)
     cases = ""
     if required:
         cases += f" WHEN {source} IS NULL THEN {literal(f'{column.name} is missing (NULL)')}"
-    misfit = _misfit(column, yielded, wanted, value)
+    misfit = _misfit(column, yielded, needed, value)
     if misfit:
-        # Without the value, which stands in the row: reasons are shown where values must not be.
+        # Without the value: reasons are logged, and values must not be.
         cases += f" WHEN {misfit} THEN {literal(f'{column.name} does not fit {column.type}')}"
     return Check(column.name, value, f"CASE{cases} END" if cases else None, misfit)
 
 
-def _cast(model: Model, column: TargetColumn, yielded: str, wanted: str) -> str:
+def _cast(model: Model, column: TargetColumn, yielded: str, needed: str) -> str:
     source = quote(column.name)
     if yielded == "BLOB" and column.type == "bytea":
         return f"'\\x' || lower(hex({source}))"
     castable = (
         yielded == "VARCHAR"
-        or (wanted == "VARCHAR" and _prints_as(yielded, column.type))
-        or (_NUMBERS.fullmatch(yielded) and _NUMBERS.fullmatch(wanted))
-        or (yielded == "DATE" and wanted == "TIMESTAMP")
+        or (needed == "VARCHAR" and _prints_as(yielded, column.type))
+        or (_NUMBERS.fullmatch(yielded) and _NUMBERS.fullmatch(needed))
+        or (yielded == "DATE" and needed == "TIMESTAMP")
         or yielded == '"NULL"'
     )
     if not castable:
         raise ModelError(
-            f"{model.path}: column {column.name} is {yielded}, the warehouse wants {column.type};"
+            f"{model.path}: column {column.name} is {yielded}, the warehouse column is {column.type};"
             " cast it in the model"
         )
-    return f"TRY_CAST({source} AS {wanted})"
+    return f"TRY_CAST({source} AS {needed})"
 
 
-def _prints_as(yielded: str, wanted: str) -> bool:
-    """Whether DuckDB prints a type as Postgres reads it into one that travels as text."""
-    if wanted.startswith("numeric"):
+def _prints_as(yielded: str, needed: str) -> bool:
+    """Whether DuckDB prints a type as Postgres reads it, for a type that is stored as text."""
+    if needed.startswith("numeric"):
         return bool(_NUMBERS.fullmatch(yielded))
-    if wanted == "uuid":
+    if needed == "uuid":
         return yielded == "UUID"
-    if wanted in {"json", "jsonb"}:
+    if needed in {"json", "jsonb"}:
         return yielded == "JSON"
     return not re.search(r"BLOB|\[|\(.* .*\)", yielded)
 
 
-def _misfit(column: TargetColumn, yielded: str, wanted: str, value: str) -> str | None:
-    """A condition that holds where the value cannot become the column's type exactly."""
-    lost = _any(_lost(column, yielded, wanted, value))
-    if lost and yielded == "VARCHAR" != wanted:
-        # Of text that is what its value prints as nothing is lost, and to see that is cheaper.
+def _misfit(column: TargetColumn, yielded: str, needed: str, value: str) -> str | None:
+    """The condition that the column's type cannot hold the value exactly."""
+    lost = _any(_lost(column, yielded, needed, value))
+    if lost and yielded == "VARCHAR" != needed:
+        # A text that equals its printed value loses nothing, and this is cheaper to check.
         lost = f"CASE WHEN CAST({value} AS VARCHAR) = {quote(column.name)} THEN false ELSE {lost} END"
     return _any([*filter(None, [lost]), *_beyond_precision(column, value)])
 
@@ -152,10 +152,10 @@ def _any(conditions: Iterable[str]) -> str | None:
     return " OR ".join(f"({condition})" for condition in conditions) or None
 
 
-def _lost(column: TargetColumn, yielded: str, wanted: str, value: str) -> Iterator[str]:
+def _lost(column: TargetColumn, yielded: str, needed: str, value: str) -> Iterator[str]:
     """Conditions under which a cast fails or changes what the model yields."""
     source = quote(column.name)
-    if yielded == "VARCHAR" and (form := _form(column, wanted)):
+    if yielded == "VARCHAR" and (form := _form(column, needed)):
         yield f"NOT regexp_full_match(trim({source}), {literal(form)})"
     if column.labels:
         yield f"{value} NOT IN ({', '.join(map(literal, column.labels))})"
@@ -163,22 +163,22 @@ def _lost(column: TargetColumn, yielded: str, wanted: str, value: str) -> Iterat
         yield f"{source} IS NOT NULL AND TRY_CAST({source} AS UUID) IS NULL"
     if column.type in {"json", "jsonb"}:
         yield f"NOT json_valid({value})"
-    if wanted not in {yielded, "VARCHAR"}:
+    if needed not in {yielded, "VARCHAR"}:
         yield f"{source} IS NOT NULL AND {value} IS NULL"
         if _NUMBERS.fullmatch(yielded):
             yield f"CAST({value} AS {yielded}) IS DISTINCT FROM {source}"
 
 
-def _form(column: TargetColumn, wanted: str) -> str | None:
-    """What text has to look like for this column; None where any may do."""
+def _form(column: TargetColumn, needed: str) -> str | None:
+    """The spelling that this column accepts; None if it accepts any."""
     if decimal := decimal_of(column.type):
-        # More decimals than the column has are a loss, unless they are zeros.
+        # More decimals than the column has are lost, unless they are zeros.
         return rf"[+-]?\d*(\.\d{{0,{decimal[1]}}}0*)?"
-    return _NUMBER if column.type == "numeric" else _FORMS.get(wanted)
+    return _NUMBER if column.type == "numeric" else _FORMS.get(needed)
 
 
 def _beyond_precision(column: TargetColumn, value: str) -> Iterator[str]:
-    """Conditions under which Postgres would round or refuse what DuckDB's type can hold."""
+    """Conditions under which Postgres would round or reject a value that DuckDB's type can hold."""
     if length := length_of(column.type):
         yield f"length({value}) > {length}"
     if (digits := second_digits_of(column.type)) is not None:
@@ -188,7 +188,7 @@ def _beyond_precision(column: TargetColumn, value: str) -> Iterator[str]:
 
 
 def _digits(precision: int, scale: int) -> str:
-    """What a number looks like that a numeric of this precision and scale holds unrounded."""
+    """The spelling of numbers that a numeric of this precision and scale holds without rounding."""
     if scale < 0:
         return rf"[+-]?0*(\d{{1,{precision}}}0{{{-scale}}})?(\.0*)?"
     if scale > precision:
@@ -196,7 +196,7 @@ def _digits(precision: int, scale: int) -> str:
     return rf"[+-]?0*\d{{0,{precision - scale}}}(\.\d{{0,{scale}}}0*)?"
 
 
-def reasons(found: Sequence[Check]) -> str:
-    """One expression: all reasons of a row in words, or '' where there are none."""
-    parts = [check.reason for check in found if check.reason]
+def reasons(checks: Sequence[Check]) -> str:
+    """An expression for all reasons why a row is rejected, or '' if it fits."""
+    parts = [check.reason for check in checks if check.reason]
     return f"concat_ws('; ', {', '.join(parts)})" if parts else "''"

@@ -1,7 +1,8 @@
-"""Functional dependencies between columns: which of them determine others, or all of a row.
+"""Functional dependencies between columns: which of them determine others, or the whole row.
 
-Whether columns determine a row is asked of the attributes that they are. Each row has an attribute
-beside its columns, its identity, which its table's key determines and which determines its columns.
+An attribute is a number that stands for a column's value, however many operators pass it on. Each row also
+has an attribute without a column, its identity: the key of its table determines it, and it determines the
+columns.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass, field
 from pipeline.models.unstable import Node, walk
 
 Attributes = frozenset[int]
-Dependency = tuple[Attributes, Attributes]  # rows that agree on the one agree on the other
+Dependency = tuple[Attributes, Attributes]  # the first determines the second
 
 _NONE: Attributes = frozenset()
-# Types of which equal values are identical, so that they can determine anything.
+# Types whose equal values are identical, so that they can determine anything.
 _INTEGERS = frozenset(
     "TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT UHUGEINT".split()  # noqa: SIM905
 )
@@ -23,7 +24,7 @@ _EXACT = _INTEGERS | {
     "BLOB", "BOOLEAN", "DATE", "DECIMAL", "ENUM", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID",
     "VARCHAR",
 }  # fmt: skip
-# Casts that give different values for different ones.
+# Types that can be cast to text, and pairs of types, without making different values equal.
 _TO_TEXT = _INTEGERS | {"BOOLEAN", "DATE", "ENUM", "UUID"}
 _KEEPING = {("DATE", "TIMESTAMP"), ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"), ("VARCHAR", "VARCHAR")}
 _OF_ONE_ROW = frozenset(
@@ -33,11 +34,11 @@ _OF_ONE_ROW = frozenset(
 
 @dataclass(frozen=True)
 class Rows:
-    """What is known of the rows of an operator.
+    """The dependencies of an operator's rows.
 
-    ``columns`` are the attributes of its columns, none where they are not known; ``identity`` are those that
-    together tell its rows apart. ``never_null`` are attributes without NULLs. ``names`` are the names of
-    columns and, of an identity, the columns of a key that determines it.
+    ``columns`` are the attributes of its columns, empty if unknown. ``identity`` are the attributes that
+    together identify a row. ``never_null`` are attributes without NULLs. ``names`` are the names of columns,
+    and of an identity the columns of a key that determines it.
     """
 
     columns: tuple[int, ...] = ()
@@ -47,30 +48,30 @@ class Rows:
     names: Mapping[int, str] = field(default_factory=dict)
 
     def closure(self, attributes: Attributes) -> Attributes:
-        """All attributes that some determine."""
-        known, before = attributes, None
-        while known != before:
-            before = known
+        """All attributes that these determine, themselves included."""
+        closure, before = attributes, None
+        while closure != before:
+            before = closure
             for determinant, determined in self.dependencies:
-                if determinant <= known:
-                    known |= determined
-        return known
+                if determinant <= closure:
+                    closure |= determined
+        return closure
 
     def determined_by(self, attributes: Attributes) -> bool:
-        """Whether rows that agree on these attributes are the same row, or look the same."""
-        known = self.closure(attributes)
-        return self.identity <= known or (bool(self.columns) and known.issuperset(self.columns))
+        """Whether rows with the same values of these attributes are one row, or equal in all columns."""
+        closure = self.closure(attributes)
+        return self.identity <= closure or (bool(self.columns) and closure.issuperset(self.columns))
 
     def name(self, expression: Node) -> str:
-        """What a person may call an expression."""
+        """The name of an expression for messages."""
         column = self._column(expression)
-        known = None if column is None else self.names.get(column)
-        return str(expression.get("alias") or known or "an expression")
+        name = None if column is None else self.names.get(column)
+        return str(expression.get("alias") or name or "an expression")
 
     def missing_from(self, attributes: Attributes) -> str:
-        """What to add to some attributes so that they tell rows apart, in words."""
-        lacking = sorted(self.identity - self.closure(attributes))
-        return " and ".join(dict.fromkeys(filter(None, (self.names.get(each) for each in lacking))))
+        """The names of the columns that these attributes need beside them to determine a row."""
+        missing = sorted(self.identity - self.closure(attributes))
+        return " and ".join(dict.fromkeys(filter(None, (self.names.get(each) for each in missing))))
 
     def attribute(self, expression: Node) -> int | None:
         """The attribute that an expression is, be it by a cast that keeps values apart; else None."""
@@ -78,10 +79,10 @@ class Rows:
             return None
         if expression["expression_class"] == "BOUND_REF":
             return self._column(expression)
-        return self.attribute(expression["children"][0]) if _keeps_apart(expression) else None
+        return self.attribute(expression["children"][0]) if _is_injective_cast(expression) else None
 
     def same(self, expression: Node) -> int | None:
-        """The attribute that has an expression's very values, of whatever type."""
+        """The attribute with exactly an expression's values, of any type."""
         column = self._column(expression)
         return self.attribute(expression) if column is None else column
 
@@ -91,26 +92,27 @@ class Rows:
         return self.columns[expression["index"]]
 
     def attributes(self, expressions: Iterable[Node]) -> Attributes:
-        """The attributes that some expressions are."""
-        return frozenset(found for each in expressions if (found := self.attribute(each)) is not None)
+        """The attributes of those expressions that are one."""
+        attributes = map(self.attribute, expressions)
+        return frozenset(attribute for attribute in attributes if attribute is not None)
 
-    def knows(self, expression: Node, attributes: Attributes) -> bool:
-        """Whether some attributes determine an expression's value."""
+    def determines(self, expression: Node, attributes: Attributes) -> bool:
+        """Whether these attributes determine an expression's value."""
         needed = self.needs(expression)
         return needed is not None and needed <= self.closure(attributes)
 
     def needs(self, expression: Node) -> Attributes | None:
-        """The attributes that an expression is computed from; None where these are not known."""
+        """The attributes that an expression is computed from; None if they are unknown."""
         nodes = list(_expressions(expression))
         places = {node["index"] for node in nodes if node["expression_class"] == "BOUND_REF"}
-        known = all(node["expression_class"] in _OF_ONE_ROW for node in nodes)
-        if not known or any(place >= len(self.columns) for place in places):
+        is_of_one_row = all(node["expression_class"] in _OF_ONE_ROW for node in nodes)
+        if not is_of_one_row or any(place >= len(self.columns) for place in places):
             return None
         return frozenset(self.columns[place] for place in places)
 
 
-def _keeps_apart(expression: Node) -> bool:
-    """Whether an expression is a cast that gives different values for different ones."""
+def _is_injective_cast(expression: Node) -> bool:
+    """Whether an expression is a cast that keeps different values different."""
     if expression["type"] != "OPERATOR_CAST" or expression["function_data"].get("try_cast"):
         return False
     to, of = expression["return_type"], expression["children"][0].get("return_type") or {"id": "BOOLEAN"}
@@ -124,5 +126,5 @@ def _keeps_apart(expression: Node) -> bool:
 
 
 def _expressions(node: object) -> Iterator[Node]:
-    """An expression and all that it is made of."""
+    """An expression and all expressions in it."""
     return (each for each in walk(node) if "expression_class" in each)

@@ -1,4 +1,4 @@
-"""What a model reads, bound in DuckDB: source tables, reference tables, and the models below it as views."""
+"""The relations that a model reads, in DuckDB: source tables, reference tables and other models as views."""
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
@@ -26,8 +26,9 @@ from pipeline.models.literals import unknown_labels, with_labels
 from pipeline.models.reference import BATCH
 from pipeline.models.target import Target
 
-ROWS_NOW = "rows_now"
-_DUCKDB_SAYS = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
+# The view of the result of the model that runs.
+RESULT = "result"
+_DUCKDB_MESSAGE = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
 
 
 def bind(
@@ -39,7 +40,7 @@ def bind(
     *,
     changes: bool,
 ) -> None:
-    """Make all that the last of the models reads readable: tables' present state, or their changed rows.
+    """Bind all that the last of the models reads: tables' present state, or their changed rows.
 
     A model reads another one as a view of its SQL, with the types of its table.
     """
@@ -68,9 +69,9 @@ def bind_empty(
     targets: Mapping[str, Target],
     tables: Mapping[str, Sequence[Column]],
 ) -> dict[str, str]:
-    """The same with tables of DuckDB's own that have no rows; returns the models' texts as they are run.
+    """Bind empty tables of DuckDB instead; returns the models' SQL as it is run.
 
-    Columns that DuckDB compares otherwise than Postgres are marked, see pipeline.comparisons.
+    Columns that DuckDB compares differently from Postgres are marked, see pipeline.models.comparisons.
     """
     names = _named(models)
     for name in sorted(names & tables.keys()):
@@ -84,11 +85,11 @@ def bind_empty(
 def _texts(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
 ) -> dict[str, str]:
-    """The models' texts as they are run: labels beside an enum are values of it."""
+    """The models' SQL as it is run: literals that are compared with an enum are cast to it."""
     below = list(models.values())[:-1]
-    seen = [column for name in _named(models) & tables.keys() for column in tables[name]]
-    seen += [column for model in below for column in _columns_of(targets[model.name])]
-    if not any(column.labels for column in seen):
+    columns = [column for name in _named(models) & tables.keys() for column in tables[name]]
+    columns += [column for model in below for column in _columns_of(targets[model.name])]
+    if not any(column.labels for column in columns):
         return {model.name: model.bound_sql for model in models.values()}
     with session() as connection:
         return bind_empty(connection, models, targets, tables)
@@ -100,26 +101,26 @@ def analysed(
     tables: Mapping[str, Sequence[Column]],
     keys: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[Analysis, list[Check]]:
-    """What the planner tells of the last of the models, and how its columns are checked.
+    """The analysis of the last of the models, and the checks of its columns.
 
-    Where the tables' primary ``keys`` are given, what takes rows that tie in any order counts as unstable.
-    Raises ModelError with file, line and DuckDB's words, also for what is unstable and not allowed to be.
+    If the tables' primary ``keys`` are given, a result that depends on the order of ties counts as unstable.
+    Raises ModelError with file, line and DuckDB's message, also if the model is unstable without permission.
     """
     model = list(models.values())[-1]
     with session() as connection:
         bind_empty(connection, models, targets, tables)
-        yields = types_of(connection, model, ROWS_NOW)
+        yields = types_of(connection, model, RESULT)
         unknown = tuple(unknown_labels(connection, model.bound_sql))
-        found = checks(model, targets[model.name], yields)
+        column_checks = checks(model, targets[model.name], yields)
         try:
-            analysis = analyse(connection, f"FROM {ROWS_NOW}", list(yields), _relation_keys(keys))
+            analysis = analyse(connection, f"FROM {RESULT}", list(yields), _relation_keys(keys))
         except ValueError as error:
             raise ModelError(f"{model.path}: {error}") from None
         except Misread as misread:
-            name, instead = misread.args
+            name, remedy = misread.args
             columns = name if name == ROWS else _special(models, tables, name) or name
             raise ModelError(
-                f"{model.path}: compares {columns} otherwise than Postgres does; {instead}"
+                f"{model.path}: compares {columns} differently from Postgres; {remedy}"
             ) from None
     unstable = (*analysis.unstable, *(words for each in models.values() for words in each.changing))
     if unstable and not model.unstable:
@@ -131,20 +132,20 @@ def analysed(
         unstable=unstable,
         unknown_labels=unknown,
         left_out=tuple(left_out(model, targets[model.name], yields)),
-    ), found
+    ), column_checks
 
 
 def _relation_keys(keys: Mapping[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
-    """The keys of what models read, by the names that it has in DuckDB."""
+    """The keys of source and reference tables, by the names that these have in DuckDB."""
     if keys is None:
         return None
-    known = {name: key for name, key in keys.items() if key}
+    source = {name: key for name, key in keys.items() if key}
     others = {name: key for name, key in reference.KEYS.items() if name not in keys}
-    return {relation_name(name): key for name, key in (known | others).items()}
+    return {relation_name(name): key for name, key in (source | others).items()}
 
 
 def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]], name: str) -> str:
-    """The columns, with their types, that may be meant where a comparison is refused."""
+    """The columns that DuckDB compares differently, with their types: those of this name, or else all."""
     special = [
         (column.name, f"{table}.{column.name} ({column.type})")
         for table in sorted(_named(models) & tables.keys())
@@ -157,15 +158,15 @@ def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]]
 
 
 @contextmanager
-def blamed(model: Model) -> Iterator[None]:
-    """Name the model in what DuckDB says of it, also while its rows stream."""
+def naming_model(model: Model) -> Iterator[None]:
+    """Name the model in errors of DuckDB, also while its rows stream."""
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        words = str(error)
-        if is_storage_fault(words) or (isinstance(error, OSError) and not _DUCKDB_SAYS.match(words)):
+        text = str(error)
+        if is_storage_fault(text) or (isinstance(error, OSError) and not _DUCKDB_MESSAGE.match(text)):
             raise
-        raise error_in(model.path, words) from None
+        raise error_in(model.path, text) from None
 
 
 def _named(models: Mapping[str, Model]) -> set[str]:
@@ -173,7 +174,7 @@ def _named(models: Mapping[str, Model]) -> set[str]:
 
 
 def _bind_reference(connection: duckdb.DuckDBPyConnection, names: set[str], moment: datetime) -> None:
-    """Make tables of DuckDB's own: of a query that reads anything else it does not show the plan."""
+    """Create reference tables in DuckDB, which shows no plan of a query that reads Arrow tables."""
     for name in sorted(names):
         if name == BATCH:
             table = pa.table({"moment": pa.array([moment], pa.timestamp("us", tz="UTC"))})
@@ -191,32 +192,32 @@ def _bind_models(
     *,
     marked: bool,
 ) -> dict[str, str]:
-    """Views of the models; the last one, which nothing here reads, is ``rows_now``. Returns their texts.
+    """Create a view of each model, the last one also as ``result``; returns their SQL.
 
-    Where these are not known yet, all relations have to be tables of DuckDB's own.
+    If ``texts`` is None, labels are cast, for which all relations have to be tables of DuckDB.
     """
-    made = {}
+    bound = {}
     for model in models.values():
         text = texts[model.name] if texts else with_labels(connection, model.bound_sql)
-        made[model.name] = text
+        bound[model.name] = text
         yields = _create_view(connection, model, text)
-        if model.name in targets and len(made) < len(models):
-            found = checks(model, targets[model.name], yields)
+        if model.name in targets and len(bound) < len(models):
+            column_checks = checks(model, targets[model.name], yields)
             types = {column.name: column for column in _columns_of(targets[model.name])}
             listed = ", ".join(
                 f"{as_model_type(types[check.column], _value(check), marked=marked)} AS {quote(check.column)}"
-                for check in found
+                for check in column_checks
             )
             connection.execute(
                 f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS"  # noqa: S608
                 f" SELECT {listed} FROM {quote(_view_of(model))}"
             )
-    connection.execute(f"CREATE TEMP VIEW {ROWS_NOW} AS FROM {quote(_view_of(model))}")
-    return made
+    connection.execute(f"CREATE TEMP VIEW {RESULT} AS FROM {quote(_view_of(model))}")
+    return bound
 
 
 def _columns_of(target: Target) -> list[Column]:
-    """A warehouse table's columns, as models that read it see them."""
+    """A warehouse table's columns, as other models read them."""
     return [
         Column(
             name=each.name,
@@ -229,7 +230,7 @@ def _columns_of(target: Target) -> list[Column]:
 
 
 def _value(check: Check) -> str:
-    """A column as its table has it; a value that it cannot take is NULL."""
+    """The value that the table stores; NULL if the value does not fit."""
     return f"(CASE WHEN {check.misfit} THEN NULL ELSE {check.value} END)" if check.misfit else check.value
 
 
@@ -238,9 +239,9 @@ def _view_of(model: Model) -> str:
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, model: Model, text: str) -> dict[str, str]:
-    """A view of a model, of the types that values are stored in; returns these by column."""
+    """Create a view of a model with the types in which values are stored; returns these by column."""
     inner = f"text:{model.name}"
-    with blamed(model):
+    with naming_model(model):
         connection.execute(f"CREATE TEMP VIEW {quote(inner)} AS {text}\n")
     types = types_of(connection, model, inner)
     listed = ", ".join(as_stored(name, type_) for name, type_ in types.items())
@@ -251,7 +252,7 @@ def _create_view(connection: duckdb.DuckDBPyConnection, model: Model, text: str)
 
 
 def types_of(connection: duckdb.DuckDBPyConnection, model: Model, name: str) -> dict[str, str]:
-    """Names and DuckDB types of the columns that the model yields."""
-    with blamed(model):
+    """Names and DuckDB types of the columns of a view of the model."""
+    with naming_model(model):
         rows = connection.execute(f"DESCRIBE {quote(name)}").fetchall()
     return {str(row[0]): str(row[1]) for row in rows}

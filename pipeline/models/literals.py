@@ -1,4 +1,4 @@
-"""Literals beside an enum: of its type, as in Postgres, where DuckDB would compare both by their letters."""
+"""Cast literals that are compared with an enum to its type, as Postgres does. DuckDB would compare text."""
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
@@ -13,16 +13,16 @@ import duckdb
 from pipeline.duck import literal
 
 Node = Mapping[str, Any]
-# Operands of these are of one type.
+# Functions whose operands have one type.
 _COMPARING = frozenset({"greatest", "least"})
 _WRITTEN_CAST = re.compile(r"::|(try_)?cast\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class _Literal:
-    """A constant text beside an enum: where it stands, and which column with which labels it meets.
+    """A literal text, its bytes in the SQL, and the column of an enum that it has to have the type of.
 
-    ``is_compared`` where it is not one of several results.
+    ``is_compared``: it is compared with the column, not an alternative result, as in CASE.
     """
 
     start: int
@@ -34,10 +34,10 @@ class _Literal:
 
 
 def with_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """A query whose relations are bound as tables, with each label beside an enum as a value of that enum."""
+    """The query, whose relations are bound, with each label cast to the enum that it is compared with."""
     text = sql.encode()
-    found = {each.start: each for each in _literals(connection, sql) if each.value in each.labels}
-    for _, each in sorted(found.items(), reverse=True):
+    labels = {each.start: each for each in _literals(connection, sql) if each.value in each.labels}
+    for _, each in sorted(labels.items(), reverse=True):
         written = text[each.start : each.end]
         if written.decode(errors="replace") == literal(each.value):
             enum = f"ENUM({', '.join(map(literal, each.labels))})".encode()
@@ -46,13 +46,13 @@ def with_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
 
 
 def unknown_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[str]:
-    """What such a query compares an enum with that is no label of it, in words; Postgres refuses that."""
+    """A message for each comparison of an enum with a text that is none of its labels."""
     for each in _literals(connection, sql):
         if each.is_compared and each.value not in each.labels:
             yield (
                 f"compares {each.column} with {literal(each.value)}, which is no label of its enum"
                 f" ({', '.join(map(literal, each.labels))}); correct it, or write CAST({each.column} AS text)"
-                " where its text is meant"
+                " to compare its text"
             )
 
 
@@ -77,7 +77,7 @@ def _literals(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[_Lite
 
 
 def _operands(node: object) -> Iterator[tuple[bool, list[Node]]]:
-    """Expressions that DuckDB brings to one type, together, and whether they are compared."""
+    """Lists of expressions that DuckDB casts to one type, and whether they are compared."""
     if isinstance(node, list):
         for child in node:
             yield from _operands(child)
@@ -94,7 +94,7 @@ def _operands(node: object) -> Iterator[tuple[bool, list[Node]]]:
 
 
 def _enum(node: Node, text: bytes) -> Node | None:
-    """The enum that an expression is, taken for text or not; None where the query itself casts it."""
+    """The enum in an expression, even if the planner casts it to text; None if the query itself casts it."""
     if (node.get("return_type") or {}).get("id") == "ENUM":
         return node
     if node.get("type") != "OPERATOR_CAST" or _is_written(node, text):
@@ -103,12 +103,12 @@ def _enum(node: Node, text: bytes) -> Node | None:
 
 
 def _is_written(cast: Node, text: bytes) -> bool:
-    """Whether a cast stands in the query, and was not made by the planner."""
+    """Whether a cast is written in the query, and not added by the planner."""
     return bool(_WRITTEN_CAST.match(text[cast["query_location"] :][:10].decode(errors="replace")))
 
 
 def _text(node: Node) -> Node | None:
-    """The constant text that an expression is, if it is one."""
+    """The literal text in an expression, if it is one."""
     if node.get("type") == "OPERATOR_CAST":
         return _text(node["children"][0])
     value = node.get("value")

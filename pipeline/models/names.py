@@ -1,7 +1,7 @@
-"""The relations that a model's SQL names: where they stand in the text, and what they are called in DuckDB.
+"""Find the relations in a model's SQL, and replace their names by those that they have in DuckDB.
 
-DuckDB folds the case of names, takes files for tables and lets no CTE read a table of its own
-name. So every name that is a relation's, and not a CTE's, is replaced by one that is only ours.
+DuckDB ignores the case of names, reads files as tables and does not let a CTE read a table of its own name.
+So the name of each relation that is not a CTE is replaced by a unique one.
 """
 
 import re
@@ -11,16 +11,16 @@ from typing import Any
 
 from pipeline.duck import quote, relation_name
 
-# As DuckDB's scanner reads them: a name in quotes, or one without.
+# A quoted or an unquoted name, as DuckDB's scanner reads it.
 _NAME = re.compile(rb'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^\s"\'(),;.]+')
 _NO_NAMES: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation by the name that a model gives it, and the bytes of the text where it stands.
+    """A relation in a model's SQL: its name, and the range of bytes that the name takes.
 
-    ``alias`` is what else has to name it there, so that the rest of the text finds it.
+    ``alias`` is the alias that the replaced name needs, because other parts of the SQL refer to it.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Relation:
 
 
 def with_relation_names(sql: str, relations: Sequence[Relation]) -> str:
-    """The text with every relation by the name that it has in DuckDB, on the same lines."""
+    """The SQL with the names that relations have in DuckDB; lines stay the same."""
     text = sql.encode()
     for relation in sorted(relations, key=lambda each: -each.start):
         alias = f" AS {quote(relation.alias)}" if relation.alias is not None else ""
@@ -40,9 +40,9 @@ def with_relation_names(sql: str, relations: Sequence[Relation]) -> str:
 
 
 def relations(sql: str, tree: object) -> list[Relation]:
-    """All relations that a parsed SELECT reads, CTEs left out.
+    """All relations that a parsed SELECT reads, except CTEs.
 
-    Raises ValueError that says what is wrong with a name.
+    Raises ValueError with the reason if a name is invalid.
     """
     text = sql.encode()
     return [_relation(text, node) for node in _tables(tree, _NO_NAMES)]
@@ -60,7 +60,7 @@ def _relation(text: bytes, node: Mapping[str, Any]) -> Relation:
 
 
 def _tables(node: object, ctes: frozenset[str]) -> Iterator[Mapping[str, Any]]:
-    """The nodes of tables below one; a CTE hides tables of its name, but not in its own query."""
+    """The nodes of tables in a syntax tree; a CTE hides tables of its name, but not in its own query."""
     if isinstance(node, list):
         for child in node:
             yield from _tables(child, ctes)

@@ -1,7 +1,7 @@
-"""The functional dependencies of each operator of a plan, made of those of the operators below it.
+"""Derive the functional dependencies of each operator of a plan from those of its children.
 
-Joins, groups and filters add dependencies, or take some away. What is not known to hold is left out, so
-what is found always holds.
+Joins, groups and filters add dependencies or remove some. A dependency that is not certain is left out, so
+each one that is returned holds.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pipeline.models.dependencies import Attributes, Dependency, Rows
 from pipeline.models.unstable import Node
 
 _EQUALITY = frozenset({"COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"})
-# Operators whose rows are rows of their last child.
+# Operators whose rows are those of their last child, or some of them.
 _PASSING = frozenset({"LOGICAL_FILTER", "LOGICAL_LIMIT", "LOGICAL_MATERIALIZED_CTE", "LOGICAL_ORDER_BY"})
 _JOINS = frozenset({"LOGICAL_ANY_JOIN", "LOGICAL_COMPARISON_JOIN", "LOGICAL_CROSS_PRODUCT"})
 _SETS = frozenset({"LOGICAL_EXCEPT", "LOGICAL_INTERSECT", "LOGICAL_UNION"})
 
 
 class Operators:
-    """The rows of every operator of a plan.
+    """The dependencies of every operator of a plan.
 
-    ``keys`` are the columns of tables' primary keys, none for a table that has one row.
+    ``keys`` are the primary keys of tables; a table with an empty key has one row.
     """
 
     def __init__(self, plan: Node, keys: Mapping[str, tuple[str, ...]]) -> None:
@@ -34,37 +34,37 @@ class Operators:
         self._read(plan)
 
     def of(self, operator: Node) -> Rows:
-        """What is known of an operator's rows."""
+        """The dependencies of an operator's rows."""
         return self._rows[id(operator)]
 
     def _read(self, node: Node) -> Rows:
-        below = []
+        children = []
         for child in node.get("children", []):
-            below.append(self._read(child))
+            children.append(self._read(child))
             if node["type"] == "LOGICAL_MATERIALIZED_CTE":
-                self._ctes[node["table_index"]] = below[0]
-        self._rows[id(node)] = rows = self._made(node, below)
+                self._ctes[node["table_index"]] = children[0]
+        self._rows[id(node)] = rows = self._derived(node, children)
         return rows
 
-    def _made(self, node: Node, below: Sequence[Rows]) -> Rows:
-        """An operator's rows, made of those below it; of operators not named here nothing is known."""
+    def _derived(self, node: Node, children: Sequence[Rows]) -> Rows:
+        """An operator's rows, derived from its children; those of an operator not named here are unknown."""
         kind = node["type"]
-        if not below:
+        if not children:
             return self._leaf(node)
         if kind in _PASSING:
-            return _passed(node, below[-1])
+            return _passed(node, children[-1])
         if kind in _JOINS:
-            return self._joined(node, *below)
+            return self._joined(node, *children)
         if kind in _SETS:
             is_set = kind != "LOGICAL_UNION" and not node["setop_all"]
-            return self._unique(below[0]) if is_set else self._unknown(len(below[0].columns))
-        makers = {
+            return self._unique(children[0]) if is_set else self._unknown(len(children[0].columns))
+        methods = {
             "LOGICAL_PROJECTION": self._projection,
             "LOGICAL_WINDOW": self._windows,
             "LOGICAL_AGGREGATE_AND_GROUP_BY": self._groups,
             "LOGICAL_DISTINCT": self._distinct,
         }
-        return makers[kind](node, below[0]) if kind in makers else self._unknown()
+        return methods[kind](node, children[0]) if kind in methods else self._unknown()
 
     def _leaf(self, node: Node) -> Rows:
         match node["type"]:
@@ -80,23 +80,23 @@ class Operators:
         names = node["names"]
         table = node["function_data"]["table"]
         identity, *attributes = (next(self._next) for _ in range(len(names) + 1))
-        own = frozenset({identity})
-        of = dict(zip(names, attributes, strict=True))
-        in_words = dict(zip(attributes, names, strict=True))
+        row = frozenset({identity})
+        by_name = dict(zip(names, attributes, strict=True))
+        by_attribute = dict(zip(attributes, names, strict=True))
         shown = table.partition(":")[2] or table
         key = self._keys.get(table)
-        known = frozenset(of[name] for name in key or ())
+        key_attributes = frozenset(by_name[name] for name in key or ())
         places = [each["index"] for each in node["column_indexes"]]
         return Rows(
             tuple(attributes[place] if place < len(names) else next(self._next) for place in places),
-            own,
-            ((own, frozenset(attributes)), *([] if key is None else [(known, own)])),
-            known | own,
-            in_words | {identity: ", ".join(f"{shown}.{name}" for name in key or ())},
+            row,
+            ((row, frozenset(attributes)), *([] if key is None else [(key_attributes, row)])),
+            key_attributes | row,
+            by_attribute | {identity: ", ".join(f"{shown}.{name}" for name in key or ())},
         )
 
     def _renamed(self, rows: Rows) -> Rows:
-        """The rows of a CTE once more, which are others each time that it is read."""
+        """The rows of a CTE with new attributes, as another reference to it reads other rows."""
         names: dict[int, int] = {}
 
         def new(attributes: Iterable[int]) -> list[int]:
@@ -111,7 +111,7 @@ class Operators:
         )
 
     def _computed(self, expressions: Iterable[Node], below: Rows) -> Rows:
-        """The rows with columns computed of each in place of their own ones."""
+        """The rows with computed columns instead of their own."""
         columns, dependencies = [], list(below.dependencies)
         for expression in expressions:
             attribute = below.same(expression)
@@ -127,7 +127,7 @@ class Operators:
         return self._computed(node["expressions"], below)
 
     def _windows(self, node: Node, below: Rows) -> Rows:
-        """The rows with windows' values; row_number() and what it counts within tell rows apart."""
+        """The rows with the values of windows; row_number() and its partition determine the row."""
         windows = node["expressions"]
         values = tuple(next(self._next) for _ in windows)
         dependencies = [(below.identity, frozenset(values))]
@@ -139,7 +139,7 @@ class Operators:
         return replace(below, columns=columns, dependencies=(*below.dependencies, *dependencies))
 
     def _groups(self, node: Node, below: Rows) -> Rows:
-        """A row for each group."""
+        """One row per group."""
         groups = node.get("groups") or []
         with_groups = self._computed(groups, below)
         identity = frozenset({next(self._next)})
@@ -168,7 +168,7 @@ class Operators:
         return replace(below, dependencies=(*below.dependencies, (targets, below.identity)))
 
     def _unique(self, below: Rows) -> Rows:
-        """Rows of which no two look the same."""
+        """Rows that are distinct in their columns."""
         identity, columns = frozenset({next(self._next)}), frozenset(below.columns)
         more = ((columns, identity), (identity, columns)) if columns else ()
         return replace(
@@ -206,19 +206,19 @@ class Operators:
         )
 
     def _unknown(self, columns: int = 0) -> Rows:
-        """Rows of which nothing is known but how many columns they have, if that."""
+        """Rows without dependencies, with so many columns; 0 if even that is unknown."""
         return Rows(tuple(next(self._next) for _ in range(columns)), frozenset({next(self._next)}))
 
 
 def _projected(rows: Rows, places: Sequence[int] | None) -> Rows:
-    """The rows with some of their columns, all of them where no places are said."""
+    """The rows with the columns at these places, or all columns without places."""
     if not places or not rows.columns:
         return rows
     return replace(rows, columns=tuple(rows.columns[place] for place in places))
 
 
 def _passed(node: Node, rows: Rows) -> Rows:
-    """Some of the rows; where these meet conditions, what they say is equal determines each other."""
+    """Some of the rows. Operands that their conditions equate determine each other."""
     more: list[Dependency] = []
     for condition in _conjuncts(node.get("expressions") or []):
         if condition["type"] not in _EQUALITY:
@@ -228,8 +228,8 @@ def _passed(node: Node, rows: Rows) -> Rows:
             needed = rows.attributes([two]) or (frozenset() if rows.needs(two) == frozenset() else None)
             if attribute is not None and needed is not None:
                 more.append((needed, frozenset({attribute})))
-    found = replace(rows, dependencies=(*rows.dependencies, *more))
-    return _projected(found, node.get("projection_map"))
+    filtered = replace(rows, dependencies=(*rows.dependencies, *more))
+    return _projected(filtered, node.get("projection_map"))
 
 
 def _conjuncts(conditions: Iterable[Node]) -> Iterator[Node]:
@@ -241,7 +241,7 @@ def _conjuncts(conditions: Iterable[Node]) -> Iterator[Node]:
 
 
 def _equated(conditions: Iterable[Node], left: Rows, right: Rows) -> list[tuple[Attributes, Attributes]]:
-    """The attributes of both sides that a join compares as equal."""
+    """The pairs of attributes, one of each side, that a join equates."""
     sides = [
         (left.attributes([each["left"]]), right.attributes([each["right"]]))
         for each in conditions
@@ -251,6 +251,6 @@ def _equated(conditions: Iterable[Node], left: Rows, right: Rows) -> list[tuple[
 
 
 def _with_nulls(rows: Rows) -> Rows:
-    """The rows and one of NULLs, as an outer join adds it: it must not look like another one in part."""
+    """The rows and one of NULLs, as an outer join adds it; it may share NULLs with another row."""
     kept = tuple(each for each in rows.dependencies if each[0] & rows.never_null)
     return replace(rows, dependencies=kept, never_null=frozenset())

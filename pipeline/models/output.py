@@ -1,4 +1,4 @@
-"""What a model made of a batch, and what a table was last computed with."""
+"""What a model yields for a batch, and what a table was last computed with."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pipeline.models.target import Target
 
 
 class Output(Frozen):
-    """What a model made of a batch.
+    """What a model yields for a batch.
 
-    ``files`` are rows that are new or differ, ``gone`` the keys of rows that left the result. Where it
-    is ``complete`` the files are all rows that the result has; with ``replaces`` rows of the warehouse
-    that are not among them have left it. ``rejected`` are rows that do not fit, all of the result's where
-    ``rejects_all``. ``result`` is what the next batch compares with.
+    ``files`` hold the rows that are new or differ, or with ``complete`` all rows of the result. ``deleted``
+    holds the keys of rows that left the result; with ``replaces`` all other rows of the warehouse have left
+    it, too. ``rejected`` holds rows that break the contract, with ``rejects_all`` all of the result's.
+    ``result`` is the state that the next batch is compared with.
     """
 
     model: str
@@ -24,24 +24,24 @@ class Output(Frozen):
     columns: tuple[Column, ...]
     files: Files
     rejected: Files
-    gone: Files = ()
+    deleted: Files = ()
     replaces: bool = False
     rejects_all: bool = False
     result: State | None = None
 
     @property
     def rows(self) -> int:
-        """Rows that fit."""
+        """The number of rows in the files."""
         return sum(file.rows for file in self.files)
 
     @property
     def rejected_rows(self) -> int:
-        """Rows rejected."""
+        """The number of rejected rows."""
         return sum(file.rows for file in self.rejected)
 
 
-def nothing(target: Target) -> Output:
-    """The output of a model that was not needed."""
+def no_output(target: Target) -> Output:
+    """The output of a model that did not run."""
     names = [column.name for column in target.columns if not (column.filled or column.generated)]
     return Output(
         model=target.name,
@@ -54,20 +54,20 @@ def nothing(target: Target) -> Output:
 
 
 def columns_of(target: Target, names: Sequence[str]) -> tuple[Column, ...]:
-    """Columns of a warehouse table by name, with their Postgres types."""
+    """Columns of a warehouse table with their Postgres types."""
     types = {column.name: column.type for column in target.columns}
     return tuple(Column(name=name, type=types[name]) for name in names)
 
 
-def joined(outputs: Sequence[Output]) -> Output:
-    """The outputs of a batch's pieces as one; no key has rows in two of them."""
+def combined(outputs: Sequence[Output]) -> Output:
+    """The outputs of a batch's splits as one; no key has rows in two of them."""
     files = tuple(file for output in outputs for file in output.files)
     rejected = tuple(file for output in outputs for file in output.rejected)
     return outputs[0].model_copy(update={"files": files, "rejected": rejected})
 
 
 class Loaded(Frozen):
-    """What a table was last computed with: the model, and its result where it is kept."""
+    """What a table was last computed with: the model's fingerprint, and its result if it is stored."""
 
     fingerprint: str
     result: State | None = None

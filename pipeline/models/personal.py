@@ -14,7 +14,7 @@ from pipeline.source.hashing import HashKey
 
 @dataclass(frozen=True)
 class Declared:
-    """A column that a header calls personal, as it names it; its table where it says so."""
+    """A column that a header declares as personal, with its table if the header names it."""
 
     column: str
     table: str | None
@@ -22,42 +22,44 @@ class Declared:
 
     @property
     def spelled(self) -> str:
-        """As the header spells it."""
+        """The column as the header names it."""
         return f"{self.table}.{self.column}" if self.table else self.column
 
 
 def personal_columns(
     models: Mapping[str, "Model"], tables: Mapping[str, Collection[str]]
 ) -> dict[str, dict[str, bool]]:
-    """The personal columns of these tables, and whether they are hashed, by table and name.
+    """The personal columns of these tables, by table and name, and whether they are hashed.
 
-    Raises ModelError where a header names a column that no table of its model has, or several have.
+    Raises ModelError if a header names a column that none or several of its model's tables have.
     """
-    found: dict[str, dict[str, bool]] = {}
+    personal: dict[str, dict[str, bool]] = {}
     for model in models.values():
         for declared in model.personal:
             table = _table_of(model, declared, tables)
-            named = found.setdefault(table, {})
-            named[declared.column] = declared.hashed or named.get(declared.column, False)
-    return found
+            columns = personal.setdefault(table, {})
+            columns[declared.column] = declared.hashed or columns.get(declared.column, False)
+    return personal
 
 
 def _table_of(model: "Model", declared: Declared, tables: Mapping[str, Collection[str]]) -> str:
-    having = [
+    candidates = [
         name
         for name in sorted(model.reads & tables.keys())
         if declared.column in tables[name] and declared.table in {None, name}
     ]
-    if len(having) == 1:
-        return having[0]
+    if len(candidates) == 1:
+        return candidates[0]
     where = f"{model.path}: personal column {declared.spelled}"
-    if having:
-        raise ModelError(f"{where} is in {' and in '.join(having)}; write {having[0]}.{declared.column}")
-    raise ModelError(f"{where} is in no table of the source that it reads; correct the name, or leave it out")
+    if candidates:
+        raise ModelError(
+            f"{where} is in {' and in '.join(candidates)}; write {candidates[0]}.{declared.column}"
+        )
+    raise ModelError(f"{where} is in no table of the source that it reads; correct or remove the name")
 
 
 def key_id(models: Mapping[str, "Model"], key: HashKey | None) -> str:
-    """The key's id, or an empty text where no model hashes; raises SettingsError where one lacks the key."""
+    """The id of the hash key, or an empty text; raises SettingsError if a model needs it."""
     for model in models.values():
         for declared in model.personal:
             if declared.hashed and key is None:
@@ -69,12 +71,12 @@ def key_id(models: Mapping[str, "Model"], key: HashKey | None) -> str:
 
 
 def hashes(models: Mapping[str, "Model"]) -> bool:
-    """Whether a model has columns hashed."""
+    """Whether a model declares hashed columns."""
     return any(declared.hashed for model in models.values() for declared in model.personal)
 
 
 def with_hashes(columns: Collection[Column], hashed: Mapping[str, bool], key: str) -> Iterator[Column]:
-    """The columns as they are read: hashes are texts, whatever is hashed."""
+    """The columns as they are read; a hashed column is text."""
     for column in columns:
         if hashed.get(column.name):
             yield Column(name=column.name, type="text", cast=column.cast, hashed_by=key)

@@ -1,8 +1,8 @@
-"""Seeds: small CSV files beside the models, which models read as tables by the names of the files.
+"""Seeds: small CSV files beside the models, which read them as tables by the names of the files.
 
-A column's type stands in the first line, as in ``rate:numeric(10,4)``. Where it does not, it is the
-first of boolean, bigint, numeric, date and timestamp that all values of the column are spelled as, or
-else text: a number with a leading zero is text. An empty field is NULL.
+The first line names the columns and may declare types, as in ``rate:numeric(10,4)``. Without one, a column's
+type is the first of boolean, bigint, numeric, date and timestamp that all its values can be read as, or else
+text: a number with a leading zero is text. An empty field is NULL.
 """
 
 import csv
@@ -25,7 +25,7 @@ _MOST_BYTES = 10_000_000
 _INTEGER = r"-?(0|[1-9]\d*)"
 _DAY = r"\d{4}-\d{2}-\d{2}"
 _CLOCK = r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?"
-# How values of a type are spelled, and read.
+# The spelling of a type's values, and the function that reads them.
 _TYPES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "boolean": (r"true|false", "true".__eq__),
     "smallint": (_INTEGER, int),
@@ -38,13 +38,13 @@ _TYPES: Mapping[str, tuple[str, Callable[[str], object]]] = {
 }
 _INFERRED = ("boolean", "bigint", "numeric", "date", "timestamp")
 _SHOWN = ", ".join(name if name != "numeric" else "numeric(10,2)" for name in _TYPES)
-# Where products of a few numbers still have a place; the most that there is.
+# Precisions of numeric: the usual one, with which products still fit, and the largest one.
 _DIGITS = (18, 38)
 
 
 @dataclass(frozen=True)
 class Seed:
-    """A seed as its file says it; ``digest`` changes with its columns and rows."""
+    """A seed as its file defines it; ``digest`` changes with its columns and rows."""
 
     name: str
     path: Path
@@ -56,7 +56,7 @@ class Seed:
 def load(folder: Path) -> dict[str, Seed]:
     """All seeds beside the models of a folder.
 
-    Raises ModelError with file and line for what is no table, and for a file in a subfolder.
+    Raises ModelError with file and line for an invalid file, and for a file in a subfolder.
     """
     if below := sorted((folder / FOLDER).glob("*/**/*.csv")):
         raise ModelError(f"{below[0]}: is in a subfolder; seeds lie directly in {folder / FOLDER}")
@@ -89,7 +89,7 @@ def read(path: Path) -> Seed:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each row, and the line that it begins on."""
+    """Each row's first line and fields."""
     content = path.read_bytes()
     if len(content) > _MOST_BYTES:
         raise ModelError(f"{path}: has more than {_MOST_BYTES:,} bytes; put it into the source as a table")
@@ -99,17 +99,17 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         line = content[: error.start].count(b"\n") + 1
         raise ModelError(f"{path}:{line}: is not UTF-8") from None
     reader = csv.reader(text.splitlines(keepends=True), strict=True)
-    begins = 1
+    first_line = 1
     try:
         for fields in reader:
-            yield begins, fields
-            begins = reader.line_num + 1
+            yield first_line, fields
+            first_line = reader.line_num + 1
     except csv.Error as error:
-        raise ModelError(f"{path}:{begins}: is no CSV: {error}") from None
+        raise ModelError(f"{path}:{first_line}: is not valid CSV: {error}") from None
 
 
 def _declared(where: str, field: str) -> tuple[str, str | None]:
-    """A column's name, and its type where that is said."""
+    """A column's name, and its type if the field declares one."""
     name, colon, type_ = (part.strip() for part in field.partition(":"))
     if not name:
         raise ModelError(f"{where}: a column has no name")
@@ -118,7 +118,7 @@ def _declared(where: str, field: str) -> tuple[str, str | None]:
     spelled = re.sub(r"\s", "", type_.lower())
     if spelled in _TYPES.keys() - {"numeric"} or _fits_decimal(spelled):
         return name, spelled
-    raise ModelError(f"{where}: column {name} has the type {type_!r}; there are {_SHOWN}")
+    raise ModelError(f"{where}: column {name} has the type {type_!r}; use one of {_SHOWN}")
 
 
 def _fits_decimal(type_: str) -> bool:
@@ -127,26 +127,26 @@ def _fits_decimal(type_: str) -> bool:
 
 
 def _refuse_repeated(where: str, names: Sequence[str]) -> None:
-    """Refuse names that are the same where case is folded, as DuckDB does."""
+    """Refuse names that differ only by case, which DuckDB ignores."""
     folded = [name.lower() for name in names]
     for name in names:
         if folded.count(name.lower()) > 1:
-            raise ModelError(f"{where}: more than one column is called {name}")
+            raise ModelError(f"{where}: more than one column has the name {name}")
 
 
 def _inferred(values: Sequence[str]) -> str:
-    """The type that all values of a column are spelled as."""
-    known = [value for value in values if value]
-    for name in _INFERRED if known else ():
-        if all(re.fullmatch(_TYPES[name][0], value) for value in known):
-            type_ = _decimal(known) if name == "numeric" else name
-            if type_ and all(_is_a(type_, value) for value in known):
+    """The first type that all values of a column can be read as."""
+    not_null = [value for value in values if value]
+    for name in _INFERRED if not_null else ():
+        if all(re.fullmatch(_TYPES[name][0], value) for value in not_null):
+            type_ = _decimal(not_null) if name == "numeric" else name
+            if type_ and all(_is_a(type_, value) for value in not_null):
                 return type_
     return "text"
 
 
 def _decimal(values: Sequence[str]) -> str | None:
-    """The numeric type that holds these numbers; None where there is none."""
+    """The numeric type that holds these numbers, if there is one."""
     parts = [value.lstrip("-").partition(".") for value in values]
     before, after = (max(len(part[place]) for part in parts) for place in (0, 2))
     return next((f"numeric({most},{after})" for most in _DIGITS if before + after <= most), None)
@@ -155,24 +155,26 @@ def _decimal(values: Sequence[str]) -> str | None:
 def _is_a(type_: str, value: str) -> bool:
     try:
         _value(type_, value)
-    except (ValueError, OverflowError):  # Arrow's errors are values' errors too
+    except (ValueError, OverflowError):  # Arrow's errors are ValueErrors
         return False
     return True
 
 
 def _value(type_: str, value: str) -> "pa.Scalar[Any]":
-    """A field as a value; raises ValueError or OverflowError where it is none."""
-    form, reading = _TYPES["numeric" if numeric_of(type_) else type_]
+    """The value of a field; raises ValueError or OverflowError if it is none of the type."""
+    form, read_value = _TYPES["numeric" if numeric_of(type_) else type_]
     if value and not re.fullmatch(form, value):
         raise ValueError(value)
-    return pa.scalar(reading(value) if value else None, arrow_type(type_))
+    return pa.scalar(read_value(value) if value else None, arrow_type(type_))
 
 
 def _values(path: Path, column: Column, fields: Sequence[tuple[int, str]]) -> "pa.Array[Any]":
-    made = []
+    values = []
     for line, value in fields:
         try:
-            made.append(_value(column.type, value).as_py())
+            values.append(_value(column.type, value).as_py())
         except (ValueError, OverflowError):
-            raise ModelError(f"{path}:{line}: column {column.name}: this is no {column.type}") from None
-    return pa.array(made, arrow_type(column.type))
+            raise ModelError(
+                f"{path}:{line}: column {column.name}: not a value of type {column.type}"
+            ) from None
+    return pa.array(values, arrow_type(column.type))

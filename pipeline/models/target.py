@@ -1,4 +1,4 @@
-"""A warehouse table as the contract for the rows that go into it."""
+"""Contracts: the columns, key, constraints and options of warehouse tables."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,21 +8,21 @@ from psycopg import sql
 from pipeline.columns import Frozen
 from pipeline.postgres import template
 
-# What the engine adds to a fact table.
+# Columns that the engine adds to a fact table.
 RECORDED_AT, SUPERSEDED_AT, DELETED, COMMITTED_AT = "recorded_at", "superseded_at", "deleted", "committed_at"
 ADDED_TO_FACTS = (RECORDED_AT, SUPERSEDED_AT, DELETED, COMMITTED_AT)
-# What the views of a history show beside a table's columns, and what a fact's versions have.
+# Columns that the views of a history add, and all columns that a fact's versions have.
 OF_HISTORY = ("valid_from", "valid_to")
 OF_VERSIONS = frozenset({*ADDED_TO_FACTS, *OF_HISTORY})
 
-# Categories of pg_type: arrays, rows, ranges, intervals.
+# Categories of pg_type with equal values that print differently: arrays, rows, ranges, intervals.
 _CATEGORIES_WITH_SPELLINGS = "ACRT"
 
 
 class Operator(Frozen):
-    """An operator of the warehouse with its schema, by which it is called wherever it stands.
+    """An operator of the warehouse, qualified by its schema.
 
-    ``as_type`` is what both of its values are cast to where it does not take them as they are, else empty.
+    ``as_type`` is the type that both operands are cast to, or empty.
     """
 
     in_schema: str = "pg_catalog"
@@ -30,17 +30,18 @@ class Operator(Frozen):
     as_type: str = ""
 
     def between(self, left: sql.Composable, right: sql.Composable) -> sql.Composed:
-        """The operator with its two values."""
+        """The operator with its operands."""
         cast = template(f"::{self.as_type}" if self.as_type else "")
         name = sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.in_schema), template(self.name))
         return sql.SQL("{}{} {} {}{}").format(left, cast, name, right, cast)
 
 
 class TargetColumn(Frozen):
-    """A warehouse column; ``filled`` by a default, ``category`` as in ``pg_type``, ``labels`` of an enum.
+    """A warehouse column.
 
-    ``equality`` is what its type's indexes compare by, ``numbered`` where the default
-    is another one for each row, ``collation`` (quoted) where it is not its type's own.
+    ``category`` is that of its type in ``pg_type``, ``labels`` those of an enum. ``filled``: it has a default
+    or is an identity. ``numbered``: the default differs for each row. ``equality``: the operator that indexes
+    of its type use. ``collation``: a quoted name if it is not the default of its type.
     """
 
     name: str
@@ -56,18 +57,18 @@ class TargetColumn(Frozen):
 
     @property
     def is_builtin(self) -> bool:
-        """Whether its values compare by an operator of Postgres' own, which needs no schema."""
+        """Whether its values compare by an operator of pg_catalog."""
         return self.equality.in_schema == Operator().in_schema
 
     @property
     def has_spellings(self) -> bool:
-        """Whether equal values, other than numbers, may print apart, as those of citext or interval."""
+        """Whether equal values, other than numbers, may print differently, as those of citext or interval."""
         loose = self.category in _CATEGORIES_WITH_SPELLINGS or self.type == "jsonb" or self.collation
         return bool(loose) or not self.is_builtin
 
 
 class Constraint(Frozen):
-    """What a table demands of its rows; ``definition`` makes it again where it is ``rebuildable``."""
+    """A constraint or index; if it is ``rebuildable``, ``definition`` creates it again after a drop."""
 
     name: str
     columns: tuple[str, ...]
@@ -76,7 +77,7 @@ class Constraint(Frozen):
 
 
 class Reference(Constraint):
-    """A foreign key; ``equality`` compares a column that is referred to with one of ours, for each pair."""
+    """A foreign key; ``equality`` has the operator between each referenced column and its own."""
 
     to_schema: str
     to_table: str
@@ -91,12 +92,16 @@ class Rule(Constraint):
 
 
 class Target(Frozen):
-    """A warehouse table: the contract for the rows that go into it.
+    """The contract of a warehouse table.
 
-    ``key`` is the business key; ``columns`` leave out what the pipeline adds itself. ``uniques`` are
-    its unique and exclusion constraints and indexes beside that. Of a ``bridge`` rows are deleted that
-    leave its model's result. Rows that differ in ``untracked`` columns only stay. ``max_deleted_share``
-    is what its model says of it, if anything.
+    ``key``: the business key.
+    ``columns``: all but those that the pipeline adds.
+    ``rebuildable``: the primary key, if it can be dropped and created again.
+    ``uniques``: unique and exclusion constraints and indexes.
+    ``deferrable``: whether a constraint is deferrable.
+    ``bridge``: rows that leave the result are deleted.
+    ``untracked``: columns whose changes make no version.
+    ``max_deleted_share``: the share that a run may delete, if the model sets it.
     """
 
     name: str
@@ -114,19 +119,19 @@ class Target(Frozen):
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
-        """All that the load takes away before it fills an empty table, and adds after."""
-        known = (*self.rebuildable, *self.references, *self.rules)
-        return tuple(constraint for constraint in known if constraint.rebuildable)
+        """The constraints that are dropped while an empty table is filled, and created again."""
+        constraints = (*self.rebuildable, *self.references, *self.rules)
+        return tuple(constraint for constraint in constraints if constraint.rebuildable)
 
     @property
     def contract(self) -> str:
-        """Changes with what the table takes: its key, columns, types and NULLs."""
-        no_part = {"equality", "numbered", "collation"}
-        meaning = self.model_dump_json(include={"key", "columns"}, exclude={"columns": {"__all__": no_part}})
-        return hashlib.sha256(meaning.encode()).hexdigest()[:16]
+        """A digest of what rows have to fit: the key, columns, types and NULLs."""
+        ignored = {"equality", "numbered", "collation"}
+        content = self.model_dump_json(include={"key", "columns"}, exclude={"columns": {"__all__": ignored}})
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def same_key(self, left: str, right: str) -> sql.Composed:
-        """Whether rows of two aliases have the same key, as its types' indexes compare it."""
+        """The condition that rows of two aliases have the same key, as indexes compare it."""
         return sql.SQL(" AND ").join(
             self._equality(name).between(_column(left, name), _column(right, name)) for name in self.key
         )
@@ -145,21 +150,21 @@ def _column(alias: str, name: str) -> sql.Composed:
 
 
 def version_index(target: Target) -> str:
-    """The name of the index that keeps a fact's versions apart and in order."""
+    """The name of the unique index of a fact's versions."""
     return f"{target.name}_version"
 
 
 def versions_name(dimension: str) -> str:
-    """The name of the table that holds all versions of a dimension's rows."""
+    """The name of the table of a dimension's versions."""
     return f"{dimension}_version"
 
 
 def key_json(key: Sequence[str], alias: sql.Composable) -> sql.Composed:
-    """A row's key as one jsonb object with its values as text, as etl tables hold it."""
+    """A row's key as a jsonb object of texts, as etl.rejected stores it."""
     texts = [sql.SQL("{}.{}::text").format(alias, sql.Identifier(name)) for name in key]
     return text_json(key, sql.SQL(", ").join(texts))
 
 
 def text_json(names: Sequence[str], texts: sql.Composable) -> sql.Composed:
-    """A jsonb object of any number of values, given as texts."""
+    """A jsonb object of texts; more values than a function call can have are possible."""
     return sql.SQL("jsonb_object({}::text[], ARRAY[{}]::text[])").format(sql.Literal(list(names)), texts)

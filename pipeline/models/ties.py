@@ -1,8 +1,8 @@
-"""What depends on the order of rows in a plan, where that order does not tell all of them apart.
+"""Find operations whose result depends on the order of ties: rows that an ORDER BY does not distinguish.
 
-``row_number() OVER (ORDER BY day)`` may number two rows of a day either way, and so does whatever else takes
-rows in an order or the first of some. It is stable where what it orders and groups by determines the row,
-which follows from the keys of the source's tables.
+``row_number() OVER (ORDER BY day)`` may number two rows of a day either way. It is stable if the columns that
+it orders and groups by determine the row, which follows from the keys of the source's tables. The same holds
+for anything else that takes rows in an order, or the first of some.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from pipeline.models.dependencies import Attributes, Rows
 from pipeline.models.operators import Operators
 from pipeline.models.unstable import ORDERED, TYING, Node, called, made_for_subqueries, walk
 
-# Windows that give rows that tie the same value, whatever their frame is.
+# Windows that give ties the same value, in any frame.
 _RANKS = frozenset({"WINDOW_CUME_DIST", "WINDOW_PERCENT_RANK", "WINDOW_RANK", "WINDOW_RANK_DENSE"})
-# Those that go by a row's place in its partition, and have no frame.
+# Windows that depend on a row's position in its partition, and have no frame.
 _PLACING = frozenset({"WINDOW_LAG", "WINDOW_LEAD", "WINDOW_NTILE", "WINDOW_ROW_NUMBER"})
 _ALL = "all the columns that it reads"
 
 
 def in_plan(plan: Node, keys: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """What a plan has that takes rows that tie in any order, in words; ``keys`` as in Operators."""
-    known = Operators(plan, keys)
+    """A message for each operation of a plan that depends on the order of ties; ``keys`` as in Operators."""
+    operators = Operators(plan, keys)
     of_subqueries = set(made_for_subqueries(plan))
     for node in walk(plan):
         match node.get("type"):
             case "LOGICAL_WINDOW":
                 for window in node["expressions"]:
-                    yield from _window(window, known.of(node["children"][0]))
+                    yield from _window(window, operators.of(node["children"][0]))
             case "LOGICAL_AGGREGATE_AND_GROUP_BY":
                 for aggregate in node["expressions"]:
                     if id(aggregate) not in of_subqueries:
-                        yield from _aggregate(aggregate, node, known.of(node["children"][0]))
+                        yield from _aggregate(aggregate, node, operators.of(node["children"][0]))
             case "LOGICAL_LIMIT" if id(node) not in of_subqueries:
-                yield from _limit(node, known)
+                yield from _limit(node, operators)
             case "LOGICAL_DISTINCT" if node["distinct_type"] == "DISTINCT_ON":
-                yield from _distinct_on(node, known.of(node["children"][0]))
+                yield from _distinct_on(node, operators.of(node["children"][0]))
             case "LOGICAL_ASOF_JOIN":
-                yield from _asof(node, known.of(node["children"][1]))
+                yield from _asof(node, operators.of(node["children"][1]))
 
 
 def _window(window: Node, below: Rows) -> Iterator[str]:
@@ -49,7 +49,7 @@ def _window(window: Node, below: Rows) -> Iterator[str]:
     orders, own = (_expressions(window.get(part)) for part in ("orders", "arg_orders"))
     by_rows = any(str(window.get(end)).endswith("_ROWS") for end in ("start", "end"))
     if name == "WINDOW_ROW_NUMBER" and by_rows:
-        shown = "LIMIT"  # which the planner makes so where a subquery has one for each row outside
+        shown = "LIMIT"  # of a correlated subquery, which the planner rewrites to row_number()
     if name in _PLACING:
         yield from _tie(shown, own or orders, within, below)
     elif by_rows and (name not in _RANKS or own):
@@ -72,19 +72,19 @@ def _aggregate(aggregate: Node, groups: Node, below: Rows) -> Iterator[str]:
 
 
 def _extreme(shown: str, call: Node, within: Attributes, below: Rows) -> Iterator[str]:
-    """What is wrong with arg_max(x, y): y has to tell rows apart, or to determine x."""
+    """A message for arg_max(x, y), unless y determines the row, or x."""
     value, by = call["children"][:2]
     parts = by["children"] if called(by) in {"row", "struct_pack"} else [by]
     attributes = within | below.attributes(parts)
-    if not (below.determined_by(attributes) or below.knows(value, attributes)):
+    if not (below.determined_by(attributes) or below.determines(value, attributes)):
         key = below.missing_from(attributes) or _ALL
-        yield f"{shown} takes any of the rows that tie; write {shown[:-2]}(x, (y, key)), where key is {key}"
+        yield f"{shown} takes any of the tied rows; write {shown[:-2]}(x, (y, key)), where key is {key}"
 
 
-def _limit(node: Node, known: Operators) -> Iterator[str]:
-    (below,) = node["children"]
-    orders = _expressions(below["orders"]) if below["type"] == "LOGICAL_ORDER_BY" else []
-    yield from _tie("LIMIT", orders, frozenset(), known.of(below))
+def _limit(node: Node, operators: Operators) -> Iterator[str]:
+    (child,) = node["children"]
+    orders = _expressions(child["orders"]) if child["type"] == "LOGICAL_ORDER_BY" else []
+    yield from _tie("LIMIT", orders, frozenset(), operators.of(child))
 
 
 def _distinct_on(node: Node, below: Rows) -> Iterator[str]:
@@ -97,28 +97,28 @@ def _distinct_on(node: Node, below: Rows) -> Iterator[str]:
 def _asof(node: Node, right: Rows) -> Iterator[str]:
     attributes = right.attributes(each["right"] for each in node["conditions"])
     if not right.determined_by(attributes):
-        lacking = right.missing_from(attributes) or _ALL
-        yield f"ASOF JOIN takes any of the rows that tie; group what it joins so that it compares {lacking}"
+        missing = right.missing_from(attributes) or _ALL
+        yield f"ASOF JOIN takes any of the tied rows; group what it joins so that it compares {missing}"
 
 
 def _tie(
     shown: str, orders: Sequence[Node], within: Attributes, below: Rows, values: Sequence[Node] | None = None
 ) -> Iterator[str]:
-    """What is wrong where rows that tie in an order may come in any: nothing where it tells them apart.
+    """A message if tied rows may come in any order, unless the order determines the row.
 
-    Nor where only ``values`` of them count and these are the same.
+    If only ``values`` of the rows matter, it is enough that the order determines these.
     """
     attributes = within | below.attributes(orders)
     if below.determined_by(attributes):
         return
-    if values is not None and all(below.knows(value, attributes) for value in values):
+    if values is not None and all(below.determines(value, attributes) for value in values):
         return
-    lacking = below.missing_from(attributes) or _ALL
+    missing = below.missing_from(attributes) or _ALL
     if not orders:
-        yield f"{shown} without ORDER BY depends on the order of rows; order by {lacking}"
+        yield f"{shown} without ORDER BY depends on the order of rows; order by {missing}"
     else:
         by = ", ".join(map(below.name, orders))
-        yield f"{shown} ORDER BY {by}: rows that tie come in any order; add {lacking} to its ORDER BY"
+        yield f"{shown} ORDER BY {by}: tied rows come in any order; add {missing} to its ORDER BY"
 
 
 def _expressions(orders: Iterable[Node] | None) -> list[Node]:

@@ -1,8 +1,8 @@
-"""What may yield other rows of the same data, and what to write instead.
+"""Find expressions that may yield different values for the same data, and say what to write instead.
 
-It is looked for in the plan, where macros, views and subqueries are resolved, and in the text, because
-the planner puts constants in the place of the functions of the time that stand inside others. What is not
-known to be stable counts as unstable.
+They are searched in the plan, in which macros, views and subqueries are resolved, and in the SQL, because the
+planner replaces nested functions of the current time by constants. Whatever is not known to be stable counts
+as unstable.
 """
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
@@ -16,18 +16,18 @@ from pipeline.duck import session
 
 Node = Mapping[str, Any]
 
-# Aggregates and windows whose result depends on the order of rows; see pipeline.ties.
+# Aggregates and windows whose result depends on the order of rows; see pipeline.models.ties.
 ORDERED = frozenset(
     "any_value arbitrary array_agg first group_concat last list listagg string_agg"  # noqa: SIM905
     " WINDOW_FIRST_VALUE WINDOW_LAG WINDOW_LAST_VALUE WINDOW_LEAD WINDOW_NTH_VALUE WINDOW_NTILE"
     " WINDOW_ROW_NUMBER".split()
 )
-# Those that take any of the rows that tie.
+# Aggregates that take any of the tied rows.
 TYING = frozenset(
     "arg_max arg_max_null arg_max_nulls_last arg_min arg_min_null arg_min_nulls_last argmax argmin"  # noqa: SIM905
     " max_by min_by".split()
 )
-# Sums, which lose other digits in another order where they are of floating point.
+# Sums of floating-point numbers, whose rounding depends on the order of rows.
 SUMS = frozenset({"avg", "mean", "sum"})
 STABLE = frozenset(
     "approx_count_distinct bit_and bit_or bit_xor bitstring_agg bool_and bool_or count count_if countif"  # noqa: SIM905
@@ -36,16 +36,16 @@ STABLE = frozenset(
     " WINDOW_RANK_DENSE".split()
 )
 _FLOATS = frozenset({"FLOAT", "DOUBLE"})
-# Volatile by the catalogue, but the same for the same data.
+# Volatile in DuckDB's catalogue, but stable.
 _HARMLESS = frozenset({"error"})
-# The other way round; the last one with one argument only.
+# Stable in the catalogue, but volatile; `age` only with one argument.
 _CHANGING = frozenset({"current_localtime", "current_localtimestamp", "age"})
-# What is written without parentheses.
+# Functions of the current time that are written without parentheses.
 _MOMENTS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
 
 
 def in_plan(plan: Node) -> Iterator[str]:
-    """What a plan has that is unstable, in words, ties aside."""
+    """A message for each unstable expression of a plan, other than ties."""
     of_subqueries = set(made_for_subqueries(plan))
     for node in walk(plan):
         if id(node) in of_subqueries:
@@ -56,15 +56,15 @@ def in_plan(plan: Node) -> Iterator[str]:
         elif kind == "BOUND_AGGREGATE" or "WINDOW" in str(kind):
             yield from _unstable_aggregate(node)
         elif node.get("type") == "LOGICAL_SAMPLE":
-            yield "TABLESAMPLE takes rows by chance"
+            yield "TABLESAMPLE takes random rows"
         elif node.get("type") == "LOGICAL_RECURSIVE_CTE" and node.get("key_targets"):
-            yield "USING KEY keeps any of the rows that have a key; leave it out"
+            yield "USING KEY keeps any of the rows of a key; leave it out"
         elif node.get("type") == "LOGICAL_POSITIONAL_JOIN":
             yield "POSITIONAL JOIN depends on the order of rows; join on a key"
 
 
 def in_text(tree: object) -> Iterator[str]:
-    """What the syntax tree of a SELECT has that changes by itself, in words."""
+    """A message for each expression of a SELECT's syntax tree that changes with time or chance."""
     for node in walk(tree):
         if node.get("class") == "FUNCTION":
             name = node["function_name"]
@@ -75,7 +75,7 @@ def in_text(tree: object) -> Iterator[str]:
 
 
 def walk(node: object) -> Iterator[Node]:
-    """All objects of some JSON, each before those that it holds."""
+    """All objects in a JSON value, each before those in it."""
     if isinstance(node, dict):
         yield node
         for child in node.values():
@@ -90,13 +90,13 @@ def _is_moment(names: list[str]) -> bool:
 
 
 def _moment(what: str) -> str:
-    return f"{what} changes by itself; for the batch's moment join reference.batch (moment)"
+    return f"{what} yields another value each time; for the batch's moment join reference.batch (moment)"
 
 
 def made_for_subqueries(plan: Node) -> Iterator[int]:
-    """The nodes, by id, that the planner itself makes of EXISTS and of a subquery that is one value.
+    """The ids of nodes that the planner adds for EXISTS and for scalar subqueries.
 
-    It counts the first row of the one, and fails where the other has more than one.
+    For EXISTS it counts the first row, and for a scalar subquery it fails if there is more than one row.
     """
     for node in walk(plan):
         for below in node.get("children", []) if node.get("type") == "LOGICAL_PROJECTION" else []:
@@ -110,7 +110,7 @@ def made_for_subqueries(plan: Node) -> Iterator[int]:
 
 
 def called(expression: Node) -> str:
-    """The function that an expression calls, or what else it is."""
+    """The function that an expression calls, or else its type."""
     return str(expression["qname"]["path"][-1] if expression.get("qname") else expression["type"])
 
 
@@ -129,13 +129,13 @@ def _unstable_aggregate(node: Node) -> Iterator[str]:
 
 
 def _changes(name: str, arguments: int) -> bool:
-    """Whether a function yields something else without its arguments being others."""
+    """Whether a function may yield another value for the same arguments."""
     return name in _changing() and not (name == "age" and arguments > 1)
 
 
 @cache
 def _changing() -> frozenset[str]:
-    """Functions that depend on more than their arguments, by the catalogue, and macros that call one."""
+    """Functions that depend on more than their arguments, and macros that call them."""
     with session() as connection:
         rows = connection.execute(
             "SELECT DISTINCT function_name FROM duckdb_functions()"
@@ -145,8 +145,8 @@ def _changing() -> frozenset[str]:
             "SELECT function_name, macro_definition FROM duckdb_functions()"
             " WHERE macro_definition IS NOT NULL"
         ).fetchall()
-    found = (_CHANGING | {name for (name,) in rows}) - _HARMLESS
+    names = (_CHANGING | {name for (name,) in rows}) - _HARMLESS
     words = {name: set(re.findall(r"\w+", definition)) for name, definition in macros}
-    while more := {name for name in words.keys() - found if words[name] & ((found | _MOMENTS) - {"age"})}:
-        found |= more
-    return found
+    while more := {name for name in words.keys() - names if words[name] & ((names | _MOMENTS) - {"age"})}:
+        names |= more
+    return names

@@ -1,4 +1,4 @@
-"""One model over one batch: what it reads, and how it may be computed."""
+"""One run of a model on a batch: what it reads, and how it can be computed."""
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
@@ -22,7 +22,10 @@ from pipeline.models.target import Target
 
 @dataclass(frozen=True)
 class Work:
-    """One model over one batch: the last of ``models``, which holds those below it too."""
+    """One run of a model on a batch. The model is the last of ``models``, after all that it reads.
+
+    ``loaded`` is what its table was last computed with.
+    """
 
     models: Mapping[str, Model]
     targets: Mapping[str, Target]
@@ -38,55 +41,55 @@ class Work:
 
     @property
     def target(self) -> Target:
-        """Its table."""
+        """The model's warehouse table."""
         return self.targets[self.model.name]
 
     @property
     def folder(self) -> str:
-        """Where its rows go."""
+        """The folder of its rows in the processed bucket."""
         return batch_folder(self.model.name, self.manifest.batch_id)
 
     @property
     def tables(self) -> list[TableBatch]:
-        """The source tables that it reads, by whatever way."""
+        """The source tables that it reads, directly or through other models."""
         names = {name for model in self.models.values() for name in model.reads}
         return [table for name, table in self.manifest.tables.items() if name in names]
 
     @cached_property
     def analysed(self) -> tuple[Analysis, list[Check]]:
-        """What the planner tells of it, and how its columns are checked."""
+        """The analysis of its plan, and the checks of its columns."""
         tables = {name: table.columns for name, table in self.manifest.tables.items()}
         return inputs.analysed(self.models, self.targets, tables)
 
     @property
-    def is_known(self) -> bool:
-        """Whether the warehouse was computed with this very model."""
+    def is_unchanged(self) -> bool:
+        """Whether the table was last computed with this model."""
         return self.loaded is not None and self.loaded.fingerprint == self.model.fingerprint
 
     @property
     def sees_changes(self) -> bool:
-        """Whether the warehouse has all that earlier batches brought, so that what changed is enough."""
-        return self.is_known and not self.manifest.reconcile
+        """Whether changed rows are enough, because the table has all rows of earlier batches."""
+        return self.is_unchanged and not self.manifest.reconcile
 
     @property
     def row_table(self) -> TableBatch | None:
-        """The table whose rows the model's rows each come from, under the same key, if there is one."""
-        analysis, found = self.analysed
+        """The table whose rows each yield at most one row of the model with the same key, if any."""
+        analysis, columns = self.analysed
         table = self.manifest.tables.get(analysis.table or "")
         if table is None or table.state is None:
             return table
-        return table if _same_identity(analysis, table, self.target, found) else None
+        return table if _same_identity(analysis, table, self.target, columns) else None
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The warehouse's columns that it yields."""
+        """The columns of the warehouse table that it yields."""
         return columns_of(self.target, [check.column for check in self.analysed[1]])
 
 
-def _same_identity(analysis: Analysis, table: TableBatch, target: Target, found: Sequence[Check]) -> bool:
-    """Whether a warehouse key is the source's own, told apart by the same equality."""
+def _same_identity(analysis: Analysis, table: TableBatch, target: Target, columns: Sequence[Check]) -> bool:
+    """Whether the key in the warehouse is the key in the source, unchanged and with the same equality."""
     types = {column.name: column.type for column in table.columns}
-    plain = {check.column for check in found if check.value == quote(check.column)}
+    plain = {check.column for check in columns if check.value == quote(check.column)}
     keys = [analysis.carries.get(name) for name in target.key]
     return (
         bool(table.key)
@@ -102,7 +105,7 @@ def _same_identity(analysis: Analysis, table: TableBatch, target: Target, found:
 
 
 def needed(models: Mapping[str, Model], manifest: Manifest, loaded: Loaded | None) -> bool:
-    """Whether the last of these models, the others being below it, may have another result than before."""
+    """Whether the last of these models may have a new result; the others are those that it reads."""
     model = list(models.values())[-1]
     reads = {name for each in models.values() for name in each.reads}
     if loaded is None or loaded.fingerprint != model.fingerprint or BATCH in reads:
@@ -110,8 +113,8 @@ def needed(models: Mapping[str, Model], manifest: Manifest, loaded: Loaded | Non
     return manifest.reconcile or any(manifest.tables[name].changed for name in reads & manifest.tables.keys())
 
 
-def pieces(work: Work) -> list[Manifest]:
-    """The batch as a model may read it on many machines: file by file where a table was read whole."""
+def splits(work: Work) -> list[Manifest]:
+    """The batch as a model can read it on several machines: one file each of a table that was read whole."""
     table = work.row_table
     if table is None or table.state is None or table.mode != "full" or len(table.files) < 2:  # noqa: PLR2004
         return [work.manifest]

@@ -20,16 +20,19 @@ from pipeline.lake.manifests import read_manifest
 from pipeline.lake.past import with_later_columns
 from pipeline.lake.state import write_merged
 from pipeline.models.library import Model, closure, tables_read
-from pipeline.models.output import Loaded, Output, nothing
+from pipeline.models.output import Loaded, Output, no_output
 from pipeline.models.reference import NAMES
 from pipeline.models.target import Target, versions_name
 from pipeline.models.transform import transform
 from pipeline.models.work import Work, needed
 from pipeline.postgres import Connection, transaction
 from pipeline.warehouse import bindings, ledger
-from pipeline.warehouse.bindings import Doubt
-from pipeline.warehouse.load import claim, commit_model, order, waiting
-from pipeline.warehouse.merge import merge
+from pipeline.warehouse.ledger import lock_for_load, record_model
+from pipeline.warehouse.limits import UNLIMITED
+from pipeline.warehouse.load import load_order
+from pipeline.warehouse.load_table import load_table
+from pipeline.warehouse.mismatches import Mismatch
+from pipeline.warehouse.rejected import tables_to_retry
 from pipeline.warehouse.table import Table
 
 _logger = logging.getLogger(__name__)
@@ -79,26 +82,26 @@ class Lake:
     raw: Bucket
     processed: Bucket
 
-    def replay(self, doubt: Doubt, chain: Chain, loaded: Loaded | None) -> Replay | None:
+    def replay(self, mismatch: Mismatch, chain: Chain, loaded: Loaded | None) -> Replay | None:
         """How a table is filled again; None where the lake lacks what that takes."""
-        target = self.targets[doubt.table]
+        target = self.targets[mismatch.table]
         try:
-            if doubt.since is not None:
-                rest = chain.after(doubt.since)
+            if mismatch.since is not None:
+                rest = chain.after(mismatch.since)
                 return self._forward(target, rest, loaded, empties=False) if rest else None
-            if chain.is_complete and (target.fact or doubt.lacks_history):
+            if chain.is_complete and (target.fact or mismatch.lacks_history):
                 return self._forward(target, chain.manifests, None, empties=True)
-            if not target.fact and not doubt.may_be_ahead:
+            if not target.fact and not mismatch.may_be_ahead:
                 return self._present(target, chain)
         except _UNUSABLE as error:
             _logger.warning("warehouse: %s cannot be filled with its history: %s", target.name, error)
-        if doubt.may_be_ahead and not doubt.is_empty:
+        if mismatch.may_be_ahead and not mismatch.is_empty:
             return None  # what it has may be all that is left of it
         if not target.fact:
             with suppress(*_UNUSABLE):
                 return self._present(target, chain)
             return None
-        return self._last_batches(target, chain) if doubt.is_empty else None
+        return self._last_batches(target, chain) if mismatch.is_empty else None
 
     def _last_batches(self, target: Target, chain: Chain) -> Replay | None:
         """As many of the last batches as can be computed again."""
@@ -166,14 +169,14 @@ class Lake:
 
 
 def fill_again(
-    url: str, schema: str, lake: Lake, doubts: Sequence[Doubt]
+    url: str, schema: str, lake: Lake, mismatches: Sequence[Mismatch]
 ) -> tuple[dict[str, int], list[str]]:
     """Fill tables again from the lake; returns how many rows they have then, and those that it lacks.
 
     Of these etl forgets that it has loaded them, so the next batch brings all that the source has.
     """
     known, loaded = chain(url, schema, lake.raw), ledger.loaded(url, schema)
-    replays = {each.table: lake.replay(each, known, loaded.get(each.table)) for each in doubts}
+    replays = {each.table: lake.replay(each, known, loaded.get(each.table)) for each in mismatches}
     lost = [name for name, replay in replays.items() if replay is None]
     return fill(url, schema, lake, known, [each for each in replays.values() if each], lost), lost
 
@@ -207,7 +210,7 @@ def fill(
     Raises ConcurrentRunError where another run has loaded a batch meanwhile.
     """
     with transaction(url, "warehouse") as connection:
-        last = claim(connection, schema)
+        last = lock_for_load(connection, schema)
         if last is None or (chain.manifests and last != chain.manifests[-1].batch_id):
             raise ConcurrentRunError("warehouse: another run has moved the watermark meanwhile")
         connection.execute(
@@ -217,7 +220,7 @@ def fill(
             if replay.empties:
                 _empty(connection, schema, replay)
         by_name = {replay.target.name: replay for replay in replays}
-        ordered = [by_name[name] for name in order(replay.target for replay in replays)]
+        ordered = [by_name[name] for name in load_order(replay.target for replay in replays)]
         for replay in ordered:
             if replay.restores:
                 _restore(connection, schema, lake, replay)
@@ -231,23 +234,22 @@ def load_again(
     connection: Connection, schema: str, lake: Lake, manifest: Manifest, replays: Sequence[Replay]
 ) -> None:
     """Bring a batch into those tables that lack it, and try again what was rejected of them before."""
-    waits = waiting(connection, schema)
+    to_retry = tables_to_retry(connection, schema)
     for replay in replays:
         name, output = replay.target.name, replay.output(manifest)
-        if output is None and name in waits:
-            output = nothing(replay.target)
+        if output is None and name in to_retry:
+            output = no_output(replay.target)
         if output:
             _merge(
                 Table(connection, schema, replay.target, _columns(output), manifest),
                 output,
                 lake,
-                name in waits,
+                retries=name in to_retry,
             )
 
 
-def _merge(table: Table, output: Output, lake: Lake, is_waiting: bool = False) -> None:
-    # It was found right when it was first loaded, however much it rejects and deletes.
-    merge(table, output, lake.processed, lambda _: None, 1, set(), 1, is_waiting=is_waiting)
+def _merge(table: Table, output: Output, lake: Lake, *, retries: bool = False) -> None:
+    load_table(table, output, lake.processed, lambda _: None, UNLIMITED, set(), retries=retries)
 
 
 def _restore(connection: Connection, schema: str, lake: Lake, replay: Replay) -> None:
@@ -277,10 +279,10 @@ def _empty(connection: Connection, schema: str, replay: Replay) -> None:
 def _bind(connection: Connection, schema: str, last: str, replays: Sequence[Replay]) -> dict[str, int]:
     """Note what the tables have now, and what it was computed with."""
     for replay in replays:
-        commit_model(connection, schema, last, replay.target.name, replay.loaded)
+        record_model(connection, schema, last, replay.target.name, replay.loaded)
     targets = {replay.target.name: replay.target for replay in replays}
     bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
-    return bindings.count(connection, schema, targets)
+    return bindings.count_rows(connection, schema, targets)
 
 
 def _columns(output: Output) -> tuple[str, ...]:

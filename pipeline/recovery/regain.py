@@ -15,9 +15,8 @@ from pipeline.lake.manifest import Destination, Manifest
 from pipeline.lake.manifests import read_manifest
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, transaction
-from pipeline.warehouse.bindings import UNKNOWN, newest
-from pipeline.warehouse.ledger import become
-from pipeline.warehouse.load import claim, write_down
+from pipeline.warehouse.bindings import UNKNOWN, last_changes
+from pipeline.warehouse.ledger import adopt_id, lock_for_load, record_batch
 
 
 class Regained(Frozen):
@@ -35,9 +34,9 @@ def regain(
     None, too, where the tables hold no batch.
     """
     with transaction(url, "warehouse") as connection:
-        if claim(connection, schema) is not None:
+        if lock_for_load(connection, schema) is not None:
             return None
-        times = newest(connection, schema, {name: target.fact for name, target in targets.items()})
+        times = last_changes(connection, schema, {name: target.fact for name, target in targets.items()})
         if not times:
             return None
         last = max(times.values())
@@ -50,7 +49,7 @@ def regain(
                 lacking=tuple(sorted(times)),
             )
         if chain.end.warehouse and home.is_same_warehouse(chain.end.warehouse):
-            become(connection, chain.end.warehouse)
+            adopt_id(connection, chain.end.warehouse)
         _write_down(connection, schema, raw, chain, targets)
     return Regained(
         line=f"{begins}, which is written again from the raw bucket, up to batch {chain.end.batch_id}"
@@ -64,7 +63,7 @@ def _write_down(
     last: Manifest | None = None
     for each in chain.batches:
         last = read_manifest(raw, each.path)
-        write_down(connection, schema, last, [])
+        record_batch(connection, schema, last, [])
     if last:
         connection.cursor().executemany(
             "INSERT INTO etl.model (schema_name, table_name, fingerprint, batch_id, row_count, version_count)"

@@ -25,7 +25,7 @@ from pipeline.postgres import Connection, exists, identifiers, statement, transa
 from pipeline.recovery.rebuild import Steps, Wanted
 from pipeline.recovery.refill import Lake, Replay, load_again
 from pipeline.warehouse import catalogue, ledger, upgrades
-from pipeline.warehouse.load import order
+from pipeline.warehouse.load import load_order
 
 # What a batch may fail with for good.
 _REFUSED = (ModelError, ObjectMissing, WarehouseError)
@@ -93,7 +93,7 @@ class _Stage:
         outputs = {name: self.lake.output(name, manifest, self.loaded.get(name)) for name in self.lake.models}
         replays = [
             Replay(self.lake.targets[name], ((manifest, output),) if output else (), Loaded(fingerprint=""))
-            for name in order(self.lake.targets.values())
+            for name in load_order(self.lake.targets.values())
             for output in [outputs[name]]
         ]
         with self.connection.transaction():
@@ -160,7 +160,7 @@ def _stage(connection: Connection, schema: str, models: Mapping[str, Model], lak
     connection.execute("CREATE TEMP TABLE rehearsal ()")
     row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
     ((temporary,),) = row.fetchall()
-    targets = catalogue.made(connection, str(temporary), models, ddl, beside=schema)
+    targets = catalogue.create_tables(connection, str(temporary), models, ddl, beside=schema)
     known = catalogue.with_contracts(models, targets)
     return _Stage(connection, str(temporary), replace(lake, models=known, targets=targets))
 
@@ -243,7 +243,7 @@ def _note(
     }
     if len(digests) > 1:
         only = [
-            _count(connection, "warehouse/rows_without_equal.sql", columns=listed, table=table, other=other)
+            _count(connection, "warehouse/count_unmatched_rows.sql", columns=listed, table=table, other=other)
             for table, other in ((theirs, ours), (ours, theirs))
         ]
         found.differences.append(Difference(name, *only))

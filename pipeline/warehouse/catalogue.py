@@ -1,4 +1,4 @@
-"""The models' tables: made where they are missing, and described as contracts."""
+"""The models' tables: created if they are missing, and described as contracts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,26 +26,24 @@ from pipeline.models.target import (
     versions_name,
 )
 from pipeline.postgres import SAFE_PATH, Connection, identifiers, statement, template, transaction
-from pipeline.warehouse import history, upgrades
-from pipeline.warehouse.ledger import LOCK
+from pipeline.warehouse import history, ledger, upgrades
 
-# Postgres cuts longer ones off without a word.
+# Postgres truncates longer names.
 _LONGEST_NAME = 63
 
 
 def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) -> dict[str, Target]:
-    """Make whatever tables are missing and return the contract of each model's table.
+    """Create the missing tables, and return the contract of each model's table.
 
-    Raises WarehouseError where a table is missing and the models' ``schema.sql`` does
-    not make it, ModelError where a model's key is not in its table.
+    Raises WarehouseError if a table is missing and ``schema.sql`` in the models' folder does not create it,
+    and ModelError if a model does not fit its table.
     """
     with transaction(url, "warehouse") as connection:
-        # Serialized: two first runs at once would both make the same tables.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (LOCK + " prepare",))
-        return made(connection, schema, models, folder)
+        ledger.lock_for_prepare(connection)
+        return create_tables(connection, schema, models, folder)
 
 
-def made(
+def create_tables(
     connection: Connection,
     schema: str,
     models: Mapping[str, Model],
@@ -53,59 +51,59 @@ def made(
     *,
     beside: str | None = None,
 ) -> dict[str, Target]:
-    """The same inside a transaction; types and functions may come from the schema ``beside``, too."""
-    with _permitted():
+    """Do the same inside a transaction; ``schema.sql`` may also name types and functions of ``beside``."""
+    with _naming_privileges():
         connection.execute("SET LOCAL client_min_messages TO warning")
-        _make_missing(connection, schema, models, folder / SCHEMA_FILE, beside)
+        _create_missing(connection, schema, models, folder / SCHEMA_FILE, beside)
         described = _describe(connection, schema, models)
         if missing := sorted(models.keys() - described.keys()):
             raise WarehouseError(
                 f"warehouse: {schema}.{missing[0]} is missing; add it to {folder / SCHEMA_FILE}"
             )
         targets = {name: _target(models[name], described[name]) for name in models}
-        kept = _versions(connection, schema, targets.values())
+        version_tables = _version_tables(connection, schema, targets.values())
         for target in targets.values():
-            _check_versions_fit(schema, target)
-        history.ensure(connection, schema, targets.values(), kept)
+            _check_uniques(schema, target)
+        history.ensure(connection, schema, targets.values(), version_tables)
         return targets
 
 
 def targets(url: str, schema: str, models: Mapping[str, Model]) -> dict[str, Target]:
-    """The contract of each model's table that is there; nothing is made."""
+    """The contract of each model's table that exists; nothing is created."""
     with transaction(url, "warehouse") as connection:
         described = _describe(connection, schema, models)
     return {name: _target(models[name], row) for name, row in described.items()}
 
 
 def with_contracts(models: Mapping[str, Model], targets: Mapping[str, Target]) -> dict[str, Model]:
-    """The models, with what their tables take and what the models that they read mean."""
+    """The models with the contracts of their tables and the fingerprints of the models that they read."""
     return with_meaning(models, {name: target.contract for name, target in targets.items()})
 
 
 @contextmanager
-def _permitted() -> Iterator[None]:
-    """Say which right the warehouse's role lacks."""
+def _naming_privileges() -> Iterator[None]:
+    """Raise a WarehouseError that names the privilege that the warehouse's role lacks."""
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(
-            f"warehouse: {error.diag.message_primary}; docs/warehouse-role.sql gives its role what it needs"
+            f"warehouse: {error.diag.message_primary}; docs/warehouse-role.sql grants its role what it needs"
         ) from None
 
 
-def _make_missing(
+def _create_missing(
     connection: Connection, schema: str, models: Mapping[str, Model], path: Path, beside: str | None
 ) -> None:
-    """Make the schema etl and the models' tables, where they are not there."""
-    # A role that owns the schema need not be allowed to make schemas.
+    """Create the schema etl and the models' tables if they are missing."""
+    # The role may own the schema etl without the privilege to create schemas.
     if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
         connection.execute("CREATE SCHEMA etl")
     upgrades.upgrade(connection, schema)
     connection.execute(
         "INSERT INTO etl.warehouse (warehouse_id) VALUES (%s) ON CONFLICT DO NOTHING", (uuid4(),)
     )
-    known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
-    if known is None:
+    row = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
+    if row is None:
         raise WarehouseError(
             f"warehouse: there is no schema {schema}; create it or set TOTESYS_WAREHOUSE_SCHEMA"
         )
@@ -114,24 +112,24 @@ def _make_missing(
 
 
 def _apply_schema(connection: Connection, schemas: Sequence[str], path: Path) -> None:
-    """Run the models' own DDL, whose bare names are those of the schemas: the one place that calls them."""
+    """Run the models' own DDL with these schemas as search_path; everything else qualifies its names."""
     if not path.exists():
-        raise WarehouseError(f"warehouse: tables are missing and there is no {path} to make them")
+        raise WarehouseError(f"warehouse: tables are missing and there is no {path} to create them")
     try:
         connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifiers(schemas)))
         connection.execute(template(path.read_text(encoding="utf-8")))
         connection.execute(SAFE_PATH)
-        stranger = connection.execute(statement("warehouse/strangers.sql")).fetchone()
+        untrusted = connection.execute(statement("warehouse/untrusted_functions.sql")).fetchone()
     except psycopg.OperationalError:
         raise
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
     except psycopg.Error as error:
         raise WarehouseError(f"{path}: {error.diag.message_primary or error}") from None
-    if stranger:
+    if untrusted:
         raise WarehouseError(
             "{}: a table would call {} of role {}, who owns neither the schema nor the database;"
-            " name another one with its schema, or drop that one".format(path, *stranger)
+            " name another one with its schema, or drop that one".format(path, *untrusted)
         )
 
 
@@ -143,36 +141,29 @@ def _describe(connection: Connection, schema: str, models: Iterable[str]) -> dic
         return {str(row["name"]): row for row in cursor}
 
 
-def _versions(
+def _version_tables(
     connection: Connection, schema: str, targets: Iterable[Target]
 ) -> dict[str, list[TargetColumn]]:
-    """The columns of the dimensions' tables of versions that are there."""
-    found = _describe(
-        connection, schema, [versions_name(target.name) for target in targets if not target.fact]
-    )
+    """The columns of the dimensions' existing tables of versions, by name."""
+    names = [versions_name(target.name) for target in targets if not target.fact]
+    tables = _describe(connection, schema, names)
     return {
         name: [TargetColumn.model_validate(column) for column in cast(list[object], row["columns"])]
-        for name, row in found.items()
+        for name, row in tables.items()
     }
 
 
 def _target(model: Model, row: Mapping[str, object]) -> Target:
+    """The contract of a model's table, which ``row`` describes."""
     fact = model.kind == "fact"
     added = set(ADDED_TO_FACTS) if fact else set[str]()
     columns = [TargetColumn.model_validate(column) for column in cast(list[object], row["columns"])]
     uniques = [Constraint.model_validate(unique) for unique in cast(list[object], row["uniques"])]
     primary = tuple(cast(list[str], row["primary_key"]))
-    key = model.key or (() if fact else primary)
-    if len(f"{model.name}_history".encode()) > _LONGEST_NAME:
-        raise ModelError(
-            f"{model.path}: the name leaves no room for {model.name}_history; 55 bytes are the most"
-        )
-    if not key:
-        raise ModelError(f"{model.path}: say `-- key: …`, the columns that tell its rows apart")
     target = Target(
         name=model.name,
         fact=fact,
-        key=key,
+        key=model.key or (() if fact else primary),
         columns=tuple(column for column in columns if column.name not in added),
         references=tuple(
             Reference.model_validate(reference) for reference in cast(list[object], row["references"])
@@ -185,22 +176,37 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
         untracked=model.untracked,
         max_deleted_share=model.max_deleted_share,
     )
-    ours = {name: "boolean" if name == DELETED else "timestamptz" for name in added}
-    for column in columns:
-        name, type_ = column.name, base_of(column.type)
-        if name in OF_HISTORY or type_ != ours.get(name, type_):
-            raise ModelError(
-                f"{model.path}: its table has a column {name}, which is what {model.name}_history adds;"
-                f" write `{name} AS source_{name}`, and call it so in the table"
-            )
-    for name in key:
-        if target.column(name) is None:
-            raise ModelError(f"{model.path}: key column {name} is not in the warehouse table {model.name}")
+    _check_names(model, target, columns)
     return target
 
 
-def _check_versions_fit(schema: str, target: Target) -> None:
-    """Refuse a fact whose table allows one row of a key only, which leaves no place for a second version."""
+def _check_names(model: Model, target: Target, columns: Iterable[TargetColumn]) -> None:
+    """Refuse a name, a key or a column that leaves no room for the table's history."""
+    if len(f"{model.name}_history".encode()) > _LONGEST_NAME:
+        raise ModelError(
+            f"{model.path}: the name is too long for the view {model.name}_history; use at most 55 bytes"
+        )
+    if not target.key:
+        raise ModelError(
+            f"{model.path}: no business key: add a line `-- key: column[, …]` that names the columns"
+            " identifying a row (for a dimension, give its table a PRIMARY KEY)"
+        )
+    added = ADDED_TO_FACTS if target.fact else ()
+    added_types = {name: "boolean" if name == DELETED else "timestamptz" for name in added}
+    for column in columns:
+        name, type_ = column.name, base_of(column.type)
+        if name in OF_HISTORY or type_ != added_types.get(name, type_):
+            raise ModelError(
+                f"{model.path}: its table has a column {name}, a name that {model.name}_history adds;"
+                f" write `{name} AS source_{name}`, and rename it in the table"
+            )
+    for name in target.key:
+        if target.column(name) is None:
+            raise ModelError(f"{model.path}: key column {name} is not in the warehouse table {model.name}")
+
+
+def _check_uniques(schema: str, target: Target) -> None:
+    """Refuse a fact table with a unique index that forbids a second version of a row."""
     if not target.fact:
         return
     numbered = {column.name for column in target.columns if column.numbered}

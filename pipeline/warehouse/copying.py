@@ -1,4 +1,4 @@
-"""Rows of Parquet files as COPY reads them: in its binary format where that can be, else as CSV."""
+"""Copy rows of Parquet files into a table: in the binary format of COPY if possible, else as CSV."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -26,9 +26,9 @@ def copy_in(
     *,
     as_bytes: bool = False,
 ) -> int:
-    """Stream rows into a table; returns how many. ``progress`` is told how many so far.
+    """Stream rows into a table; returns how many. ``progress`` is called with the number so far.
 
-    With ``as_bytes`` the columns are bytea, and get the values' text in UTF-8.
+    With ``as_bytes`` the table's columns are bytea, and receive the values' text in UTF-8.
     """
     names = [column.name for column in columns]
     encode = binary.encoder(columns) if _as_declared(rows, columns) and not as_bytes else None
@@ -42,9 +42,9 @@ def copy_in(
     with (
         connection.cursor() as cursor,
         cursor.copy(command) as copy,
-        closing(ahead(chunks)) as made,
+        closing(ahead(chunks)) as encoded,
     ):
-        for number, chunk in made:
+        for number, chunk in encoded:
             copy.write(chunk)
             copied += number
             progress(copied)
@@ -52,7 +52,7 @@ def copy_in(
 
 
 def _as_declared(rows: ds.Dataset, columns: Sequence[Column]) -> bool:
-    """Whether the files hold the very types that carry the columns' own."""
+    """Whether the files have the Arrow types that the columns' types are stored in."""
     return all(rows.schema.field(field.name).type == field.type for field in schema_of(columns))
 
 
@@ -74,7 +74,7 @@ def _as_csv(rows: ds.Dataset, names: Sequence[str], *, as_bytes: bool) -> Iterat
 
 
 def _as_printed(rows: ds.Dataset, names: Sequence[str], *, as_bytes: bool) -> Iterator[pa.RecordBatch]:
-    """Rows with dates and times as text, which can say infinity and BC as Postgres does."""
+    """Rows with dates and times as text, with infinity and BC as Postgres writes them."""
     selected = []
     for name in names:
         printed = quote(name)

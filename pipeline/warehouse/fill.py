@@ -1,4 +1,4 @@
-"""Fill an empty table: rows first, then indexes and constraints, which is quicker than keeping them."""
+"""Fill an empty table: rows first, then indexes and constraints, which is faster than maintaining them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,24 +6,25 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from pipeline.models.target import RECORDED_AT
-from pipeline.postgres import template
-from pipeline.warehouse import refusals
+from pipeline.models.target import RECORDED_AT, version_index
+from pipeline.postgres import identifiers, template
+from pipeline.warehouse import bisection
 from pipeline.warehouse.table import Table
 
 
-def fill(table: Table, rows: int, put_rows: Callable[[], int]) -> int | None:
-    """Put about that many rows into the empty table; returns how many came in.
+def fill(table: Table, rows: int, insert_rows: Callable[[], int]) -> int | None:
+    """Insert about that many rows into the empty table; returns how many were inserted.
 
-    None where Postgres refuses some, or the change of the table's definition; the table is empty then.
+    Returns None, and leaves the table empty, if Postgres rejects a row or the change of the table's
+    definition.
     """
     try:
-        with table.connection.transaction(), _without_constraints(table, rows):
-            added = put_rows()
+        with table.connection.transaction(), _without_constraints(table), _cached_sequences(table, rows):
+            added = insert_rows()
     except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.ObjectInUse):
         return None
     except psycopg.Error as error:
-        if refusals.is_refusal(error, of_values=True):
+        if bisection.is_rejection(error, of_values=True):
             return None
         raise
     table.connection.execute(sql.SQL("ANALYZE {}").format(table.name))
@@ -33,30 +34,42 @@ def fill(table: Table, rows: int, put_rows: Callable[[], int]) -> int | None:
 
 
 @contextmanager
-def _without_constraints(table: Table, rows: int) -> Iterator[None]:
-    """Take constraints and the history's index away for the block; give its rows their time."""
+def _without_constraints(table: Table) -> Iterator[None]:
+    """Drop the constraints for the block; of a fact also the version index, and set its recorded_at."""
     constraints = table.target.constraints
     for constraint in constraints:
         table.alter(sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(constraint.name)))
     if table.target.fact:
-        time = sql.Literal(table.manifest.snapshot_at)
-        table.alter(sql.SQL("ALTER COLUMN {} SET DEFAULT {}").format(sql.Identifier(RECORDED_AT), time))
-        table.execute("drop_version_index.sql")
-    with _numbers_at_hand(table, rows):
-        yield
+        _set_recorded_at(table)
+    yield
     if table.target.fact:
-        table.alter(sql.SQL("ALTER COLUMN {} DROP DEFAULT").format(sql.Identifier(RECORDED_AT)))
-        table.execute("version_index.sql")
+        _unset_recorded_at(table)
     for constraint in constraints:
         name, definition = sql.Identifier(constraint.name), template(constraint.definition)
         table.alter(sql.SQL("ADD CONSTRAINT {} {}").format(name, definition))
 
 
-@contextmanager
-def _numbers_at_hand(table: Table, rows: int) -> Iterator[None]:
-    """Let sequences give the session a number for each row at once: one by one they slow COPY by a third.
+def _set_recorded_at(table: Table) -> None:
+    time = sql.Literal(table.manifest.snapshot_at)
+    table.alter(sql.SQL("ALTER COLUMN {} SET DEFAULT {}").format(sql.Identifier(RECORDED_AT), time))
+    index = sql.Identifier(table.schema, version_index(table.target))
+    table.connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(index))
 
-    As many as there are rows, so that no gap is left.
+
+def _unset_recorded_at(table: Table) -> None:
+    table.alter(sql.SQL("ALTER COLUMN {} DROP DEFAULT").format(sql.Identifier(RECORDED_AT)))
+    table.connection.execute(
+        sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({}, recorded_at DESC)").format(
+            sql.Identifier(version_index(table.target)), table.name, identifiers(table.target.key)
+        )
+    )
+
+
+@contextmanager
+def _cached_sequences(table: Table, rows: int) -> Iterator[None]:
+    """Let the session take a number for each row at once: one at a time they slow COPY by a third.
+
+    No more numbers are taken than there are rows, so that no gap is left.
     """
     alter = sql.SQL("ALTER SEQUENCE {} CACHE {}")
     sequences = [

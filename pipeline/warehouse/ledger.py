@@ -1,18 +1,25 @@
-"""Who may load, and how far a warehouse is: the lock, the watermark, and what tables were computed with."""
+"""The pipeline's own records in the schema etl: locks, the watermark, batches and the models of tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import cast
 
 import psycopg
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ConcurrentRunError, WarehouseBusy
-from pipeline.lake.manifest import Destination, State, Watermark
+from pipeline.lake.manifest import Destination, Manifest, State, Watermark
 from pipeline.models.output import Loaded
 from pipeline.postgres import Connection, exists, statement, transaction
+from pipeline.source.snapshots import Snapshot
+from pipeline.warehouse.counts import Counts
 
-LOCK = "totesys-etl"
+# Names of advisory locks. Releases share them, so that runs of an old and a new one exclude each other.
+_RUN_LOCK = "totesys-etl"
+_LOAD_LOCK = "totesys-etl load"
+_PREPARE_LOCK = "totesys-etl prepare"
 
 
 class Lock:
@@ -22,7 +29,7 @@ class Lock:
         self._connection = connection
 
     def check(self) -> None:
-        """Raise ConcurrentRunError where the lock is gone, because its connection is."""
+        """Raise ConcurrentRunError if the lock was lost with its connection."""
         try:
             self._connection.execute("SELECT")
         except psycopg.OperationalError as error:
@@ -34,42 +41,63 @@ class Lock:
 
 @contextmanager
 def lock(url: str, schema: str, minutes: int = 0) -> Iterator[Lock]:
-    """Keep other runs away from this schema of the warehouse for as long as the block runs.
+    """Keep other runs away from this schema of the warehouse during the block.
 
-    The lock is a transaction's, so that it works through a pooler, too. Raises WarehouseBusy where
-    another run is still at work after so many minutes.
+    The lock belongs to a transaction, so it works through a pooler. Raises WarehouseBusy if another run holds
+    it for longer than so many minutes.
     """
-    held = ExitStack()
-    connection = held.enter_context(transaction(url, "warehouse"))
+    stack = ExitStack()
+    connection = stack.enter_context(transaction(url, "warehouse"))
     try:
-        # Never 0, which is for ever to Postgres.
+        # Never 0, which means no timeout.
         connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{60_000 * minutes + 1}ms",))
         try:
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", (LOCK, schema))
+            _take_lock(connection, _RUN_LOCK, schema)
         except psycopg.errors.LockNotAvailable:
             raise WarehouseBusy("another run is at work on this warehouse; let it finish") from None
         yield Lock(connection)
     finally:
-        # What was done stays done, also where this connection is gone meanwhile.
+        # A lost connection has released the lock, and the block's work is committed by others.
         with suppress(psycopg.OperationalError):
-            held.close()
+            stack.close()
+
+
+def lock_for_load(connection: Connection, schema: str) -> str | None:
+    """Keep other loads of a schema away until the transaction ends, and return the schema's last batch.
+
+    A run's own lock does not replace this one, because its connection may be lost meanwhile.
+    """
+    _take_lock(connection, _LOAD_LOCK, schema)
+    row = connection.execute(
+        "SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,)
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+def lock_for_prepare(connection: Connection) -> None:
+    """Keep other first runs away until the transaction ends: they would create the same tables."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_PREPARE_LOCK,))
+
+
+def _take_lock(connection: Connection, name: str, schema: str) -> None:
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", (name, schema))
 
 
 def home(url: str, schema: str) -> Destination:
-    """Where a schema's batches go; without an id where this release has prepared nothing yet."""
+    """Where a schema's batches go; its id is empty until a run has prepared the warehouse."""
     with transaction(url, "warehouse") as connection:
-        kept = None
+        row = None
         if exists(connection, "etl.warehouse"):
-            kept = connection.execute("SELECT warehouse_id::text FROM etl.warehouse").fetchone()
+            row = connection.execute("SELECT warehouse_id::text FROM etl.warehouse").fetchone()
         with connection.cursor(row_factory=class_row(Destination)) as cursor:
-            names = {"schema": schema, "id": kept[0] if kept else ""}
-            found = cursor.execute(statement("warehouse/home.sql"), names).fetchone()
-    assert found is not None  # noqa: S101  a query without FROM has one row
-    return found
+            parameters = {"schema": schema, "id": row[0] if row else ""}
+            result = cursor.execute(statement("warehouse/destination.sql"), parameters).fetchone()
+    assert result is not None  # noqa: S101  a query without FROM has one row
+    return result
 
 
-def become(connection: Connection, former: Destination) -> None:
-    """Go on as the warehouse that was here before it was lost; not once there are batches."""
+def adopt_id(connection: Connection, former: Destination) -> None:
+    """Take the id of the warehouse that this one replaces, unless this one has batches."""
     connection.execute(
         "UPDATE etl.warehouse SET warehouse_id = %s::uuid WHERE NOT EXISTS (SELECT FROM etl.watermark)",
         (former.id,),
@@ -77,7 +105,7 @@ def become(connection: Connection, former: Destination) -> None:
 
 
 def watermark(url: str, schema: str) -> Watermark | None:
-    """How far a schema of the warehouse is, or None before its first batch."""
+    """The watermark of a schema of the warehouse; None before its first batch."""
     with (
         transaction(url, "warehouse") as connection,
         connection.cursor(row_factory=class_row(Watermark)) as cursor,
@@ -89,25 +117,78 @@ def watermark(url: str, schema: str) -> Watermark | None:
 
 
 def last_batch(url: str, schema: str) -> str | None:
-    """The batch that a schema of the warehouse is at."""
-    known = watermark(url, schema)
-    return known.batch_id if known else None
+    """The last batch in a schema of the warehouse."""
+    last = watermark(url, schema)
+    return last.batch_id if last else None
+
+
+def record_up_to_date(url: str, schema: str, batch_id: str, snapshot: Snapshot) -> None:
+    """Record that at the snapshot's time the source had nothing newer than this batch.
+
+    Raises ConcurrentRunError if the warehouse is no longer at this batch.
+    """
+    with transaction(url, "warehouse") as connection:
+        updated = connection.execute(
+            "UPDATE etl.watermark SET up_to_date_at = GREATEST(up_to_date_at, %s), source_xmin = %s"
+            " WHERE schema_name = %s AND batch_id = %s AND source_xmin <= %s",
+            (snapshot.taken_at, snapshot.xmin, schema, batch_id, snapshot.xmin),
+        ).rowcount
+    if not updated:
+        raise ConcurrentRunError("warehouse: another run has moved the watermark meanwhile")
+
+
+def record_batch(connection: Connection, schema: str, manifest: Manifest, counts: Iterable[Counts]) -> None:
+    """Record a batch as the last one in the warehouse."""
+    values = {
+        "schema": schema,
+        "batch": manifest.batch_id,
+        "previous": manifest.previous,
+        "at": manifest.snapshot_at,
+        "manifest": manifest.path,
+        "reconcile": manifest.reconcile,
+        "source_xmin": manifest.source_xmin,
+        "rows": Jsonb({count.table: count.model_dump(exclude={"table"}) for count in counts}),
+    }
+    connection.execute(statement("warehouse/record_batch.sql"), values)
+    connection.execute(statement("warehouse/record_watermark.sql"), values)
+
+
+def recorded_counts(connection: Connection, schema: str, batch_id: str) -> list[Counts]:
+    """The counts of a batch that is in the warehouse."""
+    rows = connection.execute(
+        "SELECT key, value FROM etl.batch, jsonb_each(rows) WHERE schema_name = %s AND batch_id = %s",
+        (schema, batch_id),
+    ).fetchall()
+    return [Counts.model_validate({"table": table, **cast(dict[str, int], counts)}) for table, counts in rows]
+
+
+def record_model(connection: Connection, schema: str, batch_id: str, table: str, loaded: Loaded) -> None:
+    """Record the model that a table was computed with."""
+    result = loaded.result
+    values = {
+        "schema": schema,
+        "batch": batch_id,
+        "table_name": table,
+        "fingerprint": loaded.fingerprint,
+        "result": None if result is None else Jsonb([delta.model_dump() for delta in result]),
+    }
+    connection.execute(statement("warehouse/record_model.sql"), values)
 
 
 def loaded(url: str, schema: str) -> dict[str, Loaded]:
-    """What a schema's tables were last computed with, by table."""
+    """The model that each table of a schema was last computed with, and its stored result."""
     with transaction(url, "warehouse") as connection:
         rows = connection.execute(
             "SELECT table_name, fingerprint, result FROM etl.model WHERE schema_name = %s", (schema,)
         ).fetchall()
     return {
-        str(name): Loaded(fingerprint=str(fingerprint), result=_kept(result))
+        str(name): Loaded(fingerprint=str(fingerprint), result=_validated(result))
         for name, fingerprint, result in rows
     }
 
 
-def _kept(result: object) -> State | None:
-    """Where a result lies; one that is no place below the bucket is none, and all rows are compared anew."""
+def _validated(result: object) -> State | None:
+    """A stored result; None if it is invalid, so that all rows are computed again."""
     try:
         return TypeAdapter(State | None).validate_python(result)
     except ValidationError:

@@ -1,6 +1,10 @@
-"""Rejected rows: why each of them is not in its table, and all its values, until it is or need not be."""
+"""Rejected rows: etl.rejected keeps each with its reason and values.
+
+A row is resolved once it is accepted, replaced or deleted.
+"""
 
 import json
+from collections.abc import Collection
 
 import psycopg
 import pyarrow as pa
@@ -10,69 +14,113 @@ from psycopg import sql
 from pipeline.columns import Column
 from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Output
-from pipeline.warehouse import integrity, refusals
+from pipeline.postgres import Connection
+from pipeline.warehouse import bisection, integrity
 from pipeline.warehouse.copying import copy_in
 from pipeline.warehouse.table import Table
 
 _COLUMNS = [Column(name=name, type="text") for name in ("key", "reason", "row")]
-_UNFIT = sql.Identifier("pg_temp", "unfit")
+_TRANSFORM_REJECTIONS = sql.Identifier("pg_temp", "transform_rejections")
+# Why a staged row s is rejected: by its error, or by the references and rules that it violates.
+_FOUND = sql.SQL("SELECT reason, retried FROM pg_temp.postgres_rejections WHERE place = s.ctid")
+_VIOLATIONS = sql.SQL("SELECT array_to_string(ARRAY[{}]::text[], '; ') AS reason, true AS retried")
 
 
-def reject_unfit(table: Table, output: Output, processed: Bucket) -> int:
-    """Record the rows that the transform found unfit; returns how many."""
+def tables_to_retry(connection: Connection, schema: str) -> set[str]:
+    """Tables with rejected rows that are retried with each batch."""
+    rows = connection.execute(
+        "SELECT DISTINCT table_name FROM etl.rejected WHERE schema_name = %s AND waits AND NOT resolved",
+        (schema,),
+    ).fetchall()
+    return {str(name) for (name,) in rows}
+
+
+def resolve_removed_tables(connection: Connection, schema: str, tables: Collection[str]) -> None:
+    """Resolve the rejected rows of all other tables than these: their models were removed."""
+    connection.execute(
+        "UPDATE etl.rejected SET resolved = true WHERE schema_name = %s AND NOT resolved"
+        " AND table_name <> ALL(%s)",
+        (schema, list(tables)),
+    )
+
+
+def resolve(table: Table, output: Output, accepted: sql.Identifier) -> None:
+    """Resolve earlier rejected rows that this batch accepts or no longer rejects.
+
+    ``accepted`` is the relation of the batch's accepted rows.
+    """
+    table.execute("resolve_accepted.sql", stage=accepted)
+    if output.complete or output.rejects_all:
+        table.execute("resolve_unlisted.sql", complete=sql.Literal(output.complete))
+
+
+def record_transform_rejections(table: Table, output: Output, processed: Bucket) -> int:
+    """Record the rows that the transform rejected; returns how many."""
     if not output.rejected:
         return 0
     rows = processed.dataset(output.rejected)
-    table.execute("stage_unfit.sql")
+    table.connection.execute(
+        'CREATE TEMP TABLE transform_rejections (key jsonb, reason text, "row" jsonb) ON COMMIT DROP'
+    )
     try:
         with table.connection.transaction():
-            copied = copy_in(table.connection, _UNFIT, _COLUMNS, rows, lambda _: None)
+            copied = _copy_rejections(table, rows)
     except psycopg.Error as error:
-        if not refusals.is_refusal(error):
+        if not bisection.is_rejection(error):
             raise
-        copied = copy_in(table.connection, _UNFIT, _COLUMNS, _writable(table, rows), lambda _: None)
-    table.execute("reject_unfit.sql")
-    table.connection.execute("DROP TABLE pg_temp.unfit")
+        copied = _copy_rejections(table, _encodable(table, rows))
+    table.execute("record_transform_rejections.sql")
+    table.connection.execute("DROP TABLE pg_temp.transform_rejections")
     return copied
 
 
-def reject_refused(table: Table, *, is_retry: bool = False, **parts: sql.Composable) -> int:
-    """Reject the rows that were refused one by one; ``parts`` say where they are, unless in the stage."""
-    return _reject(table, "found_refused.sql", is_retry, parts)
+def _copy_rejections(table: Table, rows: ds.Dataset) -> int:
+    return copy_in(table.connection, _TRANSFORM_REJECTIONS, _COLUMNS, rows, lambda _: None)
 
 
-def reject_broken(table: Table, *, is_retry: bool = False) -> int:
-    """Reject staged rows that refer to something missing or break a rule, and those that refer to them."""
-    reasons = integrity.reasons(table)
-    if not reasons:
+def reject_found(table: Table, *, is_retry: bool = False, **parts: sql.Composable) -> int:
+    """Reject the rows in ``pg_temp.postgres_rejections``; returns how many.
+
+    ``parts`` replace names of the statement, if the rows are elsewhere than in the stage.
+    """
+    return _reject(table, _FOUND, is_retry=is_retry, **parts)
+
+
+def reject_violations(table: Table, *, is_retry: bool = False) -> int:
+    """Reject staged rows that violate a reference or a rule; returns how many.
+
+    Rows that refer to a rejected one violate their reference, too.
+    """
+    violations = integrity.violations(table)
+    if not violations:
         return 0
-    parts: dict[str, sql.Composable] = {"reasons": sql.SQL(", ").join(reasons)}
-    total = found = _reject(table, "found_broken.sql", is_retry, parts)
-    while found and table.refers_to_itself:
-        found = _reject(table, "found_broken.sql", is_retry, parts)
-        total += found
+    reasons = _VIOLATIONS.format(sql.SQL(", ").join(violations))
+    total = number = _reject(table, reasons, is_retry=is_retry)
+    while number and table.refers_to_itself:
+        number = _reject(table, reasons, is_retry=is_retry)
+        total += number
     return total
 
 
+def _reject(table: Table, reasons: sql.Composable, *, is_retry: bool, **parts: sql.Composable) -> int:
+    cursor = table.execute("reject.sql", reasons=reasons, is_retry=sql.Literal(is_retry), **parts)
+    return cursor.rowcount
+
+
 def count(table: Table) -> int:
-    """How many of the table's rows the batch has rejected, before rejected ones are tried again."""
-    row = table.execute("rejected_now.sql").fetchone()
+    """How many of the table's rows this batch has rejected so far."""
+    row = table.execute("count_rejected.sql").fetchone()
     return int(str(row[0])) if row else 0
 
 
-def usual_reason(table: Table) -> str:
-    """The reason that most of the rows have which the batch has rejected."""
-    row = table.execute("usual_reason.sql").fetchone()
+def most_common_reason(table: Table) -> str:
+    """The most common reason among the rows that this batch has rejected."""
+    row = table.execute("most_common_reason.sql").fetchone()
     return str(row[0]) if row else ""
 
 
-def _reject(table: Table, found: str, is_retry: bool, parts: dict[str, sql.Composable]) -> int:
-    rows = table.part(found, **parts)
-    return table.execute("reject.sql", found=rows, is_retry=sql.Literal(is_retry), **parts).rowcount
-
-
-def _writable(table: Table, rows: ds.Dataset) -> ds.Dataset:
-    """The same with whatever the warehouse's encoding or jsonb cannot hold written as an escape."""
+def _encodable(table: Table, rows: ds.Dataset) -> ds.Dataset:
+    """The rows with escapes for characters that the warehouse's encoding or jsonb cannot hold."""
     encoding = table.connection.info.parameter_status("server_encoding") or ""
     try:
         "".encode(encoding)

@@ -1,4 +1,4 @@
-"""Stage a set of rows: a temporary table holds them with their table's types, and without its constraints."""
+"""Stage rows in a temporary table that has the types of their table, and none of its constraints."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,79 +9,82 @@ from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Output
 from pipeline.models.target import text_json
 from pipeline.postgres import each, template
-from pipeline.warehouse import refusals, rejected
+from pipeline.warehouse import bisection, rejected
 from pipeline.warehouse.copying import copy_in
+from pipeline.warehouse.limits import NO_LIMIT
 from pipeline.warehouse.table import Table
 
-# How the text of a value is had from untyped rows: from bytes, and from rejected rows.
+# The text of a value in an untyped row: one of bytes, or a rejected one.
 _FROM_BYTES, _FROM_REJECTED = "convert_from(s.{0}, 'UTF8')", '(s."row" ->> {1})'
 
 
-def stage(table: Table, output: Output, processed: Bucket, progress: Callable[[int], None], most: int) -> int:
-    """Copy a batch's rows into the stage; returns how many have values that Postgres refuses.
+def stage(
+    table: Table, output: Output, processed: Bucket, progress: Callable[[int], None], row_limit: int
+) -> int:
+    """Copy a batch's rows into the stage; returns how many were rejected because a value has another type.
 
-    Those are rejected. Raises TooManyRefused where they are more than ``most``.
+    Raises RejectionLimitExceeded if they are more than ``row_limit``.
     """
     table.execute("stage_rows.sql")
     if not output.files:
         return 0
-    rows, refused = processed.dataset(output.files), 0
+    rows, lost = processed.dataset(output.files), 0
     try:
         with table.connection.transaction():
             copy_in(table.connection, table.stage, output.columns, rows, progress)
     except psycopg.Error as error:
-        if not refusals.is_refusal(error, of_values=True):
+        if not bisection.is_rejection(error, of_values=True):
             raise
         with table.untyped() as untyped:
             columns = each("NULL::bytea AS {0}", table.columns)
             table.execute("stage_untyped.sql", untyped=untyped, bytes=columns)
             copy_in(table.connection, untyped, output.columns, rows, progress, as_bytes=True)
-            refused = _find_misfits(table, untyped, _FROM_BYTES, most)
+            lost = _cast_by_bisection(table, untyped, _FROM_BYTES, row_limit)
     table.connection.execute(sql.SQL("ANALYZE {}").format(table.stage))
-    return refused
+    return lost
 
 
-def stage_retried(table: Table, row_columns: Sequence[str], *, now: bool) -> None:
-    """Stage the rejected rows that have these columns, with the very values that they had.
+def stage_retried(table: Table, row_columns: Sequence[str], *, with_batch: bool) -> None:
+    """Stage the rejected rows that have exactly these columns, with their stored values.
 
-    With ``now`` those that this batch has rejected are among them.
+    ``with_batch`` includes rows that this batch has rejected.
     """
     table.execute("stage_rows.sql")
     with table.untyped() as untyped:
-        columns = sql.Literal(list(row_columns))
-        table.execute("stage_retried.sql", untyped=untyped, row_columns=columns, now=sql.Literal(now))
-        typed = sql.SQL(", ").join(_typed(table, _FROM_REJECTED))
+        columns, now = sql.Literal(list(row_columns)), sql.Literal(with_batch)
+        table.execute("stage_retried.sql", untyped=untyped, row_columns=columns, now=now)
+        casts = sql.SQL(", ").join(_casts(table, _FROM_REJECTED))
         try:
             with table.connection.transaction():
-                table.execute("type_rows.sql", untyped=untyped, typed=typed)
+                table.execute("type_rows.sql", untyped=untyped, typed=casts)
         except psycopg.Error as error:
-            if not refusals.is_refusal(error, of_values=True):
+            if not bisection.is_rejection(error, of_values=True):
                 raise
-            _find_misfits(table, untyped, _FROM_REJECTED, refusals.ANY_NUMBER)
+            _cast_by_bisection(table, untyped, _FROM_REJECTED, NO_LIMIT)
 
 
-def _find_misfits(table: Table, untyped: sql.Identifier, text: str, most: int) -> int:
-    """Give untyped rows their types one by one where they must, and reject those that Postgres refuses."""
-    expressions = _typed(table, text)
+def _cast_by_bisection(table: Table, untyped: sql.Identifier, text: str, row_limit: int) -> int:
+    """Cast untyped rows into the stage, and reject those that cannot be cast; returns how many."""
+    casts = _casts(table, text)
     statement = table.text(
-        "type_rows.sql", untyped=untyped, typed=sql.SQL(", ").join(expressions), chosen=refusals.CHOSEN
+        "type_rows.sql", untyped=untyped, typed=sql.SQL(", ").join(casts), chosen=bisection.CHOSEN
     )
-    refusals.find(table.connection, statement, untyped, most, of_values=True)
+    bisection.run(table.connection, statement, untyped, row_limit, of_values=True)
     places = [name.as_string(table.connection) for name in (untyped, table.stage)]
-    texts = [expression.as_string(table.connection) for expression in expressions]
+    texts = [cast.as_string(table.connection) for cast in casts]
     table.connection.execute(
         "SELECT pg_temp.name_columns(%s::regclass, %s::regclass, %s, %s)",
         (*places, list(table.columns), texts),
     )
     if text == _FROM_REJECTED:
-        kept = {"key_json": template("s.key"), "row_json": template('s."row"')}
-        return rejected.reject_refused(table, stage=untyped, is_retry=True, **kept)
+        stored = {"key_json": template("s.key"), "row_json": template('s."row"')}
+        return rejected.reject_found(table, stage=untyped, is_retry=True, **stored)
     row = text_json(table.columns, each("pg_temp.readable(s.{0})", table.columns))
-    return rejected.reject_refused(table, stage=untyped, key_json=_printed_key(table), row_json=row)
+    return rejected.reject_found(table, stage=untyped, key_json=_printed_key(table), row_json=row)
 
 
-def _typed(table: Table, text: str) -> list[sql.Composed]:
-    """Each column's value out of its text. Lengths are left to the assignment, which cuts nothing off."""
+def _casts(table: Table, text: str) -> list[sql.Composed]:
+    """A cast of each column's text to its type without length, which would cut values off."""
     return [
         sql.SQL("{}::{}").format(each(text, [name]), template(plain))
         for name, (plain, _) in zip(table.columns, _types(table), strict=True)
@@ -96,7 +99,7 @@ def _types(table: Table) -> list[tuple[str, str]]:
 
 
 def _printed_key(table: Table) -> sql.Composed:
-    """The key of an untyped row as the warehouse prints it, as far as it fits."""
+    """The key of an untyped row as jsonb; values that fit are printed as the warehouse prints them."""
     types = dict(zip(table.columns, _types(table), strict=True))
     printed = [
         sql.SQL("pg_temp.printed(pg_temp.readable(s.{}), {})").format(

@@ -1,8 +1,8 @@
-"""Merge rows that take values which others of them give up, in any order and in circles.
+"""Merge rows that exchange unique values, such as two rows that swap theirs.
 
-The source allowed it, because there one row changed after the other, or its constraints are deferred.
-Where the warehouse's cannot be, they are dropped and made again inside the load's transaction, which
-locks the table until it ends. Rows that break them then are rejected.
+The source allows that, because its rows change one after the other or its constraints are deferred. Unique
+indexes of the warehouse that cannot be deferred are dropped and created again inside the load's transaction,
+which locks the table until it ends. Rows that conflict even then are rejected.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from pipeline.postgres import statement, template
-from pipeline.warehouse import refusals, rejected
+from pipeline.warehouse import bisection, rejected
+from pipeline.warehouse.counts import Merged
 from pipeline.warehouse.table import Table
 
 
 @dataclass(frozen=True)
-class Unique:
-    """What no two rows may have in common, by an index and maybe a constraint."""
+class UniqueIndex:
+    """A unique or exclusion index, with the constraint that it belongs to, if any."""
 
     constraint_name: str | None
     index_schema: str
@@ -30,23 +31,23 @@ class Unique:
     operators: list[str]
 
     @property
-    def words(self) -> str:
-        """What Postgres says of a row that breaks it, the columns in front."""
+    def message(self) -> str:
+        """The error of Postgres for a row that violates it, after the names of its columns."""
         kind = "conflicting key value violates exclusion constraint"
         if not self.definition.startswith("EXCLUDE"):
             kind = "duplicate key value violates unique constraint"
         return f'{", ".join(self.expressions)}: {kind} "{self.index_name}"'
 
     def drop(self, table: Table) -> None:
-        """Take it away."""
+        """Drop the index or its constraint."""
         if self.constraint_name:
             table.alter(sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(self.constraint_name)))
         else:
             index = sql.Identifier(self.index_schema, self.index_name)
             table.connection.execute(sql.SQL("DROP INDEX {}").format(index))
 
-    def make(self, table: Table) -> None:
-        """Have it back."""
+    def create(self, table: Table) -> None:
+        """Create it again."""
         if self.constraint_name:
             name = sql.Identifier(self.constraint_name)
             table.alter(sql.SQL("ADD CONSTRAINT {} {}").format(name, template(self.definition)))
@@ -54,9 +55,9 @@ class Unique:
             table.connection.execute(template(self.definition))
 
     def conflicts(self, table: Table) -> list[str]:
-        """Places of staged rows that break it, once all are in the table."""
+        """The places (ctid) of staged rows that violate it, once all of them are in the table."""
         values = [f"value_{number}" for number in range(len(self.expressions))]
-        given = [
+        expressions = [
             f"({expression}) AS {name}" for expression, name in zip(self.expressions, values, strict=True)
         ]
         pairs = [
@@ -68,7 +69,7 @@ class Unique:
                 for name, pair in zip(values, pairs, strict=True)
             ]
         parts = {
-            "expressions": ", ".join(given),
+            "expressions": ", ".join(expressions),
             "predicate": self.predicate,
             "in_common": " AND ".join(pairs),
         }
@@ -76,66 +77,67 @@ class Unique:
         return [str(place) for (place,) in table.execute("unique_conflicts.sql", **names).fetchall()]
 
 
-def merge_without_uniques(table: Table, merge: str) -> tuple[int, int, int] | None:
-    """Run the statement that merges all staged rows; returns how many are new, have changed, are rejected.
+def merge_without_unique_indexes(table: Table, merge_file: str) -> Merged | None:
+    """Merge all staged rows by this statement while the unique indexes are dropped.
 
-    None where that does not help: nothing can be dropped, or Postgres refuses rows for another reason.
+    Returns None if no index can be dropped, or if Postgres rejects rows for another reason.
     """
-    uniques = _droppable(table)
-    if not uniques:
+    indexes = _droppable_indexes(table)
+    if not indexes:
         return None
     lost = 0
     try:
         with table.connection.transaction():
-            table.connection.execute(statement("warehouse/find_refused.sql"))
+            table.connection.execute(statement("warehouse/bisection.sql"))
             table.execute("stage_changing.sql")
             while True:
-                counts = _try(table, uniques, merge)
-                if not isinstance(counts, dict):
-                    return (*counts, lost)
-                lost += _reject(table, counts)
+                merged = _try_merge(table, indexes, merge_file)
+                if isinstance(merged, Merged):
+                    return merged._replace(rejected=lost)
+                lost += _reject(table, merged)
     except psycopg.Error as error:
-        if refusals.is_refusal(error, of_values=True):
+        if bisection.is_rejection(error, of_values=True):
             return None
         raise
 
 
-def _droppable(table: Table) -> list[Unique]:
-    """All but what keeps the business key, which no row gives up."""
-    with table.connection.cursor(row_factory=class_row(Unique)) as cursor:
+def _droppable_indexes(table: Table) -> list[UniqueIndex]:
+    """All but the index of the business key, whose values rows do not exchange."""
+    with table.connection.cursor(row_factory=class_row(UniqueIndex)) as cursor:
         cursor.execute(
             statement("warehouse/unique_indexes.sql"),
             {"qualified_name": table.name.as_string(table.connection)},
         )
-        found = cursor.fetchall()
+        indexes = cursor.fetchall()
     key = {sql.Identifier(name).as_string(table.connection) for name in table.target.key}
-    return [each for each in found if {_quoted(name) for name in each.expressions} != key]
+    return [index for index in indexes if {_quoted(name) for name in index.expressions} != key]
 
 
 def _quoted(name: str) -> str:
     return name if name.startswith('"') else f'"{name}"'
 
 
-def _try(table: Table, uniques: list[Unique], merge: str) -> tuple[int, int] | dict[str, str]:
-    """Merge all of them; returns the counts, or the rows that stand in the way of it and why."""
+def _try_merge(table: Table, indexes: list[UniqueIndex], merge_file: str) -> Merged | dict[str, str]:
+    """Merge all staged rows; returns the counts, or the error message by place of each row that conflicts."""
     with table.connection.transaction() as savepoint:
-        for unique in uniques:
-            unique.drop(table)
-        counts = refusals.counts(table.execute(merge).fetchone())
-        refused = {place: unique.words for unique in uniques for place in unique.conflicts(table)}
-        if refused:
+        for index in indexes:
+            index.drop(table)
+        added, changed = bisection.counts(table.execute(merge_file).fetchone())
+        conflicts = {place: index.message for index in indexes for place in index.conflicts(table)}
+        if conflicts:
             raise psycopg.Rollback(savepoint)
-        for unique in uniques:
-            unique.make(table)
-    return refused or counts
+        for index in indexes:
+            index.create(table)
+    return conflicts or Merged(added, changed)
 
 
-def _reject(table: Table, refused: dict[str, str]) -> int:
+def _reject(table: Table, conflicts: dict[str, str]) -> int:
     connection = table.connection
-    connection.execute("TRUNCATE pg_temp.refused")
+    connection.execute("TRUNCATE pg_temp.postgres_rejections")
     with connection.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO pg_temp.refused (place, reason, retried) VALUES (%s::tid, %s, true)", refused.items()
+            "INSERT INTO pg_temp.postgres_rejections (place, reason, retried) VALUES (%s::tid, %s, true)",
+            conflicts.items(),
         )
-    connection.execute("DELETE FROM pg_temp.changing WHERE place = ANY(%s::tid[])", (list(refused),))
-    return rejected.reject_refused(table)
+    connection.execute("DELETE FROM pg_temp.changing WHERE place = ANY(%s::tid[])", (list(conflicts),))
+    return rejected.reject_found(table)

@@ -1,4 +1,4 @@
-"""One warehouse table and the columns that a set of rows gives it, as the statements name them."""
+"""One warehouse table during a load, and the names that its statements are filled with."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,6 @@ from pipeline.models.target import (
     Target,
     key_json,
     text_json,
-    version_index,
     versions_name,
 )
 from pipeline.postgres import Connection, each, identifiers, statement, template
@@ -23,15 +22,15 @@ from pipeline.postgres import Connection, each, identifiers, statement, template
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
 _COMPARABLE = "BND"
 _LONGEST_NAME = 63
-# Columns that statements add to the table's own while they run.
-_OURS = ("is_first", "heap", "place")
+# Columns that statements add to the table's own.
+_HELPER_COLUMNS = ("is_first", "heap", "place")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A warehouse table inside the load's transaction; ``columns`` are those that the rows have.
+    """A warehouse table inside the load's transaction, with the ``columns`` of the rows to load.
 
-    With ``keeps_history`` a version is kept of every row of a dimension that changes.
+    Without ``keeps_history`` changes of a dimension's rows record no versions.
     """
 
     connection: Connection
@@ -48,7 +47,7 @@ class Table:
 
     @property
     def stage(self) -> sql.Identifier:
-        """The temporary table that holds rows on their way in, with the table's types."""
+        """The temporary table of rows to load, with the table's types."""
         return sql.Identifier("pg_temp", f"stage_{self.target.name}"[:_LONGEST_NAME])
 
     @property
@@ -58,11 +57,16 @@ class Table:
 
     @property
     def values(self) -> list[str]:
-        """The model's columns in which rows of one key may differ: those beside it, a key with spellings."""
-        return [name for name in self._of_model if name not in self.target.key or self._has_spellings(name)]
+        """The columns in which rows of one key may differ.
+
+        A key column is among them if equal values can look different, as those of citext.
+        """
+        return [
+            name for name in self._model_columns if name not in self.target.key or self._has_spellings(name)
+        ]
 
     @property
-    def _of_model(self) -> list[str]:
+    def _model_columns(self) -> list[str]:
         return [name for name in self.columns if name != COMMITTED_AT]
 
     def _has_spellings(self, name: str) -> bool:
@@ -71,16 +75,16 @@ class Table:
 
     @property
     def refers_to_itself(self) -> bool:
-        """Whether some of its references point to its own rows."""
-        return any(map(self.is_named_by, self.target.references))
+        """Whether the table references itself."""
+        return any(map(self.is_target_of, self.target.references))
 
-    def is_named_by(self, reference: Reference) -> bool:
+    def is_target_of(self, reference: Reference) -> bool:
         """Whether a reference points to this table."""
         return (reference.to_schema, reference.to_table) == (self.schema, self.target.name)
 
     @contextmanager
     def untyped(self) -> Iterator[sql.Identifier]:
-        """A name for a temporary table of rows that have no types yet, which goes away with the block."""
+        """A name for a temporary table of rows without types, which is dropped after the block."""
         name = sql.Identifier("pg_temp", "untyped")
         yield name
         self.connection.execute(sql.SQL("DROP TABLE {}").format(name))
@@ -91,22 +95,18 @@ class Table:
         return self.connection.execute(query).fetchone() == (True,)
 
     def alter(self, action: sql.Composable) -> None:
-        """Change the table's definition."""
+        """Run ALTER TABLE with an action."""
         self.connection.execute(sql.SQL("ALTER TABLE {} {}").format(self.name, action))
 
     def execute(self, file: str, **parts: sql.Composable) -> psycopg.Cursor[tuple[object, ...]]:
-        """Run a statement of ``sql/`` with this table's names, and ``parts``, filled in."""
+        """Run a statement of ``sql/``, filled with this table's names and ``parts``, which win."""
         query, parameters = self._filled(file, parts)
         return self.connection.execute(query, parameters)
 
     def text(self, file: str, **parts: sql.Composable) -> str:
-        """The same statement as text, its values quoted: a function on the server runs it."""
+        """The same statement as text with its values quoted, for a function on the server."""
         query, parameters = self._filled(file, parts)
         return psycopg.ClientCursor(self.connection).mogrify(query, parameters)
-
-    def part(self, file: str, **parts: sql.Composable) -> sql.Composed:
-        """A piece of a statement with the names filled in."""
-        return statement(f"warehouse/{file}").format(**(self._names | parts))
 
     def _filled(
         self, file: str, parts: dict[str, sql.Composable]
@@ -126,36 +126,43 @@ class Table:
 
     @cached_property
     def _names(self) -> dict[str, sql.Composable]:
+        """The names by which templates refer to the table.
+
+        Rows to load have the alias s, those of the table t, and r and v are a row of the stage and a version.
+        """
         s, t = sql.SQL("s"), sql.SQL("t")
-        whole = [column.name for column in self.target.columns]
+        all_columns = [column.name for column in self.target.columns]
         return {
             "table": self.name,
             "stage": self.stage,
-            "index": sql.Identifier(version_index(self.target)),
-            "qualified_index": sql.Identifier(self.schema, version_index(self.target)),
             "columns": identifiers(self.columns),
             "staged_columns": each("s.{0}", self.columns),
             "key": identifiers(self.target.key),
             "key_json": key_json(self.target.key, s),
-            "latest_key_json": key_json(self.target.key, t),
+            "table_key_json": key_json(self.target.key, t),
             "row_json": text_json(self.columns, each("s.{0}::text", self.columns)),
-            "model_columns": identifiers(self._of_model),
-            "latest_columns": each("t.{0}", self._of_model),
+            "model_columns": identifiers(self._model_columns),
+            "table_columns": each("t.{0}", self._model_columns),
             "same_key": self.target.same_key("t", "s"),
             "restaged": self.target.same_key("r", "s"),
             "differs": self._differs("t", "s"),
             "versions": self.versions,
-            "columns_of_table": identifiers(whole),
-            "all_columns": each("t.{0}", whole),
+            "columns_of_table": identifiers(all_columns),
+            "all_columns": each("t.{0}", all_columns),
             "same_key_as_version": self.target.same_key("v", "t"),
             "differs_from_version": self._differs("v", "t"),
             "assignments": each("{0} = s.{0}", self.values),
-            **{name: sql.Identifier(_unused(name, {*whole, *self.columns})) for name in _OURS},
+            **{
+                name: sql.Identifier(_unused(name, {*all_columns, *self.columns})) for name in _HELPER_COLUMNS
+            },
             "chosen": sql.SQL("true"),
         }
 
     def _differs(self, *aliases: str) -> sql.Composable:
-        """Whether rows of two aliases differ: by text where a type has no equality, or a loose one."""
+        """Whether rows of two aliases differ in a tracked column.
+
+        Types without an equality, or with one that ignores differences, are compared as text.
+        """
         plain, text = "{side}.{{0}}", '{side}.{{0}}::text COLLATE "C"'
         tracked = [name for name in self.values if name not in self.target.untracked]
         sides = []
@@ -178,5 +185,5 @@ def _unused(name: str, columns: Iterable[str]) -> str:
 
 
 def _escaped(names: sql.Composable) -> sql.Composable:
-    """The same where parameters are bound: psycopg looks for them in names, too."""
+    """Double each %, because psycopg looks for placeholders in names, too."""
     return template(names.as_string().replace("%", "%%"))

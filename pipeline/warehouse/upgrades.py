@@ -1,4 +1,4 @@
-"""The schema etl has a version; each step brings it from one version to the next."""
+"""Upgrades of the schema etl: each file of ``sql/etl`` brings it to the next version."""
 
 import logging
 from importlib.resources import files
@@ -10,54 +10,53 @@ from pipeline.postgres import Connection, exists, template
 
 _FOLDER = files("pipeline.warehouse").joinpath("sql", "etl")
 _STEPS = sorted(step.name for step in _FOLDER.iterdir() if step.name.endswith(".sql"))
-# The version that this code works with.
+# The version that this code needs.
 VERSION = len(_STEPS)
 
 _logger = logging.getLogger(__name__)
 
 
 def upgrade(connection: Connection, schema: str) -> None:
-    """Bring the schema etl to this code's version, inside the caller's transaction.
+    """Upgrade the schema etl to this code's version, inside the caller's transaction.
 
-    What was kept before there could be several schemas of the warehouse is kept for ``schema`` from then on.
-
-    Raises WarehouseError where a later version of this code has upgraded it already.
+    Rows from before the warehouse could have several schemas are assigned to ``schema``. Raises
+    WarehouseError if a later release has upgraded it already.
     """
-    found = version(connection)
-    _refuse_later(found)
-    if found == 0:
-        connection.execute(_MAKE)
-    for number, name in enumerate(_STEPS[found:], found + 1):
+    current = version(connection)
+    _refuse_later(current)
+    if current == 0:
+        connection.execute(_CREATE)
+    for number, name in enumerate(_STEPS[current:], current + 1):
         step = template(_FOLDER.joinpath(name).read_text(encoding="utf-8"))
         connection.execute(step.format(schema=sql.Literal(schema)))
         connection.execute("INSERT INTO etl.version (version) VALUES (%s)", (number,))
-    if 0 < found < VERSION:
-        _logger.info("Upgraded the warehouse's schema etl from version %d to %d", found, VERSION)
+    if 0 < current < VERSION:
+        _logger.info("Upgraded the warehouse's schema etl from version %d to %d", current, VERSION)
 
 
 def check(connection: Connection) -> None:
-    """Raise WarehouseError where the schema etl is there and has another version than this code's."""
+    """Raise WarehouseError if the schema etl exists with another version than this code needs."""
     if not exists(connection, "etl.watermark"):
         return
-    found = version(connection)
-    _refuse_later(found)
-    if found < VERSION:
+    current = version(connection)
+    _refuse_later(current)
+    if current < VERSION:
         raise WarehouseError(
-            f"warehouse: schema etl has version {found}, made by an earlier release than this one, which"
-            f" works with version {VERSION}; the next run upgrades it"
+            f"warehouse: schema etl has version {current}, made by an earlier release than this one, which"
+            f" needs version {VERSION}; the next run upgrades it"
         )
 
 
-def _refuse_later(found: int) -> None:
-    if found > VERSION:
+def _refuse_later(current: int) -> None:
+    if current > VERSION:
         raise WarehouseError(
-            f"warehouse: schema etl has version {found}, made by a later release than this one, which knows"
+            f"warehouse: schema etl has version {current}, made by a later release than this one, which needs"
             f" version {VERSION}; update the pipeline"
         )
 
 
 def version(connection: Connection) -> int:
-    """The version of the schema etl; 0 where there is none, and before versions were kept."""
+    """The version of the schema etl; 0 if there is none, or it is older than versions."""
     if not exists(connection, "etl.version"):
         return 0
     row = connection.execute("SELECT max(version) FROM etl.version").fetchone()
@@ -65,15 +64,15 @@ def version(connection: Connection) -> int:
 
 
 def is_open_to_readers(connection: Connection) -> bool:
-    """Whether every reader may call the functions of the schema etl."""
+    """Whether every role may call the functions of the schema etl."""
     row = connection.execute("SELECT has_schema_privilege('public', 'etl', 'usage')").fetchone()
     return row == (True,)
 
 
-_MAKE = """
+_CREATE = """
 CREATE TABLE etl.version (
     version integer PRIMARY KEY,
     upgraded_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE etl.version IS 'The versions that the schema etl has had.';
+COMMENT ON TABLE etl.version IS 'The versions that the schema etl has been upgraded to.';
 """

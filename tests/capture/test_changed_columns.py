@@ -43,7 +43,7 @@ LOSSES = {
     ),
     "retyped": (
         "ALTER TABLE sale ALTER amount TYPE date USING '2024-02-29'",
-        r"fact_sale\.sql: column amount is DATE, the warehouse wants numeric\(10,2\)",
+        r"fact_sale\.sql: column amount is DATE, the warehouse column is numeric\(10,2\)",
         "-- key: sale_id\nSELECT sale_id, shop_id, extract(year FROM amount) AS amount FROM sale",
     ),
     "retyped in an expression": (
@@ -148,7 +148,7 @@ def test_a_column_that_the_model_writes_is_not_left_out(shared: Bench) -> None:
     "name", ["deleted", "recorded_at", "superseded_at", "committed_at", "valid_from", "valid_to"]
 )
 def test_a_source_column_with_a_reserved_name_is_refused_with_an_alias(shared: Bench, name: str) -> None:
-    alias = rf"write `{name} AS source_{name}`, and call it so in the table"
+    alias = rf"write `{name} AS source_{name}`, and rename it in the table"
     source = (*SOURCE, f"ALTER TABLE sale ADD COLUMN {name} int DEFAULT 1")
     shared.fresh(STAR, *source)
     with pytest.raises(ModelError, match=rf"fact_sale\.sql: column {name} has the name of .*; {alias}"):

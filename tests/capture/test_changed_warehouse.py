@@ -25,7 +25,7 @@ WAREHOUSE = {
     ),
     "retyped": (
         "DROP TABLE fact_sale CASCADE; CREATE TABLE fact_sale (sale_id int, shop_id date, amount text)",
-        r"fact_sale\.sql: column shop_id is INTEGER, the warehouse wants date; cast it in the model",
+        r"fact_sale\.sql: column shop_id is INTEGER, the warehouse column is date; cast it in the model",
     ),
     "its key missing": (
         "ALTER TABLE fact_sale DROP COLUMN sale_id CASCADE",

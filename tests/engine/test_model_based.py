@@ -140,13 +140,13 @@ class Pipeline(Writers):
             self.pending = moment
             raise Killed
         if kill == "before the commit":
-            real = load._commit
+            real = load._record
 
             def commit(*arguments: Any) -> None:
                 real(*arguments)
                 raise Killed
 
-            with mock.patch.object(load, "_commit", commit):
+            with mock.patch.object(load, "_record", commit):
                 self.bring(moment)
             return
         method, _, victim = kill.partition(" ")

@@ -26,7 +26,7 @@ from pipeline.capture import plan
 from pipeline.lake import buckets, manifests
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
-from pipeline.warehouse import catalogue, load
+from pipeline.warehouse import catalogue, ledger, load
 from tasks import failures
 from tests.faults.oracle import state_of
 from tests.faults.shops import SHOPS, Shop
@@ -38,10 +38,10 @@ POINTS: dict[str, tuple[Any, str]] = {
     "write rows": (buckets.Bucket, "write_rows"),
     "seal": (manifests, "seal"),
     "load": (load, "load"),
-    "claim": (load, "claim"),
-    "merge": (load, "merge"),
-    "commit": (load, "_commit"),
-    "note that nothing is new": (load, "record_up_to_date"),
+    "claim": (ledger, "lock_for_load"),
+    "merge": (load, "load_table"),
+    "commit": (load, "_record"),
+    "note that nothing is new": (ledger, "record_up_to_date"),
 }
 _SOONER = [0.1, 0.3, 0.6]
 # Before the tasks are made of it: the same tries, sooner.

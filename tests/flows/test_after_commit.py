@@ -16,7 +16,7 @@ import pytest
 import flows.__main__
 from flows.load import load_warehouse
 from pipeline.errors import PipelineError, SourceError
-from pipeline.warehouse import load
+from pipeline.warehouse import ledger
 from tasks import report as reporting
 from tests.flows.support import World, query, words_of
 
@@ -123,7 +123,7 @@ def test_a_source_without_news_completes_the_run_whatever_comes_of_saying_so(
 ) -> None:
     assert kiosk.run().state.is_completed()
     if step == "record":
-        monkeypatch.setattr(load, "record_up_to_date", failing(psycopg.OperationalError("cut off")))
+        monkeypatch.setattr(ledger, "record_up_to_date", failing(psycopg.OperationalError("cut off")))
     else:
         monkeypatch.setattr(reporting, "create_markdown_artifact", failing(ValueError("surprise")))
     assert kiosk.run().state.is_completed()

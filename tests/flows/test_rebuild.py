@@ -171,7 +171,7 @@ def test_it_stops_at_any_point_in_time_and_goes_on_from_there(life: Life) -> Non
 @pytest.mark.campaign
 def test_one_that_ends_half_way_goes_on(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     lose(life.world)
-    commit = loading._commit
+    commit = loading._record
 
     def ended(connection: Any, schema: str, manifest: Manifest, *rest: Any) -> None:
         commit(connection, schema, manifest, *rest)
@@ -179,7 +179,7 @@ def test_one_that_ends_half_way_goes_on(life: Life, monkeypatch: pytest.MonkeyPa
             raise PipelineError("the power is cut")
 
     with monkeypatch.context() as patched:
-        patched.setattr(loading, "_commit", ended)
+        patched.setattr(loading, "_record", ended)
         with pytest.raises(PipelineError, match="the power is cut"):
             run(life.world).result()
     assert contents(life.world.warehouse_url) == life.after[1]

@@ -22,7 +22,7 @@ def test_a_run_says_which_tables_it_fills_again(kiosk: World, caplog: pytest.Log
     query(kiosk.warehouse_url, "DROP TABLE fact_sale CASCADE")
     with kiosk.entered():
         found = status._look(settings.load(), "", "nothing")
-    assert [doubt.found for doubt in found.broken] == ["warehouse: public.fact_sale is missing"]
+    assert [mismatch.reason for mismatch in found.broken] == ["warehouse: public.fact_sale is missing"]
     assert status.judge(found, timedelta(days=1)) is Verdict.CRITICAL
     caplog.set_level(logging.INFO)
     assert kiosk.run().reports == []

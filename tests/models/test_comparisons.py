@@ -160,7 +160,7 @@ class Models:
         inputs.analysed(known, targets, self.columns)
         with session() as connection:
             inputs.bind(connection, known, targets, self.manifest, self.raw, changes=False)
-            return sorted(connection.sql(f"SELECT kind, id, n FROM {inputs.ROWS_NOW}").fetchall())
+            return sorted(connection.sql(f"SELECT kind, id, n FROM {inputs.RESULT}").fetchall())
 
     def verify(self, sql: str, *, replays: bool = False) -> None:
         """Refuse a model as before a batch is read, or where an old one is replayed."""
@@ -246,7 +246,7 @@ def test_what_duckdb_would_compare_otherwise_is_refused(models: Models, type_: s
     """As text 10 is less than 9, and 9.0 other than 9.00."""
     sql = cases(type_)[kind]
     meant = r"rows as a whole" if kind == "row" else rf"{TABLES[type_]}\.v \(.+\)"
-    words = rf"dim_m\.sql: compares {meant} otherwise than Postgres does; c(ast it|ompare their columns)"
+    words = rf"dim_m\.sql: compares {meant} differently from Postgres; c(ast it|ompare their columns)"
     with pytest.raises(ModelError, match=words):
         models.yields(sql)
 
@@ -286,7 +286,7 @@ def test_what_a_model_casts_itself_is_compared(models: Models, sql: str) -> None
 )
 def test_rows_as_a_whole_are_compared_by_postgres_only(models: Models, sql: str) -> None:
     """To DuckDB a NULL in a row is a value."""
-    words = r"dim_m\.sql: compares rows as a whole otherwise than Postgres does; compare their columns"
+    words = r"dim_m\.sql: compares rows as a whole differently from Postgres; compare their columns"
     with pytest.raises(ModelError, match=words):
         models.yields(f"SELECT 'x' AS kind, id, n FROM ({sql.format_map(TABLES)}) AS rows")
 
@@ -304,7 +304,7 @@ def test_rows_as_a_whole_are_compared_by_postgres_only(models: Models, sql: str)
 )
 def test_json_is_compared_by_postgres_only(models: Models, sql: str) -> None:
     """By its text 1.0 would be another number than 1."""
-    with pytest.raises(ModelError, match=r"compares .+ \(jsonb\) otherwise than Postgres does; cast it"):
+    with pytest.raises(ModelError, match=r"compares .+ \(jsonb\) differently from Postgres; cast it"):
         models.yields(f"SELECT 'x' AS kind, id, n FROM ({sql.format_map(TABLES)}) AS rows")
 
 
@@ -344,7 +344,7 @@ def compared(home: Path, sql: str, *columns: Column) -> list[Any]:
     inputs.analysed(known, targets, {"t": columns})
     with session() as connection:
         inputs.bind(connection, known, targets, manifest, raw, changes=False)
-        return sorted(value for (value,) in connection.sql(f"FROM {inputs.ROWS_NOW}").fetchall())
+        return sorted(value for (value,) in connection.sql(f"FROM {inputs.RESULT}").fetchall())
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_citext_of_which_postgres_tells_case_or_takes_any_is_refused(
 
 
 def test_a_collation_that_finds_other_texts_equal_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"compares t\.mail \(text\) otherwise than Postgres does; cast it"):
+    with pytest.raises(ModelError, match=r"compares t\.mail \(text\) differently from Postgres; cast it"):
         compared(tmp_path, "SELECT name AS n FROM t WHERE mail = 'ann'", LOOSE, TEXT)
     assert compared(tmp_path, "SELECT mail AS n FROM t WHERE name = 'x'", LOOSE, TEXT) == ["bob"]
 

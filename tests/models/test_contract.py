@@ -215,7 +215,7 @@ def test_casts_that_lose_by_their_nature_must_stand_in_the_model(
     judge: Judge, given: str, expression: str, wanted: str
 ) -> None:
     with pytest.raises(
-        ModelError, match=r"dim_t\.sql: column v is .*, the warehouse wants .*; cast it in the model"
+        ModelError, match=r"dim_t\.sql: column v is .*, the warehouse column is .*; cast it in the model"
     ):
         judge(given, [None], wanted, expression)
 

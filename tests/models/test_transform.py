@@ -25,10 +25,10 @@ from pipeline.lake.manifest import Manifest, State, StateDelta, TableBatch, merg
 from pipeline.lake.state import bind_state
 from pipeline.models.check import verify
 from pipeline.models.library import Model
-from pipeline.models.output import Loaded, Output, joined
+from pipeline.models.output import Loaded, Output, combined
 from pipeline.models.target import Target
 from pipeline.models.transform import transform
-from pipeline.models.work import Work, pieces
+from pipeline.models.work import Work, splits
 from tests.support import MadeUp, Row, made_target, parquet_rows, transform_all, write_models
 
 ORDERS = {"order_id": "integer", "shop_id": "integer", "amount": "integer"}
@@ -134,7 +134,7 @@ class Running:
         self.loaded = Loaded(fingerprint=self.model.fingerprint, result=output.result)
         if output.replaces:
             self.held.clear()
-        for row in parquet_rows(self.processed, output.gone):
+        for row in parquet_rows(self.processed, output.deleted):
             self.held.pop(row["id"], None)
         self.held |= {row["id"]: row for row in parquet_rows(self.processed, output.files)}
         assert not output.rejected
@@ -226,7 +226,7 @@ def test_a_row_that_leaves_a_filter_leaves_the_result(tmp_path: Path) -> None:
         running = Running(tmp_path / name, sql, target)
         running.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 5)], "shops": [shop_row(1, "York")]})
         output = running.batch({"orders": [order_row(1, 1, 2)]})
-        assert (output.rows, parquet_rows(running.processed, output.gone)) == (0, [{"id": 1}])
+        assert (output.rows, parquet_rows(running.processed, output.deleted)) == (0, [{"id": 1}])
         running.batch({"orders": [order_row(1, 1, 5)]}, gone={"orders": [2]})
         assert running.held == {1: {"id": 1, "amount": 5}}
 
@@ -262,7 +262,7 @@ def test_untracked_columns_change_nothing_by_themselves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "words"),
-    [("amuont", "for it is not yielded"), ("id", "for it is part of the key")],
+    [("amuont", "because it is not yielded"), ("id", "because it is part of the key")],
 )
 def test_an_untracked_column_that_cannot_be_one_is_named(tmp_path: Path, column: str, words: str) -> None:
     known = write_models(tmp_path, {"dim_m": f"-- untracked: {column}\nSELECT id, amount FROM t"})
@@ -277,7 +277,7 @@ def test_columns_that_differ_by_case_only_are_refused(tmp_path: Path) -> None:
     target = made_target("dim_m", ("id",), id="integer!")
     columns = {"t": (Column(name="id", type="integer"), Column(name="ID", type="integer"))}
     with pytest.raises(
-        ModelError, match=r"dim_m\.sql: reads table t, whose columns id and ID differ by case"
+        ModelError, match=r"dim_m\.sql: reads table t, whose columns id and ID differ only by case"
     ):
         verify(known, {"dim_m": target}, columns)
 
@@ -451,7 +451,7 @@ def test_a_key_that_loses_its_second_row_later_goes_on(tmp_path: Path) -> None:
     assert key_run(tmp_path, batches, JOIN_T) == ([{"id": 10, "w": "a"}, {"id": 11, "w": "b"}], [])
 
 
-# A batch in pieces
+# A batch in splits
 
 
 PIECES = st.lists(
@@ -462,12 +462,12 @@ PIECES = st.lists(
 
 
 @pytest.mark.parametrize("key", ["n", "v"], ids=["the source's key", "another key"])
-@example(files=[[(1, "a"), (2, "b")], [(1, "b"), (3, None)]])  # a key in two pieces
+@example(files=[[(1, "a"), (2, "b")], [(1, "b"), (3, None)]])  # a key in two splits
 @given(files=PIECES)
-def test_a_batch_in_pieces_gives_what_it_gives_as_a_whole(
+def test_a_batch_in_splits_gives_what_it_gives_as_a_whole(
     tmp_path_factory: pytest.TempPathFactory, key: str, files: list[list[tuple[int | None, str | None]]]
 ) -> None:
-    home = tmp_path_factory.mktemp("pieces")
+    home = tmp_path_factory.mktemp("splits")
     raw, processed = folder(str(home / "raw")), folder(str(home / "processed"))
     model = write_models(home / "models", {"dim_t": f"SELECT {key} AS id, w FROM t"})["dim_t"]
     target = made_target("dim_t", ("id",), id="integer!", w="character varying!")
@@ -491,9 +491,9 @@ def test_a_batch_in_pieces_gives_what_it_gives_as_a_whole(
         return sorted(good, key=lambda row: row["id"]), sorted(bad, key=lambda row: row["key"])
 
     whole = transform(over(batch))
-    cut = pieces(over(batch))
+    cut = splits(over(batch))
     assert len(cut) == (max(1, len(together)) if key == "n" else 1), "other keys are looked at all together"
-    assert shown(joined([transform(over(piece)) for piece in cut])) == shown(whole)
+    assert shown(combined([transform(over(piece)) for piece in cut])) == shown(whole)
 
 
 def test_models_that_need_all_rows_are_not_cut(tmp_path: Path) -> None:
@@ -516,7 +516,7 @@ def test_models_that_need_all_rows_are_not_cut(tmp_path: Path) -> None:
         ("SELECT amount AS order_id FROM orders", 1),
     ):
         model = write_models(tmp_path / "models", {"dim_t": sql})["dim_t"]
-        assert len(pieces(work(model, target, batch, None, raw, raw))) == number
+        assert len(splits(work(model, target, batch, None, raw, raw))) == number
 
 
 # Models over models
@@ -553,7 +553,7 @@ def amounts(output: Output, processed: Bucket) -> tuple[list[int], list[int]]:
     """The amounts that came and that went."""
     come, gone = (
         sorted(row["amount"] for row in parquet_rows(processed, files))
-        for files in (output.files, output.gone)
+        for files in (output.files, output.deleted)
     )
     return come, gone
 

@@ -173,7 +173,7 @@ def test_a_row_of_all_types_is_what_it_is_in_the_source(matrix: Matrix) -> None:
     holds()
     assert matrix.bench.house.rejected() == []
     counts = matrix.run(full=True)
-    assert {count.story for count in counts.values()} == {"nothing new"}
+    assert {count.summary for count in counts.values()} == {"nothing new"}
     matrix.bench.do("DELETE FROM t WHERE id IN (10, 31)")
     matrix.run()
     assert [row[0] for row in matrix.bench.house.query("SELECT id FROM fact_t_current ORDER BY 1")] == [

@@ -14,7 +14,7 @@ import pytest
 from pipeline import waiting
 from pipeline.errors import LockTimeout
 from pipeline.source import snapshots
-from pipeline.warehouse import ledger, load
+from pipeline.warehouse import ledger
 from tests.bench import Bench
 from tests.support import query, value
 
@@ -73,7 +73,7 @@ def test_a_wait_is_logged_after_five_seconds_and_at_its_end(
 
 def waits_for_rows(bench: Bench) -> None:
     with snapshots.snapshot(bench.source_url) as (_, snapshot):
-        load.record_up_to_date(
+        ledger.record_up_to_date(
             bench.house.url, "public", ledger.last_batch(bench.house.url, "public") or "", snapshot
         )
 

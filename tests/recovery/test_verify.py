@@ -17,6 +17,7 @@ from pipeline.lake.walk import Walk, walk
 from pipeline.models.output import Loaded
 from pipeline.recovery.rehearsal import Difference, Gap, Rehearsal, rehearse, results
 from pipeline.warehouse import ledger, load
+from pipeline.warehouse.limits import UNLIMITED
 from tests.bench import Bench
 from tests.support import database, execute, plan_batch, transform_all, value
 
@@ -247,12 +248,12 @@ def test_no_damaged_object_is_loaded(lived: Bench) -> None:
     assert manifest is not None
     loaded = ledger.loaded(house.url, house.schema)
     outputs = transform_all(house.models, house.targets(), manifest, loaded, house.raw, house.processed)
-    files = [file for each in outputs.values() for file in (*each.files, *each.gone, *each.rejected)]
+    files = [file for each in outputs.values() for file in (*each.files, *each.deleted, *each.rejected)]
     assert {file.path.partition("/")[0] for file in files} >= {"_gone", "_rejected", "fact_sale"}
 
     def bring() -> None:
         load.load(
-            house.url, house.schema, manifest, house.targets(), outputs.values(), house.processed, None, 1,
+            house.url, house.schema, manifest, house.targets(), outputs.values(), house.processed, UNLIMITED,
             lambda table, rows: None,
         )  # fmt: skip
 

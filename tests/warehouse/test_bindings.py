@@ -12,7 +12,7 @@ import pytest
 from demo.postgres import Postgres
 from pipeline.postgres import transaction
 from pipeline.recovery import refill
-from pipeline.warehouse import bindings
+from pipeline.warehouse.mismatches import find_mismatches
 from pipeline.words import counted
 from tests.bench import Bench
 from tests.bench import bench as open_bench
@@ -69,11 +69,11 @@ def seen(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
     return {name: bench.house.query(text) for name, text in LOOKS.items()}
 
 
-def doubts(bench: Bench) -> dict[str, str]:
+def mismatches(bench: Bench) -> dict[str, str]:
     """What is wrong with which tables, in words."""
     with transaction(bench.house.url, "warehouse") as connection:
-        found = bindings.look(connection, "public", TABLES)
-    return {each.table: each.found.removeprefix(f"warehouse: public.{each.table} ") for each in found}
+        found = find_mismatches(connection, "public", TABLES)
+    return {each.table: each.reason.removeprefix(f"warehouse: public.{each.table} ") for each in found}
 
 
 @pytest.fixture(scope="module", params=[18, pytest.param(16, marks=pytest.mark.campaign)])
@@ -85,7 +85,7 @@ def lived(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) ->
         for day in DAYS:
             bench.do(*day)
             bench.run()
-            assert doubts(bench) == {}
+            assert mismatches(bench) == {}
         yield bench
 
 
@@ -152,16 +152,16 @@ def test_a_table_that_is_not_as_it_was_loaded_is_filled_again_as_it_was(lived: B
     }
     execute(lived.house.url, *statements)
     lived.house.prepare()
-    assert doubts(lived) == found
+    assert mismatches(lived) == found
     assert lived.run() is None, "the source has nothing new"
-    assert doubts(lived) == {}
+    assert mismatches(lived) == {}
     assert seen(lived) == before
 
 
 def test_a_table_that_is_only_rewritten_stays(lived: Bench) -> None:
     before = seen(lived), lived.house.query("SELECT record_id FROM fact_sale ORDER BY 1")
     execute(lived.house.url, "VACUUM FULL fact_sale", "CLUSTER dim_shop USING dim_shop_pkey")
-    assert doubts(lived) == {}
+    assert mismatches(lived) == {}
     files = "SELECT filenode = relfilenode FROM etl.model JOIN pg_class ON oid = table_oid"
     assert (False,) in lived.house.query(files)
     assert lived.run() is None
@@ -179,7 +179,7 @@ def test_a_whole_warehouse_that_was_restored_is_taken_for_what_it_is(lived: Benc
         "DROP TABLE etl.old_model",
         "UPDATE etl.model SET table_oid = 1, filenode = 1",
     )
-    assert doubts(lived) == {}
+    assert mismatches(lived) == {}
     assert lived.run() is None
     assert seen(lived) == before
     assert lived.house.query("SELECT count(*) FROM etl.model WHERE table_oid = 1") == [(0,)]
@@ -188,9 +188,9 @@ def test_a_whole_warehouse_that_was_restored_is_taken_for_what_it_is(lived: Benc
 def test_rows_of_ones_own_stay_in_a_dimension(lived: Bench) -> None:
     before = seen(lived)
     execute(lived.house.url, "INSERT INTO dim_shop VALUES (-1, 'unknown')", "UPDATE dim_shop SET town = 'x'")
-    assert doubts(lived) == {"dim_shop": "has 4 rows, and 3 were loaded"}
+    assert mismatches(lived) == {"dim_shop": "has 4 rows, and 3 were loaded"}
     lived.run()
-    assert doubts(lived) == {}
+    assert mismatches(lived) == {}
     rows = lived.house.query(LOOKS["dim_shop"])
     assert rows == [(-1, "x"), *before["dim_shop"]]
     execute(lived.house.url, "DELETE FROM dim_shop WHERE shop_id = -1")
@@ -251,7 +251,7 @@ def test_what_the_lake_lacks_comes_from_the_source(shared: Bench) -> None:
     execute(bench.house.url, "DELETE FROM fact_sale WHERE sale_id = 1")
     assert bench.run() is not None
     assert (bench.house.query(now), bench.house.query(LOOKS["dim_shop"])) == before
-    assert doubts(bench) == {}
+    assert mismatches(bench) == {}
     execute(bench.house.url, "TRUNCATE fact_town")
     bench.run()
     assert bench.house.query("SELECT count(*) FROM fact_town_current") == [(2,)]

@@ -18,7 +18,7 @@ from pipeline.lake.buckets import Bucket
 from pipeline.source import snapshots
 from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse import ledger, load
-from pipeline.warehouse.merge import Counts
+from pipeline.warehouse.counts import Counts
 from tests.faults.proxy import Proxy, Trouble
 from tests.support import MadeUp, Row, Warehouse, execute, plan_batch, query, value, write_models
 
@@ -138,7 +138,7 @@ def test_rows_are_numbered_without_gaps(house: Warehouse, made: MadeUp, tmp_path
 
 
 def test_dimensions_come_before_facts_and_references_before_referrers(house: Warehouse) -> None:
-    assert load.order(house.prepare().values()) == ["dim_shop", "fact_order"]
+    assert load.load_order(house.prepare().values()) == ["dim_shop", "fact_order"]
 
 
 def test_tables_that_refer_to_each_other_are_named(house: Warehouse) -> None:
@@ -146,7 +146,7 @@ def test_tables_that_refer_to_each_other_are_named(house: Warehouse) -> None:
     back = fact.references[0].model_copy(update={"to_table": "fact_order"})
     circle = dimension.model_copy(update={"references": (back,)})
     with pytest.raises(WarehouseError, match=r"in a circle: .*fact_order"):
-        load.order([circle, fact])
+        load.load_order([circle, fact])
 
 
 def test_a_batch_is_written_down(house: Warehouse, made: MadeUp) -> None:
@@ -177,7 +177,7 @@ def test_an_unchanged_batch_adds_nothing(house: Warehouse, made: MadeUp) -> None
     )
     for full in (False, True):
         counts = house.bring(made.batch(rows, full=full))
-        assert all(count.story == "nothing new" for count in counts.values())
+        assert all(count.summary == "nothing new" for count in counts.values())
     after = (
         house.query("SELECT *, xmin::text FROM fact_order"),
         house.query("SELECT *, xmin::text FROM dim_shop"),
@@ -645,8 +645,8 @@ def test_being_up_to_date_is_noted_and_never_goes_back(house: Warehouse, made: M
     batch = made.batch(FIRST)
     house.bring(batch)
     later = datetime(2030, 1, 1, tzinfo=UTC)
-    load.record_up_to_date(house.url, "public", batch.batch_id, snapshot_at(later, 5000))
-    load.record_up_to_date(
+    ledger.record_up_to_date(house.url, "public", batch.batch_id, snapshot_at(later, 5000))
+    ledger.record_up_to_date(
         house.url, "public", batch.batch_id, snapshot_at(datetime(2029, 1, 1, tzinfo=UTC), 5000)
     )
     assert house.query("SELECT up_to_date_at, source_xmin, batch_id FROM etl.watermark") == [
@@ -654,7 +654,7 @@ def test_being_up_to_date_is_noted_and_never_goes_back(house: Warehouse, made: M
     ]
     for batch_id, xmin in ((batch.batch_id, 4999), ("another", 6000)):
         with pytest.raises(ConcurrentRunError):
-            load.record_up_to_date(house.url, "public", batch_id, snapshot_at(later, xmin))
+            ledger.record_up_to_date(house.url, "public", batch_id, snapshot_at(later, xmin))
 
 
 # Preparing
@@ -763,7 +763,11 @@ def test_another_schema_than_public(house: Warehouse, made: MadeUp) -> None:
     [
         ({"schema": "SELECT 1"}, WarehouseError, r"public\.dim_shop is missing; add it to .*schema\.sql"),
         ({"schema": "CREATE TABLE dim_shop ("}, WarehouseError, r"schema\.sql: syntax error"),
-        ({"fact_order": "SELECT order_id FROM orders"}, ModelError, r"fact_order\.sql: say `-- key: "),
+        (
+            {"fact_order": "SELECT order_id FROM orders"},
+            ModelError,
+            r"fact_order\.sql: no business key: add a line `-- key: ",
+        ),
         (
             {"fact_order": "-- key: id\nSELECT 1 AS id"},
             ModelError,
@@ -914,7 +918,7 @@ def test_every_type_comes_out_as_it_went_in(
     _, manifest = plan_batch(source_url, house, full=True)
     assert manifest is not None
     (counts,) = house.bring(manifest).values()
-    assert counts.story == "nothing new"
+    assert counts.summary == "nothing new"
 
 
 def test_a_change_that_only_looks_equal_is_a_change(

@@ -196,7 +196,7 @@ def test_a_currency_outside_iso_4217_holds_up_all_that_hangs_on_it_and_lets_it_g
     ]
     counts = bench.run(reconcile=True)
     assert counts is not None
-    assert all(count.story == "nothing new" for count in counts.values())
+    assert all(count.summary == "nothing new" for count in counts.values())
 
 
 def test_a_code_that_is_no_code_any_more_keeps_the_last_version(bench: Bench) -> None:
@@ -209,7 +209,7 @@ def test_a_code_that_is_no_code_any_more_keeps_the_last_version(bench: Bench) ->
     bench.do("UPDATE currency SET code = 'GBP'")
     counts = bench.run()
     assert counts is not None
-    assert counts["dim_currency"].story == "nothing new"
+    assert counts["dim_currency"].summary == "nothing new"
     assert aside(bench) == []
 
 

@@ -15,7 +15,8 @@ from psycopg import sql
 from demo.postgres import Postgres
 from pipeline import postgres
 from pipeline.lake.buckets import Bucket, folder
-from pipeline.warehouse.rejected import reject_broken
+from pipeline.warehouse.counts import Merged
+from pipeline.warehouse.rejected import reject_violations
 from pipeline.warehouse.retry import retry
 from pipeline.warehouse.table import Table
 from tests.support import MadeUp, Row, Warehouse, database, execute, write_models
@@ -206,9 +207,9 @@ def goes_and_comes_back(
         table = Table(connection, "public", target, columns, made.batch({}))
         table.execute("stage_rows.sql")
         connection.execute(sql.SQL("INSERT INTO {} SELECT * FROM public.truth").format(table.stage))
-        assert reject_broken(table) == len(rows)
+        assert reject_violations(table) == len(rows)
         connection.execute("INSERT INTO public.dim_shop VALUES (9)")
-        assert retry(replace(table, manifest=made.batch({}))) == (len(rows), 0)
+        assert retry(replace(table, manifest=made.batch({}))) == Merged(len(rows))
         truth, ours = (
             connection.execute(f"SELECT id, r::text FROM public.{name} AS r ORDER BY id".encode()).fetchall()
             for name in ("truth", "dim_t")

@@ -8,6 +8,7 @@ from pipeline import status
 from pipeline.errors import ConcurrentRunError, LockTimeout, WarehouseBusy
 from pipeline.postgres import transaction
 from pipeline.warehouse import ledger, load
+from pipeline.warehouse.limits import Limits
 from tests.bench import Bench
 from tests.support import Warehouse, execute, transform_all
 
@@ -115,7 +116,7 @@ def test_a_batch_is_not_loaded_twice_into_a_schema(bench: Bench, other: Warehous
     first = replace(bench, house=other).sealed()
     assert first
     outputs = transform_all(bench.house.models, other.targets(), first, {}, other.raw, other.processed)
-    arguments = other.url, "other", first, other.targets(), outputs.values(), other.processed, None, 0.2
+    arguments = other.url, "other", first, other.targets(), outputs.values(), other.processed, Limits()
     one, two = (load.load(*arguments, lambda table, rows: None) for _ in range(2))
     assert one == two
     assert other.query("SELECT count(*) FROM etl.batch WHERE schema_name = 'other'") == [(1,)]

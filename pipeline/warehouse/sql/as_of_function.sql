@@ -1,5 +1,6 @@
--- The operators in its body bear their schema, because it runs under its caller's search_path. To pin
--- that by SET would keep the planner from looking into it.
+-- Create <table>_as_of(moment). The operators in the body are qualified, because it runs with the caller's
+-- search_path. SET search_path would keep the planner from inlining the function.
+-- Names: as_of, row_type, body (the query, as a literal).
 CREATE OR REPLACE FUNCTION {as_of}(moment timestamptz) RETURNS SETOF {row_type}
 LANGUAGE sql STABLE PARALLEL SAFE
 AS {body}; -- noqa: PRS

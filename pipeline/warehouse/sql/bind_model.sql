@@ -1,5 +1,6 @@
--- Binds: schema, table, batch, rows (NULL where only rows that were added are known), added, versions (NULL
--- where they are as many as before).
+-- Record which table holds a model's rows, and how many rows it has.
+-- Binds: batch (NULL keeps the last one), rows (NULL adds `added` to the last count), added, versions (NULL
+-- keeps the last count), schema, table.
 UPDATE etl.model AS m
 SET
     batch_id = COALESCE(%(batch)s, m.batch_id),

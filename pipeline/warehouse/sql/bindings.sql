@@ -1,4 +1,4 @@
--- What is believed of a schema's tables, and what the catalogue says of them.
+-- What etl.model records about a schema's tables, and whether the catalogue agrees.
 -- Binds: schema, tables.
 SELECT
     m.table_name,

@@ -1,5 +1,5 @@
--- The type of each of a table's columns, without length and domains, which make a cast cut values off, and
--- as it is declared.
+-- The type of each column of a table: first without length and domain, as a cast to these cuts values off,
+-- then as declared.
 -- Binds: qualified_name.
 SELECT
     a.attname::text,

@@ -1,4 +1,5 @@
--- A dimension's rows as the warehouse knew them at a moment.
+-- A dimension's rows as of a moment.
+-- Names: columns, versions, moment (an expression).
 SELECT {columns}
 FROM {versions}
 WHERE

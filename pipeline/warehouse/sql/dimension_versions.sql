@@ -1,5 +1,6 @@
--- Every version of a dimension's rows, with the dimension's types and without its constraints. The columns
--- of the dimension are added one by one.
+-- Create the table of a dimension's versions: its types without its constraints. The dimension's columns are
+-- added one by one.
+-- Names: versions.
 CREATE TABLE {versions} (
     valid_from timestamptz NOT NULL,
     valid_to timestamptz,

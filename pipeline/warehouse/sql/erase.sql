@@ -1,4 +1,6 @@
--- Values become others in every version of some keys that shows them, or any where it is not known which.
+-- Replace personal values in the versions of some keys: in those that show the old value, or in all where
+-- the old value is unknown.
+-- Names: relation, assignments, key, old.
 UPDATE {relation} AS w
 SET {assignments}
 FROM pg_temp.erased AS e

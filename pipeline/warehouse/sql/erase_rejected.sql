@@ -1,4 +1,4 @@
--- Rejected rows of some keys lose the values that are erased; several rows of one key lose all.
+-- Replace personal values in rejected rows of some keys. A list of rows of one key is replaced as a whole.
 -- Binds: schema, table_name.
 UPDATE etl.rejected AS r
 SET "row" = CASE jsonb_typeof(r."row") WHEN 'object' THEN r."row" || e.new ELSE e.new END

@@ -1,4 +1,5 @@
--- A fact's rows as the warehouse knew them at a moment.
+-- A fact's rows as of a moment.
+-- Names: columns, table, moment (an expression).
 SELECT {columns}
 FROM {table}
 WHERE

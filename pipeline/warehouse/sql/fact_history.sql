@@ -1,5 +1,6 @@
--- What a fact table gets beside the columns that its users know. Names are filled in.
--- Rows that were there before the pipeline came count as recorded before everything.
+-- Add version columns, the version index and two views to a fact table. Rows that are older than the
+-- pipeline count as recorded at -infinity.
+-- Names: table, index, key, current, columns, history.
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS recorded_at timestamptz NOT NULL DEFAULT '-infinity';
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS superseded_at timestamptz;
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS deleted boolean NOT NULL DEFAULT false;

@@ -1,4 +1,5 @@
--- Staged rows go into the empty table.
+-- Copy the staged rows into the empty table.
+-- Names: table, columns, stage.
 INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE
 SELECT {columns}
 FROM {stage}

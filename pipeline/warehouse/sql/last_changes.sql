@@ -1,4 +1,4 @@
--- When each table of a schema was last changed by a batch, as far as etl counted it.
+-- When a batch last changed each table of a schema, by the counts of etl.batch.
 -- Binds: schema.
 SELECT
     r.key AS table_name,

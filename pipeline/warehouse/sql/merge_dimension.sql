@@ -1,5 +1,7 @@
--- Rows that differ take their new contents; then new rows come. In one statement,
--- at whose end references are checked, so rows may refer to each other; a value given up can be taken.
+-- Update the rows that differ, then insert new ones. One statement does both: references are checked at its
+-- end, so rows may refer to each other, and a new row may take a value that an update frees. Returns [added,
+-- changed].
+-- Names: table, assignments, stage, chosen, same_key, differs, columns, staged_columns.
 WITH updated AS (
     UPDATE {table} AS t
     SET {assignments}
@@ -20,7 +22,7 @@ added AS (
     WHERE
         {chosen}
         AND NOT EXISTS (SELECT FROM {table} AS t WHERE {same_key})
-        -- Asked for once, before the first row: all updates are done then.
+        -- Evaluated once, before the first row, so all updates are done by then.
         AND (SELECT changed.number FROM changed) >= 0
     RETURNING 1 AS one
 )

@@ -1,4 +1,8 @@
--- A version for every row of a dimension that differs from its present version.
+-- Insert a version for each dimension row that is new, or differs from its present version, and end that
+-- one.
+-- Names: all_columns, heap, place, touched (the rows to compare, as t), versions, same_key_as_version,
+-- differs_from_version, columns_of_table.
+-- Binds: at.
 WITH changed AS MATERIALIZED (
     SELECT
         {all_columns},

@@ -1,7 +1,18 @@
--- Rows that were found leave the stage and are recorded.
-WITH bad AS MATERIALIZED (
-    SELECT found.*
-    FROM ({found}) AS found
+-- Record staged rows as rejected and remove them from the stage. Of several rows of one key the first is
+-- kept.
+-- Names: key_json, row_json, stage, reasons (a query of reason and retried for the row s), is_retry (whether
+-- the rows were rejected before).
+-- Binds: schema, table_name, batch.
+WITH rejected AS MATERIALIZED (
+    SELECT
+        s.ctid AS place,
+        f.reason,
+        f.retried,
+        {key_json} AS key,
+        {row_json} AS "row"
+    FROM {stage} AS s
+    CROSS JOIN LATERAL ({reasons}) AS f
+    WHERE f.reason <> ''
 ),
 
 recorded AS (
@@ -10,7 +21,7 @@ recorded AS (
     )
     SELECT DISTINCT ON (key)
         %(schema)s, %(table_name)s, key, reason, "row", retried, %(batch)s, %(batch)s
-    FROM bad
+    FROM rejected
     ORDER BY key, place
     ON CONFLICT (schema_name, table_name, key) WHERE NOT resolved
     DO UPDATE SET
@@ -21,5 +32,5 @@ recorded AS (
 )
 
 DELETE FROM {stage} AS s
-USING bad
-WHERE s.ctid = bad.place
+USING rejected
+WHERE s.ctid = rejected.place

@@ -1,4 +1,6 @@
--- What was rejected and has now come in, in this version or a newer one.
+-- Resolve rejected rows whose key is accepted now, in this version or a newer one.
+-- Names: stage, key_json.
+-- Binds: schema, table_name.
 UPDATE etl.rejected AS r
 SET resolved = true
 WHERE

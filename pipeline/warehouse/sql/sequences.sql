@@ -1,4 +1,4 @@
--- The sequences that number a table's rows, and how many numbers at a time they give a session.
+-- The sequences that number a table's rows, and how many numbers a session caches.
 -- Binds: qualified_name.
 SELECT
     n.nspname::text,

@@ -1,4 +1,6 @@
--- Rejected rows of these columns that may come in now.
+-- Stage the rejected rows of one set of columns that can be retried.
+-- Names: untyped, now (whether rows of this batch count), row_columns.
+-- Binds: schema, table_name, batch.
 CREATE TEMP TABLE {untyped} ON COMMIT DROP AS
 SELECT r.key, r."row"
 FROM etl.rejected AS r

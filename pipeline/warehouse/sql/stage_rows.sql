@@ -1,4 +1,5 @@
--- Rows of a table on their way in, with its types and without its constraints.
+-- Create the stage: the table's columns and types without its constraints.
+-- Names: stage, columns, table.
 DROP TABLE IF EXISTS {stage};
 
 CREATE TEMP TABLE {stage} ON COMMIT DROP AS

@@ -1,4 +1,5 @@
--- Rows of a table as bytes of text in UTF-8: whatever they are, Postgres takes them.
+-- Create a stage of bytea columns, which take any value's text in UTF-8.
+-- Names: untyped, bytes (a NULL of type bytea per column).
 CREATE TEMP TABLE {untyped} ON COMMIT DROP AS
 SELECT {bytes}
 WHERE false

@@ -1,4 +1,5 @@
--- How many rows a table has, and a digest of some of their columns that no order changes.
+-- The number of rows of a table, and a digest of some columns that does not depend on their order.
+-- Names: columns, table.
 SELECT
     count(*),
     COALESCE(sum(hashtextextended(row({columns})::text, 0)), 0)

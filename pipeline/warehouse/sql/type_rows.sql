@@ -1,4 +1,5 @@
--- Give untyped rows the types of their table; Postgres reads them as COPY would.
+-- Cast staged rows to the types of their table, as COPY would read them. Returns [cast, 0].
+-- Names: stage, columns, typed (the casts), untyped, chosen (which rows).
 WITH typed AS (
     INSERT INTO {stage} ({columns})
     SELECT {typed}

@@ -1,5 +1,7 @@
--- Staged rows that have something in common with another row, now that all of them are in the table; of
--- several staged rows the first may stay.
+-- Staged rows that conflict with another row, once all of them are in the table. Of several staged rows the
+-- first may stay.
+-- Names: expressions (what the index compares), table, predicate (of the index), stage, same_key, in_common
+-- (the condition of a conflict).
 WITH entries AS (
     SELECT
         tableoid AS heap,

@@ -1,5 +1,5 @@
--- What no two rows of a table may have in common and is checked for each row at once, as far as it can be
--- dropped and made again: no reference, view or partition hangs on it.
+-- Unique and exclusion indexes of a table that are checked row by row, and can be dropped and created again:
+-- no reference, view or partition depends on them.
 -- Binds: qualified_name.
 SELECT
     r.conname AS constraint_name,
@@ -12,7 +12,7 @@ SELECT
         SELECT array_agg(pg_get_indexdef(x.oid, k.position::integer, false) ORDER BY k.position)
         FROM generate_series(1, i.indnkeyatts) AS k (position)
     ) AS expressions,
-    -- An exclusion has its own operators, a unique index its type's equality.
+    -- The operators of an exclusion constraint, or the equality of a unique index's types.
     (
         SELECT
             array_agg(

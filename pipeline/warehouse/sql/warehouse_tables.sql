@@ -1,5 +1,5 @@
--- The warehouse's tables, as the contract that models have to meet.
--- Binds: schema, tables (names).
+-- The warehouse's tables, as the contracts of models.
+-- Binds: schema, tables.
 SELECT
     c.relname AS name,
     (
@@ -7,7 +7,7 @@ SELECT
             jsonb_agg(
                 jsonb_build_object(
                     'name', a.attname,
-                    -- A domain's own precision is that of its columns.
+                    -- A column of a domain has the domain's precision.
                     'type', format_type(plain.oid, plain.typmod),
                     'category', t.typcategory,
                     'labels', (
@@ -34,9 +34,9 @@ SELECT
                             WHERE co.oid = a.attcollation AND a.attcollation <> plain.typcollation
                         ), ''
                     ),
-                    -- Of the type's own default operator class, which only a superuser can make. Types that
-                    -- have none, such as arrays and enums, compare by an operator of pg_catalog, which takes
-                    -- no domain beside what it is a domain of.
+                    -- The equality of the type's default operator class, which only a superuser can create.
+                    -- Types without one, such as arrays and enums, use an operator of pg_catalog, which needs
+                    -- a domain cast to its base type.
                     'equality', COALESCE(
                         (
                             WITH RECURSIVE base AS (
@@ -106,8 +106,8 @@ SELECT
         INNER JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
         WHERE i.indrelid = c.oid AND i.indisprimary
     ) AS primary_key,
-    -- The primary key's own constraint, where nothing hangs on it: no reference, no view that groups by
-    -- it, no replica identity, no comment, which would not come back with it.
+    -- The primary key, if it can be dropped and created again: no reference, view, replica identity or
+    -- comment depends on it.
     (
         SELECT
             COALESCE(
@@ -140,7 +140,7 @@ SELECT
         FROM pg_constraint AS r
         WHERE r.conrelid = c.oid AND r.condeferrable
     ) AS "deferrable",
-    -- What no two rows may have in common, but for indexes of our own.
+    -- Unique and exclusion constraints and indexes.
     (
         SELECT
             COALESCE(
@@ -192,7 +192,7 @@ SELECT
                             INNER JOIN pg_namespace AS n ON o.oprnamespace = n.oid
                         ),
                         'definition', pg_get_constraintdef(r.oid),
-                        -- One that is not valid for old rows would not hold for ours once it is added back.
+                        -- A constraint that is NOT VALID for old rows cannot be added back.
                         'rebuildable', r.convalidated AND r.conislocal AND r.coninhcount = 0
                         AND obj_description(r.oid, 'pg_constraint') IS NULL
                     ) ORDER BY r.conname
@@ -201,7 +201,7 @@ SELECT
         FROM pg_constraint AS r
         INNER JOIN pg_class AS tc ON r.confrelid = tc.oid
         INNER JOIN pg_namespace AS tn ON tc.relnamespace = tn.oid
-        -- Before Postgres 18 all are enforced.
+        -- conenforced came with Postgres 18.
         WHERE
             r.conrelid = c.oid
             AND r.contype = 'f'
@@ -220,7 +220,7 @@ SELECT
                         ),
                         'expression', pg_get_expr(r.conbin, r.conrelid),
                         'definition', pg_get_constraintdef(r.oid),
-                        -- One that is not valid for old rows would not hold for ours once it is added back.
+                        -- A constraint that is NOT VALID for old rows cannot be added back.
                         'rebuildable', r.convalidated AND r.conislocal AND r.coninhcount = 0
                         AND obj_description(r.oid, 'pg_constraint') IS NULL
                     ) ORDER BY r.conname

@@ -1,4 +1,4 @@
--- What the pipeline keeps about itself, in the warehouse so that it commits with the data.
+-- The pipeline's own state. It is kept in the warehouse, so that it commits with the data.
 CREATE TABLE IF NOT EXISTS etl.batch (
     batch_id text PRIMARY KEY,
     previous_batch_id text REFERENCES etl.batch (batch_id),
@@ -8,9 +8,9 @@ CREATE TABLE IF NOT EXISTS etl.batch (
     reconcile boolean NOT NULL,
     rows jsonb NOT NULL
 );
-COMMENT ON TABLE etl.batch IS 'One row a batch in the warehouse; rows: counts by table.';
+COMMENT ON TABLE etl.batch IS 'One row per batch in the warehouse; rows: counts by table.';
 
--- Two batches after the same one cannot both be loaded.
+-- Only one batch can follow another.
 CREATE UNIQUE INDEX IF NOT EXISTS batch_follows ON etl.batch (COALESCE(previous_batch_id, ''));
 
 CREATE TABLE IF NOT EXISTS etl.watermark (
@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS etl.watermark (
     source_xmin bigint NOT NULL,
     up_to_date_at timestamptz NOT NULL
 );
-COMMENT ON TABLE etl.watermark IS 'How far the warehouse is: its last batch, and when the source was last seen to hold nothing newer.';
+COMMENT ON TABLE etl.watermark IS 'The last batch in the warehouse, and when the source last had nothing newer.';
 
 CREATE TABLE IF NOT EXISTS etl.model (
     table_name text PRIMARY KEY,
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS etl.model (
     result jsonb
 );
 ALTER TABLE etl.model ADD COLUMN IF NOT EXISTS result jsonb;
-COMMENT ON TABLE etl.model IS 'The models that the warehouse''s tables were computed with, every row of them.';
+COMMENT ON TABLE etl.model IS 'The model that each table of the warehouse was computed with.';
 
 CREATE TABLE IF NOT EXISTS etl.rejected (
     table_name text NOT NULL,

@@ -1,5 +1,6 @@
--- Several warehouse schemas are kept apart: each has batches, a watermark, models and rejected rows of its
--- own. Names are filled in. What is there belongs to the schema that the settings name.
+-- Each schema of the warehouse has its own batches, watermark, models and rejected rows. Existing rows belong
+-- to the schema of the settings.
+-- Names: schema (a literal).
 ALTER TABLE etl.watermark DROP CONSTRAINT watermark_batch_id_fkey, DROP COLUMN singleton;
 ALTER TABLE etl.model DROP CONSTRAINT model_batch_id_fkey, DROP CONSTRAINT model_pkey;
 ALTER TABLE etl.batch DROP CONSTRAINT batch_previous_batch_id_fkey, DROP CONSTRAINT batch_pkey;
@@ -24,10 +25,10 @@ ALTER TABLE etl.model
 ADD PRIMARY KEY (schema_name, table_name),
 ADD FOREIGN KEY (schema_name, batch_id) REFERENCES etl.batch (schema_name, batch_id);
 
--- Two batches after the same one cannot both be loaded into a schema.
+-- Only one batch can follow another in a schema.
 CREATE UNIQUE INDEX batch_follows ON etl.batch (schema_name, COALESCE(previous_batch_id, ''));
 CREATE UNIQUE INDEX rejected_open ON etl.rejected (schema_name, table_name, key) WHERE NOT resolved;
 
 COMMENT ON COLUMN etl.batch.schema_name IS 'The schema of the warehouse that the batch was loaded into.';
 COMMENT ON TABLE etl.watermark IS
-'How far each schema of the warehouse is: its last batch, and when the source was last seen to hold nothing newer.';
+'The last batch in each schema of the warehouse, and when the source last had nothing newer.';

@@ -1,5 +1,5 @@
--- Readers choose the moment that they look at. The operators bear their schema, because these functions run
--- under their callers' search_path.
+-- Readers choose the moment that the as_of views show. Operators are qualified, because these functions run
+-- with their callers' search_path.
 CREATE FUNCTION etl.look_at(moment timestamptz DEFAULT NULL, for_transaction boolean DEFAULT false)
 RETURNS timestamptz
 LANGUAGE sql
@@ -9,7 +9,7 @@ AS $$
         CASE
             WHEN moment IS NULL OR moment OPERATOR(pg_catalog.=) 'infinity' THEN ''
             WHEN moment OPERATOR(pg_catalog.=) '-infinity' THEN '-infinity'
-            -- Read the same whatever DateStyle and TimeZone are by then.
+            -- This format does not depend on DateStyle and TimeZone.
             ELSE pg_catalog.to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
         END,
         for_transaction
@@ -17,7 +17,7 @@ AS $$
     SELECT moment;
 $$;
 COMMENT ON FUNCTION etl.look_at IS
-'Has the views of the schema as_of show that moment, until the session or the transaction ends; NULL is now.';
+'Makes the views of the schema as_of show that moment until the session or the transaction ends; NULL is now.';
 
 CREATE FUNCTION etl.looked_at() RETURNS timestamptz
 LANGUAGE sql STABLE
@@ -41,5 +41,6 @@ END
 $$;
 COMMENT ON FUNCTION etl.known IS 'The same moment; an error where it is before the first batch of that schema.';
 
--- The tables stay the loader's own. Where the schema is not its own, docs/warehouse-role.sql grants this.
+-- The tables stay private to the loader. If the schema has another owner, docs/warehouse-role.sql grants
+-- this.
 GRANT USAGE ON SCHEMA etl TO public;

@@ -1,3 +1,3 @@
--- Postgres runs a query by several processes only where all of its functions allow that.
+-- Allow parallel plans for queries that call these functions.
 ALTER FUNCTION etl.known(timestamptz, text) PARALLEL SAFE;
 ALTER FUNCTION etl.looked_at() PARALLEL SAFE;

@@ -1,4 +1,4 @@
--- Which warehouse this is: the lake's batches say for which one they were read.
+-- The id of this warehouse, which each manifest names.
 CREATE TABLE etl.warehouse (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     warehouse_id uuid NOT NULL

@@ -1,4 +1,4 @@
--- Whose rows were forgotten.
+-- Rows whose personal values were erased.
 CREATE TABLE etl.forgotten (
     schema_name text NOT NULL,
     table_name text NOT NULL,
@@ -9,4 +9,4 @@ CREATE TABLE etl.forgotten (
     PRIMARY KEY (schema_name, key_hash)
 );
 COMMENT ON TABLE etl.forgotten IS 'Rows of the source whose personal values were erased, by salted hashes of their keys.';
-COMMENT ON COLUMN etl.forgotten.certificate IS 'What was searched for them last; NULL while that is not done.';
+COMMENT ON COLUMN etl.forgotten.certificate IS 'Where their values were last searched for; NULL before that.';

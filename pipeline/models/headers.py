@@ -1,0 +1,119 @@
+"""Headers of a model: the comment lines at the head of its file that set an option."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import ModelError
+from pipeline.models.personal import Declared
+from pipeline.source.cursors import Cursor
+
+Kind = Literal["fact", "dimension", "bridge"]
+Headers = Mapping[str, list[str]]
+
+_HEADER = re.compile(r"--\s*([A-Za-z_]+)\s*:\s*(.*?)\s*")
+_PREFIXES: dict[str, Kind] = {"fact_": "fact", "dim_": "dimension", "bridge_": "bridge"}
+_NAME = r'"(?:[^"]|"")+"|[^\s."]+'
+_PERSONAL = re.compile(rf"(?:(?P<table>{_NAME})\.)?(?P<column>{_NAME})")
+_CURSOR = re.compile(rf"(?P<table>{_NAME})\.(?P<column>{_NAME})(?:\s+(?P<overlap>.+))?")
+# At this similarity `kye` is taken for a misspelt `key`, and `note` for prose.
+_SIMILARITY = 0.66
+_FORMS = {
+    "key": "-- key: column[, …]",
+    "kind": "-- kind: fact, dimension or bridge",
+    "cursor": "-- cursor: table.column [overlap]",
+    "untracked": "-- untracked: column[, …]",
+    "deletes": "-- deletes: ignore",
+    "reads": "-- reads: changes",
+    "unstable": "-- unstable: allowed",
+    "personal": "-- personal: column[, table.column, …], or -- personal: hash column[, …]",
+    "max_deleted_share": "-- max_deleted_share: 0.5, or any share from 0 to 1",
+}
+
+
+def headers_in(path: Path, text: str) -> dict[str, list[str]]:
+    """The values of each header of a file; other words with a colon are prose.
+
+    Raises ModelError for a misspelt header.
+    """
+    headers: dict[str, list[str]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("--"):
+            break
+        if match := _HEADER.fullmatch(line.strip()):
+            name = match[1].lower()
+            if name in _FORMS:
+                headers.setdefault(name, []).append(match[2])
+            elif near := difflib.get_close_matches(name, _FORMS, 1, _SIMILARITY):
+                raise ModelError(f"{path}:{number}: there is no header {match[1]}; write `{_FORMS[near[0]]}`")
+    return headers
+
+
+def flag(path: Path, headers: Headers, name: str, value: str) -> bool:
+    """Whether a header is set that has only this value."""
+    for written in headers.get(name, []):
+        if written.lower() != value:
+            raise ModelError(f"{path}: {name} is {written!r}; write `{_FORMS[name]}`")
+    return name in headers
+
+
+def share(path: Path, headers: Headers) -> float | None:
+    """The value of max_deleted_share, from 0 to 1, if it is set."""
+    for written in headers.get("max_deleted_share", []):
+        try:
+            number = float(written)
+        except ValueError:
+            number = -1
+        if not 0 <= number <= 1:
+            raise ModelError(
+                f"{path}: max_deleted_share is {written!r}; write `{_FORMS['max_deleted_share']}`"
+            )
+        return number
+    return None
+
+
+def columns(headers: Headers, name: str) -> tuple[str, ...]:
+    """The columns that a header lists."""
+    return tuple(part.strip().strip('"') for value in headers.get(name, []) for part in value.split(","))
+
+
+def kind(path: Path, headers: Headers) -> Kind:
+    """The kind of the model's table, by its header or else by the prefix of its name."""
+    values = headers.get("kind", [])
+    written = values[0].lower() if values else None
+    for prefix, name in _PREFIXES.items():
+        if written == name or (written is None and path.stem.startswith(prefix)):
+            return name
+    raise ModelError(f"{path}: no kind; write `{_FORMS['kind']}` at its head")
+
+
+def cursors(path: Path, headers: Headers) -> dict[str, Cursor]:
+    """The cursor of each source table that has one."""
+    by_table = {}
+    for value in headers.get("cursor", []):
+        match = _CURSOR.fullmatch(value)
+        if not match:
+            raise ModelError(
+                f"{path}: write `{_FORMS['cursor']}`, e.g. `-- cursor: orders_view.changed_at 1 hour`"
+            )
+        table, column = (_unquoted(match[part]) for part in ("table", "column"))
+        by_table[table] = Cursor(column=column, overlap=match["overlap"])
+    return by_table
+
+
+def personal(path: Path, headers: Headers) -> Iterator[Declared]:
+    """The columns that are declared as personal data."""
+    for value in headers.get("personal", []):
+        hashed = re.match(r"hash\s+(?=[^\s,])", value)
+        for part in value[hashed.end() if hashed else 0 :].split(","):
+            match = _PERSONAL.fullmatch(part.strip())
+            if not match:
+                raise ModelError(f"{path}: write `{_FORMS['personal']}`")
+            table = _unquoted(match["table"]) if match["table"] else None
+            yield Declared(_unquoted(match["column"]), table, bool(hashed))
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -1,0 +1,75 @@
+"""Delete rows that left a model's result.
+
+A fact's row gets a last version, a bridge's row is deleted. A dimension's row stays, because facts refer to
+it; only its history ends.
+"""
+
+from psycopg import sql
+
+from pipeline.errors import WarehouseError
+from pipeline.lake.buckets import Bucket
+from pipeline.models.output import Output, columns_of
+from pipeline.postgres import template
+from pipeline.warehouse.copying import copy_in
+from pipeline.warehouse.limits import ALWAYS_ALLOWED, Limits
+from pipeline.warehouse.table import Table
+from pipeline.words import counted
+
+_DELETED_KEYS = sql.Identifier("pg_temp", "deleted_keys")
+
+
+def stage(table: Table, output: Output, processed: Bucket) -> None:
+    """Stage the deleted keys, and resolve rejected rows that have them."""
+    if output.deleted or output.replaces:
+        table.execute("stage_deleted_keys.sql")
+    if output.deleted:
+        keys = columns_of(table.target, table.target.key)
+        copy_in(table.connection, _DELETED_KEYS, keys, processed.dataset(output.deleted), lambda _: None)
+        table.connection.execute(sql.SQL("ANALYZE {}").format(_DELETED_KEYS))
+        table.execute("resolve_deleted.sql")
+
+
+def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits) -> int:
+    """Delete the rows that left the result, after the batch's rows are in; returns how many.
+
+    ``accepted`` is the relation of the batch's rows. Raises WarehouseError if more rows would be deleted than
+    the limits allow: a source that was restored empty must not empty the warehouse.
+    """
+    was_filled = table.target.fact and accepted == table.name
+    if was_filled or not table.keeps_history or not (output.deleted or output.replaces):
+        return 0
+    relation, is_live = _live_rows(table)
+    if output.replaces:
+        table.execute("find_deleted_keys.sql", stage=accepted, live=relation, is_live=is_live)
+    deleted = _delete(table, accepted)
+    share = limits.deleted_share_of(table.target)
+    if deleted > ALWAYS_ALLOWED and share < 1 and deleted > share * (deleted + _count_live(table)):
+        raise WarehouseError(
+            f"warehouse: table {table.target.name}: {counted(deleted, 'row')} would be deleted, more than"
+            f" the share {share:g} of it that is allowed at once; nothing was loaded; if that is intended,"
+            ' run once with max_deleted_share 1 (`make run ARGS="--max-deleted-share 1"`), or allow it'
+            " permanently by `-- max_deleted_share: 1` at the head of the model"
+        )
+    return deleted
+
+
+def _delete(table: Table, accepted: sql.Identifier) -> int:
+    if table.target.fact:
+        return table.execute("delete_fact_rows.sql", stage=accepted).rowcount
+    if table.target.bridge:
+        table.execute("delete_bridge_rows.sql", stage=accepted)
+    return table.execute("end_dimension_versions.sql", stage=accepted).rowcount
+
+
+def _live_rows(table: Table) -> tuple[sql.Identifier, sql.SQL]:
+    """The relation that holds the rows that are not deleted, and the condition that selects them."""
+    if table.target.fact:
+        return table.name, template("t.superseded_at IS NULL AND NOT t.deleted")
+    return table.versions, template("t.valid_to IS NULL")
+
+
+def _count_live(table: Table) -> int:
+    relation, is_live = _live_rows(table)
+    query = sql.SQL("SELECT count(*) FROM {} AS t WHERE {}").format(relation, is_live)
+    row = table.connection.execute(query).fetchone()
+    return int(str(row[0])) if row else 0

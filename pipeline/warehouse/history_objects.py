@@ -1,0 +1,82 @@
+"""The objects of a table's history: which of them exist, and how statements name them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from psycopg import sql
+
+from pipeline.models.target import Target, key_json, version_index, versions_name
+from pipeline.postgres import Connection, each, identifiers
+from pipeline.warehouse import upgrades
+
+
+@dataclass(frozen=True)
+class Existing:
+    """The objects that a schema has.
+
+    ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``unique`` are unique
+    indexes by table and name, and ``functions`` the bodies of parallel safe functions, as ours are.
+    """
+
+    columns: dict[str, list[str]]
+    indexed: Mapping[str, Sequence[str]]
+    unique: Collection[tuple[str, str]]
+    functions: Mapping[str, str]
+    as_of_views: dict[str, list[str]]
+    is_open_to_readers: bool
+
+
+def read_existing(connection: Connection, schema: str, as_of: str) -> Existing:
+    """The objects in a schema, and the views in its schema ``as_of``."""
+    functions = connection.execute(
+        "SELECT f.proname::text, f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n"
+        " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'",
+        (schema,),
+    ).fetchall()
+    unique = connection.execute(
+        "SELECT t.relname::text, x.relname::text FROM pg_index AS i"
+        " INNER JOIN pg_class AS t ON i.indrelid = t.oid INNER JOIN pg_class AS x ON i.indexrelid = x.oid"
+        " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s AND i.indisunique",
+        (schema,),
+    ).fetchall()
+    return Existing(
+        columns=_columns(connection, schema, "rpv"),
+        indexed=_columns(connection, schema, "iI"),
+        unique=[(str(table), str(index)) for table, index in unique],
+        functions={str(name): str(body) for name, body in functions},
+        as_of_views=_columns(connection, as_of, "v"),
+        is_open_to_readers=upgrades.is_open_to_readers(connection),
+    )
+
+
+def _columns(connection: Connection, schema: str, kinds: str) -> dict[str, list[str]]:
+    """The columns, in their order, of the schema's relations of these kinds (``relkind``)."""
+    rows = connection.execute(
+        "SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)"
+        " FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+        " INNER JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        " WHERE n.nspname = %s AND c.relkind = ANY(%s) GROUP BY c.relname",
+        (schema, list(kinds)),
+    ).fetchall()
+    return {str(relation): cast(list[str], columns) for relation, columns in rows}
+
+
+def names_of(schema: str, target: Target) -> dict[str, sql.Composable]:
+    """The names by which the templates of a history refer to a table; its rows have the alias t."""
+    columns = [column.name for column in target.columns]
+    return {
+        "table": sql.Identifier(schema, target.name),
+        "versions": sql.Identifier(schema, versions_name(target.name)),
+        "current": sql.Identifier(schema, f"{target.name}_current"),
+        "history": sql.Identifier(schema, f"{target.name}_history"),
+        "as_of": sql.Identifier(schema, f"{target.name}_as_of"),
+        "index": sql.Identifier(version_index(target)),
+        "name": sql.Literal(target.name),
+        "key": identifiers(target.key),
+        "key_json": key_json(target.key, sql.SQL("t")),
+        "same_key": target.same_key("t", "s"),
+        "columns": identifiers(columns),
+        "columns_of_version": each("(version).{0}", columns),
+        "columns_of_present": each("present.{0}", columns),
+    }

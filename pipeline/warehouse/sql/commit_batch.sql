@@ -1,2 +1,0 @@
-INSERT INTO etl.batch (schema_name, batch_id, previous_batch_id, snapshot_at, manifest, reconcile, rows)
-VALUES (%(schema)s, %(batch)s, %(previous)s, %(at)s, %(manifest)s, %(reconcile)s, %(rows)s)

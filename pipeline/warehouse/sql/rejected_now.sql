@@ -1,4 +1,0 @@
--- How many rows of a table this batch is the one to reject, whatever was rejected before.
-SELECT count(*)
-FROM etl.rejected
-WHERE schema_name = %(schema)s AND table_name = %(table_name)s AND NOT resolved AND last_batch = %(batch)s

@@ -1,9 +1,0 @@
--- The sets of columns that rejected rows of a table have which may come in now.
-SELECT DISTINCT array(SELECT jsonb_object_keys(r."row") ORDER BY 1)
-FROM etl.rejected AS r
-WHERE
-    r.schema_name = %(schema)s
-    AND r.table_name = %(table_name)s
-    AND r.waits
-    AND NOT r.resolved
-    AND ({now} OR r.last_batch <> %(batch)s)

@@ -1,1 +1,0 @@
-CREATE TEMP TABLE unfit (key jsonb, reason text, "row" jsonb) ON COMMIT DROP

@@ -1,1 +1,0 @@
-CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} ({key}, recorded_at DESC)
