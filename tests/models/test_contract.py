@@ -106,7 +106,7 @@ FITS: list[tuple[str, list[Any], str, list[Any]]] = [
 @pytest.mark.parametrize(
     ("given", "values", "wanted", "result"), FITS, ids=[f"{c[0]}-{c[2]}-{c[1][0]}" for c in FITS]
 )
-def test_values_that_fit_arrive_as_they_are(
+def test_values_that_fit_are_unchanged(
     judge: Judge, given: str, values: list[Any], wanted: str, result: list[Any]
 ) -> None:
     assert judge(given, values, wanted) == (result, [])
@@ -153,7 +153,7 @@ MISFITS: list[tuple[str, list[Any], str]] = [
 @pytest.mark.parametrize(
     ("given", "values", "wanted"), MISFITS, ids=[f"{c[0]}-{c[2]}-{c[1][0]}" for c in MISFITS]
 )
-def test_values_that_do_not_fit_are_set_aside_in_words(
+def test_values_that_do_not_fit_are_rejected_with_a_reason(
     judge: Judge, given: str, values: list[Any], wanted: str
 ) -> None:
     good, bad = judge(given, values, wanted)
@@ -174,19 +174,19 @@ def test_values_that_do_not_fit_are_set_aside_in_words(
         ("time without time zone", time(8, 0, 0, 123456), "time(0) without time zone"),
     ],
 )
-def test_a_precision_that_postgres_would_round_to_is_a_misfit(
+def test_a_value_that_postgres_would_round_is_a_misfit(
     judge: Judge, given: str, value: Any, wanted: str
 ) -> None:
     good, bad = judge(given, [value], wanted)
     assert (good, len(bad)) == ([], 1)
 
 
-def test_a_reason_names_column_and_type_and_never_the_value(judge: Judge) -> None:
+def test_a_reason_names_column_and_type_without_the_value(judge: Judge) -> None:
     assert judge("character varying", ["2023-02-30"], "date")[1] == ["v does not fit date"]
     assert judge("character varying", [None], "date!")[1] == ["v is missing (NULL)"]
 
 
-def test_good_rows_go_on_without_the_bad_ones(judge: Judge) -> None:
+def test_valid_rows_are_written_without_the_rejected_ones(judge: Judge) -> None:
     good, bad = judge("character varying", ["2024-01-01", "bad", "2024-01-02", None], "date!")
     assert good == [date(2024, 1, 1), date(2024, 1, 2)]
     assert bad == ["v does not fit date", "v is missing (NULL)"]
@@ -211,7 +211,7 @@ def test_infinity_and_far_years_fit(judge: Judge) -> None:
         ("integer", "{'a': v}", "jsonb"),
     ],
 )
-def test_casts_that_lose_by_their_nature_must_stand_in_the_model(
+def test_lossy_casts_must_be_written_in_the_model(
     judge: Judge, given: str, expression: str, wanted: str
 ) -> None:
     with pytest.raises(
@@ -234,7 +234,7 @@ def test_casts_that_lose_by_their_nature_must_stand_in_the_model(
         ),
     ],
 )
-def test_what_the_model_casts_itself_is_taken(
+def test_values_that_the_model_casts_are_accepted(
     judge: Judge, given: str, expression: str, wanted: str, result: list[Any]
 ) -> None:
     assert judge(given, [datetime(2023, 11, 6, 8)], wanted, expression) == (result, [])
@@ -250,7 +250,7 @@ def test_what_the_model_casts_itself_is_taken(
         ("SELECT\n    id,\n    w AS v\nFROM t", r'dim_t\.sql:3: .*"w" not found'),
     ],
 )
-def test_columns_that_do_not_match_are_named_with_the_file(
+def test_columns_that_do_not_match_are_reported_with_the_file(
     raw: Bucket, processed: Bucket, tmp_path: Path, model: str, words: str
 ) -> None:
     models = write_models(tmp_path / "models", {"dim_t": model})
@@ -261,7 +261,7 @@ def test_columns_that_do_not_match_are_named_with_the_file(
     assert "\n" not in str(caught.value)
 
 
-def test_a_key_that_is_null_is_set_aside(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
+def test_a_null_key_is_rejected(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
     models = write_models(tmp_path / "models", {"dim_t": "SELECT nullif(id, 2) AS id, v FROM t"})
     batch = MadeUp(raw, {"t": ({"id": "integer", "v": "integer"}, ("id",))}).batch(
         {"t": [{"id": 1, "v": 10}, {"id": 2, "v": 20}]}
@@ -273,7 +273,7 @@ def test_a_key_that_is_null_is_set_aside(raw: Bucket, processed: Bucket, tmp_pat
     ]
 
 
-def test_all_reasons_of_a_row_are_told_together(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
+def test_a_rejected_row_has_all_its_reasons(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
     models = write_models(tmp_path / "models", {"dim_t": "SELECT id, v, w FROM t"})
     columns = {"id": "integer", "v": "character varying", "w": "character varying"}
     batch = MadeUp(raw, {"t": (columns, ("id",))}).batch({"t": [{"id": 1, "v": "x", "w": None}]})
@@ -284,9 +284,7 @@ def test_all_reasons_of_a_row_are_told_together(raw: Bucket, processed: Bucket, 
     assert row["reason"] == "v does not fit date; w is missing (NULL)"
 
 
-def test_columns_that_the_warehouse_fills_need_not_be_yielded(
-    raw: Bucket, processed: Bucket, tmp_path: Path
-) -> None:
+def test_columns_with_a_default_need_not_be_yielded(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
     models = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
     batch = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
     plain = target(v="integer!")

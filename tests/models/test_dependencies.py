@@ -217,7 +217,7 @@ def _claims(random: Random, plan: Node, width: int) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("seed", [pytest.param(_FRESH, id="fresh")])
-def test_columns_that_are_said_to_determine_rows_do(seed: int) -> None:
+def test_columns_that_determine_rows_by_analysis_do_so_in_data(seed: int) -> None:
     random, claimed = Random(seed), 0
     with session() as connection:
         for number in range(_QUERIES):
@@ -236,7 +236,7 @@ def test_columns_that_are_said_to_determine_rows_do(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [pytest.param(_FRESH, id="fresh")])
-def test_what_is_said_to_be_stable_is_the_same_in_any_order(seed: int) -> None:
+def test_stable_models_yield_the_same_in_any_order_of_rows(seed: int) -> None:
     random, stable = Random(seed), 0
     with session() as connection:
         for _ in range(_QUERIES):

@@ -120,7 +120,9 @@ class Keyed:
 @pytest.mark.parametrize(
     "types", [pytest.param(QUICK, id="some"), pytest.param(tuple(KEYS), id="all", marks=pytest.mark.campaign)]
 )
-def test_no_key_is_taken_for_two_or_two_for_one(postgres: Postgres, types: tuple[str, ...]) -> None:
+def test_keys_are_equal_exactly_if_postgres_compares_them_as_equal(
+    postgres: Postgres, types: tuple[str, ...]
+) -> None:
     """Through changes, another spelling, a deletion, merged states and runs that read all."""
     with bench(postgres) as made:
         keyed = Keyed(made, {type_: f"t{place}" for place, type_ in enumerate(types)})

@@ -21,7 +21,7 @@ def model(folder: Path, text: str, name: str = "dim_m") -> library.Model:
     return library.read(folder / f"{name}.sql")
 
 
-def test_a_header_says_key_kind_and_cursors(tmp_path: Path) -> None:
+def test_headers_set_key_kind_and_cursors(tmp_path: Path) -> None:
     read = model(
         tmp_path,
         '-- One row an event.\n-- KEY: a , "Mixed Case"\n--kind:Fact\n-- cursor: v.changed_at 1 hour\n'
@@ -46,17 +46,17 @@ def test_a_header_says_key_kind_and_cursors(tmp_path: Path) -> None:
         ("x", "-- kind: Bridge\n", "bridge"),
     ],
 )
-def test_a_kind_comes_from_the_header_or_the_name(tmp_path: Path, name: str, header: str, kind: str) -> None:
+def test_the_header_or_the_name_sets_the_kind(tmp_path: Path, name: str, header: str, kind: str) -> None:
     assert model(tmp_path, header + PLAIN, name).kind == kind
 
 
 @pytest.mark.parametrize("header", ["", "-- kind: snowflake\n"])
-def test_a_kind_that_nothing_tells_is_asked_for(tmp_path: Path, header: str) -> None:
+def test_a_model_without_a_kind_is_refused(tmp_path: Path, header: str) -> None:
     with pytest.raises(ModelError, match=r"x\.sql: no kind; write `-- kind: fact, dimension or bridge`"):
         model(tmp_path, header + PLAIN, "x")
 
 
-def test_the_other_headers(tmp_path: Path) -> None:
+def test_headers_set_the_other_options(tmp_path: Path) -> None:
     plain = model(tmp_path, PLAIN)
     assert (plain.untracked, plain.keeps_deleted, plain.sees_changes, plain.unstable) == (
         (), False, False, False,
@@ -85,7 +85,7 @@ def test_the_other_headers(tmp_path: Path) -> None:
         ("-- unstable: yes", r"unstable is 'yes'; write `-- unstable: allowed`"),
     ],
 )
-def test_a_header_that_nobody_knows_shows_what_is_meant(tmp_path: Path, header: str, words: str) -> None:
+def test_a_misspelt_header_is_refused_with_the_right_one(tmp_path: Path, header: str, words: str) -> None:
     with pytest.raises(ModelError, match=words) as caught:
         model(tmp_path, f"-- One row a day.\n{header}\n{PLAIN}")
     assert "\n" not in str(caught.value)
@@ -105,7 +105,7 @@ def test_prose_with_a_colon_is_prose(tmp_path: Path, prose: str) -> None:
     assert read.key == ("a",)
 
 
-def test_what_looks_like_a_header_below_the_head_is_a_comment(tmp_path: Path) -> None:
+def test_a_header_below_the_head_is_a_comment(tmp_path: Path) -> None:
     assert model(tmp_path, "SELECT a\n-- kye: b\n-- key: c\nFROM t").key == ()
 
 
@@ -116,7 +116,7 @@ def test_a_model_in_a_subfolder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", ["changed_at 1 hour", "v"])
-def test_a_cursor_that_is_not_one_shows_how(tmp_path: Path, said: str) -> None:
+def test_an_invalid_cursor_header_is_refused_with_an_example(tmp_path: Path, said: str) -> None:
     with pytest.raises(ModelError, match=r"write `-- cursor: table\.column \[overlap\]`"):
         model(tmp_path, f"-- cursor: {said}\n{PLAIN}")
 
@@ -147,7 +147,7 @@ def test_tables_are_those_that_are_read(tmp_path: Path, sql: str, tables: set[st
     assert model(tmp_path, sql).reads == tables
 
 
-def test_a_table_is_named_without_its_schema(tmp_path: Path) -> None:
+def test_a_table_name_with_a_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"names public\.t; name a table without its schema"):
         model(tmp_path, "SELECT a FROM public.t")
 
@@ -161,7 +161,7 @@ def test_a_table_is_named_without_its_schema(tmp_path: Path) -> None:
         "SELECT ü.a FROM (SELECT 'ü' AS a, * FROM t) AS ü",
     ],
 )
-def test_relations_get_names_of_ours_on_the_same_lines(tmp_path: Path, sql: str) -> None:
+def test_relations_get_unique_names_on_the_same_lines(tmp_path: Path, sql: str) -> None:
     bound = model(tmp_path, sql.replace(" FROM", "\nFROM")).bound_sql
     assert bound.count("\n") == sql.replace(" FROM", "\nFROM").count("\n")
     assert "'FROM t'" in bound or "'FROM t'" not in sql
@@ -179,7 +179,7 @@ def test_relations_get_names_of_ours_on_the_same_lines(tmp_path: Path, sql: str)
         ("-- key: a\n\nSELECT a FROM t WHERE (", r":3: "),
     ],
 )
-def test_a_syntax_error_has_file_and_line_and_duckdbs_words(tmp_path: Path, sql: str, place: str) -> None:
+def test_a_syntax_error_has_file_line_and_message(tmp_path: Path, sql: str, place: str) -> None:
     with pytest.raises(ModelError, match=rf"dim_m\.sql{place}.*(syntax error|end of input)") as caught:
         model(tmp_path, sql)
     assert "\n" not in str(caught.value)
@@ -201,7 +201,7 @@ def test_a_model_is_one_select(tmp_path: Path, sql: str) -> None:
         model(tmp_path, sql)
 
 
-def test_a_last_semicolon_and_comments_are_no_matter(tmp_path: Path) -> None:
+def test_a_last_semicolon_and_comments_are_allowed(tmp_path: Path) -> None:
     assert model(tmp_path, "SELECT a FROM t;\n").reads == {"t"}
     assert model(tmp_path, "SELECT a FROM t -- the end\n;\n").reads == {"t"}
 
@@ -217,9 +217,7 @@ def test_a_last_semicolon_and_comments_are_no_matter(tmp_path: Path) -> None:
         (f"-- kind: fact\n{PLAIN}", PLAIN, False),
     ],
 )
-def test_a_fingerprint_tells_meaning_and_not_comments(
-    tmp_path: Path, one: str, other: str, same: bool
-) -> None:
+def test_a_fingerprint_ignores_comments(tmp_path: Path, one: str, other: str, same: bool) -> None:
     assert (model(tmp_path, one).fingerprint == model(tmp_path, other).fingerprint) == same
 
 
@@ -233,7 +231,7 @@ def test_models_come_after_those_that_they_read(tmp_path: Path) -> None:
     assert list(write_models(tmp_path, files)) == ["dim_c", "fact_b", "dim_a"]
 
 
-def test_models_in_a_circle_are_named(tmp_path: Path) -> None:
+def test_models_that_read_each_other_are_refused(tmp_path: Path) -> None:
     files = {"dim_a": "SELECT a FROM dim_b", "dim_b": "SELECT a FROM dim_a"}
     with pytest.raises(ModelError, match=r"in a circle: .*dim_a.*dim_b"):
         write_models(tmp_path, files)
@@ -245,7 +243,7 @@ def test_a_folder_without_models_names_the_setting(tmp_path: Path, files: dict[s
         write_models(tmp_path, files)
 
 
-def test_what_models_read_of_the_source(tmp_path: Path) -> None:
+def test_source_tables_are_those_that_models_read(tmp_path: Path) -> None:
     known = write_models(
         tmp_path,
         {
@@ -259,7 +257,7 @@ def test_what_models_read_of_the_source(tmp_path: Path) -> None:
     assert list(library.closure(known, "fact_orders")) == ["fact_orders"]
 
 
-def test_a_change_below_a_model_changes_it_too(tmp_path: Path) -> None:
+def test_a_changed_model_changes_the_fingerprint_of_its_readers(tmp_path: Path) -> None:
     files = {"fact_a": "SELECT a FROM t", "dim_b": "SELECT a FROM fact_a", "dim_c": "SELECT a FROM t"}
     before = library.with_meaning(write_models(tmp_path, files), {})
     after = library.with_meaning(write_models(tmp_path, {"fact_a": "SELECT a + 1 AS a FROM t"}), {})

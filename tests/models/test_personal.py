@@ -117,7 +117,7 @@ def test_hashes_are_those_of_pythons_hmac(people: Bench) -> None:
     }
 
 
-def test_keys_of_every_length_make_the_same_hashes_as_python(shop: Bench) -> None:
+def test_keys_of_each_length_give_the_hashes_of_python(shop: Bench) -> None:
     for secret in ("x" * 32, "é" * 40, "y" * 64, "z" * 65):
         key = HashKey(secret)
         with snapshots.snapshot(shop.source_url, key) as (connection, _):
@@ -162,7 +162,7 @@ def test_a_hashed_key_finds_deleted_rows(shop: Bench) -> None:
 
 
 @pytest.mark.parametrize("why", ["another key", "hashed only now"])
-def test_tables_are_read_whole_where_they_are_hashed_otherwise(people: Bench, why: str) -> None:
+def test_tables_are_read_whole_after_a_change_of_their_hashes(people: Bench, why: str) -> None:
     if why == "another key":
         people.key = HashKey(SECRET * 2)
     else:
@@ -174,7 +174,7 @@ def test_tables_are_read_whole_where_they_are_hashed_otherwise(people: Bench, wh
     assert planned.tables["person"].reason == "its columns are hashed differently than before"
 
 
-def test_the_text_of_no_statement_has_the_key(people: Bench) -> None:
+def test_no_statement_contains_the_hash_key(people: Bench) -> None:
     key = HashKey(SECRET)
     pads = [bytes(byte ^ mask for byte in SECRET.encode()).hex() for mask in (0x36, 0x5C)]
     with snapshots.snapshot(people.source_url, key) as (connection, _):
@@ -203,7 +203,7 @@ REFUSED = {
 }
 
 
-def test_a_header_that_names_no_column_is_refused_before_anything_is_read(people: Bench) -> None:
+def test_a_personal_header_with_an_unknown_column_is_refused(people: Bench) -> None:
     people.do("DROP TABLE IF EXISTS team", "CREATE TABLE team (team_id integer PRIMARY KEY)")
     path = people.house.folder / "dim_person.sql"
     for header, words in REFUSED.items():
@@ -214,7 +214,7 @@ def test_a_header_that_names_no_column_is_refused_before_anything_is_read(people
         assert str(refused.value).startswith(f"{path}: {words}")
 
 
-def test_headers_say_columns_of_tables_and_which_are_hashed(tmp_path: Path) -> None:
+def test_headers_declare_personal_and_hashed_columns(tmp_path: Path) -> None:
     path = tmp_path / "dim_person.sql"
     path.write_text(
         '-- personal: hash, "a b", person."C"\n-- personal: hash d, "e"\nSELECT 1 AS x FROM person\n'
@@ -244,7 +244,7 @@ def test_a_cursor_cannot_be_hashed(shop: Bench) -> None:
         shop.run()
 
 
-def test_without_a_key_nothing_is_read(people: Bench) -> None:
+def test_without_a_hash_key_nothing_is_read(people: Bench) -> None:
     people.key = None
     with pytest.raises(SettingsError, match=r"dim_person\.sql: mail is hashed, and there is no key; set TOT"):
         people.run()
@@ -259,7 +259,7 @@ def test_a_short_key_is_refused_and_no_text_shows_a_long_one() -> None:
     assert "k" * 20 not in redact(f"{key!r} {vars(key)} {'k' * 20 + 'l' * 20}".replace("b'", "'"))
 
 
-def test_personal_columns_that_are_not_hashed_travel_as_they_are(people: Bench) -> None:
+def test_personal_columns_without_a_hash_are_unchanged(people: Bench) -> None:
     (people.house.folder / "dim_person.sql").write_text(
         "-- personal: mail, born\nSELECT * EXCLUDE (team_id) FROM person"
     )

@@ -46,7 +46,7 @@ def seed(folder: Path, content: str | bytes, name: str = "rates") -> seeds.Seed:
         (["'; DROP", "a\nb"], "text", "'; DROP"),
     ],
 )
-def test_a_type_is_inferred_from_how_all_values_are_spelled(
+def test_a_type_is_inferred_from_all_values(
     tmp_path: Path, values: list[str], type_: str, first: object
 ) -> None:
     quoted = [f'{place},"{value}"' for place, value in enumerate(values)]
@@ -63,7 +63,7 @@ def test_a_type_may_be_declared(tmp_path: Path) -> None:
     assert read.rows.to_pylist() == [wanted, dict.fromkeys(wanted)]
 
 
-def test_line_ends_and_a_mark_at_the_beginning_do_not_count(tmp_path: Path) -> None:
+def test_line_ends_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     one = seed(tmp_path, "a,b\n1,x\n")
     assert seed(tmp_path, b'\xef\xbb\xbfa,b\r\n1,"x"\r\n').digest == one.digest
     assert seed(tmp_path, "a,b\n1,y\n").digest != one.digest
@@ -94,7 +94,7 @@ def test_line_ends_and_a_mark_at_the_beginning_do_not_count(tmp_path: Path) -> N
         ("a\n" + "x" * 10_000_001, r": has more than 10,000,000 bytes; put it into the source as a table"),
     ],
 )
-def test_what_is_no_table_is_named_with_its_line(tmp_path: Path, content: str | bytes, words: str) -> None:
+def test_an_invalid_seed_is_refused_with_its_line(tmp_path: Path, content: str | bytes, words: str) -> None:
     with pytest.raises(ModelError, match=rf"rates\.csv{words}") as caught:
         seed(tmp_path, content)
     assert "\n" not in str(caught.value)
@@ -108,7 +108,7 @@ def test_what_is_no_table_is_named_with_its_line(tmp_path: Path, content: str | 
         ("seeds/more/rates.csv", r"more/rates\.csv: is in a subfolder; seeds lie directly in .*seeds"),
     ],
 )
-def test_a_seed_has_a_name_and_a_place_of_its_own(tmp_path: Path, file: str, words: str) -> None:
+def test_a_seed_needs_a_unique_name_and_lies_in_its_folder(tmp_path: Path, file: str, words: str) -> None:
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_text("a\n1\n", encoding="utf-8")
     with pytest.raises(ModelError, match=words):
@@ -150,7 +150,7 @@ def begin(bench: Bench) -> None:
     assert bench.house.query(WORTH) == [(1, "2.00"), (2, "3.20")]
 
 
-def test_a_changed_seed_computes_anew_what_reads_it(shared: Bench) -> None:
+def test_a_changed_seed_recomputes_the_models_that_read_it(shared: Bench) -> None:
     begin(shared)
     assert shared.run() is None
     write(shared, "code,rate\r\nGBP,1.00\r\nEUR,0.80\r\n")
@@ -171,7 +171,7 @@ def test_a_changed_seed_computes_anew_what_reads_it(shared: Bench) -> None:
 
 
 @pytest.mark.parametrize("how", [{"full": True}, {"reconcile": True}])
-def test_reading_everything_writes_the_seed_anew(shared: Bench, how: dict[str, Any]) -> None:
+def test_reading_everything_writes_the_seed_again(shared: Bench, how: dict[str, Any]) -> None:
     begin(shared)
     shutil.rmtree(Path(shared.house.raw.root) / "rates")
     shared.run(**how)

@@ -125,7 +125,7 @@ def values_of(matrix: Matrix, place: int) -> list[tuple[str, str | None]]:
     return row
 
 
-def test_a_row_of_all_types_is_what_it_is_in_the_source(matrix: Matrix) -> None:
+def test_a_row_of_all_types_equals_the_source(matrix: Matrix) -> None:
     """In a fact, a dimension and a join, whatever happens to it, and again after a rebuild."""
     names = [f"c{number}" for number in range(len(matrix.types))]
     listed = ", ".join(names)

@@ -140,7 +140,7 @@ HARM: dict[str, tuple[tuple[str, ...], dict[str, int | str]]] = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_table_that_is_not_as_it_was_loaded_is_filled_again_as_it_was(lived: Bench, harm: str) -> None:
+def test_a_table_with_a_mismatch_is_filled_again(lived: Bench, harm: str) -> None:
     before = seen(lived)
     rows = {name: number for name, _, _, number in before["model"]}
     statements, wrong = HARM[harm]
@@ -158,7 +158,7 @@ def test_a_table_that_is_not_as_it_was_loaded_is_filled_again_as_it_was(lived: B
     assert seen(lived) == before
 
 
-def test_a_table_that_is_only_rewritten_stays(lived: Bench) -> None:
+def test_a_rewritten_table_is_no_mismatch(lived: Bench) -> None:
     before = seen(lived), lived.house.query("SELECT record_id FROM fact_sale ORDER BY 1")
     execute(lived.house.url, "VACUUM FULL fact_sale", "CLUSTER dim_shop USING dim_shop_pkey")
     assert mismatches(lived) == {}
@@ -169,7 +169,7 @@ def test_a_table_that_is_only_rewritten_stays(lived: Bench) -> None:
     assert set(lived.house.query(files)) == {(True,)}
 
 
-def test_a_whole_warehouse_that_was_restored_is_taken_for_what_it_is(lived: Bench) -> None:
+def test_a_restored_warehouse_is_compared_with_its_counts(lived: Bench) -> None:
     before = seen(lived)
     execute(
         lived.house.url,
@@ -185,7 +185,7 @@ def test_a_whole_warehouse_that_was_restored_is_taken_for_what_it_is(lived: Benc
     assert lived.house.query("SELECT count(*) FROM etl.model WHERE table_oid = 1") == [(0,)]
 
 
-def test_rows_of_ones_own_stay_in_a_dimension(lived: Bench) -> None:
+def test_rows_added_by_hand_stay_in_a_dimension(lived: Bench) -> None:
     before = seen(lived)
     execute(lived.house.url, "INSERT INTO dim_shop VALUES (-1, 'unknown')", "UPDATE dim_shop SET town = 'x'")
     assert mismatches(lived) == {"dim_shop": "has 4 rows, and 3 were loaded"}
@@ -198,7 +198,7 @@ def test_rows_of_ones_own_stay_in_a_dimension(lived: Bench) -> None:
     assert seen(lived) == before
 
 
-def test_a_kill_leaves_nothing_half_done(lived: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_refill_changes_nothing(lived: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     before = seen(lived)
     execute(lived.house.url, "DELETE FROM fact_sale", "TRUNCATE fact_town")
     broken = seen(lived)
@@ -215,7 +215,7 @@ def test_a_kill_leaves_nothing_half_done(lived: Bench, monkeypatch: pytest.Monke
     assert seen(lived) == before
 
 
-def test_a_model_that_was_away_gets_the_batches_that_it_missed(shared: Bench) -> None:
+def test_a_restored_model_gets_the_batches_that_it_missed(shared: Bench) -> None:
     bench = shared
     expected = []
     for away in (False, True):
@@ -238,7 +238,7 @@ def test_a_model_that_was_away_gets_the_batches_that_it_missed(shared: Bench) ->
     assert expected[0] == expected[1]
 
 
-def test_what_the_lake_lacks_comes_from_the_source(shared: Bench) -> None:
+def test_rows_that_the_lake_lacks_are_read_from_the_source(shared: Bench) -> None:
     bench = shared
     bench.fresh(MODELS, *SOURCE)
     bench.run()

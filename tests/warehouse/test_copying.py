@@ -107,11 +107,11 @@ def test_every_value_of_a_fixed_size(
 @pytest.mark.parametrize(
     "type_", ["text", "numeric", "numeric(19,2)", "numeric(3,-2)", "uuid", "jsonb", "bytea", "integer[]"]
 )
-def test_values_of_any_size_go_as_csv(type_: str) -> None:
+def test_values_of_variable_size_are_copied_as_csv(type_: str) -> None:
     assert binary.encoder([COLUMNS[0], Column(name="odd", type=type_)]) is None
 
 
-def test_files_that_hold_other_types_go_as_csv(table: psycopg.Connection, tmp_path: Path) -> None:
+def test_files_with_other_types_are_copied_as_csv(table: psycopg.Connection, tmp_path: Path) -> None:
     """What the files say counts, not what they should say."""
     pq.write_table(pa.table({"c1": pa.array([1, 2], pa.int64())}), tmp_path / "rows.parquet")
     found = stored(table, ds.dataset(str(tmp_path / "rows.parquet")), [COLUMNS[1]])

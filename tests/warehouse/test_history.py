@@ -76,7 +76,7 @@ def bring(house: Warehouse, made: MadeUp, *rows: Row, reconcile: bool = False) -
     return manifest.snapshot_at
 
 
-def test_there_and_back_again_is_three_versions(house: Warehouse, made: MadeUp) -> None:
+def test_a_change_and_its_reversal_are_three_versions(house: Warehouse, made: MadeUp) -> None:
     times = [bring(house, made, order(1, "a", amount)) for amount in ("1", "2", "1")]
     assert house.query(HISTORY) == [
         ("1", False, times[0], times[1]),
@@ -86,13 +86,13 @@ def test_there_and_back_again_is_three_versions(house: Warehouse, made: MadeUp) 
     assert [row[2] for row in house.query(CURRENT)] == [1]
 
 
-def test_the_same_again_is_no_version(house: Warehouse, made: MadeUp) -> None:
+def test_an_unchanged_row_gets_no_version(house: Warehouse, made: MadeUp) -> None:
     for amount in ("3.5", "3.50", "3.500"):
         bring(house, made, order(1, "a", amount))
     assert len(house.query(HISTORY)) == 1
 
 
-def test_a_deletion_is_a_version_and_a_return_is_another(house: Warehouse, made: MadeUp) -> None:
+def test_a_deletion_and_a_return_are_versions(house: Warehouse, made: MadeUp) -> None:
     stays = order(1, "b", "9")
     one = bring(house, made, order(1, "a", "1"), stays)
     two = bring(house, made, stays, reconcile=True)
@@ -127,7 +127,7 @@ def test_a_source_that_lost_all_rows_deletes_all(house: Warehouse, made: MadeUp)
     assert house.query("SELECT count(*) FROM fact_order WHERE deleted") == [(2,)]
 
 
-def test_a_moment_counts_from_its_very_microsecond(house: Warehouse, made: MadeUp) -> None:
+def test_a_version_is_valid_from_its_exact_microsecond(house: Warehouse, made: MadeUp) -> None:
     one = bring(house, made, order(1, "a", "1"))
     two = bring(house, made, order(1, "a", "2"))
     tick = timedelta(microseconds=1)
@@ -160,7 +160,7 @@ steps = st.lists(
 
 
 @given(steps=steps)
-def test_any_sequence_of_changes_is_remembered(
+def test_any_sequence_of_changes_is_in_the_history(
     shared_house: Warehouse, steps: list[tuple[dict[Key, tuple[str, str | None] | None], str]]
 ) -> None:
     house = shared_house
@@ -219,7 +219,7 @@ def test_any_sequence_of_changes_is_remembered(
         st.dictionaries(st.integers(1, 3), st.sampled_from([None, "York", "Bath"])), min_size=2, max_size=5
     )
 )
-def test_any_sequence_of_dimension_versions_is_remembered(
+def test_any_sequence_of_dimension_changes_is_in_the_history(
     shared_house: Warehouse, batches: list[dict[int, str | None]]
 ) -> None:
     house = shared_house

@@ -26,7 +26,7 @@ CHANGES = (
 SCANNED = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'fact_sale'"
 
 
-def test_a_load_finds_by_their_keys_the_rows_that_changed(shared: Bench) -> None:
+def test_a_load_finds_changed_rows_by_their_keys(shared: Bench) -> None:
     shared.fresh(MODELS, *SOURCE)
     shared.run()
     execute(shared.house.url, "ANALYZE")

@@ -80,7 +80,7 @@ def test_facts_and_dimensions_of_a_moment_join(bench: Bench, seen: dict[datetime
             assert reader.execute(views).fetchall() == latest
 
 
-def test_a_moment_may_be_that_of_a_transaction_only(
+def test_a_moment_may_be_set_for_one_transaction(
     bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
 ) -> None:
     first, *_, last = seen
@@ -111,7 +111,9 @@ def test_a_moment_before_the_first_batch_is_an_error(
                 reader.execute(f"SELECT FROM as_of.{table}")
 
 
-def test_a_reader_needs_no_right_but_to_read(bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]) -> None:
+def test_a_reader_needs_only_the_select_privilege(
+    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
+) -> None:
     first = next(iter(seen))
     execute(
         bench.house.url,
@@ -143,7 +145,7 @@ def test_each_schema_has_views_of_its_own(bench: Bench) -> None:
         execute(bench.house.url, "DROP SCHEMA IF EXISTS dw, dw_as_of CASCADE")
 
 
-def test_columns_that_a_table_gains_or_changes_are_in_its_history(
+def test_new_and_retyped_columns_are_in_the_history(
     bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
 ) -> None:
     execute(

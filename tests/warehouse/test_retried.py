@@ -71,7 +71,7 @@ def order(number: int, shop: int = 9, status: str = "paid") -> Row:
 
 @pytest.mark.parametrize("kind", ["fact", "dim"])
 @pytest.mark.parametrize("filled", [False, True], ids=["into an empty table", "into a filled table"])
-def test_a_row_comes_in_as_it_was(house: Warehouse, kind: str, filled: bool) -> None:
+def test_a_retried_row_has_its_original_values(house: Warehouse, kind: str, filled: bool) -> None:
     """With its values and not the table's defaults, an identity key among them."""
     made = made_up(house, ORDER, ORDERED, kind)
     shops: list[Row] = [{"shop_id": 1}]
@@ -87,7 +87,7 @@ def test_a_row_comes_in_as_it_was(house: Warehouse, kind: str, filled: bool) -> 
     assert ours[0][:2] == ("paid", '{"a": [1.50, null, "x"]}')
 
 
-def test_rows_of_an_earlier_model_come_in_with_the_columns_that_it_had(house: Warehouse) -> None:
+def test_rejected_rows_of_an_earlier_model_keep_their_columns(house: Warehouse) -> None:
     made = made_up(house, ORDER, ORDERED)
     house.bring(made.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2), order(3)]}))
     execute(house.url, "UPDATE etl.rejected SET \"row\" = \"row\" - 'status' WHERE key ->> 'id' = '2'")
@@ -95,7 +95,7 @@ def test_rows_of_an_earlier_model_come_in_with_the_columns_that_it_had(house: Wa
     assert house.query("SELECT id, status FROM fact_t ORDER BY 1") == [(1, "paid"), (2, "new"), (3, "paid")]
 
 
-def test_a_row_that_changed_meanwhile_does_not_come_in(house: Warehouse) -> None:
+def test_a_rejected_row_is_not_retried_after_it_changed(house: Warehouse) -> None:
     made = made_up(house, ORDER, ORDERED)
     house.bring(made.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2), order(3)]}))
     house.bring(made.batch({"t": [order(2, 1, "sent")], "shop": [{"shop_id": 9}]}))
@@ -103,7 +103,7 @@ def test_a_row_that_changed_meanwhile_does_not_come_in(house: Warehouse) -> None
     assert house.rejected() == []
 
 
-def test_a_row_that_is_gone_does_not_come_in(house: Warehouse) -> None:
+def test_a_deleted_row_is_not_retried(house: Warehouse) -> None:
     made = made_up(house, ORDER, ORDERED)
     house.bring(made.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2)]}))
     house.bring(made.batch({"shop": [{"shop_id": 1}, {"shop_id": 9}], "t": [order(1, 1)]}, reconcile=True))
@@ -111,7 +111,7 @@ def test_a_row_that_is_gone_does_not_come_in(house: Warehouse) -> None:
     assert house.rejected() == []
 
 
-def test_what_a_model_left_open_is_closed_when_it_is_removed(house: Warehouse) -> None:
+def test_rejected_rows_of_a_removed_model_are_resolved(house: Warehouse) -> None:
     made = made_up(house, ORDER, ORDERED)
     house.bring(made.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2)]}))
     (house.folder / "fact_t.sql").unlink()
@@ -120,7 +120,7 @@ def test_what_a_model_left_open_is_closed_when_it_is_removed(house: Warehouse) -
     assert house.query("SELECT id FROM fact_t") == [(1,)]
 
 
-def test_rows_that_wait_for_each_other_come_in_together(house: Warehouse) -> None:
+def test_rejected_rows_that_refer_to_each_other_are_accepted_together(house: Warehouse) -> None:
     write_models(
         house.folder,
         {
@@ -135,7 +135,7 @@ def test_rows_that_wait_for_each_other_come_in_together(house: Warehouse) -> Non
     assert house.rejected() == []
 
 
-def test_thousands_that_wait_are_retried_soon(house: Warehouse) -> None:
+def test_thousands_of_rejected_rows_are_retried_quickly(house: Warehouse) -> None:
     made = made_up(house, {"id": "integer", "shop_id": "integer"}, "id integer NOT NULL")
     rows: list[Row] = [{"id": number, "shop_id": 9} for number in range(2, 4_000)]
     first = {"shop": [{"shop_id": 1}], "t": [{"id": 1, "shop_id": 1}, *rows]}
@@ -240,7 +240,7 @@ def typed(
 
 
 @given(rows=rows_of(BUILT_IN))
-def test_a_value_of_every_built_in_type_goes_and_comes_back(
+def test_a_value_of_each_built_in_type_makes_the_round_trip(
     typed: Warehouse, rows: list[tuple[str | None, ...]]
 ) -> None:
     goes_and_comes_back(typed, BUILT_IN, rows)

@@ -1,12 +1,12 @@
 """Slowly changing dimensions, type 2: what others promise of snapshots, for facts and dimensions.
 
-What dbt snapshots, dlt's scd2 and SQLMesh's SCD_TYPE_2 models test of themselves, written anew. Each scenario
-has rows of its own in one source table, so that all of them go through the same few batches. A batch is an
-ordinary run; nothing is reconciled.
+What dbt snapshots, dlt's scd2 and SQLMesh's SCD_TYPE_2 models test themselves, written independently. Each
+scenario has its own rows in one source table, so that all scenarios go through the same few batches. A batch
+is an ordinary run; nothing is reconciled.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import pytest
@@ -15,187 +15,17 @@ from demo.postgres import Postgres
 from tests.bench import Bench
 from tests.bench import bench as open_bench
 from tests.support import value
+from tests.warehouse.scd2_scenarios import SCENARIOS, Scenario, Span
 
-# A version: from which batch, up to which one (None: still), and its values.
-Span = tuple[int, int | None, str]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What happens to its rows before each batch, and the versions of row 1 then; ``others`` of further rows.
-
-    In statements ``{mine}`` selects the scenario's rows, and ``{new}`` inserts some of (id, name, city).
-    """
-
-    name: str
-    steps: tuple[str, ...]
-    versions: tuple[Span, ...]
-    others: dict[int, tuple[Span, ...]] = field(default_factory=dict)
-
-
-BORN = "{new} (1, 'a', 'York')"
-RENAMED = "UPDATE member SET name = 'b' WHERE {mine}"
-GONE = "DELETE FROM member WHERE {mine}"
-BACK = BORN
-
-SCENARIOS = [
-    Scenario("a new row has one open version", (BORN,), ((0, None, "a York"),)),
-    Scenario("a row may come later", ("", BORN), ((1, None, "a York"),)),
-    Scenario("a changed value ends a version", (BORN, RENAMED), ((0, 1, "a York"), (1, None, "b York"))),
-    Scenario(
-        "each batch's change is a version",
-        (BORN, RENAMED, "UPDATE member SET name = 'c' WHERE {mine}"),
-        ((0, 1, "a York"), (1, 2, "b York"), (2, None, "c York")),
-    ),
-    Scenario(
-        "two changes between batches are one version",
-        (BORN, RENAMED + "; UPDATE member SET name = 'c' WHERE {mine}"),
-        ((0, 1, "a York"), (1, None, "c York")),
-    ),
-    Scenario(
-        "there and back between batches is none",
-        (BORN, RENAMED + "; UPDATE member SET name = 'a' WHERE {mine}"),
-        ((0, None, "a York"),),
-    ),
-    Scenario(
-        "there and back over batches is three",
-        (BORN, RENAMED, "UPDATE member SET name = 'a' WHERE {mine}"),
-        ((0, 1, "a York"), (1, 2, "b York"), (2, None, "a York")),
-    ),
-    Scenario(
-        "an UPDATE without a change is none",
-        (BORN, "UPDATE member SET name = name WHERE {mine}"),
-        ((0, None, "a York"),),
-    ),
-    Scenario(
-        "a timestamp alone is a change of an untracked column",
-        (BORN, "UPDATE member SET touched = touched + INTERVAL '1 day' WHERE {mine}"),
-        ((0, None, "a York"),),
-    ),
-    Scenario(
-        "a change that leaves the timestamp alone is one",
-        (BORN, "UPDATE member SET city = 'Bath' WHERE {mine}"),
-        ((0, 1, "a York"), (1, None, "a Bath")),
-    ),
-    Scenario(
-        "a timestamp that goes back is no obstacle",
-        (BORN, "UPDATE member SET name = 'b', touched = '1999-01-01' WHERE {mine}"),
-        ((0, 1, "a York"), (1, None, "b York")),
-    ),
-    Scenario(
-        "a timestamp that is NULL is no obstacle",
-        (BORN, "UPDATE member SET name = 'b', touched = NULL WHERE {mine}"),
-        ((0, 1, "a York"), (1, None, "b York")),
-    ),
-    Scenario("a deleted row ends", (BORN, GONE), ((0, 1, "a York"),)),
-    Scenario("a deletion is seen once", (BORN, GONE, "", ""), ((0, 1, "a York"),)),
-    Scenario(
-        "a changed row is deleted",
-        (BORN, RENAMED, GONE),
-        ((0, 1, "a York"), (1, 2, "b York")),
-    ),
-    Scenario(
-        "changed and deleted between batches",
-        (BORN, RENAMED + ";" + GONE),
-        ((0, 1, "a York"),),
-    ),
-    Scenario(
-        "a row comes back as it was",
-        (BORN, GONE, BACK),
-        ((0, 1, "a York"), (2, None, "a York")),
-    ),
-    Scenario(
-        "a row comes back after some batches",
-        (BORN, GONE, "", "", BACK),
-        ((0, 1, "a York"), (4, None, "a York")),
-    ),
-    Scenario(
-        "a row comes back with other values",
-        (BORN, GONE, "{new} (1, 'z', 'Hull')"),
-        ((0, 1, "a York"), (2, None, "z Hull")),
-    ),
-    Scenario(
-        "a row comes back and goes again",
-        (BORN, GONE, BACK, GONE),
-        ((0, 1, "a York"), (2, 3, "a York")),
-    ),
-    Scenario(
-        "a row comes back and changes",
-        (BORN, GONE, BACK, RENAMED),
-        ((0, 1, "a York"), (2, 3, "a York"), (3, None, "b York")),
-    ),
-    Scenario(
-        "deleted and inserted again between batches",
-        (BORN, GONE + ";" + BACK),
-        ((0, None, "a York"),),
-    ),
-    Scenario(
-        "deleted and inserted with other values between batches",
-        (BORN, GONE + "; {new} (1, 'z', 'York')"),
-        ((0, 1, "a York"), (1, None, "z York")),
-    ),
-    Scenario("inserted and deleted between batches", (BORN + ";" + GONE,), ()),
-    Scenario(
-        "another key is another row",
-        (BORN, "UPDATE member SET id = 2 WHERE {mine}"),
-        ((0, 1, "a York"),),
-        {2: ((1, None, "a York"),)},
-    ),
-    Scenario(
-        "keys change places",
-        (
-            BORN + ", (2, 'b', 'Bath')",
-            "UPDATE member SET id = -id WHERE {mine}; UPDATE member SET id = 3 + id WHERE {mine}",
-        ),
-        ((0, 1, "a York"), (1, None, "b Bath")),
-        {2: ((0, 1, "b Bath"), (1, None, "a York"))},
-    ),
-    Scenario(
-        "one of two changes",
-        (BORN + ", (2, 'b', 'Bath')", "UPDATE member SET city = 'Hull' WHERE {mine} AND id = 2"),
-        ((0, None, "a York"),),
-        {2: ((0, 1, "b Bath"), (1, None, "b Hull"))},
-    ),
-    Scenario(
-        "one goes and another comes",
-        (BORN, GONE + "; {new} (2, 'b', 'Bath')"),
-        ((0, 1, "a York"),),
-        {2: ((1, None, "b Bath"),)},
-    ),
-    Scenario(
-        "a value becomes NULL and is one again",
-        (BORN, "UPDATE member SET city = NULL WHERE {mine}", "UPDATE member SET city = 'York' WHERE {mine}"),
-        ((0, 1, "a York"), (1, 2, "a -"), (2, None, "a York")),
-    ),
-    Scenario(
-        "NULL and the empty text are two values",
-        ("{new} (1, 'a', NULL)", "UPDATE member SET city = '' WHERE {mine}"),
-        ((0, 1, "a -"), (1, None, "a ")),
-    ),
-    Scenario(
-        "a blank at the end is a change",
-        (BORN, "UPDATE member SET city = 'York ' WHERE {mine}"),
-        ((0, 1, "a York"), (1, None, "a York ")),
-    ),
-    Scenario(
-        "a savepoint that is rolled back is no change",
-        (BORN, "BEGIN; SAVEPOINT s; UPDATE member SET name = 'x' WHERE {mine}; ROLLBACK TO s; COMMIT"),
-        ((0, None, "a York"),),
-    ),
-    Scenario(
-        "a deletion that is rolled back is none",
-        (BORN, "BEGIN; DELETE FROM member WHERE {mine}; ROLLBACK"),
-        ((0, None, "a York"),),
-    ),
-    Scenario(
-        "a change within a savepoint is one",
-        (BORN, "BEGIN; SAVEPOINT s; UPDATE member SET name = 'b' WHERE {mine}; RELEASE s; COMMIT"),
-        ((0, 1, "a York"), (1, None, "b York")),
-    ),
-]
 KINDS = ("fact_member", "dim_member")
+
+
 COLUMNS = "scenario, id, name, city, touched"
+
+
 TABLE = "(scenario text, id integer, name text, city text, touched timestamptz, PRIMARY KEY (scenario, id));"
+
+
 MODELS = {
     "fact_member": f"-- key: scenario, id\n-- untracked: touched\nSELECT {COLUMNS} FROM member",
     # Not row by row: its result is compared with the last one.
@@ -266,7 +96,9 @@ def spans(ran: Ran, table: str, scenario: Scenario, id_: int) -> tuple[Span, ...
 
 @pytest.mark.parametrize("table", KINDS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_versions_are_as_the_field_keeps_them(ran: Ran, scenario: Scenario, table: str) -> None:
+def test_versions_are_those_that_snapshots_of_other_tools_keep(
+    ran: Ran, scenario: Scenario, table: str
+) -> None:
     assert spans(ran, table, scenario, 1) == scenario.versions
     for id_, versions in scenario.others.items():
         assert spans(ran, table, scenario, id_) == versions
@@ -289,7 +121,7 @@ def test_each_moment_shows_the_version_of_then(ran: Ran, scenario: Scenario, tab
         assert [words for (words,) in shown] == valid
 
 
-def test_an_ended_row_is_marked(ran: Ran) -> None:
+def test_a_deleted_row_has_a_last_version_marked_deleted(ran: Ran) -> None:
     """A fact by a version of its own, a dimension on its last one; and only there."""
     ended = "SELECT count(*) FROM {}_history WHERE scenario = 'a deletion is seen once' AND deleted"
     assert [value(ran.bench.house.url, ended.format(table)) for table in KINDS] == [1, 1]

@@ -67,7 +67,7 @@ def test_two_schemas_load_the_same_batches_from_one_lake(bench: Bench, other: Wa
     ]  # fmt: skip
 
 
-def test_what_one_schema_rejects_is_not_of_the_other(bench: Bench, other: Warehouse) -> None:
+def test_rejected_rows_belong_to_one_schema(bench: Bench, other: Warehouse) -> None:
     other.prepare()
     execute(other.url, "ALTER TABLE other.fact_sale DROP CONSTRAINT fact_sale_amount_check")
     other.prepare()

@@ -96,7 +96,7 @@ def test_history_of_an_earlier_release_is_kept(earlier: Bench) -> None:
     assert earlier.house.query("SELECT to_regclass('etl.superseded')") == [(None,)]
 
 
-def test_a_warehouse_and_a_lake_of_an_earlier_release_are_continued(earlier: Bench) -> None:
+def test_an_earlier_releases_warehouse_and_lake_are_continued(earlier: Bench) -> None:
     facts = "SELECT * FROM fact_sale_current ORDER BY sale_id"
     execute(earlier.house.url, "CREATE TABLE facts_before AS " + facts)
     earlier.do("UPDATE shop SET city = 'Wick' WHERE shop_id = 2", "DELETE FROM sale WHERE sale_id = 8")
@@ -113,7 +113,7 @@ def test_a_warehouse_and_a_lake_of_an_earlier_release_are_continued(earlier: Ben
     assert earlier.house.query(facts) == earlier.house.query(kept)
 
 
-def test_versions_that_do_not_fit_their_columns_stay_where_they_are(
+def test_earlier_versions_that_do_not_fit_stay_in_etl_superseded(
     earlier: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     execute(earlier.house.url, 'UPDATE etl.superseded SET row = row || \'{"opened": "soon"}\'')
@@ -123,7 +123,7 @@ def test_versions_that_do_not_fit_their_columns_stay_where_they_are(
     assert len(history(earlier, "dim_shop", "shop_id")) == 3
 
 
-def test_whoever_only_looks_at_an_earlier_release_says_that_the_next_run_upgrades_it(earlier: Bench) -> None:
+def test_status_of_an_earlier_release_says_that_the_next_run_upgrades_it(earlier: Bench) -> None:
     with transaction(earlier.house.url, "warehouse") as connection:
         with pytest.raises(WarehouseError, match=r"version \d, made by an earlier release .* upgrades it$"):
             upgrades.check(connection)

@@ -1,0 +1,27 @@
+"""A warehouse of shops and orders, and batches of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.lake.buckets import Bucket
+from tests.support import MadeUp, Warehouse, write_models
+from tests.warehouse.shops import (
+    MODELS,
+    TABLES,
+)
+
+
+@pytest.fixture
+def house(warehouse_url: str, raw: Bucket, processed: Bucket, tmp_path: Path) -> Warehouse:
+    """A warehouse of one dimension and one fact that refers to it."""
+    write_models(tmp_path / "models", MODELS)
+    return Warehouse(warehouse_url, tmp_path / "models", raw, processed)
+
+
+@pytest.fixture
+def made(raw: Bucket) -> MadeUp:
+    """Batches of shops and orders."""
+    return MadeUp(raw, TABLES)

@@ -1,0 +1,25 @@
+"""A warehouse without models, and a small shop with models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.lake.buckets import Bucket
+from tests.bench import Bench
+from tests.support import Warehouse
+from tests.warehouse.rejections.shop import MODELS, SOURCE
+
+
+@pytest.fixture
+def house(warehouse_url: str, raw: Bucket, processed: Bucket, tmp_path: Path) -> Warehouse:
+    """A warehouse without models."""
+    return Warehouse(warehouse_url, tmp_path / "models", raw, processed)
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Bench:
+    """A source with one good row in each table, not read yet."""
+    shared.fresh(MODELS, *SOURCE)
+    return shared
