@@ -1,4 +1,4 @@
--- One row a counterparty, with its legal address as it is now.
+-- One row per counterparty, with its present legal address.
 -- personal: counterparty_legal_name, commercial_contact, delivery_contact
 SELECT
     counterparty.counterparty_id,

@@ -1,4 +1,4 @@
--- One row a currency, by the name that ISO 4217 gives it.
+-- One row per currency, with its name in ISO 4217.
 SELECT
     currency.currency_id,
     currency.currency_code,

@@ -1,8 +1,8 @@
--- One row a day, without gaps, over every date that the facts use.
+-- One row per day, without gaps, over all dates that the facts use.
 -- reads: changes
--- Each batch adds the days between its own dates and the anchor, the first year of the
--- shop, so that the batches' ranges all touch. Days outside 1900 to 2199 are left out: a
--- fact that has one is set aside as a likely typing error.
+-- Each batch adds the days between its own dates and 2022, the first year of the shop, so
+-- that the ranges of all batches touch. Days outside 1900 to 2199 are left out: a fact that
+-- has one is rejected as a likely typing error.
 WITH used AS (
     SELECT unnest([created_date, last_updated_date, agreed_payment_date, agreed_delivery_date]) AS used_date
     FROM fact_sales_order

@@ -1,4 +1,4 @@
--- One row a design, with where its file lies now.
+-- One row per design, with the present location of its file.
 SELECT
     design_id,
     design_name,

@@ -1,4 +1,4 @@
--- One row an address that orders are delivered to.
+-- One row per address that orders are delivered to.
 -- personal: address_line_1, address_line_2, phone
 SELECT
     address_id AS location_id,

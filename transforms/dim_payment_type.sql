@@ -1,4 +1,4 @@
--- One row a kind of payment.
+-- One row per payment type.
 SELECT
     payment_type_id,
     payment_type_name

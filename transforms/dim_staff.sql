@@ -1,4 +1,4 @@
--- One row a member of staff, with the department that they are in now.
+-- One row per member of staff, with their present department.
 -- personal: first_name, last_name, email_address, department.manager
 SELECT
     staff.staff_id,

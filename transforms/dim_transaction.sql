@@ -1,4 +1,4 @@
--- One row a transaction, with the order that it belongs to: a sale's or a purchase's.
+-- One row per transaction, with its sales order or purchase order.
 SELECT
     transaction_id,
     transaction_type,

@@ -1,5 +1,5 @@
--- One row a version of a purchase order. item_quantity adds up; item_unit_price does
--- not, and amounts of different currencies do not.
+-- One row per version of a purchase order. item_quantity can be summed, item_unit_price
+-- cannot, and neither can amounts of different currencies.
 -- key: purchase_order_id
 SELECT
     purchase_order_id,

@@ -1,5 +1,5 @@
--- One row a version of a sales order. units_sold adds up; unit_price does not, and
--- amounts of different currencies do not.
+-- One row per version of a sales order. units_sold can be summed, unit_price cannot, and
+-- neither can amounts of different currencies.
 -- key: sales_order_id
 SELECT
     sales_order_id,

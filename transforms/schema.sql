@@ -1,5 +1,5 @@
--- The warehouse as its users know it. Run where one of these tables is missing, so every
--- statement must bear being run again. What facts get on top the pipeline adds by itself.
+-- The tables of the warehouse. This file runs whenever one of them is missing, so every
+-- statement must be repeatable. The pipeline adds the columns of versions to facts.
 
 CREATE TABLE IF NOT EXISTS dim_date (
     date_id date PRIMARY KEY,

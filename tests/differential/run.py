@@ -84,17 +84,17 @@ class Differential:
         """What a day brings: other rows, and sometimes another seed or model."""
         with psycopg.connect(self.source_url, autocommit=True) as connection:
             shop.edit(connection, random, changes_keys=self.changes_keys)
-        news = random.random()
-        if news < 0.2:
+        chance = random.random()
+        if chance < 0.2:
             self.seed_rows = shop.seed_rows(random)
-        elif news < 0.35 and not self._sealed:
+        elif chance < 0.35 and not self._sealed:
             place = random.randrange(len(self.models))
             model = self.models[place]
             query = random.choice(
                 [grammar.varied(random, self.original[model.name]), self.original[model.name]]
             )
             self.models[place] = replace(model, query=query)
-        if news < 0.35:
+        if chance < 0.35:
             self._write()
 
     def run(self, random: Random) -> str:
@@ -156,11 +156,11 @@ class Differential:
         with psycopg.connect(self.warehouse_url) as connection:
             for model in self.models:
                 for relation, rows in self._promises(model):
-                    found = sorted(model.select(connection, relation), key=repr)
-                    wanted = sorted(rows.values(), key=repr)
-                    if found != wanted:
+                    actual = sorted(model.select(connection, relation), key=repr)
+                    target_rows = sorted(rows.values(), key=repr)
+                    if actual != target_rows:
                         yield from self._script(model, relation)
-                        yield f"-- wanted {wanted}\n-- found  {found}"
+                        yield f"-- wanted {target_rows}\n-- found  {actual}"
 
     def _script(self, wrong: Drawn, relation: str) -> Iterator[str]:
         """What to type into psql to see what should have come."""
@@ -205,21 +205,21 @@ def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[s
 
 def _try(drawn: Sequence[Drawn], folder: Path, keys: Mapping[str, tuple[str, ...]]) -> None:
     """Raise ModelError where the last of some models is refused."""
-    known = write_models(folder, {model.name: model.file for model in drawn})
+    all_models = write_models(folder, {model.name: model.file for model in drawn})
     targets = {model.name: made_target(model.name, model.query.key, **model.types) for model in drawn}
     columns = {table.name.strip('"'): table.catalogue for table in (*grammar.TABLES, SEED)}
-    inputs.analysed(closure(known, drawn[-1].name), targets, columns, keys)
+    inputs.analysed(closure(all_models, drawn[-1].name), targets, columns, keys)
 
 
 def _reference(random: Random, columns: Sequence[str], made: Sequence[Drawn]) -> tuple[str, Drawn] | None:
     """A column of numbers that refers to a dimension, if it does."""
-    known = [
+    all_models = [
         each for each in made
         if each.kind == "dimension" and len(each.query.key) == 1 and each.query.key[0] in each.query.numbers
     ]  # fmt: skip
-    if not (columns and known and random.random() < 0.5):
+    if not (columns and all_models and random.random() < 0.5):
         return None
-    return random.choice(columns), random.choice(known)
+    return random.choice(columns), random.choice(all_models)
 
 
 def _as_csv(row: Row) -> str:
@@ -259,8 +259,8 @@ def search(
     drawn = models(random, number, home / "tried", {} if changes_keys else keys)
     trial = Differential(source_url, warehouse_url, home, drawn, shop.seed_rows(random), changes_keys)
     for run in range(runs):
-        story = trial.run(random)
+        plan = trial.run(random)
         if wrong := list(trial.differences()):
-            return [f"seed {seed}, run {run}: {story}", *wrong]
+            return [f"seed {seed}, run {run}: {plan}", *wrong]
         trial.edit(random)
     return []

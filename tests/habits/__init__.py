@@ -108,20 +108,20 @@ class Habits:
 
     def differences(self) -> list[str]:
         """The tables that do not hold what their SELECT yields on the source, and whatever is rejected."""
-        found = [str(rejected) for rejected in self.bench.house.rejected()]
+        actual = [str(rejected) for rejected in self.bench.house.rejected()]
         for name, query in QUERIES.items():
             present = f"{name}_current"
             if name.startswith("dim_"):
                 present = f"{name}_history WHERE valid_to IS NULL"
-            wanted = self.bench.source(f"SELECT o::text FROM ({query}) AS o ORDER BY 1")
+            expected = self.bench.source(f"SELECT o::text FROM ({query}) AS o ORDER BY 1")
             columns = ", ".join(self._columns(query))
             ours = self.bench.house.query(
                 f"SELECT o::text FROM (SELECT {columns} FROM {present}) AS o ORDER BY 1"
             )
-            if ours != wanted:
-                more, less = set(ours) - set(wanted), set(wanted) - set(ours)
-                found.append(f"{name}: too much {sorted(more)[:3]}, too little {sorted(less)[:3]}")
-        return found
+            if ours != expected:
+                more, less = set(ours) - set(expected), set(expected) - set(ours)
+                actual.append(f"{name}: too much {sorted(more)[:3]}, too little {sorted(less)[:3]}")
+        return actual
 
     def _columns(self, query: str) -> list[str]:
         with psycopg.connect(self.bench.source_url) as connection:

@@ -165,23 +165,23 @@ class Models:
 
     def yields(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a model; raises ModelError where it is refused."""
-        known = write_models(self.home / "models", {"dim_m": f"-- unstable: allowed\n{sql}"})
+        all_models = write_models(self.home / "models", {"dim_m": f"-- unstable: allowed\n{sql}"})
         types = {"kind": "text", "id": "bigint", "n": "bigint"}
         targets = {"dim_m": made_target("dim_m", tuple(types), **types)}
-        inputs.analysed(known, targets, self.columns)
+        inputs.analysed(all_models, targets, self.columns)
         with session() as connection:
-            inputs.bind(connection, known, targets, self.manifest, self.raw, changes=False)
+            inputs.bind(connection, all_models, targets, self.manifest, self.raw, changes=False)
             return sorted(connection.sql(f"SELECT kind, id, n FROM {inputs.RESULT}").fetchall())
 
     def verify(self, sql: str, *, replays: bool = False) -> None:
         """Refuse a model as before a batch is read, or where an old one is replayed."""
-        known = write_models(self.home / "models", {"dim_m": sql})
+        all_models = write_models(self.home / "models", {"dim_m": sql})
         types = {"kind": "text", "id": "bigint", "n": "bigint"}
         keys = {name: table.key for name, table in self.manifest.tables.items()}
         target = made_target("dim_m", ("id",), **types)
-        verify(known, {"dim_m": target}, self.columns, None if replays else keys)
+        verify(all_models, {"dim_m": target}, self.columns, None if replays else keys)
 
-    def wanted(self, sql: str) -> list[tuple[Any, ...]] | None:
+    def expected(self, sql: str) -> list[tuple[Any, ...]] | None:
         """The rows that Postgres gives; None where it has no such operator."""
         with suppress(psycopg.Error):
             return sorted(self.postgres.execute(sql.encode()).fetchall())

@@ -30,14 +30,14 @@ KEYS: dict[str, tuple[str, ...]] = dict.fromkeys(TABLES, ("a",))
 def analysed(folder: Path, *texts: str, keys: dict[str, tuple[str, ...]] | None = KEYS) -> Analysis:
     """What is told of the last of some models, m0, m1, …, whose tables have the columns that they yield."""
     files = {f"m{place}": f"-- kind: dimension\n{text}" for place, text in enumerate(texts)}
-    known = write_models(folder, files)
+    all_models = write_models(folder, files)
     targets: dict[str, Target] = {}
-    for name in known:
-        below = library.closure(known, name)
+    for name in all_models:
+        below = library.closure(all_models, name)
         with session() as connection:
             inputs.bind_empty(connection, below, targets, TABLES)
-            found = connection.execute(f"DESCRIBE FROM {RESULT}").fetchall()
-        types = {str(row[0]): TYPES.get(str(row[1]), "text") for row in found}
+            actual = connection.execute(f"DESCRIBE FROM {RESULT}").fetchall()
+        types = {str(row[0]): TYPES.get(str(row[1]), "text") for row in actual}
         targets[name] = made_target(name, (next(iter(types)),), **types)
-    below = library.closure(known, f"m{len(texts) - 1}")
+    below = library.closure(all_models, f"m{len(texts) - 1}")
     return inputs.analysed(below, targets, TABLES, keys)[0]

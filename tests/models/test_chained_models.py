@@ -28,14 +28,14 @@ CHAIN_TARGETS = {
 
 
 def run_chain(
-    known: dict[str, Model],
+    all_models: dict[str, Model],
     manifest: Manifest,
     loaded: Mapping[str, Loaded],
     raw: Bucket,
     processed: Bucket,
 ) -> tuple[dict[str, Output], dict[str, Loaded]]:
     """The outputs of a batch, and what the warehouse then was computed with."""
-    outputs = transform_all(known, CHAIN_TARGETS, manifest, loaded, raw, processed)
+    outputs = transform_all(all_models, CHAIN_TARGETS, manifest, loaded, raw, processed)
     now = {
         name: Loaded(fingerprint=output.fingerprint, result=output.result)
         for name, output in outputs.items()
@@ -54,31 +54,33 @@ def amounts(output: Output, processed: Bucket) -> tuple[list[int], list[int]]:
 
 
 def test_a_model_reads_all_rows_of_another_model(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
-    known = write_models(tmp_path, CHAIN)
-    made = MadeUp(raw, {"orders": TABLES["orders"]})
+    all_models = write_models(tmp_path, CHAIN)
+    batches = MadeUp(raw, {"orders": TABLES["orders"]})
     rows = [order_row(1, 1, 5), order_row(2, 1, 6), order_row(3, 1, 6)]
-    first, loaded = run_chain(known, made.batch({"orders": rows}), {}, raw, processed)
+    first, loaded = run_chain(all_models, batches.batch({"orders": rows}), {}, raw, processed)
     assert amounts(first["dim_amounts"], processed) == ([5, 6], [])
     assert all(output.complete for output in first.values())
-    second, loaded = run_chain(known, made.batch({"orders": [order_row(1, 1, 7)]}), loaded, raw, processed)
+    second, loaded = run_chain(
+        all_models, batches.batch({"orders": [order_row(1, 1, 7)]}), loaded, raw, processed
+    )
     assert amounts(second["dim_amounts"], processed) == ([7], [5])
-    batch = made.batch({"orders": [order_row(2, 1, 7)]})
-    third, loaded = run_chain(known, batch, loaded, raw, processed)
+    batch = batches.batch({"orders": [order_row(2, 1, 7)]})
+    third, loaded = run_chain(all_models, batch, loaded, raw, processed)
     assert amounts(third["dim_amounts"], processed) == ([], []), "another order still has that amount"
-    fourth, _ = run_chain(known, made.batch({}), loaded, raw, processed)
+    fourth, _ = run_chain(all_models, batches.batch({}), loaded, raw, processed)
     assert [output.fingerprint for output in fourth.values()] == ["", ""], "nothing to do"
 
 
 def test_a_model_that_reads_changes_keeps_its_earlier_rows(
     raw: Bucket, processed: Bucket, tmp_path: Path
 ) -> None:
-    known = write_models(tmp_path, CHAIN | {"dim_amounts": f"-- reads: changes\n{CHAIN['dim_amounts']}"})
-    made = MadeUp(raw, {"orders": TABLES["orders"]})
+    all_models = write_models(tmp_path, CHAIN | {"dim_amounts": f"-- reads: changes\n{CHAIN['dim_amounts']}"})
+    batches = MadeUp(raw, {"orders": TABLES["orders"]})
     first, loaded = run_chain(
-        known, made.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 6)]}), {}, raw, processed
+        all_models, batches.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 6)]}), {}, raw, processed
     )
     assert amounts(first["dim_amounts"], processed) == ([5, 6], [])
-    second, _ = run_chain(known, made.batch({"orders": [order_row(1, 1, 7)]}), loaded, raw, processed)
+    second, _ = run_chain(all_models, batches.batch({"orders": [order_row(1, 1, 7)]}), loaded, raw, processed)
     assert amounts(second["dim_amounts"], processed) == ([7], [])
     assert (second["dim_amounts"].complete, second["dim_amounts"].replaces) == (False, False)
 
@@ -86,12 +88,12 @@ def test_a_model_that_reads_changes_keeps_its_earlier_rows(
 def test_a_model_reads_another_models_values_as_its_table_stores_them(
     raw: Bucket, processed: Bucket, tmp_path: Path
 ) -> None:
-    known = write_models(
+    all_models = write_models(
         tmp_path,
         CHAIN | {"fact_orders": "-- key: id\nSELECT order_id AS id, amount || '.0' AS amount FROM orders"},
     )
-    made = MadeUp(raw, {"orders": TABLES["orders"]})
-    outputs, _ = run_chain(known, made.batch({"orders": [order_row(1, 1, 5)]}), {}, raw, processed)
+    batches = MadeUp(raw, {"orders": TABLES["orders"]})
+    outputs, _ = run_chain(all_models, batches.batch({"orders": [order_row(1, 1, 5)]}), {}, raw, processed)
     assert amounts(outputs["dim_amounts"], processed) == ([5], [])
 
 
@@ -99,11 +101,11 @@ def test_a_new_model_reads_all_rows_of_an_existing_one(
     raw: Bucket, processed: Bucket, tmp_path: Path
 ) -> None:
     only_fact = write_models(tmp_path, {"fact_orders": CHAIN["fact_orders"]})
-    made = MadeUp(raw, {"orders": TABLES["orders"]})
-    batch = made.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 6)]})
+    batches = MadeUp(raw, {"orders": TABLES["orders"]})
+    batch = batches.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 6)]})
     _, loaded = run_chain(only_fact, batch, {}, raw, processed)
-    known = write_models(tmp_path, CHAIN)
-    outputs, _ = run_chain(known, made.batch({}), loaded, raw, processed)
+    all_models = write_models(tmp_path, CHAIN)
+    outputs, _ = run_chain(all_models, batches.batch({}), loaded, raw, processed)
     assert amounts(outputs["dim_amounts"], processed) == ([5, 6], []), "from the state that is carried"
     assert outputs["dim_amounts"].complete
     assert not outputs["fact_orders"].fingerprint
@@ -120,27 +122,27 @@ def test_a_changed_model_yields_all_its_rows(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_model_may_read_the_batchs_moment(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
-    known = write_models(
+    all_models = write_models(
         tmp_path, {"dim_t": "SELECT id, CAST(moment AS VARCHAR) AS at FROM t, reference.batch"}
     )
     target = made_target("dim_t", ("id",), id="integer!", at="text")
-    made = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
+    batches = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
     loaded = None
     for rows in ([{"id": 1}], []):
-        manifest = made.batch({"t": rows})
-        output = transform(work(known["dim_t"], target, manifest, loaded, raw, processed))
-        loaded = Loaded(fingerprint=known["dim_t"].fingerprint, result=output.result)
+        manifest = batches.batch({"t": rows})
+        output = transform(work(all_models["dim_t"], target, manifest, loaded, raw, processed))
+        loaded = Loaded(fingerprint=all_models["dim_t"].fingerprint, result=output.result)
         (row,) = parquet_rows(processed, output.files)
         assert row["at"] == f"{manifest.snapshot_at:%Y-%m-%d %H:%M:%S}+00"
 
 
 def test_a_model_may_read_only_reference_tables(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
-    known = write_models(
+    all_models = write_models(
         tmp_path, {"dim_currency": "SELECT code, name FROM iso_4217 WHERE code IN ('GBP', 'USD', 'EUR')"}
     )
     target = made_target("dim_currency", ("code",), code="character varying!", name="character varying!")
     manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({})
-    output = transform(work(known["dim_currency"], target, manifest, None, raw, processed))
+    output = transform(work(all_models["dim_currency"], target, manifest, None, raw, processed))
     names = {row["code"]: row["name"] for row in parquet_rows(processed, output.files)}
     assert names == {"GBP": "Pound Sterling", "USD": "US Dollar", "EUR": "Euro"}
 

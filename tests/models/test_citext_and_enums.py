@@ -40,16 +40,16 @@ def compared(home: Path, sql: str, *columns: Column) -> list[Any]:
     manifest = manifest_of(
         {"t": batch_of("t", columns, raw, pa.Table.from_pylist(rows, schema).to_batches())}
     )
-    known = write_models(home / "models", {"dim_m": sql})
+    all_models = write_models(home / "models", {"dim_m": sql})
     targets = {"dim_m": made_target("dim_m", ("n",), n="text")}
-    inputs.analysed(known, targets, {"t": columns})
+    inputs.analysed(all_models, targets, {"t": columns})
     with session() as connection:
-        inputs.bind(connection, known, targets, manifest, raw, changes=False)
+        inputs.bind(connection, all_models, targets, manifest, raw, changes=False)
         return sorted(value for (value,) in connection.sql(f"FROM {inputs.RESULT}").fetchall())
 
 
 @pytest.mark.parametrize(
-    ("sql", "wanted"),
+    ("sql", "expected"),
     [
         ("SELECT mail AS n FROM t WHERE mail = 'aNN'", ["ANN", "Ann"]),
         ("SELECT mail AS n FROM t WHERE mail IN ('BOB', 'x') OR mail LIKE 'b%'", ["bob"]),
@@ -65,23 +65,23 @@ def compared(home: Path, sql: str, *columns: Column) -> list[Any]:
         ("SELECT name AS n FROM t WHERE name = 'Ann'", ["Ann"]),
     ],
 )
-def test_citext_is_compared_without_case(tmp_path: Path, sql: str, wanted: list[str]) -> None:
-    assert compared(tmp_path, sql, CITEXT, TEXT) == wanted
+def test_citext_is_compared_without_case(tmp_path: Path, sql: str, expected: list[str]) -> None:
+    assert compared(tmp_path, sql, CITEXT, TEXT) == expected
 
 
 @pytest.mark.parametrize(
-    ("sql", "words"),
+    ("sql", "message"),
     [
         ("SELECT mail AS n FROM t GROUP BY mail", "spellings"),
         ("SELECT DISTINCT mail AS n FROM t", "spellings"),
         ("SELECT max(mail) AS n FROM t", "spellings"),
-        ("SELECT mail AS n FROM t WHERE left(mail, 1) = 'A'", "tells case"),
-        ("SELECT mail AS n FROM t WHERE mail < name", "tells case"),
-        ("SELECT a.mail AS n FROM t AS a JOIN t AS b ON a.mail = b.name", "tells case"),
+        ("SELECT mail AS n FROM t WHERE left(mail, 1) = 'A'", "case-sensitive"),
+        ("SELECT mail AS n FROM t WHERE mail < name", "case-sensitive"),
+        ("SELECT a.mail AS n FROM t AS a JOIN t AS b ON a.mail = b.name", "case-sensitive"),
     ],
 )
-def test_citext_that_duckdb_compares_differently_is_refused(tmp_path: Path, sql: str, words: str) -> None:
-    with pytest.raises(ModelError, match=rf"dim_m\.sql: compares .*(mail|name).* otherwise .*{words}"):
+def test_citext_that_duckdb_compares_differently_is_refused(tmp_path: Path, sql: str, message: str) -> None:
+    with pytest.raises(ModelError, match=rf"dim_m\.sql: compares .*(mail|name).* differently .*{message}"):
         compared(tmp_path, sql, CITEXT, TEXT)
 
 
@@ -122,17 +122,17 @@ def test_an_enum_keeps_its_order_when_its_labels_change(shared: Bench) -> None:
         "INSERT INTO parcel VALUES (1, 'at home', 1), (2, 'sent', 2), (3, 'new', 3), (4, 'sent', 4)",
     )
     execute(shared.house.url, "CREATE TYPE state AS ENUM ('new', 'lost', 'sent', 'at home')")
-    house, wanted = shared.house, shared.source
+    house, expected = shared.house, shared.source
     for change in CHANGES:
         shared.do(change)
         shared.run()
         ranks = "SELECT parcel_id, state::text, rank() OVER (ORDER BY state, parcel_id) FROM parcel"
-        assert set(house.query("SELECT * FROM dim_parcel")) >= set(wanted(ranks)), change
+        assert set(house.query("SELECT * FROM dim_parcel")) >= set(expected(ranks)), change
         sent = "SELECT parcel_id, state::text, weight FROM parcel WHERE state > 'new' ORDER BY 1, 2"
         rows = house.query("SELECT parcel_id, state, weight FROM fact_parcel_current ORDER BY 1, 2")
-        assert rows == wanted(sent), change
+        assert rows == expected(sent), change
         states = "SELECT state::text, count(*) FROM parcel GROUP BY state"
-        assert set(house.query("SELECT state::text, parcels FROM dim_state")) >= set(wanted(states)), change
+        assert set(house.query("SELECT state::text, parcels FROM dim_state")) >= set(expected(states)), change
 
 
 def test_a_key_with_an_enum_is_read_row_by_row(shared: Bench) -> None:
@@ -144,6 +144,6 @@ def test_a_key_with_an_enum_is_read_row_by_row(shared: Bench) -> None:
     execute(shared.house.url, "CREATE TYPE state AS ENUM ('new', 'sent')")
     _, manifest = plan_batch(shared.source_url, shared.house)
     assert manifest
-    known = {"fact_parcel": shared.house.models["fact_parcel"]}
-    work = Work(known, shared.house.targets(), manifest, None, shared.house.raw, shared.house.processed)
+    all_models = {"fact_parcel": shared.house.models["fact_parcel"]}
+    work = Work(all_models, shared.house.targets(), manifest, None, shared.house.raw, shared.house.processed)
     assert work.row_table is not None

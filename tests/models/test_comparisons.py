@@ -35,11 +35,11 @@ def test_models_compare_as_postgres_does(models: Models, type_: str) -> None:
     given = [
         sql
         for kind, sql in cases(type_).items()
-        if models.wanted(sql) is not None and not (type_ in ONLY_EQUAL and kind in ORDERING)
+        if models.expected(sql) is not None and not (type_ in ONLY_EQUAL and kind in ORDERING)
     ]
     assert len(given) > len(EQUALITY) - 2
     every = " UNION ALL ".join(given)
-    assert models.yields(every) == models.wanted(every)
+    assert models.yields(every) == models.expected(every)
 
 
 def refusals() -> Iterator[tuple[str, str]]:
@@ -56,8 +56,8 @@ def test_comparisons_that_differ_in_duckdb_are_refused(models: Models, type_: st
     """As text 10 is less than 9, and 9.0 other than 9.00."""
     sql = cases(type_)[kind]
     meant = r"rows as a whole" if kind == "row" else rf"{TABLES[type_]}\.v \(.+\)"
-    words = rf"dim_m\.sql: compares {meant} differently from Postgres; c(ast it|ompare their columns)"
-    with pytest.raises(ModelError, match=words):
+    message = rf"dim_m\.sql: compares {meant} differently from Postgres; c(ast it|ompare their columns)"
+    with pytest.raises(ModelError, match=message):
         models.yields(sql)
 
 
@@ -79,7 +79,7 @@ def test_comparisons_that_differ_in_duckdb_are_refused(models: Models, type_: st
 )
 def test_columns_that_a_model_casts_can_be_compared(models: Models, sql: str) -> None:
     sql = f"SELECT 'x' AS kind, id, n FROM ({sql.format_map(TABLES)}) AS rows"
-    assert models.yields(sql) == models.wanted(sql)
+    assert models.yields(sql) == models.expected(sql)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_columns_that_a_model_casts_can_be_compared(models: Models, sql: str) ->
 )
 def test_comparisons_of_whole_rows_are_refused(models: Models, sql: str) -> None:
     """To DuckDB a NULL in a row is a value."""
-    words = r"dim_m\.sql: compares rows as a whole differently from Postgres; compare their columns"
-    with pytest.raises(ModelError, match=words):
+    message = r"dim_m\.sql: compares rows as a whole differently from Postgres; compare their columns"
+    with pytest.raises(ModelError, match=message):
         models.yields(f"SELECT 'x' AS kind, id, n FROM ({sql.format_map(TABLES)}) AS rows")
 
 
@@ -126,9 +126,9 @@ def test_json_is_compared_by_postgres_only(models: Models, sql: str) -> None:
 def test_comparing_an_enum_with_an_unknown_label_is_refused(models: Models, condition: str) -> None:
     """Postgres refuses it, too; an old batch may be of a time at which the label was none yet."""
     sql = f"SELECT 'x' AS kind, id, 1 AS n FROM {TABLES['mood']} WHERE {condition}"
-    assert models.wanted(sql) is None
-    words = r"dim_m\.sql: compares v with 'other', which is no label of its enum \('zen', 'calm', 'angry'\)"
-    with pytest.raises(ModelError, match=words):
+    assert models.expected(sql) is None
+    message = r"dim_m\.sql: compares v with 'other', which is no label of its enum \('zen', 'calm', 'angry'\)"
+    with pytest.raises(ModelError, match=message):
         models.verify(sql)
     models.verify(sql, replays=True)
     models.verify(sql.replace("other", "calm"))

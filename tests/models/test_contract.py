@@ -30,18 +30,18 @@ def target(**types: str) -> Target:
 def judge(raw: Bucket, processed: Bucket, tmp_path: Path) -> Judge:
     """Values of a source type on their way into a warehouse type: what fits, and reasons."""
 
-    def judge(given: str, values: list[Any], wanted: str, model: str = "v") -> tuple[list[Any], list[str]]:
+    def judge(given: str, values: list[Any], expected: str, model: str = "v") -> tuple[list[Any], list[str]]:
         models = write_models(tmp_path / "models", {"dim_t": f"SELECT id, {model} AS v FROM t"})
         batch = MadeUp(raw, {"t": ({"id": "integer", "v": given}, ("id",))}).batch(
             {"t": [{"id": number, "v": value} for number, value in enumerate(values)]}
         )
-        output = transform(Work(models, {"dim_t": target(v=wanted)}, batch, None, raw, processed))
-        good = sorted(parquet_rows(processed, output.files), key=lambda row: row["id"])
-        bad = sorted(
+        output = transform(Work(models, {"dim_t": target(v=expected)}, batch, None, raw, processed))
+        valid = sorted(parquet_rows(processed, output.files), key=lambda row: row["id"])
+        invalid = sorted(
             parquet_rows(processed, output.rejected), key=lambda row: int(json.loads(row["key"])["id"])
         )
-        assert len(good) + len(bad) == len(values)
-        return [row["v"] for row in good], [row["reason"] for row in bad]
+        assert len(valid) + len(invalid) == len(values)
+        return [row["v"] for row in valid], [row["reason"] for row in invalid]
 
     return judge
 
@@ -104,12 +104,12 @@ FITS: list[tuple[str, list[Any], str, list[Any]]] = [
 
 
 @pytest.mark.parametrize(
-    ("given", "values", "wanted", "result"), FITS, ids=[f"{c[0]}-{c[2]}-{c[1][0]}" for c in FITS]
+    ("given", "values", "expected", "result"), FITS, ids=[f"{c[0]}-{c[2]}-{c[1][0]}" for c in FITS]
 )
 def test_values_that_fit_are_unchanged(
-    judge: Judge, given: str, values: list[Any], wanted: str, result: list[Any]
+    judge: Judge, given: str, values: list[Any], expected: str, result: list[Any]
 ) -> None:
-    assert judge(given, values, wanted) == (result, [])
+    assert judge(given, values, expected) == (result, [])
 
 
 MISFITS: list[tuple[str, list[Any], str]] = [
@@ -151,18 +151,18 @@ MISFITS: list[tuple[str, list[Any], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("given", "values", "wanted"), MISFITS, ids=[f"{c[0]}-{c[2]}-{c[1][0]}" for c in MISFITS]
+    ("given", "values", "expected"), MISFITS, ids=[f"{c[0]}-{c[2]}-{c[1][0]}" for c in MISFITS]
 )
 def test_values_that_do_not_fit_are_rejected_with_a_reason(
-    judge: Judge, given: str, values: list[Any], wanted: str
+    judge: Judge, given: str, values: list[Any], expected: str
 ) -> None:
-    good, bad = judge(given, values, wanted)
-    assert good == []
-    assert set(bad) == {f"v does not fit {wanted}"}
+    valid, invalid = judge(given, values, expected)
+    assert valid == []
+    assert set(invalid) == {f"v does not fit {expected}"}
 
 
 @pytest.mark.parametrize(
-    ("given", "value", "wanted"),
+    ("given", "value", "expected"),
     [
         ("numeric", "3.456", "numeric(50,2)"),
         ("numeric", "149", "numeric(5,-2)"),
@@ -175,10 +175,10 @@ def test_values_that_do_not_fit_are_rejected_with_a_reason(
     ],
 )
 def test_a_value_that_postgres_would_round_is_a_misfit(
-    judge: Judge, given: str, value: Any, wanted: str
+    judge: Judge, given: str, value: Any, expected: str
 ) -> None:
-    good, bad = judge(given, [value], wanted)
-    assert (good, len(bad)) == ([], 1)
+    valid, invalid = judge(given, [value], expected)
+    assert (valid, len(invalid)) == ([], 1)
 
 
 def test_a_reason_names_column_and_type_without_the_value(judge: Judge) -> None:
@@ -187,19 +187,19 @@ def test_a_reason_names_column_and_type_without_the_value(judge: Judge) -> None:
 
 
 def test_valid_rows_are_written_without_the_rejected_ones(judge: Judge) -> None:
-    good, bad = judge("character varying", ["2024-01-01", "bad", "2024-01-02", None], "date!")
-    assert good == [date(2024, 1, 1), date(2024, 1, 2)]
-    assert bad == ["v does not fit date", "v is missing (NULL)"]
+    valid, invalid = judge("character varying", ["2024-01-01", "bad", "2024-01-02", None], "date!")
+    assert valid == [date(2024, 1, 1), date(2024, 1, 2)]
+    assert invalid == ["v does not fit date", "v is missing (NULL)"]
 
 
 def test_infinity_and_far_years_fit(judge: Judge) -> None:
     assert judge("character varying", ["infinity", "9999-12-31"], "character varying")[1] == []
-    good, bad = judge("date", [date(9999, 12, 31)], "date")
-    assert (good, bad) == ([date(9999, 12, 31)], [])
+    valid, invalid = judge("date", [date(9999, 12, 31)], "date")
+    assert (valid, invalid) == ([date(9999, 12, 31)], [])
 
 
 @pytest.mark.parametrize(
-    ("given", "expression", "wanted"),
+    ("given", "expression", "expected"),
     [
         ("timestamp without time zone", "v", "date"),
         ("timestamp with time zone", "v", "date"),
@@ -212,16 +212,16 @@ def test_infinity_and_far_years_fit(judge: Judge) -> None:
     ],
 )
 def test_lossy_casts_must_be_written_in_the_model(
-    judge: Judge, given: str, expression: str, wanted: str
+    judge: Judge, given: str, expression: str, expected: str
 ) -> None:
     with pytest.raises(
         ModelError, match=r"dim_t\.sql: column v is .*, the warehouse column is .*; cast it in the model"
     ):
-        judge(given, [None], wanted, expression)
+        judge(given, [None], expected, expression)
 
 
 @pytest.mark.parametrize(
-    ("given", "expression", "wanted", "result"),
+    ("given", "expression", "expected", "result"),
     [
         ("timestamp without time zone", "CAST(v AS DATE)", "date", [date(2023, 11, 6)]),
         ("timestamp without time zone", "encode(strftime(v, '%Y'))", "bytea", ["\\x32303233"]),
@@ -235,13 +235,13 @@ def test_lossy_casts_must_be_written_in_the_model(
     ],
 )
 def test_values_that_the_model_casts_are_accepted(
-    judge: Judge, given: str, expression: str, wanted: str, result: list[Any]
+    judge: Judge, given: str, expression: str, expected: str, result: list[Any]
 ) -> None:
-    assert judge(given, [datetime(2023, 11, 6, 8)], wanted, expression) == (result, [])
+    assert judge(given, [datetime(2023, 11, 6, 8)], expected, expression) == (result, [])
 
 
 @pytest.mark.parametrize(
-    ("model", "words"),
+    ("model", "message"),
     [
         ("SELECT id, v AS typo FROM t", "column typo is not in the warehouse table dim_t"),
         ("SELECT id FROM t", "yields no column v, which the warehouse table dim_t requires"),
@@ -251,14 +251,14 @@ def test_values_that_the_model_casts_are_accepted(
     ],
 )
 def test_columns_that_do_not_match_are_reported_with_the_file(
-    raw: Bucket, processed: Bucket, tmp_path: Path, model: str, words: str
+    raw: Bucket, processed: Bucket, tmp_path: Path, model: str, message: str
 ) -> None:
     models = write_models(tmp_path / "models", {"dim_t": model})
     batch = MadeUp(raw, {"t": ({"id": "integer", "v": "integer"}, ("id",))}).batch({"t": [{"id": 1, "v": 1}]})
-    with pytest.raises(ModelError, match=words) as caught:
+    with pytest.raises(ModelError, match=message) as raised:
         transform(Work(models, {"dim_t": target(v="integer!")}, batch, None, raw, processed))
-    assert str(tmp_path / "models" / "dim_t.sql") in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "models" / "dim_t.sql") in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_null_key_is_rejected(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:

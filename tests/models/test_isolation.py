@@ -33,9 +33,9 @@ from tests.support import write_models
 def test_files_and_settings_are_out_of_reach(tmp_path: Path, sql: str) -> None:
     file = tmp_path / "secret.csv"
     file.write_text("a\n1\n", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"m0\.sql") as caught:
+    with pytest.raises(ModelError, match=r"m0\.sql") as raised:
         analysed(tmp_path / "models", sql.format(file=file))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_no_function_of_duckdb_reads_anything_but_its_arguments(tmp_path: Path) -> None:
@@ -77,16 +77,18 @@ def test_no_function_of_duckdb_reads_anything_but_its_arguments(tmp_path: Path) 
 def test_no_statement_reaches_files_or_settings(tmp_path: Path, sql: str) -> None:
     file = tmp_path / "secret.csv"
     file.write_text("a\n1\n", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"m0\.sql") as caught:
+    with pytest.raises(ModelError, match=r"m0\.sql") as raised:
         analysed(tmp_path / "models", sql.format(file=file))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_model_cannot_read_a_file_as_a_table(tmp_path: Path) -> None:
     file = tmp_path / "secret.csv"
     file.write_text("a\n1\n", encoding="utf-8")
-    known = write_models(tmp_path / "models", {"dim_x": f"SELECT a FROM '{file}'"})
-    assert library.source_tables(known) == {str(file)}, "it is asked of the source, which does not have it"
+    all_models = write_models(tmp_path / "models", {"dim_x": f"SELECT a FROM '{file}'"})
+    assert library.source_tables(all_models) == {str(file)}, (
+        "it is asked of the source, which does not have it"
+    )
     with session() as connection, pytest.raises(Exception, match=re.escape(str(file))):
         connection.execute(f"FROM '{file}'")
 

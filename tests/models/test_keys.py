@@ -102,18 +102,18 @@ class Keyed:
 
     def wrong(self) -> dict[str, object]:
         """Types whose tables hold other rows than the source, or facts with another number of versions."""
-        found: dict[str, object] = {}
+        actual: dict[str, object] = {}
         for type_, name in self.tables.items():
             query, ask = "SELECT v FROM {} ORDER BY k", self.bench.house.query
-            wanted = self.bench.source(query.format(name))
+            expected = self.bench.source(query.format(name))
             rows = {"fact": ask(query.format(f"fact_{name}_current"))}
             if type_ in WHOLE:  # a dimension keeps what was deleted
-                rows["dim"] = [row for row in ask(query.format(f"dim_{name}")) if row in wanted]
+                rows["dim"] = [row for row in ask(query.format(f"dim_{name}")) if row in expected]
             ((number,),) = ask(f"SELECT count(*) FROM fact_{name} WHERE NOT deleted")
             versions = len(KEYS[type_]) - 1 + self.versions + (self.spellings if type_ in SPELLED else 0)
-            if set(map(tuple, rows.values())) != {tuple(wanted)} or number != versions:
-                found[type_] = wanted, rows, number
-        return found
+            if set(map(tuple, rows.values())) != {tuple(expected)} or number != versions:
+                actual[type_] = expected, rows, number
+        return actual
 
 
 @pytest.mark.campaign

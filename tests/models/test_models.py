@@ -71,7 +71,7 @@ def test_headers_set_the_other_options(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "words"),
+    ("header", "message"),
     [
         ("-- kye: a", r"dim_m\.sql:2: there is no header kye; write `-- key: column\[, …\]`"),
         ("-- keys: a", r"there is no header keys; write `-- key"),
@@ -85,10 +85,10 @@ def test_headers_set_the_other_options(tmp_path: Path) -> None:
         ("-- unstable: yes", r"unstable is 'yes'; write `-- unstable: allowed`"),
     ],
 )
-def test_a_misspelt_header_is_refused_with_the_right_one(tmp_path: Path, header: str, words: str) -> None:
-    with pytest.raises(ModelError, match=words) as caught:
+def test_a_misspelt_header_is_refused_with_the_right_one(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as raised:
         model(tmp_path, f"-- One row a day.\n{header}\n{PLAIN}")
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,9 @@ def test_relations_get_unique_names_on_the_same_lines(tmp_path: Path, sql: str) 
     ],
 )
 def test_a_syntax_error_has_file_line_and_message(tmp_path: Path, sql: str, place: str) -> None:
-    with pytest.raises(ModelError, match=rf"dim_m\.sql{place}.*(syntax error|end of input)") as caught:
+    with pytest.raises(ModelError, match=rf"dim_m\.sql{place}.*(syntax error|end of input)") as raised:
         model(tmp_path, sql)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_folder_without_models_names_the_setting(tmp_path: Path, files: dict[s
 
 
 def test_source_tables_are_those_that_models_read(tmp_path: Path) -> None:
-    known = write_models(
+    all_models = write_models(
         tmp_path,
         {
             "fact_orders": "-- key: a\nSELECT a FROM orders",
@@ -252,9 +252,9 @@ def test_source_tables_are_those_that_models_read(tmp_path: Path) -> None:
             "dim_shop": "SELECT a FROM shop JOIN street USING (b) JOIN reference.iso_4217 ON a = code",
         },
     )
-    assert library.source_tables(known) == {"orders", "shop", "street"}
-    assert list(library.closure(known, "dim_days")) == ["fact_orders", "dim_days"]
-    assert list(library.closure(known, "fact_orders")) == ["fact_orders"]
+    assert library.source_tables(all_models) == {"orders", "shop", "street"}
+    assert list(library.closure(all_models, "dim_days")) == ["fact_orders", "dim_days"]
+    assert list(library.closure(all_models, "fact_orders")) == ["fact_orders"]
 
 
 def test_a_changed_model_changes_the_fingerprint_of_its_readers(tmp_path: Path) -> None:

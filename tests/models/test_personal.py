@@ -90,19 +90,19 @@ def known(shop: Bench) -> dict[int, tuple[str | None, ...]]:
 
 def spelled_in(folder: Path) -> list[tuple[str, Path]]:
     """Clear text that stands in some object, its values decoded."""
-    found = []
+    actual = []
     for path in folder.rglob("*.*"):
         text = path.read_bytes().decode(errors="replace")
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq  # noqa: PLC0415
 
             text = str(pq.read_table(path).to_pylist())
-        found += [(clear, path) for clear in CLEAR if clear in text]
-    return found
+        actual += [(clear, path) for clear in CLEAR if clear in text]
+    return actual
 
 
 def test_hashes_are_those_of_pythons_hmac(people: Bench) -> None:
-    wanted = {
+    expected = {
         number: tuple(map(hashed, values))
         for number, values in {
             1: ("ann@example.com", "1970-02-03", "1234.50", "cross"),
@@ -111,7 +111,7 @@ def test_hashes_are_those_of_pythons_hmac(people: Bench) -> None:
             4: ("", "infinity", "NaN", "calm"),
         }.items()
     }
-    assert known(people) == wanted
+    assert known(people) == expected
     assert {mail for (mail,) in people.house.query("SELECT mail FROM dim_mail")} == {
         hashed(text) for text in ("ann@example.com", "zoë@example.com", "")
     }
@@ -122,8 +122,8 @@ def test_keys_of_each_length_give_the_hashes_of_python(shop: Bench) -> None:
         key = HashKey(secret)
         with snapshots.snapshot(shop.source_url, key) as (connection, _):
             hash_ = hashing.hashing(sql.Literal("ann"), key.id)
-            ((found,),) = connection.execute(sql.SQL("SELECT {}").format(hash_)).fetchall()
-        assert found == hashed("ann", secret)
+            ((actual,),) = connection.execute(sql.SQL("SELECT {}").format(hash_)).fetchall()
+        assert actual == hashed("ann", secret)
 
 
 def test_clear_text_is_in_no_object_after_changes_rejected_rows_and_reconciling(
@@ -206,12 +206,12 @@ REFUSED = {
 def test_a_personal_header_with_an_unknown_column_is_refused(people: Bench) -> None:
     people.do("DROP TABLE IF EXISTS team", "CREATE TABLE team (team_id integer PRIMARY KEY)")
     path = people.house.folder / "dim_person.sql"
-    for header, words in REFUSED.items():
+    for header, message in REFUSED.items():
         text = "SELECT person.* EXCLUDE (team_id) FROM person LEFT JOIN team USING (team_id)"
         path.write_text(f"-- personal: {header}\n{text}")
         with pytest.raises(ModelError) as refused:
             people.run()
-        assert str(refused.value).startswith(f"{path}: {words}")
+        assert str(refused.value).startswith(f"{path}: {message}")
 
 
 def test_headers_declare_personal_and_hashed_columns(tmp_path: Path) -> None:

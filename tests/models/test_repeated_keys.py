@@ -19,9 +19,9 @@ def key_run(
     """The last batch's good rows, and keys and reasons of those set aside."""
     output = None
     raw, processed = folder(str(home / "raw")), folder(str(home / "processed"))
-    known = write_models(home / "models", {"dim_t": sql})
+    all_models = write_models(home / "models", {"dim_t": sql})
     target = made_target("dim_t", ("id",), id="integer!", w="character varying!")
-    made = MadeUp(
+    source_batches = MadeUp(
         raw,
         {
             "t": ({"n": "integer", "v": "integer", "w": "character varying"}, ("n",)),
@@ -30,13 +30,13 @@ def key_run(
     )
     loaded = None
     for rows in batches:
-        manifest = made.batch({"t": rows, "u": [{"k": 1}]})
-        output = transform(work(known["dim_t"], target, manifest, loaded, raw, processed))
-        loaded = Loaded(fingerprint=known["dim_t"].fingerprint, result=output.result)
+        manifest = source_batches.batch({"t": rows, "u": [{"k": 1}]})
+        output = transform(work(all_models["dim_t"], target, manifest, loaded, raw, processed))
+        loaded = Loaded(fingerprint=all_models["dim_t"].fingerprint, result=output.result)
     assert output is not None
     rejected = parquet_rows(processed, output.rejected)
-    good = sorted(parquet_rows(processed, output.files), key=lambda row: row["id"])
-    return good, sorted((json.loads(row["key"])["id"], row["reason"]) for row in rejected)
+    valid = sorted(parquet_rows(processed, output.files), key=lambda row: row["id"])
+    return valid, sorted((json.loads(row["key"])["id"], row["reason"]) for row in rejected)
 
 
 def test_a_key_of_two_rows_is_rejected_once(tmp_path: Path) -> None:
@@ -46,14 +46,14 @@ def test_a_key_of_two_rows_is_rejected_once(tmp_path: Path) -> None:
         {"n": 3, "v": 10, "w": "c"},
         {"n": 4, "v": 30, "w": None},
     ]
-    good, bad = key_run(tmp_path, [rows])
-    assert good == [{"id": 20, "w": "b"}]
-    assert bad == [("10", "more than one row has this key"), ("30", "w is missing (NULL)")]
+    valid, invalid = key_run(tmp_path, [rows])
+    assert valid == [{"id": 20, "w": "b"}]
+    assert invalid == [("10", "more than one row has this key"), ("30", "w is missing (NULL)")]
 
 
 def test_equal_rows_of_one_key_are_rejected_too(tmp_path: Path) -> None:
-    good, bad = key_run(tmp_path, [[{"n": n, "v": 10, "w": "a"} for n in (1, 2)]])
-    assert (good, bad) == ([], [("10", "more than one row has this key")])
+    valid, invalid = key_run(tmp_path, [[{"n": n, "v": 10, "w": "a"} for n in (1, 2)]])
+    assert (valid, invalid) == ([], [("10", "more than one row has this key")])
 
 
 JOIN_T = "SELECT t.v AS id, t.w FROM t CROSS JOIN u"

@@ -59,8 +59,8 @@ def test_a_type_may_be_declared(tmp_path: Path) -> None:
     head = 'a:text,b : smallint,"c:numeric(6, 2)",d:Date,e'
     read = seed(tmp_path, f"{head}\r\n007,12,1.5,2024-01-01,x\r\n,,,,\r\n")
     assert [column.type for column in read.columns] == ["text", "smallint", "numeric(6,2)", "date", "text"]
-    wanted = {"a": "007", "b": 12, "c": Decimal("1.50"), "d": date(2024, 1, 1), "e": "x"}
-    assert read.rows.to_pylist() == [wanted, dict.fromkeys(wanted)]
+    expected = {"a": "007", "b": 12, "c": Decimal("1.50"), "d": date(2024, 1, 1), "e": "x"}
+    assert read.rows.to_pylist() == [expected, dict.fromkeys(expected)]
 
 
 def test_line_ends_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
@@ -71,47 +71,50 @@ def test_line_ends_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         ("", r":1: is empty; its first line names the columns"),
         ("a,b\n1,2\n3\n", r":3: has 1 of the 2 fields that line 1 names"),
         ("a,b\n1,2,3\n", r":2: has 3 of the 2 fields that line 1 names"),
         ('a,b\n"x\ny",2\n\n3,4\n', r":4: has 0 of the 2 fields"),
-        ("a,b,a\n", r":1: more than one column is called a"),
-        ("a,A\n", r":1: more than one column is called a"),
+        ("a,b,a\n", r":1: more than one column has the name a"),
+        ("a,A\n", r":1: more than one column has the name a"),
         ("a,\n1,2\n", r":1: a column has no name"),
-        ("a:int\n1\n", r":1: column a has the type 'int'; there are boolean, smallint, integer, bigint, num"),
+        (
+            "a:int\n1\n",
+            r":1: column a has the type 'int'; use one of boolean, smallint, integer, bigint, num",
+        ),
         ("a:numeric\n1\n", r":1: column a has the type 'numeric'"),
         ('"a:numeric(50,2)"\n1\n', r":1: column a has the type 'numeric\(50,2\)'"),
-        ("a:integer\n1\nx\n", r":3: column a: this is no integer"),
-        ("a:smallint\n40000\n", r":2: column a: this is no smallint"),
-        ('"a:numeric(4,2)"\n1.234\n', r":2: column a: this is no numeric\(4,2\)"),
-        ('"a:numeric(4,2)"\n123.4\n', r":2: column a: this is no numeric\(4,2\)"),
-        ("a:date\n2024-02-30\n", r":2: column a: this is no date"),
-        ("a:boolean\nyes\n", r":2: column a: this is no boolean"),
+        ("a:integer\n1\nx\n", r":3: column a: not a value of type integer"),
+        ("a:smallint\n40000\n", r":2: column a: not a value of type smallint"),
+        ('"a:numeric(4,2)"\n1.234\n', r":2: column a: not a value of type numeric\(4,2\)"),
+        ('"a:numeric(4,2)"\n123.4\n', r":2: column a: not a value of type numeric\(4,2\)"),
+        ("a:date\n2024-02-30\n", r":2: column a: not a value of type date"),
+        ("a:boolean\nyes\n", r":2: column a: not a value of type boolean"),
         (b"a\nx\nCaf\xe9\n", r":3: is not UTF-8"),
         ('a\n"x\n', r":2: is no CSV: unexpected end of data"),
         ("a\n" + "x" * 10_000_001, r": has more than 10,000,000 bytes; put it into the source as a table"),
     ],
 )
-def test_an_invalid_seed_is_refused_with_its_line(tmp_path: Path, content: str | bytes, words: str) -> None:
-    with pytest.raises(ModelError, match=rf"rates\.csv{words}") as caught:
+def test_an_invalid_seed_is_refused_with_its_line(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(ModelError, match=rf"rates\.csv{message}") as raised:
         seed(tmp_path, content)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("file", "words"),
+    ("file", "message"),
     [
         ("seeds/dim_a.csv", r"seeds/dim_a\.csv: has the name of .*dim_a\.sql; rename one"),
         ("seeds/iso_4217.csv", r"has the name of the reference table iso_4217"),
         ("seeds/more/rates.csv", r"more/rates\.csv: is in a subfolder; seeds lie directly in .*seeds"),
     ],
 )
-def test_a_seed_needs_a_unique_name_and_lies_in_its_folder(tmp_path: Path, file: str, words: str) -> None:
+def test_a_seed_needs_a_unique_name_and_lies_in_its_folder(tmp_path: Path, file: str, message: str) -> None:
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_text("a\n1\n", encoding="utf-8")
-    with pytest.raises(ModelError, match=words):
+    with pytest.raises(ModelError, match=message):
         write_models(tmp_path, {"dim_a": "SELECT a FROM t"})
 
 

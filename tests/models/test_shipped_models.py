@@ -40,12 +40,12 @@ Contract = tuple[dict[str, Target], dict[str, Any]]
 @pytest.fixture(scope="module")
 def contract(postgres: Postgres) -> Iterator[Contract]:
     """What the warehouse's catalogue asks for, and what the source's has."""
-    known = library.load(TRANSFORMS)
+    all_models = library.load(TRANSFORMS)
     with database(postgres, "contract") as house, database(postgres, "totesys") as totesys:
-        targets = catalogue.prepare(house, "public", known, TRANSFORMS)
+        targets = catalogue.prepare(house, "public", all_models, TRANSFORMS)
         execute(totesys, SOURCE.read_text(encoding="utf-8"))
         with snapshots.snapshot(totesys) as (connection, _):
-            tables = describe(connection, "public", sorted(library.source_tables(known)))
+            tables = describe(connection, "public", sorted(library.source_tables(all_models)))
         columns = {
             name: ({column.name: column.type for column in table.columns}, table.key)
             for name, table in tables.items()
@@ -60,8 +60,8 @@ def as_arrow(rows: list[dict[str, Any]], types: dict[str, str]) -> list[dict[str
     assert not unknown, f"the source has no columns {unknown}"
     schema = schema_of([Column(name=name, type=type_) for name, type_ in types.items()])
     arrays = {field.name: pa.array(given[field.name], pa.string()).cast(field.type) for field in schema}
-    found: list[dict[str, Any]] = pa.table(arrays).to_pylist()
-    return found
+    actual: list[dict[str, Any]] = pa.table(arrays).to_pylist()
+    return actual
 
 
 def as_text(value: object) -> str:
@@ -72,16 +72,16 @@ def as_text(value: object) -> str:
 def run_case(path: Path, case: dict[str, Any], contract: Contract, raw: Bucket, processed: Bucket) -> Output:
     """Run all models over the case's batches; returns what came of the case's own."""
     targets, columns = contract
-    known = library.load(TRANSFORMS)
-    made = MadeUp(raw, columns)
+    all_models = library.load(TRANSFORMS)
+    batches = MadeUp(raw, columns)
     loaded: dict[str, Loaded] = {}
     outputs: dict[str, Output] = {}
     for step in ("before", "given"):
         if step == "given" or step in case:
             rows = {name: as_arrow(rows, columns[name][0]) for name, rows in case[step].items()}
-            outputs = transform_all(known, targets, made.batch(rows), loaded, raw, processed)
+            outputs = transform_all(all_models, targets, batches.batch(rows), loaded, raw, processed)
             loaded = {
-                name: Loaded(fingerprint=known[name].fingerprint, result=output.result)
+                name: Loaded(fingerprint=all_models[name].fingerprint, result=output.result)
                 for name, output in outputs.items()
             }
     return outputs[path.parent.name]
@@ -93,7 +93,7 @@ def test_a_model(path: Path, contract: Contract, raw: Bucket, processed: Bucket)
     assert set(case) <= {"about", "before", "given", "expected", "contains", "rows", "rejected"}
     output = run_case(path, case, contract, raw, processed)
     rows = printed(output, processed)
-    wanted = [
+    expected = [
         {name: None if v is None else as_text(v) for name, v in row.items()}
         for row in case.get("expected", [])
     ]
@@ -102,7 +102,7 @@ def test_a_model(path: Path, contract: Contract, raw: Bucket, processed: Bucket)
         for row in case.get("contains", []):
             assert {name: as_text(v) for name, v in row.items()} in rows
     else:
-        assert sorted(rows, key=str) == sorted(wanted, key=str)
+        assert sorted(rows, key=str) == sorted(expected, key=str)
     rejected = processed.dataset(output.rejected).to_table().to_pylist() if output.rejected else []
     reasons = {json.dumps(json.loads(row["key"])): row["reason"] for row in rejected}
     assert reasons.keys() == {json.dumps(row["key"]) for row in case.get("rejected", [])}
@@ -116,10 +116,10 @@ def printed(output: Output, processed: Bucket) -> list[dict[str, str | None]]:
         return []
     with duckdb.connect() as connection:
         connection.register("rows", processed.dataset(output.files))
-        found: list[dict[str, str | None]] = (
+        actual: list[dict[str, str | None]] = (
             connection.sql("SELECT COLUMNS(*)::VARCHAR FROM rows").to_arrow_table().to_pylist()
         )
-        return found
+        return actual
 
 
 def test_every_model_has_a_case_and_every_case_a_model() -> None:
@@ -140,17 +140,17 @@ def test_the_warehouse_has_the_documented_columns(contract: Contract) -> None:
         for name, target in targets.items()
         if target.references
     }
-    assert {name: len(found) for name, found in references.items()} == {
+    assert {name: len(actual) for name, actual in references.items()} == {
         "fact_sales_order": 9,
         "fact_purchase_order": 8,
         "fact_payment": 7,
     }
-    for found in references.values():
+    for actual in references.values():
         assert {
             ("created_date", "dim_date"),
             ("last_updated_date", "dim_date"),
             ("currency_id", "dim_currency"),
-        } <= set(found)
+        } <= set(actual)
 
 
 def test_the_schema_may_be_run_again(postgres: Postgres) -> None:

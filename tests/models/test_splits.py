@@ -33,9 +33,9 @@ def test_splits_of_a_batch_yield_the_same_as_the_whole(
     raw, processed = folder(str(home / "raw")), folder(str(home / "processed"))
     model = write_models(home / "models", {"dim_t": f"SELECT {key} AS id, w FROM t"})["dim_t"]
     target = made_target("dim_t", ("id",), id="integer!", w="character varying!")
-    made = MadeUp(raw, {"t": ({"n": "integer", "v": "integer", "w": "character varying"}, ("n",))})
+    batches = MadeUp(raw, {"t": ({"n": "integer", "v": "integer", "w": "character varying"}, ("n",))})
     landed = [
-        made.batch(
+        batches.batch(
             {"t": [{"n": 10 * number + place, "v": v, "w": w} for place, (v, w) in enumerate(rows)]},
             full=True,
         )
@@ -49,8 +49,8 @@ def test_splits_of_a_batch_yield_the_same_as_the_whole(
         return work(model, target, manifest, None, raw, processed)
 
     def shown(output: Output) -> tuple[list[Row], list[Row]]:
-        good, bad = parquet_rows(processed, output.files), parquet_rows(processed, output.rejected)
-        return sorted(good, key=lambda row: row["id"]), sorted(bad, key=lambda row: row["key"])
+        accepted, bad = parquet_rows(processed, output.files), parquet_rows(processed, output.rejected)
+        return sorted(accepted, key=lambda row: row["id"]), sorted(bad, key=lambda row: row["key"])
 
     whole = transform(over(batch))
     cut = splits(over(batch))
@@ -60,9 +60,9 @@ def test_splits_of_a_batch_yield_the_same_as_the_whole(
 
 def test_models_that_need_all_rows_have_one_split(tmp_path: Path) -> None:
     raw = folder(str(tmp_path))
-    made = MadeUp(raw, TABLES)
+    batches = MadeUp(raw, TABLES)
     one, two = (
-        made.batch({"orders": [{"order_id": n}], "shops": [{"shop_id": n}]}, full=True) for n in (1, 2)
+        batches.batch({"orders": [{"order_id": n}], "shops": [{"shop_id": n}]}, full=True) for n in (1, 2)
     )
     both = {
         name: table.model_copy(update={"files": table.files + one.tables[name].files})

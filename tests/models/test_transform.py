@@ -120,25 +120,25 @@ def test_changes_of_untracked_columns_make_no_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "words"),
+    ("column", "message"),
     [("amuont", "because it is not yielded"), ("id", "because it is part of the key")],
 )
-def test_an_invalid_untracked_column_is_refused(tmp_path: Path, column: str, words: str) -> None:
-    known = write_models(tmp_path, {"dim_m": f"-- untracked: {column}\nSELECT id, amount FROM t"})
+def test_an_invalid_untracked_column_is_refused(tmp_path: Path, column: str, message: str) -> None:
+    all_models = write_models(tmp_path, {"dim_m": f"-- untracked: {column}\nSELECT id, amount FROM t"})
     target = made_target("dim_m", ("id",), id="integer!", amount="integer")
     columns = {"t": (Column(name="id", type="integer"), Column(name="amount", type="integer"))}
-    with pytest.raises(ModelError, match=rf"dim_m\.sql: column {column} cannot be untracked, {words}"):
-        verify(known, {"dim_m": target}, columns)
+    with pytest.raises(ModelError, match=rf"dim_m\.sql: column {column} cannot be untracked, {message}"):
+        verify(all_models, {"dim_m": target}, columns)
 
 
 def test_columns_that_differ_by_case_only_are_refused(tmp_path: Path) -> None:
-    known = write_models(tmp_path, {"dim_m": "SELECT id FROM t"})
+    all_models = write_models(tmp_path, {"dim_m": "SELECT id FROM t"})
     target = made_target("dim_m", ("id",), id="integer!")
     columns = {"t": (Column(name="id", type="integer"), Column(name="ID", type="integer"))}
     with pytest.raises(
         ModelError, match=r"dim_m\.sql: reads table t, whose columns id and ID differ only by case"
     ):
-        verify(known, {"dim_m": target}, columns)
+        verify(all_models, {"dim_m": target}, columns)
 
 
 @pytest.mark.parametrize(
@@ -153,30 +153,30 @@ def test_columns_that_differ_by_case_only_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_model_that_reads_by_a_cursor_must_run_row_by_row(tmp_path: Path, sql: str, fits: bool) -> None:
-    known = write_models(tmp_path, {"dim_m": f"-- cursor: v.changed_at 1 hour\n{sql}"})
+    all_models = write_models(tmp_path, {"dim_m": f"-- cursor: v.changed_at 1 hour\n{sql}"})
     targets = {"dim_m": made_target("dim_m", ("id",), id="integer!", n="integer")}
     columns = (Column(name="id", type="integer"), Column(name="n", type="integer"))
     if fits:
-        verify(known, targets, {"v": columns, "t": columns})
+        verify(all_models, targets, {"v": columns, "t": columns})
     else:
         with pytest.raises(
             ModelError, match=r"dim_m\.sql: reads v by a cursor, .* each row has to come from"
         ):
-            verify(known, targets, {"v": columns, "t": columns})
+            verify(all_models, targets, {"v": columns, "t": columns})
 
 
 def test_a_reader_of_a_model_with_a_cursor_has_the_same_limits(tmp_path: Path) -> None:
-    known = write_models(
+    all_models = write_models(
         tmp_path,
         {
             "fact_v": "-- cursor: v.changed_at 1 hour\nSELECT id, n FROM v",
             "dim_m": "SELECT n AS id, count(*) AS n FROM fact_v GROUP BY n",
         },
     )
-    targets = {name: made_target(name, ("id",), id="integer!", n="bigint") for name in known}
+    targets = {name: made_target(name, ("id",), id="integer!", n="bigint") for name in all_models}
     columns = (Column(name="id", type="integer"), Column(name="n", type="integer"))
     with pytest.raises(ModelError, match=r"dim_m\.sql: reads v by a cursor"):
-        verify(known, targets, {"v": columns})
+        verify(all_models, targets, {"v": columns})
 
 
 def test_a_joined_row_that_changes_its_key_leaves_null(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_joined_row_that_changes_its_key_leaves_null(tmp_path: Path) -> None:
 
 
 def test_a_state_merged_over_many_batches_equals_the_table(raw: Bucket) -> None:
-    made = MadeUp(raw, {"orders": TABLES["orders"]})
+    source_batches = MadeUp(raw, {"orders": TABLES["orders"]})
     present: dict[int, Row] = {}
     longest = 0
     for number in range(60):
@@ -200,12 +200,12 @@ def test_a_state_merged_over_many_batches_equals_the_table(raw: Bucket) -> None:
         present |= {row["order_id"]: row for row in rows}
         present = {key: row for key, row in present.items() if key not in gone}
         keys = {"orders": [{"order_id": key} for key in gone]}
-        table = made.batch({"orders": rows}, gone=keys).tables["orders"]
+        table = source_batches.batch({"orders": rows}, gone=keys).tables["orders"]
         state = table.state or ()
         longest = max(longest, len(state))
         if number % 20 == 0 or number == 59:
-            wanted = sorted(present.values(), key=lambda row: row["order_id"])
-            assert rows_of(table, state, raw) == wanted
+            target_rows = sorted(present.values(), key=lambda row: row["order_id"])
+            assert rows_of(table, state, raw) == target_rows
     assert 1 < longest <= 7, "about log2(rows) runs"
 
 
@@ -213,8 +213,8 @@ def rows_of(table: TableBatch, state: State, raw: Bucket) -> list[Row]:
     with session() as connection:
         bind_state(connection, table, state, raw)
         name = quote(relation_name(table.table))
-        found: list[Row] = connection.sql(f"FROM {name} ORDER BY ALL").to_arrow_table().to_pylist()
-        return found
+        actual: list[Row] = connection.sql(f"FROM {name} ORDER BY ALL").to_arrow_table().to_pylist()
+        return actual
 
 
 @given(st.lists(st.integers(1, 1_000_000), max_size=40))
@@ -233,14 +233,17 @@ def test_deltas_are_merged_without_losing_rows(sizes: list[int]) -> None:
 
 
 def test_models_ignore_columns_that_they_do_not_read(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
-    known = write_models(tmp_path / "models", {"dim_t": "SELECT id, v FROM t JOIN u USING (id)"})
+    all_models = write_models(tmp_path / "models", {"dim_t": "SELECT id, v FROM t JOIN u USING (id)"})
     target = made_target("dim_t", ("id",), id="integer!", v="integer")
-    made = MadeUp(raw, {})
+    source_batches = MadeUp(raw, {})
     rows = {"t": [{"id": 1, "v": 7}], "u": [{"id": 1}]}
     loaded = None
     for columns in ({"v": "integer"}, {"v": "integer", "extra": "text"}, {"v": "integer"}):
-        made.tables = {"t": ({"id": "integer"} | columns, ("id",)), "u": ({"id": "integer"}, ("id",))}
-        manifest = made.batch(rows, full=True)
-        output = transform(work(known["dim_t"], target, manifest, loaded, raw, processed))
-        loaded = Loaded(fingerprint=known["dim_t"].fingerprint, result=output.result)
-        assert output.rows == (1 if made.number == 1 else 0)
+        source_batches.tables = {
+            "t": ({"id": "integer"} | columns, ("id",)),
+            "u": ({"id": "integer"}, ("id",)),
+        }
+        manifest = source_batches.batch(rows, full=True)
+        output = transform(work(all_models["dim_t"], target, manifest, loaded, raw, processed))
+        loaded = Loaded(fingerprint=all_models["dim_t"].fingerprint, result=output.result)
+        assert output.rows == (1 if source_batches.number == 1 else 0)

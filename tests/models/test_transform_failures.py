@@ -19,17 +19,24 @@ from tests.support import MadeUp, made_target, parquet_rows, transform_all, writ
 
 
 def test_an_error_in_a_row_names_file_and_message(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
-    known = write_models(tmp_path, {"dim_t": "SELECT id,\n    v::integer AS v\nFROM t;  -- the end\n"})
+    all_models = write_models(tmp_path, {"dim_t": "SELECT id,\n    v::integer AS v\nFROM t;  -- the end\n"})
     target = made_target("dim_t", ("id",), id="integer!", v="integer")
-    made = MadeUp(raw, {"t": ({"id": "integer", "v": "character varying"}, ("id",))})
+    source_batches = MadeUp(raw, {"t": ({"id": "integer", "v": "character varying"}, ("id",))})
     fine = transform(
-        work(known["dim_t"], target, made.batch({"t": [{"id": 1, "v": "7"}]}), None, raw, processed)
+        work(
+            all_models["dim_t"],
+            target,
+            source_batches.batch({"t": [{"id": 1, "v": "7"}]}),
+            None,
+            raw,
+            processed,
+        )
     )
     assert fine.rows == 1
-    bad = made.batch({"t": [{"id": 2, "v": "seven"}]})
-    with pytest.raises(ModelError, match=r"dim_t\.sql:1: .* a value of v does not fit INT32") as caught:
-        transform(work(known["dim_t"], target, bad, None, raw, processed))
-    assert "\n" not in str(caught.value)
+    invalid = source_batches.batch({"t": [{"id": 2, "v": "seven"}]})
+    with pytest.raises(ModelError, match=r"dim_t\.sql:1: .* a value of v does not fit INT32") as raised:
+        transform(work(all_models["dim_t"], target, invalid, None, raw, processed))
+    assert "\n" not in str(raised.value)
 
 
 def test_all_objects_of_a_batch_lie_in_its_folder(tmp_path: Path) -> None:
@@ -44,28 +51,30 @@ def test_all_objects_of_a_batch_lie_in_its_folder(tmp_path: Path) -> None:
 def test_a_storage_failure_is_not_reported_as_a_model_error(
     raw: Bucket, processed: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> None:
-    known = write_models(tmp_path / "models", {"dim_t": "SELECT id + 0 AS id FROM t"})
+    all_models = write_models(tmp_path / "models", {"dim_t": "SELECT id + 0 AS id FROM t"})
     target = made_target("dim_t", ("id",), id="integer!")
-    made = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
-    first = transform(work(known["dim_t"], target, made.batch({"t": [{"id": 1}]}), None, raw, processed))
-    loaded = Loaded(fingerprint=known["dim_t"].fingerprint, result=first.result)
-    manifest = made.batch({"t": [{"id": 2}]})
+    source_batches = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
+    first = transform(
+        work(all_models["dim_t"], target, source_batches.batch({"t": [{"id": 1}]}), None, raw, processed)
+    )
+    loaded = Loaded(fingerprint=all_models["dim_t"].fingerprint, result=first.result)
+    manifest = source_batches.batch({"t": [{"id": 2}]})
     real = Bucket.dataset
 
     def cut_off(self: Bucket, files: Any, schema: pa.Schema | None = None) -> Any:
-        found = real(self, files, schema)
+        actual = real(self, files, schema)
         if self != {"raw": raw, "processed": processed}[bucket]:
-            return found
+            return actual
 
         def fail() -> pa.RecordBatch:
             raise OSError("AWS Error NETWORK_CONNECTION during GetObject operation")
 
-        return pa.RecordBatchReader.from_batches(found.schema, (fail() for _ in range(1)))
+        return pa.RecordBatchReader.from_batches(actual.schema, (fail() for _ in range(1)))
 
     monkeypatch.setattr(Bucket, "dataset", cut_off)
-    with pytest.raises(Exception, match="NETWORK_CONNECTION") as caught:
-        transform(work(known["dim_t"], target, manifest, loaded, raw, processed))
-    assert not isinstance(caught.value, ModelError), (
+    with pytest.raises(Exception, match="NETWORK_CONNECTION") as raised:
+        transform(work(all_models["dim_t"], target, manifest, loaded, raw, processed))
+    assert not isinstance(raised.value, ModelError), (
         "a fault of the model is not tried again, one of the store is"
     )
 
@@ -77,17 +86,17 @@ def test_a_missing_raw_object_is_named(
     """Wherever that is seen first: in S3 only when DuckDB reads it."""
     if kind == "s3":
         raw = request.getfixturevalue("s3_bucket")("raw")
-    known = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
+    all_models = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
     target = made_target("dim_t", ("id",), id="integer!")
     manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
     (file,) = manifest.tables["t"].files
     raw.filesystem.delete_file(f"{raw.root}/{file.path}")
     with pytest.raises(ObjectMissing, match=f"^{raw.uri}: {file.path} does not exist"):
-        transform(work(known["dim_t"], target, manifest, None, raw, processed))
+        transform(work(all_models["dim_t"], target, manifest, None, raw, processed))
 
 
 def test_a_damaged_raw_object_is_named_in_one_line(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
-    known = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
+    all_models = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
     target = made_target("dim_t", ("id",), id="integer!")
     manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
     (file,) = manifest.tables["t"].files
@@ -95,10 +104,10 @@ def test_a_damaged_raw_object_is_named_in_one_line(raw: Bucket, processed: Bucke
     whole = path.read_bytes()
     path.write_bytes(whole[:4] + bytes(20) + whole[24:])  # the end, which says what is in it, stays
     line = f"^{raw.uri}: {file.path} is not what was written: the checksum of its MiB number 1 differs; "
-    with pytest.raises(ObjectDamaged, match=line) as caught:
-        transform(work(known["dim_t"], target, manifest, None, raw, processed))
-    assert "\n" not in str(caught.value)
-    assert "Traceback" not in str(caught.value)
+    with pytest.raises(ObjectDamaged, match=line) as raised:
+        transform(work(all_models["dim_t"], target, manifest, None, raw, processed))
+    assert "\n" not in str(raised.value)
+    assert "Traceback" not in str(raised.value)
 
 
 def test_models_run_concurrently_without_interference(tmp_path: Path) -> None:
@@ -120,14 +129,14 @@ def test_a_large_json_value_needs_a_higher_memory_setting(
     raw: Bucket, processed: Bucket, tmp_path: Path
 ) -> None:
     """DuckDB takes twelve times the value's size; where it may not, the line names the setting."""
-    known = write_models(
+    all_models = write_models(
         tmp_path / "models",
         {"fact_doc": "-- key: id\nSELECT id, body, json_extract_string(body, '$.a') AS a FROM doc"},
     )
     targets = {"fact_doc": made_target("fact_doc", ("id",), id="integer", body="jsonb", a="text")}
-    made = MadeUp(raw, {"doc": ({"id": "integer", "body": "jsonb"}, ("id",))})
+    source_batches = MadeUp(raw, {"doc": ({"id": "integer", "body": "jsonb"}, ("id",))})
     body = '{"a": "x", "b": "' + "y" * 60_000_000 + '"}'
-    batch = made.batch({"doc": [{"id": 1, "body": body}]})
+    batch = source_batches.batch({"doc": [{"id": 1, "body": body}]})
     with session() as connection:
         limit = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
         connection.execute("SET memory_limit = '256MB'")
@@ -135,10 +144,10 @@ def test_a_large_json_value_needs_a_higher_memory_setting(
             with pytest.raises(
                 OSError, match=r"Out of Memory .*used\); raise TOTESYS_DUCKDB_MEMORY \(now 50%\)"
             ):
-                transform_all(known, targets, batch, {}, raw, processed)
+                transform_all(all_models, targets, batch, {}, raw, processed)
         finally:
             connection.execute(f"SET memory_limit = '{limit}'")
     (row,) = parquet_rows(
-        processed, transform_all(known, targets, batch, {}, raw, processed)["fact_doc"].files
+        processed, transform_all(all_models, targets, batch, {}, raw, processed)["fact_doc"].files
     )
     assert (row["body"], row["a"]) == (body, "x")

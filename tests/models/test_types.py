@@ -153,10 +153,10 @@ def test_a_row_of_all_types_equals_the_source(matrix: Matrix) -> None:
             matrix.insert("t", [*key, *values_of(matrix, place + shift)])
 
     def holds(condition: str = "true") -> None:
-        wanted = matrix.bench.source(f"SELECT {shown} FROM t WHERE {condition} ORDER BY id")
+        expected = matrix.bench.source(f"SELECT {shown} FROM t WHERE {condition} ORDER BY id")
         for table in present:
-            found = matrix.bench.house.query(f"SELECT {shown} FROM {table} WHERE {condition} ORDER BY id")
-            assert_same(found, wanted, list(matrix.types), table)
+            actual = matrix.bench.house.query(f"SELECT {shown} FROM {table} WHERE {condition} ORDER BY id")
+            assert_same(actual, expected, list(matrix.types), table)
 
     write(10, 1, 0)
     write(20, 9, 1)
@@ -183,13 +183,13 @@ def test_a_row_of_all_types_equals_the_source(matrix: Matrix) -> None:
 
 
 def assert_same(
-    found: list[tuple[Any, ...]], wanted: list[tuple[Any, ...]], types: list[str], where: str
+    actual: list[tuple[Any, ...]], expected: list[tuple[Any, ...]], types: list[str], where: str
 ) -> None:
     """Compare rows of all types, and name the types that differ."""
-    assert [row[:2] for row in found] == [row[:2] for row in wanted], where
+    assert [row[:2] for row in actual] == [row[:2] for row in expected], where
     differences = [
         f"{where}: {type_}: {ours!r} instead of {theirs!r}"
-        for one, other in zip(found, wanted, strict=True)
+        for one, other in zip(actual, expected, strict=True)
         for type_, ours, theirs in zip(types, one[2:], other[2:], strict=True)
         if ours != theirs
     ]
@@ -293,8 +293,8 @@ def holds(matrix: Matrix, relations: dict[str, str]) -> None:
         shown = SHOWN.get(type_, "v::text")
         present = f"{name}_current" if name.startswith("fact") else f"{name}_history WHERE valid_to IS NULL"
         query = f"SELECT {shown}, n, note FROM {{}} ORDER BY n"
-        wanted = matrix.bench.source(query.format(name.partition("_")[2]))
-        found = matrix.bench.house.query(query.format(present))
-        if found != wanted:
-            wrong.append(f"{type_}: {name} has {found} instead of {wanted}")
+        expected = matrix.bench.source(query.format(name.partition("_")[2]))
+        actual = matrix.bench.house.query(query.format(present))
+        if actual != expected:
+            wrong.append(f"{type_}: {name} has {actual} instead of {expected}")
     assert not wrong, "\n".join(wrong)

@@ -114,12 +114,12 @@ UNSTABLE = [
 ]
 
 
-@pytest.mark.parametrize(("sql", "words"), UNSTABLE)
-def test_unstable_models_are_refused_with_a_remedy(tmp_path: Path, sql: str, words: str) -> None:
-    with pytest.raises(ModelError, match=rf"m0\.sql: .*{words}") as caught:
+@pytest.mark.parametrize(("sql", "message"), UNSTABLE)
+def test_unstable_models_are_refused_with_a_remedy(tmp_path: Path, sql: str, message: str) -> None:
+    with pytest.raises(ModelError, match=rf"m0\.sql: .*{message}") as raised:
         analysed(tmp_path, sql)
-    assert str(caught.value).endswith("; or write `-- unstable: allowed` at its head")
-    assert "\n" not in str(caught.value)
+    assert str(raised.value).endswith("; or write `-- unstable: allowed` at its head")
+    assert "\n" not in str(raised.value)
     assert analysed(tmp_path, f"-- unstable: allowed\n{sql}").unstable
 
 

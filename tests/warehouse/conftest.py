@@ -22,6 +22,6 @@ def house(warehouse_url: str, raw: Bucket, processed: Bucket, tmp_path: Path) ->
 
 
 @pytest.fixture
-def made(raw: Bucket) -> MadeUp:
+def batches(raw: Bucket) -> MadeUp:
     """Batches of shops and orders."""
     return MadeUp(raw, TABLES)

@@ -49,12 +49,12 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("first", [True, False], ids=["first batch", "second batch"])
-def test_a_failed_load_changes_nothing(house: Warehouse, made: MadeUp, fault: str, first: bool) -> None:
+def test_a_failed_load_changes_nothing(house: Warehouse, batches: MadeUp, fault: str, first: bool) -> None:
     break_it, mend_it, error = FAULTS[fault]
     house.prepare()
     if not first:
-        house.bring(made.batch(FIRST))
-    batch = made.batch(SECOND)
+        house.bring(batches.batch(FIRST))
+    batch = batches.batch(SECOND)
     before, definitions = contents(house), keys_and_indexes(house)
     execute(house.url, break_it)
     with pytest.raises(error):
@@ -68,11 +68,11 @@ def test_a_failed_load_changes_nothing(house: Warehouse, made: MadeUp, fault: st
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first batch", "second batch"])
-def test_a_lost_connection_changes_nothing(house: Warehouse, made: MadeUp, first: bool) -> None:
+def test_a_lost_connection_changes_nothing(house: Warehouse, batches: MadeUp, first: bool) -> None:
     house.prepare()
     if not first:
-        house.bring(made.batch(FIRST))
-    batch = made.batch(SECOND)
+        house.bring(batches.batch(FIRST))
+    batch = batches.batch(SECOND)
     before = contents(house)
 
     def cut(table: str, _: int) -> None:
@@ -90,32 +90,32 @@ def test_a_lost_connection_changes_nothing(house: Warehouse, made: MadeUp, first
     assert len(house.query(FACTS)) == 2
 
 
-def test_an_error_of_the_warehouse_is_one_line_with_its_table(house: Warehouse, made: MadeUp) -> None:
+def test_an_error_of_the_warehouse_is_one_line_with_its_table(house: Warehouse, batches: MadeUp) -> None:
     house.prepare()
     execute(house.url, FAULTS["the last table cannot be written"][0])
     with pytest.raises(
         WarehouseError, match="warehouse: table fact_order: a trigger or function of the database refuses"
-    ) as caught:
-        house.bring(made.batch({"shops": [shop(1)], "orders": [order(1), order(2)]}))
-    assert "\n" not in str(caught.value)
+    ) as raised:
+        house.bring(batches.batch({"shops": [shop(1)], "orders": [order(1), order(2)]}))
+    assert "\n" not in str(raised.value)
 
 
-def test_a_loaded_batch_is_not_loaded_again(house: Warehouse, made: MadeUp) -> None:
-    batch = made.batch(FIRST)
+def test_a_loaded_batch_is_not_loaded_again(house: Warehouse, batches: MadeUp) -> None:
+    batch = batches.batch(FIRST)
     counts = house.bring(batch)
     before = contents(house)
     assert house.bring(batch) == counts
     assert contents(house) == before
 
 
-def test_a_retry_after_an_unanswered_commit_returns_its_counts(house: Warehouse, made: MadeUp) -> None:
+def test_a_retry_after_an_unanswered_commit_returns_its_counts(house: Warehouse, batches: MadeUp) -> None:
     """The first try cannot know; the second returns what the first did, were it a rejected row."""
     house.prepare()
-    made_first = house.bring(made.batch(FIRST))
+    made_first = house.bring(batches.batch(FIRST))
     assert made_first
     address = conninfo_to_dict(house.url)
     proxy = Proxy(lambda: int(str(address["port"])))
-    batch = made.batch({"shops": [shop(1, "Bath"), shop(3)], "orders": [order(2), order(3, 9)]})
+    batch = batches.batch({"shops": [shop(1, "Bath"), shop(3)], "orders": [order(2), order(3, 9)]})
     behind = replace(house, url=house.url.replace(f":{address['port']}/", f":{proxy.port}/"))
 
     def swallow(*_: object) -> None:
@@ -134,10 +134,10 @@ def test_a_retry_after_an_unanswered_commit_returns_its_counts(house: Warehouse,
     proxy.close()
 
 
-def test_only_one_batch_can_follow_another(house: Warehouse, made: MadeUp, raw: Bucket) -> None:
-    house.bring(made.batch(FIRST))
-    rival = MadeUp(raw, TABLES, dict(made.state), made.last, made.number + 10)
-    mine, other = made.batch(SECOND), rival.batch({"shops": [shop(5)], "orders": []})
+def test_only_one_batch_can_follow_another(house: Warehouse, batches: MadeUp, raw: Bucket) -> None:
+    house.bring(batches.batch(FIRST))
+    rival = MadeUp(raw, TABLES, dict(batches.state), batches.last, batches.number + 10)
+    mine, other = batches.batch(SECOND), rival.batch({"shops": [shop(5)], "orders": []})
     house.bring(other)
     with pytest.raises(
         ConcurrentRunError, match=f"follows {mine.previous}, but the warehouse is at {other.batch_id}"
@@ -145,9 +145,9 @@ def test_only_one_batch_can_follow_another(house: Warehouse, made: MadeUp, raw: 
         house.bring(mine)
 
 
-def test_concurrent_loads_of_one_batch_load_it_once(house: Warehouse, made: MadeUp) -> None:
+def test_concurrent_loads_of_one_batch_load_it_once(house: Warehouse, batches: MadeUp) -> None:
     house.prepare()
-    batch = made.batch({"shops": [shop(i) for i in range(50)], "orders": [order(i, i) for i in range(50)]})
+    batch = batches.batch({"shops": [shop(i) for i in range(50)], "orders": [order(i, i) for i in range(50)]})
 
     def attempt(_: int) -> dict[str, Counts]:
         return house.bring(batch)

@@ -72,8 +72,8 @@ def seen(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
 def mismatches(bench: Bench) -> dict[str, str]:
     """What is wrong with which tables, in words."""
     with transaction(bench.house.url, "warehouse") as connection:
-        found = find_mismatches(connection, "public", TABLES)
-    return {each.table: each.reason.removeprefix(f"warehouse: public.{each.table} ") for each in found}
+        actual = find_mismatches(connection, "public", TABLES)
+    return {each.table: each.reason.removeprefix(f"warehouse: public.{each.table} ") for each in actual}
 
 
 @pytest.fixture(scope="module", params=[18, pytest.param(16, marks=pytest.mark.campaign)])
@@ -144,7 +144,7 @@ def test_a_table_with_a_mismatch_is_filled_again(lived: Bench, harm: str) -> Non
     before = seen(lived)
     rows = {name: number for name, _, _, number in before["model"]}
     statements, wrong = HARM[harm]
-    found = {
+    actual = {
         name: what
         if isinstance(what, str)
         else f"has {counted(max(0, rows[name] + what), 'row')}, and {rows[name]} were loaded"
@@ -152,7 +152,7 @@ def test_a_table_with_a_mismatch_is_filled_again(lived: Bench, harm: str) -> Non
     }
     execute(lived.house.url, *statements)
     lived.house.prepare()
-    assert mismatches(lived) == found
+    assert mismatches(lived) == actual
     assert lived.run() is None, "the source has nothing new"
     assert mismatches(lived) == {}
     assert seen(lived) == before

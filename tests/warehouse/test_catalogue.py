@@ -21,9 +21,9 @@ from tests.warehouse.shops import (
 )
 
 
-def test_preparing_twice_changes_nothing(house: Warehouse, made: MadeUp) -> None:
+def test_preparing_twice_changes_nothing(house: Warehouse, batches: MadeUp) -> None:
     one = house.prepare()
-    house.bring(made.batch(FIRST))
+    house.bring(batches.batch(FIRST))
     before = contents(house), keys_and_indexes(house)
     assert house.prepare() == one
     assert (contents(house), keys_and_indexes(house)) == before
@@ -58,22 +58,22 @@ def test_a_fact_has_its_own_columns_and_those_of_versions(house: Warehouse) -> N
         " FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name LIKE 'fact_order%' GROUP BY 1 ORDER BY 1"
     )
-    known = ["record_id", "order_id", "shop_id", "amount", "note"]
+    models = ["record_id", "order_id", "shop_id", "amount", "note"]
     assert columns == [
-        ("fact_order", [*known, "recorded_at", "superseded_at", "deleted", "committed_at"]),
-        ("fact_order_current", known),
-        ("fact_order_history", ["valid_from", "valid_to", "deleted", *known]),
+        ("fact_order", [*models, "recorded_at", "superseded_at", "deleted", "committed_at"]),
+        ("fact_order_current", models),
+        ("fact_order_history", ["valid_from", "valid_to", "deleted", *models]),
     ]
 
 
-def test_tables_older_than_the_pipeline_keep_their_rows(house: Warehouse, made: MadeUp) -> None:
+def test_tables_older_than_the_pipeline_keep_their_rows(house: Warehouse, batches: MadeUp) -> None:
     execute(
         house.url,
         MODELS["schema"],
         "INSERT INTO dim_shop VALUES (1, 'York', NULL), (7, 'Hull', 1)",
         "INSERT INTO fact_order (order_id, shop_id, amount) VALUES (1, 1, 3.50), (2, 7, 1.00)",
     )
-    batch = made.batch({"shops": [shop(1)], "orders": [order(1), order(2, 1)]})
+    batch = batches.batch({"shops": [shop(1)], "orders": [order(1), order(2, 1)]})
     house.bring(batch)
     assert house.query(FACTS) == [(1, 1, "3.50", None), (2, 1, "3.50", None)]
     assert house.query(
@@ -87,8 +87,8 @@ def test_tables_older_than_the_pipeline_keep_their_rows(house: Warehouse, made: 
     assert value(house.url, "SELECT count(*) FROM dim_shop") == 2
 
 
-def test_a_new_column_of_table_and_model_is_in_the_views(house: Warehouse, made: MadeUp) -> None:
-    house.bring(made.batch(FIRST))
+def test_a_new_column_of_table_and_model_is_in_the_views(house: Warehouse, batches: MadeUp) -> None:
+    house.bring(batches.batch(FIRST))
     execute(
         house.url,
         "ALTER TABLE fact_order ADD COLUMN size varchar",
@@ -101,7 +101,7 @@ def test_a_new_column_of_table_and_model_is_in_the_views(house: Warehouse, made:
             "fact_order": "-- key: order_id\nSELECT *, 'small' AS size FROM orders",
         },
     )
-    house.bring(made.batch(FIRST, full=True))
+    house.bring(batches.batch(FIRST, full=True))
     assert house.query("SELECT order_id, size FROM fact_order_current") == [(1, "small")]
     assert house.query("SELECT size FROM fact_order_history ORDER BY valid_from") == [(None,), ("small",)]
     assert house.query("SELECT size FROM dim_shop_history ORDER BY valid_to") == [(None,), ("big",)]
@@ -109,7 +109,7 @@ def test_a_new_column_of_table_and_model_is_in_the_views(house: Warehouse, made:
 
 
 @pytest.mark.parametrize(
-    ("files", "error", "words"),
+    ("files", "error", "message"),
     [
         ({"schema": "SELECT 1"}, WarehouseError, r"public\.dim_shop is missing; add it to .*schema\.sql"),
         ({"schema": "CREATE TABLE dim_shop ("}, WarehouseError, r"schema\.sql: syntax error"),
@@ -127,12 +127,12 @@ def test_a_new_column_of_table_and_model_is_in_the_views(house: Warehouse, made:
     ],
 )
 def test_a_mismatch_of_models_and_schema_is_refused_before_tables_are_created(
-    house: Warehouse, files: dict[str, str], error: type[PipelineError], words: str
+    house: Warehouse, files: dict[str, str], error: type[PipelineError], message: str
 ) -> None:
     write_models(house.folder, files)
-    with pytest.raises(error, match=words) as caught:
+    with pytest.raises(error, match=message) as raised:
         house.prepare()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(raised.value)
     assert value(house.url, "SELECT count(*) FROM pg_class WHERE relname IN ('dim_shop', 'watermark')") == 0
 
 
@@ -151,9 +151,9 @@ def test_a_mismatch_of_models_and_schema_is_refused_before_tables_are_created(
 def test_a_table_that_cannot_have_a_history_is_refused(house: Warehouse, table: str, rows: str) -> None:
     name = table.split(maxsplit=1)[0]
     execute(house.url, f"CREATE TABLE {table}", f"INSERT INTO {name} VALUES {rows}")
-    with pytest.raises(PipelineError, match=name) as caught:
+    with pytest.raises(PipelineError, match=name) as raised:
         house.prepare()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_missing_tables_without_a_schema_file_are_refused(house: Warehouse) -> None:
@@ -181,10 +181,10 @@ def owner_url(warehouse_url: str) -> Iterator[str]:
     )
 
 
-def test_no_superuser_is_needed(house: Warehouse, made: MadeUp, owner_url: str) -> None:
+def test_no_superuser_is_needed(house: Warehouse, batches: MadeUp, owner_url: str) -> None:
     house.url = owner_url
-    house.bring(made.batch(FIRST))
-    house.bring(made.batch(SECOND))
+    house.bring(batches.batch(FIRST))
+    house.bring(batches.batch(SECOND))
     assert len(house.query(FACTS)) == 2
 
 
@@ -195,6 +195,6 @@ def test_a_role_without_privileges_gets_a_one_line_error(house: Warehouse, owner
     )
     execute(house.url, f"GRANT CONNECT ON DATABASE {name} TO owner_{name}")
     house.url = owner_url
-    with pytest.raises(WarehouseError, match="warehouse: permission denied") as caught:
+    with pytest.raises(WarehouseError, match="warehouse: permission denied") as raised:
         house.prepare()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(raised.value)

@@ -80,9 +80,9 @@ def stored(connection: psycopg.Connection, rows: ds.Dataset, columns: list[Colum
     connection.execute("TRUNCATE t")
     copied = copying.copy_in(connection, sql.Identifier("t"), columns, rows, lambda _: None)
     shown = ", ".join(f"c{number}::text" for number in range(len(COLUMNS)))
-    found = connection.execute(f"SELECT {shown} FROM t ORDER BY ctid".encode()).fetchall()
-    assert len(found) == copied
-    return found
+    actual = connection.execute(f"SELECT {shown} FROM t ORDER BY ctid".encode()).fetchall()
+    assert len(actual) == copied
+    return actual
 
 
 @given(rows=ROWS)
@@ -114,12 +114,12 @@ def test_values_of_variable_size_are_copied_as_csv(type_: str) -> None:
 def test_files_with_other_types_are_copied_as_csv(table: psycopg.Connection, tmp_path: Path) -> None:
     """What the files say counts, not what they should say."""
     pq.write_table(pa.table({"c1": pa.array([1, 2], pa.int64())}), tmp_path / "rows.parquet")
-    found = stored(table, ds.dataset(str(tmp_path / "rows.parquet")), [COLUMNS[1]])
-    assert [row[1] for row in found] == ["1", "2"]
+    actual = stored(table, ds.dataset(str(tmp_path / "rows.parquet")), [COLUMNS[1]])
+    assert [row[1] for row in actual] == ["1", "2"]
 
 
 def test_many_rows_in_slices(table: psycopg.Connection, tmp_path: Path) -> None:
     numbers = pa.array(range(120_001), pa.int32())
     pq.write_table(pa.table({"c1": numbers}), tmp_path / "rows.parquet", row_group_size=7_001)
-    found = stored(table, ds.dataset(str(tmp_path / "rows.parquet")), [COLUMNS[1]])
-    assert sorted(int(row[1]) for row in found) == list(range(120_001))
+    actual = stored(table, ds.dataset(str(tmp_path / "rows.parquet")), [COLUMNS[1]])
+    assert sorted(int(row[1]) for row in actual) == list(range(120_001))

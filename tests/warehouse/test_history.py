@@ -57,7 +57,7 @@ def house(warehouse_url: str, raw: Bucket, processed: Bucket, tmp_path: Path) ->
 
 
 @pytest.fixture
-def made(raw: Bucket) -> MadeUp:
+def source_batches(raw: Bucket) -> MadeUp:
     return MadeUp(raw, TABLES)
 
 
@@ -69,15 +69,15 @@ HISTORY = (
 )
 
 
-def bring(house: Warehouse, made: MadeUp, *rows: Row, reconcile: bool = False) -> datetime:
+def bring(house: Warehouse, source_batches: MadeUp, *rows: Row, reconcile: bool = False) -> datetime:
     """Load a batch of orders and return its moment."""
-    manifest = made.batch({"orders": rows}, reconcile=reconcile)
+    manifest = source_batches.batch({"orders": rows}, reconcile=reconcile)
     house.bring(manifest)
     return manifest.snapshot_at
 
 
-def test_a_change_and_its_reversal_are_three_versions(house: Warehouse, made: MadeUp) -> None:
-    times = [bring(house, made, order(1, "a", amount)) for amount in ("1", "2", "1")]
+def test_a_change_and_its_reversal_are_three_versions(house: Warehouse, source_batches: MadeUp) -> None:
+    times = [bring(house, source_batches, order(1, "a", amount)) for amount in ("1", "2", "1")]
     assert house.query(HISTORY) == [
         ("1", False, times[0], times[1]),
         ("2", False, times[1], times[2]),
@@ -86,19 +86,19 @@ def test_a_change_and_its_reversal_are_three_versions(house: Warehouse, made: Ma
     assert [row[2] for row in house.query(CURRENT)] == [1]
 
 
-def test_an_unchanged_row_gets_no_version(house: Warehouse, made: MadeUp) -> None:
+def test_an_unchanged_row_gets_no_version(house: Warehouse, source_batches: MadeUp) -> None:
     for amount in ("3.5", "3.50", "3.500"):
-        bring(house, made, order(1, "a", amount))
+        bring(house, source_batches, order(1, "a", amount))
     assert len(house.query(HISTORY)) == 1
 
 
-def test_a_deletion_and_a_return_are_versions(house: Warehouse, made: MadeUp) -> None:
+def test_a_deletion_and_a_return_are_versions(house: Warehouse, source_batches: MadeUp) -> None:
     stays = order(1, "b", "9")
-    one = bring(house, made, order(1, "a", "1"), stays)
-    two = bring(house, made, stays, reconcile=True)
+    one = bring(house, source_batches, order(1, "a", "1"), stays)
+    two = bring(house, source_batches, stays, reconcile=True)
     assert [row[1] for row in house.query(CURRENT)] == ["b"]
-    bring(house, made, stays, reconcile=True)
-    three = bring(house, made, order(1, "a", "1"))
+    bring(house, source_batches, stays, reconcile=True)
+    three = bring(house, source_batches, order(1, "a", "1"))
     assert house.query(HISTORY) == [
         ("1", False, one, two),
         ("1", True, two, three),
@@ -108,28 +108,28 @@ def test_a_deletion_and_a_return_are_versions(house: Warehouse, made: MadeUp) ->
 
 
 @pytest.mark.parametrize("how", ["changes", "full", "reconcile"])
-def test_every_batch_deletes(house: Warehouse, made: MadeUp, how: str) -> None:
+def test_every_batch_deletes(house: Warehouse, source_batches: MadeUp, how: str) -> None:
     stays = order(1, "b", "2")
-    bring(house, made, order(1, "a", "1"), stays)
+    bring(house, source_batches, order(1, "a", "1"), stays)
     if how == "changes":
-        manifest = made.batch({}, gone={"orders": [{"shop_id": 1, "number": "a"}]})
+        manifest = source_batches.batch({}, gone={"orders": [{"shop_id": 1, "number": "a"}]})
     else:
-        manifest = made.batch({"orders": [stays]}, full=True, reconcile=how == "reconcile")
+        manifest = source_batches.batch({"orders": [stays]}, full=True, reconcile=how == "reconcile")
     counts = house.bring(manifest)
     assert counts["fact_order"].deleted == 1
     assert [row[1] for row in house.query(CURRENT)] == ["b"]
 
 
-def test_a_source_that_lost_all_rows_deletes_all(house: Warehouse, made: MadeUp) -> None:
-    bring(house, made, order(1, "a", "1"), order(2, "a", "2"))
-    bring(house, made, reconcile=True)
+def test_a_source_that_lost_all_rows_deletes_all(house: Warehouse, source_batches: MadeUp) -> None:
+    bring(house, source_batches, order(1, "a", "1"), order(2, "a", "2"))
+    bring(house, source_batches, reconcile=True)
     assert house.query(CURRENT) == []
     assert house.query("SELECT count(*) FROM fact_order WHERE deleted") == [(2,)]
 
 
-def test_a_version_is_valid_from_its_exact_microsecond(house: Warehouse, made: MadeUp) -> None:
-    one = bring(house, made, order(1, "a", "1"))
-    two = bring(house, made, order(1, "a", "2"))
+def test_a_version_is_valid_from_its_exact_microsecond(house: Warehouse, source_batches: MadeUp) -> None:
+    one = bring(house, source_batches, order(1, "a", "1"))
+    two = bring(house, source_batches, order(1, "a", "2"))
     tick = timedelta(microseconds=1)
     seen = [
         [row[0] for row in house.query(f"SELECT amount::text FROM fact_order_as_of('{moment.isoformat()}')")]
@@ -165,10 +165,10 @@ def test_any_sequence_of_changes_is_in_the_history(
 ) -> None:
     house = shared_house
     house.empty()
-    made = MadeUp(house.raw, TABLES)
+    source_batches = MadeUp(house.raw, TABLES)
     source: dict[Key, tuple[str, str | None]] = {}
     versions: list[tuple[Key, datetime, tuple[Any, ...] | None]] = []
-    known: dict[Key, tuple[Any, ...] | None] = {}
+    models: dict[Key, tuple[Any, ...] | None] = {}
     moments: list[tuple[datetime, list[tuple[Any, ...]]]] = []
     for changed, mode in steps:
         lost = [key for key, new in changed.items() if new is None and key in source]
@@ -180,7 +180,7 @@ def test_any_sequence_of_changes_is_in_the_history(
         whole = mode != "changes" or not moments
         read = source if whole else {key: source[key] for key in changed if key in source}
         rows = [order(*key, *row) for key, row in read.items()]
-        manifest = made.batch(
+        manifest = source_batches.batch(
             {"orders": rows},
             gone={"orders": [{"shop_id": shop, "number": number} for shop, number in lost]},
             full=mode == "full",
@@ -191,12 +191,12 @@ def test_any_sequence_of_changes_is_in_the_history(
         assert house.query(WRITTEN)[: len(written)] == written, "no column of the source's is rewritten"
         now = manifest.snapshot_at
         new_state = {key: (float(amount), note) for key, (amount, note) in read.items()}
-        gone = {key for key, row in known.items() if row and key not in source}
+        gone = {key for key, row in models.items() if row and key not in source}
         for key, state in [*new_state.items(), *((key, None) for key in gone)]:
-            if known.get(key) != state:
-                known[key] = state
+            if models.get(key) != state:
+                models[key] = state
                 versions.append((key, now, state))
-        present = sorted((*key, *state) for key, state in known.items() if state)
+        present = sorted((*key, *state) for key, state in models.items() if state)
         moments.append((now, present))
         assert [(a, b, float(c), d) for a, b, c, d in house.query(CURRENT)] == present
     assert len(house.query("SELECT FROM fact_order")) == len(versions)
@@ -224,7 +224,7 @@ def test_any_sequence_of_dimension_changes_is_in_the_history(
 ) -> None:
     house = shared_house
     house.empty()
-    made = MadeUp(house.raw, TABLES)
+    source_batches = MadeUp(house.raw, TABLES)
     # By shop: since, until, whether it was deleted then, and the city.
     expected: dict[int, list[tuple[datetime, datetime | None, bool, str | None]]] = {}
     moments: list[tuple[datetime, list[tuple[int, str | None]]]] = []
@@ -232,24 +232,24 @@ def test_any_sequence_of_dimension_changes_is_in_the_history(
         # Whatever a batch that reads all does not have is gone.
         whole = number % 2 == 1
         shops = [{"shop_id": key, "city": city} for key, city in rows.items()]
-        manifest = made.batch({"shops": shops}, full=whole)
+        manifest = source_batches.batch({"shops": shops}, full=whole)
         house.bring(manifest)
         now = manifest.snapshot_at
         for key in rows.keys() | (expected.keys() if whole else set()):
-            known = expected.setdefault(key, [])
-            is_open = bool(known) and known[-1][1] is None
-            if is_open and (key not in rows or known[-1][3] != rows[key]):
-                known[-1] = (known[-1][0], now, key not in rows, known[-1][3])
-            if key in rows and not (is_open and known[-1][3] == rows[key]):
-                known.append((now, None, False, rows[key]))
-        present = [(key, known[-1][3]) for key, known in expected.items() if known[-1][1] is None]
+            models = expected.setdefault(key, [])
+            is_open = bool(models) and models[-1][1] is None
+            if is_open and (key not in rows or models[-1][3] != rows[key]):
+                models[-1] = (models[-1][0], now, key not in rows, models[-1][3])
+            if key in rows and not (is_open and models[-1][3] == rows[key]):
+                models.append((now, None, False, rows[key]))
+        present = [(key, models[-1][3]) for key, models in expected.items() if models[-1][1] is None]
         moments.append((now, sorted(present)))
-    found = house.query("SELECT shop_id, valid_from, valid_to, deleted, city FROM dim_shop_history")
-    assert sorted(found, key=repr) == sorted(
-        ((key, *version) for key, known in expected.items() for version in known), key=repr
+    actual = house.query("SELECT shop_id, valid_from, valid_to, deleted, city FROM dim_shop_history")
+    assert sorted(actual, key=repr) == sorted(
+        ((key, *version) for key, models in expected.items() for version in models), key=repr
     )
     assert dict(house.query("SELECT shop_id, city FROM dim_shop")) == {
-        key: known[-1][3] for key, known in expected.items()
+        key: models[-1][3] for key, models in expected.items()
     }
     for moment, present in moments:
         as_of = f"SELECT shop_id, city FROM dim_shop_as_of('{moment.isoformat()}') ORDER BY 1"

@@ -141,10 +141,10 @@ def test_columns_may_have_names_that_the_engine_uses(house: Warehouse, raw: Buck
         + f"CREATE TABLE IF NOT EXISTS {kind}_odd (id integer NOT NULL, {declared});",
     }
     write_models(house.folder, files)
-    made = MadeUp(raw, TABLES | {"odd": ({"id": "integer"} | dict.fromkeys(names, "integer"), ("id",))})
+    batches = MadeUp(raw, TABLES | {"odd": ({"id": "integer"} | dict.fromkeys(names, "integer"), ("id",))})
     first = {"id": 1} | {name: place for place, name in enumerate(names)}
     for row in (first, first | {"t": 100}, first | {"d": 200}):
-        house.bring(made.batch({"odd": [row]}))
+        house.bring(batches.batch({"odd": [row]}))
     history = house.query(f"SELECT t, d, {columns} FROM {kind}_odd_history ORDER BY valid_to")
     assert [row[:2] for row in history] == [(0, 2), (100, 2), (0, 200)]
     assert all(row[5:] == tuple(range(3, len(names))) for row in history)

@@ -83,17 +83,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("shops", [[shop(1), shop(2)], []], ids=["filled before", "empty"])
 def test_a_first_load_does_not_wait_for_readers_of_other_tables(
-    house: Warehouse, made: MadeUp, shops: list[Row]
+    house: Warehouse, batches: MadeUp, shops: list[Row]
 ) -> None:
-    house.bring(made.batch({"shops": shops}))
+    house.bring(batches.batch({"shops": shops}))
     before = keys_and_indexes(house)
     with psycopg.connect(house.url) as analyst:
         analyst.execute("SELECT * FROM dim_shop")
-        counts = house.bring(made.batch({"orders": [order(1), order(2, 2), order(3, 9)]}))["fact_order"]
+        counts = house.bring(batches.batch({"orders": [order(1), order(2, 2), order(3, 9)]}))["fact_order"]
     rejected = 1 if shops else 3
     assert (counts.added, counts.rejected) == (3 - rejected, rejected)
     assert keys_and_indexes(house) == before
-    house.bring(made.batch({"shops": [shop(9)]}))
+    house.bring(batches.batch({"shops": [shop(9)]}))
     assert [key for _, key, _ in house.rejected()] == (
         [] if shops else [{"order_id": "1"}, {"order_id": "2"}]
     )
@@ -115,8 +115,8 @@ def snapshot_at(moment: datetime, xmin: int) -> Snapshot:
     )
 
 
-def test_up_to_date_at_is_recorded_and_never_decreases(house: Warehouse, made: MadeUp) -> None:
-    batch = made.batch(FIRST)
+def test_up_to_date_at_is_recorded_and_never_decreases(house: Warehouse, batches: MadeUp) -> None:
+    batch = batches.batch(FIRST)
     house.bring(batch)
     later = datetime(2030, 1, 1, tzinfo=UTC)
     ledger.record_up_to_date(house.url, "public", batch.batch_id, snapshot_at(later, 5000))

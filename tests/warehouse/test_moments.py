@@ -102,12 +102,12 @@ def test_a_moment_before_the_first_batch_is_an_error(
         moment = str(first - timedelta(microseconds=1))
     with psycopg.connect(bench.house.url, autocommit=True) as reader:
         reader.execute("SET TimeZone = 'UTC'")
-        words = rf"nothing is known of .*: the first batch shows {first:%Y-%m-%d %H:%M:%S}"
+        message = rf"nothing is known of .*: the first batch shows {first:%Y-%m-%d %H:%M:%S}"
         for table in MODELS.keys() - {"schema"}:
-            with pytest.raises(psycopg.errors.InvalidParameterValue, match=words):
+            with pytest.raises(psycopg.errors.InvalidParameterValue, match=message):
                 reader.execute(f"SELECT FROM {table}_as_of('{moment}')")
             reader.execute("SELECT etl.look_at(%s)", (moment,))
-            with pytest.raises(psycopg.errors.InvalidParameterValue, match=words):
+            with pytest.raises(psycopg.errors.InvalidParameterValue, match=message):
                 reader.execute(f"SELECT FROM as_of.{table}")
 
 

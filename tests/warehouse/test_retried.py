@@ -73,12 +73,12 @@ def order(number: int, shop: int = 9, status: str = "paid") -> Row:
 @pytest.mark.parametrize("filled", [False, True], ids=["into an empty table", "into a filled table"])
 def test_a_retried_row_has_its_original_values(house: Warehouse, kind: str, filled: bool) -> None:
     """With its values and not the table's defaults, an identity key among them."""
-    made = made_up(house, ORDER, ORDERED, kind)
+    batches = made_up(house, ORDER, ORDERED, kind)
     shops: list[Row] = [{"shop_id": 1}]
-    house.bring(made.batch({"shop": shops, "t": [order(1, 1)] if filled else []}))
-    house.bring(made.batch({"t": [order(2, 1), order(3)]}))
+    house.bring(batches.batch({"shop": shops, "t": [order(1, 1)] if filled else []}))
+    house.bring(batches.batch({"t": [order(2, 1), order(3)]}))
     assert [key for _, key, _ in house.rejected()] == [{"id": "3"}]
-    counts = house.bring(made.batch({"shop": [{"shop_id": 9}]}))
+    counts = house.bring(batches.batch({"shop": [{"shop_id": 9}]}))
     assert (counts[f"{kind}_t"].added, counts[f"{kind}_t"].rejected) == (1, 0)
     assert house.rejected() == []
     shown = "status, doc::text, moment::text, tags::text, size"
@@ -88,34 +88,34 @@ def test_a_retried_row_has_its_original_values(house: Warehouse, kind: str, fill
 
 
 def test_rejected_rows_of_an_earlier_model_keep_their_columns(house: Warehouse) -> None:
-    made = made_up(house, ORDER, ORDERED)
-    house.bring(made.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2), order(3)]}))
+    batches = made_up(house, ORDER, ORDERED)
+    house.bring(batches.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2), order(3)]}))
     execute(house.url, "UPDATE etl.rejected SET \"row\" = \"row\" - 'status' WHERE key ->> 'id' = '2'")
-    house.bring(made.batch({"shop": [{"shop_id": 9}]}))
+    house.bring(batches.batch({"shop": [{"shop_id": 9}]}))
     assert house.query("SELECT id, status FROM fact_t ORDER BY 1") == [(1, "paid"), (2, "new"), (3, "paid")]
 
 
 def test_a_rejected_row_is_not_retried_after_it_changed(house: Warehouse) -> None:
-    made = made_up(house, ORDER, ORDERED)
-    house.bring(made.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2), order(3)]}))
-    house.bring(made.batch({"t": [order(2, 1, "sent")], "shop": [{"shop_id": 9}]}))
+    batches = made_up(house, ORDER, ORDERED)
+    house.bring(batches.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2), order(3)]}))
+    house.bring(batches.batch({"t": [order(2, 1, "sent")], "shop": [{"shop_id": 9}]}))
     assert house.query("SELECT id, status FROM fact_t ORDER BY 1") == [(1, "paid"), (2, "sent"), (3, "paid")]
     assert house.rejected() == []
 
 
 def test_a_deleted_row_is_not_retried(house: Warehouse) -> None:
-    made = made_up(house, ORDER, ORDERED)
-    house.bring(made.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2)]}))
-    house.bring(made.batch({"shop": [{"shop_id": 1}, {"shop_id": 9}], "t": [order(1, 1)]}, reconcile=True))
+    batches = made_up(house, ORDER, ORDERED)
+    house.bring(batches.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2)]}))
+    house.bring(batches.batch({"shop": [{"shop_id": 1}, {"shop_id": 9}], "t": [order(1, 1)]}, reconcile=True))
     assert house.query("SELECT id FROM fact_t") == [(1,)]
     assert house.rejected() == []
 
 
 def test_rejected_rows_of_a_removed_model_are_resolved(house: Warehouse) -> None:
-    made = made_up(house, ORDER, ORDERED)
-    house.bring(made.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2)]}))
+    batches = made_up(house, ORDER, ORDERED)
+    house.bring(batches.batch({"shop": [{"shop_id": 1}], "t": [order(1, 1), order(2)]}))
     (house.folder / "fact_t.sql").unlink()
-    house.bring(made.batch({"shop": [{"shop_id": 9}]}))
+    house.bring(batches.batch({"shop": [{"shop_id": 9}]}))
     assert house.rejected() == []
     assert house.query("SELECT id FROM fact_t") == [(1,)]
 
@@ -128,21 +128,21 @@ def test_rejected_rows_that_refer_to_each_other_are_accepted_together(house: War
             "schema": "CREATE TABLE IF NOT EXISTS dim_t (id int PRIMARY KEY, mate int REFERENCES dim_t)",
         },
     )
-    made = MadeUp(house.raw, {"t": ({"id": "integer", "mate": "integer"}, ("id",))})
-    house.bring(made.batch({"t": [{"id": 1, "mate": None}, {"id": 2, "mate": 3}]}))
-    counts = house.bring(made.batch({"t": [{"id": 3, "mate": 2}]}))["dim_t"]
+    batches = MadeUp(house.raw, {"t": ({"id": "integer", "mate": "integer"}, ("id",))})
+    house.bring(batches.batch({"t": [{"id": 1, "mate": None}, {"id": 2, "mate": 3}]}))
+    counts = house.bring(batches.batch({"t": [{"id": 3, "mate": 2}]}))["dim_t"]
     assert (counts.added, counts.rejected) == (2, 0)
     assert house.rejected() == []
 
 
 def test_thousands_of_rejected_rows_are_retried_quickly(house: Warehouse) -> None:
-    made = made_up(house, {"id": "integer", "shop_id": "integer"}, "id integer NOT NULL")
+    batches = made_up(house, {"id": "integer", "shop_id": "integer"}, "id integer NOT NULL")
     rows: list[Row] = [{"id": number, "shop_id": 9} for number in range(2, 4_000)]
     first = {"shop": [{"shop_id": 1}], "t": [{"id": 1, "shop_id": 1}, *rows]}
-    house.bring(made.batch(first), max_rejected_share=1)
+    house.bring(batches.batch(first), max_rejected_share=1)
     assert len(house.rejected()) == len(rows)
     same: list[Row] = [{"id": number, "shop_id": 1} for number in range(2, 4_000, 2)]
-    house.bring(made.batch({"t": same}), max_rejected_share=1)
+    house.bring(batches.batch({"t": same}), max_rejected_share=1)
     assert len(house.rejected()) == len(rows) - len(same)
 
 
@@ -151,7 +151,7 @@ def test_thousands_of_rejected_rows_are_retried_quickly(house: Warehouse) -> Non
 # Values of types of which a few do not tell all.
 MADE_UP: dict[str, st.SearchStrategy[str]] = {
     "text": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
-    "bytea": st.binary().map(lambda found: "\\x" + found.hex()),
+    "bytea": st.binary().map(lambda actual: "\\x" + actual.hex()),
     "double precision": st.floats().map(repr),
     "numeric": st.decimals().filter(lambda number: not number.is_snan()).map(str),
     "bigint": st.integers(-(2**63), 2**63 - 1).map(str),
@@ -168,8 +168,8 @@ def rows_of(types: dict[str, list[str]]) -> st.SearchStrategy[list[tuple[str | N
     """Rows of a value of each type, or NULL."""
     columns: list[st.SearchStrategy[str | None]] = []
     for type_, values in types.items():
-        found = st.sampled_from(values) | MADE_UP.get(type_, st.nothing())
-        columns.append(found if type_ in NEVER_NULL else found | st.none())
+        actual = st.sampled_from(values) | MADE_UP.get(type_, st.nothing())
+        columns.append(actual if type_ in NEVER_NULL else actual | st.none())
     return st.lists(st.tuples(*columns), min_size=1, max_size=4)
 
 
@@ -192,7 +192,7 @@ def goes_and_comes_back(
     execute(house.url, "TRUNCATE dim_t, dim_t_version, dim_shop, truth, etl.rejected")
     target = house.prepare()["dim_t"]
     columns = tuple(column.name for column in target.columns)
-    made = MadeUp(house.raw, {})
+    batches = MadeUp(house.raw, {})
     with postgres.transaction(house.url, "warehouse") as connection:
         connection.execute("SET LOCAL search_path TO public")
         for number, row in enumerate(rows):
@@ -204,12 +204,12 @@ def goes_and_comes_back(
                 sql.SQL("INSERT INTO truth VALUES ({}, 9, {})").format(number, sql.SQL(", ").join(values))
             )
         connection.execute(postgres.SAFE_PATH)
-        table = Table(connection, "public", target, columns, made.batch({}))
+        table = Table(connection, "public", target, columns, batches.batch({}))
         table.execute("stage_rows.sql")
         connection.execute(sql.SQL("INSERT INTO {} SELECT * FROM public.truth").format(table.stage))
         assert reject_violations(table) == len(rows)
         connection.execute("INSERT INTO public.dim_shop VALUES (9)")
-        assert retry(replace(table, manifest=made.batch({}))) == Merged(len(rows))
+        assert retry(replace(table, manifest=batches.batch({}))) == Merged(len(rows))
         truth, ours = (
             connection.execute(f"SELECT id, r::text FROM public.{name} AS r ORDER BY id".encode()).fetchall()
             for name in ("truth", "dim_t")

@@ -81,32 +81,34 @@ LONG = "".join(hashlib.sha256(str(number).encode()).hexdigest() for number in ra
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_row_that_the_table_rejects_is_rejected_alone(house: Warehouse, case: str) -> None:
     """Into an empty table, and again as a change and as a new row of a filled one."""
-    statements, words = REFUSED[case]
-    made = made_up(house, CODES, CODED, schema="SELECT 1")
+    statements, message = REFUSED[case]
+    batches = made_up(house, CODES, CODED, schema="SELECT 1")
     house.prepare()
     execute(house.url, statements)
     house.prepared = None
     first = [
         coded(number, f"c{number}", f"[2024-01-{number:02},2024-01-{number + 1:02})") for number in (1, 2)
     ]
-    bad = coded(3, "C1" if "expression" in case else "c1", "[2024-01-01,2024-01-09)", None, LONG)
-    good = coded(4, "c4", "[2024-01-20,2024-01-21)")
-    counts = house.bring(made.batch({"t": [*first, bad, good]}))["dim_t"]
+    invalid = coded(3, "C1" if "expression" in case else "c1", "[2024-01-01,2024-01-09)", None, LONG)
+    valid = coded(4, "c4", "[2024-01-20,2024-01-21)")
+    counts = house.bring(batches.batch({"t": [*first, invalid, valid]}))["dim_t"]
     assert (counts.added, counts.rejected, ids(house)) == (3, 1, [1, 2, 4])
-    assert reasons(house)[3].startswith(words)
-    counts = house.bring(made.batch({"t": [coded(5, "c5", "[2024-01-25,2024-01-26)"), bad]}))["dim_t"]
+    assert reasons(house)[3].startswith(message)
+    counts = house.bring(batches.batch({"t": [coded(5, "c5", "[2024-01-25,2024-01-26)"), invalid]}))["dim_t"]
     assert (counts.added, counts.rejected, ids(house)) == (1, 1, [1, 2, 4, 5])
     kept = house.query("SELECT \"row\" ->> 'days', \"row\" ->> 'long' FROM etl.rejected")
     assert kept == [("[2024-01-01,2024-01-09)", LONG)]
 
 
 def test_a_rejected_row_is_accepted_once_its_reason_is_gone(house: Warehouse) -> None:
-    made = made_up(house, CODES, CODED + ", UNIQUE (code)")
-    house.bring(made.batch({"t": [coded(1, "a", "empty"), coded(2, "a", "empty"), coded(3, "c", "empty")]}))
+    batches = made_up(house, CODES, CODED + ", UNIQUE (code)")
+    house.bring(
+        batches.batch({"t": [coded(1, "a", "empty"), coded(2, "a", "empty"), coded(3, "c", "empty")]})
+    )
     assert (ids(house), list(reasons(house))) == ([1, 3], [2])
-    house.bring(made.batch({"t": [coded(3, "d", "empty")]}))
+    house.bring(batches.batch({"t": [coded(3, "d", "empty")]}))
     assert list(reasons(house)) == [2]
-    counts = house.bring(made.batch({"t": [coded(1, "b", "empty")]}))["dim_t"]
+    counts = house.bring(batches.batch({"t": [coded(1, "b", "empty")]}))["dim_t"]
     assert (counts.added, counts.changed, counts.rejected) == (1, 1, 0)
     assert house.query("SELECT id, code FROM dim_t ORDER BY 1") == [(1, "b"), (2, "a"), (3, "d")]
     assert house.rejected() == []
@@ -115,9 +117,9 @@ def test_a_rejected_row_is_accepted_once_its_reason_is_gone(house: Warehouse) ->
 def test_a_row_without_a_partition_is_rejected(house: Warehouse) -> None:
     parts = "PARTITION BY RANGE (id); CREATE TABLE one PARTITION OF dim_t FOR VALUES FROM (0) TO (50);"
     schema = "CREATE TABLE IF NOT EXISTS dim_t (id int PRIMARY KEY, code text) " + parts
-    made = made_up(house, {"id": "integer", "code": "text"}, "id int", schema=schema)
+    batches = made_up(house, {"id": "integer", "code": "text"}, "id int", schema=schema)
     rows: list[Row] = [{"id": number, "code": "x"} for number in (1, 49, 50, 7)]
-    assert house.bring(made.batch({"t": rows}))["dim_t"].rejected == 1
+    assert house.bring(batches.batch({"t": rows}))["dim_t"].rejected == 1
     assert ids(house) == [1, 7, 49]
     assert reasons(house)[50].startswith('no partition of relation "dim_t" found')
 
@@ -133,24 +135,24 @@ def test_rows_move_between_partitions(house: Warehouse, kind: str) -> None:
         f"CREATE TABLE IF NOT EXISTS {kind}_t (id int NOT NULL, shop_id int REFERENCES dim_shop)"
         f" PARTITION BY HASH (id); {parts}"
     )
-    made = made_up(house, {"id": "integer", "shop_id": "integer"}, "id int", kind=kind, schema=schema)
+    batches = made_up(house, {"id": "integer", "shop_id": "integer"}, "id int", kind=kind, schema=schema)
     write_models(house.folder, {"dim_shop": "SELECT shop_id FROM shop"})
-    made = MadeUp(house.raw, {**made.tables, "shop": ({"shop_id": "integer"}, ("shop_id",))})
+    batches = MadeUp(house.raw, {**batches.tables, "shop": ({"shop_id": "integer"}, ("shop_id",))})
     rows: list[Row] = [{"id": n, "shop_id": 2 if n % 10 == 0 else 1} for n in range(100)]
     for batch in (rows, [row | {"id": int(row["id"]) + 100} for row in rows]):
-        counts = house.bring(made.batch({"t": batch, "shop": [{"shop_id": 1}]}))[f"{kind}_t"]
+        counts = house.bring(batches.batch({"t": batch, "shop": [{"shop_id": 1}]}))[f"{kind}_t"]
         assert (counts.added, counts.rejected) == (90, 10)
     assert ids(house, f"{kind}_t") == [n for n in range(200) if n % 10]
-    house.bring(made.batch({"shop": [{"shop_id": 2}]}))
+    house.bring(batches.batch({"shop": [{"shop_id": 2}]}))
     assert ids(house, f"{kind}_t") == list(range(200))
 
 
 def test_views_that_group_by_a_primary_key_are_kept(house: Warehouse) -> None:
-    made = made_up(house, {"id": "integer", "code": "text"}, "id integer PRIMARY KEY, code text")
+    batches = made_up(house, {"id": "integer", "code": "text"}, "id integer PRIMARY KEY, code text")
     house.prepare()
     execute(house.url, "CREATE VIEW codes AS SELECT id, code, count(*) FROM dim_t GROUP BY id")
     house.prepared = None
-    house.bring(made.batch({"t": [{"id": 1, "code": "a"}]}))
+    house.bring(batches.batch({"t": [{"id": 1, "code": "a"}]}))
     assert house.query("SELECT * FROM codes") == [(1, "a", 1)]
 
 
@@ -160,17 +162,17 @@ def test_references_that_are_not_enforced_reject_no_row(house: Warehouse) -> Non
         "id integer PRIMARY KEY, parent integer REFERENCES dim_t NOT ENFORCED,"
         " code text CHECK (code <> 'x') NOT ENFORCED"
     )
-    made = made_up(house, {"id": "integer", "parent": "integer", "code": "text"}, table)
+    batches = made_up(house, {"id": "integer", "parent": "integer", "code": "text"}, table)
     for first in (1, 2):
-        counts = house.bring(made.batch({"t": [{"id": first, "parent": 99, "code": "x"}]}))["dim_t"]
+        counts = house.bring(batches.batch({"t": [{"id": first, "parent": 99, "code": "x"}]}))["dim_t"]
         assert (counts.added, counts.rejected) == (1, 0)
 
 
 def test_constraints_that_old_rows_may_break_hold_for_new_ones(house: Warehouse) -> None:
-    made = made_up(house, {"id": "integer", "code": "text"}, "id integer PRIMARY KEY, code text")
+    batches = made_up(house, {"id": "integer", "code": "text"}, "id integer PRIMARY KEY, code text")
     house.prepare()
     execute(house.url, "ALTER TABLE dim_t ADD CONSTRAINT short CHECK (length(code) < 3) NOT VALID")
     house.prepared = None
-    house.bring(made.batch({"t": [{"id": 1, "code": "ab"}, {"id": 2, "code": "abcd"}]}))
+    house.bring(batches.batch({"t": [{"id": 1, "code": "ab"}, {"id": 2, "code": "abcd"}]}))
     assert (ids(house), list(reasons(house))) == ([1], [2])
     assert value(house.url, "SELECT convalidated FROM pg_constraint WHERE conname = 'short'") is False

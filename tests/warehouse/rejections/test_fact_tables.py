@@ -44,8 +44,8 @@ def test_a_key_of_a_type_without_an_order_is_refused(house: Warehouse, kind: str
         "schema": f"CREATE TABLE IF NOT EXISTS {kind}_t (k {type_});",
     }
     write_models(house.folder, files)
-    words = rf"public\.{kind}_t cannot have the key k: data type {type_} has no .*; name other columns"
-    with pytest.raises(WarehouseError, match=words):
+    message = rf"public\.{kind}_t cannot have the key k: data type {type_} has no .*; name other columns"
+    with pytest.raises(WarehouseError, match=message):
         house.prepare()
 
 

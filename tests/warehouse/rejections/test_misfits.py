@@ -42,31 +42,31 @@ MISFITS: dict[str, tuple[str, str, str]] = {
 def test_a_value_that_does_not_fit_rejects_its_row(house: Warehouse, first: bool) -> None:
     execute(house.url, *TYPES)
     names = {type_: f"c{place}" for place, type_ in enumerate(MISFITS)}
-    made = made_up(
+    batches = made_up(
         house,
         {"id": "integer"} | dict.fromkeys(names.values(), "text"),
         "id integer PRIMARY KEY, " + ", ".join(f"{name} {type_}" for type_, name in names.items()),
         schema="SELECT 1",
     )
-    good = {names[type_]: case[0] for type_, case in MISFITS.items()}
+    valid = {names[type_]: case[0] for type_, case in MISFITS.items()}
     if not first:
-        house.bring(made.batch({"t": [{"id": 1} | good]}))
-    rows = [{"id": 2} | good] + [
-        {"id": number} | good | {names[type_]: case[1]}
+        house.bring(batches.batch({"t": [{"id": 1} | valid]}))
+    rows = [{"id": 2} | valid] + [
+        {"id": number} | valid | {names[type_]: case[1]}
         for number, (type_, case) in enumerate(MISFITS.items(), 10)
     ]
-    counts = house.bring(made.batch({"t": rows}))["dim_t"]
+    counts = house.bring(batches.batch({"t": rows}))["dim_t"]
     assert (counts.added, counts.rejected) == (1, len(MISFITS))
     assert ids(house) == ([2] if first else [1, 2])
-    found = reasons(house)
-    for number, (type_, (_, bad, words)) in enumerate(MISFITS.items(), 10):
-        assert found[number].startswith(f"{names[type_]}: {words}"), type_
-        if len(bad) > 2:
-            assert bad not in found[number]
+    actual = reasons(house)
+    for number, (type_, (_, invalid, message)) in enumerate(MISFITS.items(), 10):
+        assert actual[number].startswith(f"{names[type_]}: {message}"), type_
+        if len(invalid) > 2:
+            assert invalid not in actual[number]
     kept = dict(house.query("SELECT (key ->> 'id')::int, \"row\" FROM etl.rejected"))
-    assert kept[10] == {"id": "10"} | good | {"c0": "10.0.0.256"}
-    mended = [{"id": number} | good for number in range(10, 10 + len(MISFITS))]
-    assert house.bring(made.batch({"t": mended}))["dim_t"].added == len(MISFITS)
+    assert kept[10] == {"id": "10"} | valid | {"c0": "10.0.0.256"}
+    mended = [{"id": number} | valid for number in range(10, 10 + len(MISFITS))]
+    assert house.bring(batches.batch({"t": mended}))["dim_t"].added == len(MISFITS)
     assert house.rejected() == []
 
 
@@ -79,16 +79,16 @@ def test_domains_over_domains_keep_their_precision_and_labels(house: Warehouse) 
         "CREATE DOMAIN state AS mood",
     )
     columns = {"id": "integer", "fee": "numeric", "state": "text"}
-    made = made_up(house, columns, "id integer PRIMARY KEY, fee fee, state state", schema="SELECT 1")
+    batches = made_up(house, columns, "id integer PRIMARY KEY, fee fee, state state", schema="SELECT 1")
     rows: list[Row] = [
         {"id": number, "fee": fee, "state": state}
         for number, (fee, state) in enumerate(
             [("3.45", "glad"), ("3.456", "sad"), ("1", "blue"), ("100", "sad")]
         )
     ]
-    house.bring(made.batch({"t": rows}))
+    house.bring(batches.batch({"t": rows}))
     assert house.query("SELECT id, fee::text, state::text FROM dim_t") == [(0, "3.45", "glad")]
-    assert {number: words.split(":")[0].split(" ")[0] for number, words in reasons(house).items()} == {
+    assert {number: message.split(":")[0].split(" ")[0] for number, message in reasons(house).items()} == {
         1: "fee",
         2: "state",
         3: "fee",
@@ -98,16 +98,16 @@ def test_domains_over_domains_keep_their_precision_and_labels(house: Warehouse) 
 def test_a_rejected_row_is_accepted_once_the_column_type_fits_it(house: Warehouse) -> None:
     execute(house.url, *TYPES)
     columns = {"id": "integer", "moods": "text", "mails": "text"}
-    made = made_up(house, columns, "id integer PRIMARY KEY, moods mood[], mails mail[]", schema="SELECT 1")
+    batches = made_up(house, columns, "id integer PRIMARY KEY, moods mood[], mails mail[]", schema="SELECT 1")
     rows: list[Row] = [
         {"id": 1, "moods": "{glad}", "mails": "{}"},
         {"id": 2, "moods": "{blue}", "mails": "{}"},
         {"id": 3, "moods": "{}", "mails": "{ab}"},
     ]
-    house.bring(made.batch({"t": rows}))
+    house.bring(batches.batch({"t": rows}))
     assert (ids(house), sorted(reasons(house))) == ([1], [2, 3])
     execute(house.url, "ALTER TYPE mood ADD VALUE 'blue'", "ALTER DOMAIN mail DROP CONSTRAINT mail_check")
-    house.bring(made.batch({"t": rows[:1]}))
+    house.bring(batches.batch({"t": rows[:1]}))
     assert house.query("SELECT id, moods::text, mails::text FROM dim_t ORDER BY 1") == [
         (1, "{glad}", "{}"),
         (2, "{blue}", "{}"),
@@ -123,14 +123,14 @@ def test_a_character_that_the_warehouse_cannot_encode_rejects_its_row(
     with database(postgres, "latin", "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0") as url:
         house = Warehouse(url, tmp_path / "models", raw, processed)
         columns = {"id": "integer", "code": "text", "day": "text"}
-        made = made_up(house, columns, "id integer NOT NULL, code text, day date", kind=kind)
+        batches = made_up(house, columns, "id integer NOT NULL, code text, day date", kind=kind)
         rows: list[Row] = [
             {"id": 1, "code": "café", "day": None},
             {"id": 2, "code": "5 €", "day": None},
             {"id": 3, "code": "5 € \0", "day": "soon"},
         ]
         for number, batch in enumerate((rows, [row | {"id": int(row["id"]) + 10} for row in rows])):
-            counts = house.bring(made.batch({"t": batch}))[f"{kind}_t"]
+            counts = house.bring(batches.batch({"t": batch}))[f"{kind}_t"]
             assert (counts.added, counts.rejected) == (1, 2)
             assert ids(house, f"{kind}_t") == [1, 11][: number + 1]
         assert value(url, f"SELECT code FROM {kind}_t WHERE id = 1") == "café"
@@ -153,13 +153,15 @@ def test_a_table_may_have_as_many_columns_as_postgres_allows(house: Warehouse, k
     }
     write_models(house.folder, files)
     columns = {"id": "integer", "shop_id": "integer"} | dict.fromkeys(names, "smallint")
-    made = MadeUp(house.raw, {"t": (columns, ("id",)), "shop": ({"shop_id": "integer"}, ("shop_id",))})
+    batches = MadeUp(house.raw, {"t": (columns, ("id",)), "shop": ({"shop_id": "integer"}, ("shop_id",))})
 
     def row(number: int, shop: int, filler: int | None = None) -> Row:
         return {"id": number, "shop_id": shop} | dict.fromkeys(names, filler)
 
-    house.bring(made.batch({"t": [row(1, 1), row(2, 2, 5)], "shop": [{"shop_id": 1}]}))
-    counts = house.bring(made.batch({"t": [row(1, 1, 7), row(3, 2)], "shop": [{"shop_id": 2}]}))[f"{kind}_t"]
+    house.bring(batches.batch({"t": [row(1, 1), row(2, 2, 5)], "shop": [{"shop_id": 1}]}))
+    counts = house.bring(batches.batch({"t": [row(1, 1, 7), row(3, 2)], "shop": [{"shop_id": 2}]}))[
+        f"{kind}_t"
+    ]
     assert (counts.added, counts.changed, counts.rejected) == (2, 1, 0)
     assert house.query(f"SELECT id, c1589 FROM {kind}_t_history WHERE valid_to IS NULL ORDER BY 1") == [
         (1, 7),
@@ -167,5 +169,5 @@ def test_a_table_may_have_as_many_columns_as_postgres_allows(house: Warehouse, k
         (3, None),
     ]
     if kind == "fact":
-        house.bring(made.batch({"t": [row(1, 1, 7)], "shop": [{"shop_id": 1}]}, reconcile=True))
+        house.bring(batches.batch({"t": [row(1, 1, 7)], "shop": [{"shop_id": 1}]}, reconcile=True))
         assert ids(house, "fact_t_current") == [1]
