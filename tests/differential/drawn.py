@@ -1,4 +1,4 @@
-"""A model as it is drawn: its file, its table, and what the table should hold."""
+"""A random model: its file, its table and the expected contents of the table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = dict[Row, Row]
 
 @dataclass(frozen=True)
 class Contents:
-    """What a table should hold: its ``rows`` by key, and those of them that are ``present``, not ended."""
+    """The expected contents of a table: its ``rows`` by key, and those that are ``present``."""
 
     rows: Rows = field(default_factory=dict)
     present: Rows = field(default_factory=dict)
@@ -25,10 +25,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A model: its kind and its SELECT.
+    """A random model.
 
-    Of its table: a number of one digit, a column that is not NULL, and a column that refers to the key of
-    a dimension. With ``keeps_deleted`` rows that left the result stay.
+    ``short``: a column of numbers of one digit. ``filled``: a column that is NOT NULL. ``refers``: a column,
+    and the dimension to whose key it refers. ``keeps_deleted``: rows that leave the result stay.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Drawn:
 
     @property
     def table(self) -> str:
-        """How its table is made."""
+        """The statement that creates its table."""
         types = self.types
         if self.filled:
             types[self.filled] += " NOT NULL"
@@ -73,7 +73,7 @@ class Drawn:
 
     @property
     def views(self) -> tuple[str, str]:
-        """Views for Postgres: what the model yields, and the same as models over it see it."""
+        """Views for Postgres: the model's result, and the result as other models read it."""
         names = [*self.query.numbers, *self.query.texts]
         shown = [f"CASE WHEN abs({n}) < 10 THEN {n} END AS {n}" if n == self.short else n for n in names]
         return (
@@ -83,15 +83,15 @@ class Drawn:
 
     @property
     def now(self) -> str:
-        """What shows its present rows in the warehouse; of a dimension, also those that have ended."""
+        """The relation of its present rows in the warehouse; a dimension has deleted ones, too."""
         return f"{self.name}_current" if self.kind == "fact" else self.name
 
     def select(self, connection: Connection, relation: str) -> list[Row]:
-        """The rows of a relation that has its columns."""
+        """The rows of a relation with its columns."""
         return connection.execute(f"SELECT {', '.join(self.columns)} FROM {relation}".encode()).fetchall()
 
     def contents(self, result: Sequence[Row], before: Contents, others: Mapping[str, Contents]) -> Contents:
-        """What its table should hold of a result: where a row is rejected, its key keeps what it had."""
+        """The expected contents for a result; the key of a rejected row keeps its last row."""
         keys = [row[: len(self.query.key)] for row in result]
         times = Counter(keys)
         present: Rows = dict(before.present) if self.keeps_deleted else {}

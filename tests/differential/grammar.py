@@ -1,4 +1,4 @@
-"""Random models: SELECTs that Postgres and DuckDB read alike, over tables and over each other."""
+"""Random models: SELECTs that mean the same in Postgres and DuckDB, over tables and over each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.columns import Column
 
 @dataclass(frozen=True)
 class Relation:
-    """Something to select from: its columns of numbers and of text, and those that tell rows apart."""
+    """A table or model: its columns of numbers and of text, and its key."""
 
     name: str
     numbers: tuple[str, ...]
@@ -68,7 +68,7 @@ def draw(random: Random, relations: list[Relation]) -> Query:
 
 
 def varied(random: Random, query: Query) -> Query:
-    """Another query of the same columns over the same relations, as where somebody edits a model."""
+    """Another query of the same columns over the same relations, like an edited model."""
     relation = query.as_relation("q")
     numbers = [each for each in query.numbers if each not in query.key]
     more = random.choice(numbers) if numbers and random.random() < 0.5 else None
@@ -181,7 +181,7 @@ def _top(random: Random, relations: list[Relation]) -> Query:
 
 
 def _tied(random: Random, relations: list[Relation]) -> Query:
-    """Rows in an order that may have ties: such a model is refused, or it has none."""
+    """Rows in an order that may have ties; a model whose order has ties is refused."""
     relation = _keyed(random, relations)
     part, number = random.choice(relation.columns), random.choice(relation.numbers)
     by = random.sample(relation.columns, random.randrange(1, len(relation.columns) + 1))

@@ -30,18 +30,18 @@ from tests.differential.grammar import SEED
 from tests.support import Warehouse, execute, made_target, plan_batch, write_models
 
 KINDS = ("fact", "fact", "dimension", "bridge")
-Held = dict[str, Contents]  # by model
+ContentsByModel = dict[str, Contents]
 
 
 class _Killed(Exception):
-    """The process is gone in the midst of a run."""
+    """The process is killed during a run."""
 
 
 @dataclass
 class Differential:
-    """Some models over the tables of ``grammar``, and what their tables should hold, now and in the past.
+    """Some models over the tables of ``grammar``, with the expected contents of their tables.
 
-    ``sources`` and ``views`` are what a person types to see the last two runs.
+    ``sources`` and ``views`` are SQL that recreates the source and the models of each run.
     """
 
     source_url: str
@@ -50,12 +50,12 @@ class Differential:
     models: list[Drawn]
     seed_rows: Sequence[Row] = ()
     changes_keys: bool = False
-    expected: Held = field(default_factory=dict)
-    past: list[tuple[datetime, Held]] = field(default_factory=list)
+    expected: ContentsByModel = field(default_factory=dict)
+    past: list[tuple[datetime, ContentsByModel]] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
-    _sealed: tuple[Manifest, Held] | None = None
+    _sealed: tuple[Manifest, ContentsByModel] | None = None
 
     def __post_init__(self) -> None:
         raw, out = folder(str(self.home / "raw")), folder(str(self.home / "out"))
@@ -81,7 +81,7 @@ class Differential:
         execute(self.source_url, self.views[-1])
 
     def edit(self, random: Random) -> None:
-        """What a day brings: other rows, and sometimes another seed or model."""
+        """Change rows of the source, and sometimes the seed or a model."""
         with psycopg.connect(self.source_url, autocommit=True) as connection:
             shop.edit(connection, random, changes_keys=self.changes_keys)
         chance = random.random()
@@ -98,7 +98,7 @@ class Differential:
             self._write()
 
     def run(self, random: Random) -> str:
-        """A run that may be killed and followed by another one; returns what they planned."""
+        """A run that may be killed and followed by another one; returns the plan."""
         if self._sealed and random.random() < 0.5:
             self._load(*self._sealed, random)
         if random.random() < 0.05:
@@ -116,9 +116,9 @@ class Differential:
             self._load(manifest, expected, random)
         return f"{planned.summary}{' (not loaded)' if self._sealed else ''}"
 
-    def _contents(self) -> Held:
-        """What the tables should hold of the source as it is now."""
-        made: Held = {}
+    def _contents(self) -> ContentsByModel:
+        """The expected contents for the present source."""
+        made: ContentsByModel = {}
         with psycopg.connect(self.source_url) as source:
             self.sources.append(_dump(source))
             for model in self.models:
@@ -126,7 +126,7 @@ class Differential:
                 made[model.name] = model.contents(result, self.expected.get(model.name, Contents()), made)
         return made
 
-    def _load(self, manifest: Manifest, expected: Held, random: Random) -> None:
+    def _load(self, manifest: Manifest, expected: ContentsByModel, random: Random) -> None:
         if random.random() < 0.15:
             self._load_and_die(manifest, random)
         if ledger.last_batch(self.warehouse_url, "public") != manifest.batch_id:
@@ -137,7 +137,7 @@ class Differential:
         self.past.append((manifest.snapshot_at, expected))
 
     def _load_and_die(self, manifest: Manifest, random: Random) -> None:
-        """Begin a load that comes as far as some table, or to its commit, but not through it."""
+        """Start a load, and kill it at some table or before its commit."""
         left = random.randrange(len(self.models) + 2)
 
         def die(*_: object) -> None:
@@ -151,7 +151,7 @@ class Differential:
             self.house.bring(manifest, progress=die, max_rejected_share=1)
 
     def differences(self) -> Iterator[str]:
-        """What is wrong, as SQL that a person can run."""
+        """The differences, as SQL that reproduces them."""
         yield from self.alarms
         with psycopg.connect(self.warehouse_url) as connection:
             for model in self.models:
@@ -160,11 +160,11 @@ class Differential:
                     target_rows = sorted(rows.values(), key=repr)
                     if actual != target_rows:
                         yield from self._script(model, relation)
-                        yield f"-- wanted {target_rows}\n-- found  {actual}"
+                        yield f"-- expected {target_rows}\n-- actual   {actual}"
 
     def _script(self, wrong: Drawn, relation: str) -> Iterator[str]:
-        """What to type into psql to see what should have come."""
-        yield f"-- {wrong.name}, a {wrong.kind}: found by SELECT * FROM {relation} in the warehouse"
+        """SQL for psql that shows the expected rows."""
+        yield f"-- {wrong.name}, a {wrong.kind}: compare SELECT * FROM {relation} in the warehouse"
         yield from (f"-- {line}" for line in (wrong.table, *wrong.file.splitlines()))
         yield grammar.SOURCE
         for name, source in zip(("before", "now"), self.sources[-2:], strict=False):
@@ -174,7 +174,7 @@ class Differential:
         yield f"SELECT {', '.join(wrong.columns)} FROM all_of_{wrong.name};"
 
     def _promises(self, model: Drawn) -> Iterator[tuple[str, dict[Row, Row]]]:
-        """What to select from, and what should come: now, and as of each earlier batch."""
+        """Relations and their expected rows: now, and as of each earlier batch."""
         yield model.now, self.expected[model.name].rows
         for moment, held in self.past:
             yield f"{model.name}_as_of('{moment.isoformat()}')", held[model.name].present
@@ -183,7 +183,7 @@ class Differential:
 def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[str, ...]]) -> list[Drawn]:
     """Random models, of which later ones read earlier ones and refer to them.
 
-    None is refused where the source's tables have these ``keys``; ``folder`` is for trying that.
+    None is refused if the source's tables have these ``keys``; they are tried in ``folder``.
     """
     made: list[Drawn] = []
     while len(made) < number:
@@ -193,7 +193,7 @@ def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[s
         short = random.choice(others) if others and random.random() < 0.3 else None
         filled = random.choice(others) if others and random.random() < 0.2 else None
         refers = _reference(random, [each for each in others if each != short], made)
-        # A row that waits for another one goes on waiting where its deletion is ignored; nobody counts those.
+        # A rejected row whose deletion is ignored is retried forever; the oracle does not model that.
         keeps_deleted = refers is None and random.random() < 0.1
         name, kind = f"m{len(made):02}", random.choice(KINDS)
         model = Drawn(name, kind, drawn, short, filled, refers, keeps_deleted=keeps_deleted)
@@ -204,7 +204,7 @@ def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[s
 
 
 def _try(drawn: Sequence[Drawn], folder: Path, keys: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise ModelError where the last of some models is refused."""
+    """Raise ModelError if the last of the models is refused."""
     all_models = write_models(folder, {model.name: model.file for model in drawn})
     targets = {model.name: made_target(model.name, model.query.key, **model.types) for model in drawn}
     columns = {table.name.strip('"'): table.catalogue for table in (*grammar.TABLES, SEED)}
@@ -212,7 +212,7 @@ def _try(drawn: Sequence[Drawn], folder: Path, keys: Mapping[str, tuple[str, ...
 
 
 def _reference(random: Random, columns: Sequence[str], made: Sequence[Drawn]) -> tuple[str, Drawn] | None:
-    """A column of numbers that refers to a dimension, if it does."""
+    """A column of numbers and the dimension that it refers to, or None."""
     all_models = [
         each for each in made
         if each.kind == "dimension" and len(each.query.key) == 1 and each.query.key[0] in each.query.numbers
@@ -250,11 +250,11 @@ def prepare_source(url: str, random: Random) -> None:
 def search(
     seed: int, source_url: str, warehouse_url: str, home: Path, *, number: int, runs: int
 ) -> Sequence[str]:
-    """The first differences of some random models over some runs; none where all are right."""
+    """The first differences of some random models over some runs; empty if there are none."""
     random = Random(seed)
     prepare_source(source_url, random)
     keys = {table.name.strip('"'): table.key for table in grammar.TABLES}
-    # Where keys come and go, no model may need them.
+    # If keys are dropped and added, no model may depend on them.
     changes_keys = random.random() < 0.3
     drawn = models(random, number, home / "tried", {} if changes_keys else keys)
     trial = Differential(source_url, warehouse_url, home, drawn, shop.seed_rows(random), changes_keys)

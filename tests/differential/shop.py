@@ -19,7 +19,7 @@ def fill(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> 
 
 
 def edit(connection: psycopg.Connection[tuple[object, ...]], random: Random, *, changes_keys: bool) -> None:
-    """A transaction or a few; some are rolled back, in whole or in part."""
+    """Run a few transactions; some are rolled back, completely or in part."""
     edits = [insert, insert, _update, _update, _delete, _move, _again, _rare]
     edits += [_other_key] if changes_keys else []
     for _ in range(random.randrange(0, 4)):
@@ -98,9 +98,9 @@ def _move(connection: psycopg.Connection[tuple[object, ...]], random: Random) ->
 
 
 def _again(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
-    """Delete rows and insert them again, the same or other."""
+    """Delete rows and insert them again, unchanged or not."""
     connection.execute(
-        "WITH gone AS (DELETE FROM orders WHERE id %% %s = 0 RETURNING *) SELECT count(*) FROM gone",
+        "WITH deleted AS (DELETE FROM orders WHERE id %% %s = 0 RETURNING *) SELECT count(*) FROM deleted",
         (random.randrange(2, 5),),
     )
     for row in range(0, 30, random.randrange(3, 9)):
@@ -116,7 +116,7 @@ def _rare(connection: psycopg.Connection[tuple[object, ...]], random: Random) ->
 
 
 def _other_key(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
-    """Take a table's primary key away, or make it, or another one, where the rows allow it."""
+    """Drop a table's primary key, and maybe add it again, or another one that the rows satisfy."""
     table, keys = random.choice(
         [("orders", ["id"]), ("people", ["id"]), ('"Stock"', ["shelf, item", "item"])]
     )

@@ -1,8 +1,8 @@
-"""A source as other people build theirs, models over it, and edits of it drawn at random.
+"""A source with features that Totesys lacks, models over it, and random edits.
 
-Domains over domains, enums and arrays of them, inheritance, partitions that come and go, references of a
-table to itself, a wide table, names in mixed case and reserved ones, a table without a key, generated
-columns, composite keys, char(n), times without a zone, json.
+Domains over domains, enums and arrays of them, inheritance, partitions that are attached and detached,
+references of a table to itself, a wide table, names in mixed case and reserved ones, a table without a key,
+generated columns, composite keys, char(n), times without a zone, json.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SOURCE = f"""
     CREATE TABLE wide (id int PRIMARY KEY, {", ".join(f"c{number} int" for number in range(_WIDE))});
 """
 _NUMBERS = ", ".join(f"c{number}" for number in range(_WIDE))
-# What each warehouse table has to hold, in SQL that Postgres and DuckDB read alike.
+# The expected rows of each warehouse table, in SQL that means the same in Postgres and DuckDB.
 QUERIES = {
     "dim_member": "SELECT id, boss, name, feels, moods, code, fee, twice FROM member",
     "fact_event": "SELECT id, happened_on, noted_at, doc FROM event",
@@ -80,7 +80,7 @@ _WAREHOUSE = f"""
 
 
 def models() -> dict[str, str]:
-    """The files of models over it, and of their schema."""
+    """The files of its models and of their schema."""
     keys = {name: _KEYS.get(name, "id") for name in QUERIES}
     return {name: f"-- key: {keys[name]}\n{query.strip()}" for name, query in QUERIES.items()} | {
         "schema": _WAREHOUSE
@@ -103,11 +103,11 @@ class Habits:
         self.edit(30)
 
     def run(self) -> None:
-        """A run of the pipeline, at times one that compares everything."""
+        """Run the pipeline; a tenth of the runs reconcile."""
         self.bench.run(reconcile=self.random.random() < 0.1, max_rejected_share=1, max_deleted_share=1)
 
     def differences(self) -> list[str]:
-        """The tables that do not hold what their SELECT yields on the source, and whatever is rejected."""
+        """The tables that differ from their SELECT on the source, and rejected rows."""
         actual = [str(rejected) for rejected in self.bench.house.rejected()]
         for name, query in QUERIES.items():
             present = f"{name}_current"
@@ -120,7 +120,7 @@ class Habits:
             )
             if ours != expected:
                 more, less = set(ours) - set(expected), set(expected) - set(ours)
-                actual.append(f"{name}: too much {sorted(more)[:3]}, too little {sorted(less)[:3]}")
+                actual.append(f"{name}: unexpected {sorted(more)[:3]}, missing {sorted(less)[:3]}")
         return actual
 
     def _columns(self, query: str) -> list[str]:
@@ -129,14 +129,14 @@ class Habits:
         return [f'"{column.name}"' for column in described or []]
 
     def edit(self, times: int = 6) -> None:
-        """Let some things happen in the source."""
+        """Edit the source."""
         edit(self.bench.source_url, self.random, times)
 
 
 def edit(url: str, random: Random, times: int, kinds: Sequence[Edit] = ()) -> int:
-    """Some edits, each a transaction; some are taken back, and some are refused by the source.
+    """Run some edits, each in a transaction; some are rolled back, and some fail.
 
-    One that would wait for a run that is at work is given up. Returns how many were not refused.
+    An edit that would wait for a run is given up. Returns how many succeeded.
     """
     done = 0
     with psycopg.connect(url, autocommit=True, options="-c lock_timeout=1s") as connection:
@@ -173,7 +173,7 @@ def _event(random: Random) -> str:
 
 
 def _thing(random: Random) -> str:
-    """In the table or in one that inherits from it, which together have no key."""
+    """Insert into a table or one that inherits from it; together they have no key."""
     number, table = _id(random), random.choice(["thing", "gadget"])
     return (
         f"INSERT INTO {table} (id, name) SELECT {number}, 't{_id(random)}'"

@@ -32,7 +32,7 @@ SCHEMA = (
 )
 
 
-# Values of each type, from which joins, groups and orders are made; equal ones are spelled in several ways.
+# Values of each type; equal ones have several spellings.
 VALUES: dict[str, list[str]] = {
     "smallint": ["10", "9", "-1"],
     "integer": ["10", "9", "-1"],
@@ -60,13 +60,13 @@ VALUES: dict[str, list[str]] = {
     "bit(3)": ["010", "001", "110"],
     "varbit": ["1", "01", "10"],
     "macaddr": ["08:00:2b:01:02:03", "08:00:2b:01:02:02"],
-    # Texts that are equal where the values are, in another order.
+    # Types stored as text that is equal for equal values, but ordered differently.
     "inet": ["10.0.0.1", "9.0.0.1", "10.0.0.1/32"],
     "cidr": ["10.0.0.0/8", "9.0.0.0/8"],
     "timetz": ["10:00:00+00", "09:00:00+00", "10:00+02"],
     "oid": ["10", "9"],
     "pg_lsn": ["10/0", "9/0"],
-    # Texts that say nothing of whether the values are equal.
+    # Types stored as text that may differ for equal values.
     "numeric": ["10", "9", "9.00", "NaN"],
     "numeric(45,3)": ["10", "9", "9.000"],
     "interval": ["24:00", "1 day", "30 days", "1 mon"],
@@ -143,7 +143,7 @@ TABLES = {type_: f"t{place}" for place, type_ in enumerate(VALUES)}
 
 
 class Models:
-    """Models over one source: what they yield in DuckDB, and the same SQL in Postgres."""
+    """Models over one source: their rows in DuckDB, and those of the same SQL in Postgres."""
 
     def __init__(self, url: str, home: Path) -> None:
         self.home, self.raw = home, folder(str(home / "raw"))
@@ -164,7 +164,7 @@ class Models:
         self.columns = {name: table.columns for name, table in self.manifest.tables.items()}
 
     def yields(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a model; raises ModelError where it is refused."""
+        """The rows of a model; raises ModelError if it is refused."""
         all_models = write_models(self.home / "models", {"dim_m": f"-- unstable: allowed\n{sql}"})
         types = {"kind": "text", "id": "bigint", "n": "bigint"}
         targets = {"dim_m": made_target("dim_m", tuple(types), **types)}
@@ -174,7 +174,7 @@ class Models:
             return sorted(connection.sql(f"SELECT kind, id, n FROM {inputs.RESULT}").fetchall())
 
     def verify(self, sql: str, *, replays: bool = False) -> None:
-        """Refuse a model as before a batch is read, or where an old one is replayed."""
+        """Check a model as before a batch is read, or as a replay of an old batch does."""
         all_models = write_models(self.home / "models", {"dim_m": sql})
         types = {"kind": "text", "id": "bigint", "n": "bigint"}
         keys = {name: table.key for name, table in self.manifest.tables.items()}
@@ -182,14 +182,14 @@ class Models:
         verify(all_models, {"dim_m": target}, self.columns, None if replays else keys)
 
     def expected(self, sql: str) -> list[tuple[Any, ...]] | None:
-        """The rows that Postgres gives; None where it has no such operator."""
+        """The rows of Postgres; None if it has no such operator."""
         with suppress(psycopg.Error):
             return sorted(self.postgres.execute(sql.encode()).fetchall())
         return None
 
 
 def batch_of(name: str, columns: Sequence[Column], raw: Bucket, rows: Iterable[pa.RecordBatch]) -> TableBatch:
-    """A table as a batch that read all of it has it."""
+    """A table of a batch that read it whole."""
     file = raw.write_rows(batch_folder(name, "b"), schema_of(columns), iter(rows))
     files = (file,) if file else ()
     return TableBatch(

@@ -87,13 +87,13 @@ JOINED: dict[str, tuple[str, Target]] = {
 def work(
     model: Model, target: Target, manifest: Manifest, loaded: Loaded | None, raw: Bucket, processed: Bucket
 ) -> Work:
-    """One model that reads no other one, over one batch."""
+    """A run of a model that reads no other model on one batch."""
     return Work({model.name: model}, {model.name: target}, manifest, loaded, raw, processed)
 
 
 @dataclass
 class Running:
-    """One model that is run batch after batch, and what a warehouse would hold of it."""
+    """A model that runs batch after batch, and the rows that its table then has."""
 
     home: Path
     sql: str
@@ -114,7 +114,7 @@ class Running:
         gone: Mapping[str, Sequence[int]] | None = None,
         whole: bool = False,
     ) -> Output:
-        """Bring changed rows and keys that went, or with ``whole`` the present state of both tables."""
+        """Run a batch of changed rows and deleted keys, or with ``whole`` of all rows of both tables."""
         keys = {name: key for name, (_, (key,)) in TABLES.items()}
         lost = {
             name: [key for key in (gone or {}).get(name, ()) if key in self.present[name]] for name in TABLES
@@ -149,7 +149,7 @@ class Running:
         return self.source.batch(rows, gone=gone)
 
     def expected(self) -> dict[Any, Row]:
-        """What plain SQL on the present state says."""
+        """The rows of plain SQL on the present state."""
         with duckdb.connect() as connection:
             for name, (types, _) in TABLES.items():
                 schema = schema_of([Column(name=column, type=type_) for column, type_ in types.items()])

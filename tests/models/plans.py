@@ -28,7 +28,7 @@ KEYS: dict[str, tuple[str, ...]] = dict.fromkeys(TABLES, ("a",))
 
 
 def analysed(folder: Path, *texts: str, keys: dict[str, tuple[str, ...]] | None = KEYS) -> Analysis:
-    """What is told of the last of some models, m0, m1, …, whose tables have the columns that they yield."""
+    """The analysis of the last of some models, m0, m1, …, whose tables have their columns."""
     files = {f"m{place}": f"-- kind: dimension\n{text}" for place, text in enumerate(texts)}
     all_models = write_models(folder, files)
     targets: dict[str, Target] = {}

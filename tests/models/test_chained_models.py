@@ -34,7 +34,7 @@ def run_chain(
     raw: Bucket,
     processed: Bucket,
 ) -> tuple[dict[str, Output], dict[str, Loaded]]:
-    """The outputs of a batch, and what the warehouse then was computed with."""
+    """The outputs of a batch, and the models that tables were computed with after it."""
     outputs = transform_all(all_models, CHAIN_TARGETS, manifest, loaded, raw, processed)
     now = {
         name: Loaded(fingerprint=output.fingerprint, result=output.result)
@@ -45,7 +45,7 @@ def run_chain(
 
 
 def amounts(output: Output, processed: Bucket) -> tuple[list[int], list[int]]:
-    """The amounts that came and that went."""
+    """The amounts that were added and deleted."""
     come, gone = (
         sorted(row["amount"] for row in parquet_rows(processed, files))
         for files in (output.files, output.deleted)

@@ -34,7 +34,7 @@ MAILS = [("Ann", "ann"), ("ANN", "Ann"), ("bob", "x")]
 
 
 def compared(home: Path, sql: str, *columns: Column) -> list[Any]:
-    """What a model yields of a table t that has MAILS in these columns."""
+    """The rows of a model over a table t with MAILS in these columns."""
     raw, schema = folder(str(home / "raw")), schema_of(columns)
     rows = [dict(zip(schema.names, values, strict=True)) for values in MAILS]
     manifest = manifest_of(
@@ -114,7 +114,7 @@ CHANGES = (
 
 
 def test_an_enum_keeps_its_order_when_its_labels_change(shared: Bench) -> None:
-    """As a part of a key too; the warehouse's column may be text, or an enum of its own."""
+    """Keys are included, and warehouse columns that are text or another enum."""
     shared.fresh(
         LABELS,
         "CREATE TYPE state AS ENUM ('new', 'sent', 'at home')",

@@ -31,7 +31,7 @@ def cases(type_: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("type_", [type_ for type_ in VALUES if type_ not in INCOMPARABLE])
 def test_models_compare_as_postgres_does(models: Models, type_: str) -> None:
-    """So far as Postgres knows how to."""
+    """Comparisons that Postgres does not have are left out."""
     given = [
         sql
         for kind, sql in cases(type_).items()
@@ -43,7 +43,7 @@ def test_models_compare_as_postgres_does(models: Models, type_: str) -> None:
 
 
 def refusals() -> Iterator[tuple[str, str]]:
-    """Of one type all comparisons, of the others a few."""
+    """All comparisons of one type, and a few of each other type."""
     for type_ in ONLY_EQUAL:
         yield from ((type_, kind) for kind in (ORDERING if type_ == "inet" else ["rank", "maximum"]))
     for type_ in INCOMPARABLE:
@@ -53,7 +53,7 @@ def refusals() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("type_", "kind"), [*refusals()])
 def test_comparisons_that_differ_in_duckdb_are_refused(models: Models, type_: str, kind: str) -> None:
-    """As text 10 is less than 9, and 9.0 other than 9.00."""
+    """As text, 10 is less than 9, and 9.0 differs from 9.00."""
     sql = cases(type_)[kind]
     meant = r"rows as a whole" if kind == "row" else rf"{TABLES[type_]}\.v \(.+\)"
     message = rf"dim_m\.sql: compares {meant} differently from Postgres; c(ast it|ompare their columns)"
@@ -95,7 +95,7 @@ def test_columns_that_a_model_casts_can_be_compared(models: Models, sql: str) ->
     ],
 )
 def test_comparisons_of_whole_rows_are_refused(models: Models, sql: str) -> None:
-    """To DuckDB a NULL in a row is a value."""
+    """DuckDB compares a NULL in a row as a value."""
     message = r"dim_m\.sql: compares rows as a whole differently from Postgres; compare their columns"
     with pytest.raises(ModelError, match=message):
         models.yields(f"SELECT 'x' AS kind, id, n FROM ({sql.format_map(TABLES)}) AS rows")
@@ -113,7 +113,7 @@ def test_comparisons_of_whole_rows_are_refused(models: Models, sql: str) -> None
     ],
 )
 def test_json_is_compared_by_postgres_only(models: Models, sql: str) -> None:
-    """By its text 1.0 would be another number than 1."""
+    """As text, 1.0 differs from 1."""
     with pytest.raises(ModelError, match=r"compares .+ \(jsonb\) differently from Postgres; cast it"):
         models.yields(f"SELECT 'x' AS kind, id, n FROM ({sql.format_map(TABLES)}) AS rows")
 
@@ -124,7 +124,7 @@ def test_json_is_compared_by_postgres_only(models: Models, sql: str) -> None:
      "CASE v WHEN 'other' THEN TRUE END", "greatest(v, 'other') = 'zen'", "v NOT IN ('other')"],
 )  # fmt: skip
 def test_comparing_an_enum_with_an_unknown_label_is_refused(models: Models, condition: str) -> None:
-    """Postgres refuses it, too; an old batch may be of a time at which the label was none yet."""
+    """Postgres refuses it, too. An old batch may precede the label."""
     sql = f"SELECT 'x' AS kind, id, 1 AS n FROM {TABLES['mood']} WHERE {condition}"
     assert models.expected(sql) is None
     message = r"dim_m\.sql: compares v with 'other', which is no label of its enum \('zen', 'calm', 'angry'\)"

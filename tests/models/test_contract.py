@@ -1,4 +1,4 @@
-"""The contract: values become the warehouse's types without loss, or their row is set aside."""
+"""The contract: values are cast to the warehouse's types without loss, or their row is rejected."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def target(**types: str) -> Target:
 
 @pytest.fixture
 def judge(raw: Bucket, processed: Bucket, tmp_path: Path) -> Judge:
-    """Values of a source type on their way into a warehouse type: what fits, and reasons."""
+    """A function that casts values of a source type to a warehouse type; returns values and reasons."""
 
     def judge(given: str, values: list[Any], expected: str, model: str = "v") -> tuple[list[Any], list[str]]:
         models = write_models(tmp_path / "models", {"dim_t": f"SELECT id, {model} AS v FROM t"})

@@ -1,4 +1,4 @@
-"""What is inferred to determine a query's rows does so, whatever the rows are."""
+"""Columns that determine a query's rows by analysis do so for any data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.models import ties
 from pipeline.models.operators import Operators
 from pipeline.models.unstable import Node
 
-# Seeds of one's own: a failure says which one to run again.
+# The seed of each example, to run a failed one again.
 _FRESH = int(os.environ.get("DEPENDENCIES_SEED", Random().randrange(10**9)))
 _TABLES = {"one": ("a",), "two": ("a",), "pair": ("a", "b"), "loose": ()}
 _KEYS = {name: key for name, key in _TABLES.items() if key}
@@ -24,7 +24,7 @@ _QUERIES = 100
 
 
 class Queries:
-    """Random queries over some tables; each is its text and how many columns c0, c1, … it has."""
+    """Random queries over some tables: the text, and the number of columns, which are c0, c1 and so on."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -175,7 +175,7 @@ class Queries:
 
 
 def _filled(random: Random) -> dict[str, list[list[int | None]]]:
-    """Rows of the tables: few, with few values, so that they meet."""
+    """Few rows with few values, so that they join."""
     rows: dict[str, list[list[int | None]]] = {}
     for table, key in _TABLES.items():
         kept: dict[object, list[int | None]] = {}
@@ -207,7 +207,7 @@ def _plan(connection: duckdb.DuckDBPyConnection, text: str) -> Node:
 
 
 def _claims(random: Random, plan: Node, width: int) -> Iterator[list[int]]:
-    """Columns of a query that are said to determine its rows."""
+    """Columns of a query that determine its rows by analysis."""
     rows = Operators(plan, _KEYS).of(plan)
     assert len(rows.columns) in (0, width)
     for _ in range(3 if rows.columns else 0):

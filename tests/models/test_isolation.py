@@ -47,7 +47,7 @@ def test_no_function_of_duckdb_reads_anything_but_its_arguments(tmp_path: Path) 
             " WHERE function_type IN ('table', 'table_macro') ORDER BY 1"
         ).fetchall()
     allowed = {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"}
-    # Macros over the rows that they are given.
+    # Macros over the rows of their arguments.
     over_rows = {"histogram", "histogram_values", "summary"}
     names = {name for (name,) in rows} - allowed - over_rows
     assert len(names) > 50

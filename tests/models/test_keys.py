@@ -1,4 +1,4 @@
-"""Keys of every type: values are one key just where Postgres calls them equal, however they are spelled."""
+"""Keys of each type: values are one key exactly if Postgres compares them as equal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TYPES = (
     "CREATE TYPE pair AS (a numeric, b text)",
     "CREATE DOMAIN price AS numeric CHECK (VALUE > -9)",
 )
-# Five keys of each type, and the first one as it may be spelled too.
+# Five keys of each type, and another spelling of the first.
 KEYS = {
     "numeric": ("1.0", "1.00", "10", "9", "NaN", "-0.5"),
     "numeric(45,2)": ("1.0", "1", "10", "9", "0.5", "-0.5"),
@@ -51,9 +51,9 @@ KEYS = {
     "pg_lsn": ("A/0", "a/0", "9/0", "0/0", "0/A", "F/F"),
     "tsvector": ("b a", "a b", "c", "", "d", "e"),
 }  # fmt: skip
-# Computed as a whole too, from states and results that are carried.
+# Types whose models also run as a whole, from merged states and results.
 WHOLE = ("numeric", "double precision", "date", "pair")
-# Of which another spelling is another text: it is taken over, as a version.
+# Types of which another spelling is another text, which makes a version.
 SPELLED = ("pair", "interval", "numeric[]", "jsonb")
 QUICK = (
     *WHOLE, "numeric(45,2)", "price", "money", "timestamp", "interval", "char(5)", "bytea", "mood",
@@ -63,7 +63,7 @@ QUICK = (
 
 @dataclass
 class Keyed:
-    """A table of each of some types of keys, with its models, and how many versions were made."""
+    """A table for each type of key, with its models, and the number of versions."""
 
     bench: Bench
     tables: dict[str, str]
@@ -93,7 +93,7 @@ class Keyed:
             )
 
     def every(self, statement: str) -> None:
-        """Do it in each table {t}: {k} is a key, {s} the same as it is spelled too, {last} another one."""
+        """Run a statement for each table {t}: {k} is a key, {s} its other spelling, {last} another key."""
         done = []
         for type_, name in self.tables.items():
             first, spelled, *others = (f"'{key}'::text::{type_}" for key in KEYS[type_])
@@ -101,13 +101,13 @@ class Keyed:
         self.bench.do(*done)
 
     def wrong(self) -> dict[str, object]:
-        """Types whose tables hold other rows than the source, or facts with another number of versions."""
+        """Types whose tables differ from the source, or whose facts have another number of versions."""
         actual: dict[str, object] = {}
         for type_, name in self.tables.items():
             query, ask = "SELECT v FROM {} ORDER BY k", self.bench.house.query
             expected = self.bench.source(query.format(name))
             rows = {"fact": ask(query.format(f"fact_{name}_current"))}
-            if type_ in WHOLE:  # a dimension keeps what was deleted
+            if type_ in WHOLE:  # a dimension keeps deleted rows
                 rows["dim"] = [row for row in ask(query.format(f"dim_{name}")) if row in expected]
             ((number,),) = ask(f"SELECT count(*) FROM fact_{name} WHERE NOT deleted")
             versions = len(KEYS[type_]) - 1 + self.versions + (self.spellings if type_ in SPELLED else 0)
@@ -123,7 +123,7 @@ class Keyed:
 def test_keys_are_equal_exactly_if_postgres_compares_them_as_equal(
     postgres: Postgres, types: tuple[str, ...]
 ) -> None:
-    """Through changes, another spelling, a deletion, merged states and runs that read all."""
+    """Rows are changed, spelled differently and deleted, states are merged, and runs read everything."""
     with bench(postgres) as made:
         keyed = Keyed(made, {type_: f"t{place}" for place, type_ in enumerate(types)})
         made.run()

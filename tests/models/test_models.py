@@ -1,4 +1,4 @@
-"""Models: what is read off a .sql file, and what is refused."""
+"""Models: the options and relations of a .sql file, and files that are refused."""
 
 from __future__ import annotations
 

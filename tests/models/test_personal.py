@@ -1,4 +1,4 @@
-"""Personal columns: how models declare them, and hashes in place of values that never leave the source."""
+"""Personal columns: their declaration, and hashes of values that never leave the source."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ CLEAR = (
 
 
 def hashed(text: str | None, secret: str = SECRET) -> str | None:
-    """What Python makes of a value."""
+    """The hash of a value, by Python."""
     if text is None:
         return None
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
@@ -89,7 +89,7 @@ def known(shop: Bench) -> dict[int, tuple[str | None, ...]]:
 
 
 def spelled_in(folder: Path) -> list[tuple[str, Path]]:
-    """Clear text that stands in some object, its values decoded."""
+    """Clear text that some object contains."""
     actual = []
     for path in folder.rglob("*.*"):
         text = path.read_bytes().decode(errors="replace")

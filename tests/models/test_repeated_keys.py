@@ -16,7 +16,7 @@ from tests.support import MadeUp, Row, made_target, parquet_rows, write_models
 def key_run(
     home: Path, batches: list[list[Row]], sql: str = "SELECT v AS id, w FROM t"
 ) -> tuple[list[Row], list[tuple[Any, str]]]:
-    """The last batch's good rows, and keys and reasons of those set aside."""
+    """The last batch's accepted rows, and the keys and reasons of the rejected ones."""
     output = None
     raw, processed = folder(str(home / "raw")), folder(str(home / "processed"))
     all_models = write_models(home / "models", {"dim_t": sql})

@@ -1,4 +1,4 @@
-"""Seeds: CSV files that models read as tables, in their types, and as every batch had them."""
+"""Seeds: CSV files that models read as tables, in their types, as each batch had them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_line_ends_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
         ("a,\n1,2\n", r":1: a column has no name"),
         (
             "a:int\n1\n",
-            r":1: column a has the type 'int'; use one of boolean, smallint, integer, bigint, num",
+            r":1: column a has the type 'int'; use one of boolean, smallint, integer,",
         ),
         ("a:numeric\n1\n", r":1: column a has the type 'numeric'"),
         ('"a:numeric(50,2)"\n1\n', r":1: column a has the type 'numeric\(50,2\)'"),
@@ -93,7 +93,7 @@ def test_line_ends_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
         ("a:date\n2024-02-30\n", r":2: column a: not a value of type date"),
         ("a:boolean\nyes\n", r":2: column a: not a value of type boolean"),
         (b"a\nx\nCaf\xe9\n", r":3: is not UTF-8"),
-        ('a\n"x\n', r":2: is no CSV: unexpected end of data"),
+        ('a\n"x\n', r":2: is not valid CSV: unexpected end of data"),
         ("a\n" + "x" * 10_000_001, r": has more than 10,000,000 bytes; put it into the source as a table"),
     ],
 )

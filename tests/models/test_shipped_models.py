@@ -1,6 +1,6 @@
 """The shipped models, case by case: ``models/<warehouse table>/<case>.yaml``.
 
-A case says ``given`` rows by source table and what comes of them: ``expected`` rows of
+A case says ``given`` rows by source table and the result: ``expected`` rows of
 the warehouse table, or ``contains`` some of them and ``rows`` how many; ``rejected``
 keys and reasons. ``before`` are rows of an earlier batch, after which only ``given``
 has changed. Columns that a case leaves out are NULL.
@@ -39,7 +39,7 @@ Contract = tuple[dict[str, Target], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def contract(postgres: Postgres) -> Iterator[Contract]:
-    """What the warehouse's catalogue asks for, and what the source's has."""
+    """The contracts of the warehouse's tables, and the columns of the source's."""
     all_models = library.load(TRANSFORMS)
     with database(postgres, "contract") as house, database(postgres, "totesys") as totesys:
         targets = catalogue.prepare(house, "public", all_models, TRANSFORMS)
@@ -54,7 +54,7 @@ def contract(postgres: Postgres) -> Iterator[Contract]:
 
 
 def as_arrow(rows: list[dict[str, Any]], types: dict[str, str]) -> list[dict[str, Any]]:
-    """Rows of YAML with the values that the source's types have."""
+    """Rows of YAML with the source's types."""
     given = {name: [None if row.get(name) is None else as_text(row[name]) for row in rows] for name in types}
     unknown = {name for row in rows for name in row} - types.keys()
     assert not unknown, f"the source has no columns {unknown}"
@@ -65,12 +65,12 @@ def as_arrow(rows: list[dict[str, Any]], types: dict[str, str]) -> list[dict[str
 
 
 def as_text(value: object) -> str:
-    """A value as Postgres spells it."""
+    """A value as Postgres prints it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def run_case(path: Path, case: dict[str, Any], contract: Contract, raw: Bucket, processed: Bucket) -> Output:
-    """Run all models over the case's batches; returns what came of the case's own."""
+    """Run all models over the case's batches; returns the output of the case's model."""
     targets, columns = contract
     all_models = library.load(TRANSFORMS)
     batches = MadeUp(raw, columns)
@@ -111,7 +111,7 @@ def test_a_model(path: Path, contract: Contract, raw: Bucket, processed: Bucket)
 
 
 def printed(output: Output, processed: Bucket) -> list[dict[str, str | None]]:
-    """The rows that fit, as text."""
+    """The accepted rows, as text."""
     if not output.files:
         return []
     with duckdb.connect() as connection:

@@ -83,7 +83,7 @@ def test_a_storage_failure_is_not_reported_as_a_model_error(
 def test_a_missing_raw_object_is_named(
     raw: Bucket, processed: Bucket, tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """Wherever that is seen first: in S3 only when DuckDB reads it."""
+    """In S3 it is detected only when DuckDB reads it."""
     if kind == "s3":
         raw = request.getfixturevalue("s3_bucket")("raw")
     all_models = write_models(tmp_path / "models", {"dim_t": "SELECT id FROM t"})
@@ -102,7 +102,7 @@ def test_a_damaged_raw_object_is_named_in_one_line(raw: Bucket, processed: Bucke
     (file,) = manifest.tables["t"].files
     path = Path(raw.root, file.path)
     whole = path.read_bytes()
-    path.write_bytes(whole[:4] + bytes(20) + whole[24:])  # the end, which says what is in it, stays
+    path.write_bytes(whole[:4] + bytes(20) + whole[24:])  # the footer stays
     line = f"^{raw.uri}: {file.path} is not what was written: the checksum of its MiB number 1 differs; "
     with pytest.raises(ObjectDamaged, match=line) as raised:
         transform(work(all_models["dim_t"], target, manifest, None, raw, processed))
@@ -111,7 +111,7 @@ def test_a_damaged_raw_object_is_named_in_one_line(raw: Bucket, processed: Bucke
 
 
 def test_models_run_concurrently_without_interference(tmp_path: Path) -> None:
-    """Tasks are threads of one process, and each has tables of the same names."""
+    """Tasks are threads of one process, and each uses the same names of tables."""
     number = 8
     runs = [Running(tmp_path / str(i), *JOINED["left join"]) for i in range(number)]
     batches = [
@@ -128,7 +128,7 @@ def test_models_run_concurrently_without_interference(tmp_path: Path) -> None:
 def test_a_large_json_value_needs_a_higher_memory_setting(
     raw: Bucket, processed: Bucket, tmp_path: Path
 ) -> None:
-    """DuckDB takes twelve times the value's size; where it may not, the line names the setting."""
+    """DuckDB needs twelve times the value's size; if that exceeds the limit, the error names the setting."""
     all_models = write_models(
         tmp_path / "models",
         {"fact_doc": "-- key: id\nSELECT id, body, json_extract_string(body, '$.a') AS a FROM doc"},

@@ -1,6 +1,6 @@
-"""Every type by what can happen to a row: read first, changed, rejected, accepted, deleted, replayed.
+"""Each type through all that happens to a row: read, changed, rejected, accepted, deleted, replayed.
 
-The types are those of the server's catalogue, so that a new one fails here until it has values.
+The types are those of the server's catalogue, so a new one fails until it has values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support import execute, plan_batch, query, value
 from tests.system import system_server
 from tests.type_samples import BUILT_IN, CONTRIB, KEYS, NEVER_NULL, SAME, TYPES, XML
 
-# Of the catalogue's types those that a user's column can have; arrays are of these.
+# Types of the catalogue that a user's column can have, without arrays.
 CATALOGUE = """
     SELECT oid, format_type(oid, NULL) FROM pg_type
     WHERE typnamespace = 'pg_catalog'::regnamespace AND typtype IN ('b', 'r', 'm', 'e') AND typcategory <> 'A'
@@ -30,7 +30,7 @@ ROWS = 4
 
 @dataclass
 class Matrix:
-    """A source and a warehouse with the same types, and the batches that were loaded so far."""
+    """A source and a warehouse with the same types, and the batches loaded so far."""
 
     bench: Bench
     version: int | str
@@ -38,11 +38,11 @@ class Matrix:
     batches: list[Manifest] = field(default_factory=list)
 
     def run(self, *, full: bool = False) -> dict[str, Any]:
-        """A run that has something to do."""
+        """Run a batch that is not empty."""
         _, manifest = plan_batch(self.bench.source_url, self.bench.house, full=full)
         assert manifest is not None
         self.batches.append(manifest)
-        # Where most rows wait for their shop, the test wants them to.
+        # Most rows are rejected until their shop arrives.
         return self.bench.house.bring(manifest, max_rejected_share=1)
 
     def start(self, models: dict[str, str], *source: str) -> None:
@@ -53,12 +53,12 @@ class Matrix:
 
     @property
     def declarations(self) -> tuple[str, ...]:
-        """What makes the types that are not built in."""
+        """Statements that create the types that are not built in."""
         extensions = sorted({CONTRIB[type_][0] for type_ in self.types if type_ in CONTRIB})
         return *(f"CREATE EXTENSION {name} CASCADE" for name in extensions), *TYPES
 
     def insert(self, table: str, row: list[tuple[str, str | None]]) -> None:
-        """A row of values that are read as text; a row that is there already stays as it is."""
+        """Insert a row of values, which are cast from text, unless it exists."""
         places = ", ".join(f"%s::text::{type_}" for type_, _ in row)
         with psycopg.connect(self.bench.source_url) as connection:
             statement = f"INSERT INTO {table} VALUES ({places}) ON CONFLICT DO NOTHING"
@@ -70,7 +70,7 @@ class Matrix:
     params=[18, *(pytest.param(other, marks=pytest.mark.campaign) for other in (16, "contrib"))],
 )
 def matrix(request: pytest.FixtureRequest, servers: Callable[[int], Postgres]) -> Iterator[Matrix]:
-    """Databases of a version; the embedded ones have no extensions, a server of the system's packages has."""
+    """Databases of a version; only a server of the system's packages has extensions."""
     with ExitStack() as stack:
         contrib = request.param == "contrib"
         server = stack.enter_context(system_server()) if contrib else servers(request.param)
@@ -96,7 +96,7 @@ def _is_there(url: str, type_: str, text: str) -> bool:
 
 
 def test_every_type_of_the_catalogue_has_values(matrix: Matrix) -> None:
-    """Or Postgres itself reads none, as of pg_node_tree."""
+    """Except types without input, such as pg_node_tree."""
     url = matrix.bench.source_url
     execute(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public", *matrix.declarations)
     known = {value(url, f"SELECT '{type_}'::regtype::oid") for type_ in matrix.types}
@@ -117,7 +117,7 @@ SHOPS = "CREATE TABLE shop (shop_id int PRIMARY KEY)"
 
 
 def values_of(matrix: Matrix, place: int) -> list[tuple[str, str | None]]:
-    """A value of each type, another one at the next place; NULL stands after the last."""
+    """The value of each type at a place; NULL after the last one."""
     row: list[tuple[str, str | None]] = []
     for type_, values in matrix.types.items():
         ring = [*values, *([] if type_ in NEVER_NULL else [None])]
@@ -126,7 +126,7 @@ def values_of(matrix: Matrix, place: int) -> list[tuple[str, str | None]]:
 
 
 def test_a_row_of_all_types_equals_the_source(matrix: Matrix) -> None:
-    """In a fact, a dimension and a join, whatever happens to it, and again after a rebuild."""
+    """Compare them in a fact, a dimension and a join after each change, and after a rebuild."""
     names = [f"c{number}" for number in range(len(matrix.types))]
     listed = ", ".join(names)
     declared = ", ".join(f"{name} {type_}" for name, type_ in zip(names, matrix.types, strict=True))
@@ -197,7 +197,7 @@ def assert_same(
 
 
 def rebuilt(matrix: Matrix, relations: list[str]) -> None:
-    """Empty the warehouse and load the batches again: it is as it was."""
+    """Empty the warehouse, load the batches again, and compare."""
     house = matrix.bench.house
 
     def contents() -> dict[str, list[tuple[Any, ...]]]:
@@ -213,10 +213,10 @@ def rebuilt(matrix: Matrix, relations: list[str]) -> None:
 # Keys
 
 
-# Keys of a dimension, too.
+# Also keys of a dimension.
 BOTH = SAME.keys() | {"text", "mood", "moods", "mails", "pair"}
-# A number that has other digits at its end is no other number, and makes no version.
-# How values are shown that are equal and spelled apart.
+# A number with other trailing zeros is equal, and makes no version.
+# Expressions that print equal values in the same way.
 SHOWN = dict.fromkeys(("numeric", "numeric(60,2)", "amount"), "trim_scale(v::numeric)::text") | dict.fromkeys(
     ("real", "double precision"), "(v + 0)::text"
 )
@@ -234,12 +234,12 @@ def indexable(url: str, type_: str) -> bool:
 
 @pytest.mark.campaign
 def test_any_type_that_has_an_order_is_a_key(matrix: Matrix) -> None:
-    """Of the source's table and of the fact and dimension: rows are changed, deleted and come back by it."""
+    """As a key of source, fact and dimension: rows are changed, deleted and inserted again."""
     url = matrix.bench.source_url
     execute(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public", *matrix.declarations)
     known = matrix.types | {type_: values for type_, values in KEYS.items() if type_ not in CONTRIB}
     known |= {type_: values for type_, values in KEYS.items() if type_ in matrix.types}
-    # All types of the catalogue once; elsewhere those of extensions, and those whose values have spellings.
+    # All types of the catalogue once; otherwise those of extensions, and those with several spellings.
     every = matrix.version == 18
     some = [type_ for type_ in known if every or type_ in BOTH | CONTRIB.keys()]
     keys = {type_: known[type_] for type_ in some if indexable(url, type_)}
@@ -285,7 +285,7 @@ def test_any_type_that_has_an_order_is_a_key(matrix: Matrix) -> None:
 
 
 def holds(matrix: Matrix, relations: dict[str, str]) -> None:
-    """Run, and compare the tables with the source's, numbers as numbers; nothing is rejected."""
+    """Run, and compare the tables with the source; nothing is rejected."""
     matrix.run()
     assert matrix.bench.house.rejected() == []
     wrong = []

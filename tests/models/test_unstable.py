@@ -13,9 +13,9 @@ from tests.models.plans import analysed
 
 UNSTABLE = [
     ("SELECT a, now() AS x FROM t", r"(now|get_current_timestamp|current_timestamp).*join reference\.batch"),
-    ("SELECT a, current_date AS x FROM t", r"changes by itself; .*reference\.batch \(moment\)"),
-    ("SELECT a, random() AS x FROM t", r"random\(\) changes by itself"),
-    ("SELECT a, gen_random_uuid()::varchar AS x FROM t", "changes by itself"),
+    ("SELECT a, current_date AS x FROM t", r"yields another value each time; .*reference\.batch \(moment\)"),
+    ("SELECT a, random() AS x FROM t", r"random\(\) yields another value each time"),
+    ("SELECT a, gen_random_uuid()::varchar AS x FROM t", "yields another value each time"),
     ("SELECT b, string_agg(c, ',') AS x FROM t GROUP BY b", r"string_agg\(\) without ORDER BY depends"),
     ("SELECT b, first(c) AS x FROM t GROUP BY b", r"first\(\) without ORDER BY depends on the order"),
     ("SELECT b, list(c)::varchar AS x FROM t GROUP BY b", r"list\(\) without ORDER BY depends"),
@@ -28,17 +28,26 @@ UNSTABLE = [
     ("SELECT a, (SELECT first(b) FROM u) AS x FROM t", r"first\(\) without ORDER BY"),
     ("SELECT a FROM t LIMIT 5", r"LIMIT without ORDER BY depends on the order of rows; order by t\.a"),
     ("SELECT DISTINCT ON (b) b, a FROM t", "DISTINCT ON without ORDER BY depends on the order"),
-    ("SELECT a FROM t USING SAMPLE 10%", "takes rows by chance"),
-    ("SELECT a FROM t TABLESAMPLE 10%", "takes rows by chance"),
-    ("SELECT a FROM t WHERE b > (SELECT random())", r"random\(\) changes by itself"),
-    ("SELECT a, year(now()) AS x FROM t", r"now\(\) changes by itself"),
-    ("SELECT a FROM t WHERE b > year(current_date)", r"current_date changes by itself"),
-    ("SELECT a, (localtimestamp - INTERVAL 1 DAY)::varchar AS x FROM t", r"localtimestamp changes by itself"),
-    ("SELECT a, (SELECT year(today()) FROM u) AS x FROM t", r"today\(\) changes by itself"),
-    ("SELECT a, year(ago(INTERVAL 1 DAY)) AS x FROM t", r"ago\(\) changes by itself"),
-    ("SELECT a, age(DATE '2020-01-01')::varchar AS x FROM t", r"age\(\) changes by itself"),
-    ("SELECT a, current_localtime()::varchar AS x FROM t", r"current_localtime\(\) changes by itself"),
-    ("SELECT a, coalesce(getvariable('x'), 1) AS x FROM t", r"getvariable\(\) changes by itself"),
+    ("SELECT a FROM t USING SAMPLE 10%", "takes random rows"),
+    ("SELECT a FROM t TABLESAMPLE 10%", "takes random rows"),
+    ("SELECT a FROM t WHERE b > (SELECT random())", r"random\(\) yields another value each time"),
+    ("SELECT a, year(now()) AS x FROM t", r"now\(\) yields another value each time"),
+    ("SELECT a FROM t WHERE b > year(current_date)", r"current_date yields another value each time"),
+    (
+        "SELECT a, (localtimestamp - INTERVAL 1 DAY)::varchar AS x FROM t",
+        r"localtimestamp yields another value each time",
+    ),
+    ("SELECT a, (SELECT year(today()) FROM u) AS x FROM t", r"today\(\) yields another value each time"),
+    ("SELECT a, year(ago(INTERVAL 1 DAY)) AS x FROM t", r"ago\(\) yields another value each time"),
+    ("SELECT a, age(DATE '2020-01-01')::varchar AS x FROM t", r"age\(\) yields another value each time"),
+    (
+        "SELECT a, current_localtime()::varchar AS x FROM t",
+        r"current_localtime\(\) yields another value each time",
+    ),
+    (
+        "SELECT a, coalesce(getvariable('x'), 1) AS x FROM t",
+        r"getvariable\(\) yields another value each time",
+    ),
     ("SELECT b, mean(f) AS x FROM t GROUP BY b", r"mean\(\) over floating point"),
     ("SELECT b, favg(a) AS x FROM t GROUP BY b", r"favg\(\) may depend on the order of rows"),
     ("SELECT b, stddev(a) AS x FROM t GROUP BY b", r"stddev\(\) may depend on the order of rows"),
@@ -48,7 +57,7 @@ UNSTABLE = [
         "SELECT b, arg_max(a, c) AS x FROM t GROUP BY b",
         r"arg_max\(\) takes any .* write arg_max\(x, \(y, key\)\)",
     ),
-    ("SELECT b, min_by(a, c) AS x FROM t GROUP BY b", r"min_by\(\) takes any of the rows that tie"),
+    ("SELECT b, min_by(a, c) AS x FROM t GROUP BY b", r"min_by\(\) takes any of the tied rows"),
     ("SELECT a, first_value(b) OVER (PARTITION BY c) AS x FROM t", r"first_value\(\) without ORDER BY"),
     ("SELECT json_group_array(a)::varchar AS x FROM t", r"\(\) without ORDER BY depends"),
     (
@@ -58,44 +67,44 @@ UNSTABLE = [
     ("SELECT a, row_number() OVER () AS x FROM t, iso_4217", r"row_number\(\) without ORDER BY depends"),
     (
         "WITH RECURSIVE r (x) USING KEY (x) AS (SELECT a FROM t UNION SELECT b FROM r, u WHERE x = a) FROM r",
-        "USING KEY keeps any of the rows that have a key",
+        "USING KEY keeps any of the rows of a key",
     ),
     (
         "WITH RECURSIVE r (x, y) USING KEY (x) AS (SELECT a, b FROM t UNION SELECT b, y FROM r, u) FROM r",
         "DuckDB does not show its plan, so it may depend on",
     ),
-    # Rows that tie in an order: of t and u column a is the key.
+    # Ties; column a is the key of t and u.
     (
         "SELECT a, row_number() OVER (PARTITION BY c ORDER BY b) AS x FROM t",
-        r"row_number\(\) ORDER BY b: rows that tie come in any order; add t\.a to its ORDER BY",
+        r"row_number\(\) ORDER BY b: tied rows come in any order; add t\.a to its ORDER BY",
     ),
     (
         "SELECT a FROM t QUALIFY row_number() OVER (PARTITION BY b ORDER BY c) = 1",
         r"ORDER BY c: .* add t\.a to",
     ),
-    ("SELECT a, lag(b) OVER (ORDER BY b) AS x FROM t", r"lag\(\) ORDER BY b: rows that tie"),
-    ("SELECT a, ntile(3) OVER (ORDER BY b) AS x FROM t", r"ntile\(\) ORDER BY b: rows that tie"),
+    ("SELECT a, lag(b) OVER (ORDER BY b) AS x FROM t", r"lag\(\) ORDER BY b: tied rows"),
+    ("SELECT a, ntile(3) OVER (ORDER BY b) AS x FROM t", r"ntile\(\) ORDER BY b: tied rows"),
     (
         "SELECT a, first_value(a) OVER (ORDER BY b) AS x FROM t",
-        r"first_value\(\) ORDER BY b: rows that tie",
+        r"first_value\(\) ORDER BY b: tied rows",
     ),
     (
         "SELECT a, sum(b) OVER (ORDER BY b ROWS 2 PRECEDING) AS x FROM t",
-        r"sum\(\) over a frame of ROWS ORDER BY b: rows that tie",
+        r"sum\(\) over a frame of ROWS ORDER BY b: tied rows",
     ),
     ("SELECT b, string_agg(c, ',' ORDER BY b) AS x FROM t GROUP BY b", r"string_agg\(\) ORDER BY b: "),
-    ("SELECT b, first(c ORDER BY f) AS x FROM t GROUP BY b", r"first\(\) ORDER BY f: rows that tie"),
+    ("SELECT b, first(c ORDER BY f) AS x FROM t GROUP BY b", r"first\(\) ORDER BY f: tied rows"),
     ("SELECT b, arg_max(c, (f, b)) AS x FROM t GROUP BY b", r"arg_max\(x, \(y, key\)\), where key is t\.a"),
-    ("SELECT a FROM t ORDER BY b LIMIT 5", r"LIMIT ORDER BY b: rows that tie come in any order; add t\.a"),
+    ("SELECT a FROM t ORDER BY b LIMIT 5", r"LIMIT ORDER BY b: tied rows come in any order; add t\.a"),
     (
         "SELECT a, (SELECT u.c FROM u WHERE u.b = t.a ORDER BY u.f LIMIT 1) AS x FROM t",
-        r"LIMIT ORDER BY f: rows that tie come in any order; add u\.a",
+        r"LIMIT ORDER BY f: tied rows come in any order; add u\.a",
     ),
-    ("SELECT DISTINCT ON (b) b, a FROM t ORDER BY b, c", r"DISTINCT ON ORDER BY b, c: rows that tie"),
+    ("SELECT DISTINCT ON (b) b, a FROM t ORDER BY b, c", r"DISTINCT ON ORDER BY b, c: tied rows"),
     ("SELECT t.a, u.f FROM t ASOF JOIN u ON t.c = u.c AND t.b >= u.b", r"ASOF JOIN .* compares u\.a"),
     (
         "SELECT t.a, u.a AS d, row_number() OVER (ORDER BY t.a) AS x FROM t JOIN u ON t.b = u.b",
-        r"row_number\(\) ORDER BY a: rows that tie come in any order; add u\.a",
+        r"row_number\(\) ORDER BY a: tied rows come in any order; add u\.a",
     ),
     ("SELECT b, row_number() OVER (ORDER BY sum(a)) AS x FROM t GROUP BY b", r"add b to its ORDER BY"),
     # An outer join adds rows of NULLs.
@@ -105,7 +114,7 @@ UNSTABLE = [
     ),
     (
         "FROM (SELECT x, n FROM t LEFT JOIN (SELECT b x, 1 n FROM u GROUP BY b) ON a = 1) ORDER BY x LIMIT 1",
-        r"LIMIT ORDER BY x: rows that tie come in any order",
+        r"LIMIT ORDER BY x: tied rows come in any order",
     ),
     (
         "SELECT a, ntile(2) OVER (ORDER BY f) AS x FROM (SELECT a, f FROM t UNION ALL SELECT b, f FROM t)",
@@ -139,7 +148,7 @@ def test_unstable_models_are_refused_with_a_remedy(tmp_path: Path, sql: str, mes
         "SELECT a, age(DATE '2020-01-01', DATE '2019-01-01')::varchar AS x FROM t",
         "SELECT t.current_date AS x FROM (SELECT a AS current_date FROM t) AS t",
         "SELECT CASE WHEN a > 0 THEN a ELSE error('a is negative') END AS a FROM t",
-        # What orders and groups determines the row, by way of joins, groups and filters.
+        # The columns to order and group by determine the row through joins, groups and filters.
         "SELECT a, row_number() OVER (PARTITION BY b ORDER BY c, a::bigint) AS x FROM t",
         "SELECT t.a, row_number() OVER (ORDER BY u.c, t.a) AS x FROM t LEFT JOIN u ON t.b = u.a",
         "SELECT t.a, row_number() OVER (ORDER BY u.c, t.a) AS x FROM t, u WHERE t.b = u.a AND u.c = 'x'",
@@ -152,7 +161,7 @@ def test_unstable_models_are_refused_with_a_remedy(tmp_path: Path, sql: str, mes
         "SELECT a, (SELECT u.c FROM u WHERE u.b = t.a ORDER BY u.b, u.a LIMIT 1) AS x FROM t",
         "SELECT t.a, u.c FROM t ASOF JOIN u ON t.b >= u.a",
         "SELECT max(b) AS x FROM t LIMIT 1",
-        # What ties looks the same.
+        # Tied rows are equal.
         "SELECT b, string_agg(c, ',' ORDER BY c) AS x FROM t GROUP BY b",
         "SELECT b, arg_max(c, (b, c)) AS x FROM t GROUP BY b",
         "SELECT b, c FROM t ORDER BY c, b LIMIT 3",
@@ -166,7 +175,7 @@ def test_stable_models_are_allowed(tmp_path: Path, sql: str) -> None:
 
 
 def test_without_keys_ties_are_not_refused(tmp_path: Path) -> None:
-    """As where an old batch is replayed, whose tables may have had no key yet."""
+    """A replay of an old batch does not know the keys of its tables."""
     sql = "SELECT a, row_number() OVER (ORDER BY b) AS x FROM t"
     assert analysed(tmp_path, sql, keys=None).unstable == ()
     with pytest.raises(ModelError, match="add all the columns that it reads to its ORDER BY"):
@@ -195,5 +204,5 @@ def test_each_aggregate_of_duckdb_is_classified() -> None:
 
 def test_a_reader_of_an_unstable_model_needs_the_header_too(tmp_path: Path) -> None:
     below = "-- unstable: allowed\nSELECT a, random() AS r FROM t"
-    with pytest.raises(ModelError, match=r"m1\.sql: random\(\) changes by itself"):
+    with pytest.raises(ModelError, match=r"m1\.sql: random\(\) yields another value each time"):
         analysed(tmp_path, below, "SELECT a, r FROM m0")

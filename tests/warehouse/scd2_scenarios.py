@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 
-# A version: from which batch, up to which one (None: still), and its values.
+# A version: its first batch, the batch that ended it or None, and its values.
 Span = tuple[int, int | None, str]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What happens to its rows before each batch, and the versions of row 1 then; ``others`` of further rows.
+    """The statements before each batch, and the versions of row 1 after them.
+
+    ``others`` has the versions of other rows.
 
     In statements ``{mine}`` selects the scenario's rows, and ``{new}`` inserts some of (id, name, city).
     """

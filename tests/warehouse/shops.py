@@ -45,7 +45,7 @@ FACTS = "SELECT order_id, shop_id, amount::text, note FROM fact_order_current OR
 
 
 def contents(house: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
-    """All that a load may touch."""
+    """The rows of all tables that a load may change."""
     names = (
         "dim_shop",
         "fact_order",

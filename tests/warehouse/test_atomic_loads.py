@@ -26,7 +26,7 @@ from tests.warehouse.shops import (
     shop,
 )
 
-FAULTS = {
+FAILURES = {
     "the last table cannot be written": (
         """
         CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -47,10 +47,10 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("first", [True, False], ids=["first batch", "second batch"])
-def test_a_failed_load_changes_nothing(house: Warehouse, batches: MadeUp, fault: str, first: bool) -> None:
-    break_it, mend_it, error = FAULTS[fault]
+def test_a_failed_load_changes_nothing(house: Warehouse, batches: MadeUp, failure: str, first: bool) -> None:
+    break_it, repair, error = FAILURES[failure]
     house.prepare()
     if not first:
         house.bring(batches.batch(FIRST))
@@ -59,7 +59,7 @@ def test_a_failed_load_changes_nothing(house: Warehouse, batches: MadeUp, fault:
     execute(house.url, break_it)
     with pytest.raises(error):
         house.bring(batch)
-    execute(house.url, mend_it)
+    execute(house.url, repair)
     assert contents(house) == before
     assert keys_and_indexes(house) == definitions
     house.bring(batch)
@@ -92,7 +92,7 @@ def test_a_lost_connection_changes_nothing(house: Warehouse, batches: MadeUp, fi
 
 def test_an_error_of_the_warehouse_is_one_line_with_its_table(house: Warehouse, batches: MadeUp) -> None:
     house.prepare()
-    execute(house.url, FAULTS["the last table cannot be written"][0])
+    execute(house.url, FAILURES["the last table cannot be written"][0])
     with pytest.raises(
         WarehouseError, match="warehouse: table fact_order: a trigger or function of the database refuses"
     ) as raised:
@@ -109,7 +109,7 @@ def test_a_loaded_batch_is_not_loaded_again(house: Warehouse, batches: MadeUp) -
 
 
 def test_a_retry_after_an_unanswered_commit_returns_its_counts(house: Warehouse, batches: MadeUp) -> None:
-    """The first try cannot know; the second returns what the first did, were it a rejected row."""
+    """The second try returns the counts of the first, rejected rows included."""
     house.prepare()
     made_first = house.bring(batches.batch(FIRST))
     assert made_first
@@ -123,7 +123,7 @@ def test_a_retry_after_an_unanswered_commit_returns_its_counts(house: Warehouse,
 
     with pytest.raises(psycopg.OperationalError) as lost:
         behind.bring(batch, progress=swallow)
-    assert not isinstance(lost.value, PipelineError), "the task tries such a fault again"
+    assert not isinstance(lost.value, PipelineError), "the task retries this failure"
     assert proxy.hits == 1
     after = contents(house)
     assert ledger.last_batch(house.url, "public") == batch.batch_id

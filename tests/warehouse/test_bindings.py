@@ -1,4 +1,4 @@
-"""The warehouse is the one that was filled: a table that is not as it was loaded is filled again."""
+"""A table that is not as it was loaded is detected and filled again."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ LOOKS = {
 
 
 def seen(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
-    """All that a reader of the warehouse sees."""
+    """All rows that a reader of the warehouse can see."""
     return {name: bench.house.query(text) for name, text in LOOKS.items()}
 
 
 def mismatches(bench: Bench) -> dict[str, str]:
-    """What is wrong with which tables, in words."""
+    """The reason of each mismatch, by table."""
     with transaction(bench.house.url, "warehouse") as connection:
         actual = find_mismatches(connection, "public", TABLES)
     return {each.table: each.reason.removeprefix(f"warehouse: public.{each.table} ") for each in actual}
@@ -78,7 +78,7 @@ def mismatches(bench: Bench) -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=[18, pytest.param(16, marks=pytest.mark.campaign)])
 def lived(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """A warehouse after some days."""
+    """A warehouse after some batches."""
     with open_bench(servers(request.param)) as bench:
         bench.fresh(MODELS, *SOURCE)
         bench.run()
@@ -258,7 +258,7 @@ def test_rows_that_the_lake_lacks_are_read_from_the_source(shared: Bench) -> Non
 
 
 def test_an_early_batch_that_lacks_a_column_or_a_table_keeps_its_versions(shared: Bench) -> None:
-    """As a rebuild has them: NULL, and no rows."""
+    """As after a rebuild: NULL, and no rows."""
     bench, select = shared, "-- key: sale_id\nSELECT sale_id, pieces"
     now = "SELECT sale_id, pieces, note, town FROM sale LEFT JOIN town USING (sale_id) ORDER BY 1"
     bench.fresh(

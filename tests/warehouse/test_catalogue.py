@@ -164,7 +164,7 @@ def test_missing_tables_without_a_schema_file_are_refused(house: Warehouse) -> N
 
 @pytest.fixture
 def owner_url(warehouse_url: str) -> Iterator[str]:
-    """A plain role that owns the warehouse's database, as docs say it should be."""
+    """A role without superuser that owns the warehouse's database."""
     name = warehouse_url.rsplit("/", 1)[1]
     role = f"owner_{name}"
     _, _, tail = warehouse_url.partition("@")

@@ -1,4 +1,4 @@
-"""COPY in its binary format says exactly what it says as CSV."""
+"""COPY in its binary format gives the same rows as CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.warehouse import binary, copying
 from tests.support import database
 
 DAY, MOMENT = 2**31 - 1, 2**63 - 1
-BEFORE, AFTER = -4_713 * 366, 5_874_897 * 365  # days from 1970 that Postgres knows as dates
+BEFORE, AFTER = -4_713 * 366, 5_874_897 * 365  # days from 1970, the limits of Postgres' dates
 
 
 def whole(bits: int) -> st.SearchStrategy[int]:
@@ -35,7 +35,7 @@ def decimal(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
     )
 
 
-# Dates and times are given as the numbers that Arrow holds: days and microseconds from 1970.
+# Dates and times are the numbers that Arrow stores: days and microseconds from 1970.
 MOMENTS = st.integers(-210_866_803_200_000_000 + 1, 9_000_000_000_000_000_000 - 1)
 TYPES: dict[str, st.SearchStrategy[Any]] = {
     "smallint": whole(16),
@@ -69,7 +69,7 @@ def table(postgres: Postgres) -> Iterator[psycopg.Connection]:
 
 
 def arrow(type_: pa.DataType, values: list[Any]) -> pa.Array[Any]:
-    """An array of a type; of dates and times from the numbers that it holds."""
+    """An array of a type; dates and times are numbers."""
     if pa.types.is_temporal(type_):
         plain = pa.int32() if type_.bit_width == 32 else pa.int64()
         return pa.array(values, plain).view(type_)
@@ -112,7 +112,7 @@ def test_values_of_variable_size_are_copied_as_csv(type_: str) -> None:
 
 
 def test_files_with_other_types_are_copied_as_csv(table: psycopg.Connection, tmp_path: Path) -> None:
-    """What the files say counts, not what they should say."""
+    """The types of the files count, not the declared ones."""
     pq.write_table(pa.table({"c1": pa.array([1, 2], pa.int64())}), tmp_path / "rows.parquet")
     actual = stored(table, ds.dataset(str(tmp_path / "rows.parquet")), [COLUMNS[1]])
     assert [row[1] for row in actual] == ["1", "2"]

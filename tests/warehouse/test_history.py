@@ -1,4 +1,4 @@
-"""History: every version of a fact can be queried, and the past stays what it was."""
+"""History: every version of a fact can be queried, and the past never changes."""
 
 from __future__ import annotations
 
@@ -138,9 +138,6 @@ def test_a_version_is_valid_from_its_exact_microsecond(house: Warehouse, source_
     assert seen == [["1"], ["1"], ["2"]]
 
 
-# Any sequence, against an oracle
-
-
 @pytest.fixture(scope="module")
 def shared_house(postgres: Postgres) -> Iterator[Warehouse]:
     """One warehouse for many examples; each begins by emptying it."""
@@ -225,11 +222,11 @@ def test_any_sequence_of_dimension_changes_is_in_the_history(
     house = shared_house
     house.empty()
     source_batches = MadeUp(house.raw, TABLES)
-    # By shop: since, until, whether it was deleted then, and the city.
+    # By shop: valid from, valid to, whether it was deleted, and the city.
     expected: dict[int, list[tuple[datetime, datetime | None, bool, str | None]]] = {}
     moments: list[tuple[datetime, list[tuple[int, str | None]]]] = []
     for number, rows in enumerate(batches):
-        # Whatever a batch that reads all does not have is gone.
+        # A row that is not in a batch that reads everything is deleted.
         whole = number % 2 == 1
         shops = [{"shop_id": key, "city": city} for key, city in rows.items()]
         manifest = source_batches.batch({"shops": shops}, full=whole)

@@ -1,4 +1,4 @@
-"""What a load costs follows what changed: rows are found by their keys, and no table is read whole."""
+"""The cost of a load follows the changed rows: they are found by key, and no table is read whole."""
 
 from tests.bench import Bench
 from tests.support import execute, plan_batch, value
@@ -41,5 +41,5 @@ def test_a_load_finds_changed_rows_by_their_keys(shared: Bench) -> None:
         "fact_sale": (200, 200),
         "dim_shop": (200, 200),
     }
-    # One is read to see that the table is not empty.
+    # One row is read to see that the table is not empty.
     assert value(shared.house.url, SCANNED) <= before + 1

@@ -80,7 +80,7 @@ def test_a_rejected_change_keeps_the_last_valid_version(house: Warehouse, batche
     assert house.query(FACTS) == [(1, 1, "3.50", None)]
     assert len(house.rejected()) == 1
     house.bring(batches.batch({"shops": [shop(1)], "orders": [order(1, amount="0.001")]}, reconcile=True))
-    assert house.query(FACTS) == [(1, 1, "3.50", None)], "set aside is not deleted"
+    assert house.query(FACTS) == [(1, 1, "3.50", None)], "a rejected row is not deleted"
 
 
 def test_rejected_rows_that_left_the_source_are_resolved(house: Warehouse, batches: MadeUp) -> None:

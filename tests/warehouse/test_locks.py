@@ -33,7 +33,7 @@ def test_a_warehouse_is_locked_for_one_run(warehouse_url: str) -> None:
 
 
 def test_a_lock_with_a_lost_connection_is_detected(warehouse_url: str) -> None:
-    """The run goes no further, and what it did before does not fail for it."""
+    """The run stops, and its earlier work stays."""
     with ledger.lock(warehouse_url, "public") as lock:
         lock.check()
         execute(
@@ -48,7 +48,7 @@ def test_a_lock_with_a_lost_connection_is_detected(warehouse_url: str) -> None:
 
 
 def test_timeouts_of_the_role_do_not_end_locks_and_snapshots(warehouse_url: str, source_url: str) -> None:
-    """A lock and a snapshot live through what others do meanwhile, however short the timeouts are."""
+    """A lock and a snapshot stay open while other work goes on, even with short timeouts."""
     timeouts = [
         name
         for (name,) in query(
@@ -75,12 +75,12 @@ def test_timeouts_of_the_role_do_not_end_locks_and_snapshots(warehouse_url: str,
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait a second for a lock."""
+def short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock timeout of one second."""
     monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "1")
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_lock_timeout")
 @pytest.mark.parametrize("shops", [[shop(1), shop(2)], []], ids=["filled before", "empty"])
 def test_a_first_load_does_not_wait_for_readers_of_other_tables(
     house: Warehouse, batches: MadeUp, shops: list[Row]

@@ -1,4 +1,4 @@
-"""Any day can be looked at: tables and views as of a moment."""
+"""Tables and views as of any moment."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -50,7 +50,7 @@ def bench(shared: Bench) -> Bench:
 
 @pytest.fixture
 def seen(bench: Bench) -> dict[datetime, tuple[Rows, Rows]]:
-    """What the source held at the moment of each of four batches: sales with their shops, and streets."""
+    """The source's rows at the moment of each of four batches: sales with their shops, and streets."""
     moments = {}
     for day in ((), *DAYS):
         bench.do(*day)

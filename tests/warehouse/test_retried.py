@@ -1,4 +1,4 @@
-"""Rejected rows come back as they were: every column, every value, whatever its type, or not at all."""
+"""A retried row has all values of the rejected one, of each type."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def house(warehouse_url: str, raw: Bucket, processed: Bucket, tmp_path: Path) ->
 
 
 def made_up(house: Warehouse, columns: dict[str, str], table: str, kind: str = "fact") -> MadeUp:
-    """Rows of a table that refer to shops, which may come later."""
+    """Rows of a table that refer to shops, which may arrive later."""
     write_models(
         house.folder,
         {
@@ -72,7 +72,7 @@ def order(number: int, shop: int = 9, status: str = "paid") -> Row:
 @pytest.mark.parametrize("kind", ["fact", "dim"])
 @pytest.mark.parametrize("filled", [False, True], ids=["into an empty table", "into a filled table"])
 def test_a_retried_row_has_its_original_values(house: Warehouse, kind: str, filled: bool) -> None:
-    """With its values and not the table's defaults, an identity key among them."""
+    """It has its own values instead of the table's defaults, also for an identity key."""
     batches = made_up(house, ORDER, ORDERED, kind)
     shops: list[Row] = [{"shop_id": 1}]
     house.bring(batches.batch({"shop": shops, "t": [order(1, 1)] if filled else []}))
@@ -146,9 +146,7 @@ def test_thousands_of_rejected_rows_are_retried_quickly(house: Warehouse) -> Non
     assert len(house.rejected()) == len(rows) - len(same)
 
 
-# Every type
-
-# Values of types of which a few do not tell all.
+# More values of types for which a few are not enough.
 MADE_UP: dict[str, st.SearchStrategy[str]] = {
     "text": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
     "bytea": st.binary().map(lambda actual: "\\x" + actual.hex()),
@@ -174,7 +172,7 @@ def rows_of(types: dict[str, list[str]]) -> st.SearchStrategy[list[tuple[str | N
 
 
 def every_type(url: str, types: dict[str, list[str]]) -> None:
-    """Tables of these types, one that refers to a shop and one that does not."""
+    """Tables of these types, with and without a reference to a shop."""
     names = [f"c{number}" for number in range(len(types))]
     declared = ", ".join(f"{name} {type_}" for name, type_ in zip(names, types, strict=True))
     execute(
@@ -188,7 +186,7 @@ def every_type(url: str, types: dict[str, list[str]]) -> None:
 def goes_and_comes_back(
     house: Warehouse, types: dict[str, list[str]], rows: Sequence[tuple[str | None, ...]]
 ) -> None:
-    """Reject these rows, and retry them once their shop is there: they are in then, as they were."""
+    """Reject these rows, retry them once their shop has arrived, and compare their values."""
     execute(house.url, "TRUNCATE dim_t, dim_t_version, dim_shop, truth, etl.rejected")
     target = house.prepare()["dim_t"]
     columns = tuple(column.name for column in target.columns)

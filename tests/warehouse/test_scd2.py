@@ -28,7 +28,7 @@ TABLE = "(scenario text, id integer, name text, city text, touched timestamptz, 
 
 MODELS = {
     "fact_member": f"-- key: scenario, id\n-- untracked: touched\nSELECT {COLUMNS} FROM member",
-    # Not row by row: its result is compared with the last one.
+    # A model that does not run row by row.
     "dim_member": f"-- untracked: touched\nSELECT DISTINCT {COLUMNS} FROM member",
     "fact_kept": f"-- key: scenario, id\n-- deletes: ignore\nSELECT {COLUMNS} FROM member",
     "schema": f"""
@@ -63,7 +63,7 @@ def statements(scenario: Scenario, step: int) -> str:
 
 @pytest.fixture(scope="module")
 def ran(postgres: Postgres) -> Iterator[Ran]:
-    """All scenarios, side by side."""
+    """All scenarios in one warehouse."""
     with open_bench(postgres) as bench:
         bench.fresh(
             MODELS,
@@ -72,7 +72,7 @@ def ran(postgres: Postgres) -> Iterator[Ran]:
         )
         moments = []
         for step in range(max(len(scenario.steps) for scenario in SCENARIOS)):
-            # Each batch has something to read.
+            # A row that changes in each batch.
             bench.do(f"INSERT INTO member VALUES ('bystander', {1000 + step}, 'a', 'York')")
             for scenario in SCENARIOS:
                 if text := statements(scenario, step):
@@ -83,7 +83,7 @@ def ran(postgres: Postgres) -> Iterator[Ran]:
 
 
 def spans(ran: Ran, table: str, scenario: Scenario, id_: int) -> tuple[Span, ...]:
-    """A row's versions in the order of time, deletions left out."""
+    """A row's versions in order, without deletions."""
     name = scenario.name.replace("'", "''")
     place: dict[datetime | None, int | None] = {moment: at for at, moment in enumerate(ran.moments)}
     rows = ran.bench.house.query(
@@ -122,7 +122,7 @@ def test_each_moment_shows_the_version_of_then(ran: Ran, scenario: Scenario, tab
 
 
 def test_a_deleted_row_has_a_last_version_marked_deleted(ran: Ran) -> None:
-    """A fact by a version of its own, a dimension on its last one; and only there."""
+    """A fact has a version of its own for it, a dimension marks its last version."""
     ended = "SELECT count(*) FROM {}_history WHERE scenario = 'a deletion is seen once' AND deleted"
     assert [value(ran.bench.house.url, ended.format(table)) for table in KINDS] == [1, 1]
     alive = "SELECT count(*) FROM {}_history WHERE scenario = 'a changed value ends a version' AND deleted"

@@ -1,4 +1,4 @@
-"""Several schemas of one warehouse: each is loaded by itself, from one lake, at the same time as others."""
+"""Several schemas of one warehouse: each is loaded independently, from one lake, at the same time."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def bench(shared: Bench) -> Bench:
 
 @pytest.fixture
 def other(bench: Bench) -> Warehouse:
-    """The same warehouse, models and buckets, and another schema."""
+    """The same warehouse, models and buckets with another schema."""
     return replace(bench.house, schema="other", prepared=None)
 
 
@@ -96,7 +96,7 @@ def test_schemas_load_at_the_same_time_and_none_loads_twice(
     begun: list[str] = []
 
     def meanwhile(table: str, number: int) -> None:
-        """While the first schema is loaded, the other is, too, and nobody loads the first one again."""
+        """Load the other schema during the load of the first, and fail to load the first one again."""
         if not begun:
             begun.append(table)
             waiting = bench.sealed()

@@ -10,7 +10,7 @@ FOLDER = PROJECT / "pipeline" / "warehouse" / "sql"
 
 
 def listed(head: str, heading: str) -> set[str]:
-    """The items of a heading such as `Binds: schema, rows (NULL if unknown).`"""
+    """The items of a heading such as `Binds: schema, rows (NULL if unknown)`."""
     match = re.search(rf"{heading}: (.*?)\.(?:\s|$)", head)
     return set(re.sub(r" \([^)]*\)", "", match[1]).split(", ")) if match else set()
 

@@ -1,4 +1,4 @@
-"""The version of the schema etl."""
+"""Upgrades of the schema etl."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ RELEASE = PROJECT / "tests" / "releases" / "1"
 
 @pytest.fixture(params=[18, pytest.param(16, marks=pytest.mark.campaign)])
 def earlier(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """The source, warehouse, lake and models of the first release, as they stood after three batches."""
+    """The source, warehouse, lake and models of the first release, after three batches."""
     models = {path.stem: path.read_text(encoding="utf-8") for path in (RELEASE / "models").iterdir()}
     with open_bench(servers(request.param)) as bench:
         bench.fresh(models, (RELEASE / "source.sql").read_text(encoding="utf-8"))

@@ -20,6 +20,6 @@ def house(warehouse_url: str, raw: Bucket, processed: Bucket, tmp_path: Path) ->
 
 @pytest.fixture
 def bench(shared: Bench) -> Bench:
-    """A source with one good row in each table, not read yet."""
+    """A source with one valid row in each table, not read yet."""
     shared.fresh(MODELS, *SOURCE)
     return shared

@@ -58,7 +58,7 @@ Open = tuple[str, str, str]
 
 
 def aside(bench: Bench) -> list[Open]:
-    """Table, key and reason of what is set aside and not resolved."""
+    """Table, key and reason of each rejected row that is not resolved."""
     return [(table, next(iter(key.values())), reason) for table, key, reason in bench.house.rejected()]
 
 
@@ -67,7 +67,7 @@ def sales(bench: Bench) -> list[int]:
 
 
 def log(bench: Bench) -> list[tuple[Any, ...]]:
-    """Every record of a rejection: which batches it stood in, counted from 1, and whether it is over."""
+    """Each rejection: the numbers of its first and last batch, and whether it is resolved."""
     return bench.house.query(
         """
         WITH numbered AS (SELECT batch_id, row_number() OVER (ORDER BY batch_id) AS n FROM etl.batch)

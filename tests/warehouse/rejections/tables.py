@@ -17,7 +17,7 @@ TYPES = (
 def made_up(
     house: Warehouse, columns: Mapping[str, str], table: str, *, kind: str = "dim", schema: str = ""
 ) -> MadeUp:
-    """A source table ``t`` of these columns, and a model that hands all of them on."""
+    """A source table ``t`` of these columns, and a model that passes all of them on."""
     files = {
         f"{kind}_t": f"-- key: id\nSELECT {', '.join(columns)} FROM t",
         "schema": f"{schema}; CREATE TABLE IF NOT EXISTS {kind}_t ({table});",

@@ -9,7 +9,7 @@ import pytest
 from tests.support import MadeUp, Row, Warehouse, execute, value, write_models
 from tests.warehouse.rejections.tables import CODED, CODES, coded, ids, made_up, reasons
 
-# What a table refuses beside a misfit: what makes it do so, and the words. Row 3 is the one to blame.
+# Constraints: the statement that creates one, and the reason. Row 3 violates it.
 REFUSED = {
     "a unique column": ("CREATE UNIQUE INDEX one ON dim_t (code)", "code: duplicate key value violates"),
     "a unique expression": (
@@ -74,13 +74,13 @@ REFUSED = {
 }
 
 
-# Longer than an index entry may be, and not to be compressed below that.
+# Too long for an index entry, even compressed.
 LONG = "".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(150))
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_row_that_the_table_rejects_is_rejected_alone(house: Warehouse, case: str) -> None:
-    """Into an empty table, and again as a change and as a new row of a filled one."""
+    """In an empty table, and then as a change and as a new row."""
     statements, message = REFUSED[case]
     batches = made_up(house, CODES, CODED, schema="SELECT 1")
     house.prepare()

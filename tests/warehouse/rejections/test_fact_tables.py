@@ -38,7 +38,7 @@ def test_a_fact_whose_unique_index_forbids_versions_is_refused(house: Warehouse,
 @pytest.mark.parametrize("kind", ["fact", "bridge"])
 @pytest.mark.parametrize("type_", ["xid", "json", "point"])
 def test_a_key_of_a_type_without_an_order_is_refused(house: Warehouse, kind: str, type_: str) -> None:
-    """Versions of a key lie in an index. Of these the first can be hashed, the others not even that."""
+    """The index of versions needs an order. The first type can only be hashed, the others cannot."""
     files = {
         f"{kind}_t": "-- key: k\nSELECT k FROM t",
         "schema": f"CREATE TABLE IF NOT EXISTS {kind}_t (k {type_});",

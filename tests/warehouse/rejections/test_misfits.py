@@ -11,7 +11,7 @@ from pipeline.lake.buckets import Bucket
 from tests.support import MadeUp, Row, Warehouse, database, execute, value, write_models
 from tests.warehouse.rejections.tables import TYPES, ids, made_up, reasons
 
-# Warehouse type: a text that it takes, one that it does not, and what Postgres says of that.
+# By warehouse type: a text that fits, one that does not, and the message of Postgres.
 MISFITS: dict[str, tuple[str, str, str]] = {
     "inet": ("10.0.0.1", "10.0.0.256", "invalid input syntax for type inet"),
     "cidr": ("10.0.0.0/8", "10.0.0.1/8", "invalid cidr value"),
@@ -65,8 +65,8 @@ def test_a_value_that_does_not_fit_rejects_its_row(house: Warehouse, first: bool
             assert invalid not in actual[number]
     kept = dict(house.query("SELECT (key ->> 'id')::int, \"row\" FROM etl.rejected"))
     assert kept[10] == {"id": "10"} | valid | {"c0": "10.0.0.256"}
-    mended = [{"id": number} | valid for number in range(10, 10 + len(MISFITS))]
-    assert house.bring(batches.batch({"t": mended}))["dim_t"].added == len(MISFITS)
+    corrected = [{"id": number} | valid for number in range(10, 10 + len(MISFITS))]
+    assert house.bring(batches.batch({"t": corrected}))["dim_t"].added == len(MISFITS)
     assert house.rejected() == []
 
 

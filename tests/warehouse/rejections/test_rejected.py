@@ -7,7 +7,7 @@ import pytest
 from tests.bench import Bench
 from tests.warehouse.rejections.shop import aside, log, sales
 
-# A row of the sales that is wrong in one way, its key left out; the reason, and what mends it.
+# An invalid row of sale without its key; the reason, and the correction.
 KINDS = {
     "text that is no date": (
         "1, '2024-02-30', 1, 1",
@@ -52,7 +52,7 @@ KINDS = {
 
 
 def test_a_row_of_each_kind_from_its_rejection_to_its_acceptance(bench: Bench) -> None:
-    """One after the other: each is accepted alone, in the batch that mends it."""
+    """One after the other: each is accepted alone, in the batch that corrects it."""
     expected = {str(sale): reason for sale, (_, reason, _) in enumerate(KINDS.values(), 10)}
     for sale, (row, _, _) in enumerate(KINDS.values(), 10):
         bench.do(f"INSERT INTO sale VALUES ({sale}, {row})")
@@ -84,7 +84,7 @@ def test_a_row_of_each_kind_from_its_rejection_to_its_acceptance(bench: Bench) -
 def test_rows_that_refer_to_an_unknown_currency_are_accepted_together_with_it(
     bench: Bench,
 ) -> None:
-    """A dimension row that is refused, one that refers to it, one below that, and a fact."""
+    """A rejected dimension row, one that refers to it, one that refers to that, and a fact."""
     bench.do(
         "INSERT INTO currency VALUES (2, 'ZZZ')",
         "INSERT INTO shop VALUES (2, 'Bath', 2, NULL), (3, 'Hull', 1, 2)",

@@ -57,7 +57,7 @@ RULED = {
 
 @pytest.fixture
 def ruled(shared: Bench) -> Bench:
-    """Tables with an enum and with rules of their own."""
+    """Tables with an enum and CHECK rules."""
     shared.fresh(
         RULED,
         "CREATE TABLE mood (mood_id int PRIMARY KEY, mood text)",
@@ -72,7 +72,7 @@ def ruled(shared: Bench) -> Bench:
     "first", ["INSERT INTO sale VALUES (1, 1, 'ab')", "SELECT 1"], ids=["merged", "filled"]
 )
 def test_a_row_that_breaks_a_rule_is_rejected(ruled: Bench, first: str) -> None:
-    """Into a table that has rows, and into an empty one."""
+    """In a table with rows, and in an empty one."""
     ruled.do(first)
     ruled.run()
     known = len(sales(ruled))
@@ -118,7 +118,7 @@ def test_an_unknown_label_is_rejected_until_the_enum_has_it(ruled: Bench) -> Non
 
 
 def test_all_rows_of_a_repeated_key_are_recorded(shared: Bench) -> None:
-    """None of them is lost because the key can stand only once."""
+    """etl.rejected has one row per key, which lists them."""
     shared.fresh(
         {
             "fact_sale": "-- key: code\nSELECT code, units FROM sale",

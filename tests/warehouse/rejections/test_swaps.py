@@ -11,7 +11,7 @@ from tests.warehouse.rejections.tables import CODED, CODES, coded, made_up, reas
 
 
 def test_rows_that_refer_to_each_other_are_accepted_in_any_order(house: Warehouse) -> None:
-    """New rows and changes, both ways, and beside a row that keeps the batch from coming in as a whole."""
+    """New and changed rows, in both directions, and beside a rejected row."""
     table = "id integer PRIMARY KEY, parent integer REFERENCES dim_t, code text UNIQUE"
     made = made_up(house, {"id": "integer", "parent": "integer", "code": "text"}, table)
 
@@ -38,7 +38,7 @@ UNIQUES = {
 
 @pytest.mark.parametrize("case", UNIQUES)
 def test_rows_may_exchange_unique_values(house: Warehouse, case: str) -> None:
-    """In pairs, circles and chains, and beside a row that takes what another keeps."""
+    """In pairs, circles and chains, and beside a row that takes a value that another one keeps."""
     made = made_up(house, CODES, CODED)
     house.prepare()
     execute(house.url, UNIQUES[case])
@@ -67,7 +67,7 @@ def test_rows_may_exchange_unique_values(house: Warehouse, case: str) -> None:
 
 
 def test_rows_may_exchange_referenced_values_or_are_rejected(house: Warehouse) -> None:
-    """A unique column that another table refers to cannot be dropped for a moment."""
+    """The unique index of a referenced column cannot be dropped."""
     made = made_up(house, {"id": "integer", "code": "text"}, "id integer PRIMARY KEY, code text UNIQUE")
     house.prepare()
     execute(house.url, "CREATE TABLE other (code text REFERENCES dim_t (code))")
