@@ -33,7 +33,7 @@ class Analysis:
     """The properties of a model.
 
     ``table``: the source table of which each row of the model comes from one row, if there is one.
-    ``carries``: the column of that table that each column of the model is, where it is one.
+    ``carries``: the column of that table that a column of the model carries, by the latter.
     ``filtered``: whether rows of that table may be left out.
     ``unstable``: why the model may yield different rows for the same data, as messages.
     ``left_out``: columns that come by a ``*`` and that its warehouse table does not have.

@@ -54,6 +54,16 @@ def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Chec
     Raises ModelError if the model yields a column that its table lacks, leaves out one that the table
     requires, or yields a type that must be cast explicitly.
     """
+    _refuse_mismatch(model, target, yields)
+    return [
+        _check(model, column, yields[column.name], column.required or column.name in target.key)
+        for column in target.columns
+        if column.name in yields
+    ]
+
+
+def _refuse_mismatch(model: Model, target: Target, yields: Mapping[str, str]) -> None:
+    """Raise ModelError if the model's columns are not those that its table needs."""
     if target.fact and (taken := sorted(OF_VERSIONS & {name.lower() for name in yields})):
         raise ModelError(
             f"{model.path}: column {taken[0]} has the name of a column that every fact gets; write"
@@ -76,11 +86,6 @@ def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Chec
         if name not in yields or name in target.key:
             problem = "is part of the key" if name in target.key else "is not yielded"
             raise ModelError(f"{model.path}: column {name} cannot be untracked, because it {problem}")
-    return [
-        _check(model, column, yields[column.name], column.required or column.name in target.key)
-        for column in target.columns
-        if column.name in yields
-    ]
 
 
 def left_out(model: Model, target: Target, yields: Iterable[str]) -> list[str]:

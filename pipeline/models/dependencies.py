@@ -74,7 +74,7 @@ class Rows:
         return " and ".join(dict.fromkeys(filter(None, (self.names.get(each) for each in missing))))
 
     def attribute(self, expression: Node) -> int | None:
-        """The attribute that an expression is, be it by a cast that keeps values apart; else None."""
+        """The attribute that an expression is, even through an injective cast; None if it is none."""
         if (expression.get("return_type") or {}).get("id") not in _EXACT:
             return None
         if expression["expression_class"] == "BOUND_REF":

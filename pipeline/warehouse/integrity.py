@@ -18,8 +18,8 @@ def violations(table: Table) -> list[sql.Composable]:
     missing = [
         _missing_reference(table, each) for each in target.references if columns.issuperset(each.columns)
     ]
-    broken = [_broken_rule(rule) for rule in target.rules if columns.issuperset(rule.columns)]
-    return [*missing, *broken]
+    violated = [_violated_rule(rule) for rule in target.rules if columns.issuperset(rule.columns)]
+    return [*missing, *violated]
 
 
 def _missing_reference(table: Table, reference: Reference) -> sql.Composable:
@@ -40,7 +40,7 @@ def _missing_reference(table: Table, reference: Reference) -> sql.Composable:
     )
 
 
-def _broken_rule(rule: Rule) -> sql.Composable:
+def _violated_rule(rule: Rule) -> sql.Composable:
     """The reason if a CHECK is false; NULL satisfies it, as in Postgres."""
     return sql.SQL("CASE WHEN NOT {} THEN {}::text END").format(
         template(f"({rule.expression})"), f"breaks the rule {rule.name}, {rule.definition}"
