@@ -1,4 +1,4 @@
-"""The demo's use of the pipeline. Importing this imports Prefect: set its environment before."""
+"""The demo's calls of the pipeline. Importing this imports Prefect: set its environment before."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pydantic import SecretStr
 
 from demo.home import PROJECT, Home
 from demo.processes import POOL
-from demo.terminal import News, Terminal
+from demo.terminal import Progress, Terminal
 from flows.etl import etl
 from pipeline.lake.buckets import folder
 from pipeline.settings import Settings
-from pipeline.status import look
+from pipeline.status import inspect
 from tasks.report import BatchReport
 from tasks.save_blocks import save
 from tasks.status import MAX_AGE, judge, show
@@ -32,7 +32,7 @@ _SECONDS_TO_DEPLOY = 12
 
 
 def save_blocks(source: str, warehouse: str, home: Home) -> None:
-    """Tell Prefect where the two databases and the two buckets are."""
+    """Save the blocks of the two databases and the two buckets."""
     save(
         Settings(
             source_url=SecretStr(source),
@@ -44,18 +44,18 @@ def save_blocks(source: str, warehouse: str, home: Home) -> None:
 
 
 def show_status(source: str, warehouse: str, home: Home) -> int:
-    """Print what ``make status`` prints, of the demo; returns its exit status."""
+    """Print the output of ``make status`` for the demo; returns its exit status."""
     raw, processed = folder(str(home.raw)), folder(str(home.processed))
-    found = look(source, warehouse, raw, processed, Settings(), counting="all")
-    verdict = judge(found, MAX_AGE)
-    show(found, verdict)
+    status = inspect(source, warehouse, raw, processed, Settings(), counting="all")
+    verdict = judge(status, MAX_AGE)
+    show(status, verdict)
     return verdict
 
 
-def show_news(terminal: Terminal) -> None:
-    """Let the terminal show what the flow logs, as it goes on."""
+def show_progress(terminal: Terminal) -> None:
+    """Show the flow's log lines in the terminal while it runs."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addHandler(News(terminal))
+        logging.getLogger(name).addHandler(Progress(terminal))
 
 
 def run() -> list[BatchReport]:
@@ -64,19 +64,19 @@ def run() -> list[BatchReport]:
 
 
 def deployments(home: Home, every: int) -> Path:
-    """Make the work pool of prefect.yaml, and a copy of that file with a run due every so many seconds."""
-    said = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
-    for deployment in said["deployments"]:
-        # A command of its own keeps a run in the worker's process group, which ends as one.
+    """Create the work pool of prefect.yaml; returns a copy of the file with a run every ``every`` seconds."""
+    content = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
+    for deployment in content["deployments"]:
+        # With this command a run stays in the worker's process group, which ends as a whole.
         deployment["work_pool"]["job_variables"]["command"] = (
             f"{shlex.quote(sys.executable)} -m prefect.engine"
         )
     soon = datetime.now(UTC) + timedelta(seconds=_SECONDS_TO_DEPLOY)
-    said["deployments"][0]["schedules"] = [
+    content["deployments"][0]["schedules"] = [
         {"slug": f"every-{every}-seconds", "interval": every, "anchor_date": soon.isoformat()}
     ]
     copy = home.folder / "live.yaml"
-    copy.write_text(yaml.safe_dump(said), encoding="utf-8")
+    copy.write_text(yaml.safe_dump(content), encoding="utf-8")
     template = ProcessWorker.get_default_base_job_template()
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
@@ -84,10 +84,10 @@ def deployments(home: Home, every: int) -> Path:
 
 
 def finished_since(moment: datetime) -> list[FlowRun]:
-    """The newest runs of deployments that have ended since then, in the order of their ends."""
-    of_interest = FlowRunFilter.model_validate(
+    """The newest runs of deployments that ended after a time, in that order."""
+    run_filter = FlowRunFilter.model_validate(
         {"deployment_id": {"is_null_": False}, "end_time": {"after_": moment}}
     )
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(flow_run_filter=of_interest, sort=FlowRunSort.END_TIME_DESC, limit=20)
-    return found[::-1]
+        runs = client.read_flow_runs(flow_run_filter=run_filter, sort=FlowRunSort.END_TIME_DESC, limit=20)
+    return runs[::-1]

@@ -1,100 +1,14 @@
-"""One local run of the flow: ``python -m flows``."""
-# ruff: noqa: E402
+"""One local run of a flow: ``python -m flows``."""
 
 import gc
 
-# What imports make is there to stay; to look through it for what is not takes a sixth of their time.
+# Objects that imports create live until the end; collecting among them takes a sixth of the start.
 gc.disable()
 
-import argparse
-import sys
-
-from prefect import tags
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-from flows.etl import etl
-from flows.rebuild import rebuild
-from flows.retain import retain
-from pipeline import settings
-from pipeline.duck import leave
-from pipeline.redaction import safe
-from tasks import watchdogs
-from tasks.failures import in_some_line
+from flows.command import main  # noqa: E402
+from pipeline.fast_exit import fast_exit  # noqa: E402
 
 gc.enable()
 
-_NOTHING_NEW = "up to date: nothing changed in the source"
-_NOTHING_LEFT = "nothing to rebuild: the warehouse has every batch that the raw bucket has for it"
-
-
-def main() -> int:
-    """Run a flow; status 0 only when the warehouse is up to date, or rebuilt."""
-    arguments = _arguments()
-    try:
-        limits = arguments.max_rejected, arguments.max_deleted_share
-        environment = settings.load().environment_for(arguments.environment)
-        # Heartbeats tell a server that a deployed run is alive; here they cost a second at the end.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(watchdogs.tag(environment)):
-            if arguments.retain:
-                print(safe(retain(arguments.retain, arguments.yes, environment)))
-                return 0
-            if arguments.rebuild:
-                reports = rebuild(arguments.until, *limits, environment, arguments.warehouse)
-            else:
-                reports = etl(arguments.reconcile, arguments.full, *limits, environment)
-    except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line; the log has the rest
-        print(f"error: {in_some_line(error)}", file=sys.stderr)
-        return 1
-    for report in reports:
-        print(safe(report.summary, keep="\n"))
-    if not reports:
-        print(_NOTHING_LEFT if arguments.rebuild else _NOTHING_NEW)
-    return 0
-
-
-def _arguments() -> argparse.Namespace:
-    summary, *_ = (etl.description or "").partition("\n")
-    parser = argparse.ArgumentParser(prog="python -m flows", description=summary)
-    parser.add_argument(
-        "--reconcile", action="store_true", help="also find facts that the source no longer has"
-    )
-    parser.add_argument("--full", action="store_true", help="read every table whole")
-    parser.add_argument("--max-rejected", type=int, metavar="N", help="fail if more rows would be set aside")
-    parser.add_argument(
-        "--max-deleted-share",
-        type=float,
-        metavar="SHARE",
-        help="allow up to this share of a table to be deleted, from 0 to 1",
-    )
-    parser.add_argument(
-        "--rebuild",
-        action="store_true",
-        help="fill an empty warehouse from the raw bucket, without the source",
-    )
-    parser.add_argument(
-        "--retain",
-        type=_days,
-        metavar="DAYS",
-        help="say which batches older than this, such as 400d, may leave the lake",
-    )
-    parser.add_argument("--yes", action="store_true", help="remove them, too")
-    parser.add_argument("--until", metavar="TIME", help="rebuild up to this time, e.g. 2026-11-20T12:00:00Z")
-    parser.add_argument(
-        "--warehouse", default="", metavar="ID", help="rebuild from the batches of this warehouse"
-    )
-    parser.add_argument(
-        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
-    )
-    return parser.parse_args()
-
-
-def _days(text: str) -> int:
-    """A number of days, as ``400d`` or ``400``."""
-    days = text.removesuffix("d")
-    if not days.isdecimal() or int(days) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of days; write KEEP=400d")
-    return int(days)
-
-
 if __name__ == "__main__":
-    leave(main())
+    fast_exit(main())

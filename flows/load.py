@@ -1,4 +1,4 @@
-"""The subflow that brings a sealed, transformed batch into the warehouse."""
+"""The subflow that loads a sealed, transformed batch into the warehouse."""
 
 from pathlib import PurePosixPath
 
@@ -7,10 +7,12 @@ from prefect.runtime import flow_run
 from pydantic import NonNegativeInt
 
 from pipeline import settings
+from pipeline.errors import PipelineError
 from pipeline.lake.manifests import read_manifest
 from pipeline.models import library
 from pipeline.models.output import Output
 from pipeline.settings import Share
+from pipeline.steps import definitions_digest
 from pipeline.warehouse import catalogue
 from pipeline.warehouse.counts import Counts
 from tasks import blocks
@@ -32,22 +34,28 @@ def load_warehouse(
     max_deleted_share: Share | None = None,
     replays: bool = False,
     environment: blocks.Environment = "",
+    definitions: str = "",
 ) -> list[Counts]:
     """Load one batch in one transaction, or nothing of it.
 
     Args:
         manifest: Path of the batch's manifest in the raw bucket.
-        outputs: What the models made of the batch, as references.
-        max_rejected: Fail and load nothing if more rows than this would be set aside.
+        outputs: References to what the models computed from the batch.
+        max_rejected: Fail and load nothing if more rows than this would be rejected.
         max_deleted_share: Allow up to this share of a table to be deleted, whatever models and settings say.
-        replays: A warehouse had this batch before, so what it rejects and deletes is known.
-        environment: What the names of the blocks begin with, such as `prod`; TOTESYS_ENVIRONMENT if empty.
+        replays: Whether a warehouse has had this batch before; what it rejects and deletes is not limited.
+        environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
+        definitions: Digest of the models and tables that the outputs were computed for; not checked if empty.
     """
     config = settings.load()
     environment = config.environment_for(environment)
-    known = library.load(config.transforms)
+    models = library.load(config.transforms)
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    targets = catalogue.prepare(url, config.warehouse_schema, known, config.transforms)
+    targets = catalogue.prepare(url, config.warehouse_schema, models, config.transforms)
+    if definitions and definitions != definitions_digest(catalogue.with_contracts(models, targets), targets):
+        raise PipelineError(
+            f"{config.transforms}: models or tables have changed since the batch was transformed; run again"
+        )
     batch = read_manifest(blocks.bucket(blocks.RAW, environment), manifest)
     return loading.load(
         config.warehouse_schema,

@@ -1,10 +1,12 @@
-"""Fill an empty warehouse again from the raw bucket, should it ever be lost."""
+"""Fill an empty warehouse from the raw bucket, after the old one was lost."""
 
 from prefect import flow
 from pydantic import AwareDatetime, NonNegativeInt
 
-from flows.finish import fill_again, forget_again, open_run, rebuilt
+from flows.context import open_run
+from flows.repair import erase_again, refill_tables
 from flows.runner import runner
+from flows.sealed import load_chain
 from pipeline.errors import LakeIncomplete, SettingsError
 from pipeline.settings import Share
 from tasks import blocks
@@ -23,34 +25,33 @@ def rebuild(
     environment: blocks.Environment = "",
     warehouse: str = "",
 ) -> list[BatchReport]:
-    """Load every sealed batch that the warehouse does not have, in order, without the source.
+    """Load every sealed batch that the warehouse does not have, in order, without reading the source.
 
-    Into an empty warehouse that brings all facts with their history and all dimensions
-    back as they were. A rebuild that was cut short goes on where it ended. Where batches are
-    lost or cannot be loaded, it goes on at the next one that holds all rows. It fails where
-    the last ones are lost, once all that is there has been loaded.
+    Into an empty warehouse this restores all facts with their history and all dimensions. An interrupted
+    rebuild continues where it stopped. If batches are lost or cannot be loaded, it continues at the next one
+    that holds all rows. If the last batches are lost, it loads the others and fails.
 
     Args:
         until: Stop at the last batch taken at or before this time.
-        max_rejected: Fail a batch if more rows of it than this would be set aside.
-        max_deleted_share: Allow the last batch to delete up to this share of a table; the others did before.
-        environment: What the names of the blocks begin with, such as `prod`; TOTESYS_ENVIRONMENT if empty.
-        warehouse: The id of the warehouse whose batches to load, where the raw bucket has those of several.
+        max_rejected: Fail a batch if it would reject more rows than this.
+        max_deleted_share: Allow the last batch to delete up to this share of a table; earlier batches were
+            allowed to when they were first loaded.
+        environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
+        warehouse: Id of the warehouse whose batches to load, if the raw bucket holds those of several.
     """
     show_in_one_line()
-    with open_run(environment, max_rejected, max_deleted_share, patient=True, source=False) as run:
-        forget_again(run)
-        if lacking := fill_again(run):
+    with open_run(environment, max_rejected, max_deleted_share, wait_for_lock=True, source=False) as run:
+        erase_again(run)
+        if lacking := refill_tables(run):
             raise LakeIncomplete(
-                f"raw bucket: it lacks batches that {', '.join(lacking)} had; put back what it lost and"
-                " rebuild again; or run `make run`, which reads the source whole, without what only these"
-                " batches had"
+                f"raw bucket: batches of {', '.join(lacking)} are missing; restore them and rebuild again, or"
+                " run `make run`, which reads the source in full, without what only these batches had"
             )
-        return list(rebuilt(run, until, warehouse, _source_url(run.environment)))
+        return list(load_chain(run, until, warehouse, _source_url(run.environment)))
 
 
 def _source_url(environment: str) -> str | None:
-    """Where the source is, which only tells whose batches are another's; None where no block says."""
+    """The source's URL, used only to skip batches of other sources; None if there is no block for it."""
     try:
         return blocks.database_url(blocks.SOURCE, environment)
     except SettingsError:

@@ -1,13 +1,12 @@
-"""The engine: reads a Postgres source, transforms with DuckDB, loads a warehouse.
+"""The engine: reads a Postgres source, transforms with DuckDB, loads a warehouse. It does not import Prefect.
 
-Knows neither Prefect nor the tables of any shop. Imports run downwards: ``errors``,
-``types``, ``duck``, ``redaction`` <- ``connection`` <- ``settings`` <- ``messages`` <-
-``postgres``, ``buckets``, ``source`` <- ``batches``, ``models`` <- ``plan``, ``warehouse`` <-
-``contract`` <- ``transform`` <- ``table`` <-
-``refusals``, ``rejected`` <- ``staging``, ``upsert``, ``fill`` <- ``retry`` <- ``merge`` <- ``load``.
+Its packages are the stations of the data. Imports run one way, as the contract in pyproject.toml lists them.
 """
 
 import pyarrow as pa
 
-# Arrow's own allocators keep what they once had: a fifth of a large run's memory.
+# The release; pyproject.toml has the same.
+RELEASE = "0.1.0"
+
+# Arrow's default allocators do not return memory to the system: a fifth of a large run's memory.
 pa.set_memory_pool(pa.system_memory_pool())

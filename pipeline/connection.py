@@ -1,9 +1,8 @@
-"""What a database connection is made of: libpq's keywords and their values.
+"""The parts of a database connection: libpq's keywords and their values.
 
-libpq itself says what a URL means, once. From then on there are only parts, and no URL is made of
-them again: SQLAlchemy, libpq and the standard library read and write URLs differently. Of a URL
-that will not do, the part and the reason are said, and nothing that stands there: what is taken
-for a port or a host may be half of a password.
+libpq parses a URL once. After that only the parts are used and no URL is built from them, because SQLAlchemy,
+libpq and the standard library read and write URLs differently. The error for a malformed URL names the part
+and the reason but quotes nothing: what looks like a port or a host may be half of a password.
 """
 
 import difflib
@@ -26,14 +25,14 @@ _LAST_PORT = 65535
 
 
 class Malformed(SettingsError, ValueError):
-    """A connection that cannot be: the part and the reason."""
+    """A connection URL or option is malformed; the message has the part and the reason."""
 
     def __init__(self, part: str, reason: str) -> None:
         super().__init__(f"{part}: {reason}")
 
 
 def is_url(text: str) -> bool:
-    """Whether this is meant as a URL, of whatever kind."""
+    """Whether the text begins with a scheme, of any kind."""
     return bool(_SCHEME.match(text))
 
 
@@ -47,12 +46,12 @@ def parts_of_url(url: str) -> dict[str, str]:
 
 
 def _parts_of_url(url: str) -> dict[str, str]:
-    found = _SCHEME.match(url)
-    if not found:
-        raise Malformed("scheme", f"there is none; the form is {FORM}")
-    check_scheme(found[1])
-    rest = url[found.end() :].strip()
-    for part, reason in _faults(rest):
+    match = _SCHEME.match(url)
+    if not match:
+        raise Malformed("scheme", f"it is missing; the form is {FORM}")
+    check_scheme(match[1])
+    rest = url[match.end() :].strip()
+    for part, reason in _problems(rest):
         raise Malformed(part, reason)
     try:
         parts = conninfo.conninfo_to_dict(f"postgresql://{rest}")
@@ -62,13 +61,13 @@ def _parts_of_url(url: str) -> dict[str, str]:
 
 
 def check_scheme(scheme: str) -> None:
-    """Refuse another database's scheme; the driver that SQLAlchemy writes after a + does not matter."""
+    """Raise Malformed for a scheme other than PostgreSQL's; SQLAlchemy's driver after a + is ignored."""
     if scheme.lower().partition("+")[0] not in _SCHEMES:
-        raise Malformed("scheme", f"{scheme}:// is no PostgreSQL database; the form is {FORM}")
+        raise Malformed("scheme", f"{scheme}:// is not a PostgreSQL database; the form is {FORM}")
 
 
 def options_of_url(url: str) -> dict[str, str]:
-    """The options after the question mark of a URL that :func:`parts_of_url` has taken."""
+    """The options after the question mark of a URL that :func:`parts_of_url` accepts."""
     # The user and the password before the only @ may hold question marks.
     options = [each.partition("=") for each in url.strip().rpartition("@")[2].partition("?")[2].split("&")]
     return {unquote(keyword): unquote(value) for keyword, equals, value in options if equals}
@@ -79,7 +78,7 @@ def split_hosts(text: str) -> dict[str, str]:
     text = text.strip()
     if not text or ":" not in text or text.startswith(("/", "@")) or _is_ipv6(text):
         return {"host": text} if text else {}
-    for part, reason in _host_faults(text):
+    for part, reason in _host_problems(text):
         raise Malformed(part, reason)
     return {
         keyword: str(value) for keyword, value in conninfo.conninfo_to_dict(f"postgresql://{text}").items()
@@ -94,15 +93,15 @@ def _is_ipv6(text: str) -> bool:
 
 
 def make(parts: Mapping[str, str]) -> str:
-    """The conninfo string of these parts, learnt as far as they are secret; raises Malformed."""
+    """The conninfo string of these parts; registers their secrets for redaction. Raises Malformed."""
     learn(*(parts.get(keyword) for keyword in secret_keywords()))
     for keyword, value in parts.items():
         if keyword not in _keywords():
-            raise Malformed(f"option {keyword}", f"libpq has none of that name{_near(keyword)}")
-        if fault := _undecodable(value):
-            raise Malformed(keyword, fault)
+            raise Malformed(f"option {keyword}", f"libpq has no such option{_near(keyword)}")
+        if problem := _undecodable(value):
+            raise Malformed(keyword, problem)
     if not (parts.get("dbname") or parts.get("service")):
-        raise Malformed("database", f"there is none; the form is {FORM}")
+        raise Malformed("database", f"it is missing; the form is {FORM}")
     _check_hosts(parts)
     return conninfo.make_conninfo("", **parts)
 
@@ -123,7 +122,7 @@ def parts_of(text: str) -> dict[str, str]:
 
 
 def place(text: str) -> str:
-    """Where a conninfo string leads, ``host:port/database``, without a secret."""
+    """The server and database of a conninfo string as ``host:port/database``."""
     parts = parts_of(text)
     port = parts.get("port", "").strip(",") or 5432
     return f"{parts.get('host') or 'localhost'}:{port}/{parts.get('dbname')}"
@@ -131,7 +130,7 @@ def place(text: str) -> str:
 
 @cache
 def secret_keywords() -> frozenset[str]:
-    """The options that libpq never shows."""
+    """The options whose values are secret."""
     hidden = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
     return frozenset({*hidden, "scram_client_key", "scram_server_key"})
 
@@ -147,25 +146,25 @@ def _near(keyword: str) -> str:
 
 
 def _learn_what_may_be_secret(url: str) -> None:
-    """Learn all that the author of a URL that is refused may have meant as its password, and its pieces."""
+    """Register everything in a malformed URL that may be a password or a part of one."""
     _, _, rest = url.partition("://")
     password = rest.rpartition("@")[0].partition(":")[2]
-    # What libpq and others would cut off, and take for a host, a port or a database.
-    pieces = re.split(r"[@/?#:\s\[\]]+", password)
+    # Parsers may take parts of a password for a host, a port or a database.
+    fragments = re.split(r"[@/?#:\s\[\]]+", password)
     in_options = [text for name in secret_keywords() for text in re.findall(rf"[?&]{name}=([^&]*)", rest)]
-    for text in (password, *pieces, *in_options):
+    for text in (password, *fragments, *in_options):
         learn(text, unquote(text))
 
 
-def _faults(rest: str) -> Iterator[tuple[str, str]]:
-    """What libpq would refuse or take for something else, in a URL without its scheme."""
+def _problems(rest: str) -> Iterator[tuple[str, str]]:
+    """What libpq would refuse or misread in a URL without its scheme, as part and reason."""
     user_info, at, place = rest.partition("@")
     if not at or "/" in user_info:
         user_info, place = "", rest
     if "@" in place:
         sign, code = ("@", "%40") if user_info else ("/", "%2F")
         part = "password" if "@" in place.partition("?")[0] else "password or options"
-        yield part, f"a raw {sign} stands there; write it as {code}"
+        yield part, f"it contains a raw {sign}; write it as {code}"
         return
     place, _, query = place.partition("?")
     hostspec, _, database = place.partition("/")
@@ -174,17 +173,17 @@ def _faults(rest: str) -> Iterator[tuple[str, str]]:
     named = [("user", user), ("password", password), ("host", hostspec), ("database", database)]
     named += [(_named(keyword), value) for keyword, _, value in options]
     for part, text in named:
-        if fault := _unreadable(text):
-            yield part, fault
-    yield from _host_faults(hostspec)
+        if problem := _unreadable(text):
+            yield part, problem
+    yield from _host_problems(hostspec)
     keywords = [keyword for keyword, _, _ in options]
     for keyword, equals, value in options:
         if keywords.count(keyword) > 1:
-            yield _named(keyword), "it stands there twice; several hosts are written h1:5432,h2:5433"
+            yield _named(keyword), "it occurs twice; several hosts are written h1:5432,h2:5433"
         elif not equals:
-            yield "options", "one stands without a value; they are written ?name=value&name=value"
+            yield "options", "one has no value; they are written ?name=value&name=value"
         elif "=" in value:
-            yield _named(keyword), "a raw = stands in its value; write it as %3D"
+            yield _named(keyword), "its value contains a raw =; write it as %3D"
         elif keyword not in _keywords() and (keyword, value) != ("ssl", "true"):
             yield _named(keyword), f"libpq has none of that name{_near(keyword)}"
 
@@ -194,29 +193,29 @@ def _named(keyword: str) -> str:
 
 
 def _unreadable(text: str) -> str | None:
-    """What is wrong with a part that is percent-encoded."""
+    """The problem with a percent-encoded part, if any."""
     if any(sign.isspace() for sign in text):
-        return "white space stands in it; write a space as %20"
+        return "it contains white space; write a space as %20"
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        return "a raw % stands in it; write it as %25"
+        return "it contains a raw %; write it as %25"
     try:
         return _undecodable(unquote_to_bytes(text).decode())
     except UnicodeError:
-        return "it is no UTF-8 when decoded"
+        return "it is not UTF-8 when decoded"
 
 
 def _undecodable(value: str) -> str | None:
-    """What is wrong with a value that is decoded."""
+    """The problem with a decoded value, if any."""
     if "\0" in value:
-        return "the character NUL (%00) stands in it, which Postgres does not take"
+        return "it contains the character NUL (%00), which Postgres does not accept"
     try:
         value.encode()
     except UnicodeError:
-        return "it is no UTF-8"
+        return "it is not UTF-8"
     return None
 
 
-def _host_faults(hostspec: str) -> Iterator[tuple[str, str]]:
+def _host_problems(hostspec: str) -> Iterator[tuple[str, str]]:
     for each in hostspec.split(","):
         found = re.fullmatch(r"(?:\[[^\[\]]+\]|[^:\[\]]*)(?::(.*))?", each)
         if found is None or (found[1] and not each.startswith("[") and ":" in found[1]):
@@ -225,7 +224,7 @@ def _host_faults(hostspec: str) -> Iterator[tuple[str, str]]:
                 f"brackets or colons are wrong; an IPv6 address is written [::1]; the form is {FORM}",
             )
         elif found[1] and not _is_port(found[1]):
-            yield "port", f"it is no number from 1 to {_LAST_PORT}; the form is {FORM}"
+            yield "port", f"it is not a number from 1 to {_LAST_PORT}; the form is {FORM}"
 
 
 def _is_port(text: str) -> bool:
@@ -238,10 +237,10 @@ def _check_hosts(parts: Mapping[str, str]) -> None:
         ":" in host and not (host.startswith(("/", "@")) or _is_ipv6(host.partition("%")[0]))
         for host in hosts
     ):
-        raise Malformed("host", "a port or a colon stands in it; the form is " + FORM)
+        raise Malformed("host", "it contains a port or a colon; the form is " + FORM)
     ports = [port.strip() for port in parts.get("port", "").split(",")]
     if not all(port == "" or _is_port(port) for port in ports):
-        raise Malformed("port", f"it is no number from 1 to {_LAST_PORT}")
+        raise Malformed("port", f"it is not a number from 1 to {_LAST_PORT}")
     if len(ports) not in {1, len(hosts)}:
         raise Malformed(
             "port", f"there are {len(ports)} for {len(hosts)} hosts; give one for each, or one for all"

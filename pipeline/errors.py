@@ -1,8 +1,8 @@
-"""What can go wrong, each as one line that says what, where and what to do."""
+"""Errors whose message is one line: what failed, where, and what to do."""
 
 
 class PipelineError(Exception):
-    """A failure that its message explains in full; no traceback is owed."""
+    """An error that its message explains; it is shown without a traceback."""
 
 
 class SettingsError(PipelineError):
@@ -10,11 +10,11 @@ class SettingsError(PipelineError):
 
 
 class SourceError(PipelineError):
-    """The source database refused, or holds something that cannot be carried."""
+    """The source refused a request, or has data that cannot be read."""
 
 
 class SnapshotLost(SourceError):
-    """The exported snapshot is gone, so the rest of its batch cannot be read."""
+    """The exported snapshot has ended, so the rest of its batch cannot be read."""
 
 
 class BucketError(PipelineError):
@@ -26,7 +26,7 @@ class ObjectMissing(BucketError):
 
 
 class ObjectDamaged(ObjectMissing):
-    """An object in a bucket is not what was written; what was is as good as lost."""
+    """An object in a bucket differs from what was written, so it counts as missing."""
 
 
 class AnotherSource(PipelineError):
@@ -34,19 +34,19 @@ class AnotherSource(PipelineError):
 
 
 class LakeIncomplete(PipelineError):
-    """The raw bucket lacks batches without which a rebuild cannot bring everything back."""
+    """The raw bucket lacks batches that a complete rebuild needs."""
 
 
 class ModelError(PipelineError):
-    """A model is wrong: its file, the line, and what DuckDB says of it."""
+    """A model is wrong; the message has its file, the line and DuckDB's error."""
 
 
-class UnfitBatch(ModelError):
-    """A sealed batch lacks what the models need: the source's columns had changed when it was read."""
+class UnusableBatch(ModelError):
+    """A sealed batch lacks tables or columns that the models read."""
 
 
 class WarehouseError(PipelineError):
-    """The warehouse refused, or does not match what the models yield."""
+    """The warehouse refused a request, or its tables do not match the models."""
 
 
 class LockTimeout(PipelineError):
@@ -54,16 +54,16 @@ class LockTimeout(PipelineError):
 
 
 class TooManyRejected(PipelineError):
-    """A batch has more rows to reject than a run allows."""
+    """A batch rejects more rows than a run allows."""
 
 
 class ConcurrentRunError(PipelineError):
-    """Another run has moved the warehouse's watermark meanwhile."""
+    """Another run has loaded a batch in the meantime."""
 
 
 class WarehouseBusy(ConcurrentRunError):
     """Another run is at work on the warehouse."""
 
 
-# What a sealed batch may fail with for good, unless the source is read again.
+# Errors with which a sealed batch fails for good: the source is then read again.
 CANNOT_LOAD = (AnotherSource, ModelError, ObjectMissing, TooManyRejected, WarehouseError)

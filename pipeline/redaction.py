@@ -1,8 +1,8 @@
-"""What leaves the process holds no secret and no control character.
+"""Removes secrets and control characters from all text that leaves the process.
 
-Whoever reads a password or a key calls :func:`learn`. From then on :func:`redact` takes it out of
-any text, in the spellings that libpq, SQLAlchemy, boto, Arrow and Prefect give it, and no log
-record holds it: the records of all loggers are cleaned as they are made.
+Code that reads a password or a key registers it with :func:`learn`. From then on :func:`redact` removes it
+from any text, in every encoding that libpq, SQLAlchemy, boto, Arrow and Prefect use, and the records of all
+loggers are cleaned when they are created.
 """
 
 import html
@@ -16,15 +16,15 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 HIDDEN = "***"
-# A shorter secret may be a word of any message, so it is taken out only where it is quoted or
-# stands as a credential does. One of less than four characters is never taken out.
+# A secret shorter than _LONG may be an ordinary word, so it is removed only where it is quoted or written
+# like a credential. One shorter than _SHORTEST is never removed.
 _LONG, _SHORTEST = 9, 4
 _NAMES_OF_SECRETS = ("token", "password")
 _secrets: set[str] = set()
 
 
 def learn(*secrets: SecretStr | str | None) -> None:
-    """Note secrets that no text may show from now on."""
+    """Register secrets, so that no text shows them from now on."""
     for secret in secrets:
         text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
         if text and len(text) >= _SHORTEST:
@@ -32,9 +32,10 @@ def learn(*secrets: SecretStr | str | None) -> None:
 
 
 def learn_all(model: BaseModel) -> None:
-    """Note every secret that a model, such as a Prefect block, holds at any depth.
+    """Register every secret in a model, such as a Prefect block, at any depth.
 
-    prefect-aws declares its session token as plain text, so the name counts, too.
+    A field whose name ends in token or password counts as secret, because prefect-aws declares its session
+    token as plain text.
     """
     for name in type(model).model_fields:
         value = getattr(model, name)
@@ -45,13 +46,13 @@ def learn_all(model: BaseModel) -> None:
 
 
 def redact(text: str) -> str:
-    """The text without any secret that was learnt."""
+    """The text without registered secrets."""
     pattern = _pattern(frozenset(_secrets))
     return pattern.sub(HIDDEN, text) if pattern else text
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text with each character that is not printable, but those to keep, written as Python escapes it."""
+    """The text with unprintable characters, except those in ``keep``, as Python escapes."""
     if text.isprintable():
         return text
     return "".join(
@@ -61,45 +62,51 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def safe(text: str, keep: str = "") -> str:
-    """The text as it may leave the process: without secrets and control characters."""
+    """The text without secrets and without control characters, except those in ``keep``."""
     return printable(redact(text), keep)
 
 
 def in_one_line(text: str) -> str:
-    """The same on one line."""
+    """The text on one line, without secrets and control characters."""
     return safe(" ".join(text.split()))
 
 
 @lru_cache(maxsize=8)
 def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    # The longest first, because one may be a part of another.
-    spelt = [_spelt(secret) for secret in sorted(secrets, key=len, reverse=True)]
-    return re.compile("|".join(spelt)) if spelt else None
+    # The longest first, because one secret may contain another.
+    patterns = [_pattern_of(secret) for secret in sorted(secrets, key=len, reverse=True)]
+    return re.compile("|".join(patterns)) if patterns else None
 
 
-def _spelt(secret: str) -> str:
-    """A pattern for all spellings of a secret."""
-    pattern = "".join(f"(?:{'|'.join(_spellings(sign))})" for sign in secret)
+def _pattern_of(secret: str) -> str:
+    """A pattern for all encodings of a secret."""
+    pattern = "".join(f"(?:{'|'.join(_encodings(sign))})" for sign in secret)
     return pattern if len(secret) >= _LONG else rf"(?<=[:='\"]){pattern}(?=[@'\"&;,)\s]|$)"
 
 
 @lru_cache(maxsize=256)
-def _spellings(sign: str) -> tuple[str, ...]:
-    """How a character may be written: itself, percent-encoded, escaped as in Python, JSON, SQL or HTML."""
+def _encodings(sign: str) -> tuple[str, ...]:
+    """Patterns of a character: plain, percent-encoded, escaped as in Python, JSON, SQL and HTML."""
     percent = "".join(rf"%(?:25)*{byte:02X}" for byte in sign.encode("utf-8", "surrogateescape"))
     units = sign.encode("utf-16-be", "surrogatepass")
     as_json = "".join(rf"\\+u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
     as_python = re.escape(sign.encode("unicode_escape").decode()).replace(r"\\", r"\\+", 1)
-    found = [re.escape(sign), f"(?i:{percent})", f"(?i:{as_json})", as_python, re.escape(html.escape(sign))]
+    patterns = [
+        re.escape(sign),
+        f"(?i:{percent})",
+        f"(?i:{as_json})",
+        as_python,
+        re.escape(html.escape(sign)),
+    ]
     if sign == " ":
-        found.append(r"\+")
+        patterns.append(r"\+")
     if sign in "'\"\\":
-        found += [rf"\\*{re.escape(sign)}", re.escape(sign * 2)]
-    return tuple(dict.fromkeys(found))
+        patterns += [rf"\\*{re.escape(sign)}", re.escape(sign * 2)]
+    return tuple(dict.fromkeys(patterns))
 
 
 def redact_error(error: BaseException) -> None:
-    """Take secrets out of what an exception, and those that it came from, hold as their arguments."""
+    """Remove secrets from the arguments of an exception and of its causes."""
     for each in _chain(error):
         cleaned = tuple(redact(value) if isinstance(value, str) else value for value in each.args)
         if cleaned != each.args:
@@ -115,12 +122,12 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
 
 
 def _clean(record: logging.LogRecord) -> None:
-    """Take secrets and control characters out of a record; line breaks stay where its author put them."""
+    """Remove secrets and control characters from a record, except line breaks of its format."""
     if isinstance(record.args, tuple):
         record.args = tuple(map(_clean_argument, record.args))
     try:
         message = record.getMessage()
-    except Exception:  # noqa: BLE001  logging itself reports arguments that do not fit
+    except Exception:  # noqa: BLE001  logging itself reports wrong arguments
         return
     cleaned = safe(message, keep="\n\t")
     if cleaned != message:

@@ -1,4 +1,4 @@
-"""Settings from the environment or ``.env``; blocks hold what a deployed run needs."""
+"""Settings from the environment or ``.env``. Deployed runs read connections and buckets from blocks."""
 
 import difflib
 import os
@@ -18,11 +18,11 @@ from pipeline import connection
 from pipeline.errors import SettingsError
 from pipeline.redaction import learn
 
-# How many characters a key has at least; `openssl rand -hex 32` makes one of 64.
+# The fewest characters of a key for hashing; `openssl rand -hex 32` makes one of 64.
 SHORTEST_KEY = 32
 Share = Annotated[float, Field(ge=0, le=1)]
 PREFIX = "TOTESYS_"
-# What stands before the names of an environment's blocks, such as dev or prod.
+# Names of environments, which are prefixes of block names, for example dev or prod.
 ENVIRONMENT = r"^([a-z0-9]+(-[a-z0-9]+)*)?$"
 _ENV_FILE = ".env"
 _KEYS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
@@ -32,15 +32,15 @@ _SECRET_NAME = re.compile(r"arn:aws[a-z-]*:secretsmanager:[\w:/+=.@!-]+|[\w/+=.@
 
 
 class _EnvFile(EnvSettingsSource):
-    """The file ``.env``, read literally: pydantic-settings itself expands ``${x}``, also inside passwords."""
+    """The file ``.env``, read literally; pydantic-settings itself expands ``${x}``, also inside passwords."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        # As pydantic-settings' own sources do where names do not count by their case, and not if empty.
+        # As pydantic-settings' own sources do for case-insensitive names and env_ignore_empty.
         return {name.lower(): value for name, value in env_file().items() if value}
 
 
 class Settings(BaseSettings):
-    """What the ``TOTESYS_*`` and ``AWS_*`` variables say."""
+    """The ``TOTESYS_*`` and ``AWS_*`` variables."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", populate_by_name=True
@@ -57,9 +57,13 @@ class Settings(BaseSettings):
     max_deleted_share: Share = 0.5
     environment: str = Field("", pattern=ENVIRONMENT)
     task_runner: str = Field("threads", pattern=r"^(threads|dask|ray|(tcp|tls|ucx|ws|wss|ray)://\S+)$")
-    # Seconds that a run waits for a lock which somebody else holds in one of the databases.
+    # Tables, or ranges of large ones, that a run reads at the same time.
+    readers: int = Field(3, ge=1, le=64)
+    # Seconds that a run waits for a lock that another session holds in one of the databases.
     lock_timeout: int = Field(300, ge=1, le=1_000_000)
-    # What DuckDB may use in each process before it spills to disk.
+    # Seconds that a run which reads everything, rebuilds or removes batches waits for another run to finish.
+    run_lock_timeout: int = Field(1800, ge=0, le=1_000_000)
+    # Memory that DuckDB uses in each process before it spills to disk.
     duckdb_memory: str = Field("50%", pattern=r"^(\d{1,2}(\.\d+)?%|100%|\d+(\.\d+)? ?[KMGT]i?B)$")
     alert_url: SecretStr | None = None
     hash_key: SecretStr | None = Field(None, min_length=SHORTEST_KEY)
@@ -75,21 +79,21 @@ class Settings(BaseSettings):
     aws_endpoint_url: str | None = Field(None, validation_alias="AWS_ENDPOINT_URL")
     aws_endpoint_url_s3: str | None = Field(None, validation_alias="AWS_ENDPOINT_URL_S3")
 
-    def environment_for(self, wanted: str) -> str:
-        """The environment that a command or a run is for: the one it names, or else ours.
+    def environment_for(self, requested: str) -> str:
+        """The requested environment, or TOTESYS_ENVIRONMENT if none is requested.
 
-        Raises SettingsError where it names another one than TOTESYS_ENVIRONMENT does.
+        Raises SettingsError if both are set and differ.
         """
-        if wanted and self.environment and wanted != self.environment:
+        if requested and self.environment and requested != self.environment:
             raise SettingsError(
-                f"environment {wanted} is wanted, but TOTESYS_ENVIRONMENT is {self.environment} here;"
-                f" run it where TOTESYS_ENVIRONMENT is {wanted} or not set"
+                f"environment {requested} was requested, but TOTESYS_ENVIRONMENT is {self.environment} here;"
+                f" run it where TOTESYS_ENVIRONMENT is {requested} or not set"
             )
-        return wanted or self.environment
+        return requested or self.environment
 
     @property
     def on_cluster(self) -> bool:
-        """Whether tasks run in other processes than the flow does."""
+        """Whether tasks run in other processes than the flow."""
         return self.task_runner != "threads"
 
     @field_validator("source_url", "warehouse_url")
@@ -110,15 +114,15 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  it expands
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  it expands values
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  there are none
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before the file."""
+        """Variables of the environment have precedence over ``.env``."""
         return init_settings, env_settings, _EnvFile(settings_cls)
 
     def model_post_init(self, _: object) -> None:
-        """From now on nothing shows these secrets."""
-        # The databases' passwords were learnt with their URLs, in place of which a secret's name may stand.
+        """Register the secrets, so that no text shows them from now on."""
+        # The passwords of the databases are registered when their URLs are parsed.
         learn(self.aws_secret_access_key, self.aws_session_token, self.hash_key)
         if self.alert_url:
             learn(*_secrets_of_alerts(self.alert_url.get_secret_value()))
@@ -130,67 +134,67 @@ class Settings(BaseSettings):
 
 
 def one_spelling(uri: str) -> str:
-    """An S3 URI without slashes at the prefix's ends or in a row; clients disagree on what those mean.
+    """An S3 URI without leading, trailing and repeated slashes in its prefix, which clients read differently.
 
-    Raises ValueError where it is no S3 URI, or where its keys would lie elsewhere than they seem to.
+    Raises ValueError if it is not an S3 URI or if its prefix is ambiguous.
     """
-    found = _S3_URI.fullmatch(uri)
-    if not found:
+    match = _S3_URI.fullmatch(uri)
+    if not match:
         raise ValueError("is neither s3://bucket/prefix nor a folder")
-    parts = [part for part in found["prefix"].split("/") if part]
-    if {".", ".."} & set(parts) or not found["prefix"].isprintable():
+    parts = [part for part in match["prefix"].split("/") if part]
+    if {".", ".."} & set(parts) or not match["prefix"].isprintable():
         raise ValueError("has '.', '..' or an unprintable character in its prefix; choose another prefix")
-    return "/".join([f"s3://{found['bucket']}", *parts])
+    return "/".join([f"s3://{match['bucket']}", *parts])
 
 
 def is_secret_name(text: str) -> bool:
-    """Whether this may name a secret of AWS Secrets Manager, and is no URL."""
+    """Whether this is the name or ARN of a secret in AWS Secrets Manager, and not a URL."""
     return bool(_SECRET_NAME.fullmatch(text))
 
 
 def env_file() -> dict[str, str | None]:
-    """The names and values of ``.env``, literally."""
+    """The names and values of ``.env``, without expansion."""
     return dict(dotenv_values(_ENV_FILE, interpolate=False))
 
 
 def _refuse_secret_options(parts: Mapping[str, str]) -> None:
-    """A block keeps the password as a secret, and would show any other."""
+    """Raise Malformed for a secret other than the password: a block hides only that."""
     for keyword in sorted(parts.keys() & connection.secret_keywords() - {"password"}):
         raise connection.Malformed(
             f"option {keyword}", "a block would show it; keep the URL in AWS Secrets Manager"
         )
 
 
-def _secrets_of_alerts(text: str) -> Iterator[str]:
-    """What of Apprise's URLs is secret: passwords and tokens stand before the @ or in the path."""
-    for url in re.split(r"[\s,]+(?=\w+://)", text):
+def _secrets_of_alerts(urls: str) -> Iterator[str]:
+    """The secrets in Apprise URLs: the password before the @, and parts of the path, which may be tokens."""
+    for url in re.split(r"[\s,]+(?=\w+://)", urls):
         with suppress(ValueError):
             parts = urlsplit(url)
-            for piece in (parts.netloc.rpartition("@")[0].partition(":")[2], *parts.path.split("/")):
-                yield from (piece, unquote(piece))
+            for text in (parts.netloc.rpartition("@")[0].partition(":")[2], *parts.path.split("/")):
+                yield from (text, unquote(text))
 
 
 def load() -> Settings:
-    """Read all settings; raises SettingsError that names all that are unknown or malformed.
+    """Read all settings; raises SettingsError that names every unknown or malformed one.
 
-    The ``AWS_*`` variables of ``.env`` are in the environment from then on, where boto3 reads them.
+    Also copies the ``AWS_*`` variables of ``.env`` into the environment, where boto3 reads them.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     in_file = env_file()
-    faults = [*_unknown(os.environ, known, "the environment"), *_unknown(in_file, known, _ENV_FILE)]
+    problems = [*_unknown(os.environ, known, "the environment"), *_unknown(in_file, known, _ENV_FILE)]
     _export(in_file)
     try:
-        found: Settings | None = Settings()
+        settings: Settings | None = Settings()
     except ValidationError as error:
-        found = None
-        faults.extend(map(_malformed, error.errors()))
-    if found is None or faults:
-        raise SettingsError("; ".join(faults))
-    return found
+        settings = None
+        problems.extend(map(_malformed, error.errors()))
+    if settings is None or problems:
+        raise SettingsError("; ".join(problems))
+    return settings
 
 
 def _export(in_file: Mapping[str, str | None]) -> None:
-    """Put what boto3 reads into the environment, except for keys, which the block holds as secrets."""
+    """Copy variables that boto3 reads into the environment, except keys, which the block holds as secrets."""
     for name, value in in_file.items():
         if name.startswith("AWS_") and name not in _KEYS and value:
             os.environ.setdefault(name, value)
@@ -204,9 +208,9 @@ def _malformed(error: ErrorDetails) -> str:
     return f"{shown}: {error['msg'].removeprefix('Value error, ')}"
 
 
-def _unknown(names: Iterable[str], known: set[str], where: str) -> Iterator[str]:
+def _unknown(names: Iterable[str], known: set[str], origin: str) -> Iterator[str]:
     for name in names:
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
-            yield f"{name} in {where} is no setting{hint}"
+            hint = f"; did you mean {near[0]}?" if near else f"; the settings are {', '.join(sorted(known))}"
+            yield f"{name} in {origin} is not a setting{hint}"

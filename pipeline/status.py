@@ -1,4 +1,4 @@
-"""How the warehouse is doing: how fresh, what waits in the source, what was set aside, what lies where."""
+"""The status of the warehouse: its age, pending rows in the source, rejected rows, use of the buckets."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -28,12 +28,12 @@ _BATCHES = 8
 # Tables of up to 64 MB are counted within milliseconds.
 _SMALL = 64 * 1024 * 1024
 
-# What is counted: "nothing", rows that wait in "small" tables and objects in the buckets, or "all".
+# What is counted: "nothing", pending rows of "small" tables and objects in the buckets, or "all".
 Counting = Literal["nothing", "small", "all"]
 
 
 class Batch(Frozen):
-    """A batch in the warehouse, and what it did to all tables together."""
+    """A batch in the warehouse, with its row counts over all tables."""
 
     batch_id: str
     snapshot_at: datetime
@@ -45,17 +45,17 @@ class Batch(Frozen):
 
     @property
     def effects(self) -> tuple[int, int, int]:
-        """Rows that the warehouse has other than before: added, changed, deleted."""
+        """The rows that it added, changed and deleted."""
         return self.added, self.changed, self.deleted
 
     @property
     def lag(self) -> timedelta:
-        """From the moment that it shows to the moment at which it could be seen."""
+        """The time from its snapshot to its commit."""
         return self.loaded_at - self.snapshot_at
 
 
-class SetAside(Frozen):
-    """Rows of one table that are set aside for one reason, the first of them by ``first_batch``."""
+class RejectedRows(Frozen):
+    """Rows of one table that are rejected for one reason, the first of them by ``first_batch``."""
 
     table: str
     reason: str
@@ -65,36 +65,36 @@ class SetAside(Frozen):
 
 @dataclass(frozen=True)
 class Status:
-    """What there is to know at the moment ``at``, by the source's clock.
+    """The status at the time ``at`` of the source's clock.
 
-    ``up_to_date_at`` is None before the first batch. ``waiting`` counts the rows of the source that the
-    warehouse lacks, by table, and is None where not all were counted; ``story`` says it in words.
-    ``sealed`` is a batch that was read and not loaded, ``broken`` are tables that are not as they
-    were loaded. ``left_out`` are columns, by model, that a ``*`` brings and its table lacks. ``missed``
-    counts rows, by table, that the last reconciling found and other runs had missed. ``readers`` are
-    models over tables that have rejected rows: these count there.
+    ``up_to_date_at`` is None before the first batch. ``pending`` counts the changed rows of the source by
+    table; it is None if not all tables were counted. ``pending_summary`` is the same as text. ``sealed`` is a
+    batch that is read but not loaded. ``to_refill`` are tables that are not as they were loaded. ``left_out``
+    are, by model, columns that its ``*`` selects and its table lacks. ``missed`` counts by table the rows
+    that the last reconciliation found and earlier runs had missed. ``readers`` are, by table with rejected
+    rows, the models that read it; their results include those rows.
     """
 
     at: datetime
     up_to_date_at: datetime | None
-    waiting: Mapping[str, int] | None
-    story: str
+    pending: Mapping[str, int] | None
+    pending_summary: str
     sealed: str | None
     batches: tuple[Batch, ...]
-    set_aside: tuple[SetAside, ...]
+    rejected: tuple[RejectedRows, ...]
     usage: Mapping[str, Usage]
-    broken: tuple[Mismatch, ...] = ()
+    to_refill: tuple[Mismatch, ...] = ()
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     missed: Mapping[str, int] = field(default_factory=dict)
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def age(self) -> timedelta | None:
-        """How long ago the warehouse was known to hold all that the source held."""
+        """How far the warehouse is behind the source; None before the first batch."""
         return self.at - self.up_to_date_at if self.up_to_date_at else None
 
 
-def look(
+def inspect(
     source_url: str,
     warehouse_url: str,
     raw: Bucket,
@@ -104,46 +104,46 @@ def look(
     counting: Counting,
     key: HashKey | None = None,
 ) -> Status:
-    """Look at source, warehouse and buckets, and change nothing.
+    """Read the status of source, warehouse and buckets; nothing is changed.
 
-    To count changed rows reads the whole table, to count objects takes a request for a thousand of them.
+    Counting the pending rows of a table reads all of it. Counting objects takes one request per thousand.
     """
     with transaction(warehouse_url, "warehouse") as connection:
         upgrades.check(connection)
         schema = config.warehouse_schema
         up_to_date_at = _up_to_date_at(connection, schema)
         last = recent(connection, schema, _BATCHES) if up_to_date_at else []
-        aside = set_aside(connection, schema) if up_to_date_at else []
-        known = library.load(config.transforms)
-        broken = find_mismatches(connection, schema, known) if up_to_date_at else []
-        lost = missed(connection, schema) if up_to_date_at else {}
+        rejected_now = rejected(connection, schema) if up_to_date_at else []
+        models = library.load(config.transforms)
+        to_refill = find_mismatches(connection, schema, models) if up_to_date_at else []
+        missed_rows = missed(connection, schema) if up_to_date_at else {}
     home = ledger.home(warehouse_url, schema)
     sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, home)
     if counting == "nothing":
         with snapshots.snapshot(source_url) as (_, snapshot):
-            at, waiting, story = snapshot.taken_at, None, "not counted"
+            at, pending, summary = snapshot.taken_at, None, "not counted"
         left_out: Mapping[str, Sequence[str]] = {}
     else:
         most = _SMALL if counting == "small" else None
         planned, left_out = _planned(
-            source_url, warehouse_url, raw, config, known, begun=bool(last), most_bytes=most, key=key
+            source_url, warehouse_url, raw, config, models, begun=bool(last), most_bytes=most, key=key
         )
-        at, waiting, story = planned.snapshot.taken_at, planned.rows_to_read, planned.summary
-        if waiting == {}:
-            story = planned.recomputed or "nothing"
+        at, pending, summary = planned.snapshot.taken_at, planned.rows_to_read, planned.summary
+        if pending == {}:
+            summary = planned.recomputed or "nothing"
     return Status(
         at=at,
         up_to_date_at=up_to_date_at,
-        waiting=waiting,
-        story=story,
+        pending=pending,
+        pending_summary=summary,
         sealed=sealed.batch_id if sealed else None,
         batches=tuple(last),
-        set_aside=tuple(aside),
-        broken=tuple(broken),
+        rejected=tuple(rejected_now),
+        to_refill=tuple(to_refill),
         usage={} if counting == "nothing" else {"raw": raw.usage(), "processed": processed.usage()},
         left_out=left_out,
-        missed=lost,
-        readers=_readers(known, by_table(aside)),
+        missed=missed_rows,
+        readers=_readers(models, by_table(rejected_now)),
     )
 
 
@@ -153,34 +153,36 @@ def recent(connection: Connection, schema: str, number: int) -> list[Batch]:
         return cursor.execute(statement("last_batches.sql"), {"schema": schema, "number": number}).fetchall()
 
 
-def set_aside(connection: Connection, schema: str, batch_id: str | None = None) -> list[SetAside]:
-    """What is set aside now; with ``batch_id`` only what that batch was the first to set aside."""
-    with connection.cursor(row_factory=class_row(SetAside)) as cursor:
-        return cursor.execute(statement("set_aside.sql"), {"schema": schema, "batch": batch_id}).fetchall()
+def rejected(connection: Connection, schema: str, batch_id: str | None = None) -> list[RejectedRows]:
+    """The rows that are rejected now; with ``batch_id`` only those that it was the first to reject."""
+    with connection.cursor(row_factory=class_row(RejectedRows)) as cursor:
+        return cursor.execute(statement("rejected.sql"), {"schema": schema, "batch": batch_id}).fetchall()
 
 
 def missed(connection: Connection, schema: str) -> dict[str, int]:
-    """Rows, by table, that the last reconciling found and other runs had missed."""
+    """Rows by table that the last reconciliation found and earlier runs had missed."""
     rows = connection.execute(statement("missed.sql"), {"schema": schema}).fetchall()
     return {str(table): int(str(number)) for table, number in rows}
 
 
-def by_table(aside: Iterable[SetAside]) -> dict[str, int]:
-    """Rows that are set aside, by table."""
+def by_table(rejected_rows: Iterable[RejectedRows]) -> dict[str, int]:
+    """The number of rejected rows by table."""
     tables: dict[str, int] = {}
-    for each in aside:
+    for each in rejected_rows:
         tables[each.table] = tables.get(each.table, 0) + each.rows
     return tables
 
 
-def _readers(known: Mapping[str, Model], tables: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The models that read these tables, by table, where there are any."""
-    found = {table: tuple(name for name in sorted(known) if table in known[name].reads) for table in tables}
-    return {table: names for table, names in found.items() if names}
+def _readers(models: Mapping[str, Model], tables: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The models that read each of these tables, without tables that none reads."""
+    readers = {
+        table: tuple(name for name in sorted(models) if table in models[name].reads) for table in tables
+    }
+    return {table: names for table, names in readers.items() if names}
 
 
 def _up_to_date_at(connection: Connection, schema: str) -> datetime | None:
-    """The moment that the warehouse shows; None where nothing was ever loaded."""
+    """The time of the source that the warehouse is up to date with; None if nothing was loaded yet."""
     if not exists(connection, "etl.watermark"):
         return None
     row = connection.execute(
@@ -194,24 +196,27 @@ def _planned(
     warehouse_url: str,
     raw: Bucket,
     config: Settings,
-    known: Mapping[str, Model],
+    models: Mapping[str, Model],
     *,
     begun: bool,
     most_bytes: int | None,
     key: HashKey | None,
 ) -> tuple[BatchPlan, Mapping[str, Sequence[str]]]:
-    """The batch that a run would take now, as far as tables of so many bytes tell, and what it leaves out."""
-    targets = catalogue.targets(warehouse_url, config.warehouse_schema, known)
-    known = catalogue.with_contracts(known, targets)
+    """The plan of a run that would start now, and the columns that the models leave out.
+
+    Rows are counted in tables of up to ``most_bytes`` only.
+    """
+    targets = catalogue.targets(warehouse_url, config.warehouse_schema, models)
+    models = catalogue.with_contracts(models, targets)
     watermark = ledger.watermark(warehouse_url, config.warehouse_schema) if begun else None
     loaded = ledger.loaded(warehouse_url, config.warehouse_schema) if begun else {}
     previous = manifests.last_manifest(raw, watermark)
     with snapshots.snapshot(source_url) as (connection, snapshot):
         planned = plan.plan_batch(
-            connection, snapshot, config.source_schema, known, loaded, watermark, previous,
+            connection, snapshot, config.source_schema, models, loaded, watermark, previous,
             reconcile=False, full=False, most_bytes=most_bytes, key=key,
         )  # fmt: skip
     left_out: Mapping[str, Sequence[str]] = {}
-    with suppress(ModelError):  # the next run says what is wrong
-        left_out = verify(known, targets, planned.columns) if targets.keys() >= known.keys() else {}
+    with suppress(ModelError):  # the next run reports it
+        left_out = verify(models, targets, planned.columns) if targets.keys() >= models.keys() else {}
     return planned, left_out

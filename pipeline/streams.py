@@ -1,4 +1,4 @@
-"""Streams: two ends of one at work at the same time."""
+"""Overlap the producer and the consumer of a stream."""
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +8,12 @@ _Item = TypeVar("_Item")
 
 
 def ahead(items: Iterator[_Item]) -> Generator[_Item, None, None]:
-    """The same items, each being made in another thread while the one before is put to use.
+    """The same items; each is produced in another thread while the caller uses the previous one.
 
-    Closing this waits for the item under way, so that nobody is at work on ``items`` after it.
+    Closing the generator waits for the item in production, so ``items`` is not in use afterwards.
     """
-    with ThreadPoolExecutor(1) as maker:
-        following = maker.submit(next, items, None)
+    with ThreadPoolExecutor(1) as producer:
+        following = producer.submit(next, items, None)
         while (item := following.result()) is not None:
-            following = maker.submit(next, items, None)
+            following = producer.submit(next, items, None)
             yield item

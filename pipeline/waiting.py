@@ -1,4 +1,4 @@
-"""Waiting for locks: which session holds what, in the log after five seconds and then every minute."""
+"""Logs which session holds a lock that a transaction waits for: after five seconds, then every minute."""
 
 import logging
 from collections.abc import Callable
@@ -13,70 +13,70 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-# Seconds: between two looks, a wait that is worth a line, and until the next line on the same wait.
-_LOOK, _WORTH_A_LINE, _AGAIN = 2.5, 4.0, 60.0
+# Seconds between two checks, before the first line about a wait, and between two lines.
+_BETWEEN_CHECKS, _BEFORE_LOGGING, _BETWEEN_LINES = 2.5, 4.0, 60.0
 _SHOWN = 3
 
 _logger = logging.getLogger(__name__)
 
 
 class Watch:
-    """Looks from a second connection whether a transaction waits for others, and logs for whom.
+    """Checks over a second connection whether a transaction waits for a lock, and logs who holds it.
 
-    ``blockers`` says who they were when last looked at, empty where nobody.
+    ``blockers`` describes the blocking sessions at the last check; it is empty if there are none.
     """
 
     def __init__(
         self,
         connection: psycopg.Connection[Any],
         pid: int,
-        what: str,
+        database: str,
         second: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
         bound: float,
     ) -> None:
         self.blockers = ""
         self._connection = connection
         self._pid = pid
-        self._what = what
+        self._database = database
         self._second = second
-        self._pause = min(_LOOK, bound / 5)
+        self._pause = min(_BETWEEN_CHECKS, bound / 5)
         self._logged_at: float | None = None
         self._done = Event()
-        # In a context of its own, the log would not know which run it belongs to.
+        # With a copy of the context, log records belong to the run.
         self._thread = Thread(target=copy_context().run, args=(self._watch,), daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to look."""
+        """Start to check."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, while the connection is still there."""
+        """Stop before the connection is closed."""
         self._done.set()
         self._thread.join()
 
     def _watch(self) -> None:
         while not self._done.wait(self._pause):
             if self._connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                # Whoever cannot look, because there is no connection left, waits without a line.
+                # Without a second connection there is no line about the wait.
                 with suppress(psycopg.Error):
-                    self._look()
+                    self._check()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         with self._second() as connection:
-            found = connection.execute(_BLOCKERS, {"pid": self._pid}).fetchall()
-        self.blockers = _in_words([str(line) for line, _ in found])
-        if not found:
+            rows = connection.execute(_BLOCKERS, {"pid": self._pid}).fetchall()
+        self.blockers = _joined([str(line) for line, _ in rows])
+        if not rows:
             self._logged_at = None
             return
-        seconds = max(float(str(seconds)) for _, seconds in found)
-        due = self._logged_at is None or monotonic() - self._logged_at >= _AGAIN
-        if seconds >= _WORTH_A_LINE and due:
+        seconds = max(float(str(seconds)) for _, seconds in rows)
+        due = self._logged_at is None or monotonic() - self._logged_at >= _BETWEEN_LINES
+        if seconds >= _BEFORE_LOGGING and due:
             self._logged_at = monotonic()
-            _logger.warning("%s: waiting for %.0f s: %s", self._what, seconds, self.blockers)
+            _logger.warning("%s: waiting for %.0f s: %s", self._database, seconds, self.blockers)
 
 
-def _in_words(lines: list[str]) -> str:
+def _joined(lines: list[str]) -> str:
     more = len(lines) - _SHOWN
     return "; ".join([*lines[:_SHOWN], *([f"{more} more sessions"] if more > 0 else [])])
 

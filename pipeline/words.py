@@ -1,6 +1,6 @@
-"""How numbers are written for people."""
+"""Numbers in text."""
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number of things: ``1 row``, ``2,000 rows``; where an s does not make the plural, it is given."""
+    """A number with its noun: ``1 row``, ``2,000 rows``; ``plural`` is needed if it is not noun + s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -1,10 +1,9 @@
-"""What a batch has made of what, as Prefect's assets: source → raw → processed → warehouse.
+"""The lineage of a batch as Prefect assets: source → raw → processed → warehouse.
 
-The events have the form that Prefect documents, which its materializing tasks emit, too.
-Such tasks take a run a tenth longer and give the server half as much work again
-(measured, 22 tasks on two cores), and of a load that is one task they could only say
-that every table comes from every other. Emitted here, when a batch is sealed and when
-it is in the warehouse, they take 20 ms. Keys say where the data are, without any secret.
+The events have the documented form that Prefect's ``@materialize`` tasks emit. Those tasks make a run a
+tenth longer and add half to the server's work (22 tasks on two cores), and a load that is one task could only
+declare that every table depends on every other. Emitting the events here takes 20 ms. Asset keys hold no
+secret.
 """
 
 import re
@@ -20,12 +19,12 @@ from pipeline.models.library import Model
 from pipeline.warehouse.counts import Counts
 from tasks import blocks
 
-# What Prefect does not take in an asset's key, and what would make it another path.
-_UNFIT = re.compile(r"[^\w.:@/+-]")
+# Characters that Prefect refuses in an asset's key, or that would change its path.
+_NOT_IN_KEYS = re.compile(r"[^\w.:@/+-]")
 
 
 def landed(manifest: Manifest, environment: str, schema: str) -> None:
-    """A batch was read: its tables are in the raw bucket, from the source's."""
+    """Emit that the tables of a sealed batch were materialized in the raw bucket from the source."""
     source = _database(blocks.database_url(blocks.SOURCE, environment), schema)
     raw = _bucket(blocks.RAW, environment)
     for table in manifest.tables.values():
@@ -36,17 +35,17 @@ def landed(manifest: Manifest, environment: str, schema: str) -> None:
 
 
 def loaded(counts: Iterable[Counts], models: Mapping[str, Model], environment: str, schema: str) -> None:
-    """A batch was loaded: from the processed bucket, where its models left it, into the warehouse."""
+    """Emit that a loaded batch was materialized in the processed bucket, and from there in the warehouse."""
     raw, processed = (_bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     warehouse = _database(blocks.database_url(blocks.WAREHOUSE, environment), schema)
     for count in counts:
-        made = _key(processed, count.table)
+        processed_key = _key(processed, count.table)
         if count.read:
             reads = sorted(models[count.table].reads - reference.NAMES)
             origins = [_key(processed if name in models else raw, name) for name in reads]
-            _materialized(made, origins, {"rows": count.read})
+            _materialized(processed_key, origins, {"rows": count.read})
         if count.added or count.changed or count.deleted:
-            _materialized(_key(warehouse, count.table), [made], count.model_dump())
+            _materialized(_key(warehouse, count.table), [processed_key], count.model_dump())
 
 
 def _materialized(key: str, origins: Iterable[str], payload: dict[str, object]) -> None:
@@ -59,8 +58,8 @@ def _materialized(key: str, origins: Iterable[str], payload: dict[str, object]) 
     )
 
 
-def _key(where: str, name: str) -> str:
-    return Asset(key=_UNFIT.sub("_", f"{where}/{name}")).key
+def _key(location: str, name: str) -> str:
+    return Asset(key=_NOT_IN_KEYS.sub("_", f"{location}/{name}")).key
 
 
 def _database(conninfo: str, schema: str) -> str:

@@ -1,10 +1,10 @@
-"""Prefect blocks, and what the engine needs of them. Nothing is loaded at import.
+"""Prefect blocks as the engine uses them: connection strings and buckets. No block is loaded at import.
 
-AWS is imported only where a block of its kind is asked for: it takes half a second, which a
-run on folders saves. So folders are asked for first.
+AWS modules are imported only when a block needs them, because that takes half a second. Folders are therefore
+tried first.
 
-An environment's name stands before the names of its blocks, so that several live side by
-side on one server: ``totesys-source``, ``prod-totesys-source``.
+Block names begin with the environment's name, so that one Prefect server can hold several environments:
+``totesys-source``, ``prod-totesys-source``.
 """
 
 import json
@@ -35,6 +35,7 @@ from pipeline.messages import message
 from pipeline.redaction import learn, learn_all
 from pipeline.settings import ENVIRONMENT, one_spelling
 from pipeline.source.hashing import HashKey
+from tasks.prefect_messages import NO_BLOCK
 
 if TYPE_CHECKING:
     from prefect_aws import AwsSecret, S3Bucket
@@ -50,30 +51,31 @@ _AnyBlock = TypeVar("_AnyBlock", bound=Block)
 
 
 def named(name: str, environment: str) -> str:
-    """What a block is called in an environment; the empty one has no name."""
+    """A block's name in an environment; the unnamed environment adds no prefix."""
     return f"{environment}-{name}" if environment else name
 
 
 def database_url(name: str, environment: str) -> str:
-    """How libpq connects to a database: a conninfo string, password included.
+    """The conninfo string for libpq, password included.
 
-    A ``sqlalchemy-connector`` block holds its parts, or an ``aws-secret`` block says which secret does.
+    Its parts come from a ``sqlalchemy-connector`` block or from the secret that an ``aws-secret`` block
+    names.
     """
     name = named(name, environment)
     block = _load(SqlAlchemyConnector, name)
-    where = (
+    origin = (
         f"block sqlalchemy-connector/{name}" if block else f"the secret that block aws-secret/{name} names"
     )
     try:
         return connection.make(_parts_in_block(block) if block else _parts_in_secret(name))
-    except Malformed as fault:
-        raise SettingsError(f"{where}: {fault}") from None
+    except Malformed as error:
+        raise SettingsError(f"{origin}: {error}") from None
 
 
 def _parts_in_block(block: SqlAlchemyConnector) -> dict[str, str]:
-    """What a block holds, whoever wrote it, by libpq's keywords. What has a field of its own is not encoded.
+    """The block's connection parts by libpq's keywords, decoded.
 
-    Raises Malformed where two fields say different things, or a secret stands readable.
+    Raises Malformed if two fields contradict each other or a secret is in a field that Prefect shows.
     """
     info = block.connection_info
     if isinstance(info, ConnectionComponents):
@@ -81,21 +83,21 @@ def _parts_in_block(block: SqlAlchemyConnector) -> dict[str, str]:
     else:
         parts, query = connection.parts_of_url(str(info)), connection.options_of_url(str(info))
         if "password" in parts:
-            # Prefect keeps no part of a URL secret: its pages show it, and its events hold it.
+            # Prefect shows the whole URL on its pages and in its events.
             learn(parts["password"])
             raise Malformed(
                 "password in Connection Info", "everybody can read it there; use the fields, with Password"
             )
-    for where, options in (("Query", query), ("Connect Args", block.connect_args or {})):
+    for field, options in (("Query", query), ("Connect Args", block.connect_args or {})):
         for keyword, value in options.items():
             if keyword in connection.secret_keywords():
                 raise Malformed(
-                    f"{keyword} in {where}", "everybody can read it there; use the field Password"
+                    f"{keyword} in {field}", "everybody can read it there; use the field Password"
                 )
             text = str(int(value) if isinstance(value, bool) else value)
-            given = connection.split_hosts(text) if keyword == "host" else {keyword: text}
-            if any(parts.setdefault(key, each) != each for key, each in given.items()):
-                raise Malformed(f"{keyword} in {where}", "another field of the block says something else")
+            option = connection.split_hosts(text) if keyword == "host" else {keyword: text}
+            if any(parts.setdefault(key, each) != each for key, each in option.items()):
+                raise Malformed(f"{keyword} in {field}", "another field of the block has another value")
     return parts
 
 
@@ -109,12 +111,12 @@ def _components(info: ConnectionComponents) -> dict[str, str]:
     }
     hosts = connection.split_hosts(info.host or "")
     if info.port and hosts.get("port", fields["port"]) != fields["port"]:
-        raise Malformed("port", f"{hosts['port']} stands in the host, and another one in its own field")
+        raise Malformed("port", f"the host contains {hosts['port']}, the field Port another one")
     return {key: value for key, value in fields.items() if value} | hosts
 
 
 def _parts_in_secret(name: str) -> dict[str, str]:
-    """What a secret's URL says, or its parts as RDS writes them when it rotates passwords."""
+    """The parts of a secret: a URL, or the JSON that RDS writes when it rotates passwords."""
     from prefect_aws import AwsSecret  # noqa: PLC0415
 
     block = _load(AwsSecret, name)
@@ -145,23 +147,23 @@ def _read(block: "AwsSecret") -> str:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
-        found = block.read_secret()
+        secret = block.read_secret()
     except (BotoCoreError, ClientError, Boto3Error) as error:
         raise SettingsError(
             f"secret {block.secret_name}: cannot be read: {message(error)}; the role needs"
             " secretsmanager:GetSecretValue on it"
         ) from None
-    return found.decode() if isinstance(found, bytes) else str(found)
+    return secret.decode() if isinstance(secret, bytes) else str(secret)
 
 
 def hash_key(environment: str) -> HashKey | None:
-    """The key that personal columns are hashed with, where its block is there."""
+    """The key for hashing personal columns; None if there is no block for it."""
     block = _load(Secret, named(HASH_KEY, environment))
     return HashKey(str(block.get())) if block else None
 
 
 def storage(name: str, environment: str) -> "S3Bucket | LocalFileSystem":
-    """The bucket block of that name, of whichever of the two kinds it is."""
+    """The block of a bucket: a folder or an S3 prefix."""
     name = named(name, environment)
     if block := _load(LocalFileSystem, name):
         return block
@@ -174,13 +176,13 @@ def storage(name: str, environment: str) -> "S3Bucket | LocalFileSystem":
 
 
 def bucket(name: str, environment: str) -> Bucket:
-    """The bucket that the block of that name describes, as the engine uses it."""
+    """The bucket of a block, as the engine uses it."""
     block = storage(name, environment)
     return folder(str(block.basepath)) if isinstance(block, LocalFileSystem) else s3(block)
 
 
 def s3(block: "S3Bucket") -> Bucket:
-    """An S3 prefix, reached through the very client that Prefect's results go through."""
+    """An S3 prefix, accessed with the same client as Prefect's results."""
     from pipeline.lake.s3 import S3  # noqa: PLC0415
 
     uri = one_spelling(f"s3://{block.bucket_name}/{block.bucket_folder}")
@@ -188,10 +190,10 @@ def s3(block: "S3Bucket") -> Bucket:
 
 
 def _client(block: "S3Bucket") -> Any:  # noqa: ANN401  boto3 makes its clients' classes at run time
-    """A client whose credentials are renewed while it is used, where they can be."""
+    """A boto3 client; it renews credentials that expire, if their kind can be renewed."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-    from pipeline.s3_faults import hint  # noqa: PLC0415
+    from pipeline.s3_errors import hint  # noqa: PLC0415
 
     try:
         return block.credentials.get_client("s3")
@@ -200,34 +202,34 @@ def _client(block: "S3Bucket") -> Any:  # noqa: ANN401  boto3 makes its clients'
 
 
 def _refuse_unusable(name: str, block: "S3Bucket") -> None:
-    """Refuse a block, edited by hand, that Prefect's results would use differently, or not for long.
+    """Refuse a block that Prefect's results would use with another path, or with credentials that expire.
 
-    prefect-aws assumes a role once and keeps the role's credentials until they expire.
+    prefect-aws assumes a role once and never renews the role's credentials.
     """
-    where = f"block s3-bucket/{name}"
+    label = f"block s3-bucket/{name}"
     try:
         parts = one_spelling(f"s3://{block.bucket_name}/{block.bucket_folder}").split("/")[3:]
     except ValueError as error:
-        raise SettingsError(f"{where}: its bucket and folder {error}") from None
+        raise SettingsError(f"{label}: its bucket and folder {error}") from None
     spelled = "/".join(parts)
     if PurePosixPath(block.bucket_folder) != PurePosixPath(spelled):
         raise SettingsError(
-            f"{where}: spell its folder {spelled!r}, not {block.bucket_folder!r}, or run `make blocks`"
+            f"{label}: spell its folder {spelled!r}, not {block.bucket_folder!r}, or run `make blocks`"
         )
     if getattr(block.credentials, "assume_role_arn", None):
         raise SettingsError(
-            f"{where}: credentials by assume_role_arn expire during a run; name a profile with this role_arn,"
+            f"{label}: credentials by assume_role_arn expire during a run; name a profile with this role_arn,"
             " whose credentials are renewed"
         )
 
 
-# Blocks that are tried before they are saved, by name.
+# Blocks that are tested before they are saved, by name.
 _unsaved: ContextVar[Mapping[str, Block]] = ContextVar("unsaved", default=MappingProxyType({}))
 
 
 @contextmanager
 def unsaved(name: str, block: Block) -> Iterator[None]:
-    """Let a block count as the one of that name in the block of code, instead of what the server has."""
+    """Use this block for the name in the body of the ``with``, instead of the saved one."""
     token = _unsaved.set({**_unsaved.get(), name: block})
     try:
         yield
@@ -236,9 +238,9 @@ def unsaved(name: str, block: Block) -> Iterator[None]:
 
 
 def _load(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
-    """The block, asked for once a flow run: each question costs the server and us some 20 ms."""
-    if found := _unsaved.get().get(name):
-        return found if isinstance(found, kind) else None
+    """The block, loaded once per flow run, because each load takes 20 ms; None if there is none."""
+    if unsaved_block := _unsaved.get().get(name):
+        return unsaved_block if isinstance(unsaved_block, kind) else None
     run = flow_run.id
     return _load_once(run, kind, name) if run else _load_now(kind, name)
 
@@ -257,14 +259,14 @@ def _load_now(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
         invalid = error if isinstance(error, ValidationError) else error.__cause__
         if not isinstance(invalid, ValidationError):
             raise
-        # Its own words show what stands in the block.
+        # Its own message shows the block's values.
         parts = ", ".join(sorted({str(each["loc"][0]) for each in invalid.errors() if each["loc"]}))
         slug = f"{kind.get_block_type_slug()}/{name}"
         raise SettingsError(
             f"block {slug}: {parts}: Prefect cannot read it; edit the block or run `make blocks` again"
         ) from None
     except ValueError as error:
-        if "Unable to find block" not in str(error):
+        if NO_BLOCK not in str(error):
             raise
         return None
     if not isinstance(loaded, kind):
@@ -289,7 +291,7 @@ def _prefect_is_new() -> bool:
 
 
 def forget(kind: type[Block], name: str) -> None:
-    """Delete the block of that kind and name, if there is one."""
+    """Delete a block if it exists."""
     if _load(kind, name) is not None:
         kind.delete(name)
 

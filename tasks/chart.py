@@ -1,7 +1,7 @@
-"""A picture of the last batches, as an image that a page can hold in itself.
+"""A chart of the last batches, as an SVG image that is embedded in a Markdown artifact.
 
-Both of Prefect's UIs show an SVG in a data URI; Mermaid only the newer one does. The
-colours are of middle brightness, to be seen on white and on black.
+Both of Prefect's UIs show an SVG in a data URI; only the newer one renders Mermaid. The colours are readable
+on white and on black.
 """
 
 import base64
@@ -19,10 +19,10 @@ _KILO = 1000
 
 
 def chart(batches: Sequence[Batch]) -> str:
-    """Markdown for an image of batches, the oldest first: their rows, and how long they took to come."""
+    """Markdown for a chart of these batches, oldest first: their rows and their lag."""
     panels: list[tuple[str, str, list[float]]] = [
         ("rows added, changed or deleted", _BLUE, [sum(each.effects) for each in batches]),
-        ("rows set aside", _ORANGE, [each.rejected for each in batches]),
+        ("rows rejected", _ORANGE, [each.rejected for each in batches]),
         (
             "seconds from a batch's moment to the warehouse",
             _GREEN,
@@ -42,7 +42,7 @@ def chart(batches: Sequence[Batch]) -> str:
 
 
 def _panel(top: float, title: str, colour: str, values: Sequence[float]) -> Iterator[str]:
-    """A row of bars, one a batch, whose heights grow with the logarithm."""
+    """A row of bars, one per batch, on a logarithmic scale."""
     yield _text(0, top + _LINE, title)
     highest, bottom = log1p(max(values)), top + 2 * _LINE + _HIGH
     for place, value in enumerate(values):
@@ -53,12 +53,12 @@ def _panel(top: float, title: str, colour: str, values: Sequence[float]) -> Iter
             yield _text(x + _BAR / 2, y - 3, _short(value), "middle")
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
+def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 
 def _short(value: float) -> str:
-    """A number in four characters or so."""
+    """A number in about four characters."""
     if value < _KILO - 0.5:
         return f"{value:.0f}"
     for unit in ("k", "M", "G"):

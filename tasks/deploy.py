@@ -1,4 +1,4 @@
-"""Deploy what prefect.yaml says, for this environment: ``python -m tasks.deploy``."""
+"""Create the deployments of prefect.yaml for this environment: ``python -m tasks.deploy``."""
 
 import argparse
 import subprocess
@@ -18,70 +18,72 @@ from tasks import blocks, events
 from tasks.failures import print_all
 
 
-def of_environment(said: dict[str, Any], environment: str) -> dict[str, Any]:
-    """What a file like prefect.yaml says, with deployments that belong to an environment.
+def of_environment(content: dict[str, Any], environment: str) -> dict[str, Any]:
+    """The content of a file like prefect.yaml, with its deployments renamed for an environment.
 
-    Their names, tags and triggers begin with it, they are tagged with it, too, and their runs are in
-    it whatever the worker's settings say. The unnamed environment's are as the file has them.
+    Names, tags and triggers get the environment as prefix, and the environment is a tag of its own. Runs use
+    it whatever the worker's settings are. For the unnamed environment the content is unchanged.
     """
     if not environment:
-        return said
-    return said | {"deployments": [_named(deployment, environment) for deployment in said["deployments"]]}
+        return content
+    deployments = [_renamed(deployment, environment) for deployment in content["deployments"]]
+    return content | {"deployments": deployments}
 
 
-def _named(deployment: dict[str, Any], environment: str) -> dict[str, Any]:
+def _renamed(deployment: dict[str, Any], environment: str) -> dict[str, Any]:
     pool = deployment["work_pool"]
     variables = pool.get("job_variables", {})
     env = variables.get("env", {}) | {"TOTESYS_ENVIRONMENT": environment}
-    made = deployment | {
+    result = deployment | {
         "name": blocks.named(deployment["name"], environment),
         "tags": [*(blocks.named(tag, environment) for tag in deployment.get("tags", [])), environment],
         "parameters": deployment.get("parameters", {}) | {"environment": environment},
         "work_pool": pool | {"job_variables": variables | {"env": env}},
     }
     if triggers := deployment.get("triggers"):
-        renamed = [
+        result["triggers"] = [
             trigger
             | {"name": blocks.named(trigger["name"], environment), "match": events.warehouse(environment)}
             for trigger in triggers
         ]
-        made["triggers"] = renamed
-    return made
+    return result
 
 
-def to_pool(said: dict[str, Any], pool: str) -> dict[str, Any]:
-    """The same, with all deployments in another work pool."""
+def to_pool(content: dict[str, Any], pool: str) -> dict[str, Any]:
+    """The content with all deployments in another work pool."""
     deployments = [
         deployment | {"work_pool": deployment["work_pool"] | {"name": pool}}
-        for deployment in said["deployments"]
+        for deployment in content["deployments"]
     ]
-    return said | {"deployments": deployments}
+    return content | {"deployments": deployments}
 
 
 def deploy(file: Path, pool: str | None = None) -> Iterator[str]:
-    """Deploy all that a file says, for the environment of the settings, by Prefect's own command.
+    """Create all deployments of a file, for the environment of the settings, with ``prefect deploy``.
 
     Raises SettingsError for a file that cannot be read and for a work pool that does not exist.
     """
     environment = settings.load().environment
     try:
-        said = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise SettingsError(f"{file}: cannot be read: {error}") from None
-    said = to_pool(said, pool) if pool else said
-    _check_pools({deployment["work_pool"]["name"] for deployment in said["deployments"]})
+    content = to_pool(content, pool) if pool else content
+    _check_pools({deployment["work_pool"]["name"] for deployment in content["deployments"]})
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, file.name)
-        made.write_text(yaml.safe_dump(of_environment(said, environment), sort_keys=False), encoding="utf-8")
-        command = ["-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(made)]
-        done = subprocess.run([sys.executable, *command], check=False)  # noqa: S603  our own words
-    if done.returncode:
-        raise SettingsError(f"{file}: Prefect did not deploy it; what it says is above")
+        renamed = Path(folder, file.name)
+        renamed.write_text(
+            yaml.safe_dump(of_environment(content, environment), sort_keys=False), encoding="utf-8"
+        )
+        command = ["-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(renamed)]
+        completed = subprocess.run([sys.executable, *command], check=False)  # noqa: S603  no user input
+    if completed.returncode:
+        raise SettingsError(f"{file}: Prefect did not deploy it; its message is above")
     yield f"deployed {file} for {f'environment {environment}' if environment else 'the unnamed environment'}"
 
 
 def _check_pools(names: Iterable[str]) -> None:
-    """Ask for the work pools here, because Prefect's command answers a refusal with a traceback."""
+    """Raise SettingsError for a missing work pool, for which Prefect's command shows a traceback."""
     with get_client(sync_client=True) as client:
         for name in sorted(names):
             try:
@@ -94,11 +96,11 @@ def _check_pools(names: Iterable[str]) -> None:
 
 
 def main() -> int:
-    """Deploy; one line and status 1 where that cannot be."""
+    """Deploy; returns the exit status, 1 after an error, which is printed in one line."""
     parser = argparse.ArgumentParser(prog="python -m tasks.deploy", description=__doc__)
     default = Path("prefect.yaml")
     parser.add_argument("file", nargs="?", type=Path, default=default, help=f"{default} by default")
-    parser.add_argument("--pool", metavar="NAME", help="deploy to this work pool, and not to the file's")
+    parser.add_argument("--pool", metavar="NAME", help="deploy to this work pool instead of the file's")
     arguments = parser.parse_args()
     return print_all(deploy(arguments.file, arguments.pool))
 

@@ -1,4 +1,4 @@
-"""What the engine logs, in the log of the flow or task run that it works for."""
+"""Forwards the engine's log records to the log of the current flow or task run."""
 
 import logging
 import sys
@@ -8,10 +8,10 @@ from prefect.exceptions import MissingContextError
 
 
 class _ToRun(logging.Handler):
-    """Passes the engine's lines on; outside a run they go to standard error."""
+    """Forwards records to the run's logger; outside a run they go to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log one line as a line of the run."""
+        """Log one record in the run's log."""
         try:
             get_run_logger().log(record.levelno, "%s", record.getMessage())
         except MissingContextError:
@@ -19,7 +19,7 @@ class _ToRun(logging.Handler):
 
 
 def forward() -> None:
-    """Let runs tell what the engine logs; to call it again changes nothing."""
+    """Start to forward; further calls have no effect."""
     logger = logging.getLogger("pipeline")
     if not logger.handlers:
         logger.addHandler(_ToRun())

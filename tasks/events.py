@@ -1,7 +1,7 @@
-"""What a run tells Prefect's event system, for automations and for whoever else listens.
+"""Events that runs emit to Prefect, for automations and other listeners.
 
-All of it is about one resource, the warehouse: ``totesys.warehouse``, or
-``prod.totesys.warehouse`` in the environment ``prod``.
+Their resource is the warehouse: ``totesys.warehouse``, or ``prod.totesys.warehouse`` in the environment
+``prod``.
 """
 
 from collections.abc import Mapping
@@ -12,34 +12,34 @@ from prefect.events import emit_event
 UPDATED = "totesys.warehouse.updated"
 REJECTED = "totesys.rows.rejected"
 MISSED = "totesys.rows.missed"
-# Sent when alerts are set up: from then on the warehouse is expected to be brought up to date.
+# Sent when alerts are set up, so that the alert on a stale warehouse starts to count.
 WATCHED = "totesys.warehouse.watched"
 
 _WAREHOUSE = "totesys.warehouse"
 
 
 def warehouse(environment: str) -> dict[str, str]:
-    """The resource that the events are about."""
+    """The resource of the events."""
     return {"prefect.resource.id": f"{environment}.{_WAREHOUSE}" if environment else _WAREHOUSE}
 
 
 def updated(environment: str, at: datetime, **batch: str | int) -> None:
-    """The warehouse is known to hold all that the source held at a moment, maybe by a new batch."""
+    """Emit that the warehouse was up to date with the source at a time; ``batch`` describes a new batch."""
     emit_event(UPDATED, warehouse(environment), payload={"up_to_date_at": at.isoformat(), **batch})
 
 
 def rejected(environment: str, batch_id: str, tables: Mapping[str, int]) -> None:
-    """A batch set rows aside that were not before; their values stay in the warehouse."""
+    """Emit how many rows a batch rejected for the first time, by table; no values of rows."""
     payload = {"batch_id": batch_id, "rows": sum(tables.values()), "tables": dict(tables)}
     emit_event(REJECTED, warehouse(environment), payload=payload)
 
 
 def missed(environment: str, batch_id: str, tables: Mapping[str, int]) -> None:
-    """Reconciling found what other runs had missed."""
+    """Emit how many rows a reconciling batch found that earlier runs had missed, by table."""
     payload = {"batch_id": batch_id, "rows": sum(tables.values()), "tables": dict(tables)}
     emit_event(MISSED, warehouse(environment), payload=payload)
 
 
 def watched(environment: str) -> None:
-    """Alerts were set up."""
+    """Emit that alerts were set up."""
     emit_event(WATCHED, warehouse(environment))

@@ -17,101 +17,107 @@ from pipeline.models.seeds import Seed
 from pipeline.source.hashing import HashKey
 from pipeline.words import counted
 from tasks import blocks, results
-from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
+from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
 from tasks.progress import progress
 
-_MANY_PARTS = 4
+# A table of so many chunks counts as large: its tasks are tagged, so that their number can be limited.
+_MANY_CHUNKS = 4
 
 
-def _by_part(_: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Cached by table and batch alone: how a part was read does not change what it is."""
-    part: Chunk = parameters["part"]
-    whole = "-whole" if part.whole else ""
-    return results.key("extract", part.folder, f"part-{part.number}-of-{part.of}{whole}")
+def _cache_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """The cache key: table, batch and chunk. How a chunk was read is left out, as its rows are the same."""
+    chunk: Chunk = parameters["chunk"]
+    whole = "-whole" if chunk.whole else ""
+    return results.key("extract", chunk.folder, f"part-{chunk.number}-of-{chunk.of}{whole}")
 
 
 @task(
     name="extract",
-    task_run_name="extract {part.name}",
-    cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_part),
+    task_run_name="extract {chunk.name}",
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=_cache_key),
     result_serializer=results.Json(),
     persist_result=True,
-    **ON_TRANSIENT_FAULTS,
+    **RETRY_IF_TRANSIENT,
 )
 @clean_failures
-def extract(part: Chunk, how: ReadSpec | ReadChunk, environment: str) -> ReadChunk:
-    """Stream one part of a table into the raw bucket, or return what a sealed batch has of it."""
-    if isinstance(how, ReadChunk):
-        return how
+def extract(chunk: Chunk, spec: ReadSpec | ReadChunk, environment: str) -> ReadChunk:
+    """Stream one chunk of a table into the raw bucket; of a sealed batch, return the chunk's reference.
+
+    A sealed batch needs no source: its chunks come from Prefect's cache, or else from its manifest.
+    """
+    if isinstance(spec, ReadChunk):
+        return spec
     raw = blocks.bucket(blocks.RAW, environment)
     url = blocks.database_url(blocks.SOURCE, environment)
-    key = _key(how.columns, environment)
-    done = engine.read_chunk(url, part, how, raw, progress(part.name, how.expected_rows), key)
-    get_run_logger().info("%s: %s", part.name, counted(sum(file.rows for file in done.files), "row"))
-    return done
+    key = _key(spec.columns, environment)
+    read = engine.read_chunk(url, chunk, spec, raw, progress(chunk.name, spec.expected_rows), key)
+    get_run_logger().info("%s: %s", chunk.name, counted(sum(file.rows for file in read.files), "row"))
+    return read
 
 
 def _key(columns: Sequence[Column], environment: str) -> HashKey | None:
-    """The key where one of the columns is read as hashes."""
+    """The key for hashing, if one of the columns is hashed."""
     return blocks.hash_key(environment) if any(column.hashed_by for column in columns) else None
 
 
 def extracting(
-    part: Chunk, how: ReadSpec | ReadChunk, environment: str
+    chunk: Chunk, spec: ReadSpec | ReadChunk, environment: str
 ) -> Task[[Chunk, ReadSpec | ReadChunk, str], ReadChunk]:
-    """The task with its results kept in the raw bucket, and with the tag ``source`` on tables of many parts.
+    """The extract task, with results in the raw bucket, and tagged ``source`` for tables of many chunks.
 
-    A concurrency limit on that tag spares the source. Prefect asks its server about every tag
-    of every task run, one after the other; a server on SQLite that is busy answers two seconds
-    later. So only those have one that are worth it.
+    A Prefect concurrency limit on that tag limits the load on the source. Prefect checks each tag of each
+    task run with its server, which takes up to two seconds on a busy SQLite server, so only large tables are
+    tagged.
     """
-    much = isinstance(how, ReadSpec) and part.of >= _MANY_PARTS
+    much = isinstance(spec, ReadSpec) and chunk.of >= _MANY_CHUNKS
     kept = results.Results(bucket=blocks.RAW, environment=environment)
     return extract.with_options(result_storage=kept, tags=["source"] if much else [])
 
 
 @task(
     name="find-deleted",
-    task_run_name="find deleted rows of {suspicion.table.table}",
+    task_run_name="find deleted rows of {check.table.table}",
     cache_policy=NO_CACHE,
-    **ON_TRANSIENT_FAULTS,
+    **RETRY_IF_TRANSIENT,
 )
 @clean_failures
-def find_deleted(suspicion: DeletionCheck, schema: str, environment: str) -> Files | None:
-    """Find the keys of a table's deleted rows; None where the table has to be read whole."""
+def find_deleted(check: DeletionCheck, schema: str, environment: str) -> Files | None:
+    """Find the keys of a table's deleted rows; None if the table has to be read in full."""
     raw = blocks.bucket(blocks.RAW, environment)
-    key = _key(suspicion.table.columns, environment)
-    gone = engine.find_deleted(blocks.database_url(blocks.SOURCE, environment), schema, suspicion, raw, key)
-    if gone is None:
+    key = _key(check.table.columns, environment)
+    deleted = engine.find_deleted(blocks.database_url(blocks.SOURCE, environment), schema, check, raw, key)
+    if deleted is None:
         get_run_logger().warning(
-            "%s: its changes do not explain its rows: reading all", suspicion.table.table
+            "%s: its changes do not explain its number of rows; reading it in full", check.table.table
         )
-    elif gone:
-        get_run_logger().info("%s: %s deleted", suspicion.table.table, counted(gone[0].rows, "row"))
-    return gone
+    elif deleted:
+        get_run_logger().info("%s: %s deleted", check.table.table, counted(deleted[0].rows, "row"))
+    return deleted
 
 
 @task(
     name="compact",
     task_run_name="compact {table.table}",
     cache_policy=NO_CACHE,
-    **ON_TRANSIENT_FAULTS,
+    **RETRY_IF_TRANSIENT,
 )
 @clean_failures
 def compact(table: TableBatch, batch_id: str, environment: str) -> TableBatch:
-    """Merge the newest runs of a table's present state, so that their number stays small."""
+    """Merge the newest deltas of a table's state, so that their number stays small."""
     return compacted(table, batch_id, blocks.bucket(blocks.RAW, environment))
 
 
 def readers(schema: str, environment: str) -> Readers:
-    """What reads a batch, as tasks side by side."""
+    """Readers that run as Prefect tasks, concurrently."""
 
-    def read(parts: Sequence[tuple[Chunk, ReadSpec]]) -> list[ReadChunk]:
-        running = [extracting(part, how, environment).submit(part, how, environment) for part, how in parts]
+    def read(chunks: Sequence[tuple[Chunk, ReadSpec]]) -> list[ReadChunk]:
+        running = [
+            extracting(chunk, spec, environment).submit(chunk, spec, environment) for chunk, spec in chunks
+        ]
         return [future.result() for future in running]
 
-    def find(suspicions: Sequence[DeletionCheck]) -> list[Files | None]:
-        running = [find_deleted.submit(each, schema, environment) for each in suspicions]
+    def find(checks: Sequence[DeletionCheck]) -> list[Files | None]:
+        running = [find_deleted.submit(each, schema, environment) for each in checks]
         return [future.result() for future in running]
 
     def shorten(tables: Sequence[TableBatch], batch_id: str) -> list[TableBatch]:

@@ -1,4 +1,4 @@
-"""What is worth another try, and how failures read."""
+"""Which failures are retried, and how failures are shown to people."""
 
 import logging
 import sys
@@ -20,61 +20,60 @@ from pipeline.errors import PipelineError, WarehouseBusy
 from pipeline.messages import cleaned, message
 from pipeline.postgres import Unreachable
 from pipeline.redaction import safe
+from tasks.prefect_messages import NO_SERVER
 
-# By class of SQLSTATE, or a whole one.
+# Messages by class of SQLSTATE, or by a whole SQLSTATE.
 _STILL_CONNECTED = {
     "53": "a database server has run out of space, memory or connections",
     "54": "a limit of Postgres is exceeded",
     "55": "something in a database is in use by others",
     "57014": "a database server has cancelled a statement",
 }
-# Prefect raises it as a bare RuntimeError where a run cannot begin.
-_NO_SERVER = "Failed to reach API at "
 _S3_CLIENT = {"boto3", "botocore", "s3transfer"}
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
-def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    """Whether the fault is one of the network, a server or a disk, and not the user's."""
-    fault = state.result(raise_on_failure=False)
-    if isinstance(fault, PipelineError):
-        return isinstance(fault, Unreachable)
-    if _is_of_s3_client(fault):
-        return _hint(fault) is None
-    if isinstance(fault, psycopg.OperationalError):
-        return not (fault.sqlstate or "").startswith("54")
-    return isinstance(fault, OSError)
+def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    """Whether the network, a server or a disk failed, rather than something that a user has to fix."""
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, PipelineError):
+        return isinstance(error, Unreachable)
+    if _is_of_s3_client(error):
+        return _hint(error) is None
+    if isinstance(error, psycopg.OperationalError):
+        return not (error.sqlstate or "").startswith("54")
+    return isinstance(error, OSError)
 
 
-def _is_of_s3_client(fault: object) -> bool:
-    """Whether the client of Prefect's results raised it, were it because an answer was cut off."""
-    if not isinstance(fault, BaseException):
+def _is_of_s3_client(error: object) -> bool:
+    """Whether the S3 client of Prefect's results raised the error, or Python while it read a response."""
+    if not isinstance(error, BaseException):
         return False
-    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(fault.__traceback__))
-    return any(name.partition(".")[0] in _S3_CLIENT for name in (type(fault).__module__, *frames))
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(name.partition(".")[0] in _S3_CLIENT for name in (type(error).__module__, *frames))
 
 
-def _hint(fault: BaseException) -> str | None:
-    """What to do about a fault of the S3 client that does not pass by itself."""
-    from pipeline.s3_faults import hint  # noqa: PLC0415  boto3 is loaded only where it is used
+def _hint(error: BaseException) -> str | None:
+    """What to do about a permanent S3 error; None for a transient one."""
+    from pipeline.s3_errors import hint  # noqa: PLC0415  boto3 is loaded only where it is used
 
-    return hint(fault)
+    return hint(error)
 
 
-ON_TRANSIENT_FAULTS: dict[str, Any] = {
+RETRY_IF_TRANSIENT: dict[str, Any] = {
     "retries": 3,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
     "retry_jitter_factor": 0.5,
-    "retry_condition_fn": _may_pass,
+    "retry_condition_fn": _is_transient,
 }
 
 
 def clean_failures(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Let no exception leave a flow or a task with a secret, a row's value or a control character.
+    """Remove secrets, values of rows and control characters from exceptions of a flow or a task.
 
-    Prefect writes its text into states, events, logs and results.
+    Prefect writes their text into states, events, logs and results.
     """
 
     @wraps(body)
@@ -82,18 +81,18 @@ def clean_failures(body: Callable[_Parameters, _Result]) -> Callable[_Parameters
         try:
             return body(*args, **kwargs)
         except Exception as error:
-            fault = cleaned(error)
-            if fault is error:
+            clean = cleaned(error)
+            if clean is error:
                 raise
-            raise fault from None
+            raise clean from None
 
     return run
 
 
 def cancelled_where_busy(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Let a flow run that meets another one end as cancelled, and not as failed, which wakes people.
+    """End a flow run that finds another one at work as cancelled instead of failed, so that no alert is sent.
 
-    Whoever calls the flow still gets the WarehouseBusy.
+    The caller of the flow still gets the WarehouseBusy.
     """
 
     @wraps(body)
@@ -106,41 +105,41 @@ def cancelled_where_busy(body: Callable[_Parameters, _Result]) -> Callable[_Para
     return run
 
 
-def in_one_line(fault: BaseException) -> str | None:
-    """What a failure says to a person; None where only a traceback tells what happened."""
-    words = message(fault)
-    if isinstance(fault, PipelineError):
-        return words
-    if isinstance(fault, psycopg.OperationalError):
-        return f"{_of_database(fault)}: {words}; run again, nothing is half-done"
-    if words.startswith(_NO_SERVER) and isinstance(fault.__cause__, httpx.HTTPStatusError):
-        return _refused_by_prefect(fault.__cause__)
-    if isinstance(fault, httpx.TransportError) or words.startswith(_NO_SERVER):
-        return f"Prefect's server cannot be reached: {words}; start it, or correct PREFECT_API_URL"
-    if isinstance(fault, httpx.HTTPStatusError):
-        return _refused_by_prefect(fault)
-    if _is_of_s3_client(fault):
-        if hint := _hint(fault):
+def in_one_line(error: BaseException) -> str | None:
+    """A one-line message for an error; None for a bug, which needs its traceback."""
+    text = message(error)
+    if isinstance(error, PipelineError):
+        return text
+    if isinstance(error, psycopg.OperationalError):
+        return f"{_of_database(error)}: {text}; run again, nothing is half-done"
+    if text.startswith(NO_SERVER) and isinstance(error.__cause__, httpx.HTTPStatusError):
+        return _refused_by_prefect(error.__cause__)
+    if isinstance(error, httpx.TransportError) or text.startswith(NO_SERVER):
+        return f"Prefect's server cannot be reached: {text}; start it, or correct PREFECT_API_URL"
+    if isinstance(error, httpx.HTTPStatusError):
+        return _refused_by_prefect(error)
+    if _is_of_s3_client(error):
+        if hint := _hint(error):
             return f"S3 refuses Prefect's results: {hint}"
-        return f"storage failed: {type(fault).__name__}: {words}; run again, nothing is half-done"
-    if isinstance(fault, OSError):
-        return f"storage failed: {words}; run again, nothing is half-done"
+        return f"storage failed: {type(error).__name__}: {text}; run again, nothing is half-done"
+    if isinstance(error, OSError):
+        return f"storage failed: {text}; run again, nothing is half-done"
     return None
 
 
-def _of_database(fault: psycopg.OperationalError) -> str:
-    """What has happened, by SQLSTATE: not every OperationalError is a lost connection."""
-    state = fault.sqlstate or ""
-    kinds = [words for code, words in _STILL_CONNECTED.items() if state.startswith(code)]
-    return kinds[0] if kinds else "a database connection was lost"
+def _of_database(error: psycopg.OperationalError) -> str:
+    """What happened, by SQLSTATE: not every OperationalError is a lost connection."""
+    state = error.sqlstate or ""
+    texts = [text for code, text in _STILL_CONNECTED.items() if state.startswith(code)]
+    return texts[0] if texts else "a database connection was lost"
 
 
-def _refused_by_prefect(fault: httpx.HTTPStatusError) -> str | None:
-    """What to set where Prefect's server wants other credentials; None where the request was wrong."""
-    status, url = fault.response.status_code, fault.request.url
+def _refused_by_prefect(error: httpx.HTTPStatusError) -> str | None:
+    """What to set if Prefect's server refuses the credentials; None if the request itself was wrong."""
+    status, url = error.response.status_code, error.request.url
     server = f"Prefect's server at {url.scheme}://{url.netloc.decode()}"
     if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
-        return f"{server} answered {status} {fault.response.reason_phrase}; look at its log, then run again"
+        return f"{server} answered {status} {error.response.reason_phrase}; look at its log, then run again"
     if status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return None
     if str(url).startswith(PREFECT_CLOUD_API_URL.value()):
@@ -155,38 +154,39 @@ def _refused_by_prefect(fault: httpx.HTTPStatusError) -> str | None:
     return f"{server} does not accept {setting.name} (401): set it to {value}"
 
 
-def in_some_line(fault: BaseException) -> str:
-    """The same where there is no place for a traceback."""
-    return in_one_line(fault) or f"{type(fault).__name__}: {message(fault)}"
+def in_some_line(error: BaseException) -> str:
+    """A one-line message for any error, also for a bug."""
+    return in_one_line(error) or f"{type(error).__name__}: {message(error)}"
 
 
 @contextmanager
-def best_effort(stands: str) -> Iterator[None]:
-    """Turn a failure in the block into a warning; ``stands`` says what was reached before it."""
+def best_effort(status: str) -> Iterator[None]:
+    """Log a failure of the body as a warning that begins with ``status``, instead of raising it."""
     try:
         yield
-    except Exception as fault:  # noqa: BLE001  whatever it is, what was reached before it stands
-        unexplained = None if in_one_line(fault) else cleaned(fault)
-        get_run_logger().warning("%s; %s", stands, in_some_line(fault), exc_info=unexplained)
+    except Exception as error:  # noqa: BLE001  no failure here may fail the run
+        unexplained = None if in_one_line(error) else cleaned(error)
+        get_run_logger().warning("%s; %s", status, in_some_line(error), exc_info=unexplained)
 
 
-def raise_with(fault: Exception, fact: str) -> NoReturn:
-    """Raise a failure again with a fact in its message, which states and alerts quote."""
-    line = in_one_line(fault)
+def raise_with(error: Exception, fact: str) -> NoReturn:
+    """Raise an error again with a fact appended to its message, which states and alerts quote."""
+    line = in_one_line(error)
     if line is None:
-        fault.add_note(fact)
-        raise fault
-    if isinstance(fault, PipelineError):
-        fault.args = (f"{line}; {fact}",)
-        raise fault
-    raise PipelineError(f"{line}; {fact}") from fault
+        error.add_note(fact)
+        raise error
+    if isinstance(error, PipelineError):
+        error.args = (f"{line}; {fact}",)
+        raise error
+    raise PipelineError(f"{line}; {fact}") from error
 
 
 @clean_failures
 def print_all(lines: Iterable[str | Exception]) -> int:
-    """Print what a command does as it does it; returns its status, 1 where a line says what failed.
+    """Print a command's lines as they come; returns its exit status, 1 if there was an error.
 
-    A failure among the lines is printed and the next ones follow; one that is raised is the last.
+    After an error among the lines the others still follow; an error that the iterator raises is the last
+    line.
     """
     status = 0
     try:
@@ -195,33 +195,33 @@ def print_all(lines: Iterable[str | Exception]) -> int:
                 status = _print_failure(line)
             else:
                 print(safe(line))
-    except Exception as error:  # noqa: BLE001  one that no line explains is raised again
+    except Exception as error:  # noqa: BLE001  a bug is raised again
         status = _print_failure(error)
     return status
 
 
-def _print_failure(fault: Exception) -> int:
-    if not (said := in_one_line(fault)):
-        raise fault
-    print(f"error: {said}", file=sys.stderr)
+def _print_failure(error: Exception) -> int:
+    if not (line := in_one_line(error)):
+        raise error
+    print(f"error: {line}", file=sys.stderr)
     return 1
 
 
 class _OneLine(logging.Filter):
-    """Takes the traceback off failures whose message says everything."""
+    """Removes the traceback of errors that a one-line message explains."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep every record; shorten those about a failure that a line tells."""
-        fault = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        if fault and (line := in_one_line(fault)):
+        """Keep every record; replace those about such an error with the message."""
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if error and (line := in_one_line(error)):
             record.exc_info = record.exc_text = None
             record.msg, record.args = "%s", (line,)
         return True
 
 
 def show_in_one_line() -> None:
-    """Make Prefect's run logs tell such failures by their message alone."""
+    """Log errors of flow and task runs by their one-line message, without a traceback."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
-        if not any(isinstance(known, _OneLine) for known in logger.filters):
+        if not any(isinstance(each, _OneLine) for each in logger.filters):
             logger.addFilter(_OneLine())

@@ -1,6 +1,6 @@
-"""Forget a row of the source: ``python -m tasks.forget staff 7``, and a task that does so after a restore.
+"""Erase a row's personal values: ``python -m tasks.forget staff 7``; and a task that erases them again.
 
-The command is no flow, because Prefect would keep the key among the flow run's parameters.
+The command is not a flow, because Prefect would store the key among the flow run's parameters.
 """
 
 import argparse
@@ -24,34 +24,32 @@ from pipeline.recovery.refill import Lake
 from pipeline.settings import Settings
 from pipeline.warehouse import catalogue, ledger
 from tasks import blocks
-from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures, print_all
-
-_PATIENCE = 30
+from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, print_all
 
 
-@task(name="forget-again", task_run_name="forget again", cache_policy=NO_CACHE, **ON_TRANSIENT_FAULTS)
+@task(name="forget-again", task_run_name="forget again", cache_policy=NO_CACHE, **RETRY_IF_TRANSIENT)
 @clean_failures
-def forget_again(schema: str, known: dict[str, Model], targets: dict[str, Target], environment: str) -> None:
-    """Carry out what the ledger has and the lake or the warehouse lacks, as after a restore or a kill."""
-    lake, url = _lake(known, targets, environment), blocks.database_url(blocks.WAREHOUSE, environment)
+def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Target], environment: str) -> None:
+    """Complete the erasures of the ledger that a kill interrupted or a restore undid."""
+    lake, url = _lake(models, targets, environment), blocks.database_url(blocks.WAREHOUSE, environment)
     for entry in engine.pending(url, schema, lake.raw):
         get_run_logger().warning(
-            "A row of %s that was forgotten is not forgotten everywhere; erasing it again", entry.table
+            "A row of %s that was erased is not erased everywhere; erasing it again", entry.table
         )
-        for line in _carried_out(url, schema, lake, entry):
+        for line in _erase(url, schema, lake, entry):
             get_run_logger().info("%s", line)
 
 
-def _lake(known: Mapping[str, Model], targets: Mapping[str, Target], environment: str) -> Lake:
+def _lake(models: Mapping[str, Model], targets: Mapping[str, Target], environment: str) -> Lake:
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
-    return Lake(known, targets, raw, processed)
+    return Lake(models, targets, raw, processed)
 
 
-def _carried_out(url: str, schema: str, lake: Lake, entry: Entry) -> Iterator[str]:
-    """Erase a row, and say what was done and what the search found."""
+def _erase(url: str, schema: str, lake: Lake, entry: Entry) -> Iterator[str]:
+    """Erase a row; yields lines on what was done and what the search found afterwards."""
     lines: list[str] = []
-    found = engine.find(lake, engine.sealed(lake.raw), entry)
-    certificate = engine.carry_out(url, schema, lake, found, lines.append)
+    findings = engine.find(lake, engine.sealed(lake.raw), entry)
+    certificate = engine.carry_out(url, schema, lake, findings, lines.append)
     yield from lines
     searched = cast(dict[str, int], certificate["searched"])
     hits = cast(list[str], certificate["hits"])
@@ -61,54 +59,54 @@ def _carried_out(url: str, schema: str, lake: Lake, entry: Entry) -> Iterator[st
         f" {certificate['texts of others too, or short']}); found: {len(hits)}"
     )
     for place in cast(list[str], certificate["in other tables"]):
-        yield f"rows of another table have one of its texts: {place}; forget them too if they are about it"
+        yield f"rows of another table contain one of its texts: {place}; erase them too if they are about it"
     for hit in hits:
-        yield f"found in {hit}; it may be another's: look, and declare the column personal if it is not"
+        yield f"found in {hit}; check whether it is about another person; if not, declare the column personal"
 
 
 def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
     config = settings.load()
     environment = config.environment_for(arguments.environment)
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
-    with ledger.lock(url, schema, _PATIENCE):
+    with ledger.lock(url, schema, config.run_lock_timeout):
         lake = _prepared(config, environment, url)
         manifests = engine.sealed(lake.raw)
         for entry in _entries(arguments, url, schema, lake, environment):
-            found = engine.find(lake, manifests, entry)
-            yield found.story
+            findings = engine.find(lake, manifests, entry)
+            yield findings.summary
             if arguments.yes:
-                yield from _judged(_carried_out(url, schema, lake, entry))
+                yield from _hits_as_errors(_erase(url, schema, lake, entry))
     if not arguments.yes:
         yield "nothing was changed; ARGS=--yes erases it"
 
 
-def _judged(lines: Iterator[str]) -> Iterator[str | Exception]:
-    """The lines, those that tell of something found as what it is: an error."""
+def _hits_as_errors(lines: Iterator[str]) -> Iterator[str | Exception]:
+    """The lines, with those about a hit of the search as errors."""
     for line in lines:
         yield SettingsError(line) if line.startswith("found in ") else line
 
 
 def _prepared(config: Settings, environment: str, url: str) -> Lake:
-    known = library.load(config.transforms)
-    targets = catalogue.prepare(url, config.warehouse_schema, known, config.transforms)
-    return _lake(catalogue.with_contracts(known, targets), targets, environment)
+    models = library.load(config.transforms)
+    targets = catalogue.prepare(url, config.warehouse_schema, models, config.transforms)
+    return _lake(catalogue.with_contracts(models, targets), targets, environment)
 
 
 def _entries(
     arguments: argparse.Namespace, url: str, schema: str, lake: Lake, environment: str
 ) -> list[Entry]:
-    """The row that is named, or all of the ledger where none is."""
-    known = list((erasures.in_lake(lake.raw) | erasures.in_warehouse(url, schema)).values())
+    """The entry of the named row, or all entries of the ledger if no row is named."""
+    ledger_entries = list((erasures.in_lake(lake.raw) | erasures.in_warehouse(url, schema)).values())
     if not arguments.table:
-        return known
+        return ledger_entries
     _, table, erased = engine.the_table(lake.models, engine.sealed(lake.raw), arguments.table)
-    given = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
+    key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)
-    return [erasures.entry(table.table, erased.key, given, known, moment, key)]
+    return [erasures.entry(table.table, erased.key, key_values, ledger_entries, moment, key)]
 
 
 def main() -> int:
-    """Forget a row, or say what would be erased; status 1 where something of it is found afterwards."""
+    """Erase a row, or print what would be erased; returns the exit status, 1 if a trace of it is left."""
     parser = argparse.ArgumentParser(prog="python -m tasks.forget", description=__doc__)
     parser.add_argument(
         "table", nargs="?", default="", help="a table of the source; the whole ledger if none"
@@ -117,7 +115,9 @@ def main() -> int:
         "key", nargs="?", default="", help="the row's key, with commas where it has several columns"
     )
     parser.add_argument("--yes", action="store_true", help="erase it")
-    parser.add_argument("--environment", default="", metavar="NAME", help="whose blocks")
+    parser.add_argument(
+        "--environment", default="", metavar="NAME", help="environment of the blocks (TOTESYS_ENVIRONMENT)"
+    )
     return print_all(_lines(parser.parse_args()))
 
 

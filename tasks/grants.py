@@ -1,4 +1,4 @@
-"""Print what the source's role has to be granted, as SQL for psql: ``python -m tasks.grants``."""
+"""Print the GRANT statements for the role that reads the source: ``python -m tasks.grants``."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ _ROLE = "totesys_reader"
 
 
 def grants(role: str) -> Iterator[str]:
-    """A GRANT for each table of the source that a model names, and for nothing else."""
+    """One GRANT per source table that a model reads."""
     config = settings.load()
     named = library.source_tables(library.load(config.transforms))
     for table in sorted(named - reference.NAMES):
@@ -25,9 +25,9 @@ def grants(role: str) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print the statements; one line and status 1 where that cannot be."""
+    """Print the statements; returns the exit status, 1 after an error, which is printed in one line."""
     parser = argparse.ArgumentParser(prog="python -m tasks.grants", description=__doc__)
-    parser.add_argument("--role", default=_ROLE, help=f"whom to grant it; {_ROLE} by default")
+    parser.add_argument("--role", default=_ROLE, help=f"the role that gets the rights; {_ROLE} by default")
     return print_all(grants(parser.parse_args().role))
 
 

@@ -11,7 +11,7 @@ from pipeline.warehouse import load as engine
 from pipeline.warehouse.counts import Counts
 from pipeline.warehouse.limits import Limits
 from tasks import blocks
-from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
+from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
 from tasks.progress import progress
 
 
@@ -19,7 +19,7 @@ from tasks.progress import progress
     name="load",
     task_run_name="load batch {manifest.batch_id}",
     cache_policy=NO_CACHE,
-    **ON_TRANSIENT_FAULTS,
+    **RETRY_IF_TRANSIENT,
 )
 @clean_failures
 def load(
@@ -32,18 +32,18 @@ def load(
     replays: bool,
     environment: str,
 ) -> list[Counts]:
-    """Bring a batch and its watermark into the warehouse in one transaction, or nothing.
+    """Load a batch and its watermark into the warehouse in one transaction, or nothing.
 
-    A batch that ``replays`` what a warehouse took before may reject and delete as much as it did.
+    With ``replays``, for a batch that a warehouse has had before, rejected and deleted rows are not limited.
     """
     logger, config = get_run_logger(), settings.load()
-    news = {output.model: progress(output.model, output.rows) for output in outputs}
     limits = Limits(
         rejected=max_rejected,
         rejected_share=1 if replays else config.max_rejected_share,
         deleted_share=1 if replays else max_deleted_share,
         default_deleted_share=config.max_deleted_share,
     )
+    report_progress = {output.model: progress(output.model, output.rows) for output in outputs}
     counts = engine.load(
         blocks.database_url(blocks.WAREHOUSE, environment),
         schema,
@@ -52,7 +52,7 @@ def load(
         outputs,
         blocks.bucket(blocks.PROCESSED, environment),
         limits,
-        lambda table, rows: news[table](rows) if table in news else None,
+        lambda table, rows: report_progress[table](rows) if table in report_progress else None,
     )
     for count in counts:
         logger.info("%s: %s", count.table, count.summary)

@@ -1,4 +1,4 @@
-"""Which databases and buckets an environment's blocks lead to, for people and without secrets."""
+"""The databases and buckets of an environment's blocks as text, without secrets."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pipeline.settings import Settings
 from tasks import blocks
 
-# The parts of a connection that say where it leads.
+# The parts of a connection that name its server, database and user.
 _PLACE = ("host", "hostaddr", "port", "dbname", "user")
 
 
 def places(config: Settings, environment: str, databases: Iterable[str]) -> str:
-    """One line that names the environment, these of its databases, and its buckets."""
+    """One line that names the environment, the given databases, and the buckets."""
     schemas = {blocks.SOURCE: config.source_schema, blocks.WAREHOUSE: config.warehouse_schema}
     parts = [
         f"{_kind(name)} {_database(blocks.database_url(name, environment))} schema={schemas[name]}"
@@ -30,5 +30,5 @@ def _kind(name: str) -> str:
 
 
 def _database(url: str) -> str:
-    known = conninfo_to_dict(url)
-    return make_conninfo("", **{name: known[name] for name in _PLACE if known.get(name)})
+    parts = conninfo_to_dict(url)
+    return make_conninfo("", **{name: parts[name] for name in _PLACE if parts.get(name)})

@@ -1,8 +1,8 @@
-"""Results that Prefect keeps beside the data: JSON of one kind, read as that and as nothing else.
+"""Storage for the results of tasks, beside the data in the buckets: validated JSON and nothing else.
 
-Prefect itself obeys what a stored result says of how to read it: a pickle runs code, and JSON
-may name any class to import. Whoever can write to a bucket could run code here. So Prefect
-only gets what this module has read, validated and written anew.
+Prefect reads a stored result in the way that the result itself names: a pickle runs code, and JSON may name
+any class to import. Whoever can write to a bucket could thus run code in a worker. Here Prefect only gets
+results that this module has read, validated and serialized again.
 """
 
 import json
@@ -30,12 +30,12 @@ _JSON: TypeAdapter[Result] = TypeAdapter(Result)
 
 
 def key(task: str, folder: str, name: str) -> str:
-    """Where the result of a task is kept whose files lie in a folder."""
+    """The path of a task's result; ``folder`` is where the task's files are."""
     return f"{_FOLDER}/{task}/{folder}/{name}"
 
 
 class Json(Serializer):
-    """JSON of our results. Of an exception, which Prefect would keep too, it has nothing."""
+    """JSON of our results; exceptions, which Prefect would store too, become empty."""
 
     type: str = Field("totesys", frozen=True)
 
@@ -49,20 +49,20 @@ class Json(Serializer):
 
 
 class Nowhere(WritableFileSystem):
-    """Keeps nothing. Flows have it, whose exceptions Prefect would pickle."""
+    """Stores nothing. For flows, because Prefect would pickle their exceptions."""
 
-    # Prefect takes only a block that has an id; no server knows this one, so nobody else reads by it.
+    # Prefect accepts only a block with an id. No server knows this id, so nothing else can load it.
     _block_document_id: UUID | None = PrivateAttr(uuid5(NAMESPACE_DNS, "results.totesys"))
 
     def read_path(self, path: str, **_: object) -> bytes:  # type: ignore[override]  # Prefect calls either
-        """Find nothing."""
+        """Raise FileNotFoundError: there are no results."""
         raise FileNotFoundError(path)
 
     def write_path(self, path: str, content: bytes, **_: object) -> None:  # type: ignore[override]
-        """Keep nothing."""
+        """Store nothing."""
 
 
-# What a flow's decorator takes.
+# Arguments for a flow's decorator.
 NOTHING_KEPT: dict[str, Any] = {"persist_result": False, "result_storage": Nowhere()}
 
 
@@ -71,15 +71,15 @@ class Results(Nowhere):
 
     bucket: str
     environment: str
-    _found: dict[str, bytes] = PrivateAttr(default_factory=dict)
+    _cached: dict[str, bytes] = PrivateAttr(default_factory=dict)
 
     def read_path(self, path: str, **_: object) -> bytes:  # type: ignore[override]
-        """What Prefect reads. It asks twice: whether there is a result, and then for it."""
-        found = self._found.pop(path, None)
-        return found or self._found.setdefault(path, self._read(path))
+        """A stored result. Prefect reads twice: to see whether there is one, and then to get it."""
+        cached = self._cached.pop(path, None)
+        return cached or self._cached.setdefault(path, self._read(path))
 
     def write_path(self, path: str, content: bytes, **_: object) -> None:  # type: ignore[override]
-        """Keep the JSON of a result alone, and nothing that is no result of ours."""
+        """Store the JSON of one of our results, and nothing else."""
         if path.startswith(f"{_FOLDER}/"):
             self._bucket.write_text(path, json.loads(content)["result"])
 
@@ -88,32 +88,34 @@ class Results(Nowhere):
         return blocks.bucket(self.bucket, self.environment)
 
     def _read(self, path: str) -> bytes:
-        """A result as Prefect wants it, with the serializer that this module says."""
+        """A result in Prefect's format, with this module's serializer."""
         bucket = self._bucket
         try:
             value = _JSON.validate_json(bucket.read_text(path))
         except (ValidationError, ObjectDamaged):
             value = None
         if not isinstance(value, _IN_BUCKET[self.bucket]) or not _is_sound(value, path, bucket):
-            get_run_logger().warning("%s: %s is no result of this task; computing it again", bucket.uri, path)
+            get_run_logger().warning(
+                "%s: %s is not a result of this task; running it again", bucket.uri, path
+            )
             raise FileNotFoundError(path)
         metadata = {"serializer": Json().model_dump(), "storage_key": path}
         return json.dumps({"metadata": metadata, "result": value.model_dump_json()}).encode()
 
 
 def _is_sound(value: Result, path: str, bucket: Bucket) -> bool:
-    """Whether it is of the table and batch that the path names, and all its files are there as they were."""
+    """Whether a result is of the table and batch that its path names, and its files are complete."""
     folder = "/".join(path.split("/")[2:-1])
     if isinstance(value, ReadChunk):
         named, files = value.chunk.folder == folder, value.files
-        whole = bucket.holds  # the manifest holds them against their checksums
+        exist = bucket.holds  # checksums are compared when the files are read
     else:
-        named, whole = folder.startswith(batch_folder(value.model, "")), bucket.are_intact
+        named, exist = folder.startswith(batch_folder(value.model, "")), bucket.are_intact
         files = (*value.files, *value.rejected, *value.deleted)
         named = named and all(map(partial(_is_of, value.model), value.result or ()))
     folders = {folder, rejected_folder(folder), deleted_folder(folder)}
     below = all(file.path.rpartition("/")[0] in folders for file in files)
-    return named and below and whole(files)
+    return named and below and exist(files)
 
 
 def _is_of(model: str, run: StateDelta) -> bool:

@@ -1,4 +1,4 @@
-"""Save what watches runs, and alerts, as Prefect automations: ``python -m tasks.save_automations``."""
+"""Save watchdogs and alerts as Prefect automations: ``python -m tasks.save_automations``."""
 
 import argparse
 import re
@@ -23,9 +23,9 @@ from pipeline import settings
 from pipeline.errors import SettingsError
 from tasks import blocks, events
 from tasks.failures import print_all
-from tasks.watchdogs import BROKEN, MINUTES_TO_START, ours, watchdogs
+from tasks.watchdogs import FAILED_STATES, MINUTES_TO_START, run_filter, watchdogs
 
-# The same alert comes at most this often, however often the schedule fails.
+# An alert is sent at most this often, even if runs fail more often.
 AT_MOST_EVERY = timedelta(minutes=30)
 _MINUTES = 30
 _SHORTEST = timedelta(seconds=10)
@@ -37,55 +37,55 @@ _RUN_FAILED = """\
             {{ flow_run.state.message }}
     Where:  {% if deployment %}deployment {{ deployment.name }}{% else %}run by hand{% endif -%}
             {%- if flow_run.parameters.environment %} in {{ flow_run.parameters.environment }}{% endif %}
-    To do:  mend what the message names. A batch is in the warehouse whole or not at all: the message
-            says so where this run committed one. The next run goes on from there.
+    To do:  fix what the message names. A batch is in the warehouse completely or not at all; the
+            message names the batch if this run committed one. The next run continues from there.
     Run:    LINK
     """
 
 _STALE = """\
     What:   no run has brought the warehouse up to date for PERIOD.
-    Where:  RESOURCE{% if event.payload.up_to_date_at %}, which shows the source as of \
+    Where:  RESOURCE{% if event.payload.up_to_date_at %}, which was last up to date at \
 {{ event.payload.up_to_date_at }}{% endif %}
-    To do:  see whether the schedule is on, whether a worker is online, and how the last runs ended;
-            `make status` tells what waits in the source.
+    To do:  check that the schedule is on, that a worker is online, and how the last runs ended;
+            `make status` shows what is pending in the source.
     {% if flow_run %}Last:   LINK{% endif %}
     """
 
 _ROWS = "{{ event.payload.rows }} row{{ '' if event.payload.rows == 1 else 's' }}"
 _ROWS_REJECTED = """\
-    What:   set aside, as they do not fit: ROWS more. All others are in the warehouse.
+    What:   ROWS rejected, in addition to earlier ones. All others are in the warehouse.
             {%- for table, rows in event.payload.tables.items() %}
             {{ table }}: {{ rows }}
             {%- endfor %}
     Where:  RESOURCE, batch {{ event.payload.batch_id }}
-    To do:  `make status` shows the reasons, the table etl.rejected the rows. Mend them in the source;
-            the next run takes them in.
+    To do:  `make status` shows the reasons, the table etl.rejected the rows. Fix them in the source;
+            the next run loads them.
     Run:    LINK
     """
 
 
 _ROWS_MISSED = """\
-    What:   reconciling found ROWS that other runs had missed. They are in the warehouse now.
+    What:   reconciling found ROWS that earlier runs had missed. They are in the warehouse now.
             {%- for table, rows in event.payload.tables.items() %}
             {{ table }}: {{ rows }}
             {%- endfor %}
     Where:  RESOURCE, batch {{ event.payload.batch_id }}
-    To do:  find out who wrote into the warehouse's tables beside the pipeline. If nobody did, it is a
-            fault of the pipeline: keep both buckets, and report it with the log of this run.
+    To do:  check whether anything but the pipeline writes to the warehouse's tables. If not, this is a
+            bug of the pipeline: keep both buckets, and report it with the log of this run.
     Run:    LINK
     """
 
 
 def save(max_age: timedelta, max_start: timedelta, *, send: bool = False) -> Iterator[str]:
-    """Save what watches runs, where alerts go and what they are, over what is there; yields a line on each.
+    """Save the watchdogs, the alerts and the block with their destination; yields one line for each.
 
-    Without a place for alerts only what ends dead runs is saved. With ``send`` a message goes
-    there at once. Raises SettingsError where it is not taken.
+    Existing ones are updated. Without TOTESYS_ALERT_URL only the watchdogs are saved. With ``send`` a test
+    message is sent. Raises SettingsError if it is not accepted.
     """
     config = settings.load()
     for option, value in (("--max-age", max_age), ("--max-start", max_start)):
         if value < _SHORTEST:
-            raise SettingsError(f"{option}: is shorter than {_SHORTEST.seconds} seconds, which Prefect takes")
+            raise SettingsError(f"{option}: is shorter than Prefect allows, {_SHORTEST.seconds} seconds")
     if send and not config.alert_url:
         raise SettingsError("not set: TOTESYS_ALERT_URL; put it into the environment or .env")
     target = SlackWebhook(url=_target(config.alert_url)) if config.alert_url else None
@@ -96,7 +96,7 @@ def save(max_age: timedelta, max_start: timedelta, *, send: bool = False) -> Ite
     else:
         yield "no alerts are sent: TOTESYS_ALERT_URL is not set"
     if target and send:
-        yield _try(target)
+        yield _send_test(target)
 
 
 def _save_alerts(environment: str, target: SlackWebhook, max_age: timedelta) -> Iterator[str]:
@@ -109,29 +109,28 @@ def _save_alerts(environment: str, target: SlackWebhook, max_age: timedelta) -> 
     EventsWorker.instance().wait_until_empty()
 
 
-def _try(target: SlackWebhook) -> str:
-    """Send a message; what Apprise says of a failure is left out, as it may quote a token."""
+def _send_test(target: SlackWebhook) -> str:
+    """Send a test message; Apprise's error is left out, as it may quote a token."""
     try:
         with target.raise_on_failure():
-            target.notify("This is how alerts arrive. Nothing is wrong.", subject="totesys: a try")
+            target.notify("This is how alerts arrive. Nothing is wrong.", subject="totesys: a test")
     except NotificationError:
         raise SettingsError(
-            "TOTESYS_ALERT_URL: the message was not taken; check host, port, user and password in it"
+            "TOTESYS_ALERT_URL: the message was not accepted; check host, port, user and password in it"
         ) from None
-    return "sent a message; see that it arrives"
+    return "sent a message; check that it arrives"
 
 
 def _target(url: SecretStr) -> SecretStr:
-    """Where alerts go, as Apprise's URLs say it; mail as plain text, which is what they are.
+    """Apprise URLs for the Slack block; mail is sent as plain text.
 
-    On a server of one's own only blocks that the server knows can send. None of them is
-    for mail, but this one hands every URL that is not Slack's to Apprise as it is, which
-    knows mail and a hundred services more.
+    A self-hosted server sends notifications only through block types that it knows. None of them is for mail,
+    but the Slack block passes every other URL to Apprise, which supports mail and a hundred services more.
     """
     text = url.get_secret_value()
     if not Apprise().add(text):
         raise SettingsError(
-            "TOTESYS_ALERT_URL: is no URL of Apprise's, such as mailtos://user:password@smtp.example.com"
+            "TOTESYS_ALERT_URL: is not an Apprise URL, such as mailtos://user:password@smtp.example.com"
             "?from=totesys@example.com&to=oncall@example.com or slack://…"
         )
     return SecretStr(", ".join(map(_plain, _BETWEEN_URLS.split(text))))
@@ -144,7 +143,7 @@ def _plain(url: str) -> str:
 
 
 def alerts(environment: str, target: UUID, max_age: timedelta) -> list[AutomationCore]:
-    """What is sent to people."""
+    """The automations that send alerts."""
     return [
         _run_failed(environment, target),
         _warehouse_stale(environment, target, max_age),
@@ -156,11 +155,11 @@ def alerts(environment: str, target: UUID, max_age: timedelta) -> list[Automatio
 def _run_failed(environment: str, target: UUID) -> AutomationCore:
     return AutomationCore(
         name=blocks.named("totesys-run-failed", environment),
-        description="A run failed or crashed: says what, where and what to do.",
+        description="A run failed or crashed.",
         trigger=EventTrigger(
-            expect=BROKEN,
+            expect=FAILED_STATES,
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related=ours(environment),
+            match_related=run_filter(environment),
             for_each={"related:flow:prefect.resource.id", "related:deployment:prefect.resource.id"},
             posture=Posture.Reactive,
             within=AT_MOST_EVERY,
@@ -172,10 +171,10 @@ def _run_failed(environment: str, target: UUID) -> AutomationCore:
 
 
 def _warehouse_stale(environment: str, target: UUID, max_age: timedelta) -> AutomationCore:
-    """Rests on the event, because a run's state does not say which warehouse is fresh.
+    """Triggered by the missing event, because a run's state does not tell which warehouse it updated.
 
-    ``after`` makes the time count from the last event. Without it Prefect counts in
-    windows, and would tell after up to three times as long.
+    ``after`` starts the clock at the last event. Without it Prefect counts in fixed windows, and the alert
+    may come three times as late.
     """
     resource = events.warehouse(environment)
     return AutomationCore(
@@ -203,23 +202,23 @@ def _warehouse_stale(environment: str, target: UUID, max_age: timedelta) -> Auto
 def _rows_rejected(environment: str, target: UUID) -> AutomationCore:
     return AutomationCore(
         name=blocks.named("totesys-rows-rejected", environment),
-        description="Rows do not fit and were set aside.",
-        trigger=_at_times(events.REJECTED, environment),
-        actions=[_send(target, environment, "ROWS set aside", _ROWS_REJECTED)],
+        description="Rows were rejected.",
+        trigger=_rate_limited(events.REJECTED, environment),
+        actions=[_send(target, environment, "ROWS rejected", _ROWS_REJECTED)],
     )
 
 
 def _rows_missed(environment: str, target: UUID) -> AutomationCore:
     return AutomationCore(
         name=blocks.named("totesys-rows-missed", environment),
-        description="Reconciling found what other runs had missed.",
-        trigger=_at_times(events.MISSED, environment),
+        description="Reconciling found rows that earlier runs had missed.",
+        trigger=_rate_limited(events.MISSED, environment),
         actions=[_send(target, environment, "ROWS missed", _ROWS_MISSED)],
     )
 
 
-def _at_times(event: str, environment: str) -> EventTrigger:
-    """When an event of the warehouse comes, but not more often than that makes sense."""
+def _rate_limited(event: str, environment: str) -> EventTrigger:
+    """A trigger on an event of the warehouse, at most once per AT_MOST_EVERY."""
     return EventTrigger(
         expect={event},
         match=events.warehouse(environment),
@@ -238,33 +237,33 @@ def _send(target: UUID, environment: str, subject: str, body: str) -> SendNotifi
 
 
 def _link() -> str:
-    """Where to look at the run: as the server's settings say, or else as those here do."""
+    """The link to the run: by the server's UI URL, or else by the UI URL in the settings here."""
     pages = PREFECT_UI_URL.value()
-    here = f"{pages}/runs/flow-run/" if pages else ""
-    return '{{ flow_run | ui_url or "' + here + '" ~ flow_run.id }}'
+    fallback = f"{pages}/runs/flow-run/" if pages else ""
+    return '{{ flow_run | ui_url or "' + fallback + '" ~ flow_run.id }}'
 
 
 def _save(automation: AutomationCore) -> str:
-    """Create it, or change the one of that name; what somebody has switched off stays off."""
+    """Create an automation or update the one of that name; one that is disabled stays disabled."""
     with get_client(sync_client=True) as client:
-        known = client.read_automations_by_name(automation.name)
-        if not known:
+        existing = client.read_automations_by_name(automation.name)
+        if not existing:
             client.create_automation(automation)
             return f"created automation {automation.name}"
-        automation.enabled = known[0].enabled
-        client.update_automation(known[0].id, automation)
-    return f"updated automation {automation.name}{'' if automation.enabled else ', which is switched off'}"
+        automation.enabled = existing[0].enabled
+        client.update_automation(existing[0].id, automation)
+    return f"updated automation {automation.name}{'' if automation.enabled else ', which is disabled'}"
 
 
 def main() -> int:
-    """Save them; one line and status 1 where that cannot be."""
+    """Save them; returns the exit status, 1 after an error, which is printed in one line."""
     parser = argparse.ArgumentParser(prog="python -m tasks.save_automations", description=__doc__)
     parser.add_argument(
         "--max-age",
         type=float,
         default=_MINUTES,
         metavar="MINUTES",
-        help=f"after how long the warehouse is too old; {_MINUTES} by default",
+        help=f"after how long without an update the warehouse is stale; {_MINUTES} by default",
     )
     parser.add_argument(
         "--max-start",
@@ -273,7 +272,7 @@ def main() -> int:
         metavar="MINUTES",
         help=f"how long a run may take to start; {MINUTES_TO_START} by default",
     )
-    parser.add_argument("--try", action="store_true", dest="send", help="send a message to see that it comes")
+    parser.add_argument("--try", action="store_true", dest="send", help="send a test message")
     arguments = parser.parse_args()
     max_age, max_start = (timedelta(minutes=each) for each in (arguments.max_age, arguments.max_start))
     return print_all(save(max_age, max_start, send=arguments.send))

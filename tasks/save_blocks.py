@@ -1,4 +1,4 @@
-"""Save the Prefect blocks that a run needs from the settings: ``python -m tasks.save_blocks``."""
+"""Create the Prefect blocks of a pipeline from its settings: ``python -m tasks.save_blocks``."""
 
 import argparse
 import sys
@@ -26,7 +26,7 @@ from tasks import blocks
 from tasks.failures import in_some_line, print_all
 
 _DRIVER = "postgresql+psycopg"
-# Begins the keys that STS gives for a while.
+# Prefix of the temporary access keys that STS issues.
 _TEMPORARY = "ASIA"
 _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_ANSWER = 20
@@ -34,26 +34,25 @@ _SECONDS_TO_ANSWER = 20
 
 @dataclass(frozen=True)
 class _Planned:
-    """A block to be: ``what`` it is for, its kind's counterpart if it has one, and how it is tried."""
+    """A block to save, with its role, the type of block that it replaces, and a function that tests it."""
 
-    what: str
+    role: str
     name: str
     block: Block
     other: type[Block] | None
-    attempt: Callable[[], str]
+    test: Callable[[], str]
 
 
 def save(config: Settings, *, temporary: bool = False) -> list[str]:
-    """Save every block untried, over what is there; returns their slugs.
+    """Create or update all blocks without testing them; returns their slugs.
 
-    Raises SettingsError that names every setting that is missing, and, unless ``temporary``, for
-    AWS credentials that expire.
+    Raises SettingsError if settings are missing, or if AWS credentials expire and ``temporary`` is False.
     """
     return _save(_planned(config, temporary=temporary), config.environment)
 
 
 def check_and_save(config: Settings, *, temporary: bool = False) -> Iterator[str | Exception]:
-    """Use each block once, and save those that work; yields what answered, or what does not work and why.
+    """Test each block and save those that work; yields a line or an error for each.
 
     Raises SettingsError as :func:`save` does.
     """
@@ -62,22 +61,22 @@ def check_and_save(config: Settings, *, temporary: bool = False) -> Iterator[str
     for planned in plans:
         try:
             with blocks.unsaved(planned.name, planned.block):
-                answer = planned.attempt()
-        except Exception as fault:  # noqa: BLE001  whatever it is, the other blocks are tried, too
-            yield fault
+                answer = planned.test()
+        except Exception as error:  # noqa: BLE001  the other blocks are tested all the same
+            yield error
         else:
             working.append(planned)
-            yield f"{planned.what}: works, {answer}"
+            yield f"{planned.role}: works, {answer}"
     if len(working) == len(plans):
         with ExitStack() as stack:
             for planned in plans:
                 stack.enter_context(blocks.unsaved(planned.name, planned.block))
-            yield from _others_in_bucket(config)
+            yield from _foreign_batches(config)
     yield from map("saved block {}".format, _save(working, config.environment))
 
 
-def _others_in_bucket(config: Settings) -> Iterator[str]:
-    """Say whose batches the raw bucket holds beside this warehouse's: it may be another environment's."""
+def _foreign_batches(config: Settings) -> Iterator[str]:
+    """A line if the raw bucket holds batches of other warehouses: it may be another environment's."""
     raw = blocks.bucket(blocks.RAW, config.environment)
     source_url, warehouse_url = (
         blocks.database_url(name, config.environment) for name in (blocks.SOURCE, blocks.WAREHOUSE)
@@ -85,14 +84,13 @@ def _others_in_bucket(config: Settings) -> Iterator[str]:
     try:
         home = ledger.home(warehouse_url, config.warehouse_schema)
         others = chains.foreign(raw, home, snapshots.identify(source_url))
-    except Exception as fault:  # noqa: BLE001  whatever it is, the blocks work
-        yield f"raw bucket: whose batches it holds was not found out: {in_some_line(fault)}"
+    except Exception as error:  # noqa: BLE001  the blocks work all the same
+        yield f"raw bucket: could not be searched for batches of other warehouses: {in_some_line(error)}"
         return
     if others:
         yield (
-            f"raw bucket: {raw.uri} is also that of {chains.summaries(others)};"
-            " these batches are not taken for"
-            " this warehouse's; for an environment apart set TOTESYS_RAW_URI to a bucket or prefix of its own"
+            f"raw bucket: {raw.uri} also holds batches of {chains.summaries(others)}; this warehouse does not"
+            " use them; for a separate environment set TOTESYS_RAW_URI to a bucket or prefix of its own"
         )
 
 
@@ -113,21 +111,21 @@ def _planned(config: Settings, *, temporary: bool) -> list[_Planned]:
 
 
 def _refuse_temporary_credentials(config: Settings) -> None:
-    """A block would show the session token, and fail when it has expired."""
+    """Raise SettingsError for credentials that expire: a block would show the session token."""
     texts = [url.get_secret_value() for url in (config.source_url, config.warehouse_url) if url]
     on_aws = any(str(uri).startswith("s3://") for uri in (config.raw_uri, config.processed_uri))
     needed = on_aws or any(map(settings.is_secret_name, texts))
     if needed and (config.aws_session_token or (config.aws_access_key_id or "").startswith(_TEMPORARY)):
         raise SettingsError(
             "AWS_SESSION_TOKEN: these credentials expire, and a block would show the token; unset them and"
-            " let the worker use what is renewed: the role of its machine or container, AWS_PROFILE, or"
-            " web identity (AWS_ROLE_ARN); to store them all the same:"
+            " let the worker use credentials that are renewed: the role of its machine or container,"
+            " AWS_PROFILE, or web identity (AWS_ROLE_ARN); to store them anyway:"
             " make blocks ARGS=--temporary-credentials"
         )
 
 
 def _save(plans: Iterable[_Planned], environment: str) -> list[str]:
-    """Save blocks, buckets after their credentials, and forget those of the other kind."""
+    """Save blocks, credentials before buckets, and delete blocks of the other type."""
     slugs = []
     for planned in plans:
         if isinstance(planned.block, S3Bucket) and isinstance(planned.block.credentials, AwsCredentials):
@@ -141,23 +139,23 @@ def _save(plans: Iterable[_Planned], environment: str) -> list[str]:
     return list(dict.fromkeys(slugs))
 
 
-def _database(config: Settings, name: str, what: str, secret: SecretStr | None) -> _Planned:
-    """A connection with its password as a secret of its own, or where the secret is kept."""
+def _database(config: Settings, name: str, role: str, secret: SecretStr | None) -> _Planned:
+    """A connector block with the password as a secret field, or a block that names the secret."""
 
-    def attempt() -> str:
-        return f"as {postgres.login(blocks.database_url(name, config.environment), what)}"
+    def test() -> str:
+        return f"as {postgres.login(blocks.database_url(name, config.environment), role)}"
 
     text = secret.get_secret_value() if secret else ""
     full_name = blocks.named(name, config.environment)
     if settings.is_secret_name(text):
         block = AwsSecret(aws_credentials=_credentials(config, config.aws_endpoint_url), secret_name=text)
-        return _Planned(what, full_name, block, SqlAlchemyConnector, attempt)
+        return _Planned(role, full_name, block, SqlAlchemyConnector, test)
     connector = SqlAlchemyConnector(connection_info=_components(connection.parts_of_url(text)))
-    return _Planned(what, full_name, connector, AwsSecret, attempt)
+    return _Planned(role, full_name, connector, AwsSecret, test)
 
 
 def _components(parts: Mapping[str, str]) -> ConnectionComponents:
-    """The parts in a block's fields; several hosts and sockets are options, as SQLAlchemy wants them."""
+    """The parts as a block's fields; several hosts, and sockets, are options, as SQLAlchemy expects."""
     fields = {"user", "password", "dbname"}
     if not set("/,@").intersection(parts.get("host", "") + parts.get("port", "")):
         fields |= {"host", "port"}
@@ -174,31 +172,31 @@ def _components(parts: Mapping[str, str]) -> ConnectionComponents:
 
 
 def s3_credentials(config: Settings) -> AwsCredentials:
-    """How the settings reach S3."""
+    """The credentials block for S3."""
     return _credentials(config, config.aws_endpoint_url_s3 or config.aws_endpoint_url)
 
 
 def s3_block(uri: str, credentials: AwsCredentials) -> S3Bucket:
-    """An S3 prefix, spelled as settings spell it."""
+    """The block of an S3 prefix; ``uri`` is in the form that settings have."""
     bucket_name, _, prefix = uri.removeprefix("s3://").partition("/")
     return S3Bucket(bucket_name=bucket_name, bucket_folder=prefix, credentials=credentials)
 
 
 def _hash_key(config: Settings) -> Iterator[_Planned]:
-    """The key that personal columns are hashed with, where there is one."""
+    """The block with the key for hashing personal columns, if there is one."""
     if config.hash_key is None:
         return
     key = config.hash_key.get_secret_value()
 
-    def attempt() -> str:
+    def test() -> str:
         return f"its id is {HashKey(key).id}"
 
     name = blocks.named(blocks.HASH_KEY, config.environment)
-    yield _Planned("hash key", name, Secret(value=SecretStr(key)), None, attempt)
+    yield _Planned("hash key", name, Secret(value=SecretStr(key)), None, test)
 
 
 def _credentials(config: Settings, endpoint: str | None) -> AwsCredentials:
-    # By default five tries wait a minute each before anything is said.
+    # By default boto3 tries five times, a minute each, before it fails.
     client = {
         "connect_timeout": _SECONDS_TO_CONNECT,
         "read_timeout": _SECONDS_TO_ANSWER,
@@ -214,29 +212,29 @@ def _credentials(config: Settings, endpoint: str | None) -> AwsCredentials:
     )
 
 
-def _bucket(config: Settings, name: str, what: str, uri: str, credentials: AwsCredentials) -> _Planned:
-    """An S3 prefix or a folder, whichever the URI is."""
+def _bucket(config: Settings, name: str, role: str, uri: str, credentials: AwsCredentials) -> _Planned:
+    """The block of an S3 prefix or a folder."""
 
-    def attempt() -> str:
+    def test() -> str:
         bucket = blocks.bucket(name, config.environment)
         bucket.check()
         return f"{bucket.uri} can be written, listed and read"
 
     full_name = blocks.named(name, config.environment)
     if uri.startswith("s3://"):
-        return _Planned(what, full_name, s3_block(uri, credentials), LocalFileSystem, attempt)
+        return _Planned(role, full_name, s3_block(uri, credentials), LocalFileSystem, test)
     folder = LocalFileSystem(basepath=str(Path(uri).expanduser().resolve()))
-    return _Planned(what, full_name, folder, S3Bucket, attempt)
+    return _Planned(role, full_name, folder, S3Bucket, test)
 
 
 def main() -> int:
-    """Try the blocks and save those that work; status 1, and a line on each, where some do not."""
+    """Test the blocks and save those that work; returns the exit status, 1 if any does not."""
     parser = argparse.ArgumentParser(prog="python -m tasks.save_blocks", description=__doc__)
-    parser.add_argument("--unchecked", action="store_true", help="save them and do not try them")
+    parser.add_argument("--unchecked", action="store_true", help="save them without testing them")
     parser.add_argument(
         "--temporary-credentials",
         action="store_true",
-        help="store AWS credentials that expire; whoever sees the block can read their token",
+        help="store AWS credentials that expire; everybody who sees the block can read their token",
     )
     return print_all(_lines(parser.parse_args()))
 

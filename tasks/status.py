@@ -1,7 +1,7 @@
-"""How the warehouse is doing, for people and for monitors: ``python -m tasks.status``.
+"""The status of the warehouse, for people and for monitors: ``python -m tasks.status``.
 
-Exits as Nagios' plugins do: 0 all is well, 1 rows are set aside, 2 the warehouse is older
-than it may be, 3 that could not be found out.
+The exit status is that of a Nagios plugin: 0 OK, 1 rows are rejected or were missed, 2 the warehouse is too
+old or a table has to be refilled, 3 the status is unknown.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from pipeline import settings, status
+from pipeline import RELEASE, settings
+from pipeline import status as engine
 from pipeline.redaction import safe
 from pipeline.settings import Settings
 from pipeline.status import Counting, Status
@@ -33,7 +34,7 @@ _WIDTH = 1000
 
 
 class Verdict(IntEnum):
-    """0 all is well, 1 rows are set aside or were missed, 2 older than it may be, 3 that is not known."""
+    """0 OK, 1 rows are rejected or were missed, 2 too old or tables to refill, 3 unknown."""
 
     OK = 0
     WARNING = 1
@@ -42,48 +43,48 @@ class Verdict(IntEnum):
 
 
 def main() -> int:
-    """Show how the warehouse is doing; the exit status says whether that is well."""
+    """Print the status; returns the verdict as exit status."""
     try:
         arguments = _arguments()
-    except SystemExit as usage:  # with 2, which would be taken for CRITICAL
+    except SystemExit as usage:  # its status 2 would mean CRITICAL
         return Verdict.UNKNOWN if usage.code else Verdict.OK
     environment: str = arguments.environment
-    found = None
+    status_now = None
     try:
         config = settings.load()
         environment = config.environment_for(environment)
-        found = _look(config, environment, _counting(arguments))
-        verdict = judge(found, timedelta(minutes=arguments.max_age))
-    except Exception as error:  # noqa: BLE001  whatever it is, a monitor gets one line and its status
+        status_now = _inspect(config, environment, _counting(arguments))
+        verdict = judge(status_now, timedelta(minutes=arguments.max_age))
+    except Exception as error:  # noqa: BLE001  a monitor always gets one line and a status
         verdict = Verdict.UNKNOWN
         print(
             f"{verdict.name}: {in_some_line(error)}", file=sys.stderr if arguments.prometheus else sys.stdout
         )
     if arguments.prometheus:
-        print(exposition(found, verdict, environment), end="")
-    elif found:
-        show(found, verdict)
+        print(exposition(status_now, verdict, environment), end="")
+    elif status_now:
+        show(status_now, verdict)
     return verdict
 
 
-def judge(found: Status, max_age: timedelta) -> Verdict:
-    """Whether all is well with a warehouse that may be of that age."""
-    if found.age is None or found.age > max_age or found.broken:
+def judge(status: Status, max_age: timedelta) -> Verdict:
+    """The verdict on a status, for a warehouse that may be up to ``max_age`` old."""
+    if status.age is None or status.age > max_age or status.to_refill:
         return Verdict.CRITICAL
-    return Verdict.WARNING if found.set_aside or found.missed else Verdict.OK
+    return Verdict.WARNING if status.rejected or status.missed else Verdict.OK
 
 
-def exposition(found: Status | None, verdict: Verdict, environment: str) -> str:
-    """The figures as Prometheus reads them, such as from a file by way of node_exporter."""
-    registry, made = CollectorRegistry(), dict[str, Gauge]()
-    for name, says, labels, value in [
+def exposition(status: Status | None, verdict: Verdict, environment: str) -> str:
+    """The figures in Prometheus' text format, for example for node_exporter's textfile collector."""
+    registry, gauges = CollectorRegistry(), dict[str, Gauge]()
+    for name, description, labels, value in [
         _Figure("status", verdict.__doc__ or "", {}, verdict),
-        *_figures(found),
+        *_figures(status),
     ]:
-        if name not in made:
-            made[name] = Gauge(f"totesys_{name}", says, ["environment", *labels], registry=registry)
-        shown = {label: safe(text) for label, text in labels.items()}
-        made[name].labels(environment=environment, **shown).set(value)
+        if name not in gauges:
+            gauges[name] = Gauge(f"totesys_{name}", description, ["environment", *labels], registry=registry)
+        safe_labels = {label: safe(text) for label, text in labels.items()}
+        gauges[name].labels(environment=environment, **safe_labels).set(value)
     return generate_latest(registry).decode()
 
 
@@ -91,38 +92,40 @@ class _Figure(NamedTuple):
     """One sample of a gauge."""
 
     name: str
-    says: str
+    description: str
     labels: dict[str, str]
     value: float
 
 
-def _figures(found: Status | None) -> Iterator[_Figure]:
-    if not found:
+def _figures(status: Status | None) -> Iterator[_Figure]:
+    if not status:
         return
-    if found.up_to_date_at:
-        shown = found.up_to_date_at.timestamp()
-        yield _Figure("up_to_date_timestamp_seconds", "The moment of the source that is shown", {}, shown)
-    if found.waiting is not None:
-        waiting = sum(found.waiting.values())
-        yield _Figure("source_rows_waiting", "Rows that the next batch reads", {}, waiting)
-    yield _Figure("batch_sealed", "Whether a batch was read and not loaded", {}, bool(found.sealed))
-    for last in found.batches[:1]:
-        yield _Figure("last_batch_lag_seconds", "From its moment to its load", {}, last.lag.total_seconds())
+    if status.up_to_date_at:
+        at = status.up_to_date_at.timestamp()
+        yield _Figure("up_to_date_timestamp_seconds", "Time of the source that is loaded", {}, at)
+    if status.pending is not None:
+        pending = sum(status.pending.values())
+        yield _Figure("source_rows_waiting", "Rows that the next batch reads", {}, pending)
+    yield _Figure("batch_sealed", "Whether a batch is sealed and not loaded", {}, bool(status.sealed))
+    for last in status.batches[:1]:
+        yield _Figure("last_batch_lag_seconds", "From its snapshot to its load", {}, last.lag.total_seconds())
         for outcome in OUTCOMES:
             rows = getattr(last, outcome)
-            yield _Figure("last_batch_rows", "Rows by what came of them", {"outcome": outcome}, rows)
-    for table, rows in status.by_table(found.set_aside).items():
-        yield _Figure("rows_set_aside", "Rows that are set aside now", {"table": table}, rows)
-    for table, rows in found.missed.items():
-        yield _Figure("rows_missed", "Rows that only the last reconciling found", {"table": table}, rows)
-    yield _Figure("tables_to_fill_again", "Tables that are not as they were loaded", {}, len(found.broken))
-    for name, used in found.usage.items():
+            yield _Figure("last_batch_rows", "Rows by outcome", {"outcome": outcome}, rows)
+    for table, rows in engine.by_table(status.rejected).items():
+        yield _Figure("rows_set_aside", "Rows that are rejected now", {"table": table}, rows)
+    for table, rows in status.missed.items():
+        yield _Figure("rows_missed", "Rows that only the last reconciliation found", {"table": table}, rows)
+    yield _Figure(
+        "tables_to_fill_again", "Tables that are not as they were loaded", {}, len(status.to_refill)
+    )
+    for name, used in status.usage.items():
         yield _Figure("bucket_objects", "Objects in a bucket", {"bucket": name}, used.objects)
-        yield _Figure("bucket_bytes", "Size of all its objects", {"bucket": name}, used.bytes)
+        yield _Figure("bucket_bytes", "Size of all objects in a bucket", {"bucket": name}, used.bytes)
 
 
 def in_words(span: timedelta) -> str:
-    """A span of time as people say it, in its largest unit or two."""
+    """A duration in its largest unit or two."""
     seconds = max(0, int(span.total_seconds()))
     days, hours, minutes = seconds // 86_400, seconds // 3600, seconds // 60
     if days >= 2:  # noqa: PLR2004
@@ -138,8 +141,8 @@ def _counting(arguments: argparse.Namespace) -> Counting:
     return "all" if arguments.count else "small"
 
 
-def _look(config: Settings, environment: str, counting: Counting) -> Status:
-    return status.look(
+def _inspect(config: Settings, environment: str, counting: Counting) -> Status:
+    return engine.inspect(
         blocks.database_url(blocks.SOURCE, environment),
         blocks.database_url(blocks.WAREHOUSE, environment),
         blocks.bucket(blocks.RAW, environment),
@@ -150,59 +153,60 @@ def _look(config: Settings, environment: str, counting: Counting) -> Status:
     )
 
 
-def show(found: Status, verdict: Verdict) -> None:
-    """Print it for a person; the first line says it all."""
-    print(f"{verdict.name}: {safe(_story(found))}")
-    for heading, table in _tables(found):
+def show(status: Status, verdict: Verdict) -> None:
+    """Print a status for a person; the first line is the verdict."""
+    print(f"{verdict.name}: {safe(_headline(status))}")
+    for heading, table in _tables(status):
         print(f"\n{safe(heading)}")
         if table:
             _print(table)
+    print(f"\nRelease {RELEASE}")
 
 
-def _story(found: Status) -> str:
-    if found.up_to_date_at is None or found.age is None:
-        return "nothing was ever loaded; `make run` does, or look at the runs in the Prefect UI"
-    said = f"the warehouse shows the source as of {_time(found.up_to_date_at)}, {in_words(found.age)} ago"
-    rows = sum(each.rows for each in found.set_aside)
+def _headline(status: Status) -> str:
+    if status.up_to_date_at is None or status.age is None:
+        return "nothing has been loaded yet; run `make run`, or check the runs in the Prefect UI"
+    line = f"the warehouse is as of {_time(status.up_to_date_at)}, {in_words(status.age)} behind the source"
+    rows = sum(each.rows for each in status.rejected)
     if rows:
-        said += f"; rows set aside: {rows:,}"
-    if missed := sum(found.missed.values()):
-        said += f"; rows that runs had missed, found by reconciling: {missed:,}"
-    return f"{said}; tables to fill again: {len(found.broken):,}" if found.broken else said
+        line += f"; rejected rows: {rows:,}"
+    if missed := sum(status.missed.values()):
+        line += f"; rows that runs had missed, found by reconciling: {missed:,}"
+    return f"{line}; tables to refill: {len(status.to_refill):,}" if status.to_refill else line
 
 
-def _tables(found: Status) -> Iterator[tuple[str, Table | None]]:
-    yield f"Waiting in the source: {found.story}", None
-    for line in left_out(found.left_out):
+def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
+    yield f"Pending in the source: {status.pending_summary}", None
+    for line in left_out(status.left_out):
         yield line.removesuffix("."), None
-    if found.sealed:
-        yield f"Waiting to be loaded: batch {found.sealed}, which the next run finishes", None
-    for mismatch in found.broken:
-        yield f"{mismatch.reason}; the next run fills it again", None
-    if found.batches:
+    if status.sealed:
+        yield f"Sealed but not loaded: batch {status.sealed}, which the next run finishes", None
+    for mismatch in status.to_refill:
+        yield f"{mismatch.reason}; the next run refills it", None
+    if status.batches:
         rows = [
             (_time(batch.snapshot_at), in_words(batch.lag), *map(_number, (*batch.effects, batch.rejected)))
-            for batch in found.batches
+            for batch in status.batches
         ]
-        head = ("moment", "loaded after", "added", "changed", "deleted", "set aside")
+        head = ("snapshot", "loaded after", "added", "changed", "deleted", "rejected")
         yield "Last batches", _table(head, rows, right=range(1, 6))
-    if found.set_aside:
-        aside = [(each.table, _number(each.rows), each.reason) for each in found.set_aside[:_REASONS]]
-        more = len(found.set_aside) - len(aside)
+    if status.rejected:
+        rejected = [(each.table, _number(each.rows), each.reason) for each in status.rejected[:_REASONS]]
+        more = len(status.rejected) - len(rejected)
         hidden = f"; {counted(more, 'more reason')} not shown" if more else ""
-        yield f"Set aside, in etl.rejected{hidden}", _table(("table", "rows", "reason"), aside, right=[1])
-    rows_of = status.by_table(found.set_aside)
-    for table, readers in found.readers.items():
-        refused = counted(rows_of[table], "rejected row")
-        yield f"Models over {table} count its {refused}, which it lacks: {', '.join(readers)}", None
-    if found.missed:
-        lost = [(table, _number(rows)) for table, rows in found.missed.items()]
+        yield f"Rejected, in etl.rejected{hidden}", _table(("table", "rows", "reason"), rejected, right=[1])
+    rows_of = engine.by_table(status.rejected)
+    for table, readers in status.readers.items():
+        number = counted(rows_of[table], "rejected row")
+        yield f"Models over {table} include its {number}, which the table lacks: {', '.join(readers)}", None
+    if status.missed:
+        missed = [(table, _number(rows)) for table, rows in status.missed.items()]
         yield (
-            "Missed by other runs, found by the last reconciling",
-            _table(("table", "rows"), lost, right=[1]),
+            "Missed by earlier runs, found by the last reconciliation",
+            _table(("table", "rows"), missed, right=[1]),
         )
-    if found.usage:
-        used = [(name, _number(used.objects), decimal(used.bytes)) for name, used in found.usage.items()]
+    if status.usage:
+        used = [(name, _number(used.objects), decimal(used.bytes)) for name, used in status.usage.items()]
         yield "Buckets", _table(("bucket", "objects", "size"), used, right=[1, 2])
 
 
@@ -224,7 +228,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[i
 
 
 def _print(table: Table) -> None:
-    """Print a table, set in a little, without blanks at the ends of lines and without colours."""
+    """Print an indented table, without trailing blanks and without colours."""
     console = Console(width=_WIDTH, color_system=None, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         console.print(table)
@@ -235,23 +239,28 @@ def _print(table: Table) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tasks.status", description=__doc__)
     parser.add_argument(
-        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
+        "--environment",
+        default="",
+        metavar="NAME",
+        help="environment of the blocks (TOTESYS_ENVIRONMENT)",
     )
     parser.add_argument(
         "--max-age",
         type=float,
         default=_MINUTES,
         metavar="MINUTES",
-        help=f"what counts as too old; {_MINUTES} by default",
+        help=f"how old the warehouse may be; {_MINUTES} by default",
     )
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument(
         "--quick",
         action="store_true",
-        help="count neither what waits in the source nor what is in the buckets",
+        help="do not count pending rows in the source and objects in the buckets",
     )
     effort.add_argument(
-        "--count", action="store_true", help="count what waits in large tables, too, which reads all of them"
+        "--count",
+        action="store_true",
+        help="also count pending rows in large tables, reading all of them",
     )
     parser.add_argument("--prometheus", action="store_true", help="print the figures for Prometheus")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Run the models: one task each, from Parquet to Parquet."""
+"""Run the models: one task per model, from Parquet to Parquet."""
 
 import hashlib
 from typing import Any
@@ -17,20 +17,20 @@ from pipeline.models.transform import transform as run_model
 from pipeline.models.work import Work
 from pipeline.words import counted
 from tasks import blocks, results
-from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures
+from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
 
 
-def _by_meaning(_: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Cached by batch, and by what the model, what it reads and its table say."""
+def _cache_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """The cache key: the batch, and a digest of the model, its table and the files that it reads."""
     models: dict[str, Model] = parameters["models"]
     targets: dict[str, Target] = parameters["targets"]
     model = list(models.values())[-1]
     manifest: Manifest = parameters["manifest"]
     follows = f"{manifest.previous} {manifest.reconcile}"
     read = [file.path for table in manifest.tables.values() for file in table.files]
-    known = [target.model_dump_json() for target in targets.values()]
-    meaning = "\n".join([model.fingerprint, follows, str(parameters["loaded"]), *known, *read])
-    digest = hashlib.sha256(meaning.encode()).hexdigest()[:16]
+    contracts = [target.model_dump_json() for target in targets.values()]
+    content = "\n".join([model.fingerprint, follows, str(parameters["loaded"]), *contracts, *read])
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return results.key("transform", batch_folder(model.name, manifest.batch_id), digest)
 
 
@@ -41,10 +41,10 @@ def _name() -> str:
 @task(
     name="transform",
     task_run_name=_name,
-    cache_policy=CacheKeyFnPolicy(cache_key_fn=_by_meaning),
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=_cache_key),
     result_serializer=results.Json(),
     persist_result=True,
-    **ON_TRANSIENT_FAULTS,
+    **RETRY_IF_TRANSIENT,
 )
 @clean_failures
 def transform(
@@ -54,7 +54,10 @@ def transform(
     loaded: Loaded | None,
     environment: str,
 ) -> Output:
-    """Compute what the last of the models gained and lost in a batch, and reject rows that do not fit."""
+    """Compute the changed rows and deleted keys of the last of the models, and reject rows that do not fit.
+
+    The models before it are those that it reads.
+    """
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     output = run_model(Work(models, targets, manifest, loaded, raw, processed))
     rejected = f", {output.rejected_rows:,} rejected" if output.rejected_rows else ""
@@ -66,9 +69,9 @@ def transform(
     name="gather",
     task_run_name="gather {model}",
     cache_policy=NO_CACHE,
-    **ON_TRANSIENT_FAULTS,
+    **RETRY_IF_TRANSIENT,
 )
 @clean_failures
-def gather(model: str, outputs: list[Output]) -> Output:  # noqa: ARG001  it names the task's run
-    """Put the outputs of the pieces of one model's batch together."""
+def gather(model: str, outputs: list[Output]) -> Output:  # noqa: ARG001  part of the task run's name
+    """Combine the outputs of one model's tasks over the files of a batch."""
     return combined(outputs)

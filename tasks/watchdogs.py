@@ -1,7 +1,7 @@
-"""What ends runs whose process is gone, as Prefect automations.
+"""Prefect automations that end runs whose process has died.
 
-A run that is marked as crashed gives back its place under the deployment's concurrency limit. Prefect
-itself frees that after five minutes, and leaves the run pending or running for ever.
+A run that is marked as crashed releases its slot under the deployment's concurrency limit. Prefect alone
+releases the slot after five minutes, and leaves the run pending or running for ever.
 """
 
 from datetime import timedelta
@@ -14,10 +14,10 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from tasks import blocks
 
 FLOWS = ["totesys-etl", "rebuild-warehouse"]
-# The tag of runs in the unnamed environment. Those in a named one do not have it.
+# The tag of runs in the unnamed environment; runs in a named one have the environment as tag instead.
 _UNNAMED = "totesys"
 MINUTES_TO_START = 1.5
-# So many heartbeats of a living run do not get lost one after the other.
+# A run that misses so many heartbeats in a row counts as dead.
 _HEARTBEATS = 3
 _SECONDS_BETWEEN_HEARTBEATS = 30
 
@@ -26,10 +26,10 @@ def _events(*states: str) -> set[str]:
     return {f"prefect.flow-run.{state}" for state in states}
 
 
-BROKEN = _events("Failed", "TimedOut", "Crashed")
+FAILED_STATES = _events("Failed", "TimedOut", "Crashed")
 _STARTING = _events("Pending", "Submitting", "InfrastructurePending")
-# No process works on a run in these states.
-_AT_REST = BROKEN | _events(
+# States in which no process works on the run.
+_INACTIVE = FAILED_STATES | _events(
     "Completed", "Cancelled", "Scheduled", "Late", "AwaitingRetry", "AwaitingConcurrencySlot",
     "Paused", "Suspended",
 )  # fmt: skip
@@ -37,23 +37,23 @@ _HEARTBEAT = _events("heartbeat")
 
 
 def watchdogs(environment: str, max_start: timedelta) -> list[AutomationCore]:
-    """What ends the runs of an environment whose process is gone, so that their place is free again."""
+    """The automations that end the dead runs of an environment."""
     return [_run_not_started(environment, max_start), _run_lost(environment)]
 
 
 def _run_not_started(environment: str, max_start: timedelta) -> AutomationCore:
-    """A run that its worker took and never brought to life would be pending for ever.
+    """Ends a run that a worker took but that never started; it would stay pending for ever.
 
-    It lives once its first heartbeat comes, which a deployed run sends as soon as it is running.
+    A run has started when it sends its first heartbeat.
     """
     return AutomationCore(
         name=blocks.named("totesys-run-not-started", environment),
-        description="A run was taken by a worker and did not start: marks it as crashed.",
+        description="A worker took a run that did not start: marks it as crashed.",
         trigger=EventTrigger(
             after=_STARTING,
-            expect=_HEARTBEAT | _AT_REST,
+            expect=_HEARTBEAT | _INACTIVE,
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related=[*ours(environment), {"prefect.resource.role": "deployment"}],
+            match_related=[*run_filter(environment), {"prefect.resource.role": "deployment"}],
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             within=max_start,
@@ -63,26 +63,26 @@ def _run_not_started(environment: str, max_start: timedelta) -> AutomationCore:
 
 
 def _run_lost(environment: str) -> AutomationCore:
-    """A run whose process is gone would be running for ever, and keep its successors waiting."""
-    silence = _silence_of_the_dead()
+    """Ends a run that sends no more heartbeats; it would stay running for ever and block the next runs."""
+    silence = _longest_silence()
     return AutomationCore(
         name=blocks.named("totesys-run-lost", environment),
-        description="A run gives no more sign of life: marks it as crashed.",
+        description="A run sends no more heartbeats: marks it as crashed.",
         trigger=EventTrigger(
             after=_HEARTBEAT,
-            expect=_HEARTBEAT | _AT_REST,
+            expect=_HEARTBEAT | _INACTIVE,
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related=ours(environment),
+            match_related=run_filter(environment),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             within=silence,
         ),
-        actions=[_mark_as_crashed(f"no sign of life for {_seconds(silence)}; its process is gone")],
+        actions=[_mark_as_crashed(f"no heartbeat for {_seconds(silence)}; its process has died")],
     )
 
 
-def _silence_of_the_dead() -> timedelta:
-    """How long a living run is never silent, as often as runs are set to send heartbeats here."""
+def _longest_silence() -> timedelta:
+    """How long a run may send no heartbeat before it counts as dead."""
     seconds = PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or _SECONDS_BETWEEN_HEARTBEATS
     return _HEARTBEATS * timedelta(seconds=seconds)
 
@@ -92,18 +92,18 @@ def _seconds(span: timedelta) -> str:
 
 
 def _mark_as_crashed(reason: str) -> ChangeFlowRunState:
-    """Crashed, a run gives back its place, and an alert is sent as for one that failed."""
+    """The action that marks a run as crashed, which releases its slot and sends an alert."""
     return ChangeFlowRunState(
         state=StateType.CRASHED, message=f"{reason}. `make status` shows the last batch in the warehouse."
     )
 
 
-def ours(environment: str) -> list[dict[str, str | list[str]]]:
-    """Runs of our flows in an environment, by the tag that each of them has."""
+def run_filter(environment: str) -> list[dict[str, str | list[str]]]:
+    """A filter for the runs of our flows in an environment, by their tag."""
     flow: dict[str, str | list[str]] = {"prefect.resource.role": "flow", "prefect.resource.name": FLOWS}
     return [flow, {"prefect.resource.id": f"prefect.tag.{tag(environment)}"}]
 
 
 def tag(environment: str) -> str:
-    """What a run in an environment is tagged with; the deployments in prefect.yaml have the unnamed one's."""
+    """The tag of runs in an environment; the deployments in prefect.yaml have the unnamed environment's."""
     return environment or _UNNAMED

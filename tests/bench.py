@@ -1,4 +1,4 @@
-"""A real source and a real warehouse that several tests of a module use one after the other."""
+"""A real source and warehouse that the tests of a module share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pipeline.lake.buckets import folder
 from pipeline.lake.manifest import Manifest
 from pipeline.source.hashing import HashKey
 from pipeline.warehouse.counts import Counts
-from tests.support import Warehouse, database, execute, plan_batch, query, write_models
+from tests.house import Warehouse, plan_batch
+from tests.support import database, execute, query, write_models
 
 EMPTY = ("DROP SCHEMA IF EXISTS public, etl CASCADE", "CREATE SCHEMA public")
 
@@ -36,7 +37,7 @@ class Bench:
     key: HashKey | None = None
 
     def fresh(self, models: Mapping[str, str], *source: str) -> None:
-        """Start anew: empty databases and buckets, these models, these statements in the source."""
+        """Start again with empty databases and buckets, these models, and these statements in the source."""
         self.tally["fresh"] += 1
         home = self.home / str(self.tally["fresh"])
         execute(self.source_url, *EMPTY, *source)
@@ -54,11 +55,11 @@ class Bench:
         return query(self.source_url, text)
 
     def sealed(self) -> Manifest | None:
-        """The batch that waits to be loaded, if any."""
+        """The sealed batch that is not loaded, if any."""
         return manifests.sealed_after(self.house.raw, self.house.last_batch(), self.house.home)
 
     def run(self, *, reconcile: bool = False, full: bool = False, **limits: Any) -> dict[str, Counts] | None:
-        """Finish what is sealed, then take a batch; None where there is nothing new.
+        """Finish the sealed batch, then take the next one; None if nothing has changed.
 
         ``limits`` are those of ``Warehouse.bring``.
         """
@@ -73,7 +74,7 @@ class Bench:
 
 @contextmanager
 def bench(source_server: Postgres, warehouse_server: Postgres | None = None) -> Iterator[Bench]:
-    """Two databases that go away with the block."""
+    """Two databases that are dropped when the block ends."""
     with (
         database(source_server, "source") as source_url,
         database(warehouse_server or source_server, "warehouse") as warehouse_url,

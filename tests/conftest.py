@@ -1,4 +1,4 @@
-"""What tests share: a real Postgres, fresh databases, folder buckets, an S3 server and a Prefect server."""
+"""Fixtures of all tests: Postgres servers, fresh databases, buckets, an S3 and a Prefect server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PgBouncer before a server of the tests, where it is installed."""
+"""PgBouncer in front of a test server, if it is installed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def pooler(server: Postgres, mode: str, size: int = 6) -> Iterator[Callable[[str
 
 
 def _wait(running: subprocess.Popen[bytes], url: str) -> None:
-    """Wait until it takes connections."""
+    """Wait until it accepts connections."""
     deadline = time.monotonic() + _SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""An S3 server, moto's, that notes each request and can refuse it, hands out credentials and speaks TLS."""
+"""moto's S3 server, which records requests, can refuse them, issues credentials and supports TLS."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Server:
     _lock: Lock = field(default_factory=Lock)
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer a request as WSGI wants it."""
+        """Handle a WSGI request."""
         request = Request(environ)
         if request.path == CREDENTIALS:
             return self._issue()(environ, start)
@@ -87,7 +87,7 @@ class Server:
 
 
 def refusal(code: str, status: int, message: str = "made up", **headers: str) -> Response:
-    """S3's answer to a request that it does not obey."""
+    """An error response of S3."""
     body = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
     return Response(body, status, headers, mimetype="application/xml")
 

@@ -148,5 +148,5 @@ def _wait_for(url: str, home: Path) -> None:
 
 
 def found() -> bool:
-    """Whether swift is installed; it is where it runs."""
+    """Whether swift is installed; it runs on Linux only."""
     return shutil.which("swift-proxy-server", path=str(BIN)) is not None

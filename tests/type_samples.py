@@ -1,4 +1,4 @@
-"""Values of every type that a column can have, as the types' input functions read them."""
+"""Sample values of every type, as the types' input functions read them."""
 
 from __future__ import annotations
 

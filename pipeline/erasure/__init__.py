@@ -1,1 +1,1 @@
-"""Erasure: what is personal of a row leaves the warehouse and the lake, for good."""
+"""Erasure: removes the personal values of a row from the warehouse and the lake, permanently."""

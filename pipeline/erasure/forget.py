@@ -1,7 +1,7 @@
-"""Erase what is personal of a source row: from the warehouse, the processed and the raw bucket.
+"""Erase the personal values of a source row: in the warehouse, the processed and the raw bucket.
 
-Raw objects are removed last, because all else is found by what they hold; so whatever interrupts it, the same
-call goes on.
+Raw objects are removed last, because everything else is found by their values. So after an interruption the
+same call continues.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class Findings:
-    """What there is to erase of a row.
+    """What to erase of a row.
 
-    ``rows`` are its versions that show personal values, ``raw`` the objects that hold them. ``effects`` are
-    what became of them in the warehouse, ``processed`` the objects that show it.
+    ``rows`` are the versions with personal values, ``raw`` the objects that hold them. ``effects`` are the
+    changes to tables of the warehouse, ``processed`` the objects with their values.
     """
 
     entry: Entry
@@ -51,8 +51,8 @@ class Findings:
     processed: Mapping[str, Effect]
 
     @property
-    def story(self) -> str:
-        """One line on what is to be erased, without a value."""
+    def summary(self) -> str:
+        """One line on what to erase, without values."""
         tables = ", ".join(f"{each.target.name} ({', '.join(each.columns)})" for each in self.effects)
         return (
             f"columns {', '.join(column.name for column in self.erased.columns)} of {self.entry.table}"
@@ -62,25 +62,25 @@ class Findings:
 
 
 def sealed(raw: Bucket) -> list[Manifest]:
-    """All batches that the lake has, in order."""
+    """The manifests of all batches in the lake, in order."""
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = list(threads.map(lambda path: read_manifest(raw, path), manifest_paths(raw)))
-    return sorted(found, key=lambda manifest: manifest.batch_id)
+        all_manifests = list(threads.map(lambda path: read_manifest(raw, path), manifest_paths(raw)))
+    return sorted(all_manifests, key=lambda manifest: manifest.batch_id)
 
 
 def the_table(
     models: Mapping[str, Model], manifests: Sequence[Manifest], name: str
 ) -> tuple[Manifest, TableBatch, Erasure]:
-    """The newest batch that has a table whose rows can be forgotten, and what of them is hidden.
+    """The newest batch with a table, the table, and its columns to erase.
 
-    Raises SettingsError where there is none of that name, or it has no key or no personal column.
+    Raises SettingsError if no batch has the table, or it has no key or no personal column.
     """
     manifest = next((each_ for each_ in reversed(manifests) if name in each_.tables), None)
     if manifest is None or manifest.tables[name].seed is not None:
         raise SettingsError(f"TABLE: no batch has a table {name} of the source")
     table = manifest.tables[name]
     if not table.key:
-        raise SettingsError(f"TABLE: {name} has no key that tells its rows apart")
+        raise SettingsError(f"TABLE: {name} has no key that identifies its rows")
     tables = {
         key: [column.name for column in each_.columns]
         for key, each_ in manifest.tables.items()
@@ -91,7 +91,7 @@ def the_table(
     for column in key:
         if column.name in declared and not column.hashed_by:
             raise SettingsError(
-                f"TABLE: {name}.{column.name} is personal and the key, which tells rows apart;"
+                f"TABLE: {name}.{column.name} is personal and part of the key, which identifies rows;"
                 f" write `-- personal: hash {column.name}`"
             )
     columns = tuple(
@@ -103,14 +103,14 @@ def the_table(
 
 
 def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry) -> Findings:
-    """What there is to erase of a row; nothing is changed.
+    """Find what to erase of a row; nothing is changed.
 
-    Raises ModelError where a table does not take what is left of a value, else as :func:`the_table` does.
+    Raises ModelError if a table does not allow NULL for an erased value, else as :func:`the_table` does.
     """
     manifest, table, erased = the_table(lake.models, manifests, entry.table)
     erased = erased.model_copy(update={"entries": (entry,)})
     rows, raw = _shown_in(lake.raw, table, erased)
-    # Where the lake shows nothing any more, what it has of the row tells what a restored warehouse may show.
+    # If the lake no longer has the values, the row's other values show what a restored warehouse may contain.
     versions = rows if rows.num_rows else _shown_in(lake.raw, table, erased, hidden=True)[0]
     effects: list[Effect] = []
     if versions.num_rows:
@@ -126,7 +126,7 @@ def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry) -> Findings:
 def _shown_in(
     raw: Bucket, table: TableBatch, erased: Erasure, *, hidden: bool = False
 ) -> tuple[pa.Table, list[str]]:
-    """A row's versions that show what is personal, or are ``hidden`` already, and the objects with them."""
+    """The versions of a row with personal values, or with ``hidden`` those without, and their objects."""
     schema, found, paths = schema_of(table.columns), [], []
     for path in raw.sizes(batch_folder(table.table, "").rpartition("/")[0]):
         if not path.endswith(".parquet"):
@@ -145,7 +145,7 @@ def _shown_in(
 
 
 def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows with the columns of a schema; those that were of another type then are left NULL."""
+    """Rows with the columns of a schema; columns that had another type are NULL."""
     columns = []
     for field in schema:
         values = rows[field.name] if field.name in rows.schema.names else pa.nulls(rows.num_rows)
@@ -157,93 +157,93 @@ def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def pending(url: str, schema: str, raw: Bucket) -> list[Entry]:
-    """The entries that the lake or the warehouse lacks, or that were not carried out to the end."""
+    """The entries that are missing in the lake or the warehouse, or that were not completed."""
     in_lake, in_warehouse = erasures.in_lake(raw), erasures.in_warehouse(url, schema)
-    done = in_lake.keys() & erasures.certified(url, schema)
-    return [entry for key, entry in (in_lake | in_warehouse).items() if key not in done]
+    completed = in_lake.keys() & erasures.certified(url, schema)
+    return [entry for key, entry in (in_lake | in_warehouse).items() if key not in completed]
 
 
 def carry_out(
-    url: str, schema: str, lake: Lake, found: Findings, progress: Callable[[str], None]
+    url: str, schema: str, lake: Lake, findings: Findings, progress: Callable[[str], None]
 ) -> dict[str, object]:
-    """Erase what was found, and search for it; returns the certificate.
+    """Erase the findings, and search for what is left; returns the certificate.
 
-    Raises nothing where a search finds a value elsewhere: the certificate says where.
+    A value that the search finds elsewhere is no error: the certificate lists where.
     """
-    erasures.write_to_lake(lake.raw, found.entry)
+    erasures.write_to_lake(lake.raw, findings.entry)
     moved = {
         path: rewritten(lake.processed, path, effect)
-        for path, effect in found.processed.items()
+        for path, effect in findings.processed.items()
         if not effect.replays
     }
     progress(f"rewrote processed objects: {len(moved)}")
-    erase_in_warehouse(url, schema, found.entry, found.effects, moved)
-    progress(f"erased in tables of the warehouse: {len(found.effects)}")
-    erase_in_raw(lake.raw, found.erased, found.raw)
-    _replay(url, schema, lake, found)
-    progress(f"rewrote raw objects: {len(found.raw)}")
-    needles = _needles(lake.raw, found)
-    raw = list(search_lake("raw", lake.raw, needles, without=found.raw))
+    erase_in_warehouse(url, schema, findings.entry, findings.effects, moved)
+    progress(f"erased in tables of the warehouse: {len(findings.effects)}")
+    erase_in_raw(lake.raw, findings.erased, findings.raw)
+    _replay(url, schema, lake, findings)
+    progress(f"rewrote raw objects: {len(findings.raw)}")
+    needles = _needles(lake.raw, findings)
+    raw = list(search_lake("raw", lake.raw, needles, without=findings.raw))
     hits = [
         *raw,
-        *search_lake("processed", lake.processed, needles, without=found.processed),
+        *search_lake("processed", lake.processed, needles, without=findings.processed),
         *search_warehouse(url, schema, needles),
     ]
-    for bucket, paths in ((lake.processed, found.processed), (lake.raw, found.raw)):
+    for bucket, paths in ((lake.processed, findings.processed), (lake.raw, findings.raw)):
         with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(bucket.remove, paths))
-    own = (f"raw {batch_folder(found.entry.table, '')}", "raw _")
+    own = (f"raw {batch_folder(findings.entry.table, '')}", "raw _")
     certificate = needles.certificate(hits, [hit for hit in raw if not hit.where.startswith(own)])
-    erasures.certify(url, schema, found.entry, certificate)
+    erasures.certify(url, schema, findings.entry, certificate)
     return certificate
 
 
-def _replay(url: str, schema: str, lake: Lake, found: Findings) -> None:
-    """Fill tables again that cannot be erased row by row, from batches that do not show the row any more."""
+def _replay(url: str, schema: str, lake: Lake, findings: Findings) -> None:
+    """Refill tables that cannot be erased row by row, from batches that no longer hold the values."""
     mismatches = [
         Mismatch(
             table=effect.target.name,
-            reason="its rows show what was erased",
+            reason="its rows contain erased values",
             is_empty=False,
             lacks_history=True,
         )
-        for effect in found.effects
+        for effect in findings.effects
         if effect.replays
     ]
     if mismatches:
         fill_again(url, schema, lake, mismatches)
 
 
-def _needles(raw: Bucket, found: Findings) -> Needles:
-    """The texts to search for: personal values of the row that no other row of its table has."""
+def _needles(raw: Bucket, findings: Findings) -> Needles:
+    """The texts to search for: personal values of the row that no other row of its table contains."""
     texts: dict[str, set[str]] = {}
-    for column in found.erased.columns:
-        values = found.rows[column.name].cast(pa.string()).to_pylist()
+    for column in findings.erased.columns:
+        values = findings.rows[column.name].cast(pa.string()).to_pylist()
         texts[column.name] = {value for value in values if value}
-    return Needles.of(texts, _others(raw, found))
+    return Needles.of(texts, _others(raw, findings))
 
 
-def _others(raw: Bucket, found: Findings) -> Iterator[str]:
-    """Those of the values that other rows of the table have, too, be it as a part of theirs."""
+def _others(raw: Bucket, findings: Findings) -> Iterator[str]:
+    """The values that other rows of the table contain too."""
     wanted = {
         value
-        for column in found.erased.columns
-        for value in found.rows[column.name].cast(pa.string()).to_pylist()
+        for column in findings.erased.columns
+        for value in findings.rows[column.name].cast(pa.string()).to_pylist()
     }
     values = pa.table({"value": pa.array(sorted(filter(None, wanted)), pa.string())})
-    for path in raw.sizes(batch_folder(found.entry.table, "").rpartition("/")[0]):
+    for path in raw.sizes(batch_folder(findings.entry.table, "").rpartition("/")[0]):
         if not path.endswith(".parquet"):
             continue
         dataset = raw.scan(path)
         present = set(dataset.schema.names)
-        if not {column.name for column in found.erased.key} <= present:
+        if not {column.name for column in findings.erased.key} <= present:
             continue
-        for column in found.erased.columns:
+        for column in findings.erased.columns:
             if column.name in present:
                 with session() as connection:
                     connection.register("stored rows", dataset)
                     connection.register("wanted", values)
-                    marked = found.erased.with_mark(quote("stored rows"))
+                    marked = findings.erased.with_mark(quote("stored rows"))
                     rows = connection.execute(
                         f"SELECT DISTINCT value FROM ({marked}) AS marked"  # noqa: S608
                         f" JOIN wanted ON contains(CAST({quote(column.name)} AS VARCHAR), value)"

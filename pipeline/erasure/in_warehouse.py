@@ -1,4 +1,4 @@
-"""Erase in the warehouse: in every version and rejected row, in one transaction with the ledger's entry."""
+"""Erase in the warehouse: in all versions and rejected rows, in one transaction with the ledger's entry."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,7 +19,7 @@ from pipeline.warehouse.ledger import lock_for_load
 def erase_in_warehouse(
     url: str, schema: str, entry: Entry, effects: Sequence[Effect], moved: Mapping[str, Files]
 ) -> None:
-    """Erase in all tables that are not filled again, and let results name objects that have moved."""
+    """Erase in all tables that are not refilled, and update the paths of rewritten objects in etl.model."""
     with transaction(url, "warehouse") as connection:
         last = lock_for_load(connection, schema)
         in_place = [effect for effect in effects if not effect.replays]
@@ -46,7 +46,7 @@ def _stage(connection: Connection, effect: Effect) -> None:
 
 
 def _versions(target: Target) -> Iterator[tuple[str, str | None, str | None]]:
-    """The tables that hold a model's rows, and the columns that say when their versions begin and end."""
+    """The tables with a model's rows, and the columns with the start and end of their versions."""
     if target.fact:
         yield target.name, RECORDED_AT, SUPERSEDED_AT
     else:
@@ -76,7 +76,7 @@ def _erase_in_table(
 
 
 def _move_results(connection: Connection, schema: str, moved: Mapping[str, Files]) -> None:
-    """Let models' results name the objects that took the place of others."""
+    """Replace the paths of rewritten objects in the models' results."""
     rows = connection.execute(
         "SELECT table_name, result FROM etl.model WHERE schema_name = %s AND result IS NOT NULL", (schema,)
     ).fetchall()

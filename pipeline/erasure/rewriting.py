@@ -1,4 +1,4 @@
-"""Objects of the lake without what is erased, rewritten under other names, and manifests that name these."""
+"""Rewrite objects of the lake without erased values under new names, and the manifests that name them."""
 
 from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
 
@@ -18,7 +18,7 @@ from pipeline.models.rejects import REJECTED
 
 
 def showing(processed: Bucket, effect: Effect) -> Iterator[str]:
-    """The processed objects that show what is erased of a table, or may."""
+    """The processed objects of a table that contain erased values, or all if it is refilled."""
     if effect.replays:
         yield from _objects(processed, effect.target.name)
         return
@@ -43,7 +43,10 @@ def _objects(processed: Bucket, name: str) -> list[str]:
 def _processed(
     connection: duckdb.DuckDBPyConnection, processed: Bucket, path: str, effect: Effect
 ) -> str | None:
-    """A query for an object's rows without what is erased, and whether each showed it, if it can show it."""
+    """A query for an object's rows without erased values, with a column ``is_found``.
+
+    None if the object does not have the columns.
+    """
     dataset = processed.scan(path)
     names = dataset.schema.names
     connection.register("stored rows", dataset)
@@ -85,7 +88,7 @@ def _type(connection: duckdb.DuckDBPyConnection, column: str) -> str:
 
 
 def rewritten(processed: Bucket, path: str, effect: Effect) -> Files:
-    """A processed object without what is erased, under another name."""
+    """Rewrite a processed object without erased values; returns the new file."""
     schema = processed.scan(path).schema
     with session() as connection:
         query = _processed(connection, processed, path, effect)
@@ -96,9 +99,9 @@ def rewritten(processed: Bucket, path: str, effect: Effect) -> Files:
 
 
 def erase_in_raw(raw: Bucket, erased: Erasure, paths: Collection[str]) -> None:
-    """Rewrite the raw objects under other names, and the manifests that name them in their places.
+    """Rewrite raw objects under new names, and update the manifests that name them.
 
-    An object that no manifest names is not rewritten; like the old ones it is removed afterwards.
+    An object that no manifest names is not rewritten; the caller removes it with the old ones.
     """
     (entry,), left = erased.entries, set(paths)
     sealed = {path: read_manifest(raw, path) for path in manifest_paths(raw)}
@@ -115,7 +118,7 @@ def erase_in_raw(raw: Bucket, erased: Erasure, paths: Collection[str]) -> None:
 
 
 def without(raw: Bucket, file: File, erased: Erasure) -> Files:
-    """A raw object without what is hidden, under another name."""
+    """Rewrite a raw object without erased values; returns the new file."""
     dataset = raw.dataset([file])
     present = set(dataset.schema.names)
     erased = erased.model_copy(
@@ -131,7 +134,7 @@ def without(raw: Bucket, file: File, erased: Erasure) -> Files:
 
 
 def _files(manifest: Manifest, name: str) -> Iterator[File]:
-    """What a manifest names of a table's rows."""
+    """A manifest's files with rows of a table."""
     for read in manifest.chunks:
         if read.chunk.table == name:
             yield from read.files
@@ -150,7 +153,7 @@ def _moved_manifest(manifest: Manifest, name: str, moved: Mapping[str, Files]) -
 
 
 def moved_state(state: State, moved: Mapping[str, Files]) -> State:
-    """A state with the objects that took the place of others, by the paths of those."""
+    """A state with its files replaced; ``moved`` maps old paths to new files."""
     return tuple(run.model_copy(update={"files": _moved(run.files, moved)}) for run in state)
 
 

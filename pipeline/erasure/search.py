@@ -1,4 +1,4 @@
-"""Search for texts in all objects of the lake, decoded, and in all tables of a warehouse."""
+"""Search for texts in all objects of the lake, with Parquet decoded, and in all tables of a warehouse."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from psycopg import sql
 from pipeline.lake.buckets import Bucket
 from pipeline.postgres import transaction
 
-# What numbers, dates and times may be printed as.
-_OF_NUMBERS = re.compile(r"[-+0-9.:TZ einfa]+")
-# A shorter text is a part of too many others.
+# Texts that may be a printed number, date or time.
+_NUMERIC = re.compile(r"[-+0-9.:TZ einfa]+")
+# A shorter text is contained in too many others.
 SHORTEST = 4
 
 
 @dataclass(frozen=True)
 class Hit:
-    """Where a text was found."""
+    """A text, and where it was found."""
 
     where: str
     text: str
@@ -30,7 +30,10 @@ class Hit:
 
 @dataclass
 class Needles:
-    """Texts to search for, and how much was searched; ``shared`` are texts that others have, too."""
+    """Texts to search for, and counts of what was searched.
+
+    ``shared`` is the number of texts that are not searched, because other rows have them or they are short.
+    """
 
     texts: frozenset[str]
     shared: int
@@ -38,19 +41,19 @@ class Needles:
 
     @classmethod
     def of(cls, texts: Mapping[str, Collection[str]], others: Iterable[str]) -> Needles:
-        """Those of the texts that nobody else has, and that are long enough."""
-        wanted, known = {text for each in texts.values() for text in each}, set(others)
-        own = frozenset(text for text in wanted - known if len(text) >= SHORTEST)
-        return cls(own, len(wanted) - len(own))
+        """The texts that are not among ``others`` and long enough."""
+        all_texts = {text for each in texts.values() for text in each}
+        own = frozenset(text for text in all_texts - set(others) if len(text) >= SHORTEST)
+        return cls(own, len(all_texts) - len(own))
 
     def count(self, what: str, number: int = 1) -> None:
-        """Note that so many of something were searched."""
+        """Add to the count of things searched."""
         self.searched[what] = self.searched.get(what, 0) + number
 
     def certificate(self, hits: Collection[Hit], others: Collection[Hit]) -> dict[str, object]:
         """What was searched, for how many texts, and where they were found; without the texts.
 
-        ``others`` are hits in rows of other tables of the source: what these have is nobody's alone.
+        ``others`` are hits in rows of other tables of the source; their texts are not the row's alone.
         """
         common = {hit.text for hit in others}
         return {
@@ -63,7 +66,7 @@ class Needles:
 
 
 def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection[str]) -> Iterator[Hit]:
-    """Where in a bucket a text is: objects' paths, of Parquet with the column."""
+    """Search a bucket; hits have the object's path, and the column in Parquet."""
     skipped = set(without)
     for path in bucket.all_paths():
         if path in skipped:
@@ -79,7 +82,7 @@ def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection
 
 
 def _in_rows(bucket: Bucket, path: str, needles: Needles) -> set[tuple[str, str]]:
-    """The columns of an object's rows that have a text, with it."""
+    """The columns of a Parquet object that contain a text, with the text."""
     found = set[tuple[str, str]]()
     for batch in bucket.scan(path).to_batches():
         needles.count("rows", batch.num_rows)
@@ -91,14 +94,14 @@ def _in_rows(bucket: Bucket, path: str, needles: Needles) -> set[tuple[str, str]
 
 def _is_in(column: pa.Array[Any], text: str) -> bool:
     if not pa.types.is_string(column.type):
-        if not _OF_NUMBERS.fullmatch(text):
+        if not _NUMERIC.fullmatch(text):
             return False
         column = column.cast(pa.string())
     return bool(pc.any(pc.match_substring(column, text)).as_py())
 
 
 def search_warehouse(url: str, schema: str, needles: Needles) -> Iterator[Hit]:
-    """The tables of a schema, and of etl, in whose rows a text is."""
+    """Search the tables of a schema and of etl."""
     tables = (
         "SELECT n.nspname::text, c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n"
         " ON c.relnamespace = n.oid WHERE n.nspname IN (%s, 'etl') AND c.relkind IN ('r', 'p') ORDER BY 1, 2"

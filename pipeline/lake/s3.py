@@ -24,7 +24,7 @@ from s3transfer.manager import TransferConfig, TransferManager
 from s3transfer.subscribers import BaseSubscriber
 
 from pipeline.lake.handlers import Handler, RangeReader
-from pipeline.s3_faults import as_os_error
+from pipeline.s3_errors import as_os_error
 
 # A Parquet file has its footer in the last bytes; small objects fit into them entirely.
 _TAIL_BYTES = 64 << 10

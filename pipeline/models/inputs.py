@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.columns import Column
-from pipeline.duck import is_storage_fault, quote, relation_name, session
+from pipeline.duck import is_storage_error, quote, relation_name, session
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
@@ -164,7 +164,7 @@ def naming_model(model: Model) -> Iterator[None]:
         yield
     except (duckdb.Error, OSError) as error:
         text = str(error)
-        if is_storage_fault(text) or (isinstance(error, OSError) and not _DUCKDB_MESSAGE.match(text)):
+        if is_storage_error(text) or (isinstance(error, OSError) and not _DUCKDB_MESSAGE.match(text)):
             raise
         raise error_in(model.path, text) from None
 

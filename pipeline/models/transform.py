@@ -13,7 +13,7 @@ import duckdb
 
 from pipeline.columns import Column, identity, schema_of
 from pipeline.duck import quote, session
-from pipeline.errors import ObjectMissing, UnfitBatch
+from pipeline.errors import ObjectMissing, UnusableBatch
 from pipeline.lake.buckets import File
 from pipeline.lake.manifest import Files, State, StateDelta, TableBatch, needs_merging
 from pipeline.lake.state import bind_state, compacted, key_columns
@@ -109,7 +109,7 @@ def _require_states(work: Work) -> None:
     """Refuse a batch of an earlier release that stored no state of a table."""
     for table in work.tables:
         if table.state is None:
-            raise UnfitBatch(f"batch {work.manifest.batch_id} was read without the state of {table.table}")
+            raise UnusableBatch(f"batch {work.manifest.batch_id} was read without the state of {table.table}")
 
 
 def _whole_result(work: Work) -> Output:

@@ -1,1 +1,1 @@
-"""Recovery: filling tables and warehouses again, trying that, and what the lake may lose meanwhile."""
+"""Recovery: refill tables, rebuild and verify warehouses, and remove batches that no rebuild needs."""

@@ -1,4 +1,4 @@
-"""Load again, in order, what the raw bucket has of one warehouse's batches."""
+"""A rebuild: the batches of one warehouse that the raw bucket holds, loaded again in order."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -21,49 +21,53 @@ _Report = TypeVar("_Report")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is rebuilt: which warehouse, whose last batch is ``last``, for models that read ``tables``.
+class Selection:
+    """Which batches to rebuild from.
 
-    ``source`` is where the warehouse is fed from, as far as it answers. ``named`` is the id of the warehouse
-    whose batches are wanted, where somebody chose one.
+    ``home`` is the warehouse, ``last`` the batch that it is at, ``tables`` what its models read. ``source``
+    is the source that answers, if any. ``warehouse_id`` selects the batches of another warehouse.
     """
 
     home: Destination
     last: str | None
     tables: frozenset[str]
     source: Identity | None = None
-    named: str = ""
+    warehouse_id: str = ""
 
-    def choose(self, found: Sequence[Chain]) -> Chain | None:
-        """The chain to rebuild from; None where there is none.
+    def choose(self, candidates: Sequence[Chain]) -> Chain | None:
+        """The chain to rebuild from; None if there are no chains.
 
-        The one that was named; or else the warehouse's own, by its id or its place; or else the newest that
-        has all tables and was not read from another source. A warehouse that has batches goes on where these
-        lead. Raises LakeIncomplete where there are only chains that have to be named.
+        That is the chain of ``warehouse_id`` if given; else the warehouse's own, by its id or its database;
+        else the newest one with all tables that was not read from another source. A warehouse that has
+        batches continues the chain that holds its last one. Raises LakeIncomplete if only other warehouses'
+        chains are left, which have to be selected.
         """
-        if self.named:
-            return self._newest([chain for chain in found if chain.owner == self.named], found)
+        if self.warehouse_id:
+            selected = [chain for chain in candidates if chain.owner == self.warehouse_id]
+            return self._newest(selected, candidates)
         if self.last is not None:
-            own = [chain for chain in found if chain.belongs_to(self.home)]
-            leading = [chain for chain in found if chain.holds(str(self.last))]
-            return max(leading or own, key=self._rank, default=None)
-        usable = [chain for chain in found if chain.belongs_to(self.home) or self._is_ours(chain)]
-        return self._newest(usable, found) if found else None
+            own = [chain for chain in candidates if chain.belongs_to(self.home)]
+            with_last = [chain for chain in candidates if chain.holds(str(self.last))]
+            return max(with_last or own, key=self._rank, default=None)
+        usable = [chain for chain in candidates if chain.belongs_to(self.home) or self._may_be_own(chain)]
+        return self._newest(usable, candidates) if candidates else None
 
-    def _newest(self, usable: Sequence[Chain], found: Sequence[Chain]) -> Chain:
+    def _newest(self, usable: Sequence[Chain], candidates: Sequence[Chain]) -> Chain:
         if not usable:
-            of = f"warehouse {self.named}" if self.named else f"this warehouse or its source, {self.source}"
+            owner = f"this warehouse or its source, {self.source}"
+            if self.warehouse_id:
+                owner = f"warehouse {self.warehouse_id}"
             raise LakeIncomplete(
-                f"raw bucket: no batch is of {of}; it has those of {chains.summaries(found)};"
-                ' to rebuild from another warehouse\'s, name it: make rebuild ARGS="--warehouse ID"'
+                f"raw bucket: it has no batch of {owner}; it has batches of {chains.summaries(candidates)};"
+                ' to use those of another warehouse, select it: make rebuild ARGS="--warehouse ID"'
             )
         return max(usable, key=self._rank)
 
     def _rank(self, chain: Chain) -> tuple[bool, bool, str]:
         return chain.belongs_to(self.home), self.tables <= chain.end.tables.keys(), chain.end.batch_id
 
-    def _is_ours(self, chain: Chain) -> bool:
-        """Whether it may be ours, though nothing says that it is."""
+    def _may_be_own(self, chain: Chain) -> bool:
+        """Whether nothing shows that the chain belongs to another warehouse or source."""
         return (
             chain.end.warehouse is None
             or self.source is None
@@ -75,8 +79,8 @@ class Wanted:
 class Steps:
     """The batches of a chain in the order in which a rebuild loads them.
 
-    A batch follows the one before it as it is. Where that is lost or one was refused, the next one that
-    holds all rows of the ``tables`` follows instead; ``lost`` then says which manifest could not be read.
+    If a batch is lost or cannot be loaded, the next one that holds all rows of the ``tables`` follows
+    instead. ``lost`` is then the error about the manifest that could not be read.
     """
 
     raw: Bucket
@@ -87,7 +91,7 @@ class Steps:
     _tried: set[tuple[str, bool]] = field(init=False, default_factory=set)
 
     def after(self, last: str | None) -> Manifest | None:
-        """The batch to load after ``last``; none is given twice in the same way."""
+        """The batch to load after ``last``; None at the end. Each batch is tried once in each way."""
         self.lost = None
         for each in self.chain.batches if self.chain else ():
             if last is not None and each.batch_id <= last:
@@ -97,8 +101,8 @@ class Steps:
                 continue
             try:
                 manifest = read_manifest(self.raw, each.path)
-            except ObjectMissing as lost:
-                self.lost = lost
+            except ObjectMissing as error:
+                self.lost = error
                 continue
             if self.until and manifest.snapshot_at > self.until:
                 return None
@@ -110,94 +114,95 @@ class Steps:
 
 @dataclass
 class Rebuild:
-    """A rebuild from one chain of those that are in the raw bucket."""
+    """A rebuild from one of the chains in the raw bucket."""
 
     raw: Bucket
     processed: Bucket
-    wanted: Wanted
+    selection: Selection
     until: datetime | None = None
-    found: list[Chain] = field(init=False)
+    chains: list[Chain] = field(init=False)
     chain: Chain | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.found = chains.find(self.raw)
-        self.chain = self.wanted.choose(self.found)
+        self.chains = chains.find(self.raw)
+        self.chain = self.selection.choose(self.chains)
 
     @property
     def owner(self) -> Destination | None:
-        """The warehouse whose batches these are, where that is known."""
+        """The warehouse whose batches these are; None if the batches do not name it."""
         return self.chain.end.warehouse if self.chain else None
 
     def run(self, last: Callable[[], str | None], load: Callable[[Manifest], _Report]) -> Iterator[_Report]:
-        """Load batches after the ``last`` one that the warehouse has; yields what ``load`` makes of each.
+        """Load the batches after the warehouse's ``last`` one; yields the result of ``load`` for each.
 
-        Raises what the last batch was refused with, and LakeIncomplete where the last ones are lost.
+        Raises the error of the last batch if it cannot be loaded, and LakeIncomplete if the last ones are
+        lost.
         """
-        self._tell_choice()
-        refused: PipelineError | None = None
-        steps = Steps(self.raw, self.chain, self.wanted.tables, self.until)
+        self._log_choice()
+        failed: PipelineError | None = None
+        steps = Steps(self.raw, self.chain, self.selection.tables, self.until)
         while manifest := steps.after(before := last()):
             if manifest.resumed:
-                _tell_gap(refused or steps.lost or f"No batch follows {before or 'nothing'}", manifest)
+                _log_gap(failed or steps.lost or f"No batch follows {before or 'nothing'}", manifest)
                 manifests.seal(self.raw, manifest)
             try:
                 yield load(manifest)
-                refused = None
+                failed = None
             except CANNOT_LOAD as error:
-                refused = error
-        if refused:
-            raise refused
+                failed = error
+        if failed:
+            raise failed
         self._check_reached(last())
 
-    def _tell_choice(self) -> None:
-        """Say from what it is rebuilt, where that is not the warehouse's own or not the only one."""
+    def _log_choice(self) -> None:
+        """Log whose batches are used, if they are not the warehouse's own or not the only ones."""
         if self.chain is None:
             return
-        others = [each for each in self.found if each.owner not in {self.chain.owner, chains.UNKNOWN}]
-        is_own = self.chain.belongs_to(self.wanted.home)
+        others = [each for each in self.chains if each.owner not in {self.chain.owner, chains.UNKNOWN}]
+        is_own = self.chain.belongs_to(self.selection.home)
         if others or (self.owner and not is_own):
             _logger.log(
                 logging.INFO if is_own else logging.WARNING,
-                "Rebuilding from the batches of %s; left alone are those of %s",
+                "Rebuilding from the batches of %s; not used are those of %s",
                 self.chain.summary,
                 chains.summaries(others),
             )
 
     def _check_reached(self, last: str | None) -> None:
-        """Raise LakeIncomplete where batches were sealed later than all that is there."""
+        """Raise LakeIncomplete if batches after the last one in the bucket are lost."""
         if lost := self._lost(last):
             raise LakeIncomplete(
                 f"raw bucket: {counted(len(lost), 'batch is', 'batches are')} lost, {lost[0]} to {lost[-1]},"
-                f" after the last one that is there, and the warehouse is at {last or 'none'}; put back what"
-                " the bucket lost and rebuild again; or run `make run`, which reads what the source has now,"
-                " without what changed between"
+                f" after the last one that is left, and the warehouse is at {last or 'none'}; restore the"
+                " bucket's objects and rebuild again, or run `make run`, which reads what the source has now,"
+                " without the changes between"
             )
-        if not self.found and last is None:
+        if not self.chains and last is None:
             raise LakeIncomplete(
-                f"raw bucket: {self.raw.uri} holds no batch, so there is nothing to rebuild from; put back"
-                " what it lost, or run `make run`, which reads the source"
+                f"raw bucket: {self.raw.uri} holds no batch, so there is nothing to rebuild from; restore"
+                " its objects, or run `make run`, which reads the source"
             )
-        if last and not any(chain.holds(last) for chain in self.found):
+        if last and not any(chain.holds(last) for chain in self.chains):
             _logger.warning(
-                "The raw bucket lacks batch %s, at which the warehouse is; the next run reads all tables",
+                "The raw bucket lacks batch %s, the warehouse's last one; the next run reads all in full",
                 last,
             )
 
     def _lost(self, last: str | None) -> list[str]:
-        """Batches that the processed bucket knows of and the raw bucket lacks, newer than all that it has."""
-        there = {each.batch_id for chain in self.found for each in chain.batches}
+        """Ids of lost batches: noted in the processed bucket and newer than any in the raw one."""
+        present = {each.batch_id for chain in self.chains for each in chain.batches}
         newest = max(last or "", self.chain.end.batch_id if self.chain and not self.until else "")
         until = f"{self.until.astimezone(UTC):{TIME}}~" if self.until else "~"
-        owners = {self.wanted.home.id, self.chain.owner} if self.chain else None
-        named = {
+        owners = {self.selection.home.id, self.chain.owner} if self.chain else None
+        noted = {
             name for owner, name in chains.recorded_seals(self.processed) if owners is None or owner in owners
         }
-        return sorted(name for name in named - there if newest < name < until)
+        return sorted(name for name in noted - present if newest < name < until)
 
 
-def _tell_gap(why: object, manifest: Manifest) -> None:
+def _log_gap(why: object, manifest: Manifest) -> None:
     _logger.warning(
-        "%s; going on at batch %s, which holds all rows; what changed between is not in the history",
+        "%s; continuing at batch %s, which holds all rows; the changes between are not in the history",
         why,
         manifest.batch_id,
     )

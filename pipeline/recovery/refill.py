@@ -1,8 +1,8 @@
-"""Fill tables again that are not as they were loaded, from the batches that the lake keeps.
+"""Refill tables that are not as they were loaded, from the batches in the lake.
 
-A fact is emptied, and its batches are replayed in order: each version comes back with its own time. A
-dimension, to which facts refer, is never emptied: rows that lack come back, wrong ones are corrected, and
-its history, which etl keeps, stays as it is. A table that only lacks the last batches gets these.
+A fact is emptied and its batches are replayed in order, so that each version gets its original time. A
+dimension is never emptied, because facts refer to it: missing rows are inserted, wrong ones corrected, and
+its history stays. A table that only lacks the last batches gets these.
 """
 
 import logging
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, UnfitBatch
+from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, UnusableBatch
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
 from pipeline.lake.manifests import read_manifest
@@ -37,29 +37,29 @@ from pipeline.warehouse.table import Table
 
 _logger = logging.getLogger(__name__)
 
-# What is lost where a batch cannot be computed again.
+# Errors for a batch that cannot be computed again.
 _UNUSABLE = (ModelError, ObjectMissing)
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The batches that a schema has, from the first or the first whose manifest is there, to the last."""
+    """The batches of a schema in order; those before a lost manifest are left out."""
 
     manifests: tuple[Manifest, ...]
     is_complete: bool
 
     def after(self, batch_id: str) -> tuple[Manifest, ...] | None:
-        """Those that follow a batch; None where not all of them are there."""
+        """The batches that follow a batch; None if some of them are lost."""
         ids = [manifest.previous for manifest in self.manifests]
         return self.manifests[ids.index(batch_id) :] if batch_id in ids else None
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A table with what its model makes of the batches that fill it again.
+    """How a table is refilled: its model's outputs for a number of batches.
 
-    With ``empties`` its rows and rejected rows are deleted first. With ``restores`` the only output is all
-    that the table is to have, and its history stays as it is.
+    With ``empties`` its rows and rejected rows are deleted first. With ``restores`` the only output holds all
+    rows of the table, and its history stays as it is.
     """
 
     target: Target
@@ -69,13 +69,13 @@ class Replay:
     restores: bool = False
 
     def output(self, manifest: Manifest) -> Output | None:
-        """What the model makes of a batch."""
+        """The model's output for a batch, if it has one."""
         return next((output for batch, output in self.outputs if batch.batch_id == manifest.batch_id), None)
 
 
 @dataclass(frozen=True)
 class Lake:
-    """What replays are made of."""
+    """The models, their tables, and both buckets."""
 
     models: Mapping[str, Model]
     targets: Mapping[str, Target]
@@ -83,7 +83,7 @@ class Lake:
     processed: Bucket
 
     def replay(self, mismatch: Mismatch, chain: Chain, loaded: Loaded | None) -> Replay | None:
-        """How a table is filled again; None where the lake lacks what that takes."""
+        """How to refill a table; None if the lake lacks what that needs."""
         target = self.targets[mismatch.table]
         try:
             if mismatch.since is not None:
@@ -96,7 +96,7 @@ class Lake:
         except _UNUSABLE as error:
             _logger.warning("warehouse: %s cannot be filled with its history: %s", target.name, error)
         if mismatch.may_be_ahead and not mismatch.is_empty:
-            return None  # what it has may be all that is left of it
+            return None  # its rows may exist nowhere else
         if not target.fact:
             with suppress(*_UNUSABLE):
                 return self._present(target, chain)
@@ -104,7 +104,7 @@ class Lake:
         return self._last_batches(target, chain) if mismatch.is_empty else None
 
     def _last_batches(self, target: Target, chain: Chain) -> Replay | None:
-        """As many of the last batches as can be computed again."""
+        """The last batches, as many as can be computed again."""
         for start in range(len(chain.manifests)):
             try:
                 return self._forward(target, chain.manifests[start:], None, empties=True)
@@ -124,30 +124,32 @@ class Lake:
         return Replay(target, tuple(outputs), loaded or Loaded(fingerprint=""), empties=empties)
 
     def _present(self, target: Target, chain: Chain) -> Replay | None:
-        """The present result; of a dimension also rows that left it since, as they were last."""
+        """The model's present result, for a dimension with its former rows as they last were."""
         if not chain.manifests:
             return None
         *earlier, last = chain.manifests
-        now = self._forward(target, [last], None, empties=target.bridge)
-        ((_, output),) = now.outputs
+        present = self._forward(target, [last], None, empties=target.bridge)
+        ((_, output),) = present.outputs
         if not target.bridge:
-            with suppress(*_UNUSABLE):  # what left the source before stays as it is then
+            with suppress(*_UNUSABLE):  # without earlier batches, former rows stay as they are
                 before = self._forward(target, earlier, None, empties=False).outputs
                 output = self._with_earlier(target, output, [each for _, each in before], last.batch_id)
-        return replace(now, outputs=((last, output),), restores=True)
+        return replace(present, outputs=((last, output),), restores=True)
 
-    def _with_earlier(self, target: Target, now: Output, before: Sequence[Output], batch_id: str) -> Output:
-        """The present result and, of keys that left it, the newest rows that earlier batches have."""
+    def _with_earlier(
+        self, target: Target, present: Output, before: Sequence[Output], batch_id: str
+    ) -> Output:
+        """The present result, and the newest earlier rows of keys that are no longer in it."""
         table = TableBatch(
-            table=target.name, mode="changes", reason="", columns=now.columns, key=target.key, heaps=""
+            table=target.name, mode="changes", reason="", columns=present.columns, key=target.key, heaps=""
         )
-        runs = tuple(StateDelta(files=output.files) for output in (*before, now))
-        return now.model_copy(update={"files": write_merged(table, runs, batch_id, self.processed)})
+        runs = tuple(StateDelta(files=output.files) for output in (*before, present))
+        return present.model_copy(update={"files": write_merged(table, runs, batch_id, self.processed)})
 
     def output(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
-        """What a model makes of a batch; None where that is nothing.
+        """A model's output for a batch; None if the batch does not change its result.
 
-        What only later batches have of the tables that it reads is NULL or empty, as in a rebuild.
+        Columns and tables that only later batches have are NULL or empty, as in a rebuild.
         """
         try:
             return self._computed(name, manifest, loaded)
@@ -156,33 +158,33 @@ class Lake:
             return self._computed(name, with_later_columns(self.raw, manifest, tables), loaded)
 
     def _computed(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
-        """The same of a batch that has all that the model reads."""
+        """The output for a batch that has all tables and columns that the model reads."""
         below = closure(self.models, name)
         if missing := tables_read(below) - manifest.tables.keys() - NAMES:
-            raise UnfitBatch(f"batch {manifest.batch_id} was read before {name} read {', '.join(missing)}")
+            raise UnusableBatch(f"batch {manifest.batch_id} was read before {name} read {', '.join(missing)}")
         if not needed(below, manifest, loaded):
             return None
         work = Work(below, self.targets, manifest, loaded, self.raw, self.processed)
         if loaded is None and any(table.state is None and table.mode != "full" for table in work.tables):
-            raise UnfitBatch(f"batch {manifest.batch_id} has no state of all that {name} reads")
+            raise UnusableBatch(f"batch {manifest.batch_id} has no state of all that {name} reads")
         return transform(work)
 
 
 def fill_again(
     url: str, schema: str, lake: Lake, mismatches: Sequence[Mismatch]
 ) -> tuple[dict[str, int], list[str]]:
-    """Fill tables again from the lake; returns how many rows they have then, and those that it lacks.
+    """Refill tables from the lake; returns rows by table, and the tables that it cannot refill.
 
-    Of these etl forgets that it has loaded them, so the next batch brings all that the source has.
+    The latter are removed from etl.model, so that the next batch loads all that the source has.
     """
-    known, loaded = chain(url, schema, lake.raw), ledger.loaded(url, schema)
-    replays = {each.table: lake.replay(each, known, loaded.get(each.table)) for each in mismatches}
+    batches, loaded = chain(url, schema, lake.raw), ledger.loaded(url, schema)
+    replays = {each.table: lake.replay(each, batches, loaded.get(each.table)) for each in mismatches}
     lost = [name for name, replay in replays.items() if replay is None]
-    return fill(url, schema, lake, known, [each for each in replays.values() if each], lost), lost
+    return fill(url, schema, lake, batches, [each for each in replays.values() if each], lost), lost
 
 
 def chain(url: str, schema: str, raw: Bucket) -> Chain:
-    """The batches that a schema has, as far back as their manifests are there without a gap."""
+    """The batches of a schema, as far back as their manifests exist without a gap."""
     with transaction(url, "warehouse") as connection:
         rows = connection.execute(
             "SELECT b.batch_id, b.previous_batch_id, b.manifest, b.batch_id = w.batch_id"
@@ -190,11 +192,11 @@ def chain(url: str, schema: str, raw: Bucket) -> Chain:
             " WHERE b.schema_name = %s",
             (schema,),
         ).fetchall()
-    known = {batch_id: (previous, str(path)) for batch_id, previous, path, _ in rows}
+    manifests_of = {batch_id: (previous, str(path)) for batch_id, previous, path, _ in rows}
     batch_id = next((batch_id for batch_id, _, _, is_last in rows if is_last), None)
     manifests: list[Manifest] = []
-    while batch_id in known:
-        batch_id, path = known[batch_id]
+    while batch_id in manifests_of:
+        batch_id, path = manifests_of[batch_id]
         try:
             manifests.insert(0, read_manifest(raw, path))
         except ObjectMissing:
@@ -205,14 +207,14 @@ def chain(url: str, schema: str, raw: Bucket) -> Chain:
 def fill(
     url: str, schema: str, lake: Lake, chain: Chain, replays: Sequence[Replay], lost: Sequence[str]
 ) -> dict[str, int]:
-    """Fill tables again in one transaction, and forget the ``lost`` ones; returns how many rows they have.
+    """Refill tables in one transaction, and remove the ``lost`` ones from etl.model; returns rows by table.
 
-    Raises ConcurrentRunError where another run has loaded a batch meanwhile.
+    Raises ConcurrentRunError if another run has loaded a batch in the meantime.
     """
     with transaction(url, "warehouse") as connection:
         last = lock_for_load(connection, schema)
         if last is None or (chain.manifests and last != chain.manifests[-1].batch_id):
-            raise ConcurrentRunError("warehouse: another run has moved the watermark meanwhile")
+            raise ConcurrentRunError("warehouse: another run has moved the watermark in the meantime")
         connection.execute(
             "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))
         )
@@ -233,7 +235,7 @@ def fill(
 def load_again(
     connection: Connection, schema: str, lake: Lake, manifest: Manifest, replays: Sequence[Replay]
 ) -> None:
-    """Bring a batch into those tables that lack it, and try again what was rejected of them before."""
+    """Load a batch into these tables, and retry their rejected rows."""
     to_retry = tables_to_retry(connection, schema)
     for replay in replays:
         name, output = replay.target.name, replay.output(manifest)
@@ -249,18 +251,19 @@ def load_again(
 
 
 def _merge(table: Table, output: Output, lake: Lake, *, retries: bool = False) -> None:
+    # The limits on rejected and deleted rows applied when the batch was first loaded.
     load_table(table, output, lake.processed, lambda _: None, UNLIMITED, set(), retries=retries)
 
 
 def _restore(connection: Connection, schema: str, lake: Lake, replay: Replay) -> None:
-    """Correct what a table has, and bring back what it lacks."""
+    """Correct a table's rows and insert missing ones."""
     ((manifest, output),) = replay.outputs
     table = Table(connection, schema, replay.target, _columns(output), manifest, keeps_history=False)
     _merge(table, output, lake)
 
 
 def _empty(connection: Connection, schema: str, replay: Replay) -> None:
-    """Delete a table's rows, unless it is a dimension, and its versions where all are replayed."""
+    """Delete the rows of a fact or bridge, and the versions of a table whose batches are all replayed."""
     target = replay.target
     tables = [target.name] if target.fact or target.bridge else []
     if not replay.restores:
@@ -273,11 +276,11 @@ def _empty(connection: Connection, schema: str, replay: Replay) -> None:
             with connection.transaction():
                 connection.execute(sql.SQL("TRUNCATE {}").format(name))
         except psycopg.errors.FeatureNotSupported:
-            connection.execute(sql.SQL("DELETE FROM {}").format(name))  # something refers to it
+            connection.execute(sql.SQL("DELETE FROM {}").format(name))  # a foreign key refers to it
 
 
 def _bind(connection: Connection, schema: str, last: str, replays: Sequence[Replay]) -> dict[str, int]:
-    """Note what the tables have now, and what it was computed with."""
+    """Record in etl.model what the tables hold now and which models computed it."""
     for replay in replays:
         record_model(connection, schema, last, replay.target.name, replay.loaded)
     targets = {replay.target.name: replay.target for replay in replays}

@@ -1,8 +1,8 @@
-"""Tables that hold batches which the schema etl knows nothing of, as after a restore without it.
+"""Restores the schema etl from the lake when only the tables were restored.
 
-The times of their versions are those of batches, so they tell which chain of the lake they come from. etl is
-written down again from its manifests; the tables are then filled again from them, as any that are not as they
-were loaded.
+The times of the tables' versions are those of batches, which identifies their chain in the lake. etl is
+written again from the chain's manifests. The tables are then refilled like others that are not as they were
+loaded.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from pipeline.warehouse.ledger import adopt_id, lock_for_load, record_batch
 
 
 class Regained(Frozen):
-    """What was found of a warehouse without etl; ``lacking`` are tables that the lake cannot fill."""
+    """A line about a warehouse without etl; ``lacking`` are the tables that the lake cannot refill."""
 
     line: str
     lacking: tuple[str, ...] = ()
@@ -29,9 +29,9 @@ class Regained(Frozen):
 def regain(
     url: str, schema: str, raw: Bucket, targets: Mapping[str, Target], home: Destination
 ) -> Regained | None:
-    """Write down again which batches a schema's tables hold, where etl knows of none; None where it does.
+    """Record again which batches a schema's tables hold, if etl has none of that schema.
 
-    None, too, where the tables hold no batch.
+    None if etl has batches of the schema, or the tables hold no batch.
     """
     with transaction(url, "warehouse") as connection:
         if lock_for_load(connection, schema) is not None:
@@ -40,26 +40,26 @@ def regain(
         if not times:
             return None
         last = max(times.values())
-        found = [chain for chain in chains.find(raw) if chain.has_moment(last) and not chain.has_gaps]
-        chain = max(found, key=lambda each: (each.end.may_be_for(home), each.end.batch_id), default=None)
-        begins = f"warehouse: what schema {schema} holds, up to {last}, is unknown to the schema etl"
+        candidates = [chain for chain in chains.find(raw) if chain.has_moment(last) and not chain.has_gaps]
+        chain = max(candidates, key=lambda each: (each.end.may_be_for(home), each.end.batch_id), default=None)
+        begins = f"warehouse: the schema etl lacks the batches that schema {schema} holds, up to {last}"
         if chain is None:
             return Regained(
-                line=f"{begins} and to the raw bucket; it stays, and the source is read whole",
+                line=f"{begins}, and so does the raw bucket; the rows stay, and the source is read in full",
                 lacking=tuple(sorted(times)),
             )
         if chain.end.warehouse and home.is_same_warehouse(chain.end.warehouse):
             adopt_id(connection, chain.end.warehouse)
         _write_down(connection, schema, raw, chain, targets)
     return Regained(
-        line=f"{begins}, which is written again from the raw bucket, up to batch {chain.end.batch_id}"
+        line=f"{begins}; etl is written again from the raw bucket, up to batch {chain.end.batch_id}"
     )
 
 
 def _write_down(
     connection: Connection, schema: str, raw: Bucket, chain: Chain, targets: Mapping[str, Target]
 ) -> None:
-    """Write down the batches as loaded and the tables as unknown, so that they are filled again."""
+    """Record the batches as loaded and the tables' row counts as unknown, so that they are refilled."""
     last: Manifest | None = None
     for each in chain.batches:
         last = read_manifest(raw, each.path)

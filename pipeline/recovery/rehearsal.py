@@ -1,7 +1,7 @@
-"""A rebuild that leaves nothing behind: into temporary tables, in a transaction that is rolled back.
+"""A rebuild without effects: into temporary tables, in a transaction that is rolled back.
 
-The very code that loads batches loads them there, so that what a rebuild would give is not guessed; and the
-role needs no right but TEMPORARY, which it has to stage rows. What models make goes to a temporary folder.
+It runs the code that loads batches, so its result is that of a rebuild. The role only needs the right
+TEMPORARY, which loads need too. Outputs of models go to a temporary folder.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,23 +22,23 @@ from pipeline.models.library import Model, tables_read
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, exists, identifiers, statement, transaction
-from pipeline.recovery.rebuild import Steps, Wanted
+from pipeline.recovery.rebuild import Selection, Steps
 from pipeline.recovery.refill import Lake, Replay, load_again
 from pipeline.warehouse import catalogue, ledger, upgrades
 from pipeline.warehouse.load import load_order
 
-# What a batch may fail with for good.
-_REFUSED = (ModelError, ObjectMissing, WarehouseError)
+# Errors with which a batch fails for good.
+_CANNOT_LOAD = (ModelError, ObjectMissing, WarehouseError)
 
 
-# What is compared of rejected rows. A reason's words are Postgres', of whichever release it was.
+# The columns of rejected rows that are compared; reasons contain messages of the Postgres release.
 _REJECTED = ("table_name", "key", "row", "waits", "resolved", "first_batch")
 _REJECTED_OF = sql.SQL("(SELECT * FROM etl.rejected WHERE schema_name = {}) AS rejected")
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Batches that a rebuild does without: what it met after ``after``, and the batch at which it goes on."""
+    """A gap in a rebuild: after which batch, why, and the batch ``at`` which it continues, if any."""
 
     after: str | None
     why: str
@@ -47,7 +47,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Difference:
-    """A table whose rows in the warehouse are others than a rebuild's: how many only one of them has."""
+    """A table that differs: the number of rows only in the warehouse, and only in the rebuild."""
 
     table: str
     in_warehouse: int
@@ -56,9 +56,9 @@ class Difference:
 
 @dataclass
 class Rehearsal:
-    """What a rebuild would bring back.
+    """The result of a rebuild so far, and its differences from the warehouse.
 
-    ``last`` is the batch that the warehouse is at, None before its first.
+    ``last`` is the warehouse's last batch, None before its first.
     """
 
     last: str | None
@@ -69,18 +69,18 @@ class Rehearsal:
 
     @property
     def at(self) -> str | None:
-        """The batch that it has come to."""
+        """The last batch that the rebuild has loaded."""
         return self.batches[-1] if self.batches else None
 
     @property
     def is_at_end(self) -> bool:
-        """Whether it has the warehouse's last batch."""
+        """Whether the rebuild has loaded the warehouse's last batch."""
         return self.last is not None and self.at == self.last
 
 
 @dataclass
 class _Stage:
-    """The temporary schema with its tables, and what they were computed with so far."""
+    """The temporary schema with its tables, and the models and results that they were computed with."""
 
     connection: Connection
     schema: str
@@ -88,7 +88,7 @@ class _Stage:
     loaded: dict[str, Loaded] = field(default_factory=dict)
 
     def load(self, manifest: Manifest) -> None:
-        """Load a batch, or nothing of it; raises one of _REFUSED."""
+        """Load a batch, or nothing of it; raises one of _CANNOT_LOAD."""
         manifest = self._as_models_read(manifest)
         outputs = {name: self.lake.output(name, manifest, self.loaded.get(name)) for name in self.lake.models}
         replays = [
@@ -122,74 +122,74 @@ def results(url: str, schema: str) -> list[State]:
 def rehearse(
     url: str, schema: str, models: Mapping[str, Model], transforms: Path, raw: Bucket
 ) -> Iterator[Rehearsal]:
-    """Rebuild up to the warehouse's last batch, and compare; yields after each batch what is known so far.
+    """Rebuild up to the warehouse's last batch, and compare; yields the state after each batch.
 
-    Where the warehouse has no batch there is nothing to compare, and all batches are loaded. Runs may go on
-    meanwhile: the warehouse is compared as it was at the beginning.
+    If the warehouse has no batch, all batches are loaded and nothing is compared. Other runs may load in the
+    meantime: the warehouse is compared as it was at the start.
     """
     with TemporaryDirectory() as home, _rolled_back(url) as connection:
-        found = Rehearsal(last=_last(connection, schema))
+        state = Rehearsal(last=_last(connection, schema))
         stage = _stage(connection, schema, models, Lake(models, {}, raw, folder(home)), transforms)
-        for _ in _load(stage, found, _steps(stage, found, ledger.home(url, schema))):
-            yield found
-        if found.last is not None:
-            _compare(stage, schema, found)
-        yield found
+        for _ in _load(stage, state, _steps(stage, state, ledger.home(url, schema))):
+            yield state
+        if state.last is not None:
+            _compare(stage, schema, state)
+        yield state
 
 
 @contextmanager
 def _rolled_back(url: str) -> Iterator[Connection]:
-    """A transaction that sees one moment and leaves nothing behind."""
+    """A transaction on one snapshot that is rolled back."""
     with transaction(url, "warehouse", one_moment=True) as connection:
         yield connection
         raise psycopg.Rollback
 
 
 def _last(connection: Connection, schema: str) -> str | None:
-    """The batch that the warehouse is at."""
+    """The warehouse's last batch."""
     upgrades.check(connection)
     if not exists(connection, "etl.watermark"):
         return None
-    known = connection.execute("SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,))
-    row = known.fetchone()
+    cursor = connection.execute("SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,))
+    row = cursor.fetchone()
     return str(row[0]) if row else None
 
 
 def _stage(connection: Connection, schema: str, models: Mapping[str, Model], lake: Lake, ddl: Path) -> _Stage:
-    """The models' tables, made once more as temporary ones."""
+    """Create the models' tables as temporary ones."""
     connection.execute("CREATE TEMP TABLE rehearsal ()")
     row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
     ((temporary,),) = row.fetchall()
     targets = catalogue.create_tables(connection, str(temporary), models, ddl, beside=schema)
-    known = catalogue.with_contracts(models, targets)
-    return _Stage(connection, str(temporary), replace(lake, models=known, targets=targets))
+    models = catalogue.with_contracts(models, targets)
+    return _Stage(connection, str(temporary), replace(lake, models=models, targets=targets))
 
 
-def _load(stage: _Stage, found: Rehearsal, steps: Steps) -> Iterator[None]:
-    """Load what the bucket has, up to the warehouse's last batch, as a rebuild does."""
+def _load(stage: _Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
+    """Load the batches up to the warehouse's last one, as a rebuild does."""
     why: str | None = None
-    while not found.is_at_end and (manifest := steps.after(found.at)):
-        if found.last and manifest.batch_id > found.last:
+    while not state.is_at_end and (manifest := steps.after(state.at)):
+        if state.last and manifest.batch_id > state.last:
             break
-        after = found.at
+        after = state.at
         try:
             stage.load(manifest)
-        except _REFUSED as refused:
-            why = str(refused)
+        except _CANNOT_LOAD as error:
+            why = str(error)
             continue
-        found.batches.append(manifest.batch_id)
+        state.batches.append(manifest.batch_id)
         if manifest.resumed:
-            found.gaps.append(Gap(after, why or _none_follows(after, steps), manifest.batch_id))
+            state.gaps.append(Gap(after, why or _none_follows(after, steps), manifest.batch_id))
         why = None
         yield
-    if not found.is_at_end and (why or found.last):
-        found.gaps.append(Gap(found.at, why or _none_follows(found.at, steps), None))
+    if not state.is_at_end and (why or state.last):
+        state.gaps.append(Gap(state.at, why or _none_follows(state.at, steps), None))
 
 
-def _steps(stage: _Stage, found: Rehearsal, home: Destination) -> Steps:
-    """The batches that lead to the warehouse's last one, or to which a rebuild would come without any."""
+def _steps(stage: _Stage, state: Rehearsal, home: Destination) -> Steps:
+    """The batches that a rebuild would load."""
     tables = frozenset(tables_read(stage.lake.models))
-    chain = Wanted(home, found.last, tables).choose(chains.find(stage.lake.raw))
+    chain = Selection(home, state.last, tables).choose(chains.find(stage.lake.raw))
     return Steps(stage.lake.raw, chain, tables)
 
 
@@ -197,21 +197,21 @@ def _none_follows(batch_id: str | None, steps: Steps) -> str:
     return str(steps.lost or f"no batch follows {batch_id or 'nothing'}")
 
 
-def _compare(stage: _Stage, schema: str, found: Rehearsal) -> None:
-    """Compare all tables, all versions of dimensions and all rejected rows with the warehouse's."""
+def _compare(stage: _Stage, schema: str, state: Rehearsal) -> None:
+    """Compare all tables, versions of dimensions and rejected rows with the warehouse's."""
     for target in stage.lake.targets.values():
         for name in [target.name] if target.fact else [target.name, versions_name(target.name)]:
             ours, theirs = sql.Identifier(stage.schema, name), sql.Identifier(schema, name)
             columns = _columns(stage.connection, ours, theirs, target)
-            _note(stage.connection, found, name, columns, ours, theirs)
+            _note(stage.connection, state, name, columns, ours, theirs)
     rejected = [_REJECTED_OF.format(sql.Literal(each)) for each in (stage.schema, schema)]
-    _note(stage.connection, found, "etl.rejected", _REJECTED, *rejected)
+    _note(stage.connection, state, "etl.rejected", _REJECTED, *rejected)
 
 
 def _columns(
     connection: Connection, ours: sql.Identifier, theirs: sql.Identifier, target: Target
 ) -> list[str]:
-    """The columns to compare a table by: those that both have, without those that number its rows."""
+    """The columns to compare: those that both tables have, without serial numbers."""
     numbered = [column.name for column in target.columns if column.numbered]
     rows = connection.execute(
         "SELECT a.attname::text FROM pg_attribute AS a INNER JOIN pg_attribute AS b USING (attname)"
@@ -224,17 +224,17 @@ def _columns(
 
 def _note(
     connection: Connection,
-    found: Rehearsal,
+    state: Rehearsal,
     name: str,
     columns: Sequence[str],
     ours: sql.Composable,
     theirs: sql.Composable,
 ) -> None:
-    """Compare a table's rows with the warehouse's by a digest, and count them where that differs."""
-    found.compared.append(name)
+    """Compare a table with the warehouse's by a digest, and count the rows that differ."""
+    state.compared.append(name)
     if not columns:  # the warehouse has no such table
         lacking = _count(connection, "warehouse/table_digest.sql", columns=sql.SQL(""), table=ours)
-        found.differences.append(Difference(name, 0, lacking))
+        state.differences.append(Difference(name, 0, lacking))
         return
     listed = identifiers(columns)
     digest = statement("warehouse/table_digest.sql")
@@ -246,7 +246,7 @@ def _note(
             _count(connection, "warehouse/count_unmatched_rows.sql", columns=listed, table=table, other=other)
             for table, other in ((theirs, ours), (ours, theirs))
         ]
-        found.differences.append(Difference(name, *only))
+        state.differences.append(Difference(name, *only))
 
 
 def _count(connection: Connection, file: str, **parts: sql.Composable) -> int:

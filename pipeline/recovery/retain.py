@@ -1,8 +1,8 @@
-"""What may leave the lake: batches before a base batch that holds all rows, so that a rebuild starts there.
+"""Removes old batches from the lake: those before a base batch, at which a rebuild can start.
 
-Manifests are removed first, the oldest before the others, and objects only when no manifest is left that
-needs them. So whatever interrupts a removal, each manifest that is left has all its objects, and what is
-left over is found by its folder's name the next time.
+Manifests are removed first, oldest first, and objects only when no remaining manifest names them. So after an
+interrupted removal every remaining manifest has all its objects, and the next removal finds the rest by the
+names of their folders.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,16 +16,16 @@ from pipeline.lake.manifests import batch_at, manifest_paths, previous_at, read_
 from pipeline.lake.past import is_complete
 from pipeline.postgres import transaction
 
-# Requests to a bucket at a time.
+# Concurrent requests to a bucket.
 _THREADS = 8
 _BATCH = "/batch="
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What is to leave the lake; ``base`` is the first batch that stays, from which a rebuild starts.
+    """What to remove; ``base`` is the first batch that stays, where a rebuild starts.
 
-    Objects come with their sizes. ``batches`` is how many batches lose something.
+    ``raw`` and ``processed`` map paths of objects to their sizes.
     """
 
     base: Manifest
@@ -35,31 +35,31 @@ class Removal:
 
     @property
     def batches(self) -> int:
-        """How many batches leave, whole or in part."""
+        """The number of batches of which something is removed."""
         objects = (*self.raw, *self.processed)
         return len({batch_at(path) for path in self.manifests} | {_batch(path) for path in objects})
 
     @property
     def objects(self) -> int:
-        """How many objects of rows, keys and results leave."""
+        """The number of objects to remove, without manifests."""
         return len(self.raw) + len(self.processed)
 
     @property
     def bytes(self) -> int:
-        """How large these objects are."""
+        """The size of these objects."""
         return sum(self.raw.values()) + sum(self.processed.values())
 
 
 @dataclass(frozen=True)
 class Needed:
-    """What a warehouse needs of the lake: its last batches, and the processed objects of results it keeps."""
+    """What a warehouse needs: its schemas' last batches, and the processed objects of their kept results."""
 
     last: frozenset[str]
     processed: frozenset[str]
 
 
 def needed(url: str) -> Needed:
-    """What all schemas of a warehouse need."""
+    """What all schemas of a warehouse need of the lake."""
     with transaction(url, "warehouse") as connection:
         last = connection.execute("SELECT batch_id FROM etl.watermark").fetchall()
         results = connection.execute(
@@ -72,10 +72,10 @@ def needed(url: str) -> Needed:
 
 
 def plan(raw: Bucket, processed: Bucket, before: datetime, needs: Needed) -> Removal | None:
-    """What may leave of the batches before a moment; None where no batch from before it can be a base.
+    """What to remove of the batches before a time; None if no earlier batch can be the base.
 
-    Kept are every warehouse's last batch and what leads from a base to it, all batches since the moment, and
-    each object that one of their manifests names.
+    Kept are the last batch of every warehouse with the batches since its base, all batches since ``before``,
+    and each object that one of their manifests names.
     """
     paths = {path: batch_at(path) for path in manifest_paths(raw)}
     chain = {batch_at(path): path for path in paths if path.startswith(f"{MANIFESTS}/")}
@@ -84,50 +84,50 @@ def plan(raw: Bucket, processed: Bucket, before: datetime, needs: Needed) -> Rem
     if not bases:
         return None
     base = min(bases, key=lambda manifest: manifest.batch_id)
-    leaving = sorted(
+    removable = sorted(
         (path for path, batch_id in paths.items() if batch_id not in kept and batch_id <= limit), key=batch_at
     )
-    staying = [path for path in paths if path not in set(leaving)]
+    remaining = [path for path in paths if path not in set(removable)]
     with ThreadPoolExecutor(_THREADS) as threads:
-        left = threads.map(lambda path: read_manifest(raw, path), staying)
-        named = {file.path for manifest in left for file in manifest.all_files}
+        remaining_manifests = threads.map(lambda path: read_manifest(raw, path), remaining)
+        named = {file.path for manifest in remaining_manifests for file in manifest.all_files}
     return Removal(
         base=base,
-        manifests=tuple(leaving),
+        manifests=tuple(removable),
         raw=_unneeded(raw, base.batch_id, named),
         processed=_unneeded(processed, base.batch_id, needs.processed),
     )
 
 
 def remove(removal: Removal, raw: Bucket, processed: Bucket, progress: Callable[[int], None]) -> None:
-    """Remove it; ``progress`` is told how many objects have gone so far."""
+    """Remove it; ``progress`` is called with the number of objects removed so far."""
     for path in removal.manifests:
         raw.remove(path)
-    gone = 0
+    removed = 0
     for bucket, paths in ((processed, removal.processed), (raw, removal.raw)):
         with ThreadPoolExecutor(_THREADS) as threads:
             for _ in threads.map(bucket.remove, paths):
-                gone += 1
-                progress(gone)
+                removed += 1
+                progress(removed)
 
 
 def _kept(
     raw: Bucket, chain: Mapping[str, str], limit: str, last: frozenset[str]
 ) -> tuple[set[str], list[Manifest]]:
-    """The batches that stay, and the base of each chain of them that reaches back before the limit."""
+    """The batches to keep, and the base of each chain that reaches back before the limit."""
     previous = {batch_id: previous_at(path) for batch_id, path in chain.items()}
     heads = chain.keys() - set(previous.values())
     kept, bases = set[str](), []
     for head in sorted(heads):
         line = list(_line(head, previous))
         if head <= limit and head != max(heads) and not last & set(line):
-            continue  # it was superseded, or its warehouse has not asked for it for as long
-        begun = next((place for place, each in enumerate(line) if each in last), 0)
+            continue  # it was superseded, or its warehouse is no longer in use
+        start = next((place for place, each in enumerate(line) if each in last), 0)
         base = next(
             (
                 (place, manifest)
                 for place, each in enumerate(line)
-                if place >= begun
+                if place >= start
                 and each <= limit
                 and is_complete(manifest := read_manifest(raw, chain[each]))
             ),
@@ -139,15 +139,15 @@ def _kept(
 
 
 def _line(head: str, previous: Mapping[str, str | None]) -> Iterator[str]:
-    """A batch and those before it, as far as their manifests are there."""
-    at: str | None = head
-    while at is not None and at in previous:
-        yield at
-        at = previous[at]
+    """A batch and its predecessors, as far as their manifests exist."""
+    batch_id: str | None = head
+    while batch_id is not None and batch_id in previous:
+        yield batch_id
+        batch_id = previous[batch_id]
 
 
 def _unneeded(bucket: Bucket, base: str, named: Collection[str]) -> dict[str, int]:
-    """Objects of batches before the base that nothing names, sealed or not, with their sizes."""
+    """Objects of batches before the base that no manifest names, with their sizes."""
     return {
         path: size
         for top in bucket.top_folders()
@@ -158,6 +158,6 @@ def _unneeded(bucket: Bucket, base: str, named: Collection[str]) -> dict[str, in
 
 
 def _batch(path: str) -> str:
-    """The batch in whose folder an object lies; empty where it lies in none."""
+    """The batch of an object, by its folder; empty if it is in none."""
     folder = path.rpartition(_BATCH)[2] if _BATCH in path else ""
     return folder.partition("/")[0]

@@ -1,4 +1,4 @@
--- The sessions that another one waits for, each in words, and for how many seconds it has been waiting.
+-- The sessions that block another one, each as text, and for how many seconds it has been waiting.
 -- Binds: pid.
 WITH waiting AS (
     SELECT

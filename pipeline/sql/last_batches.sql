@@ -1,4 +1,4 @@
--- The last batches, the latest first, with what they did to all tables together.
+-- The last batches, the latest first, with their row counts over all tables.
 -- Binds: schema, number.
 WITH latest AS (
     SELECT batch_id, snapshot_at, loaded_at, rows

@@ -1,4 +1,4 @@
--- Rows that the last reconciling found and other runs had missed, by table. Binds: schema.
+-- Rows that the last reconciliation found and earlier runs had missed, by table. Binds: schema.
 WITH latest AS (
     SELECT rows
     FROM etl.batch

@@ -40,17 +40,17 @@ class Lock:
 
 
 @contextmanager
-def lock(url: str, schema: str, minutes: int = 0) -> Iterator[Lock]:
+def lock(url: str, schema: str, seconds: int = 0) -> Iterator[Lock]:
     """Keep other runs away from this schema of the warehouse during the block.
 
     The lock belongs to a transaction, so it works through a pooler. Raises WarehouseBusy if another run holds
-    it for longer than so many minutes.
+    it for longer than so many seconds.
     """
     stack = ExitStack()
     connection = stack.enter_context(transaction(url, "warehouse"))
     try:
         # Never 0, which means no timeout.
-        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{60_000 * minutes + 1}ms",))
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{1_000 * seconds + 1}ms",))
         try:
             _take_lock(connection, _RUN_LOCK, schema)
         except psycopg.errors.LockNotAvailable:

@@ -5,6 +5,7 @@ from importlib.resources import files
 
 from psycopg import sql
 
+from pipeline import RELEASE
 from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, exists, template
 
@@ -30,6 +31,8 @@ def upgrade(connection: Connection, schema: str) -> None:
         step = template(_FOLDER.joinpath(name).read_text(encoding="utf-8"))
         connection.execute(step.format(schema=sql.Literal(schema)))
         connection.execute("INSERT INTO etl.version (version) VALUES (%s)", (number,))
+    if current < VERSION:
+        connection.execute("UPDATE etl.version SET release = %s WHERE version > %s", (RELEASE, current))
     if 0 < current < VERSION:
         _logger.info("Upgraded the warehouse's schema etl from version %d to %d", current, VERSION)
 

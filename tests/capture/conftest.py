@@ -9,7 +9,8 @@ import pytest
 from pipeline.lake.buckets import Bucket
 from tests.bench import Bench
 from tests.capture import orders, sales
-from tests.support import Warehouse, execute, write_models
+from tests.house import Warehouse
+from tests.support import execute, write_models
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.lake.manifest import Manifest
-from tests.support import Warehouse, plan_batch
+from tests.house import Warehouse, plan_batch
 
 MODELS = {
     "dim_shop": "SELECT shop_id, city FROM shops LEFT JOIN towns USING (town_id)",

@@ -12,7 +12,8 @@ from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.source.changes import MAX_AGE
 from tests.capture.orders import run
-from tests.support import Warehouse, execute, value
+from tests.house import Warehouse
+from tests.support import execute, value
 
 
 @pytest.mark.parametrize("field", ["system", "timeline", "database", "database_oid"])

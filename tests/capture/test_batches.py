@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from pipeline.capture.batch import BatchPlan
-from pipeline.errors import BucketError, UnfitBatch
+from pipeline.errors import BucketError, UnusableBatch
 from pipeline.lake.buckets import Bucket, File
 from pipeline.lake.manifest import Chunk, Manifest, ReadChunk, StateDelta, Watermark, batch_id, batch_time
 from pipeline.lake.manifests import read_manifest, seal, sealed_after
 from pipeline.source.snapshots import Snapshot
 from tests.capture.orders import run
+from tests.house import Warehouse, plan_batch
 from tests.lake.earlier_formats import as_format_2
-from tests.support import MadeUp, Warehouse, execute, plan_batch, value
+from tests.made_up import MadeUp
+from tests.support import execute, value
 
 
 def snapshot(xmin: int = 100, xmax: int = 100, at: datetime = datetime(2024, 1, 1, tzinfo=UTC)) -> Snapshot:
@@ -173,7 +175,7 @@ def test_a_sealed_batch_without_the_states_that_a_model_needs_is_unusable(
         name: table.model_copy(update={"state": None, "source_rows": None})
         for name, table in manifest.tables.items()
     }
-    with pytest.raises(UnfitBatch, match=r"batch .* was read without the state of (shops|towns)"):
+    with pytest.raises(UnusableBatch, match=r"batch .* was read without the state of (shops|towns)"):
         house.bring(manifest.model_copy(update={"tables": tables}))
 
 

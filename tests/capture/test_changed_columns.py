@@ -10,7 +10,8 @@ from pipeline.models.check import verify
 from pipeline.warehouse import ledger
 from tests.bench import Bench
 from tests.capture.sales import CURRENT, MODELS, SOURCE, STAR, equal, versions
-from tests.support import execute, parquet_rows, plan_batch, write_models
+from tests.house import plan_batch
+from tests.support import execute, parquet_rows, write_models
 
 
 def test_an_added_column_is_read_from_its_first_batch(bench: Bench) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.source.changes import Slice
 from tests.capture.orders import run
-from tests.support import Warehouse, execute, parquet_rows, plan_batch
+from tests.house import Warehouse, plan_batch
+from tests.support import execute, parquet_rows
 
 
 @pytest.mark.since(14, "finding a range of pages without reading all others")

@@ -9,7 +9,8 @@ from pipeline.lake.manifests import sealed_after
 from pipeline.source.cursors import Cursor
 from pipeline.warehouse import ledger
 from tests.capture.orders import run
-from tests.support import Warehouse, execute, plan_batch, value, write_models
+from tests.house import Warehouse, plan_batch
+from tests.support import execute, value, write_models
 
 
 @pytest.mark.parametrize(

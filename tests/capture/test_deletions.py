@@ -12,7 +12,8 @@ from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from tests.capture.orders import MODELS, run
-from tests.support import Warehouse, execute, plan_batch, query, value, write_models
+from tests.house import Warehouse, plan_batch
+from tests.support import execute, query, value, write_models
 
 REPLACED = "rows were changed or deleted, and it has no primary key"
 DELETIONS = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.capture.orders import MODELS, run
-from tests.support import Warehouse, execute, parquet_rows, plan_batch, value, write_models
+from tests.house import Warehouse, plan_batch
+from tests.support import execute, parquet_rows, value, write_models
 
 UNCHANGED = ("unchanged", "changed rows")
 

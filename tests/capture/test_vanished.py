@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.errors import WarehouseError
 from tests.bench import Bench
-from tests.support import execute, plan_batch
+from tests.house import plan_batch
+from tests.support import execute
 
 # Keys that name columns in another order than their tables.
 MODELS = {

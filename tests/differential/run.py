@@ -27,7 +27,9 @@ from pipeline.warehouse import bindings, ledger
 from tests.differential import grammar, shop
 from tests.differential.drawn import Connection, Contents, Drawn, Row
 from tests.differential.grammar import SEED
-from tests.support import Warehouse, execute, made_target, plan_batch, write_models
+from tests.house import Warehouse, plan_batch
+from tests.made_up import made_target
+from tests.support import execute, write_models
 
 KINDS = ("fact", "fact", "dimension", "bridge")
 ContentsByModel = dict[str, Contents]

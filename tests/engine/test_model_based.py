@@ -29,7 +29,8 @@ from pipeline.lake.buckets import folder
 from pipeline.warehouse import load
 from tests.engine.oracle import FACTS, KEYS, MODELS, TICK, Moment, Oracle, Rows, Values
 from tests.engine.writers import Bench, Writers
-from tests.support import Warehouse, database, execute, plan_batch, write_models
+from tests.house import Warehouse, plan_batch
+from tests.support import database, execute, write_models
 
 EXAMPLES = 10
 

@@ -69,14 +69,14 @@ def test_a_setting_that_is_none_is_named_with_its_neighbour(
     else:
         monkeypatch.setenv("TOTESYS_SORCE_URL", "x")
     with pytest.raises(
-        SettingsError, match=f"TOTESYS_SORCE_URL in {where} is no setting; did you mean TOTESYS_SOURCE_URL"
+        SettingsError, match=f"TOTESYS_SORCE_URL in {where} is not a setting; did you mean TOTESYS_SOURCE_URL"
     ):
         settings.load()
 
 
 def test_an_unknown_setting_is_answered_with_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOTESYS_QQQQQQQQQQ", "x")
-    with pytest.raises(SettingsError, match=r"there are .*TOTESYS_RAW_URI.*TOTESYS_TRANSFORMS"):
+    with pytest.raises(SettingsError, match=r"the settings are .*TOTESYS_RAW_URI.*TOTESYS_TRANSFORMS"):
         settings.load()
 
 
@@ -85,12 +85,12 @@ def test_an_unknown_setting_is_answered_with_all_settings(monkeypatch: pytest.Mo
     [
         (
             "mysql://me:S3cret-word@h/db",
-            "scheme: mysql:// is no PostgreSQL database; the form is postgresql://",
+            "scheme: mysql:// is not a PostgreSQL database; the form is postgresql://",
         ),
-        ("postgresql://me:S3cret-word@h", "database: there is none; the form is postgresql://"),
-        ("postgresql://me:S3cret-word@h:port/db", "port: it is no number from 1 to 65535"),
-        ("postgresql://me:S3cret-word@h:99999/db", "port: it is no number from 1 to 65535"),
-        ("postgresql://me:a@S3cret-word@h/db", "password: a raw @ stands there; write it as %40"),
+        ("postgresql://me:S3cret-word@h", "database: it is missing; the form is postgresql://"),
+        ("postgresql://me:S3cret-word@h:port/db", "port: it is not a number from 1 to 65535"),
+        ("postgresql://me:S3cret-word@h:99999/db", "port: it is not a number from 1 to 65535"),
+        ("postgresql://me:a@S3cret-word@h/db", "password: it contains a raw @; write it as %40"),
         ("postgresql://me@h/db?sslpassword=S3cret-word", "option sslpassword: a block would show it"),
         ("S3cret word", "is neither of the form postgresql://.* nor a secret's name"),
     ],

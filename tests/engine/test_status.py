@@ -53,16 +53,16 @@ def bench(shared: Bench) -> Bench:
 def look(bench: Bench, *, counting: Counting = "small") -> Status:
     house = bench.house
     config = Settings(transforms=house.folder)
-    return status.look(bench.source_url, house.url, house.raw, house.processed, config, counting=counting)
+    return status.inspect(bench.source_url, house.url, house.raw, house.processed, config, counting=counting)
 
 
 def test_before_the_first_batch_all_rows_are_to_be_read_and_nothing_is_created(bench: Bench) -> None:
     found = look(bench)
     assert (found.up_to_date_at, found.age) == (None, None)
-    assert found.waiting is not None
-    assert found.waiting.keys() == {"shop", "sale"}
-    assert "first batch" in found.story
-    assert (found.batches, found.set_aside, found.sealed) == ((), (), None)
+    assert found.pending is not None
+    assert found.pending.keys() == {"shop", "sale"}
+    assert "first batch" in found.pending_summary
+    assert (found.batches, found.rejected, found.sealed) == ((), (), None)
     assert set(found.usage.values()) == {Usage()}
     assert query(bench.house.url, "SELECT FROM pg_tables WHERE schemaname IN ('public', 'etl')") == []
 
@@ -70,7 +70,7 @@ def test_before_the_first_batch_all_rows_are_to_be_read_and_nothing_is_created(b
 def test_an_up_to_date_warehouse_is_as_old_as_the_last_probe(bench: Bench) -> None:
     bench.run()
     loaded = look(bench)
-    assert loaded.waiting == {}
+    assert loaded.pending == {}
     assert loaded.up_to_date_at == value(bench.house.url, "SELECT snapshot_at FROM etl.batch")
     bench.run()
     again = look(bench)
@@ -82,10 +82,10 @@ def test_an_up_to_date_warehouse_is_as_old_as_the_last_probe(bench: Bench) -> No
 def test_rows_to_read_are_shown_by_table_until_they_are_loaded(bench: Bench) -> None:
     bench.run()
     bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
-    assert look(bench).waiting == look(bench).waiting == {"sale": 3}
-    assert look(bench).story == "3 rows of sale; nothing new in 1 other table"
+    assert look(bench).pending == look(bench).pending == {"sale": 3}
+    assert look(bench).pending_summary == "3 rows of sale; nothing new in 1 other table"
     bench.run()
-    assert look(bench).waiting == {}
+    assert look(bench).pending == {}
 
 
 def test_rows_of_large_tables_are_counted_only_on_request(
@@ -98,9 +98,9 @@ def test_rows_of_large_tables_are_counted_only_on_request(
     bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
     scans = scans_of_sale(bench)
     found = look(bench)
-    assert (found.waiting, found.story) == (None, "not counted: sale; nothing new in 1 other table")
+    assert (found.pending, found.pending_summary) == (None, "not counted: sale; nothing new in 1 other table")
     assert scans_of_sale(bench) == scans
-    assert look(bench, counting="all").waiting == {"sale": 3}
+    assert look(bench, counting="all").pending == {"sale": 3}
     assert scans_of_sale(bench) > scans
 
 
@@ -134,7 +134,7 @@ def test_the_size_of_a_table_includes_partitions_and_inheriting_tables(
     monkeypatch.setattr(status, "_SMALL", 20_000)
     bench.do("INSERT INTO sale SELECT n, 1, 1 FROM generate_series(10, 1000) AS n", extend)
     bench.run()
-    assert look(bench).story == "not counted: sale; nothing new in 1 other table"
+    assert look(bench).pending_summary == "not counted: sale; nothing new in 1 other table"
 
 
 def test_a_status_without_counting_reads_no_table_of_the_source(bench: Bench) -> None:
@@ -142,7 +142,7 @@ def test_a_status_without_counting_reads_no_table_of_the_source(bench: Bench) ->
     with psycopg.connect(bench.source_url) as altering:
         altering.execute("LOCK TABLE shop, sale IN ACCESS EXCLUSIVE MODE")
         found = look(bench, counting="nothing")
-    assert (found.waiting, found.story, found.usage) == (None, "not counted", {})
+    assert (found.pending, found.pending_summary, found.usage) == (None, "not counted", {})
     assert found.age is not None
     assert found.batches
 
@@ -151,7 +151,7 @@ def test_a_changed_model_is_shown_as_to_be_recomputed(bench: Bench) -> None:
     bench.run()
     path = bench.house.folder / "fact_sale.sql"
     path.write_text(path.read_text(encoding="utf-8").replace("units FROM", "units + 1 AS units FROM"))
-    assert look(bench).story.startswith("recomputing fact_sale, because ")
+    assert look(bench).pending_summary.startswith("recomputing fact_sale, because ")
 
 
 def test_batches_are_listed_latest_first(bench: Bench) -> None:
@@ -174,17 +174,17 @@ def test_rejected_rows_are_shown_by_table_and_reason_until_they_are_fixed(bench:
     bench.do("INSERT INTO shop VALUES (3, 'Scarborough')")
     bench.run()
     found = look(bench)
-    assert status.by_table(found.set_aside) == {"dim_shop": 1, "fact_sale": 3}
-    reasons = {(each.table, each.rows): each.reason for each in found.set_aside}
+    assert status.by_table(found.rejected) == {"dim_shop": 1, "fact_sale": 3}
+    reasons = {(each.table, each.rows): each.reason for each in found.rejected}
     assert reasons["fact_sale", 2] == "shop_id is not in dim_shop"
     with transaction(bench.house.url, "warehouse") as connection:
-        last, first = (status.set_aside(connection, "public", batch.batch_id) for batch in found.batches)
+        last, first = (status.rejected(connection, "public", batch.batch_id) for batch in found.batches)
     assert status.by_table(last) == {"dim_shop": 1}, "the others were set aside before"
     assert status.by_table(first) == {"fact_sale": 3}
     bench.do("UPDATE shop SET label = 'S' WHERE shop_id = 3", "INSERT INTO shop VALUES (2, 'Leeds')")
     bench.do("UPDATE sale SET units = 1")
     bench.run()
-    assert look(bench).set_aside == ()
+    assert look(bench).rejected == ()
 
 
 def test_a_sealed_batch_that_is_not_loaded_is_shown(bench: Bench) -> None:

@@ -18,7 +18,8 @@ from psycopg import sql
 
 from pipeline.lake.buckets import folder
 from tests.engine.oracle import COLUMNS, KEYS, SOURCE, Place, Rows, Values
-from tests.support import Warehouse, execute
+from tests.house import Warehouse
+from tests.support import execute
 
 
 @dataclass

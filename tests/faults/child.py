@@ -34,7 +34,7 @@ from tests.faults.shops import SHOPS, Shop
 # Where a run can be met: a point's name, what holds the function, and its name.
 POINTS: dict[str, tuple[Any, str]] = {
     "prepare": (catalogue, "prepare"),
-    "plan": (plan, "make"),
+    "plan": (plan, "plan_batch"),
     "write rows": (buckets.Bucket, "write_rows"),
     "seal": (manifests, "seal"),
     "load": (load, "load"),
@@ -45,7 +45,7 @@ POINTS: dict[str, tuple[Any, str]] = {
 }
 _SOONER = [0.1, 0.3, 0.6]
 # Before the tasks are made of it: the same tries, sooner.
-failures.ON_TRANSIENT_FAULTS["retry_delay_seconds"] = _SOONER
+failures.RETRY_IF_TRANSIENT["retry_delay_seconds"] = _SOONER
 postgres.PAUSES = tuple(_SOONER)  # type: ignore[assignment]
 program = import_module("flows.__main__")
 

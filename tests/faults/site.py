@@ -269,7 +269,7 @@ class Site:
             self.client().delete_object(Bucket=self.uri(bucket).removeprefix("s3://"), Key=key)
 
     def lose_warehouse(self) -> None:
-        """Leave nothing of the warehouse."""
+        """Drop everything in the warehouse."""
         with psycopg.connect(self.warehouse_url, autocommit=True) as connection:
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("DROP SCHEMA etl CASCADE")

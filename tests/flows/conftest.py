@@ -1,27 +1,39 @@
-"""What the flow tests share: worlds for the flows to run in."""
+"""Fixtures of the flow tests: worlds for the flows to run in."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from prefect_aws.credentials import _get_client_cached
 from psycopg import sql
 
 from demo.postgres import Postgres
 from pipeline import postgres as connecting
-from tests.flows.story import TRANSFORMS, Story, s3_access, s3_client, tell
-from tests.flows.support import HERE, World, execute_file
+from pipeline import settings
+from tasks import blocks, save_blocks
+from tests import s3_server
+from tests.flows.attempts import PASSWORDS, WRONG, Attempt, Try, kept_log
+from tests.flows.s3_world import Access
+from tests.flows.shop_runs import TRANSFORMS, ShopRuns, run_the_shop, s3_access, s3_client
+from tests.flows.support import HERE, World, blocks_were_changed, execute_file
+from tests.s3_server import Server
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up on an unreachable server at once."""
+def without_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect without retries."""
     monkeypatch.setattr(connecting, "PAUSES", ())
 
 
@@ -29,7 +41,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_world(
     prefect_server: None, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., World]]:
-    """A function that makes a world: fresh databases, folders as buckets unless told otherwise."""
+    """A function that makes a world: fresh databases, folders as buckets unless changed."""
     with ExitStack() as stack:
 
         def make(purpose: str, transforms: Path, **changes: Any) -> World:
@@ -61,17 +73,17 @@ def _drop(server: Postgres, name: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def stories(make_world: Callable[..., World], request: pytest.FixtureRequest) -> Callable[[str], Story]:
-    """A function that tells the shop's story over folders or over S3, once a session."""
-    told: dict[str, Story] = {}
+def shop_runs(make_world: Callable[..., World], request: pytest.FixtureRequest) -> Callable[[str], ShopRuns]:
+    """A function that makes the runs over folders or over S3, once per session."""
+    made: dict[str, ShopRuns] = {}
 
-    def story(buckets: str) -> Story:
-        if buckets not in told:
+    def runs(buckets: str) -> ShopRuns:
+        if buckets not in made:
             changes = s3_buckets(request.getfixturevalue("s3_endpoint")) if buckets == "s3" else {}
-            told[buckets] = tell(make_world(f"shop_{buckets}", TRANSFORMS, **changes))
-        return told[buckets]
+            made[buckets] = run_the_shop(make_world(f"shop_{buckets}", TRANSFORMS, **changes))
+        return made[buckets]
 
-    return story
+    return runs
 
 
 def s3_buckets(endpoint: str) -> dict[str, Any]:
@@ -88,7 +100,7 @@ def s3_buckets(endpoint: str) -> dict[str, Any]:
 
 @pytest.fixture
 def kiosk(make_world: Callable[..., World]) -> World:
-    """A source of two small tables, and models of its own in a folder that may be changed."""
+    """A source of two small tables, with models in a folder that tests may change."""
     return open_kiosk(make_world)
 
 
@@ -99,3 +111,92 @@ def open_kiosk(make_world: Callable[..., World]) -> World:
     shutil.copytree(HERE / "kiosk" / "models", models)
     execute_file(world.source_url, HERE / "kiosk" / "source.sql")
     return World(**(vars(world) | {"transforms": models}))
+
+
+@pytest.fixture
+def attempt(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Try:
+    """A function that runs a command's main in a world, with arguments as on a command line."""
+
+    def attempt(world: World, main: Callable[[], int], *arguments: str) -> Attempt:
+        for url in (world.source_url, world.warehouse_url):
+            PASSWORDS.add(urlsplit(url).password or WRONG)
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        capsys.readouterr()
+        with world.entered(), kept_log() as log:
+            status = main()
+        shown = capsys.readouterr()
+        return Attempt(status, shown.out, shown.err, "\n".join(log.lines))
+
+    return attempt
+
+
+@pytest.fixture(scope="session")
+def base(make_world: Callable[..., World]) -> World:
+    """A kiosk whose first batch is in the warehouse."""
+    world = open_kiosk(make_world)
+    world.run().reports  # noqa: B018  raises what the run failed with
+    for name in ("raw", "models"):
+        shutil.copytree(world.home / name, world.home / "kept" / name)
+    return world
+
+
+@pytest.fixture
+def loaded(base: World) -> Iterator[World]:
+    """The same kiosk, with raw bucket and models as they were after its first batch."""
+    yield base
+    for name in ("raw", "models"):
+        shutil.rmtree(base.home / name, ignore_errors=True)
+        shutil.copytree(base.home / "kept" / name, base.home / name)
+
+
+@pytest.fixture
+def closed_port() -> Iterator[str]:
+    """A port that is reserved but not listened on."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield str(bound.getsockname()[1])
+
+
+@pytest.fixture
+def fresh_s3_clients() -> Iterator[None]:
+    """Start without cached S3 clients, and restore the environment afterwards."""
+    _get_client_cached.cache_clear()
+    blocks_were_changed()
+    with patch.dict(os.environ):
+        yield
+    blocks_were_changed()
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Server]:
+    with s3_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: Server) -> Server:
+    """The S3 server, without recorded requests and refusals."""
+    running.refuse, running.lifetime = lambda _: None, None
+    running.seen.clear()
+    return running
+
+
+@pytest.fixture
+def uris(s3_endpoint: str) -> dict[str, str]:
+    """Two new buckets, which all moto servers of this process share."""
+    return {name: uri for name, uri in s3_buckets(s3_endpoint).items() if name != "more"}
+
+
+@pytest.fixture
+def access(tmp_path: Path, uris: dict[str, str]) -> Iterator[Callable[[dict[str, str]], Access]]:
+    """A function that creates the raw bucket's block from settings, without Prefect's server."""
+    with ExitStack() as stack:
+
+        def reach(more: dict[str, str]) -> Access:
+            world = World(tmp_path, "", "", **uris, transforms=tmp_path, more=more)
+            stack.enter_context(world.entered())
+            config = settings.load()
+            block = save_blocks.s3_block(str(config.raw_uri), save_blocks.s3_credentials(config))
+            return Access(block, blocks.s3(block))
+
+        yield reach

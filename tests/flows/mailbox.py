@@ -1,4 +1,4 @@
-"""A mail server that takes whatever comes and lets tests wait for it."""
+"""A mail server that accepts all mail, for tests that wait for one."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tests.flows.support import SECONDS_TO_WAIT
 
 @dataclass
 class Mailbox:
-    """What came, in order."""
+    """Received mails in order."""
 
     mails: list[EmailMessage] = field(default_factory=list)
     port: int = 0
 
     @property
     def url(self) -> str:
-        """Where mail for it goes, as Apprise says it."""
+        """Its Apprise URL."""
         return f"mailto://127.0.0.1:{self.port}?from=totesys@example.com&to=oncall@example.com"
 
     def subjects(self) -> list[str]:
-        """What all that came is about."""
+        """The subjects of all mails."""
         return [str(mail["Subject"]) for mail in self.mails]
 
     def wait_for(self, words: str) -> str:
-        """The text of the first mail with these words in its subject, as soon as it is there."""
+        """Wait for a mail whose subject contains a text; returns its body."""
         deadline = time.monotonic() + SECONDS_TO_WAIT
         while time.monotonic() < deadline:
             for mail in list(self.mails):

@@ -1,4 +1,4 @@
-"""A pipeline to try things on: two databases, two buckets, models, and blocks that lead there."""
+"""A test pipeline: two databases, two buckets, models, and the blocks for them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _saved: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Run:
-    """What came of one flow run."""
+    """A finished flow run."""
 
     state: State[list[BatchReport]]
 
@@ -49,16 +49,16 @@ class Run:
 
     @property
     def reports(self) -> list[BatchReport]:
-        """What it loaded; raises what the run failed with."""
+        """The reports of its batches; raises the run's error."""
         return self.state.result()
 
     @property
     def error(self) -> object:
-        """What the run failed with."""
+        """The run's error."""
         return self.state.result(raise_on_failure=False)
 
     def task_runs(self, names: set[str]) -> dict[str, TaskRun]:
-        """Its task runs by name, as soon as the server knows of those named, ended.
+        """Wait until the named task runs have ended; returns all task runs by name.
 
         The server hears of task runs by events, some time after they happened.
         """
@@ -74,7 +74,7 @@ class Run:
 
 @dataclass(frozen=True)
 class World:
-    """Where a pipeline reads, keeps and writes; ``home`` is a folder of its own."""
+    """The databases, buckets, models and settings of a pipeline; ``home`` is its folder."""
 
     home: Path
     source_url: str
@@ -109,7 +109,7 @@ class World:
             yield
 
     def save_blocks(self) -> None:
-        """Save the blocks as ``make blocks`` does, unless they are the last that were saved."""
+        """Save the blocks as ``make blocks`` does, unless the same were saved last."""
         if _saved != self.settings:
             with self.entered():
                 save_blocks.save(settings.load())
@@ -117,15 +117,22 @@ class World:
             _saved.update(self.settings)
 
     def run(self, **parameters: Any) -> Run:
-        """Run the flow with blocks of these settings; a failed run is returned, too."""
+        """Run the flow with the blocks of these settings; also returns a failed run."""
         self.save_blocks()
         return self.flow(**parameters)
 
     def flow(self, **parameters: Any) -> Run:
-        """Run the flow as ``make run`` does, with the blocks there are; a failed run is returned, too."""
+        """Run the flow as ``make run`` does, with the saved blocks; also returns a failed run."""
         environment = parameters.get("environment") or self.settings.get("TOTESYS_ENVIRONMENT", "")
         with self.entered(), tags(watchdogs.tag(environment)):
             return Run(etl(**parameters, return_state=True))
+
+
+def changed(run: Run) -> dict[str, tuple[int, int, int]]:
+    """Rows that a run added, changed and deleted, by table, without tables that did not change."""
+    counts = [count for report in run.reports for count in report.counts]
+    rows = {count.table: (count.added, count.changed, count.deleted) for count in counts}
+    return {table: numbers for table, numbers in rows.items() if any(numbers)}
 
 
 def with_password(url: str, password: str) -> str:
@@ -134,7 +141,7 @@ def with_password(url: str, password: str) -> str:
 
 
 def blocks_were_changed() -> None:
-    """Say that blocks were touched by something else than ``World.save_blocks``."""
+    """Forget which blocks were saved last, because a test has changed them."""
     _saved.clear()
 
 
@@ -158,7 +165,7 @@ def execute_file(url: str, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a warehouse table should hold and does not, and what it holds beyond that."""
+    """The rows that a warehouse table lacks, and those that it should not have."""
 
     missing: list[str]
     beyond: list[str]
@@ -168,7 +175,7 @@ EQUAL = Difference([], [])
 
 
 def difference(world: World, schema: str, oracle: Path, relation: str) -> Difference:
-    """Compare a warehouse relation with what plain SQL on the source says, value by value."""
+    """Compare a warehouse relation with plain SQL on the source, value by value."""
     inner = sql.SQL("({}\n) AS o").format(sql.SQL(oracle.read_text(encoding="utf-8")))
     with psycopg.connect(world.source_url) as connection:
         head = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(inner))
@@ -181,7 +188,7 @@ def difference(world: World, schema: str, oracle: Path, relation: str) -> Differ
 
 
 def _without(rows: list[tuple[str]], others: list[tuple[str]]) -> list[str]:
-    """The rows that the others lack, counting how often each stands."""
+    """The rows that the others lack, as multisets."""
     left = sorted(row for (row,) in others)
     lacking = []
     for (row,) in rows:
@@ -193,7 +200,7 @@ def _without(rows: list[tuple[str]], others: list[tuple[str]]) -> list[str]:
 
 
 def warehouse_state(url: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything in the warehouse, by table: to see whether anything changed."""
+    """All rows of the warehouse by table, to detect changes."""
     names = query(
         url,
         "SELECT schemaname, tablename FROM pg_tables"
@@ -204,13 +211,13 @@ def warehouse_state(url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def words_of(error: object) -> str:
-    """The one line that a user's mistake ends in."""
+    """The one-line message of a PipelineError."""
     assert isinstance(error, PipelineError), repr(error)
     return str(error)
 
 
 def figures(text: str) -> dict[str, dict[str, float]]:
-    """What blocks without an environment tell: values by metric and by what tells them apart."""
+    """Metrics of the unnamed environment: values by metric and by its other labels."""
     found: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -1,4 +1,4 @@
-"""A Prefect server that asks for credentials, and what each command says without the right ones."""
+"""Commands against a Prefect server that requires credentials: each error is one line."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_work_pool_that_is_not_there_is_named(command: Command) -> None:
 
 
 def answer(status: int, url: str) -> httpx.HTTPStatusError:
-    """What Prefect's client raises when a server answers with that status."""
+    """The error of Prefect's client for a response with that status."""
     response = httpx.Response(status, request=httpx.Request("GET", url), text="no")
     with pytest.raises(httpx.HTTPStatusError) as caught:
         response.raise_for_status()
@@ -133,7 +133,7 @@ OWN = "https://user:hunter2@prefect.example.com/api/flows/"
         (503, OWN, "Prefect's server at https://prefect.example.com answered 503 Service Unavailable"),
     ],
 )
-def test_what_a_server_refuses_is_one_line(status: int, url: str, words: str) -> None:
+def test_a_refusal_by_prefects_server_is_one_line(status: int, url: str, words: str) -> None:
     with temporary_settings({PREFECT_API_KEY: "pnu_hunter2", PREFECT_API_AUTH_STRING: "user:hunter2"}):
         line = in_one_line(answer(status, url))
     assert line is not None
@@ -148,7 +148,7 @@ def test_cloud_without_a_key_is_one_line_that_names_it() -> None:
 
 
 def not_reached(cause: BaseException) -> RuntimeError:
-    """What Prefect raises where a run cannot begin."""
+    """The error of Prefect if a run cannot start."""
     fault = RuntimeError("Failed to reach API at http://127.0.0.1:1/api")
     fault.__cause__ = cause
     return fault
@@ -174,5 +174,5 @@ def test_a_server_that_refuses_a_run_is_not_one_that_cannot_be_reached() -> None
     assert "refuses access (403): PREFECT_API_AUTH_STRING may not use this server" in line
 
 
-def test_an_answer_that_blames_the_question_keeps_its_traceback() -> None:
+def test_a_client_error_keeps_its_traceback() -> None:
     assert in_one_line(answer(422, OWN)) is None

@@ -1,4 +1,4 @@
-"""What follows the commit takes nothing back, and failures say what was committed."""
+"""A failure after the commit does not undo it, and its error names the committed batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-import flows.__main__
+import flows.command
 from flows.load import load_warehouse
 from pipeline.errors import PipelineError, SourceError
 from pipeline.warehouse import ledger
@@ -29,7 +29,7 @@ Warnings = Callable[[], list[str]]
 
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture) -> Warnings:
-    """A function that returns what runs warned of."""
+    """A function that returns the warnings of runs."""
 
     def found() -> list[str]:
         return [
@@ -69,7 +69,7 @@ def failing(fault: Exception) -> Callable[..., None]:
         ),
     ],
 )
-def test_a_batch_whose_report_fails_is_in_the_warehouse_and_its_run_completed(
+def test_a_run_completes_even_if_its_report_fails(
     kiosk: World,
     monkeypatch: pytest.MonkeyPatch,
     warnings: Warnings,
@@ -87,7 +87,7 @@ def test_a_batch_whose_report_fails_is_in_the_warehouse_and_its_run_completed(
     assert warning.startswith(f"Batch {run.reports[0].batch_id} is in the warehouse, but {words}")
 
 
-def test_a_batch_that_cannot_be_announced_is_reported_all_the_same(
+def test_a_batch_is_reported_even_if_it_cannot_be_announced(
     kiosk: World, monkeypatch: pytest.MonkeyPatch, warnings: Warnings
 ) -> None:
     monkeypatch.setattr("tasks.report.events.updated", failing(RuntimeError("no events")))
@@ -98,18 +98,18 @@ def test_a_batch_that_cannot_be_announced_is_reported_all_the_same(
     assert warning.endswith("is in the warehouse, but was not announced; RuntimeError: no events")
 
 
-def test_a_command_whose_report_fails_ends_well(
+def test_a_command_succeeds_even_if_its_report_fails(
     kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kiosk.save_blocks()
     monkeypatch.setattr(reporting, "create_markdown_artifact", failing(ValueError("surprise")))
     monkeypatch.setattr(sys, "argv", ["flows"])
     with kiosk.entered():
-        assert flows.__main__.main() == 0
+        assert flows.command.main() == 0
     assert "fact_sale  3 added" in capsys.readouterr().out
 
 
-def test_a_batch_that_cannot_be_announced_when_it_is_sealed_is_loaded(
+def test_a_batch_is_loaded_even_if_its_seal_cannot_be_announced(
     kiosk: World, monkeypatch: pytest.MonkeyPatch, warnings: Warnings
 ) -> None:
     monkeypatch.setattr("flows.etl.assets.landed", failing(RuntimeError("no events")))
@@ -118,7 +118,7 @@ def test_a_batch_that_cannot_be_announced_when_it_is_sealed_is_loaded(
 
 
 @pytest.mark.parametrize("step", ["record", "report"])
-def test_a_source_without_news_completes_the_run_whatever_comes_of_saying_so(
+def test_a_run_without_changes_completes_even_if_that_cannot_be_recorded(
     kiosk: World, monkeypatch: pytest.MonkeyPatch, warnings: Warnings, step: str
 ) -> None:
     assert kiosk.run().state.is_completed()
@@ -131,9 +131,9 @@ def test_a_source_without_news_completes_the_run_whatever_comes_of_saying_so(
 
 
 def test_a_failure_after_a_commit_says_which_batch_is_in_the_warehouse(
-    kiosk: World, monkeypatch: pytest.MonkeyPatch, impatient: None
+    kiosk: World, monkeypatch: pytest.MonkeyPatch, without_retries: None
 ) -> None:
-    """A sealed batch is finished first; what fails is the look at the source after it."""
+    """The sealed batch is finished first; then connecting to the source fails."""
     with monkeypatch.context() as patch:
         patch.setattr(LOAD, failing(PipelineError("warehouse: full")))
         assert words_of(kiosk.run().error) == "warehouse: full", "nothing was committed"
@@ -147,6 +147,20 @@ def test_a_failure_after_a_commit_says_which_batch_is_in_the_warehouse(
     assert run.state.message.endswith("was committed and is in the warehouse")
 
 
+def test_a_model_that_changes_after_the_transform_ends_the_load(
+    kiosk: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change_then_load(*arguments: Any) -> None:
+        model = kiosk.transforms / "dim_item.sql"
+        model.write_text(model.read_text().replace("label", "upper(label) AS label"))
+        load_warehouse(*arguments)
+
+    monkeypatch.setattr(LOAD, change_then_load)
+    line = words_of(kiosk.run().error)
+    assert "models or tables have changed since the batch was transformed; run again" in line
+    assert query(kiosk.warehouse_url, SALES) == [(0,)]
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -155,7 +169,7 @@ def test_a_failure_after_a_commit_says_which_batch_is_in_the_warehouse(
         pytest.param(ValueError("surprise"), marks=pytest.mark.campaign),
     ],
 )
-def test_a_load_whose_end_is_not_heard_of_says_what_the_warehouse_holds(
+def test_an_error_after_the_commit_names_the_batch(
     kiosk: World, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     def unheard(*arguments: Any) -> None:
@@ -169,12 +183,12 @@ def test_a_load_whose_end_is_not_heard_of_says_what_the_warehouse_holds(
     assert re.search(rf"{BATCH} was committed and is in the warehouse$", said[-1])
 
 
-def test_a_warehouse_that_does_not_answer_is_said_to_hold_what_is_not_known(
+def test_an_unreachable_warehouse_leaves_the_commit_unknown(
     kiosk: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut_off(*_: object) -> None:
         gone = failing(PipelineError("warehouse: gone"))
-        monkeypatch.setattr("flows.finish.ledger.last_batch", gone)
+        monkeypatch.setattr("pipeline.warehouse.ledger.last_batch", gone)
         raise psycopg.OperationalError("the connection is lost")
 
     monkeypatch.setattr(LOAD, cut_off)

@@ -1,4 +1,4 @@
-"""The words by which `infra/alarms.tf` knows a run that succeeded or failed are what runs log."""
+"""Runs log the texts by which `infra/alarms.tf` recognises success and failure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ALARMS = (ROOT / "infra/alarms.tf").read_text(encoding="utf-8")
 
 
 def outcomes(caplog: pytest.LogCaptureFixture) -> set[str]:
-    """Which of the alarms' words stand in what was logged since the last time."""
+    """The alarms' texts that were logged since the last call."""
     signs = {name: json.loads(words) for name, words in re.findall(r"(failed|succeeded) += (\[.*\])", ALARMS)}
     assert signs.keys() == {"failed", "succeeded"}
     lines = "\n".join(caplog.messages)

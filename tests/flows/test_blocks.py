@@ -1,4 +1,4 @@
-"""Blocks: saved and tried by one command, for several environments, with URLs in Secrets Manager."""
+"""Blocks: one command tests and saves them, for several environments, with URLs in Secrets Manager."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from urllib.parse import unquote, urlsplit
 
 import boto3
 import pytest
-from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 from prefect_aws import AwsSecret
-from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
+from prefect_sqlalchemy import SqlAlchemyConnector
 
-from pipeline import postgres
 from pipeline.errors import SettingsError
 from tasks import blocks, save_blocks
 from tests.flows.conftest import open_kiosk, s3_buckets
-from tests.flows.story import s3_access
-from tests.flows.support import World, blocks_were_changed, client, query, with_password
+from tests.flows.shop_runs import s3_access
+from tests.flows.support import World, blocks_were_changed, query, with_password
 
 SALES = "SELECT count(*) FROM fact_sale"
 
@@ -44,7 +42,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return call
 
 
-def test_the_command_tells_what_it_saved_and_that_it_works(
+def test_the_command_lists_the_saved_and_tested_blocks(
     kiosk: World, s3_endpoint: str, command: Callable[..., list[str]]
 ) -> None:
     uris = s3_buckets(s3_endpoint)
@@ -86,7 +84,7 @@ ALL = {
         ("processed_uri", "/proc/processed", "error: .*/proc/processed"),
     ],
 )
-def test_a_block_that_does_not_work_is_named_and_stays_as_it_was(
+def test_a_block_that_does_not_work_is_named_and_not_changed(
     kiosk: World, s3_endpoint: str, command: Callable[..., list[str]], name: str, wrong: str, words: str
 ) -> None:
     command(kiosk)
@@ -119,7 +117,7 @@ def test_all_that_does_not_work_is_named_at_once(
 
 @pytest.mark.campaign
 def test_environments_live_side_by_side(make_world: Callable[..., World]) -> None:
-    """Two of them on one server; a run of one touches nothing of the other."""
+    """Two environments on one server; a run of one changes nothing of the other."""
     worlds = {name: open_kiosk(make_world) for name in ("dev", "prod")}
     for name, world in worlds.items():
         replace(world, more={"TOTESYS_ENVIRONMENT": name}).save_blocks()
@@ -153,7 +151,7 @@ def vault(s3_endpoint: str) -> Any:
 def test_urls_may_be_kept_in_secrets_manager(
     kiosk: World, vault: Any, command: Callable[..., list[str]]
 ) -> None:
-    """As a URL, or in parts as RDS rotates them; a new password counts at once."""
+    """As a URL, or as RDS' JSON; a new password is used at once."""
     manager, access = vault
     parts = urlsplit(kiosk.warehouse_url)
     as_rds = {
@@ -191,7 +189,7 @@ def test_urls_may_be_kept_in_secrets_manager(
         ("{", "is neither a URL"),
     ],
 )
-def test_a_secret_that_will_not_do_is_named_and_not_shown(
+def test_an_unusable_secret_is_named_and_not_shown(
     kiosk: World, vault: Any, command: Callable[..., list[str]], content: str | None, words: str
 ) -> None:
     manager, access = vault
@@ -205,124 +203,6 @@ def test_a_secret_that_will_not_do_is_named_and_not_shown(
     ]
     assert re.search(f"secret {name}: {words}", line)
     assert "hunter2" not in line
-
-
-def components(url: str, **changes: Any) -> ConnectionComponents:
-    """A block's fields as somebody types them, for a URL's database."""
-    parts = urlsplit(url)
-    fields = {
-        "driver": "postgresql+psycopg2",
-        "username": parts.username,
-        "password": unquote(parts.password or ""),
-        "host": parts.hostname,
-        "port": parts.port,
-        "database": parts.path.strip("/"),
-    }
-    return ConnectionComponents(**(fields | changes))
-
-
-# How somebody may fill in the fields of the source's block; each leads to the database.
-BY_HAND: dict[str, Callable[[str, int], Any]] = {
-    "as a URL, the password elsewhere": lambda url, _: {
-        "connection_info": f"postgresql+psycopg2://postgres@{url.rpartition('@')[2]}"
-    },
-    "as a driver of its list": lambda url, _: {
-        "connection_info": components(url, driver=SyncDriver.POSTGRESQL_PG8000)
-    },
-    "several hosts": lambda url, port: {
-        "connection_info": components(url, host=f"127.0.0.1:1,127.0.0.1:{port}", port=None)
-    },
-    "several hosts in the query": lambda url, port: {
-        "connection_info": components(url, host=None, port=None, query={"host": f"127.0.0.1:{port}"})
-    },
-    "white space and options": lambda url, _: {
-        "connection_info": components(url, host=" 127.0.0.1 ", query={"options": "-c search_path=a+b"}),
-        "connect_args": {"keepalives": True, "connect_timeout": 5},
-    },
-}
-
-
-@pytest.mark.parametrize("way", BY_HAND)
-def test_a_block_that_was_edited_by_hand_leads_to_the_database(
-    kiosk: World, way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocks_were_changed()
-    monkeypatch.setenv("PGPASSWORD", unquote(urlsplit(kiosk.source_url).password or ""))
-    port = urlsplit(kiosk.source_url).port or 0
-    SqlAlchemyConnector(**BY_HAND[way](kiosk.source_url, port)).save("totesys-source", overwrite=True)
-    found = blocks.database_url(blocks.SOURCE, "")
-    assert "role postgres in database kiosk_source" in postgres.login(found, "source")
-
-
-# The same, with what is said of what will not do.
-WRONG_BY_HAND: dict[str, tuple[Callable[[str], Any], str]] = {
-    "another database": (
-        lambda url: {"connection_info": components(url, driver="mysql+pymysql")},
-        r"scheme: mysql\+pymysql:// is no PostgreSQL database",
-    ),
-    "a readable password": (
-        lambda url: {
-            "connection_info": components(url, password=None, query={"password": "hunter2-hunter2"})
-        },
-        "password in Query: everybody can read it there; use the field Password",
-    ),
-    "a readable password in a URL": (
-        lambda url: {"connection_info": "postgresql://postgres@h/db?password=hunter2-hunter2"},
-        "password in Connection Info: everybody can read it there",
-    ),
-    "a password in a URL": (
-        lambda url: {"connection_info": "postgresql://postgres:hunter2-hunter2@h/db"},
-        "password in Connection Info: everybody can read it there; use the fields, with Password",
-    ),
-    "a raw @ in a URL": (
-        lambda url: {"connection_info": "postgresql://postgres:hunter2@hunter2@h/db"},
-        "password: a raw @ stands there; write it as %40",
-    ),
-    "a port in the host and another one": (
-        lambda url: {"connection_info": components(url, host="h:1", port=2)},
-        "port: 1 stands in the host, and another one in its own field",
-    ),
-    "an option of Python": (
-        lambda url: {"connection_info": components(url), "connect_args": {"autocommit": True}},
-        "option autocommit: libpq has none of that name",
-    ),
-    "no database": (
-        lambda url: {"connection_info": components(url, database=None)},
-        "database: there is none",
-    ),
-    "two users": (
-        lambda url: {"connection_info": components(url), "connect_args": {"user": "other"}},
-        "user in Connect Args: another field of the block says something else",
-    ),
-}
-
-
-@pytest.mark.parametrize("way", WRONG_BY_HAND)
-def test_a_block_that_will_not_do_is_refused_by_part_and_reason(kiosk: World, way: str) -> None:
-    blocks_were_changed()
-    fields, said = WRONG_BY_HAND[way]
-    SqlAlchemyConnector(**fields(kiosk.source_url)).save("totesys-source", overwrite=True)
-    block = "block sqlalchemy-connector/totesys-source"
-    with pytest.raises(SettingsError, match=f"^{block}: {said}") as caught:
-        blocks.database_url(blocks.SOURCE, "")
-    assert "hunter2" not in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_block_that_prefect_cannot_load_is_refused_without_what_stands_in_it(kiosk: World) -> None:
-    """The UI checks nothing: SQLAlchemy reads no several hosts, and its words show the URL."""
-    kiosk.save_blocks()
-    blocks_were_changed()
-    with client() as prefect:
-        document = prefect.read_block_document_by_name("totesys-source", "sqlalchemy-connector")
-        wrong = BlockDocumentUpdate(
-            data={"connection_info": "postgresql://u:hunter2-hunter2@h:port/db"},
-            block_schema_id=document.block_schema_id,
-            merge_existing_data=False,
-        )
-        prefect.update_block_document(document.id, wrong)
-    with pytest.raises(SettingsError, match=r"^block sqlalchemy-connector/totesys-source: connection_info"):
-        blocks.database_url(blocks.SOURCE, "")
 
 
 @pytest.mark.parametrize(

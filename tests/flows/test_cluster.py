@@ -1,4 +1,4 @@
-"""Many machines: the flows on a Dask cluster of worker processes that share only S3, Postgres and Prefect."""
+"""The flows on a Dask cluster whose workers share only S3, Postgres and Prefect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from demo import shop
 from flows.etl import etl
 from pipeline.capture import batch
 from tests.flows.conftest import s3_buckets
-from tests.flows.story import FACTS, TRANSFORMS, chapter
+from tests.flows.shop_runs import FACTS, TRANSFORMS, run_and_read
 from tests.flows.support import EQUAL, ROOT, Run, World
 
 pytestmark = pytest.mark.campaign
@@ -79,7 +79,7 @@ def cluster(prefect_server: None, tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def world(make_world: Callable[..., World], s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A shop whose tables are cut into several parts."""
+    """A shop whose tables are read in several chunks."""
     monkeypatch.setattr(batch.BatchPlan.chunks, "__defaults__", (8,))
     made = make_world("shop_cluster", TRANSFORMS, **s3_buckets(s3_endpoint))
     with psycopg.connect(made.source_url) as connection:
@@ -97,7 +97,7 @@ def run_on(cluster: Cluster, world: World) -> Run:
 
 
 def kill_one_at_work(client: Any, cluster: Cluster) -> None:
-    """Kill the first worker that is seen to have a task in hand."""
+    """Kill the first worker that has a task."""
     addresses = {pid: address for address, pid in client.run(os.getpid).items()}
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
@@ -121,7 +121,7 @@ def test_a_run_on_a_cluster_loses_nothing_when_a_worker_dies(cluster: Cluster, w
         watching.join()
     assert second.state.is_completed(), second.error
     assert [worker.poll() is None for worker in cluster.workers].count(False) == 1
-    last = chapter(world, reconcile=True)
+    last = run_and_read(world, reconcile=True)
     assert all(not found.missing for found in last.differences.values())
     assert all(last.differences[name] == EQUAL for name in FACTS)
     assert last.run.reports[0].total("changed") == 0, "what the cluster loaded is what was there"

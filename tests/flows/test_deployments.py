@@ -1,4 +1,4 @@
-"""What is deployed: prefect.yaml means what it says, a worker runs it, runs keep out of each other's way."""
+"""Deployments: prefect.yaml is valid, a worker runs it, and concurrent runs exclude each other."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_runs_of_the_short_schedule_do_not_pile_up() -> None:
 
 
 def test_prefect_knows_every_key() -> None:
-    """Prefect drops in silence what it does not know."""
+    """Prefect silently ignores unknown keys."""
     known = PrefectYamlModel.model_validate(SAID).model_dump(exclude_unset=True, by_alias=True)
     assert known == {key: value for key, value in SAID.items() if key != "definitions"}
 
@@ -121,7 +121,7 @@ def command(module: str, world: World, **more: str) -> None:
 
 @pytest.fixture
 def deployed(kiosk: World) -> Iterator[None]:
-    """Do as the README says."""
+    """Deploy as the README describes."""
     kiosk.save_blocks()
     command(f"prefect {MAKE_POOL}", kiosk)
     command(DEPLOY, kiosk)
@@ -197,7 +197,7 @@ def events(run: FlowRun, name: str) -> int:
 
 
 def soon(is_so: Callable[[], object]) -> bool:
-    """Whether it is so within a minute."""
+    """Wait up to a minute for a condition."""
     deadline = time.monotonic() + SECONDS_TO_WAIT
     while not is_so():
         if time.monotonic() > deadline:
@@ -209,16 +209,20 @@ def soon(is_so: Callable[[], object]) -> bool:
 # Two at once
 
 
-def test_a_run_that_meets_another_is_cancelled_and_says_so(kiosk: World) -> None:
+def test_a_run_that_finds_the_lock_taken_is_cancelled(kiosk: World) -> None:
     with ledger.lock(kiosk.warehouse_url, "public"):
         state = kiosk.run().state
+        impatient = replace(kiosk, more={"TOTESYS_RUN_LOCK_TIMEOUT": "0"})
+        assert impatient.flow(reconcile=True).state.name == "Cancelled"
     assert state.name == "Cancelled"
     assert state.message == "another run is at work on this warehouse; let it finish"
     assert [report.rows_read for report in kiosk.run().reports] == [6]
 
 
-@pytest.mark.parametrize("patient", [partial(etl, reconcile=True), rebuild])
-def test_a_run_whose_work_no_other_does_waits(kiosk: World, patient: Callable[[], object]) -> None:
+@pytest.mark.parametrize("run_and_wait", [partial(etl, reconcile=True), rebuild])
+def test_a_full_reconciling_or_rebuilding_run_waits_for_the_lock(
+    kiosk: World, run_and_wait: Callable[[], object]
+) -> None:
     waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     locked = Event()
 
@@ -231,5 +235,5 @@ def test_a_run_whose_work_no_other_does_waits(kiosk: World, patient: Callable[[]
     with ThreadPoolExecutor() as pool, kiosk.entered():
         was_waited_for = pool.submit(another)
         locked.wait(SECONDS_TO_WAIT)
-        patient()
+        run_and_wait()
     assert was_waited_for.result()

@@ -1,4 +1,4 @@
-"""Several environments on one server: every run is in the one that it is meant for, and says which."""
+"""Several environments on one Prefect server: every run uses and names the one it was started for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-import flows.__main__
+import flows.command
 import tasks.status
 from flows.load import load_warehouse
 from flows.rebuild import rebuild
@@ -23,7 +23,7 @@ from tests.flows.support import ROOT, World, blocks_were_changed, query
 
 NOTHING_YET = "SELECT to_regclass('etl.batch')"
 CONFLICT = (
-    "environment dev is wanted, but TOTESYS_ENVIRONMENT is prod here;"
+    "environment dev was requested, but TOTESYS_ENVIRONMENT is prod here;"
     " run it where TOTESYS_ENVIRONMENT is dev or not set"
 )
 SAID: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
@@ -67,7 +67,9 @@ def test_a_run_is_in_the_environment_that_it_or_the_settings_name(
 
 
 @pytest.mark.parametrize("flow", [rebuild, lambda **given: load_warehouse("_manifests/x.json", [], **given)])
-def test_the_other_flows_have_the_same_rule(worlds: dict[str, World], flow: Callable[..., object]) -> None:
+def test_the_other_flows_refuse_another_environment(
+    worlds: dict[str, World], flow: Callable[..., object]
+) -> None:
     with worlds["prod"].entered(), pytest.raises(Exception, match=CONFLICT):
         flow(environment="dev")
 
@@ -84,8 +86,10 @@ def command(world: World, main: Callable[[], int], monkeypatch: pytest.MonkeyPat
         return main()
 
 
-def test_make_run_has_the_same_rule(worlds: dict[str, World], monkeypatch: pytest.MonkeyPatch) -> None:
-    run = flows.__main__.main
+def test_make_run_refuses_another_environment(
+    worlds: dict[str, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = flows.command.main
     assert command(worlds["prod"], run, monkeypatch, "--environment", "dev") == 1
     assert command(worlds["prod"], run, monkeypatch) == 0
     assert loaded(worlds) == {"prod"}
@@ -93,7 +97,7 @@ def test_make_run_has_the_same_rule(worlds: dict[str, World], monkeypatch: pytes
     assert loaded(worlds) == {"dev", "prod"}
 
 
-def test_make_status_has_the_same_rule(
+def test_make_status_refuses_another_environment(
     worlds: dict[str, World], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert worlds["prod"].flow().state.is_completed()
@@ -105,7 +109,7 @@ def test_make_status_has_the_same_rule(
     assert capsys.readouterr().out == f"UNKNOWN: {CONFLICT}\n"
 
 
-def test_the_first_line_says_where_a_run_works(
+def test_the_first_log_line_names_databases_and_buckets(
     worlds: dict[str, World], caplog: pytest.LogCaptureFixture
 ) -> None:
     prod = worlds["prod"]

@@ -1,4 +1,4 @@
-"""A small form of the campaign of faults; ``python -m tests.faults`` is the large one."""
+"""A short form of the failure campaign; ``python -m tests.faults`` is the long one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def campaign(prefect_server: None) -> Iterator[Campaign]:
 
 
 def tried(campaign: Campaign, makers: list[Maker], *, s3: bool, kind: str = "totesys") -> int:
-    """Let faults happen; how many did, nothing being broken by them."""
+    """Run the campaign for some failures; returns how many happened, and requires that nothing broke."""
     before = campaign.result.tried
     campaign.shop(f"{kind} {'s3' if s3 else 'folders'} {before}", makers, s3=s3, kind=kind)
     assert campaign.result.broken == []

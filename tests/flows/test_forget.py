@@ -1,4 +1,4 @@
-"""The command that forgets a row, and runs that erase again what a restore brought back."""
+"""The command that erases a row, and runs that repeat the erasure after a restore."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def lake(world: World) -> dict[str, bytes]:
     }
 
 
-def test_the_command_says_what_it_would_erase_and_runs_erase_what_comes_back(
+def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
     kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The layers: what may import what, what lies where, and that flows explain themselves."""
+"""The layout: folders, imports, documented flows and modules."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_transforms_are_sql_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_each_module_says_what_it_is_for(layer: str) -> None:
+def test_each_module_has_a_docstring(layer: str) -> None:
     silent = [path.name for path in sources(layer) if not ast.get_docstring(ast.parse(path.read_text()))]
     assert silent == []
 

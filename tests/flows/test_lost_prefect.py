@@ -1,4 +1,4 @@
-"""What is lost of Prefect, and of the results that it keeps beside the data, is not missed."""
+"""Losing Prefect's database or its stored results loses no data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HISTORY = (
 
 @pytest.mark.campaign
 @shows("Prefect's database")
-def test_prefect_knows_nothing_that_is_not_elsewhere(kiosk: World) -> None:
+def test_a_lost_prefect_database_loses_nothing(kiosk: World) -> None:
     assert len(kiosk.run().reports) == 1
     query(kiosk.source_url, "UPDATE sale SET pieces = pieces + 1 WHERE sale_id = 1")
     with client() as prefect:

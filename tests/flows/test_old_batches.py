@@ -1,4 +1,4 @@
-"""Old batches and today's models: what one lacks is NULL or empty, and a rebuild does without lost ones."""
+"""Old batches under today's models: missing columns are NULL, and a rebuild skips lost batches."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def past(lived: Past) -> Past:
     return lived
 
 
-def test_what_an_early_batch_lacks_is_null_or_empty(past: Past) -> None:
+def test_columns_that_an_early_batch_lacks_are_null(past: Past) -> None:
     assert past.rebuild() == [0, 1, 2]
     first = [(1, 1, None, None), (2, 2, None, None), (3, 3, None, None)]
     second = [(1, 1, "old", "York"), (2, 2, "old", None), (3, 3, "old", None)]
@@ -111,7 +111,7 @@ def test_what_an_early_batch_lacks_is_null_or_empty(past: Past) -> None:
 
 
 @pytest.mark.parametrize("lost", [[0, 1], [1]])
-def test_a_rebuild_goes_on_at_the_next_batch_that_holds_all_rows(past: Past, lost: list[int]) -> None:
+def test_a_rebuild_continues_at_the_next_batch_that_holds_all_rows(past: Past, lost: list[int]) -> None:
     paths = manifests(past.world)
     for number in lost:
         paths[number].unlink()
@@ -132,7 +132,7 @@ def test_a_batch_whose_rows_are_lost_is_left_out(past: Past) -> None:
 
 
 def test_a_batch_whose_rows_are_all_rejected_is_loaded_where_others_follow_it(past: Past) -> None:
-    """All rows of the first one lack their note; what it had is in the next one."""
+    """The first batch's rows have no note; the next batch has the values."""
     needed = {"schema": SCHEMA.format(", note text NOT NULL, town text") + TOWNS}
     with past.models(needed):
         assert past.rebuild() == [0, 1, 2]
@@ -140,7 +140,7 @@ def test_a_batch_whose_rows_are_all_rejected_is_loaded_where_others_follow_it(pa
 
 
 def test_a_model_that_no_batch_can_feed_is_named(past: Past) -> None:
-    """Not by what another model lacks in the first batch, which counts as NULL."""
+    """Columns of other models that the first batch lacks count as NULL."""
     with past.models({"dim_town": "SELECT sale_id, twon AS town FROM town"}):
         test_rebuild.lose(past.world)
         with pytest.raises(PipelineError, match=r"dim_town\.sql:1: .*twon"):

@@ -1,4 +1,4 @@
-"""The same flows on a quite different database, with models of its own: no Python knows Totesys."""
+"""The same flows on a different database with its own models: no Python module names Totesys' tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from demo import shop
-from tests.flows.story import TRANSFORMS
+from tests.flows.shop_runs import TRANSFORMS
 from tests.flows.support import (
     EQUAL,
     HERE,
@@ -88,7 +88,7 @@ def test_every_changed_value_arrives_exactly(story: Story, relation: str) -> Non
 
 
 def test_columns_have_the_same_types_on_both_sides(story: Story) -> None:
-    """Otherwise values that look alike could still be others."""
+    """Equal texts could otherwise be different values."""
     described = (
         "SELECT attname::text, format_type(COALESCE(NULLIF(typbasetype, 0), atttypid), CASE typtype WHEN 'd'"
         " THEN typtypmod ELSE atttypmod END) FROM pg_attribute INNER JOIN pg_type ON pg_type.oid = atttypid"
@@ -110,7 +110,7 @@ def test_an_empty_table_stays_empty_until_it_has_rows(story: Story) -> None:
     assert query(story.world.warehouse_url, 'SELECT count(*) FROM "Sky archive".dim_part') == [(1,)]
 
 
-def test_a_changed_lookup_gives_new_versions_of_what_it_touches(story: Story) -> None:
+def test_a_changed_lookup_row_adds_versions_of_the_rows_that_join_it(story: Story) -> None:
     counts = {count.table: count for count in story.second.run.reports[0].counts}
     log = counts["Observation log"]
     # Two observations through the filter, three by the name of their instrument (two of them
@@ -133,7 +133,7 @@ def test_a_view_is_read_by_its_cursor(story: Story) -> None:
     assert counts["fact_calibration"].read == 3, "what is new, and what the overlap reads again"
 
 
-def test_a_run_after_nothing_ends_early(story: Story) -> None:
+def test_a_run_without_changes_ends_early(story: Story) -> None:
     assert story.quiet.reports == []
 
 
@@ -198,7 +198,7 @@ def code_words(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((word, token.start[0]) for word in re.findall(r"\w+", token.string))
 
 
-def test_no_python_knows_totesys(make_world: Callable[..., World]) -> None:
+def test_no_python_module_names_tables_of_totesys(make_world: Callable[..., World]) -> None:
     names = totesys_names(make_world)
     assert {*shop.COLUMNS, "sales_order_id", "dim_staff", "units_sold"} <= names
     paths = [

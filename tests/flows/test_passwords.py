@@ -1,4 +1,4 @@
-"""Whatever a password is, right or wrong: no failing path shows it anywhere."""
+"""No failure shows a password, whatever its characters, right or wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from prefect.settings import PREFECT_RESULTS_LOCAL_STORAGE_PATH, PREFECT_SERVER_DATABASE_CONNECTION_URL
 from psycopg import sql
 
-import flows.__main__
+import flows.command
 import tasks.status
 from pipeline import connection
 from pipeline.connection import Malformed
@@ -35,7 +35,7 @@ REFUSAL = """
 """
 MAINS: dict[str, Callable[[], int]] = {
     "blocks": save_blocks.main,
-    "run": flows.__main__.main,
+    "run": flows.command.main,
     "status": tasks.status.main,
 }
 
@@ -56,7 +56,7 @@ def kept() -> Iterator[Kept]:
 
 
 def spellings(password: str) -> set[str]:
-    """How it may stand somewhere, and the pieces of it that libpq and others take for other parts."""
+    """Its encodings, and the fragments that libpq and others take for other parts."""
     pieces = {password, *password.replace("@", " ").replace("/", " ").split(" ")}
     spelt = set[str]()
     for piece in pieces:
@@ -67,7 +67,7 @@ def spellings(password: str) -> set[str]:
 
 
 def left(log: Kept, console: str, world: World) -> dict[str, bytes]:
-    """All that is left behind, as bytes by where it is."""
+    """Everything that was written, as bytes by location."""
     found = {f"log record {number}": line.encode() for number, line in enumerate(log.lines)}
     found["console"] = console.encode()
     database = Path(str(PREFECT_SERVER_DATABASE_CONNECTION_URL.value()).partition(":///")[2])
@@ -96,7 +96,7 @@ def world(make_world: Callable[..., World]) -> World:
 
 @pytest.fixture(scope="module")
 def role(world: World) -> Iterator[str]:
-    """A role that may do all, with whatever password a test gives it."""
+    """A superuser role with the password of a test."""
     name = f"somebody_{uuid.uuid4().hex[:8]}"
     query(world.source_url, sql.SQL("CREATE ROLE {} SUPERUSER LOGIN").format(sql.Identifier(name)))
     yield name
@@ -114,7 +114,7 @@ def role(world: World) -> Iterator[str]:
 def test_no_failing_path_shows_a_password(
     world: World,
     role: str,
-    impatient: None,
+    without_retries: None,
     capfd: pytest.CaptureFixture[str],
     password: str,
     wrong: str,

@@ -1,4 +1,4 @@
-"""A warehouse that was lost comes back from the raw bucket alone, exactly as it was."""
+"""A lost warehouse is rebuilt from the raw bucket, exactly as it was."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.models import library
 from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import load as loading
 from tasks.report import BatchReport
-from tests.flows.story import FACTS, ORACLES, TRANSFORMS
+from tests.flows.shop_runs import FACTS, ORACLES, TRANSFORMS
 from tests.flows.support import EQUAL, World, difference, query
 
 ORDERS = 120
@@ -66,7 +66,7 @@ def contents(url: str) -> Contents:
 
 
 def lose(world: World) -> None:
-    """Leave nothing of the warehouse."""
+    """Drop everything in the warehouse."""
     query(
         world.warehouse_url,
         "DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS etl CASCADE; CREATE SCHEMA public",
@@ -75,7 +75,7 @@ def lose(world: World) -> None:
 
 @contextmanager
 def source_down(world: World) -> Iterator[None]:
-    """Let nobody connect to the source."""
+    """Refuse connections to the source."""
     parts = urlsplit(world.source_url)
     elsewhere, name = parts._replace(path="/postgres").geturl(), sql.Identifier(parts.path.strip("/"))
     allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
@@ -87,7 +87,7 @@ def source_down(world: World) -> Iterator[None]:
 
 
 def run(world: World, **parameters: Any) -> State[list[BatchReport]]:
-    """Rebuild, also where that fails."""
+    """Rebuild; an error is returned."""
     world.save_blocks()
     with world.entered():
         return rebuild(**parameters, return_state=True)
@@ -128,7 +128,7 @@ def life(make_world: Callable[..., World]) -> Life:
     return life
 
 
-def test_there_is_something_to_lose(life: Life) -> None:
+def test_the_lake_is_not_empty(life: Life) -> None:
     last = life.after[-1]
     assert len(last["etl.batch"]) == 5
     assert len(last["public.dim_staff_version"]) > len(last["public.dim_staff"])
@@ -140,14 +140,14 @@ def test_there_is_something_to_lose(life: Life) -> None:
 
 
 @pytest.mark.campaign
-def test_verifying_finds_nothing_to_lose_and_changes_nothing(life: Life) -> None:
+def test_verifying_a_complete_lake_changes_nothing(life: Life) -> None:
     url, raw = life.world.warehouse_url, folder(life.world.raw_uri)
     *_, found = rehearse(url, "public", library.load(TRANSFORMS), TRANSFORMS, raw)
     assert (found.differences, found.gaps, len(found.batches)) == ([], [], 5)
     assert contents(url) == life.after[-1]
 
 
-def test_everything_comes_back_without_the_source(life: Life) -> None:
+def test_a_rebuild_restores_everything_without_the_source(life: Life) -> None:
     lose(life.world)
     with source_down(life.world):
         reports = run(life.world).result()
@@ -158,7 +158,7 @@ def test_everything_comes_back_without_the_source(life: Life) -> None:
 
 
 @pytest.mark.campaign
-def test_it_stops_at_any_point_in_time_and_goes_on_from_there(life: Life) -> None:
+def test_a_rebuild_stops_at_any_time_and_continues(life: Life) -> None:
     lose(life.world)
     for number, moment in enumerate(life.moments):
         assert run(life.world, until=moment - timedelta(microseconds=1)).result() == []
@@ -169,7 +169,7 @@ def test_it_stops_at_any_point_in_time_and_goes_on_from_there(life: Life) -> Non
 
 
 @pytest.mark.campaign
-def test_one_that_ends_half_way_goes_on(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_rebuild_continues(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     lose(life.world)
     commit = loading._record
 
@@ -189,7 +189,7 @@ def test_one_that_ends_half_way_goes_on(life: Life, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.campaign
 def test_the_next_run_reads_only_what_changed(life: Life) -> None:
-    """Last of all, because it adds a batch."""
+    """The last test, because it adds a batch."""
     lose(life.world)
     run(life.world).result()
     query(

@@ -1,4 +1,4 @@
-"""A run fills tables again that are not as they were loaded, says so, and needs nothing new in the source."""
+"""A run refills tables that are not as they were loaded, even without changes in the source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.status import Verdict
 from tests.flows.support import World, query
 
 
-def test_a_run_says_which_tables_it_fills_again(kiosk: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_names_the_tables_that_it_refills(kiosk: World, caplog: pytest.LogCaptureFixture) -> None:
     assert len(kiosk.run().reports) == 1
     history = (
         "SELECT sale_id, item_id, pieces, valid_from, valid_to, deleted FROM fact_sale_history ORDER BY 1"
@@ -21,16 +21,16 @@ def test_a_run_says_which_tables_it_fills_again(kiosk: World, caplog: pytest.Log
     sales = query(kiosk.warehouse_url, history)
     query(kiosk.warehouse_url, "DROP TABLE fact_sale CASCADE")
     with kiosk.entered():
-        found = status._look(settings.load(), "", "nothing")
-    assert [mismatch.reason for mismatch in found.broken] == ["warehouse: public.fact_sale is missing"]
+        found = status._inspect(settings.load(), "", "nothing")
+    assert [mismatch.reason for mismatch in found.to_refill] == ["warehouse: public.fact_sale is missing"]
     assert status.judge(found, timedelta(days=1)) is Verdict.CRITICAL
     caplog.set_level(logging.INFO)
     assert kiosk.run().reports == []
-    assert f"public.fact_sale has 0 rows, and {len(sales)} were loaded; it is filled again" in caplog.text
-    assert f"fact_sale: filled again from the raw bucket, {len(sales)} rows" in caplog.text
+    assert f"public.fact_sale has 0 rows, and {len(sales)} were loaded; it is refilled" in caplog.text
+    assert f"fact_sale: refilled from the raw bucket, {len(sales)} rows" in caplog.text
     assert query(kiosk.warehouse_url, history) == sales
     with kiosk.entered():
-        assert status._look(settings.load(), "", "nothing").broken == ()
+        assert status._inspect(settings.load(), "", "nothing").to_refill == ()
 
 
 @pytest.mark.campaign

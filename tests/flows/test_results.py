@@ -1,4 +1,4 @@
-"""What lies in a bucket's ``_results`` is read as JSON of one kind, whoever wrote it, or not at all."""
+"""Stored results are read as validated JSON only, whoever wrote them."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def finish(world: World) -> dict[str, TaskRun]:
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_a_hostile_result_runs_nothing_and_is_computed_again(
+def test_a_hostile_result_is_not_executed_and_computed_again(
     sealed: World, harm: Callable[[Path, str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker = sealed.home / "it ran"
@@ -121,7 +121,7 @@ def test_a_hostile_result_runs_nothing_and_is_computed_again(
     assert {run.state_name for run in runs.values()} == {"Completed"}
 
 
-def test_a_result_whose_files_are_gone_is_none(sealed: World) -> None:
+def test_a_result_with_missing_files_is_refused(sealed: World) -> None:
     for path in Path(sealed.processed_uri).rglob("*.parquet"):
         path.unlink()
     runs = finish(sealed)
@@ -129,22 +129,20 @@ def test_a_result_whose_files_are_gone_is_none(sealed: World) -> None:
     assert runs["extract sale"].state_name == "Cached"
 
 
-def test_a_result_whose_files_were_altered_is_none(sealed: World) -> None:
+def test_a_result_with_altered_files_is_refused(sealed: World) -> None:
     for path in Path(sealed.processed_uri).rglob("*.parquet"):
         whole = path.read_bytes()
         path.write_bytes(bytes([whole[0], whole[1] ^ 1]) + whole[2:])
     assert finish(sealed)["transform fact_sale"].state_name == "Completed"
 
 
-def test_a_result_that_is_not_taken_is_named_in_the_log(
-    sealed: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_refused_result_is_named_in_the_log(sealed: World, caplog: pytest.LogCaptureFixture) -> None:
     (path,) = results(sealed.processed_uri)
     path.write_text(pickled(sealed.home / "it ran", ""), encoding="utf-8")
     finish(sealed)
     said = [record.getMessage() for record in caplog.records if "_results" in record.getMessage()]
     shown = path.relative_to(sealed.processed_uri)
-    assert said == [f"{sealed.processed_uri}: {shown} is no result of this task; computing it again"]
+    assert said == [f"{sealed.processed_uri}: {shown} is not a result of this task; running it again"]
     assert "Traceback" not in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""The flow that lets old batches leave the lake, and the command that starts it."""
+"""The flow that removes old batches from the lake, and its command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-import flows.__main__ as command
+from flows import command
 from flows.rebuild import rebuild
 from tests.flows.conftest import s3_buckets
 from tests.flows.support import World, query
@@ -16,7 +16,7 @@ LOOK = "SELECT sale_id, item_id, sold_at, pieces FROM fact_sale_current ORDER BY
 
 
 @pytest.mark.campaign
-def test_it_says_what_would_go_and_then_removes_it(
+def test_old_batches_are_listed_and_then_removed(
     kiosk: World, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = World(**(vars(kiosk) | s3_buckets(s3_endpoint)))
@@ -48,11 +48,11 @@ def test_it_says_what_would_go_and_then_removes_it(
     assert query(world.warehouse_url, LOOK) == now
 
 
-def test_days_that_are_none_are_refused(
+def test_an_invalid_number_of_days_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for given in ("0d", "400h", "-1"):
         monkeypatch.setattr(sys, "argv", ["flows", f"--retain={given}"])
         with pytest.raises(SystemExit):
             command.main()
-        assert f"{given!r} is no number of days; write KEEP=400d" in capsys.readouterr().err
+        assert f"{given!r} is not a number of days; write KEEP=400d" in capsys.readouterr().err

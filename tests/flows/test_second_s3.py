@@ -1,4 +1,4 @@
-"""The main job over another S3 server, one that checks signatures: OpenStack Swift's s3api."""
+"""The main flow over an S3 server that checks signatures: OpenStack Swift's s3api."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests import swift
 from tests.flows.conftest import open_kiosk
-from tests.flows.story import FACTS, TRANSFORMS, chapter, s3_access, s3_client, tell
+from tests.flows.shop_runs import FACTS, TRANSFORMS, run_and_read, run_the_shop, s3_access, s3_client
 from tests.flows.support import EQUAL, World, query, words_of
 
 pytestmark = [
@@ -50,27 +50,31 @@ def kiosk(make_world: Callable[..., World], buckets: dict[str, Any]) -> World:
 
 def test_the_main_job(make_world: Callable[..., World], buckets: dict[str, Any]) -> None:
     """Four runs: everything, a working day, nothing, and one that reads everything again."""
-    story = tell(make_world("shop_swift", TRANSFORMS, **buckets))
-    assert all(found == EQUAL for found in story.first.differences.values())
-    last = chapter(story.world, reconcile=True)
-    for done in (story.second, story.quiet, last):
+    runs = run_the_shop(make_world("shop_swift", TRANSFORMS, **buckets))
+    assert all(found == EQUAL for found in runs.first.differences.values())
+    last = run_and_read(runs.world, reconcile=True)
+    for done in (runs.second, runs.quiet, last):
         assert all(not found.missing for found in done.differences.values())
     assert all(last.differences[name] == EQUAL for name in FACTS), "a dimension keeps what the source deletes"
-    assert story.second.versions["fact_sales_order"] > story.first.versions["fact_sales_order"]
-    assert story.quiet.versions == story.second.versions
-    assert story.first.objects.items() <= story.second.objects.items(), "nothing is written over"
+    assert runs.second.versions["fact_sales_order"] > runs.first.versions["fact_sales_order"]
+    assert runs.quiet.versions == runs.second.versions
+    assert runs.first.objects.items() <= runs.second.objects.items(), "nothing is written over"
 
 
 @pytest.mark.parametrize(
     ("key", "bucket", "words"),
     [
-        ((swift.OWNER[0], "another secret"), None, "the secret key is wrong; check aws-credentials/totesys"),
+        (
+            (swift.OWNER[0], "another secret"),
+            None,
+            "the secret key is wrong; check the aws-creden",
+        ),
         (swift.READER, None, "access denied; the role needs s3:PutObject here"),
         (swift.OWNER, "s3://no-such-bucket/raw", "s3://no-such-bucket/raw: .*the bucket does not exist"),
     ],
     ids=["wrong secret", "read-only key", "no such bucket"],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_an_error_is_one_line(
     kiosk: World, server: swift.Swift, key: tuple[str, str], bucket: str | None, words: str
 ) -> None:
     world = replace(kiosk, raw_uri=bucket or kiosk.raw_uri, more=s3_access(server.endpoint, key))

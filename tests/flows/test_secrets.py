@@ -1,4 +1,4 @@
-"""No secret gets into anything that a run leaves: logs, API, artifacts, results, manifests, rows, errors."""
+"""No secret is in anything that a run leaves: logs, API, artifacts, results, manifests, rows, errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from prefect.client.schemas.filters import ArtifactFilter
 
 from tests.flows.conftest import open_kiosk, s3_buckets
-from tests.flows.story import s3_client
+from tests.flows.shop_runs import s3_client
 from tests.flows.support import World, client, query, with_password
 
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -167,7 +167,7 @@ def test_no_secret_is_in_anything_that_runs_leave(left: Left) -> None:
     assert {secret: left.where(secret) for secret in left.secrets} == {secret: [] for secret in left.secrets}
 
 
-def test_this_search_finds_what_is_there(left: Left) -> None:
+def test_the_search_for_secrets_finds_them(left: Left) -> None:
     """Otherwise the other test would prove nothing: a wrong password's role and a batch are found."""
     kinds = (
         "log record",

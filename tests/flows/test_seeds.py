@@ -1,4 +1,4 @@
-"""A CSV file beside the models is a table for them, through the flows."""
+"""A CSV file beside the models is a table for them, in all flows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two environments with one raw bucket: neither takes the other's batches, and somebody says so."""
+"""Two environments with one raw bucket: neither loads the other's batches, and a line reports it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_one_environments_rows_stay_out_of_the_other(
     with production.entered():
         lines = list(map(str, save_blocks.check_and_save(settings.load())))
     name = other.warehouse_url.rsplit("/", 1)[1]
-    (said,) = [line for line in lines if "is also that of" in line]
+    (said,) = [line for line in lines if "also holds batches of" in line]
     assert f"warehouse {name}.public (" in said
     assert "set TOTESYS_RAW_URI to a bucket or prefix of its own" in said
     assert len(production.run().reports) == 1
@@ -36,11 +36,13 @@ def test_one_environments_rows_stay_out_of_the_other(
     assert query(production.warehouse_url, SALES) == expected
     assert query(production.warehouse_url, "SELECT count(*) FROM fact_sale WHERE pieces = 666") == [(0,)]
     with other.entered():
-        assert any("is also that of" in str(line) for line in save_blocks.check_and_save(settings.load()))
+        assert any(
+            "also holds batches of" in str(line) for line in save_blocks.check_and_save(settings.load())
+        )
 
 
 @pytest.mark.campaign
-def test_a_batch_of_the_source_of_before_is_not_finished(
+def test_a_batch_of_an_earlier_source_is_not_finished(
     make_world: Callable[..., World], kiosk: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was sealed and refused; then the settings name another source."""

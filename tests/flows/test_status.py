@@ -1,4 +1,4 @@
-"""``make status``: what it prints for people and for Prometheus, and the status it ends with."""
+"""``make status``: its output for people and for Prometheus, and its exit status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import tasks.status
-from pipeline.status import SetAside, Status
+from pipeline import RELEASE
+from pipeline.status import RejectedRows, Status
 from tests.flows.support import World, figures, query
 
 
@@ -31,24 +32,25 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return call
 
 
-def test_status_says_whether_all_is_well(kiosk: World, command: Callable[..., list[str]]) -> None:
-    assert command(kiosk, status=2)[0].startswith("CRITICAL: nothing was ever loaded")
+def test_the_status_shows_age_and_rows(kiosk: World, command: Callable[..., list[str]]) -> None:
+    assert command(kiosk, status=2)[0].startswith("CRITICAL: nothing has been loaded yet")
     moment = kiosk.run().reports[0].snapshot_at
     lines = command(kiosk, status=0)
-    assert lines[0].startswith(f"OK: the warehouse shows the source as of {moment:%Y-%m-%d %H:%M:%S} UTC, ")
-    assert lines[2] == "Waiting in the source: nothing"
+    assert lines[0].startswith(f"OK: the warehouse is as of {moment:%Y-%m-%d %H:%M:%S} UTC, ")
+    assert lines[2] == "Pending in the source: nothing"
+    assert lines[-1] == f"Release {RELEASE}"
     assert re.search(r"^  raw +\d+ +[\d.]+ (bytes|kB)$", "\n".join(lines), re.MULTILINE)
     query(kiosk.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")
-    waiting = command(kiosk, status=0)
-    assert waiting[2] == "Waiting in the source: 2 rows of sale; nothing new in 1 other table"
+    pending = command(kiosk, status=0)
+    assert pending[2] == "Pending in the source: 2 rows of sale; nothing new in 1 other table"
     quick = command(kiosk, "--quick", status=0)
-    assert quick[2] == "Waiting in the source: not counted"
+    assert quick[2] == "Pending in the source: not counted"
     assert "Buckets" not in quick
-    assert command(kiosk, "--max-age", "0", status=2)[0].startswith("CRITICAL: the warehouse shows")
+    assert command(kiosk, "--max-age", "0", status=2)[0].startswith("CRITICAL: the warehouse is as of")
     kiosk.run().reports  # noqa: B018  raises what the run failed with
-    aside = command(kiosk, status=1)
-    assert re.search("^WARNING: .* ago; rows set aside: 2$", aside[0])
-    assert "  fact_sale      1   item_id is not in dim_item" in aside
+    rejected = command(kiosk, status=1)
+    assert re.search("^WARNING: .* behind the source; rejected rows: 2$", rejected[0])
+    assert "  fact_sale      1   item_id is not in dim_item" in rejected
 
 
 REJECT = """
@@ -64,12 +66,14 @@ def test_status_shows_the_reasons_that_most_rows_have(
     kiosk.run().reports  # noqa: B018  raises what the run failed with
     query(kiosk.warehouse_url, REJECT.format(reason="'reason ' || greatest(n, 105)", rows=31))
     lines = command(kiosk, "--quick", status=1)
-    heading = lines.index("Set aside, in etl.rejected; 6 more reasons not shown")
+    heading = lines.index("Rejected, in etl.rejected; 6 more reasons not shown")
     assert lines[heading + 2] == "  fact_sale      6   reason 105"
     assert len(lines[heading + 2 :]) == 20
 
 
-def test_status_shows_no_value_and_obeys_none(kiosk: World, command: Callable[..., list[str]]) -> None:
+def test_the_status_shows_no_values_and_no_control_characters(
+    kiosk: World, command: Callable[..., list[str]]
+) -> None:
     """Neither of rows that this version rejected, nor of those whose reasons an earlier one wrote."""
     query(kiosk.source_url, "INSERT INTO sale SELECT n, 1000 + n, now(), 1 FROM generate_series(10, 12) AS n")
     kiosk.run().reports  # noqa: B018  raises what the run failed with
@@ -93,19 +97,17 @@ def test_status_shows_no_value_and_obeys_none(kiosk: World, command: Callable[..
         (172_800, "2 days"),
     ],
 )
-def test_ages_are_told_in_their_largest_units(seconds: int, words: str) -> None:
+def test_ages_are_shown_in_their_largest_units(seconds: int, words: str) -> None:
     assert tasks.status.in_words(timedelta(seconds=seconds)) == words
 
 
-def test_wrong_arguments_are_not_taken_for_a_warehouse_that_is_too_old(
-    kiosk: World, command: Callable[..., list[str]]
-) -> None:
+def test_wrong_arguments_have_the_status_unknown(kiosk: World, command: Callable[..., list[str]]) -> None:
     assert "--max-age" in command(kiosk, "--max-age", "soon", status=3)[-1]
     assert command(kiosk, "--help", status=0)
 
 
-def test_status_says_what_cannot_be_reached_in_one_line(
-    kiosk: World, command: Callable[..., list[str]], impatient: None
+def test_an_unreachable_service_is_one_line_with_the_status_unknown(
+    kiosk: World, command: Callable[..., list[str]], without_retries: None
 ) -> None:
     kiosk.run().reports  # noqa: B018  raises what the run failed with
     gone = re.sub(r":\d+/", ":1/", kiosk.source_url)
@@ -119,7 +121,7 @@ def test_status_says_what_cannot_be_reached_in_one_line(
 
 
 @pytest.mark.campaign
-def test_status_speaks_prometheus(kiosk: World, command: Callable[..., list[str]]) -> None:
+def test_the_status_has_a_prometheus_format(kiosk: World, command: Callable[..., list[str]]) -> None:
     query(kiosk.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")
     moment = kiosk.run().reports[0].snapshot_at
     query(kiosk.source_url, "UPDATE item SET price = price + 1")
@@ -136,7 +138,7 @@ def test_status_speaks_prometheus(kiosk: World, command: Callable[..., list[str]
 
 def test_names_of_tables_are_safe_as_labels() -> None:
     """A line break in one would make a sample of its own; a terminal obeys escapes."""
-    aside = SetAside(table='a"\x1b[2J\ntotesys_status 0', reason="", rows=1, first_batch="")
+    aside = RejectedRows(table='a"\x1b[2J\ntotesys_status 0', reason="", rows=1, first_batch="")
     found = Status(datetime.now(UTC), None, None, "", None, (), (aside,), {})
     text = tasks.status.exposition(found, tasks.status.Verdict.WARNING, "")
     (line,) = [line for line in text.splitlines() if line.startswith("totesys_rows_set_aside")]

@@ -1,4 +1,4 @@
-"""A sealed batch that cannot be loaded is no trap: one that is read anew takes its place."""
+"""A sealed batch that cannot be loaded is superseded by one that reads the source again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def equal(kiosk: World) -> bool:
     return query(kiosk.warehouse_url, SALES) == wanted
 
 
-def test_what_is_corrected_in_the_source_is_loaded(refused: World) -> None:
+def test_a_correction_in_the_source_is_loaded(refused: World) -> None:
     query(refused.source_url, "UPDATE sale SET pieces = 4 WHERE sale_id = 4")
     assert len(refused.run(max_rejected=0).reports) == 1
     assert equal(refused)
@@ -38,7 +38,7 @@ def test_what_is_corrected_in_the_source_is_loaded(refused: World) -> None:
 
 
 @pytest.mark.campaign
-def test_what_is_taken_back_in_the_source_leaves_nothing_to_load(refused: World) -> None:
+def test_a_reverted_change_leaves_nothing_to_load(refused: World) -> None:
     query(refused.source_url, "DELETE FROM sale WHERE sale_id = 4")
     assert refused.run(max_rejected=0).state.is_completed()
     assert equal(refused)
@@ -56,7 +56,7 @@ def test_lost_raw_objects_of_the_batch_are_read_again(refused: World) -> None:
 
 
 @pytest.mark.campaign
-def test_the_line_says_what_reading_again_met(refused: World) -> None:
+def test_the_error_includes_the_second_attempt(refused: World) -> None:
     query(refused.source_url, "ALTER TABLE sale RENAME pieces TO piece")
     words = words_of(refused.run(max_rejected=0).error)
     assert "would be rejected" in words
@@ -65,7 +65,7 @@ def test_the_line_says_what_reading_again_met(refused: World) -> None:
 
 
 @pytest.mark.campaign
-def test_a_lost_result_is_computed_anew(make_world: Callable[..., World], tmp_path: Path) -> None:
+def test_a_lost_result_is_computed_again(make_world: Callable[..., World], tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()
     (models / "dim_total.sql").write_text(
@@ -87,7 +87,7 @@ def test_a_lost_result_is_computed_anew(make_world: Callable[..., World], tmp_pa
 
 
 @pytest.mark.campaign
-def test_many_deleted_rows_are_held_back_until_that_is_allowed(kiosk: World) -> None:
+def test_many_deletions_fail_a_run_until_they_are_allowed(kiosk: World) -> None:
     rows = "SELECT 10 + n, 2, now(), 1 FROM generate_series(1, 1500) AS n"
     query(kiosk.source_url, f"INSERT INTO sale {rows}")
     assert kiosk.run().state.is_completed()

@@ -1,4 +1,4 @@
-"""What a run waits for stands in its own log, and a bound ends the wait in one line."""
+"""A run logs the session that it waits for, and fails in one line after a limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.flows.support import World
         ("warehouse", "LOCK TABLE fact_sale IN SHARE MODE", "prefect.task_runs"),
     ],
 )
-def test_a_run_says_whom_it_waits_for(
+def test_a_run_names_the_session_that_it_waits_for(
     kiosk: World,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -29,8 +29,8 @@ def test_a_run_says_whom_it_waits_for(
     statement: str,
     logger: str,
 ) -> None:
-    monkeypatch.setattr(waiting, "_LOOK", 0.2)
-    monkeypatch.setattr(waiting, "_WORTH_A_LINE", 0.3)
+    monkeypatch.setattr(waiting, "_BETWEEN_CHECKS", 0.2)
+    monkeypatch.setattr(waiting, "_BEFORE_LOGGING", 0.3)
     assert kiosk.run().reports
     world = replace(kiosk, more={"TOTESYS_LOCK_TIMEOUT": "20"})
     caplog.clear()

@@ -1,4 +1,4 @@
-"""Runs whose worker or process is killed: marked as crashed soon, and their place given to the next one."""
+"""Runs whose worker or process is killed are marked as crashed soon, and release their slot."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def heartbeat(deployment: UUID, run: UUID) -> None:
     EventsWorker.instance().wait_until_empty()
 
 
-def test_a_run_that_does_not_start_gives_its_place_to_the_next(deploy: Callable[..., UUID]) -> None:
+def test_a_run_that_does_not_start_releases_its_slot(deploy: Callable[..., UUID]) -> None:
     """And is not kept from its work where it starts after all."""
     save(SHORTLY)
     deployment = deploy(limited=True)
@@ -161,7 +161,7 @@ def test_a_run_counts_as_lost_when_three_heartbeats_are_missing(frequency: int |
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: frequency}):
         _, lost = watchdogs.watchdogs("", SHORTLY)
     assert lost.trigger.model_dump()["within"] == timedelta(seconds=seconds)
-    assert lost.actions[0].model_dump()["message"].startswith(f"no sign of life for {seconds} s;")
+    assert lost.actions[0].model_dump()["message"].startswith(f"no heartbeat for {seconds} s;")
 
 
 def test_what_runs_in_this_folder_sends_heartbeats_as_the_deployments_do() -> None:
@@ -254,7 +254,7 @@ def soon(run: UUID, name: str) -> None:
 @pytest.mark.campaign
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("killed_while", ["Running", "Submitting"])
-def test_a_worker_killed_with_its_run_is_got_over_in_two_minutes(
+def test_a_worker_killed_with_its_run_is_replaced_within_two_minutes(
     kiosk: World, site: dict[str, str], killed_while: str
 ) -> None:
     with psycopg.connect(kiosk.source_url) as blocking, worker(site) as kill:

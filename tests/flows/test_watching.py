@@ -1,4 +1,4 @@
-"""What runs tell those who watch: events, assets, a picture, and metrics."""
+"""What runs publish: events, assets, a chart and metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prefect.utilities import services
 from pipeline.status import Batch
 from tasks.chart import chart
 from tasks.metrics import OUTCOMES
-from tests.flows.story import Story
+from tests.flows.shop_runs import ShopRuns
 from tests.flows.support import SECONDS_TO_WAIT, Run, World, client, figures, query
 
 Event = dict[str, Any]
@@ -51,24 +51,24 @@ def updated(run: Run) -> Event:
 
 
 @pytest.fixture
-def told(stories: Callable[[str], Story]) -> Story:
-    return stories("folders")
+def runs(shop_runs: Callable[[str], ShopRuns]) -> ShopRuns:
+    return shop_runs("folders")
 
 
-def test_each_run_that_brings_the_warehouse_up_to_date_says_so(told: Story) -> None:
-    report = told.second.run.reports[0]
-    event = updated(told.second.run)
+def test_each_run_that_updates_the_warehouse_emits_an_event(runs: ShopRuns) -> None:
+    report = runs.second.run.reports[0]
+    event = updated(runs.second.run)
     assert event["resource"] == {"prefect.resource.id": "totesys.warehouse"}
     assert event["payload"] == {
         "up_to_date_at": report.snapshot_at.isoformat(),
         "batch_id": report.batch_id,
         **{what: report.total(what) for what in ("added", "changed", "deleted", "rejected")},
     }
-    assert updated(told.quiet.run)["payload"] == {"up_to_date_at": told.quiet.up_to_date_at.isoformat()}
+    assert updated(runs.quiet.run)["payload"] == {"up_to_date_at": runs.quiet.up_to_date_at.isoformat()}
 
 
 @pytest.mark.campaign
-def test_rows_that_are_set_aside_are_told_once(kiosk: World) -> None:
+def test_rejected_rows_are_reported_once(kiosk: World) -> None:
     query(kiosk.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")
     run = kiosk.run()
     (event,) = events(run, "totesys.rows.rejected", 1)
@@ -82,7 +82,7 @@ def test_rows_that_are_set_aside_are_told_once(kiosk: World) -> None:
 
 
 @pytest.mark.campaign
-def test_what_only_reconciling_finds_is_told(kiosk: World) -> None:
+def test_missed_rows_are_reported(kiosk: World) -> None:
     kiosk.run()
     query(kiosk.source_url, "UPDATE sale SET pieces = 7 WHERE sale_id = 1")
     run = kiosk.run(reconcile=True)
@@ -96,10 +96,10 @@ def test_what_only_reconciling_finds_is_told(kiosk: World) -> None:
     (event,) = events(run, "totesys.rows.missed", 1)
     batch_id = run.reports[-1].batch_id
     assert event["payload"] == {"batch_id": batch_id, "rows": 1, "tables": {"fact_sale": 1}}
-    assert "Other runs had missed 1 row" in run.reports[-1].summary
+    assert "Earlier runs had missed 1 row" in run.reports[-1].summary
 
 
-def test_a_batch_tells_what_was_made_of_what(kiosk: World) -> None:
+def test_a_batch_emits_its_lineage(kiosk: World) -> None:
     run = kiosk.run()
     made = {event["resource"]["prefect.resource.id"]: event for event in events(run, "prefect.asset.", 8)}
     source, warehouse = (key_of(url) for url in (kiosk.source_url, kiosk.warehouse_url))
@@ -134,7 +134,7 @@ def origins(event: Event) -> list[str]:
 
 
 @pytest.mark.campaign
-def test_only_what_a_batch_brought_is_told(kiosk: World) -> None:
+def test_assets_are_emitted_only_for_changed_tables(kiosk: World) -> None:
     kiosk.run().reports  # noqa: B018  raises what the run failed with
     query(kiosk.source_url, "UPDATE sale SET pieces = 7 WHERE sale_id = 1")
     changed = kiosk.run()
@@ -148,8 +148,8 @@ def test_only_what_a_batch_brought_is_told(kiosk: World) -> None:
     assert events(quiet, "prefect.asset.", 0) == []
 
 
-def test_the_page_has_a_picture_of_the_last_batches(told: Story) -> None:
-    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[told.second.run.id]))
+def test_the_page_has_a_chart_of_the_last_batches(runs: ShopRuns) -> None:
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[runs.second.run.id]))
     with client() as prefect:
         (page,) = [
             str(artifact.data)
@@ -178,7 +178,7 @@ def bars_and_words(page: str) -> tuple[int, list[str | None]]:
     return len(list(picture.iter(f"{svg}rect"))), [text.text for text in picture.iter(f"{svg}text")]
 
 
-def test_a_picture_can_be_drawn_of_anything() -> None:
+def test_a_chart_can_be_drawn_of_any_batches() -> None:
     """Nothing changed, clocks that disagree, and numbers of any size."""
     moment = datetime(2026, 11, 20, tzinfo=UTC)
     batch = Batch(

@@ -25,7 +25,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifests import read_manifest, seal, sealed_after
 from pipeline.lake.walk import walk
 from tests.lake.earlier_formats import as_format_2
-from tests.support import MadeUp
+from tests.made_up import MadeUp
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("noise", pa.string())])  # type: ignore[arg-type]
 ROWS = 60_000

@@ -15,7 +15,8 @@ from pipeline.source.snapshots import identify
 from pipeline.warehouse import ledger
 from tests.bench import EMPTY, Bench
 from tests.bench import bench as open_bench
-from tests.support import execute, plan_batch, shows, write_models
+from tests.house import plan_batch
+from tests.support import execute, shows, write_models
 
 SALES = {
     "fact_sale": "-- key: sale_id\nSELECT sale_id, amount FROM sale",
@@ -87,7 +88,7 @@ def test_another_environments_rows_stay_out(shared: Bench, others: list[Bench]) 
     assert sealed, "and not yet loaded"
     shared.house.prepare()
     with pytest.raises(
-        LakeIncomplete, match=f"no batch is of this warehouse or its source.*{sealed.batch_id}"
+        LakeIncomplete, match=f"it has no batch of this warehouse or its source.*{sealed.batch_id}"
     ):
         shared.house.rebuild(source=identify(shared.source_url))
     assert shared.run() is not None
@@ -119,7 +120,7 @@ def test_the_other_run_is_named(shared: Bench, others: list[Bench]) -> None:
     shared.house.prepare()
     assert shared.house.rebuild(named=home.id, source=identify(shared.source_url)) == 1, "on purpose"
     lose(shared)
-    with pytest.raises(LakeIncomplete, match="no batch is of warehouse nobody; it has those of warehouse"):
+    with pytest.raises(LakeIncomplete, match="no batch of warehouse nobody; it has batches of warehouse"):
         shared.house.rebuild(named="nobody")
 
 

@@ -15,19 +15,19 @@ from pyarrow import dataset as ds
 from werkzeug.wrappers import Response
 
 from demo.home import PROJECT
-from pipeline import duck, s3_faults
+from pipeline import duck, s3_errors
 from pipeline.errors import BucketError, SettingsError
 from pipeline.lake.buckets import Bucket, File
 from tasks import blocks
-from tasks.failures import ON_TRANSIENT_FAULTS, in_one_line
+from tasks.failures import RETRY_IF_TRANSIENT, in_one_line
 from tests import s3_server
-from tests.flows.story import s3_client
+from tests.flows.shop_runs import s3_client
 from tests.lake.test_buckets import SCHEMA, rows
 from tests.s3_server import Server, refusal
 
 PAGE = PROJECT / "docs" / "s3.md"
 # The HTTP status of each code; a code of digits is the status of a response without a body.
-STATUS = dict.fromkeys(s3_faults.ANSWERS, 400) | {
+STATUS = dict.fromkeys(s3_errors.ANSWERS, 400) | {
     "AccessDenied": 403,
     "InvalidAccessKeyId": 403,
     "SignatureDoesNotMatch": 403,
@@ -118,7 +118,7 @@ def actions(bucket: Bucket) -> dict[str, Callable[[], object]]:
 RIGHTS = {"write": "s3:PutObject", "read": "s3:GetObject", "list": "s3:ListBucket"}
 
 
-@pytest.mark.parametrize("code", s3_faults.ANSWERS)
+@pytest.mark.parametrize("code", s3_errors.ANSWERS)
 def test_a_refusal_is_one_line_with_place_and_remedy(server: Server, bucket: Bucket, code: str) -> None:
     refuse(server, code, STATUS[code])
     for action, act in actions(bucket).items():
@@ -127,13 +127,13 @@ def test_a_refusal_is_one_line_with_place_and_remedy(server: Server, bucket: Buc
         right = RIGHTS[action.partition(" ")[0]]
         line = str(caught.value)
         assert line.startswith(f"s3://the-bucket/pre/fix: cannot {action}"), line
-        assert s3_faults.ANSWERS[code].format(right=right) in line
+        assert s3_errors.ANSWERS[code].format(right=right) in line
         assert f"answers {code}: " in line
         assert "\n" not in line
         assert not worth_another_try(caught.value)
 
 
-@pytest.mark.parametrize("code", s3_faults.ANSWERS)
+@pytest.mark.parametrize("code", s3_errors.ANSWERS)
 def test_a_refusal_of_prefects_results_reads_the_same(server: Server, block: S3Bucket, code: str) -> None:
     refuse(server, code, STATUS[code])
     with pytest.raises(boto.ClientError) as caught:
@@ -141,7 +141,7 @@ def test_a_refusal_of_prefects_results_reads_the_same(server: Server, block: S3B
     line = in_one_line(caught.value)
     assert line is not None
     assert line.startswith("S3 refuses Prefect's results: ")
-    assert s3_faults.ANSWERS[code].format(right="s3:PutObject") in line
+    assert s3_errors.ANSWERS[code].format(right="s3:PutObject") in line
     assert not worth_another_try(caught.value)
     with pytest.raises(boto.ClientError) as caught:
         block.read_path("result")  # begins with HEAD, whose answer has no body: the code is its status
@@ -207,7 +207,7 @@ def read_as_a_stream(dataset: ds.Dataset) -> None:
 
 
 def worth_another_try(fault: BaseException) -> bool:
-    return bool(ON_TRANSIENT_FAULTS["retry_condition_fn"](None, None, Failed(data=fault)))
+    return bool(RETRY_IF_TRANSIENT["retry_condition_fn"](None, None, Failed(data=fault)))
 
 
 UNANSWERED: dict[str, boto.BotoCoreError] = {
@@ -238,11 +238,11 @@ UNANSWERED_PASSING: list[boto.BotoCoreError] = [
 ]
 
 
-@pytest.mark.parametrize("name", s3_faults.UNANSWERED)
+@pytest.mark.parametrize("name", s3_errors.UNANSWERED)
 def test_a_request_that_the_client_refuses_is_not_retried(name: str) -> None:
     fault = UNANSWERED[name]
     assert (in_one_line(fault) or "").startswith(
-        f"S3 refuses Prefect's results: {s3_faults.UNANSWERED[name]} ({name}: "
+        f"S3 refuses Prefect's results: {s3_errors.UNANSWERED[name]} ({name}: "
     )
     assert not worth_another_try(fault)
 
@@ -256,7 +256,7 @@ def test_a_request_that_could_not_be_sent_is_retried(fault: boto.BotoCoreError) 
 def test_a_role_that_cannot_be_assumed_is_no_right_on_the_bucket() -> None:
     for code in ("AccessDenied", "InvalidIdentityToken", "ValidationError"):
         answer = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-        hint = s3_faults.hint(boto.ClientError(answer, "AssumeRoleWithWebIdentity"))
+        hint = s3_errors.hint(boto.ClientError(answer, "AssumeRoleWithWebIdentity"))
         assert hint == (
             "the role cannot be assumed; check its ARN and its trust policy"
             f" (AssumeRoleWithWebIdentity answers {code}: no)"
@@ -282,7 +282,7 @@ def test_a_client_that_cannot_be_made_is_one_line(block: S3Bucket, name: str) ->
 
 def test_the_page_has_both_tables_as_the_code_does() -> None:
     written = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
-    for table in (s3_faults.ANSWERS, s3_faults.UNANSWERED):
+    for table in (s3_errors.ANSWERS, s3_errors.UNANSWERED):
         for code, line in table.items():
             assert written.get(code) == line.replace("{right}", "s3:…").replace("|", r"\|")
 
@@ -290,6 +290,6 @@ def test_the_page_has_both_tables_as_the_code_does() -> None:
 def test_the_ca_bundle_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value of the environment is named rather than one of .env, which it overrides."""
     monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/ca.pem")
-    hint = s3_faults.hint(boto.SSLError(endpoint_url="https://s3", error="no"))
+    hint = s3_errors.hint(boto.SSLError(endpoint_url="https://s3", error="no"))
     assert hint is not None
-    assert hint.startswith(f"{s3_faults.UNANSWERED['SSLError']}; it is /etc/ca.pem here (")
+    assert hint.startswith(f"{s3_errors.UNANSWERED['SSLError']}; it is /etc/ca.pem here (")

@@ -21,7 +21,8 @@ from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
 from pipeline.source.changes import Slice
 from pipeline.source.read import read_rows
-from tests.support import SOME_SOURCE, SOME_TIME, made_target, write_models
+from tests.made_up import SOME_SOURCE, SOME_TIME, made_target
+from tests.support import write_models
 
 SCHEMA = (
     "CREATE TYPE mood AS ENUM ('zen', 'calm', 'angry')",

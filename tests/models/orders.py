@@ -18,7 +18,8 @@ from pipeline.models.output import Loaded, Output
 from pipeline.models.target import Target
 from pipeline.models.transform import transform
 from pipeline.models.work import Work
-from tests.support import MadeUp, Row, made_target, parquet_rows, write_models
+from tests.made_up import MadeUp, made_target
+from tests.support import Row, parquet_rows, write_models
 
 ORDERS = {"order_id": "integer", "shop_id": "integer", "amount": "integer"}
 
@@ -111,13 +112,14 @@ class Running:
         self,
         rows: Mapping[str, list[Row]],
         *,
-        gone: Mapping[str, Sequence[int]] | None = None,
+        deleted: Mapping[str, Sequence[int]] | None = None,
         whole: bool = False,
     ) -> Output:
         """Run a batch of changed rows and deleted keys, or with ``whole`` of all rows of both tables."""
         keys = {name: key for name, (_, (key,)) in TABLES.items()}
         lost = {
-            name: [key for key in (gone or {}).get(name, ()) if key in self.present[name]] for name in TABLES
+            name: [key for key in (deleted or {}).get(name, ()) if key in self.present[name]]
+            for name in TABLES
         }
         for name in TABLES:
             for key in lost[name]:
@@ -142,11 +144,11 @@ class Running:
             return self.source.batch(given, full=True, reconcile=whole)
         keys = {name: key for name, (_, (key,)) in TABLES.items()}
         again = {name: {row[keys[name]] for row in changed} for name, changed in rows.items()}
-        gone = {
+        deleted = {
             name: [{keys[name]: key} for key in lost[name] if key not in again.get(name, ())]
             for name in TABLES
         }
-        return self.source.batch(rows, gone=gone)
+        return self.source.batch(rows, deleted=deleted)
 
     def expected(self) -> dict[Any, Row]:
         """The rows of plain SQL on the present state."""

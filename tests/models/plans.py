@@ -10,7 +10,8 @@ from pipeline.models import inputs, library
 from pipeline.models.analysis import Analysis
 from pipeline.models.inputs import RESULT
 from pipeline.models.target import Target
-from tests.support import made_target, write_models
+from tests.made_up import made_target
+from tests.support import write_models
 
 TABLES = {
     name: tuple(

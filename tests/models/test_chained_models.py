@@ -12,8 +12,10 @@ from pipeline.lake.manifest import Manifest
 from pipeline.models.library import Model
 from pipeline.models.output import Loaded, Output
 from pipeline.models.transform import transform
+from tests.house import transform_all
+from tests.made_up import MadeUp, made_target
 from tests.models.orders import JOINED, TABLES, Running, order_row, shop_row, work
-from tests.support import MadeUp, made_target, parquet_rows, transform_all, write_models
+from tests.support import parquet_rows, write_models
 
 CHAIN = {
     "fact_orders": "-- key: id\nSELECT order_id AS id, amount, shop_id FROM orders",

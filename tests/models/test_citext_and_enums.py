@@ -15,11 +15,13 @@ from pipeline.lake.buckets import folder
 from pipeline.models import inputs
 from pipeline.models.work import Work
 from tests.bench import Bench
+from tests.house import plan_batch
+from tests.made_up import made_target
 from tests.models.comparison_cases import (
     batch_of,
     manifest_of,
 )
-from tests.support import execute, made_target, plan_batch, write_models
+from tests.support import execute, write_models
 
 CITEXT = Column(name="mail", type="citext", equality="case-insensitive")
 

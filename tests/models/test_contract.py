@@ -16,7 +16,8 @@ from pipeline.lake.buckets import Bucket
 from pipeline.models.target import Target
 from pipeline.models.transform import transform
 from pipeline.models.work import Work
-from tests.support import MadeUp, made_target, parquet_rows, write_models
+from tests.made_up import MadeUp, made_target
+from tests.support import parquet_rows, write_models
 
 Judge = Callable[..., tuple[list[Any], list[str]]]
 

@@ -20,7 +20,8 @@ from pipeline.settings import Settings
 from pipeline.source import hashing, snapshots
 from pipeline.source.hashing import HashKey
 from tests.bench import Bench, bench
-from tests.support import execute, plan_batch, query, value
+from tests.house import plan_batch
+from tests.support import execute, query, value
 
 SECRET = "a secret that is long enough for a key"
 PEOPLE = """

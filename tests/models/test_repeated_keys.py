@@ -9,8 +9,9 @@ from typing import Any
 from pipeline.lake.buckets import folder
 from pipeline.models.output import Loaded
 from pipeline.models.transform import transform
+from tests.made_up import MadeUp, made_target
 from tests.models.orders import work
-from tests.support import MadeUp, Row, made_target, parquet_rows, write_models
+from tests.support import Row, parquet_rows, write_models
 
 
 def key_run(

@@ -14,7 +14,8 @@ from pipeline.errors import ModelError
 from pipeline.lake import manifests
 from pipeline.models import seeds
 from tests.bench import EMPTY, Bench
-from tests.support import execute, plan_batch, write_models
+from tests.house import plan_batch
+from tests.support import execute, write_models
 
 
 def seed(folder: Path, content: str | bytes, name: str = "rates") -> seeds.Seed:

@@ -29,7 +29,9 @@ from pipeline.models.target import Target
 from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
 from pipeline.warehouse import catalogue
-from tests.support import MadeUp, database, execute, transform_all
+from tests.house import transform_all
+from tests.made_up import MadeUp
+from tests.support import database, execute
 
 TRANSFORMS = PROJECT / "transforms"
 SOURCE = PROJECT / "demo" / "source.sql"

@@ -13,8 +13,9 @@ from pipeline.lake.manifest import Manifest
 from pipeline.models.output import Output, combined
 from pipeline.models.transform import transform
 from pipeline.models.work import Work, splits
+from tests.made_up import MadeUp, made_target
 from tests.models.orders import TABLES, work
-from tests.support import MadeUp, Row, made_target, parquet_rows, write_models
+from tests.support import Row, parquet_rows, write_models
 
 PIECES = st.lists(
     st.lists(st.tuples(st.none() | st.integers(1, 6), st.none() | st.sampled_from("abc")), max_size=4),

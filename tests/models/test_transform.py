@@ -19,8 +19,9 @@ from pipeline.lake.state import bind_state
 from pipeline.models.check import verify
 from pipeline.models.output import Loaded
 from pipeline.models.transform import transform
+from tests.made_up import MadeUp, made_target
 from tests.models.orders import JOINED, TABLES, Running, order_row, shop_row, work
-from tests.support import MadeUp, Row, made_target, parquet_rows, write_models
+from tests.support import Row, parquet_rows, write_models
 
 an_order = st.builds(order_row, st.integers(1, 6), st.none() | st.integers(1, 4), st.integers(0, 5))
 
@@ -53,12 +54,12 @@ def test_a_table_equals_its_models_sql(
 ) -> None:
     with tempfile.TemporaryDirectory() as home:
         running = Running(Path(home), *JOINED[kind])
-        for rows, gone, whole in batches:
+        for rows, deleted, whole in batches:
             unique = {
                 name: list({row[TABLES[name][1][0]]: row for row in changed}.values())
                 for name, changed in rows.items()
             }
-            running.batch(unique, gone=gone, whole=whole)
+            running.batch(unique, deleted=deleted, whole=whole)
             assert running.held == running.expected()
 
 
@@ -86,7 +87,7 @@ def test_a_filtered_row_leaves_the_result(tmp_path: Path) -> None:
         running.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 5)], "shops": [shop_row(1, "York")]})
         output = running.batch({"orders": [order_row(1, 1, 2)]})
         assert (output.rows, parquet_rows(running.processed, output.deleted)) == (0, [{"id": 1}])
-        running.batch({"orders": [order_row(1, 1, 5)]}, gone={"orders": [2]})
+        running.batch({"orders": [order_row(1, 1, 5)]}, deleted={"orders": [2]})
         assert running.held == {1: {"id": 1, "amount": 5}}
 
 
@@ -105,7 +106,7 @@ def test_a_model_that_ignores_deletions_keeps_its_rows(tmp_path: Path) -> None:
     }.items():
         running = Running(tmp_path / name, sql, target)
         running.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 6)], "shops": []})
-        running.batch({"orders": []}, gone={"orders": [1]})
+        running.batch({"orders": []}, deleted={"orders": [1]})
         running.batch({"orders": []}, whole=True)
         assert sorted(running.held) == [1, 2]
 
@@ -196,11 +197,11 @@ def test_a_state_merged_over_many_batches_equals_the_table(raw: Bucket) -> None:
         rows = [order_row((number * 7 + i * 13) % 50, number, i) for i in range(number % 5)]
         rows = list({row["order_id"]: row for row in rows}.values())
         changed = {row["order_id"] for row in rows}
-        gone = [key for key in present if key not in changed and (key + number) % 11 == 0]
+        deleted = [key for key in present if key not in changed and (key + number) % 11 == 0]
         present |= {row["order_id"]: row for row in rows}
-        present = {key: row for key, row in present.items() if key not in gone}
-        keys = {"orders": [{"order_id": key} for key in gone]}
-        table = source_batches.batch({"orders": rows}, gone=keys).tables["orders"]
+        present = {key: row for key, row in present.items() if key not in deleted}
+        keys = {"orders": [{"order_id": key} for key in deleted]}
+        table = source_batches.batch({"orders": rows}, deleted=keys).tables["orders"]
         state = table.state or ()
         longest = max(longest, len(state))
         if number % 20 == 0 or number == 59:

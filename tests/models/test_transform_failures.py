@@ -14,8 +14,10 @@ from pipeline.errors import ModelError, ObjectDamaged, ObjectMissing
 from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Loaded
 from pipeline.models.transform import transform
+from tests.house import transform_all
+from tests.made_up import MadeUp, made_target
 from tests.models.orders import JOINED, Running, order_row, shop_row, work
-from tests.support import MadeUp, made_target, parquet_rows, transform_all, write_models
+from tests.support import parquet_rows, write_models
 
 
 def test_an_error_in_a_row_names_file_and_message(raw: Bucket, processed: Bucket, tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_a_missing_raw_object_is_named(
     manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
     (file,) = manifest.tables["t"].files
     raw.filesystem.delete_file(f"{raw.root}/{file.path}")
-    with pytest.raises(ObjectMissing, match=f"^{raw.uri}: {file.path} does not exist"):
+    with pytest.raises(ObjectMissing, match=f"^{raw.uri}: {file.path} is not there"):
         transform(work(all_models["dim_t"], target, manifest, None, raw, processed))
 
 

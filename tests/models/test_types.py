@@ -16,7 +16,8 @@ import pytest
 from demo.postgres import Postgres
 from pipeline.lake.manifest import Manifest
 from tests.bench import Bench, bench
-from tests.support import execute, plan_batch, query, value
+from tests.house import plan_batch
+from tests.support import execute, query, value
 from tests.system import system_server
 from tests.type_samples import BUILT_IN, CONTRIB, KEYS, NEVER_NULL, SAME, TYPES, XML
 

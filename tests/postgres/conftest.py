@@ -15,8 +15,9 @@ from demo.binaries import account_for, programs, run
 from demo.postgres import Postgres
 from tasks.grants import grants
 from tests.bench import Bench
+from tests.house import Warehouse
 from tests.postgres.roles import MODELS, PASSWORD, SOURCE, NewRole, drop, script_of
-from tests.support import Warehouse, execute
+from tests.support import execute
 
 
 @pytest.fixture

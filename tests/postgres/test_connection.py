@@ -65,36 +65,36 @@ FORMS = {
     "postgresql://h/?service=mine": {"host": "h", "service": "mine"},
 }
 REFUSED = {
-    "mysql://r:S3cret@h/db": "scheme: mysql:// is no PostgreSQL database",
-    "mysql+pymysql://r:S3cret@h/db": r"scheme: mysql\+pymysql:// is no PostgreSQL database",
+    "mysql://r:S3cret@h/db": "scheme: mysql:// is not a PostgreSQL database",
+    "mysql+pymysql://r:S3cret@h/db": r"scheme: mysql\+pymysql:// is not a PostgreSQL database",
     "postgres//r:S3cret@h/db": "connection: is neither postgresql://",
     "postgresql://r:S3cret@h": "database: there is none",
     "postgresql://r:S3cret@h/": "database: there is none",
-    "postgresql://r:p@S3cret@h/db": "password: a raw @ stands there; write it as %40",
-    "postgresql://r:p/S3cret@h/db": "password: a raw / stands there; write it as %2F",
-    "postgresql://r:S3cret@h/db?application_name=a@b": "password or options: a raw @ stands there",
-    "postgresql://r:two S3cret@h/db": "password: white space stands in it; write a space as %20",
+    "postgresql://r:p@S3cret@h/db": "password: it contains a raw @; write it as %40",
+    "postgresql://r:p/S3cret@h/db": "password: it contains a raw /; write it as %2F",
+    "postgresql://r:S3cret@h/db?application_name=a@b": "password or options: it contains a raw @",
+    "postgresql://r:two S3cret@h/db": "password: it contains white space; write a space as %20",
     "postgresql://two words:S3cret@h/db": "user: white space",
     "postgresql://r:S3cret@h h/db": "host: white space",
     "postgresql://r:S3cret@h/d b": "database: white space",
     "postgresql://r:S3cret@h/db?options=-c x": "option options: white space",
-    "postgresql://r:S3cret%@h/db": "password: a raw % stands in it; write it as %25",
-    "postgresql://r:S3cret%zz@h/db": "password: a raw % stands in it; write it as %25",
-    "postgresql://r:S3cret%ff@h/db": "password: it is no UTF-8",
-    "postgresql://r:S3cret\udcff@h/db": "password: it is no UTF-8",
+    "postgresql://r:S3cret%@h/db": "password: it contains a raw %; write it as %25",
+    "postgresql://r:S3cret%zz@h/db": "password: it contains a raw %; write it as %25",
+    "postgresql://r:S3cret%ff@h/db": "password: it is not UTF-8",
+    "postgresql://r:S3cret\udcff@h/db": "password: it is not UTF-8",
     "postgresql://r:S3cret%00@h/db": "password: the character NUL",
-    "postgresql://r:S3cret@h:x/db": "port: it is no number from 1 to 65535",
-    "postgresql://r:S3cret@h:0/db": "port: it is no number",
-    "postgresql://r:S3cret@h:65536/db": "port: it is no number",
-    "postgresql://r:S3cret/db": "port: it is no number",
+    "postgresql://r:S3cret@h:x/db": "port: it is not a number from 1 to 65535",
+    "postgresql://r:S3cret@h:0/db": "port: it is not a number",
+    "postgresql://r:S3cret@h:65536/db": "port: it is not a number",
+    "postgresql://r:S3cret/db": "port: it is not a number",
     "postgresql://r:S3cret@::1/db": r"host: brackets or colons are wrong; .* \[::1\]",
     "postgresql://r:S3cret@[::1/db": "host: brackets or colons",
-    "postgresql://r:S3cret@/db?host=h:5433": "host: a port or a colon stands in it",
-    "postgresql://r:S3cret@/db?host=h1&host=h2": "option host: it stands there twice",
+    "postgresql://r:S3cret@/db?host=h:5433": "host: it contains a port or a colon",
+    "postgresql://r:S3cret@/db?host=h1&host=h2": "option host: it occurs twice",
     "postgresql://r:S3cret@h/db?port=1,2": "port: there are 2 for 1 hosts",
     "postgresql://r:S3cret@h/db?pasword=x": "option pasword: libpq has none .* did you mean password?",
-    "postgresql://r:S3cret@h/db?sslmode": "options: one stands without a value",
-    "postgresql://r:S3cret@h/db?options=-cx=y": "option options: a raw = stands in its value",
+    "postgresql://r:S3cret@h/db?sslmode": "options: one has no value",
+    "postgresql://r:S3cret@h/db?options=-cx=y": "option options: its value contains a raw =",
 }
 
 
@@ -237,7 +237,7 @@ def test_an_option_with_a_wrong_value_is_named_and_not_retried(
 
 def test_a_malformed_url_is_refused_before_anything_is_connected(impatient: None) -> None:
     with (
-        pytest.raises(SettingsError, match=r"^source: password: a raw @ stands there"),
+        pytest.raises(SettingsError, match=r"^source: password: it contains a raw @"),
         transaction("postgresql://u:p@ss@127.0.0.1:1/db", "source"),
     ):
         pass
@@ -250,7 +250,7 @@ def test_a_malformed_url_is_refused_before_anything_is_connected(impatient: None
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up on an unreachable server at once."""
+    """Connect without retries."""
     monkeypatch.setattr("pipeline.postgres.PAUSES", ())
 
 

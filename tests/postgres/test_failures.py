@@ -18,7 +18,7 @@ from psycopg import OperationalError, errors
 from pipeline.errors import BucketError
 from pipeline.postgres import Unreachable
 from pipeline.redaction import learn
-from tasks.failures import ON_TRANSIENT_FAULTS, clean_failures, in_one_line, print_all
+from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, in_one_line, print_all
 
 
 def fault_of_results(*, code: str = "") -> BaseException:
@@ -36,7 +36,7 @@ def fault_of_results(*, code: str = "") -> BaseException:
 
 def worth_another_try(fault: BaseException) -> bool:
     state: State[object] = Failed(data=fault)
-    return bool(ON_TRANSIENT_FAULTS["retry_condition_fn"](None, None, state))
+    return bool(RETRY_IF_TRANSIENT["retry_condition_fn"](None, None, state))
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from pipeline.errors import SettingsError, WarehouseBusy
 from pipeline.source import snapshots
 from pipeline.warehouse import ledger
 from tests.bench import Bench
+from tests.house import Warehouse
 from tests.pooler import MISSING, PROGRAM, pooler
-from tests.support import Warehouse, execute, value
+from tests.support import execute, value
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
 
@@ -166,7 +167,7 @@ def test_a_run_that_dies_releases_its_lock(pooled: Bench) -> None:
             pass
         other.send_signal(signal.SIGKILL)
         other.wait()
-    with ledger.lock(pooled.house.url, "public", minutes=1):
+    with ledger.lock(pooled.house.url, "public", seconds=60):
         pass
     assert value(pooled.house.url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 

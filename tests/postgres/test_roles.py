@@ -8,8 +8,9 @@ import pytest
 import tasks.grants
 from pipeline.warehouse import ledger
 from tests.bench import Bench
+from tests.house import Warehouse
 from tests.postgres.roles import NewRole
-from tests.support import Warehouse, query, value, write_models
+from tests.support import query, value, write_models
 
 
 def test_the_whole_job_works_with_these_roles(bench: Bench, least: Bench) -> None:

@@ -143,7 +143,7 @@ def whole_job(bench: Bench) -> None:
     assert bench.run() is None
     with transaction(bench.house.url, "warehouse") as connection:
         assert len(status.recent(connection, "public", 9)) == 3
-        assert len(status.set_aside(connection, "public")) == 1
+        assert len(status.rejected(connection, "public")) == 1
     house = bench.house
     assert house.query("SELECT sale_id, shop_id, amount, label FROM fact_sale_current ORDER BY 1") == [
         (1, "a", 7, "y"),

@@ -79,7 +79,7 @@ def waits_for_rows(bench: Bench) -> None:
 
 
 def waits_for_another_run(bench: Bench) -> None:
-    with ledger.lock(bench.house.url, "public", minutes=1):
+    with ledger.lock(bench.house.url, "public", seconds=60):
         pass
 
 

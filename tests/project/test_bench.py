@@ -1,4 +1,4 @@
-"""The benchmark: its data, its floor, its arithmetic and its page. Nothing here is timed."""
+"""The benchmark: its data, floor, arithmetic and page; nothing is timed here."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ from demo.home import PROJECT
 from demo.postgres import Postgres
 from demo.trading import SQL
 from pipeline.lake.buckets import folder
-from tests.support import Warehouse, database, plan_batch, query, value
+from tests.house import Warehouse, plan_batch
+from tests.support import database, query, value
 
 pytestmark = pytest.mark.campaign  # ten seconds that the suite has not
 
@@ -177,7 +178,7 @@ def test_orders_are_spread_and_in_the_order_of_time(source: Source) -> None:
     assert query(source.url, f"SELECT {spread} {made}") == [(20, 20, 3)]
 
 
-def test_what_is_changed_is_newer_than_all_else(source: Source) -> None:
+def test_changed_rows_have_the_newest_timestamps(source: Source) -> None:
     before = source.totals()
     newest = value(source.url, "SELECT max(last_updated) FROM sales_order")
     assert source.change(100) == ORDERS // 100
@@ -230,7 +231,7 @@ def test_the_floor_loads_what_the_pipeline_loads(source: Source, both: Both) -> 
 
 
 class Wrong:
-    """Loads nothing, in no time."""
+    """Loads nothing."""
 
     name = PIPELINE
 
@@ -258,7 +259,7 @@ def test_the_memory_of_a_process_and_its_children_counts() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells it of a process that still runs")
-def test_memory_that_was_given_back_counts() -> None:
+def test_released_memory_counts() -> None:
     with _running("held = b'x' * 200_000_000; del held; print(flush=True); input()") as pid:
         assert bytes_of(pid) < 100e6
         assert 200e6 < peak_of(pid) < 300e6
@@ -281,13 +282,13 @@ def test_a_program_that_fails_says_why_and_no_password() -> None:
     assert "secret" not in str(failure.value)
 
 
-def test_room_is_looked_for_before(tmp_path: Path) -> None:
+def test_free_disk_space_is_checked_first(tmp_path: Path) -> None:
     check_room(options(orders=1_000, large=0, only=frozenset()), tmp_path)
     with pytest.raises(BenchError, match="GB are needed"):
         check_room(options(orders=10**13), tmp_path)
 
 
-def test_the_same_is_asked_of_versions_and_of_a_bare_table(source: Source, both: Both) -> None:
+def test_the_same_query_runs_on_versions_and_on_a_bare_table(source: Source, both: Both) -> None:
     deleted, linked = "SELECT count(*) FROM sales_order", "SELECT count(DISTINCT department_id) FROM staff"
     before = value(source.url, deleted), value(source.url, linked)
     source.delete(10)

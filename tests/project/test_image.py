@@ -1,4 +1,4 @@
-"""The image holds what the flows need, and runs them as a plain user on a read-only root."""
+"""The image contains what the flows need, and runs as a plain user on a read-only root."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ class TestImage:
         assert done.returncode == 0
         assert re.findall(r"# code object from .?/opt/venv/\S+\.py\b", done.stderr) == []
 
-    def test_prefects_command_and_that_of_the_image_bring_rows(self, site: Site) -> None:
+    def test_prefects_command_and_the_images_command_load_rows(self, site: Site) -> None:
         assert site.execute(site.schedule()) == (0, "Completed")
         assert site.orders == ORDERS
         again = site.image.run(PREFECT_API_URL=site.api)

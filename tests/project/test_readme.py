@@ -13,7 +13,7 @@ import pytest
 from demo import shop
 from demo.home import PROJECT
 from pipeline.lake.buckets import Bucket
-from tests.support import Warehouse, plan_batch
+from tests.house import Warehouse, plan_batch
 
 ROOT = PROJECT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,13 +55,13 @@ def _run(source_url: str, house: Warehouse) -> None:
     house.bring(manifest)
 
 
-def test_its_questions_can_be_asked(house: Warehouse) -> None:
+def test_the_queries_of_the_readme_run(house: Warehouse) -> None:
     questions = [query for query in SQL[0].split(";") if query.strip()]
     answers = [house.query(query) for query in questions]
     assert [len(rows) for rows in answers] == [1, 3, 1, 0]
 
 
-def test_its_dimension_can_be_added(source_url: str, house: Warehouse) -> None:
+def test_the_dimension_of_the_readme_can_be_added(source_url: str, house: Warehouse) -> None:
     model, table = SQL[1:]
     (house.folder / "dim_department.sql").write_text(model, encoding="utf-8")
     with (house.folder / "schema.sql").open("a", encoding="utf-8") as schema:
@@ -82,7 +82,7 @@ def test_the_lines_of_the_help_line_up() -> None:
     assert len(columns) == 1
 
 
-def test_what_must_be_there_before_is_named() -> None:
+def test_the_readme_names_what_must_exist_first() -> None:
     for page in (".env.example", "docs/source-role.sql", "docs/warehouse-role.sql"):
         assert f"]({page})" in README
     lease = README.index("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=")

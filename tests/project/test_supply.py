@@ -1,4 +1,4 @@
-"""What the pipeline is made of, as others can read it."""
+"""The software bill of materials."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Numbers, as people write them."""
+"""Numbers in messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_one_is_singular(number: int, words: str) -> None:
     assert counted(number, "row") == words
 
 
-def test_a_plural_of_its_own_is_given() -> None:
+def test_an_irregular_plural_is_used() -> None:
     assert [counted(number, "batch", "batches") for number in (1, 2)] == ["1 batch", "2 batches"]
 
 

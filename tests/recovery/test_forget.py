@@ -1,11 +1,10 @@
-"""The right to erasure: a person's values leave warehouse and lake, and do not come back."""
+"""The right to erasure: personal values are removed from warehouse and lake, permanently."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +15,22 @@ from pipeline.erasure import forget, rewriting
 from pipeline.errors import ModelError, SettingsError
 from pipeline.lake import erasures, manifests
 from pipeline.lake.buckets import Bucket, folder
-from pipeline.lake.erasures import Entry
-from pipeline.recovery import refill
 from tests.bench import Bench, bench
-from tests.recovery.test_retain import rebuilt
-from tests.support import Warehouse, database, execute
-
-MODELS = {
-    "dim_person": """
-        -- personal: first_name, last_name, mail, born
-        SELECT person_id, first_name, last_name, first_name || ' ' || last_name AS full_name, mail, born, team
-        FROM person JOIN team USING (team_id)
-    """,
-    "fact_sale": """
-        -- key: sale_id
-        SELECT sale_id, person_id, last_name AS seller, amount FROM sale JOIN person USING (person_id)
-    """,
-    "fact_team": """
-        -- key: team
-        SELECT team, sum(amount) AS amount, count(DISTINCT mail) AS people
-        FROM sale JOIN dim_person USING (person_id) GROUP BY team
-    """,
-    "schema": """
-        CREATE TABLE IF NOT EXISTS dim_person (
-            person_id integer PRIMARY KEY, first_name varchar(40) NOT NULL, last_name text NOT NULL,
-            full_name text NOT NULL, mail text UNIQUE, born date, team text, CHECK (person_id <> 6)
-        );
-        CREATE TABLE IF NOT EXISTS fact_sale (
-            record_id serial PRIMARY KEY, sale_id integer NOT NULL,
-            person_id integer REFERENCES dim_person, seller text NOT NULL, amount integer NOT NULL
-        );
-        CREATE TABLE IF NOT EXISTS fact_team (team text NOT NULL, amount bigint, people bigint);
-    """,
-}
-SOURCE = (
-    "CREATE TABLE team (team_id integer PRIMARY KEY, team text)",
-    """CREATE TABLE person (
-        person_id integer PRIMARY KEY, first_name varchar(40), last_name text, mail text, born date,
-        team_id integer
-    )""",
-    "CREATE TABLE sale (sale_id integer PRIMARY KEY, person_id integer, amount integer)",
-    "INSERT INTO team VALUES (1, 'north'), (2, 'south')",
-    """INSERT INTO person
-        SELECT n, 'first' || n, 'last' || n, 'mail' || n || '@x.org', date '1980-01-01' + n, 1
-        FROM generate_series(1, 50) AS n""",
-    "UPDATE person SET first_name = 'Ann', last_name = 'O\"Neil', mail = 'ann@x.org' WHERE person_id = 7",
-    "UPDATE person SET first_name = 'Ann', mail = 'joann@x.org' WHERE person_id = 8",
-    "INSERT INTO sale SELECT n, n % 10 + 1, n FROM generate_series(1, 200) AS n",
+from tests.house import Warehouse
+from tests.recovery.people import (
+    MODELS,
+    NAMES,
+    SOURCE,
+    again,
+    entry,
+    forgotten,
+    looks,
+    names_in,
+    token,
 )
+from tests.recovery.test_retain import rebuilt
+from tests.support import database, execute
+
 DAYS: Sequence[Sequence[str]] = (
     ("UPDATE person SET last_name = 'Marriedname' WHERE person_id = 7",),
     ("UPDATE person SET team_id = 2 WHERE person_id IN (7, 9)", "DELETE FROM sale WHERE sale_id = 6"),
@@ -73,15 +40,6 @@ DAYS: Sequence[Sequence[str]] = (
         "UPDATE team SET team = 'deep south' WHERE team_id = 2",
     ),
 )
-NAMES = ('O"Neil', "Marriedname", "'ann@x.org'", "ann2@x.org", "Anna")
-LOOKS = {
-    "persons": "SELECT * FROM dim_person ORDER BY 1",
-    "versions": "SELECT * FROM dim_person_version ORDER BY person_id, valid_from",
-    "sales": "SELECT sale_id, person_id, seller, amount, recorded_at, superseded_at, deleted FROM fact_sale"
-    " ORDER BY sale_id, recorded_at",
-    "teams": "SELECT team, amount, people, recorded_at, superseded_at, deleted FROM fact_team ORDER BY 1, 4",
-    "rejected": 'SELECT table_name, key, "row", resolved FROM etl.rejected ORDER BY 1, 2::text, 3::text',
-}
 
 
 @pytest.fixture(scope="module")
@@ -105,54 +63,7 @@ def shop(life: Bench, servers: Callable[[int], Postgres], tmp_path: Path) -> Ite
         yield replace(life, house=house, home=home)
 
 
-def lake(shop: Bench) -> refill.Lake:
-    targets = shop.house.targets()
-    return refill.Lake(shop.house.models, targets, shop.house.raw, shop.house.processed)
-
-
-def entry(shop: Bench, table: str, *key: str) -> Entry:
-    known = list(erasures.in_lake(shop.house.raw).values())
-    _, _, erased = forget.the_table(shop.house.models, forget.sealed(shop.house.raw), table)
-    return erasures.entry(table, erased.key, key, known, datetime.now(UTC), None)
-
-
-def forgotten(shop: Bench, key: str = "7") -> dict[str, Any]:
-    found = forget.find(lake(shop), forget.sealed(shop.house.raw), entry(shop, "person", key))
-    return forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
-
-
-def again(shop: Bench) -> None:
-    """What a run does first."""
-    for each in forget.pending(shop.house.url, "public", shop.house.raw):
-        found = forget.find(lake(shop), forget.sealed(shop.house.raw), each)
-        assert forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)["hits"] == []
-
-
-def looks(house: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
-    return {name: house.query(text) for name, text in LOOKS.items()}
-
-
-def names_in(shop: Bench) -> list[str]:
-    """Those of the person's names that stand anywhere in lake or warehouse."""
-    texts = []
-    for bucket in (shop.house.raw, shop.house.processed):
-        for path in bucket.all_paths():
-            if path.endswith(".parquet"):
-                texts.append(str(bucket.scan(path).to_table().to_pylist()))
-            else:
-                texts.append(bucket.read_text(path))
-    tables = (
-        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('public', 'etl')"
-    )
-    texts += [str(shop.house.query(f"SELECT * FROM {name}")) for (name,) in shop.house.query(tables)]
-    return [name for name in NAMES if any(name in text for text in texts)]
-
-
-def token(shop: Bench, key: str = "7") -> str:
-    return f"erased {entry(shop, 'person', key).key_hash[:12]}"
-
-
-def test_a_persons_values_are_nowhere_and_all_else_is_as_it_was(
+def test_personal_values_are_erased_everywhere_and_nothing_else_changes(
     shop: Bench, servers: Callable[[int], Postgres]
 ) -> None:
     before = looks(shop.house)
@@ -181,7 +92,7 @@ def test_a_persons_values_are_nowhere_and_all_else_is_as_it_was(
     assert looks(shop.house) == after
 
 
-def test_a_text_that_rows_of_another_table_have_is_named_and_no_hit(shop: Bench) -> None:
+def test_a_text_in_rows_of_another_table_is_listed_but_no_hit(shop: Bench) -> None:
     shop.do("UPDATE team SET team = 'Marriedname and Sons' WHERE team_id = 1")
     shop.run()
     certificate = forgotten(shop)
@@ -193,7 +104,7 @@ def test_a_text_that_rows_of_another_table_have_is_named_and_no_hit(shop: Bench)
     shop.do("UPDATE team SET team = 'north' WHERE team_id = 1")
 
 
-def test_a_change_in_the_source_does_not_bring_them_back(shop: Bench) -> None:
+def test_a_change_in_the_source_does_not_restore_erased_values(shop: Bench) -> None:
     forgotten(shop)
     shop.do("UPDATE person SET last_name = 'Marriedname', team_id = 1 WHERE person_id IN (7)")
     shop.run()
@@ -231,7 +142,9 @@ OFTEN = ("erase_in_warehouse", "seal", "remove")
         for place, (_, name) in enumerate(STEPS)
     ],
 )
-def test_one_that_was_killed_goes_on(shop: Bench, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+def test_an_interrupted_erasure_is_completed(
+    shop: Bench, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
     holder, name = STEPS[place]
     real, calls = getattr(holder, name), []
 
@@ -282,7 +195,7 @@ def test_a_restore_of_either_side_is_erased_again(
     assert looks(shop.house) == after
 
 
-def test_models_that_aggregate_or_are_keyed_by_names_are_filled_again(
+def test_aggregates_and_models_keyed_by_names_are_refilled(
     shop: Bench, servers: Callable[[int], Postgres]
 ) -> None:
     (shop.house.folder / "fact_name.sql").write_text(
@@ -305,7 +218,7 @@ def test_models_that_aggregate_or_are_keyed_by_names_are_filled_again(
     assert not shop.house.fill_again()
 
 
-def test_rejected_rows_lose_the_values(shop: Bench) -> None:
+def test_rejected_rows_are_erased_too(shop: Bench) -> None:
     shop.do("UPDATE person SET last_name = 'Rejectedname' WHERE person_id = 6")
     execute(shop.house.url, "ALTER TABLE dim_person DROP CONSTRAINT dim_person_person_id_check")
     execute(shop.house.url, "ALTER TABLE dim_person ADD CHECK (last_name NOT LIKE 'Reject%')")
@@ -317,7 +230,7 @@ def test_rejected_rows_lose_the_values(shop: Bench) -> None:
     shop.do("UPDATE person SET last_name = 'last6' WHERE person_id = 6")
 
 
-def test_what_cannot_be_forgotten_is_refused_in_a_line(shop: Bench) -> None:
+def test_an_impossible_erasure_is_refused_in_one_line(shop: Bench) -> None:
     for table, key, words in (
         ("nothing", ("1",), "TABLE: no batch has a table nothing of the source"),
         ("team", ("1",), "TABLE: no column of team is declared personal; write `-- personal: column`"),
@@ -329,13 +242,13 @@ def test_what_cannot_be_forgotten_is_refused_in_a_line(shop: Bench) -> None:
         assert str(refused.value) == words
     execute(shop.house.url, "ALTER TABLE dim_person ALTER COLUMN born SET NOT NULL")
     shop.house.prepared = None
-    with pytest.raises(ModelError, match=r"born would be NULL once it is erased, .* DROP NOT NULL"):
+    with pytest.raises(ModelError, match=r"born would be NULL after the erasure, .* DROP NOT NULL"):
         forgotten(shop)
     assert names_in(shop) == list(NAMES)
     assert erasures.in_lake(shop.house.raw) == {}
 
 
-def test_one_that_nobody_knows_leaves_everything_as_it_is(shop: Bench) -> None:
+def test_an_unknown_row_changes_nothing(shop: Bench) -> None:
     before = looks(shop.house)
     assert forgotten(shop, "4711")["hits"] == []
     assert looks(shop.house) == before

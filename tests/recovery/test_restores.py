@@ -7,183 +7,23 @@ its source; those that can have the history have it.
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from demo.binaries import account_for, programs, run
 from demo.home import PROJECT
-from demo.postgres import Postgres
 from pipeline.errors import LakeIncomplete
-from tests.bench import Bench
 from tests.bench import bench as open_bench
 from tests.flows import test_lost_prefect
 from tests.lake import test_lake_identity
-from tests.support import SHOWN, Warehouse, execute, shows
-from tests.warehouse.test_bindings import DAYS, LOOKS, MODELS, SOURCE
+from tests.recovery.life import Life, _into_public, program
+from tests.support import SHOWN, execute, shows
+from tests.warehouse.test_bindings import LOOKS
 
 RUNBOOK = PROJECT / "docs" / "runbook.md"
-NOW = {
-    "dim_shop": "SELECT shop_id, town FROM shop",
-    "fact_sale_current": "SELECT sale_id, shop_id, amount FROM sale WHERE amount > 0",
-    "fact_town_current": "SELECT town, count(*) AS sales FROM sale JOIN shop USING (shop_id) GROUP BY town",
-    "bridge_tag": "SELECT sale_id, tag FROM tags",
-}
-HISTORY = {name: text for name, text in LOOKS.items() if name not in {"batch", "model", "rejected"}} | {
-    "rejected": "SELECT key, reason, row, resolved, first_batch FROM etl.rejected ORDER BY 1, 4, 5"
-}
-CHANGE, CHANGE_BACK = (f"UPDATE sale SET amount = {amount} WHERE sale_id = 4" for amount in (44, 40))
-
-
-@dataclass(frozen=True)
-class Day:
-    """A day's end: dumps of the warehouse by what they hold, copies of the buckets, and what readers saw."""
-
-    dumps: dict[str, str]
-    raw: Path
-    processed: Path
-    history: dict[str, list[tuple[Any, ...]]]
-    last: str | None
-
-
-@dataclass(frozen=True)
-class Life:
-    """A warehouse that may be damaged, and the ends of its first days and of the last one."""
-
-    bench: Bench
-    server: Postgres
-    home: Path
-    yesterday: Day
-    today: Day
-
-    @property
-    def house(self) -> Warehouse:
-        return self.bench.house
-
-    def keep(self, name: str) -> Day:
-        """Back all up."""
-        dumps = {
-            what: program(self.server, "pg_dump", *options, self.house.url)
-            for what, options in {"all": (), "etl": ("-netl",), "public": ("-npublic",)}.items()
-        }
-        copies = {bucket: self.home / name / bucket for bucket in ("raw", "processed")}
-        for bucket, copy in copies.items():
-            shutil.copytree(getattr(self.house, bucket).root, copy)
-        history = self.seen()
-        return Day(dumps, copies["raw"], copies["processed"], history, self.house.last_batch())
-
-    def restore(self, day: Day, *what: str) -> None:
-        """Put back the whole warehouse or schemas of it, or buckets, as they were on a day."""
-        for each in what:
-            if each in {"raw", "processed"}:
-                root = Path(getattr(self.house, each).root)
-                shutil.rmtree(root, ignore_errors=True)
-                shutil.copytree(getattr(day, each), root)
-            else:
-                self.drop(*(("public", "etl", "as_of") if each == "all" else (each,)))
-                script = _into_public(day.dumps[each])
-                program(self.server, "psql", "-qX", "-vON_ERROR_STOP=1", self.house.url, text=script)
-        self.house.prepared = None
-        self.house.prepare()
-
-    def drop(self, *schemas: str) -> None:
-        """Lose schemas of the warehouse; an empty one stays for its tables."""
-        execute(self.house.url, f"DROP SCHEMA IF EXISTS {', '.join(schemas)} CASCADE")
-        if "public" in schemas:
-            execute(self.house.url, "CREATE SCHEMA public")
-        self.house.prepared = None
-
-    def lose(self, *buckets: str) -> None:
-        """Lose all objects of buckets."""
-        for each in buckets:
-            shutil.rmtree(Path(getattr(self.house, each).root), ignore_errors=True)
-
-    def lose_warehouse(self) -> None:
-        """Leave nothing of it."""
-        self.drop("public", "etl", "as_of")
-        self.house.prepare()
-
-    def seen(self) -> dict[str, list[tuple[Any, ...]]]:
-        """What readers see."""
-        return {look: self.house.query(text) for look, text in HISTORY.items()}
-
-    def has_history(self, day: Day) -> bool:
-        """Whether readers see what they saw on a day."""
-        return self.seen() == day.history
-
-    def settles(self) -> bool:
-        """Do an ordinary run without news; returns whether it finds nothing to load."""
-        return not any(
-            count.added + count.changed + count.deleted for count in (self.bench.run() or {}).values()
-        )
-
-    def run(self) -> bool:
-        """Do an ordinary run with news in the source; returns whether all is as the source has it then."""
-        self.bench.do(CHANGE)
-        try:
-            assert self.bench.run() is not None
-            return is_equal(self.bench) and self.bench.run() is None
-        finally:
-            self.bench.do(CHANGE_BACK)
-
-
-def _into_public(dump: str) -> str:
-    """The dump, to be restored where the schema public is there already."""
-    return dump.replace("CREATE SCHEMA public;", "")
-
-
-def is_equal(bench: Bench) -> bool:
-    """Whether the warehouse shows what its models say of the source; a dimension may have more."""
-    for table, text in NOW.items():
-        columns = text.removeprefix("SELECT ").partition(" FROM ")[0].replace("count(*) AS ", "")
-        found = bench.house.query(f"SELECT {columns} FROM {bench.house.schema}.{table} ORDER BY 1, 2")
-        wanted = sorted(bench.source(text))
-        if table.startswith("dim_"):
-            found = [row for row in found if row in wanted]
-        if found != wanted:
-            return False
-    return True
-
-
-def program(server: Postgres, name: str, *arguments: str, text: str | None = None) -> str:
-    """Run one of Postgres' own programs; returns what it printed."""
-    account = account_for(server.home)
-    done = run([programs(server.version, account) / name, *arguments], account, text)
-    assert done.returncode == 0, done.stderr
-    # The line that only the psql of its own release reads.
-    return "\n".join(
-        line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))
-    )
-
-
-@pytest.fixture(scope="module")
-def lived(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    with open_bench(postgres) as bench:
-        bench.fresh(MODELS, *SOURCE)
-        bench.run()
-        empty = Day({}, Path(), Path(), {}, None)
-        life = Life(bench, postgres, tmp_path_factory.mktemp("backups"), empty, empty)
-        days = []
-        for number, day in enumerate(DAYS):
-            bench.do(*day)
-            bench.run()
-            if number in {1, len(DAYS) - 1}:
-                days.append(life.keep(f"day {number}"))
-        yield replace(life, yesterday=days[0], today=days[1])
-
-
-@pytest.fixture
-def life(lived: Life) -> Life:
-    """A warehouse and a lake of today, after whatever was done to them."""
-    lived.restore(lived.today, "raw", "processed", "all")
-    assert lived.has_history(lived.today)
-    return lived
 
 
 @shows("the warehouse")
@@ -195,7 +35,7 @@ def test_a_lost_warehouse_is_rebuilt(life: Life) -> None:
     assert life.run()
 
 
-def test_a_lost_warehouse_comes_back_by_an_ordinary_run(life: Life) -> None:
+def test_a_lost_warehouse_is_filled_by_an_ordinary_run(life: Life) -> None:
     before = life.house.query("SELECT warehouse_id FROM etl.warehouse")
     life.lose_warehouse()
     assert life.settles()
@@ -241,7 +81,7 @@ def test_etl_older_than_the_tables(life: Life) -> None:
     assert life.run()
 
 
-def test_etl_restored_alone_is_not_believed(life: Life) -> None:
+def test_tables_are_refilled_if_etl_was_restored_alone(life: Life) -> None:
     """Its dump says which tables these are, and they may have changed since."""
     life.house.fill_again()
     execute(life.house.url, "UPDATE fact_sale SET amount = 1")
@@ -254,7 +94,7 @@ def test_etl_restored_alone_is_not_believed(life: Life) -> None:
 
 
 @pytest.mark.campaign
-def test_etl_older_than_the_tables_is_rebuilt_likewise(life: Life) -> None:
+def test_etl_older_than_the_tables_is_also_fixed_by_a_rebuild(life: Life) -> None:
     life.restore(life.yesterday, "etl")
     assert life.house.rebuild() == 2
     assert life.has_history(life.today)

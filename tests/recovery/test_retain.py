@@ -1,4 +1,4 @@
-"""Old batches leave the lake, and a rebuild from the base batch equals the warehouse."""
+"""After old batches were removed, a rebuild from the base batch equals the warehouse."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from pipeline.lake.manifests import read_manifest
 from pipeline.recovery import retain
 from pipeline.recovery.retain import Removal
 from tests.bench import Bench, bench
-from tests.support import Warehouse, database
+from tests.house import Warehouse
+from tests.support import database
 from tests.warehouse.test_bindings import DAYS, MODELS, SOURCE
 
 FACT = "SELECT sale_id, shop_id, amount FROM fact_sale_as_of('{}') ORDER BY 1"
@@ -55,7 +56,7 @@ def lake(shop: Bench, tmp_path: Path) -> tuple[Bucket, Bucket]:
 
 
 def planned(shop: Bench, lake: tuple[Bucket, Bucket], batch: int) -> Removal:
-    """What leaves where the batch of that number is the last from before the limit."""
+    """What is removed if the batch of that number is the last one before the limit."""
     limit = moments(shop)[batch] + timedelta(microseconds=1)
     removal = retain.plan(*lake, limit, retain.needed(shop.house.url))
     assert removal is not None
@@ -63,7 +64,7 @@ def planned(shop: Bench, lake: tuple[Bucket, Bucket], batch: int) -> Removal:
 
 
 def manifests_left(raw: Bucket) -> list[Manifest]:
-    """The manifests that are left, each with all its objects."""
+    """The remaining manifests; requires that all their objects exist."""
     left = [read_manifest(raw, path) for path in raw.list("_manifests", deep=True)]
     for manifest in left:
         for table in manifest.tables.values():
@@ -110,7 +111,7 @@ def test_a_rebuild_starts_at_the_base_batch(
     assert not again.objects
 
 
-def test_wherever_it_is_cut_off_every_manifest_that_is_left_has_its_objects(
+def test_after_an_interrupted_removal_every_manifest_has_its_objects(
     shop: Bench, lake: tuple[Bucket, Bucket], tmp_path: Path, servers: Callable[[int], Postgres]
 ) -> None:
     removal = planned(shop, lake, 4)
@@ -133,7 +134,7 @@ def test_wherever_it_is_cut_off_every_manifest_that_is_left_has_its_objects(
 
 
 class _Cut:
-    """Buckets that break down after so many objects were removed."""
+    """A bucket that fails after a number of removals."""
 
     def __init__(self, after: int) -> None:
         self.left = after
@@ -151,7 +152,7 @@ class _Cut:
         return _Bucket(bucket.filesystem, bucket.root, bucket.uri)
 
 
-def test_nothing_goes_where_no_batch_is_old_enough(shop: Bench, lake: tuple[Bucket, Bucket]) -> None:
+def test_nothing_is_removed_if_no_batch_is_old_enough(shop: Bench, lake: tuple[Bucket, Bucket]) -> None:
     before = moments(shop)[0] - timedelta(days=1)
     assert retain.plan(*lake, before, retain.needed(shop.house.url)) is None
 

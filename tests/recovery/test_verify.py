@@ -1,4 +1,4 @@
-"""``make verify``: the lake is held against its manifests, and the warehouse against a rebuild."""
+"""``make verify`` compares the lake with its manifests, and the warehouse with a rebuild."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from pipeline.recovery.rehearsal import Difference, Gap, Rehearsal, rehearse, re
 from pipeline.warehouse import ledger, load
 from pipeline.warehouse.limits import UNLIMITED
 from tests.bench import Bench
-from tests.support import database, execute, plan_batch, transform_all, value
+from tests.house import plan_batch, transform_all
+from tests.support import database, execute, value
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, city text);
@@ -72,7 +73,7 @@ def rehearsed(bench: Bench, lake: Bucket | None = None) -> Rehearsal:
     return found
 
 
-def test_a_rebuild_is_equal_and_leaves_nothing_behind(lived: Bench) -> None:
+def test_a_rehearsed_rebuild_equals_the_warehouse_and_changes_nothing(lived: Bench) -> None:
     tables = lived.house.query("SELECT oid, relname, relfilenode FROM pg_class ORDER BY 1")
     objects = sorted(Path(lived.house.raw.root).rglob("*"))
     rows = lived.house.query("SELECT xmin::text, e.* FROM etl.rejected AS e ORDER BY 1, 2::text")
@@ -100,7 +101,7 @@ CHANGES = (
 )
 
 
-def test_what_was_changed_by_hand_is_found(lived: Bench) -> None:
+def test_manual_changes_are_found(lived: Bench) -> None:
     tables = ("dim_shop", "fact_sale", "dim_shop_version")
     execute(
         lived.house.url,
@@ -151,7 +152,7 @@ def test_a_whole_lake_has_no_problem(lived: Bench, lake: Bucket) -> None:
     assert found.bytes >= sum(path.stat().st_size for path in kept)
 
 
-def test_what_is_lost_or_damaged_is_named_and_a_rebuild_does_without(lived: Bench, lake: Bucket) -> None:
+def test_lost_and_damaged_objects_are_named_and_left_out_of_a_rebuild(lived: Bench, lake: Bucket) -> None:
     """It goes on where all rows are: at a batch whose states were merged since, and at a reconciling one."""
     batches = lived.house.query("SELECT batch_id, manifest FROM etl.batch ORDER BY 1")
     (first, _), (_, second), (third, _), (_, fourth), (last, _) = batches
@@ -191,7 +192,7 @@ def test_only_the_warehouses_own_batches_are_rebuilt(lived: Bench, lake: Bucket)
     assert (found.gaps, found.differences, len(found.batches)) == ([], [], 5)
 
 
-def test_a_result_that_lies_elsewhere_is_none(lived: Bench) -> None:
+def test_a_result_with_files_of_another_folder_is_refused(lived: Bench) -> None:
     def loaded() -> Loaded:
         return ledger.loaded(lived.house.url, lived.house.schema)["dim_total"]
 
@@ -206,7 +207,7 @@ def test_a_result_that_lies_elsewhere_is_none(lived: Bench) -> None:
     assert loaded() == known
 
 
-def test_an_empty_warehouse_is_told_what_a_rebuild_would_bring(
+def test_an_empty_warehouse_shows_what_a_rebuild_would_restore(
     lived: Bench, lake: Bucket, postgres: Postgres
 ) -> None:
     with database(postgres, "empty") as url:
@@ -239,7 +240,7 @@ def test_the_warehouses_role_has_the_rights_that_it_takes(lived: Bench) -> None:
 
 @pytest.mark.campaign
 def test_no_damaged_object_is_loaded(lived: Bench) -> None:
-    """Rows, keys of rows that went, rejected rows: nothing is loaded of a batch while one is damaged."""
+    """Rows, keys of deleted rows, rejected rows: if one object is damaged, nothing of the batch is loaded."""
     house = lived.house
     lived.do(
         "INSERT INTO sale VALUES (40, 1, 'x', 4), (41, 1, 'x', NULL)", "DELETE FROM sale WHERE sale_id = 5"

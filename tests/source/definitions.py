@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.bench import Bench
-from tests.support import plan_batch, query
+from tests.house import plan_batch
+from tests.support import query
 
 MODELS = {
     "fact_t": "-- key: id\nSELECT id, v::varchar AS v FROM t",

@@ -9,7 +9,8 @@ from pathlib import Path
 from demo.binaries import account_for, programs, run
 from demo.postgres import Postgres
 from tests.bench import Bench
-from tests.support import plan_batch, query, value
+from tests.house import plan_batch
+from tests.support import query, value
 
 MODELS = {
     "dim_shop": "SELECT shop_id, town.name AS town FROM shop LEFT JOIN town USING (town_id)",

@@ -11,7 +11,8 @@ from pipeline.errors import ModelError
 from pipeline.lake.manifest import Manifest
 from tests.bench import Bench
 from tests.bench import bench as new_bench
-from tests.support import plan_batch, query, write_models
+from tests.house import plan_batch
+from tests.support import query, write_models
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS fact_v (id integer NOT NULL, note varchar);

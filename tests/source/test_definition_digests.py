@@ -14,12 +14,13 @@ from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
 from pipeline.source.definition import Definition
 from tests.bench import Bench
+from tests.house import plan_batch
 from tests.lake.earlier_formats import as_format_2
 from tests.source.definitions import (
     MODELS,
     read,
 )
-from tests.support import database, execute, plan_batch, query
+from tests.support import database, execute, query
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ import pytest
 from demo.postgres import Postgres
 from pipeline.errors import SourceError
 from tests.bench import Bench
+from tests.house import plan_batch
 from tests.source.definitions import (
     MODELS,
     equal,
     read,
 )
-from tests.support import database, plan_batch, query, write_models
+from tests.support import database, query, write_models
 
 
 @pytest.fixture

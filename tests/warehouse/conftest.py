@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.lake.buckets import Bucket
-from tests.support import MadeUp, Warehouse, write_models
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import write_models
 from tests.warehouse.shops import (
     MODELS,
     TABLES,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support import Row, Warehouse
+from tests.house import Warehouse
+from tests.support import Row
 
 MODELS = {
     "dim_shop": "SELECT shop_id, city, rating FROM shops",

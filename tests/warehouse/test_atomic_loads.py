@@ -14,7 +14,9 @@ from pipeline.lake.buckets import Bucket
 from pipeline.warehouse import ledger
 from pipeline.warehouse.counts import Counts
 from tests.faults.proxy import Proxy, Trouble
-from tests.support import MadeUp, Warehouse, execute, value
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import execute, value
 from tests.warehouse.shops import (
     FACTS,
     FIRST,

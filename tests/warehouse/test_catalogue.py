@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipeline.errors import ModelError, PipelineError, WarehouseError
-from tests.support import MadeUp, Warehouse, execute, value, write_models
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import execute, value, write_models
 from tests.warehouse.shops import (
     FACTS,
     FIRST,

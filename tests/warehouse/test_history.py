@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from demo.postgres import Postgres
 from pipeline.lake.buckets import Bucket, folder
-from tests.support import MadeUp, Row, Warehouse, database, write_models
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import Row, database, write_models
 
 MODELS = {
     "dim_shop": "SELECT shop_id, city FROM shops",
@@ -112,7 +114,7 @@ def test_every_batch_deletes(house: Warehouse, source_batches: MadeUp, how: str)
     stays = order(1, "b", "2")
     bring(house, source_batches, order(1, "a", "1"), stays)
     if how == "changes":
-        manifest = source_batches.batch({}, gone={"orders": [{"shop_id": 1, "number": "a"}]})
+        manifest = source_batches.batch({}, deleted={"orders": [{"shop_id": 1, "number": "a"}]})
     else:
         manifest = source_batches.batch({"orders": [stays]}, full=True, reconcile=how == "reconcile")
     counts = house.bring(manifest)
@@ -179,7 +181,7 @@ def test_any_sequence_of_changes_is_in_the_history(
         rows = [order(*key, *row) for key, row in read.items()]
         manifest = source_batches.batch(
             {"orders": rows},
-            gone={"orders": [{"shop_id": shop, "number": number} for shop, number in lost]},
+            deleted={"orders": [{"shop_id": shop, "number": number} for shop, number in lost]},
             full=mode == "full",
             reconcile=mode == "reconcile",
         )

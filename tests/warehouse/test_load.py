@@ -9,7 +9,9 @@ import pytest
 from pipeline.errors import WarehouseError
 from pipeline.lake.buckets import Bucket
 from pipeline.warehouse import ledger, load
-from tests.support import MadeUp, Row, Warehouse, execute, value, write_models
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import Row, execute, value, write_models
 from tests.warehouse.shops import (
     FACTS,
     FIRST,

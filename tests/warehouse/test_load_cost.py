@@ -1,7 +1,8 @@
 """The cost of a load follows the changed rows: they are found by key, and no table is read whole."""
 
 from tests.bench import Bench
-from tests.support import execute, plan_batch, value
+from tests.house import plan_batch
+from tests.support import execute, value
 
 MODELS = {
     "dim_shop": "SELECT shop_id, city FROM shop",

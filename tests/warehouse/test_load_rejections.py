@@ -6,7 +6,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.lake.buckets import Bucket
-from tests.support import MadeUp, Warehouse, value, write_models
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import value, write_models
 from tests.warehouse.shops import (
     FACTS,
     MODELS,

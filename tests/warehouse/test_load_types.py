@@ -8,7 +8,9 @@ import psycopg
 import pytest
 
 from pipeline.lake.buckets import Bucket
-from tests.support import MadeUp, Warehouse, execute, plan_batch, query, write_models
+from tests.house import Warehouse, plan_batch
+from tests.made_up import MadeUp
+from tests.support import execute, query, write_models
 from tests.warehouse.shops import (
     MODELS,
     TABLES,

@@ -12,7 +12,9 @@ from pipeline.errors import ConcurrentRunError, WarehouseBusy
 from pipeline.source import snapshots
 from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse import ledger
-from tests.support import MadeUp, Row, Warehouse, execute, query
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import Row, execute, query
 from tests.warehouse.shops import (
     FIRST,
     keys_and_indexes,

@@ -19,7 +19,9 @@ from pipeline.warehouse.counts import Merged
 from pipeline.warehouse.rejected import reject_violations
 from pipeline.warehouse.retry import retry
 from pipeline.warehouse.table import Table
-from tests.support import MadeUp, Row, Warehouse, database, execute, write_models
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import Row, database, execute, write_models
 from tests.type_samples import BUILT_IN, NEVER_NULL, TYPES
 
 SHOP = ({"shop_id": "integer"}, ("shop_id",))

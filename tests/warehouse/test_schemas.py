@@ -10,7 +10,8 @@ from pipeline.postgres import transaction
 from pipeline.warehouse import ledger, load
 from pipeline.warehouse.limits import Limits
 from tests.bench import Bench
-from tests.support import Warehouse, execute, transform_all
+from tests.house import Warehouse, transform_all
+from tests.support import execute
 
 MODELS = {
     "dim_shop": "SELECT shop_id, town FROM shop",
@@ -76,8 +77,8 @@ def test_rejected_rows_belong_to_one_schema(bench: Bench, other: Warehouse) -> N
         "SELECT schema_name, key ->> 'sale_id' FROM etl.rejected WHERE NOT resolved"
     ) == [("public", "2")]
     with transaction(other.url, "warehouse") as connection:
-        assert status.set_aside(connection, "other") == []
-        assert len(status.set_aside(connection, "public")) == 1
+        assert status.rejected(connection, "other") == []
+        assert len(status.rejected(connection, "public")) == 1
         assert [batch.rejected for batch in status.recent(connection, "other", 9)] == [0]
     bench.do("DELETE FROM sale WHERE sale_id = 2")
     replace(bench, house=other).run()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import pipeline
 from demo.home import PROJECT
 from demo.postgres import Postgres
 from pipeline.errors import WarehouseError
@@ -102,8 +103,9 @@ def test_an_earlier_releases_warehouse_and_lake_are_continued(earlier: Bench) ->
     earlier.do("UPDATE shop SET city = 'Wick' WHERE shop_id = 2", "DELETE FROM sale WHERE sale_id = 8")
     done = earlier.run()
     assert done is not None
-    versions = earlier.house.query("SELECT version FROM etl.version ORDER BY 1")
-    assert [number for (number,) in versions] == list(range(1, upgrades.VERSION + 1))
+    versions = earlier.house.query("SELECT version, release FROM etl.version ORDER BY 1")
+    assert [number for number, _ in versions] == list(range(1, upgrades.VERSION + 1))
+    assert (versions[0][1], versions[-1][1]) == (None, pipeline.RELEASE)
     schemas = "SELECT DISTINCT schema_name FROM etl.batch JOIN etl.model USING (schema_name)"
     assert earlier.house.query(schemas) == [("public",)]
     assert [done["dim_shop"].changed, done["fact_sale"].deleted] == [1, 1]

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.lake.buckets import Bucket
 from tests.bench import Bench
-from tests.support import Warehouse
+from tests.house import Warehouse
 from tests.warehouse.rejections.shop import MODELS, SOURCE
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.support import MadeUp, Row, Warehouse, write_models
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import Row, write_models
 
 TYPES = (
     "CREATE TYPE mood AS ENUM ('glad', 'sad')",

@@ -6,7 +6,9 @@ import hashlib
 
 import pytest
 
-from tests.support import MadeUp, Row, Warehouse, execute, value, write_models
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import Row, execute, value, write_models
 from tests.warehouse.rejections.tables import CODED, CODES, coded, ids, made_up, reasons
 
 # Constraints: the statement that creates one, and the reason. Row 3 violates it.

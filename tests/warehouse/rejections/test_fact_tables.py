@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import WarehouseError
-from tests.support import Warehouse, value, write_models
+from tests.house import Warehouse
+from tests.support import value, write_models
 from tests.warehouse.rejections.tables import CODED, CODES, made_up
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import WarehouseError
-from tests.support import Row, Warehouse
+from tests.house import Warehouse
+from tests.support import Row
 from tests.warehouse.rejections.tables import made_up
 
 

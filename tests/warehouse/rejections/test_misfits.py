@@ -8,7 +8,9 @@ import pytest
 
 from demo.postgres import Postgres
 from pipeline.lake.buckets import Bucket
-from tests.support import MadeUp, Row, Warehouse, database, execute, value, write_models
+from tests.house import Warehouse
+from tests.made_up import MadeUp
+from tests.support import Row, database, execute, value, write_models
 from tests.warehouse.rejections.tables import TYPES, ids, made_up, reasons
 
 # By warehouse type: a text that fits, one that does not, and the message of Postgres.

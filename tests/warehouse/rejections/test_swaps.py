@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.support import Row, Warehouse, execute
+from tests.house import Warehouse
+from tests.support import Row, execute
 from tests.warehouse.rejections.tables import CODED, CODES, coded, made_up, reasons
 
 

@@ -1,4 +1,4 @@
-"""What S3 and its client fail with: which faults pass by themselves, and what to do about the others.
+"""Errors of S3 and of boto3: which are transient, and what to do about the others.
 
 docs/s3.md shows both tables; a test compares them.
 """
@@ -26,14 +26,14 @@ _ROLE = "the role cannot be assumed; check its ARN and its trust policy"
 _SSO = "the SSO session has expired; run `aws sso login` on this machine"
 _KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
-# By the code that S3 answers. {right} is the right that the request needs.
+# By the code of S3's response. {right} is the permission that the request needs.
 ANSWERS = {
     "AccessDenied": _DENIED,
     "403": _DENIED,
     "NoSuchBucket": f"the bucket does not exist; create it, or {_URI}",
     "InvalidBucketName": f"this is no name of a bucket; {_URI}",
-    "InvalidAccessKeyId": "the access key is not known; check aws-credentials/totesys",
-    "SignatureDoesNotMatch": "the secret key is wrong; check aws-credentials/totesys",
+    "InvalidAccessKeyId": "the access key is not known; check the aws-credentials block",
+    "SignatureDoesNotMatch": "the secret key is wrong; check the aws-credentials block",
     "ExpiredToken": _EXPIRED,
     "ExpiredTokenException": _EXPIRED,
     "TokenRefreshRequired": _EXPIRED,
@@ -62,7 +62,7 @@ ANSWERS = {
     "NotSignedUp": _ACCOUNT,
     "KeyTooLongError": f"the key is longer than 1024 bytes; choose a shorter prefix: {_URI}",
 }
-# By the class of what boto3 raises without an answer of S3.
+# By the class of boto3's exception, where there is no response of S3.
 UNANSWERED = {
     "NoCredentialsError": f"no AWS credentials are found; {_KEYS}, or AWS_PROFILE, and run `make blocks`,"
     " or give this machine a role",
@@ -83,13 +83,13 @@ UNANSWERED = {
 }
 
 _MISSING = {"NoSuchKey", "404"}
-# Temporary, though their HTTP status blames the request.
-_PASSING = re.compile(
+# Transient although the HTTP status is that of a wrong request.
+_TRANSIENT = re.compile(
     r"RequestTimeout$|Throttl|SlowDown|TooManyRequests|RequestLimitExceeded|BadDigest|IncompleteBody"
     r"|OperationAborted|Conflict|NoSuchUpload|IDPCommunicationError|Unavailable|Internal|DependencyTimeout"
 )
 _BUSY = {408, 409, 425, 429}
-_PASSING_UNANSWERED = (
+_TRANSIENT_WITHOUT_RESPONSE = (
     boto.ConnectionError,
     boto.HTTPClientError,
     boto.IncompleteReadError,
@@ -98,74 +98,74 @@ _PASSING_UNANSWERED = (
     boto.FlexibleChecksumError,
     boto.MetadataRetrievalError,
 )
-# The machine's own services, which may be out of reach for a moment.
+# Credential services of the machine, which may be unreachable for a moment.
 _MACHINE = {"iam-role", "container-role"}
 _STS = "AssumeRole"
 _RIGHTS = {"GetObject": "GetObject", "HeadObject": "GetObject", "ListObjectsV2": "ListBucket"}
 
 
 class S3Error(OSError):
-    """S3 or its client failed; ``hint`` says what to do where another try would not help."""
+    """S3 or boto3 failed; ``hint`` is what to do about a permanent error, None for a transient one."""
 
-    def __init__(self, words: str, hint: str | None = None) -> None:
-        super().__init__(words)
+    def __init__(self, text: str, hint: str | None = None) -> None:
+        super().__init__(text)
         self.hint = hint
 
 
 def as_os_error(error: Exception) -> OSError:
-    """The same as the kind of error that any storage fails with; FileNotFoundError for a missing object."""
+    """The error as OSError, as other storage raises it; FileNotFoundError for a missing object."""
     if isinstance(error, boto.ClientError) and _code(error) in _MISSING:
-        return FileNotFoundError(_words(error))
-    return S3Error(_words(error), hint(error))
+        return FileNotFoundError(_text(error))
+    return S3Error(_text(error), hint(error))
 
 
 def hint(error: BaseException) -> str | None:
-    """What is wrong and what to do, where another try would not help; None for a fault that may pass."""
+    """The problem and what to do about it; None for a transient error."""
     if isinstance(error, boto.ClientError):
-        known = _of_answer(error)
+        advice = _of_response(error)
     elif _is_endless(error):
-        known = _REGION
-    elif isinstance(error, boto.BotoCoreError) and not _may_pass(error):
+        advice = _REGION
+    elif isinstance(error, boto.BotoCoreError) and not _is_transient(error):
         names = (kind.__name__ for kind in type(error).__mro__)
-        known = next((UNANSWERED[name] for name in names if name in UNANSWERED), "the AWS client fails")
+        advice = next((UNANSWERED[name] for name in names if name in UNANSWERED), "the AWS client fails")
     else:
-        known = None
+        advice = None
     if isinstance(error, boto.SSLError) and (bundle := os.environ.get("AWS_CA_BUNDLE")):
-        known = f"{known}; it is {bundle} here"
-    return known and f"{known} ({_words(error)})"
+        advice = f"{advice}; it is {bundle} here"
+    return advice and f"{advice} ({_text(error)})"
 
 
 def _is_endless(error: BaseException) -> bool:
-    """Whether boto3 followed a redirect that names no region until Python stopped it, wherever that was."""
+    """Whether boto3 followed redirects without a region until Python's recursion limit."""
     return isinstance(error, RecursionError) or isinstance(error.__context__, RecursionError)
 
 
-def _of_answer(error: boto.ClientError) -> str | None:
+def _of_response(error: boto.ClientError) -> str | None:
     code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
     if error.operation_name.startswith(_STS) and code not in {"ExpiredToken", "ExpiredTokenException"}:
-        return None if _passes(code, status) else _ROLE
+        return None if _is_transient_code(code, status) else _ROLE
     if code in ANSWERS:
         right = _RIGHTS.get(error.operation_name, "PutObject")
         return ANSWERS[code].format(right=f"s3:{right}")
-    return None if _passes(code, status) else "S3 refuses this"
+    return None if _is_transient_code(code, status) else "S3 refuses this"
 
 
-def _passes(code: str, status: int) -> bool:
-    return bool(_PASSING.search(code)) or status in _BUSY or status >= 500  # noqa: PLR2004  HTTP's own
+def _is_transient_code(code: str, status: int) -> bool:
+    return bool(_TRANSIENT.search(code)) or status in _BUSY or status >= 500  # noqa: PLR2004  HTTP's own
 
 
-def _may_pass(error: boto.BotoCoreError) -> bool:
+def _is_transient(error: boto.BotoCoreError) -> bool:
     if isinstance(error, boto.CredentialRetrievalError):
         return error.kwargs.get("provider") in _MACHINE
-    return isinstance(error, _PASSING_UNANSWERED) and not isinstance(error, boto.SSLError)
+    return isinstance(error, _TRANSIENT_WITHOUT_RESPONSE) and not isinstance(error, boto.SSLError)
 
 
 def _code(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _words(error: BaseException) -> str:
-    """What S3 or boto3 says, without the preamble that each of boto3's messages has."""
+def _text(error: BaseException) -> str:
+    """The message of S3 or boto3, without boto3's usual preamble."""
     if isinstance(error, boto.ClientError):
         message = error.response.get("Error", {}).get("Message") or "no message"
         return " ".join(f"{error.operation_name} answers {_code(error)}: {message}".split())

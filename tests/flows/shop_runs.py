@@ -1,8 +1,7 @@
-"""The made-up shop's story, told once over each kind of bucket, for many tests to look at.
+"""Three runs over the made-up shop, made once per kind of bucket for many tests.
 
-A sale is under way, not yet committed, while the first run reads. Then it commits, a
-working day changes the source, and two more runs follow: one with work to do, and one
-without.
+A sale is not yet committed while the first run reads. Then it commits, a working day changes the source, and
+two more runs follow: one with changes, and one without.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ TRANSFORMS = ROOT / "transforms"
 
 
 @dataclass(frozen=True)
-class Chapter:
-    """A run, and what it left."""
+class RunOutcome:
+    """A run, and the contents of the warehouse and the buckets after it."""
 
     run: Run
     differences: dict[str, Difference]
@@ -37,40 +36,40 @@ class Chapter:
 
 
 @dataclass(frozen=True)
-class Story:
-    """Three runs of one pipeline over the shop, and what happened between them."""
+class ShopRuns:
+    """Three runs of one pipeline over the shop, and the changes between them."""
 
     world: World
     late: shop.Ids
     day: shop.Day
-    first: Chapter
-    second: Chapter
-    quiet: Chapter
+    first: RunOutcome
+    second: RunOutcome
+    quiet: RunOutcome
 
 
-def tell(world: World) -> Story:
-    """Let it all happen."""
+def run_the_shop(world: World) -> ShopRuns:
+    """Fill the shop, and make the three runs."""
     with psycopg.connect(world.source_url) as connection:
         shop.create(connection)
         shop.fill(connection, ORDERS)
     with shop.late_commit(world.source_url) as late:
-        first = chapter(world)
+        first = run_and_read(world)
     day = shop.working_day(world.source_url)
-    return Story(
+    return ShopRuns(
         world=world,
         late=late,
         day=day,
         first=first,
-        second=chapter(world),
-        quiet=chapter(world),
+        second=run_and_read(world),
+        quiet=run_and_read(world),
     )
 
 
-def chapter(world: World, **parameters: Any) -> Chapter:
-    """Run the flow and look at everything that it left."""
+def run_and_read(world: World, **parameters: Any) -> RunOutcome:
+    """Run the flow, and read everything that it left."""
     run = world.run(**parameters)
     run.reports  # noqa: B018  raises what the run failed with
-    return Chapter(
+    return RunOutcome(
         run=run,
         differences={
             name: difference(world, "public", path, f"{name}_current" if name in FACTS else name)
@@ -83,7 +82,7 @@ def chapter(world: World, **parameters: Any) -> Chapter:
 
 
 def objects(world: World) -> dict[str, object]:
-    """Every object of both buckets, with what changes when it is written again."""
+    """Every object of both buckets, with what changes when it is overwritten."""
     uris = [world.raw_uri, world.processed_uri]
     if "AWS_ENDPOINT_URL_S3" not in world.more:
         files = [path for uri in uris for path in Path(uri).rglob("*") if path.is_file()]
@@ -110,7 +109,7 @@ def s3_client(endpoint: str, access: tuple[str, str] = (KEY, KEY)) -> Any:
 
 
 def s3_access(endpoint: str, access: tuple[str, str] = (KEY, KEY)) -> dict[str, str]:
-    """The settings that lead a pipeline to the S3 server."""
+    """The settings for the S3 server."""
     return {
         "AWS_ENDPOINT_URL_S3": endpoint,
         "AWS_ACCESS_KEY_ID": access[0],

@@ -1,5 +1,5 @@
--- Rows that are set aside now, by table and reason, the most first; those of one batch, where it is named.
--- Earlier versions wrote values into reasons, between the column and what is wrong: those are cut off.
+-- Rows that are rejected now, by table and reason, the most frequent first; with batch, only those that it
+-- was the first to reject. Earlier versions wrote values into reasons; these are cut off.
 -- Binds: schema, batch.
 WITH shown AS (
     SELECT

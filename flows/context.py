@@ -1,0 +1,123 @@
+"""What the steps of a run share, from the lock on the warehouse to the seconds that each step takes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+
+import psycopg
+from prefect import get_run_logger
+
+from pipeline import settings
+from pipeline.columns import Column
+from pipeline.errors import PipelineError
+from pipeline.lake.manifest import Destination
+from pipeline.models import library
+from pipeline.models.check import verify
+from pipeline.postgres import transaction
+from pipeline.settings import Settings
+from pipeline.steps import Pipeline
+from pipeline.warehouse import catalogue, ledger
+from pipeline.warehouse.ledger import Lock
+from tasks import blocks
+from tasks.failures import raise_with
+from tasks.places import places
+from tasks.report import left_out
+
+
+@dataclass
+class RunContext:
+    """What the steps of a run share.
+
+    ``seconds`` are the durations of the current batch's steps. ``begun`` are the ids of the batches that this
+    run has started to load. ``left_out`` are, by model, columns that its table does not have.
+    """
+
+    environment: str
+    settings: Settings
+    pipeline: Pipeline
+    lock: Lock
+    max_rejected: int | None
+    max_deleted_share: float | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)
+    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def verify(
+        self, columns: Mapping[str, Sequence[Column]], keys: Mapping[str, tuple[str, ...]] | None
+    ) -> None:
+        """Run the models over empty tables with these columns, and log which columns they leave out.
+
+        Raises ModelError.
+        """
+        self.left_out = verify(self.pipeline.models, self.pipeline.targets, columns, keys)
+        for line in left_out(self.left_out):
+            get_run_logger().warning("%s", line)
+
+    def adopt_id(self, owner: Destination | None) -> None:
+        """Take the id of a lost warehouse, if ``owner`` is the same schema of the same database."""
+        pipeline = self.pipeline
+        if owner and owner.id != pipeline.home.id and pipeline.home.is_same_warehouse(owner):
+            with transaction(pipeline.warehouse_url, "warehouse") as connection:
+                ledger.adopt_id(connection, owner)
+            self.read_id()
+
+    def read_id(self) -> None:
+        """Read the warehouse's id again, after it has changed."""
+        self.pipeline.home = ledger.home(self.pipeline.warehouse_url, self.pipeline.warehouse_schema)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Record how long a step takes."""
+        started = monotonic()
+        yield
+        self.seconds[step] = monotonic() - started
+
+
+@contextmanager
+def open_run(
+    environment: str,
+    max_rejected: int | None,
+    max_deleted_share: float | None,
+    *,
+    wait_for_lock: bool,
+    source: bool = True,
+) -> Iterator[RunContext]:
+    """Lock the warehouse, load models and settings, and create missing tables.
+
+    With ``wait_for_lock`` the run waits until another one has finished, up to TOTESYS_RUN_LOCK_TIMEOUT
+    seconds; without it WarehouseBusy is raised at once. ``source`` is False for runs that do not need the
+    source's block. If the body fails after it has committed a batch, the error names that batch.
+    """
+    config = settings.load()
+    environment = config.environment_for(environment)
+    databases = [blocks.SOURCE, blocks.WAREHOUSE] if source else [blocks.WAREHOUSE]
+    get_run_logger().info("%s", places(config, environment, databases))
+    models = library.load(config.transforms)
+    url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
+    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
+    seconds = config.run_lock_timeout if wait_for_lock else 0
+    if seconds:
+        get_run_logger().info("If another run holds the warehouse, this one waits up to %d s for it", seconds)
+    with ledger.lock(url, schema, seconds) as lock:
+        targets = catalogue.prepare(url, schema, models, config.transforms)
+        models = catalogue.with_contracts(models, targets)
+        pipeline = Pipeline(models, targets, url, schema, ledger.home(url, schema), raw, processed)
+        run = RunContext(environment, config, pipeline, lock, max_rejected, max_deleted_share)
+        try:
+            yield run
+        except Exception as error:
+            if fact := _committed(run):
+                raise_with(error, fact)
+            raise
+
+
+def _committed(run: RunContext) -> str | None:
+    """A clause that names the batch which this run has committed, if any."""
+    if not run.begun:
+        return None
+    try:
+        last = run.pipeline.last_batch()
+    except (PipelineError, psycopg.Error):
+        return f"whether batch {run.begun[-1]} was committed is not known, as the warehouse does not answer"
+    return f"batch {last} was committed and is in the warehouse" if last in run.begun else None

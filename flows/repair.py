@@ -1,0 +1,41 @@
+"""Repairs before a run reads: tables that are not as they were loaded, erasures that a restore undid."""
+
+from prefect import get_run_logger
+
+from flows.context import RunContext
+from pipeline.erasure import forget
+from pipeline.recovery import regain
+from pipeline.warehouse.mismatches import examine_tables
+from tasks.forget import forget_again as forget_rows
+from tasks.refill import refill
+
+
+def refill_tables(run: RunContext) -> tuple[str, ...]:
+    """Refill the tables that are not as they were loaded.
+
+    Returns the tables for which the lake lacks batches; for these the source has to be read in full.
+    """
+    pipeline = run.pipeline
+    url, schema = pipeline.warehouse_url, pipeline.warehouse_schema
+    regained = regain.regain(url, schema, pipeline.raw, pipeline.targets, pipeline.home)
+    if regained:
+        get_run_logger().warning("%s", regained.line)
+        run.read_id()
+        if regained.lacking:
+            return regained.lacking
+    mismatches = examine_tables(url, schema, pipeline.targets)
+    for mismatch in mismatches:
+        get_run_logger().warning("%s; it is refilled", mismatch.reason)
+    if not mismatches:
+        return ()
+    run.lock.check()
+    return tuple(refill(schema, pipeline.models, pipeline.targets, mismatches, run.environment))
+
+
+def erase_again(run: RunContext) -> None:
+    """Erase rows again that were erased before and are back, for example after a restore."""
+    pipeline = run.pipeline
+    url, schema = pipeline.warehouse_url, pipeline.warehouse_schema
+    if forget.pending(url, schema, pipeline.raw) and forget.sealed(pipeline.raw):
+        run.lock.check()
+        forget_rows(schema, pipeline.models, pipeline.targets, run.environment)

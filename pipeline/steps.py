@@ -1,0 +1,117 @@
+"""The steps of a run: plan a batch, seal it, transform it. The caller decides where the work runs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TypeVar
+
+from pipeline.capture import plan
+from pipeline.capture.batch import BatchPlan
+from pipeline.lake import chains, erasures, manifests
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import Destination, Manifest
+from pipeline.models.library import Model, closure
+from pipeline.models.output import Loaded, Output, no_output
+from pipeline.models.target import Target
+from pipeline.models.work import Work, needed
+from pipeline.postgres import Connection
+from pipeline.source.hashing import HashKey
+from pipeline.source.snapshots import Snapshot
+from pipeline.warehouse import ledger
+
+_Submitted = TypeVar("_Submitted")
+
+
+@dataclass
+class Pipeline:
+    """A warehouse with its models and their tables, and the lake that feeds it."""
+
+    models: dict[str, Model]
+    targets: dict[str, Target]
+    warehouse_url: str
+    warehouse_schema: str
+    home: Destination
+    raw: Bucket
+    processed: Bucket
+
+    def last_batch(self) -> str | None:
+        """The id of the last batch in the warehouse."""
+        return ledger.last_batch(self.warehouse_url, self.warehouse_schema)
+
+    def plan(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        source_schema: str,
+        *,
+        reconcile: bool,
+        full: bool,
+        key: HashKey | None = None,
+    ) -> BatchPlan:
+        """Plan the batch that follows the warehouse's last one; ``connection`` holds the snapshot open."""
+        watermark = ledger.watermark(self.warehouse_url, self.warehouse_schema)
+        return plan.plan_batch(
+            connection,
+            snapshot,
+            source_schema,
+            self.models,
+            ledger.loaded(self.warehouse_url, self.warehouse_schema),
+            watermark,
+            manifests.last_manifest(self.raw, watermark),
+            reconcile=reconcile,
+            full=full,
+            key=key,
+            forgotten=erasures.in_warehouse(self.warehouse_url, self.warehouse_schema).values(),
+        )
+
+    def seal(self, manifest: Manifest) -> Manifest:
+        """Write the manifest of a batch whose tables are all read; from then on every run finishes it."""
+        manifest = manifest.for_destination(self.home)
+        manifests.seal(self.raw, manifest)
+        chains.record_seal(self.processed, manifest)
+        return manifest
+
+    def transform(
+        self, manifest: Manifest, submit: Callable[[Work], _Submitted]
+    ) -> list[_Submitted | Output]:
+        """Submit each model whose result may change; returns what ``submit`` does, and empty outputs."""
+        loaded = ledger.loaded(self.warehouse_url, self.warehouse_schema)
+        return transform_models(self.models, self.targets, manifest, loaded, self.raw, self.processed, submit)
+
+
+def transform_models(
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    manifest: Manifest,
+    loaded: Mapping[str, Loaded],
+    raw: Bucket,
+    processed: Bucket,
+    submit: Callable[[Work], _Submitted],
+) -> list[_Submitted | Output]:
+    """Submit each model whose result may change, those that read most rows first.
+
+    The others get an empty output, because rejected rows of their tables are still retried.
+    """
+    outputs: list[_Submitted | Output] = []
+    for name in _longest_first(models, manifest):
+        below = closure(models, name)
+        if needed(below, manifest, loaded.get(name)):
+            outputs.append(submit(Work(below, targets, manifest, loaded.get(name), raw, processed)))
+        else:
+            outputs.append(no_output(targets[name]))
+    return outputs
+
+
+def _longest_first(models: Mapping[str, Model], manifest: Manifest) -> list[str]:
+    rows = {name: table.rows for name, table in manifest.tables.items()}
+
+    def rows_read(name: str) -> int:
+        return sum(rows.get(table, 0) for below in closure(models, name).values() for table in below.reads)
+
+    return sorted(models, key=rows_read, reverse=True)
+
+
+def definitions_digest(models: Mapping[str, Model], targets: Mapping[str, Target]) -> str:
+    """A digest that changes with any model and with what any warehouse table takes."""
+    lines = [f"{name} {models[name].fingerprint} {targets[name].contract}" for name in sorted(models)]
+    return sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,0 +1,216 @@
+"""A warehouse with its models, and the steps of a run without Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.capture import batch, extract
+from pipeline.capture.extract import Readers
+from pipeline.errors import LakeIncomplete
+from pipeline.lake import past
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import Destination, Manifest
+from pipeline.lake.state import compacted
+from pipeline.models import library
+from pipeline.models.check import verify
+from pipeline.models.library import Model
+from pipeline.models.output import Loaded, Output
+from pipeline.models.target import Target
+from pipeline.models.transform import transform
+from pipeline.postgres import transaction
+from pipeline.recovery import refill, regain
+from pipeline.recovery.rebuild import Rebuild, Selection
+from pipeline.source import snapshots
+from pipeline.source.hashing import HashKey
+from pipeline.source.snapshots import Identity
+from pipeline.steps import Pipeline, transform_models
+from pipeline.warehouse import catalogue, ledger, load
+from pipeline.warehouse.counts import Counts
+from pipeline.warehouse.limits import Limits
+from pipeline.warehouse.mismatches import examine_tables
+from tests.support import execute, query
+
+
+def transform_all(
+    known: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    manifest: Manifest,
+    loaded: Mapping[str, Loaded],
+    raw: Bucket,
+    processed: Bucket,
+) -> dict[str, Output]:
+    """Run the models whose result may change, as the flow does."""
+    outputs = transform_models(known, targets, manifest, loaded, raw, processed, transform)
+    return {output.model: output for output in outputs}
+
+
+@lru_cache(maxsize=64)
+def _load(folder: Path, texts: tuple[str, ...]) -> dict[str, Model]:
+    """The models of a folder whose files have these texts."""
+    return library.load(folder)
+
+
+@dataclass
+class Warehouse:
+    """A warehouse with its models; ``bring`` transforms and loads a batch."""
+
+    url: str
+    folder: Path
+    raw: Bucket
+    processed: Bucket
+    schema: str = "public"
+    prepared: tuple[tuple[str, tuple[str, ...]], dict[str, Target]] | None = None
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The models of the folder, with their tables' contracts once these are known."""
+        known = _load(self.folder, self._texts)
+        return catalogue.with_contracts(known, self.prepared[1]) if self.prepared else known
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return tuple(path.read_text(encoding="utf-8") for path in sorted(self.folder.rglob("*.*")))
+
+    def prepare(self) -> dict[str, Target]:
+        """Create missing tables, and read their contracts."""
+        found = catalogue.prepare(self.url, self.schema, _load(self.folder, self._texts), self.folder)
+        self.prepared = (self.url, self._texts), found
+        return found
+
+    def targets(self) -> dict[str, Target]:
+        """The tables of the models, prepared if needed."""
+        if self.prepared is None or self.prepared[0] != (self.url, self._texts):
+            return self.prepare()
+        return self.prepared[1]
+
+    def bring(
+        self,
+        manifest: Manifest,
+        max_rejected: int | None = None,
+        progress: Callable[[str, int], None] = lambda table, rows: None,
+        max_rejected_share: float = 0.2,
+        max_deleted_share: float | None = None,
+    ) -> dict[str, Counts]:
+        """Transform and load a batch; the warehouse is prepared first if its models are new."""
+        pipeline = self.pipeline
+        counts = load.load(
+            self.url,
+            self.schema,
+            manifest,
+            pipeline.targets,
+            pipeline.transform(manifest, transform),
+            self.processed,
+            Limits(max_rejected, max_rejected_share, max_deleted_share),
+            progress,
+        )
+        return {count.table: count for count in counts}
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The warehouse as a run opens it."""
+        targets = self.targets()
+        return Pipeline(self.models, targets, self.url, self.schema, self.home, self.raw, self.processed)
+
+    @property
+    def home(self) -> Destination:
+        """Its id and database."""
+        self.targets()
+        return ledger.home(self.url, self.schema)
+
+    def last_batch(self) -> str | None:
+        """Its last batch."""
+        return ledger.last_batch(self.url, self.schema)
+
+    def become(self, former: Destination | None) -> None:
+        """Take the id of the former warehouse, if that was the same schema of the same database."""
+        if former and self.home.is_same_warehouse(former):
+            with transaction(self.url, "warehouse") as connection:
+                ledger.adopt_id(connection, former)
+
+    def rebuild(
+        self, *, until: datetime | None = None, named: str = "", source: Identity | None = None
+    ) -> int:
+        """Rebuild from the raw bucket, as the flow does; returns the number of batches."""
+        if self.fill_again():
+            raise LakeIncomplete("raw bucket: it lacks batches")
+        tables = frozenset(library.tables_read(self.models))
+        rebuild = Rebuild(
+            self.raw, self.processed, Selection(self.home, self.last_batch(), tables, source, named), until
+        )
+        self.become(rebuild.owner)
+        return len(list(rebuild.run(self.last_batch, self._bring_again)))
+
+    def _bring_again(self, manifest: Manifest) -> dict[str, Counts]:
+        tables = library.tables_read(self.models)
+        if tables - manifest.tables.keys():
+            manifest = past.with_later_columns(self.raw, manifest, tables)
+        return self.bring(manifest)
+
+    def fill_again(self) -> bool:
+        """Refill tables that are not as they were loaded; returns whether the source must be read in full."""
+        found = regain.regain(self.url, self.schema, self.raw, self.targets(), self.home)
+        if found and found.lacking:
+            return True
+        mismatches = examine_tables(self.url, self.schema, self.targets())
+        lake = refill.Lake(self.models, self.targets(), self.raw, self.processed)
+        return bool(mismatches and refill.fill_again(self.url, self.schema, lake, mismatches)[1])
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """Rows of a query."""
+        return query(self.url, text)
+
+    def rejected(self) -> list[tuple[str, dict[str, str], str]]:
+        """Table, key and reason of the rejected rows that are not resolved."""
+        return self.query(
+            "SELECT table_name, key, reason FROM etl.rejected WHERE NOT resolved ORDER BY 1, 2::text"
+        )
+
+    def empty(self) -> None:
+        """Delete all rows and batches, and keep the tables."""
+        names = [
+            name
+            for (name,) in self.query(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+                " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+                " AND NOT (schemaname = 'etl' AND tablename IN ('version', 'warehouse'))"
+            )
+        ]
+        execute(self.url, f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE")
+
+
+def plan_batch(
+    source_url: str,
+    house: Warehouse,
+    *,
+    reconcile: bool = False,
+    full: bool = False,
+    pages: int = 32_768,
+    key: HashKey | None = None,
+) -> tuple[batch.BatchPlan, Manifest | None]:
+    """Plan, read and seal a batch of a real source; no manifest if nothing has changed."""
+    pipeline = house.pipeline
+    with snapshots.snapshot(source_url, key) as (connection, snapshot):
+        planned = pipeline.plan(connection, snapshot, "public", reconcile=reconcile, full=full, key=key)
+        if planned.watermark and planned.nothing_new:
+            ledger.record_up_to_date(house.url, house.schema, planned.watermark.batch_id, snapshot)
+            return planned, None
+        verify(pipeline.models, pipeline.targets, planned.columns, planned.keys)
+        read = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)
+    return planned, pipeline.seal(read)
+
+
+def readers(source_url: str, raw: Bucket, key: HashKey | None = None) -> Readers:
+    """Readers that work sequentially."""
+    return Readers(
+        read=lambda parts: [extract.read_chunk(source_url, part, how, raw, key=key) for part, how in parts],
+        find_deleted=lambda found: [
+            extract.find_deleted(source_url, "public", each, raw, key) for each in found
+        ],
+        compact=lambda tables, batch_id: [compacted(table, batch_id, raw) for table in tables],
+        write_seed=lambda seed, batch_id: extract.write_seed(seed, batch_id, raw),
+    )
