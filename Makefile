@@ -52,22 +52,22 @@ help: ## list these targets
 	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-setup: venv ## make .venv from the lock; the others do so when needed
+setup: venv ## create .venv from the lock file; the other targets do so when needed
 	@echo "ready: .venv, $$($(PY) --version)"
 
 demo: venv ## the whole job on an embedded Postgres and folders (FRESH=1 starts over)
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh)
 
-live: venv ## a worker, a busy shop and Prefect's pages on the same, until Ctrl-C
+live: venv ## the same with a worker, a busy shop and the Prefect UI, until Ctrl-C
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh) live
 
 test: venv ## the tests (ARGS="-k words": some of them)
 	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
 
-coverage: venv ## the tests, and how much of the code they run; it takes a third longer
+coverage: venv ## the tests with code coverage, which takes a third longer
 	@$(PY) -m pytest --no-header --cov $(SIDE_BY_SIDE)
 
-blocks: venv ## try what the environment or .env says, and save what works as Prefect blocks
+blocks: venv ## test the settings of the environment or .env, and save those that work as Prefect blocks
 	@$(PY) -m tasks.save_blocks $(ARGS)
 
 deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.docker.yaml)
@@ -79,45 +79,45 @@ grants: venv ## print what the source's role must be granted (ARGS="--role name"
 run: venv ## one flow run with those blocks (ARGS="--full": options, --help lists them)
 	@$(PY) -m flows $(ARGS)
 
-reconcile: venv ## a run that also finds what the source no longer has
+reconcile: venv ## a run that compares every row of the source with the warehouse
 	@$(PY) -m flows --reconcile $(ARGS)
 
-status: venv ## how fresh the warehouse is, what waits, what was set aside (ARGS=--quick: without counting)
+status: venv ## age of the warehouse, pending rows, rejected rows (ARGS=--quick: without counting)
 	@$(PY) -m tasks.status $(ARGS)
 
-automations: venv ## save what ends dead runs, and alerts, as Prefect automations (ARGS=--try sends one)
+automations: venv ## save watchdogs and alerts as Prefect automations (ARGS=--try sends a test message)
 	@$(PY) -m tasks.save_automations $(ARGS)
 
 rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026-11-20T12:00:00Z")
 	@$(PY) -m flows --rebuild $(ARGS)
 
-retain: venv ## what may leave the lake of what is older (KEEP=400d); ARGS=--yes removes it
+retain: venv ## list old batches that no rebuild needs (KEEP=400d); ARGS=--yes removes them
 	@$(PY) -m flows --retain $(KEEP) $(ARGS)
 
-forget: venv ## what is personal of a row of the source (TABLE=staff KEY=7); ARGS=--yes erases it
+forget: venv ## list the personal values of a row of the source (TABLE=staff KEY=7); ARGS=--yes erases them
 	@$(PY) -m tasks.forget $(ARGS) $(if $(TABLE),-- "$(TABLE)" "$(KEY)")
 
-verify: venv ## hold the lake against its checksums, and a rebuild against the warehouse (ARGS=--quick: objects only)
+verify: venv ## check the lake's checksums, and compare a rebuild with the warehouse (ARGS=--quick: objects only)
 	@$(PY) -m tasks.verify $(ARGS)
 
 campaign: venv ## kill, cut and starve it over a hundred times and compare; an hour
 	@$(PY) -m pytest -q -m campaign tests/engine/test_habits.py
 	@$(PY) -m tests.faults --rounds 100 $(ARGS)
 
-bench: venv dlt ## measure it against the floor, dlt and an empty flow; writes docs/performance.md
+bench: venv dlt ## compare with the floor, dlt and an empty flow; writes docs/performance.md
 	@$(PY) -m bench --write $(ARGS)
 
-bench-quick: venv dlt ## a minute of that; only prints (ARGS="--orders 50000": options, --help lists them)
+bench-quick: venv dlt ## the same in a minute, printed only (ARGS="--orders 50000": options, --help lists them)
 	@$(PY) -m bench --quick $(ARGS)
 
 lint: venv ## style, types, imports, SQL style, Dockerfile, security, committed secrets, known vulnerabilities
 	@$(MAKE) --no-print-directory --keep-going style types imports sql dockerfile security secrets audit
 
-sbom: venv ## write sbom.json, what the pipeline is made of (CycloneDX), from requirements.lock
+sbom: venv ## write sbom.json, the software bill of materials (CycloneDX), from requirements.lock
 	@$(PY) -W ignore -m cyclonedx_py requirements --index-url https://pypi.org/simple --pyproject pyproject.toml \
 		--mc-type application --output-reproducible --output-file sbom.json requirements.lock
 
-lock: ## write the lock files anew from pyproject.toml (UPGRADE=1: newer versions too)
+lock: ## update the lock files from pyproject.toml (UPGRADE=1: to the newest versions)
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@test -x .venv/bin/uv || $(PY) -m pip install --quiet --disable-pip-version-check uv
@@ -125,7 +125,7 @@ lock: ## write the lock files anew from pyproject.toml (UPGRADE=1: newer version
 	@$(COMPILE) --constraints=$(LOCK) --output-file=requirements.lock pyproject.toml
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file=$(DLT_LOCK) $(DLT_LOCK:.lock=.in)
 
-clean: ## remove what tests and checks leave behind
+clean: ## remove files of tests and checks
 	@rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find $(CODE) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,1 +1,1 @@
-"""How fast it is, against the floor, dlt and an empty flow: ``make bench``."""
+"""The benchmark: the pipeline compared with the floor, dlt and an empty flow: ``make bench``."""

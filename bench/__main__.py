@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, print the table, and write the page where asked to."""
+"""``python -m bench``: measure, print a table, and optionally write the page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SERVER = {
 
 
 def main() -> int:
-    """Measure what the command line asks for; returns the exit status."""
+    """Run the benchmark of the command line; returns the exit status."""
     arguments = _parse()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     home = Home(arguments.folder.absolute())
@@ -88,7 +88,7 @@ def _version(server: Postgres) -> str:
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    """What is asked for; without dlt where that is not installed."""
+    """The candidates to measure; without dlt if it is not installed."""
     orders, rounds, large = (200_000, 1, 0) if arguments.quick else (5_000_000, 3, 20_000_000)
     rounds = arguments.rounds or rounds
     missing = dlt_runs.missing()

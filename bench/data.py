@@ -1,4 +1,4 @@
-"""A Totesys source with as many sales orders as one likes, and what has to arrive of them."""
+"""A Totesys source with any number of sales orders, and the expected contents of the warehouse."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bench.errors import BenchError
 from demo import shop
 from pipeline.postgres import template
 
-# The shop's own orders end on the Thursday before; these go on for a hundred weeks.
+# The shop's own orders end on the Thursday before; these cover a hundred weeks.
 _MONDAY, _DAYS = date(2024, 8, 26), 500
 _FIRST_CHANGE = datetime(2026, 8, 3, 9)  # noqa: DTZ001  the source's times have no zone
 
 
 class Totals(NamedTuple):
-    """What has to be the same in every copy of the sales orders."""
+    """Totals that every copy of the sales orders must have."""
 
     orders: int
     ordered: Decimal
@@ -31,27 +31,27 @@ class Totals(NamedTuple):
 
 @dataclass
 class Source:
-    """A source database; ``changes`` is how often some of it has been changed."""
+    """A source database; ``changes`` counts how often some of its rows were changed."""
 
     url: str
     orders: int
     changes: int = 0
 
     def make(self) -> None:
-        """Fill it: the demo's shop and the demo's data, and sales orders on top of them."""
+        """Fill it with the demo's shop, and add sales orders."""
         by_shop = min(shop.ORDERS, self.orders // 2)
         bound = {"first": by_shop + 1, "last": self.orders, "monday": _MONDAY, "days": _DAYS}
         with psycopg.connect(self.url) as connection:
             shop.create(connection)
             shop.fill(connection, by_shop)
-            # References checked row by row take longer than all the rest.
+            # Checking references row by row takes longer than everything else.
             connection.execute("SET LOCAL session_replication_role = replica")
             connection.execute("SELECT setseed(0.5)")
             connection.execute(statement("sell.sql"), bound)
         vacuum(self.url)
 
     def change(self, one_in: int) -> int:
-        """Change one sales order in so many, all over the table; returns how many."""
+        """Change every n-th sales order of the table; returns the number."""
         bound = {
             "one_in": one_in,
             "which": self.changes % one_in,
@@ -64,7 +64,7 @@ class Source:
         return changed
 
     def delete(self, rows: int) -> None:
-        """Delete so many sales orders, all over the table."""
+        """Delete that number of sales orders, evenly over the table."""
         by_shop = min(shop.ORDERS, self.orders // 2)
         bound = {"rows": rows, "first": by_shop, "one_in": max(1, (self.orders - by_shop) // rows)}
         with psycopg.connect(self.url) as connection:
@@ -77,12 +77,12 @@ class Source:
             connection.execute(statement("relink.sql"))
 
     def totals(self) -> Totals:
-        """What has to arrive."""
+        """The expected totals."""
         return totals(self.url, "sales_order")
 
 
 def totals(url: str, *table: str) -> Totals:
-    """What has arrived in a table."""
+    """The totals of a table."""
     query = statement("totals.sql").format(table=sql.Identifier(*table))
     with psycopg.connect(url) as connection:
         row = connection.execute(query).fetchone()
@@ -92,7 +92,7 @@ def totals(url: str, *table: str) -> Totals:
 
 
 def vacuum(url: str) -> None:
-    """Leave nothing for the next run to tidy up."""
+    """Vacuum and checkpoint, so that the next run does not pay for this one."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE)")
         connection.execute("CHECKPOINT")

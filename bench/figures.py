@@ -1,4 +1,4 @@
-"""What was measured, and what it comes to against what it must reach."""
+"""Measured figures, and their comparison with the targets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SAME_MEMORY = 1.1
 
 @dataclass(frozen=True)
 class Key:
-    """What a figure is of."""
+    """The subject of a figure."""
 
     work: str
     who: str
@@ -33,24 +33,24 @@ class Key:
 
 
 class Figures:
-    """All that was measured, in the order of the rounds."""
+    """All figures, in the order of the rounds."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without figures."""
         self.all: dict[Key, list[float]] = {}
 
     def add(self, work: str, who: str, measured: Mapping[str, float]) -> None:
-        """Note what one run took."""
+        """Add the figures of one run."""
         for what, figure in measured.items():
             self.all.setdefault(Key(work, who, what), []).append(figure)
 
     def median(self, key: Key) -> float | None:
-        """The middle one; None where nothing was measured."""
+        """The median; None if nothing was measured."""
         found = self.all.get(key)
         return median(found) if found else None
 
     def steps(self, work: str) -> dict[str, float]:
-        """The middle one of each of the flow's own steps."""
+        """The median of each of the flow's own steps."""
         others = {SECONDS, MEGABYTES, INSIDE, UNSCANNED}
         return {
             key.what: median(found)
@@ -80,7 +80,7 @@ class Target:
         return theirs / ours if self.faster else ours / theirs
 
     def met(self, figures: Figures) -> bool | None:
-        """Whether it is reached; None where it was not measured."""
+        """Whether the target is reached; None if it was not measured."""
         ratio = self.ratio(figures)
         if ratio is None:
             return None
@@ -88,7 +88,7 @@ class Target:
 
 
 def targets(orders: int, large: int) -> list[Target]:
-    """What must be reached with so many sales orders."""
+    """The targets for a number of sales orders."""
     full, changed = Key(FULL, PIPELINE), Key(CHANGED, PIPELINE)
     nothing = Key(NOTHING, PIPELINE)
     small, same = Key(CHANGED, PIPELINE, UNSCANNED), Key(LARGE_SAME, PIPELINE, UNSCANNED)
@@ -117,5 +117,5 @@ def targets(orders: int, large: int) -> list[Target]:
 
 
 def words(number: int) -> str:
-    """A number as a person says it."""
+    """A number as text."""
     return f"{number / 1e6:g} million" if number >= 1_000_000 else f"{number:,}"

@@ -42,7 +42,7 @@ class Floor:
     name: str = FLOOR
 
     def run(self) -> dict[str, float]:
-        """Copy, then make keys, indexes and references; what is made before that counts for nothing."""
+        """Copy, then create keys, indexes and references; the preparation before that is not timed."""
         copies, demands = self._prepare()
         began = time.monotonic()
         with (
@@ -59,7 +59,7 @@ class Floor:
         return totals(self.warehouse, FACT)
 
     def _prepare(self) -> tuple[tuple[str, str], list[str]]:
-        """Make the warehouse and fill its dimensions; returns both COPYs, and what follows them."""
+        """Create the warehouse and fill its dimensions; returns both COPYs and the statements after them."""
         known = library.load(self.transforms)
         targets = catalogue.prepare(self.warehouse, "public", known, self.transforms)
         with psycopg.connect(self.source) as reader, psycopg.connect(self.warehouse) as writer:
@@ -120,7 +120,7 @@ def _copies(reader: psycopg.Connection, target: Target, model: str) -> tuple[str
 
 
 def _strip(writer: psycopg.Connection, table: str) -> list[str]:
-    """Take keys, indexes and references from a table; returns what makes them again."""
+    """Drop keys, indexes and references of a table; returns the statements that create them again."""
     demands = writer.execute(statement("demands.sql"), {"table": table}).fetchall()
     for dropping, _, _ in reversed(demands):
         writer.execute(dropping.encode())

@@ -1,4 +1,4 @@
-"""The page that tells what was measured: ``docs/performance.md``."""
+"""The page with the results: ``docs/performance.md``."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def rendered(figures: Figures, options: Options, machine: Mapping[str, str]) -> 
 
 
 def table(figures: Figures, options: Options) -> str:
-    """What must be reached, and what was."""
+    """The targets, and what was reached."""
     rows = [_row(target, figures, options.missing) for target in targets(options.orders, options.large)]
     return _lines(("work", "pipeline", "against", "ratio", "to reach", "reached"), rows)
 
@@ -98,7 +98,7 @@ def _row(target: Target, figures: Figures, missing: str) -> tuple[str, ...]:
 
 
 def _in_words(ratio: float, target: Target) -> str:
-    """A ratio as it reads: what is less than once as fast is slower."""
+    """A ratio as text; less than 1 time as fast is slower."""
     if not target.faster:
         return f"{ratio:.2f} ×"
     return f"{1 / ratio:.2f} × slower" if ratio < 1 else f"{ratio:.2f} × faster"
@@ -116,7 +116,7 @@ def _steps(figures: Figures) -> str:
 
 
 def _every_figure(figures: Figures) -> str:
-    """All of them, in the order of the rounds."""
+    """All values, in the order of the rounds."""
     rows = [
         (key.work, key.who, key.what, " ".join(_number(figure) for figure in found), _number(median(found)))
         for key, found in figures.all.items()

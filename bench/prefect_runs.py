@@ -1,4 +1,4 @@
-"""Runs of our flow and of an empty one: each a process of its own, on a Prefect server that is up."""
+"""Runs of our flow and of an empty one, each in its own process, on a running Prefect server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.floor import FACT
 from bench.processes import Ran, run
 from demo.home import PROJECT
 
-# It leaves out the wait at a flow's end that our own command leaves out.
+# Like our own command, it has no heartbeat, whose end would add a second.
 _EMPTY = """
 from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -36,12 +36,12 @@ _STEP = re.compile(r"(\w+) ([\d.]+) s")
 
 @dataclass(frozen=True)
 class Flows:
-    """The two flows; ``api`` is where Prefect's server is."""
+    """The two flows; ``api`` is the URL of Prefect's server."""
 
     api: str
 
     def connect(self, source: str, warehouse: str, buckets: Path) -> None:
-        """Let the next runs read and write there."""
+        """Save the blocks for the next runs."""
         settings = {
             "TOTESYS_SOURCE_URL": source,
             "TOTESYS_WAREHOUSE_URL": warehouse,
@@ -51,22 +51,22 @@ class Flows:
         self._python("-m", "tasks.save_blocks", "--unchecked", **settings)
 
     def run(self) -> dict[str, float]:
-        """Run the pipeline once; returns what it took in all, inside the flow and in each step."""
+        """Run the pipeline once; returns the seconds in total, inside the flow and of each step."""
         ran = self._python("-m", "flows")
         steps = _steps(ran.said)
         inside = self._seconds_of_last_run()
-        # It looks for changed rows and then reads them by the same scan: each costs what the look does.
+        # The probe and the extract each scan the table once, at the same cost.
         unscanned = inside - 2 * steps.get("look", 0.0)
         measured = {SECONDS: ran.seconds, MEGABYTES: ran.megabytes, INSIDE: inside, UNSCANNED: unscanned}
         return measured | steps
 
     def forget(self, table: str, key: int) -> dict[str, float]:
-        """Erase what is personal of a row of the source, everywhere."""
+        """Erase the personal values of a row of the source."""
         ran = self._python("-m", "tasks.forget", "--yes", table, str(key))
         return {SECONDS: ran.seconds, MEGABYTES: ran.megabytes}
 
     def verify(self) -> dict[str, float]:
-        """Compare a rebuild with the warehouse; raises BenchError where they differ."""
+        """Compare a rebuild with the warehouse; raises BenchError if they differ."""
         ran = self._python("-m", "tasks.verify")
         return {SECONDS: ran.seconds, MEGABYTES: ran.megabytes}
 
@@ -79,7 +79,7 @@ class Flows:
         return run([sys.executable, *arguments], own | environment)
 
     def _seconds_of_last_run(self) -> float:
-        """What the server knows of the newest flow run that is no subflow."""
+        """The newest flow run that is not a subflow."""
         asked = {
             "sort": "START_TIME_DESC",
             "limit": 1,
@@ -97,7 +97,7 @@ class Flows:
 
 
 def _steps(said: str) -> dict[str, float]:
-    """Seconds of each step, from the flow's own report; none where there was nothing to do."""
+    """Seconds of each step from the flow's own report; empty if there was nothing to do."""
     if report := _REPORT.search(" ".join(said.split())):
         return {step: float(seconds) for step, seconds in _STEP.findall(report[1])}
     if _UP_TO_DATE not in said:
@@ -124,5 +124,5 @@ class PipelineRuns:
         return self.flows.run()
 
     def arrived(self) -> Totals:
-        """The present state, history aside."""
+        """The present state, without history."""
         return totals(self.warehouse, f"{FACT}_current")

@@ -1,4 +1,4 @@
-"""Programs that are timed: how long they take, and the most memory that they hold at once."""
+"""Timed programs: their duration and their peak memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import psutil
 
 from bench.errors import BenchError
 
-# Looking at all processes takes some milliseconds, which those that are timed lack.
+# Inspecting all processes takes some milliseconds of the timed program's time.
 _SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a program took, and what it said."""
+    """A program's duration, memory and output."""
 
     seconds: float
     megabytes: float
@@ -31,7 +31,7 @@ class Ran:
 
 
 def run(argv: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Ran:
-    """Run a program to its end; ``environment`` comes on top of this process' own.
+    """Run a program to its end; ``environment`` is added to this process' own.
 
     Raises BenchError with the last lines that it said where its status is not 0.
     """
@@ -58,22 +58,22 @@ def run(argv: Sequence[str | Path], environment: Mapping[str, str] | None = None
         said = output.read().decode(errors="replace")
     if process.returncode:
         raise BenchError(f"{_named(argv)} failed: {_end_of(said) or f'status {process.returncode}'}")
-    if sys.platform == "darwin":  # Linux counts in what the process held that started it
+    if sys.platform == "darwin":  # Linux includes the memory of the parent process at its start
         largest = max(largest, usage.ru_maxrss)
     return Ran(seconds, largest / 1e6, said)
 
 
 class _Family:
-    """The memory of a process and its children, looked at now and then by a thread."""
+    """The memory of a process and its children, sampled by a thread."""
 
     def __init__(self, pid: int) -> None:
-        """Begin to look."""
+        """Start to sample."""
         self._pid, self._largest, self._ended = pid, 0, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
     def stop(self) -> int:
-        """Return the most bytes that were seen."""
+        """Stop; returns the largest sample in bytes."""
         self._ended.set()
         self._thread.join()
         return self._largest
@@ -84,7 +84,7 @@ class _Family:
 
 
 def bytes_of(pid: int) -> int:
-    """What a process and its children hold now; 0 where one of them has just ended."""
+    """The memory of a process and its children now; 0 if one of them has just ended."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -94,7 +94,7 @@ def bytes_of(pid: int) -> int:
 
 
 def peak_of(pid: int) -> int:
-    """The most that a process itself has ever held, where Linux tells; else 0."""
+    """The peak memory of a process on Linux; elsewhere 0."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""What history costs those who read: one question asked of the versions, and of a bare table."""
+"""The cost of history for readers: the same query on the versions and on a bare table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(url: str) -> dict[str, dict[str, float]]:
 
 
 def _last_moment(connection: psycopg.Connection) -> sql.Literal:
-    """As a value: Postgres plans the functions of history into the query only where it is no subquery."""
+    """The time as a literal: Postgres inlines the history functions if the argument is no subquery."""
     row = connection.execute("SELECT max(snapshot_at) FROM etl.batch").fetchone()
     return sql.Literal(row[0] if row else None)
 

@@ -1,4 +1,4 @@
-"""The order of things: rounds in which all take their turns, each into a fresh warehouse."""
+"""The benchmark's rounds: in each, every candidate runs once into a fresh warehouse."""
 
 from __future__ import annotations
 
@@ -52,26 +52,26 @@ _ONE_IN, _A_QUARTER, _DELETED = 100, 4, 10_000
 
 
 class Contender(Protocol):
-    """Somebody that brings a source into a warehouse of its own."""
+    """A program that loads a source into its own warehouse."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
 
     @property
     def warehouse(self) -> str:
-        """URL of its warehouse."""
+        """The URL of its warehouse."""
 
     def run(self) -> dict[str, float]:
-        """Run once; returns what was measured."""
+        """Run once; returns the figures."""
 
     def arrived(self) -> Totals:
-        """What its warehouse shows."""
+        """The totals of its warehouse."""
 
 
 @dataclass
 class Bench:
-    """A benchmark on servers that are up; ``say`` tells a person how far it is."""
+    """A benchmark on running servers; ``say`` prints its progress."""
 
     options: Options
     server: Postgres
@@ -82,7 +82,7 @@ class Bench:
     figures: Figures = field(default_factory=Figures)
 
     def run(self) -> Figures:
-        """Make the data, then measure in rounds."""
+        """Generate the data, then measure in rounds."""
         source = self._made("source", self.options.orders)
         large = self._made("source_large", self.options.large) if self.options.large else None
         for number in range(1, self.options.rounds + 1):
@@ -117,7 +117,7 @@ class Bench:
             self._note(NOTHING, EMPTY, self.flows.empty())
 
     def _change_and_read(self, source: Source, pipeline: Contender) -> None:
-        """Our own flow alone: deletions and a changed link, and what its history costs those who read."""
+        """Our own flow only: deletions, a changed joined row, and the cost of history for readers."""
         source.delete(_DELETED)
         self._measure(DELETED, pipeline, source)
         source.relink()
@@ -131,7 +131,7 @@ class Bench:
         self._note(VERIFIED, pipeline.name, self.flows.verify())
 
     def _large_round(self, source: Source, rows: int) -> None:
-        """Our own flow alone: as many rows as in the smaller source are changed, then the same share."""
+        """Our own flow only: as many changed rows as in the smaller source, then the same share."""
         with self._contender(source, PIPELINE) as pipeline:
             self._measure(LARGE, pipeline, source)
             source.change(source.orders // rows)
@@ -143,7 +143,7 @@ class Bench:
         return [who for who in (PIPELINE, DLT, TUNED, KEYED) if who in taking_part]
 
     def _measure(self, work: str, contender: Contender, source: Source) -> None:
-        """Run, note what it took, and see whether all of it has arrived."""
+        """Run a candidate, add its figures, and compare the totals."""
         _settle(self.server)
         self._note(work, contender.name, contender.run())
         vacuum(contender.warehouse)
@@ -169,7 +169,7 @@ class Bench:
 
     @contextmanager
     def _warehouse(self, name: str) -> Iterator[tuple[str, Path]]:
-        """A fresh database and a fresh folder, which go away with the block."""
+        """A fresh database and folder, removed when the block ends."""
         folder = self.folder / name.replace(", ", "-")
         shutil.rmtree(folder, ignore_errors=True)
         self.server.create_database(name)
@@ -181,7 +181,7 @@ class Bench:
 
 
 def _settle(server: Postgres) -> None:
-    """Let nothing of an earlier run be written while the next one is timed."""
+    """Flush all writes of earlier runs before the next one is timed."""
     _execute(server, sql.SQL("CHECKPOINT"))
     os.sync()
 

@@ -9,7 +9,7 @@ from demo.interrupts import STOPPED, Interrupts
 
 
 def main() -> int:
-    """Be ready for Ctrl-C, and only then begin."""
+    """Handle Ctrl-C first, because the imports take a moment."""
     interrupts = Interrupts()
     interrupts.catch(_leave)
     from demo import commands

@@ -1,4 +1,4 @@
-"""What a working day changed in the source, and who notices."""
+"""The changes of a working day, and which of them a watermark and the warehouse capture."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ _RELATIONS = {
 
 @dataclass(frozen=True)
 class Change:
-    """Rows that had the same happen to them: keys by source table."""
+    """Rows with the same kind of change: their keys by source table."""
 
-    what: str
-    kind: Literal["new", "changed", "gone"]
+    label: str
+    kind: Literal["new", "changed", "deleted"]
     keys: dict[str, list[int]]
 
     @property
     def rows(self) -> int:
-        """How many they are."""
+        """The number of rows."""
         return sum(map(len, self.keys.values()))
 
 
 def of_day(day: Day, late: Ids) -> list[Change]:
-    """What happened on a day, the sale that committed late included.
+    """The changes of a day, with the sale that committed late.
 
-    The transaction of the deleted order is left out: a dimension keeps what facts referred to.
+    The transaction of the deleted order is left out: a dimension keeps rows that facts refer to.
     """
     paid = [payment for payment in day.paid if payment != day.deleted.payment_id]
     move = day.move
     edits: dict[str, list[int]] = defaultdict(list)
     for table, key in sorted({(edit.table, edit.id) for edit in day.edits}):
         edits[table].append(key)
-    gone = {"sales_order": [day.deleted.order_id], "payment": [day.deleted.payment_id]}
+    deleted = {"sales_order": [day.deleted.order_id], "payment": [day.deleted.payment_id]}
     return [
         Change(
             f"{counted(len(day.sales), 'sale')}, each with transaction and payment",
@@ -76,17 +76,17 @@ def of_day(day: Day, late: Ids) -> list[Change]:
             {"staff": list(day.moved_staff)},
         ),
         Change("a sale from before the first run commits late", "new", _orders("sales_order", [late])),
-        Change("an order and its payment are deleted", "gone", gone),
+        Change("an order and its payment are deleted", "deleted", deleted),
     ]
 
 
 def watermarks(source: Rows) -> Watermarks:
-    """For each table the newest last_updated that there is."""
+    """The newest last_updated of each table."""
     return {table: value(source, statement("newest_change.sql", table=table)) for table in shop.COLUMNS}
 
 
 def seen_by(watermarks: Watermarks, source: Rows, change: Change) -> int:
-    """How many of the rows ``last_updated > watermark`` would find."""
+    """The number of these rows that ``last_updated > watermark`` finds."""
     return sum(
         value(
             source,
@@ -98,13 +98,18 @@ def seen_by(watermarks: Watermarks, source: Rows, change: Change) -> int:
 
 
 def recorded(warehouse: Rows, change: Change, at: datetime) -> int:
-    """How many of the rows the batch of that moment brought into the warehouse."""
+    """The number of these rows that the batch of a time loaded."""
     return sum(_recorded(warehouse, change, table, at) for table in change.keys)
 
 
 def _recorded(warehouse: Rows, change: Change, table: str, at: datetime) -> int:
     relation, key = _RELATIONS[table], f"{table}_id"
-    bound = {"ids": change.keys[table], "at": at, "gone": change.kind == "gone", "new": change.kind == "new"}
+    bound = {
+        "ids": change.keys[table],
+        "at": at,
+        "deleted": change.kind == "deleted",
+        "new": change.kind == "new",
+    }
     if relation.startswith("fact_"):
         return int(value(warehouse, statement("recorded_facts.sql", table=relation, key=key), bound))
     history = f"{relation}_history"
@@ -114,6 +119,6 @@ def _recorded(warehouse: Rows, change: Change, table: str, at: datetime) -> int:
 def _orders(table: str, orders: Iterable[Ids]) -> dict[str, list[int]]:
     keys: dict[str, list[int]] = {table: [], "transaction": [], "payment": []}
     for ids in orders:
-        for found, key in zip(keys.values(), ids, strict=True):
-            found.append(key)
+        for table_keys, key in zip(keys.values(), ids, strict=True):
+            table_keys.append(key)
     return keys

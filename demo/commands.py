@@ -1,4 +1,4 @@
-"""The command line of the demo: play it, look into its databases, keep it up."""
+"""The command line of the demo: run it, open its databases, keep it running."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def main(interrupts: Interrupts) -> int:
     """Run what the command line asks for; returns the exit status."""
     arguments = _parse()
     home = Home(Path(arguments.folder).absolute())
-    if arguments.what in _LOOKS:
-        return _look_or_error(home, interrupts, _LOOKS[arguments.what], arguments.rest)
+    if arguments.what in _OPENERS:
+        return _open_or_error(home, interrupts, _OPENERS[arguments.what], arguments.rest)
     terminal = Terminal()
     try:
         with home.locked():
@@ -49,11 +49,11 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description="Run the pipeline twice on a made-up shop, with a working day between, and show "
-        "what happened. Run again, it goes on from there.",
+        "what happened. A second demo continues from there.",
     )
-    parser.add_argument("--fresh", action="store_true", help="delete what earlier demos left and start over")
+    parser.add_argument("--fresh", action="store_true", help="delete earlier data and start over")
     parser.add_argument(
-        "--folder", default=FOLDER, metavar="F", help="where everything lies (default: .demo)"
+        "--folder", default=FOLDER, metavar="F", help="the folder for all data (default: .demo)"
     )
     parser.add_argument(
         "--orders",
@@ -68,9 +68,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("live", *_LOOKS),
-        help="live: go on by itself, with Prefect's pages to look at; psql: look into the databases;"
-        " status: what `make status` says of the demo",
+        choices=("live", *_OPENERS),
+        help="live: keep running, with the Prefect UI; psql: open the databases;"
+        " status: the output of `make status` for the demo",
     )
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -87,44 +87,44 @@ def _orders(text: str) -> int:
 
 
 def _play(home: Home, terminal: Terminal, interrupts: Interrupts, arguments: argparse.Namespace) -> None:
-    """Do what the demo is for, tell what happened, and leave nothing running."""
-    demo = _ready(home, terminal, interrupts, fresh=arguments.fresh)
+    """Run the demo and show its report; stops everything at the end."""
+    demo = _prepare(home, terminal, interrupts, fresh=arguments.fresh)
     try:
         if arguments.what == "live":
             live(demo, arguments.orders, arguments.every)
         else:
-            story.tell(demo, demo.play(arguments.orders))
+            story.show_report(demo, demo.play(arguments.orders))
     finally:
         demo.postgres.stop()
 
 
-def _ready(home: Home, terminal: Terminal, interrupts: Interrupts, *, fresh: bool) -> Demo:
-    """A demo that can be interrupted, in a folder that is whole or empty."""
+def _prepare(home: Home, terminal: Terminal, interrupts: Interrupts, *, fresh: bool) -> Demo:
+    """A demo that can be interrupted, in a folder that is complete or empty."""
     home.isolate()
     demo = Demo(home, terminal, interrupts)
 
-    def leave(number: int) -> int:
+    def stop_demo(number: int) -> int:
         last_words = terminal.silence()
         demo.stop()
         last_words(STOPPED)
         return 0 if demo.worker and number == signal.SIGINT else 128 + number
 
-    interrupts.catch(leave)
+    interrupts.catch(stop_demo)
     with interrupts.held():
         home.remove() if fresh else home.finish_removal()
     return demo
 
 
-def _look_or_error(home: Home, interrupts: Interrupts, looking: _Look, rest: list[str]) -> int:
+def _open_or_error(home: Home, interrupts: Interrupts, opener: _Opener, rest: list[str]) -> int:
     try:
-        return _look(home, interrupts, looking, rest)
+        return _open(home, interrupts, opener, rest)
     except (DemoError, PostgresError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _look(home: Home, interrupts: Interrupts, looking: _Look, rest: list[str]) -> int:
-    """Look at the demo's databases while their server is up, which is left as it was found."""
+def _open(home: Home, interrupts: Interrupts, opener: _Opener, rest: list[str]) -> int:
+    """Open the demo's databases; their server is started if needed, and then stopped again."""
     postgres = home.postgres()
     if not postgres.folder.exists():
         raise DemoError(f"there is no demo in {shown(home.folder)} yet: run make demo first")
@@ -133,7 +133,7 @@ def _look(home: Home, interrupts: Interrupts, looking: _Look, rest: list[str]) -
             stack.enter_context(home.locked())
             with interrupts.held():
                 stack.enter_context(postgres)
-        return looking(home, postgres, rest)
+        return opener(home, postgres, rest)
 
 
 def _psql(_: Home, postgres: Postgres, rest: list[str]) -> int:
@@ -146,19 +146,19 @@ def _psql(_: Home, postgres: Postgres, rest: list[str]) -> int:
 
 
 def _status(home: Home, postgres: Postgres, _: list[str]) -> int:
-    """Say how the warehouse is doing; no Prefect server is needed for it."""
+    """Print the status of the warehouse, without a Prefect server."""
     home.isolate()
     from demo import flow
 
     return flow.show_status(postgres.url(SOURCE), postgres.url(WAREHOUSE), home)
 
 
-_Look = Callable[[Home, Postgres, list[str]], int]
-_LOOKS: dict[str, _Look] = {"psql": _psql, "status": _status}
+_Opener = Callable[[Home, Postgres, list[str]], int]
+_OPENERS: dict[str, _Opener] = {"psql": _psql, "status": _status}
 
 
 def _in_one_line(error: Exception, home: Home) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    known = isinstance(error, (DemoError, PostgresError))
-    said = words if known else f"{type(error).__name__}: {words}"
-    return f"{said} (log: {shown(home.log)}; to start over: {command(home, '--fresh')})"
+    text = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, (DemoError, PostgresError)):
+        text = f"{type(error).__name__}: {text}"
+    return f"{text} (log: {shown(home.log)}; to start over: {command(home, '--fresh')})"

@@ -1,4 +1,4 @@
-"""The demo's folder: what lies where, who may use it, and the environment that it works in."""
+"""The demo's folder: its contents, its lock, and the environment of its processes."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from demo.postgres import Postgres
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / ".demo"
 SOURCE, WAREHOUSE = "totesys", "warehouse"
-# The data are made up and can be made again: only a power cut could damage them.
+# Without fsync only a power cut could damage the data, which can be generated again.
 _POSTGRES_SETTINGS = {"fsync": "off"}
-# What of the caller's environment would reach Prefect, the pipeline or libpq.
+# Prefixes of variables that Prefect, the pipeline or libpq would read.
 _NOT_INHERITED = ("PREFECT_", "TOTESYS_", "AWS_", "PG")
 
 
 class DemoError(Exception):
-    """What keeps the demo from going on, in one line."""
+    """An error of the demo, in one line."""
 
 
 class InUse(DemoError):
-    """Another demo is at work in the folder."""
+    """Another demo uses the folder."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folder that holds all that a demo makes."""
+    """The folder with all data of a demo."""
 
     folder: Path
 
     @property
     def raw(self) -> Path:
-        """The folder that stands for the raw bucket."""
+        """The folder used as raw bucket."""
         return self.folder / "raw"
 
     @property
     def processed(self) -> Path:
-        """The folder that stands for the processed bucket."""
+        """The folder used as processed bucket."""
         return self.folder / "processed"
 
     @property
     def log(self) -> Path:
-        """What Prefect, its server and every library had to say."""
+        """The output of Prefect, its server and all libraries."""
         return self.folder / "demo.log"
 
     def postgres(self) -> Postgres:
@@ -56,7 +56,7 @@ class Home:
         return Postgres(self.folder / "postgres", settings=_POSTGRES_SETTINGS)
 
     def remove(self) -> None:
-        """Delete all of it but the lock. A removal that is cut short is finished by the next demo."""
+        """Delete everything but the lock. The next demo completes an interrupted removal."""
         marker = self.folder / "removing"
         marker.touch()
         self.postgres().remove()
@@ -66,22 +66,22 @@ class Home:
         marker.unlink()
 
     def finish_removal(self) -> None:
-        """Finish a removal that was cut short."""
+        """Complete an interrupted removal."""
         if (self.folder / "removing").exists():
             self.remove()
 
     def forget_buckets(self) -> None:
-        """Empty both buckets: they belong to databases that are gone."""
+        """Empty both buckets, which belong to databases that no longer exist."""
         for path in (self.raw, self.processed):
             shutil.rmtree(path, ignore_errors=True)
 
     def forget_prefect(self) -> None:
-        """Remove Prefect's database: what was due, or under way when a demo ended, would be in the way."""
+        """Remove Prefect's database with the scheduled and interrupted runs of earlier demos."""
         shutil.rmtree(self.folder / "prefect", ignore_errors=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others from using the folder for the block; raises InUse where somebody does."""
+        """Lock the folder while the block runs; raises InUse if another demo holds the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -95,9 +95,9 @@ class Home:
             os.close(handle)
 
     def isolate(self) -> None:
-        """Let this process and its children see the demo's own settings and nobody else's.
+        """Give this process and its children the demo's own settings only.
 
-        Prefect reads its settings when it is imported: call this before.
+        To be called before Prefect is imported, because it reads its settings then.
         """
         for name in list(os.environ):
             if name.startswith(_NOT_INHERITED) or name.lower().endswith("_proxy"):
@@ -110,21 +110,21 @@ class Home:
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_LOGGING_COLORS": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            # Said in full: a worker runs the flows in the project's folder, where a .env may lie.
+            # Set explicitly: a worker runs in the project's folder, where there may be a .env.
             "TOTESYS_SOURCE_SCHEMA": "public",
             "TOTESYS_WAREHOUSE_SCHEMA": "public",
             "TOTESYS_TRANSFORMS": str(PROJECT / "transforms"),
         }
-        os.chdir(self.folder)  # no .env, prefect.toml or pyproject.toml lies here
+        os.chdir(self.folder)  # this folder has no .env, prefect.toml or pyproject.toml
 
 
 def shown(path: Path) -> str:
-    """A path as a person in the project's folder would type it."""
+    """A path as it is typed in the project's folder."""
     return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
 
 
 def command(home: Home, *arguments: str) -> str:
-    """A command line of the demo, to be typed in the project's folder."""
+    """A command line of the demo, for the project's folder."""
     python = Path(sys.executable)
     where = () if home.folder == FOLDER else ("--folder", shown(home.folder))
     return " ".join([shown(python), "-m", "demo", *where, *arguments])

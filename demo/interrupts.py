@@ -1,4 +1,4 @@
-"""Ctrl-C, a terminal that is closed, a polite kill: the demo ends at once and leaves nothing behind."""
+"""Signals: the demo ends at once on Ctrl-C, hangup or SIGTERM, and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """What happens at those signals, wherever the main thread is.
+    """Handles these signals wherever the main thread is.
 
-    The process ends inside the handler: unwinding through a running flow would wait for its
-    threads. What is stopped so may be stopped anywhere, for a kill -9 may do that too.
+    The process ends inside the handler, because unwinding through a running flow would wait for its threads.
+    The demo can be interrupted at any point, as by SIGKILL.
     """
 
     def __init__(self) -> None:
-        """Nothing is caught before catch()."""
+        """No signal is handled before catch()."""
         self._held = 0
         self._pending: int | None = None
         self._leave: Callable[[int], int] = lambda number: 128 + number
 
     def catch(self, leave: Callable[[int], int]) -> None:
-        """From now on call ``leave`` with the signal's number; it returns the exit status."""
+        """Call ``leave`` with the number of each signal from now on; it returns the exit status."""
         self._leave = leave
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
@@ -34,7 +34,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let signals wait for the end of the block: it starts what could not be found half-started."""
+        """Delay signals until the block ends, because what it starts could not be stopped halfway."""
         self._held += 1
         try:
             yield

@@ -1,4 +1,4 @@
-"""The demo that goes on by itself: a worker runs the deployed flows, the shop trades, each run is told."""
+"""The live demo: a worker runs the deployed flows while the shop trades; one line per run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVENTS_A_SECOND = 2.0
 
 
 def live(demo: Demo, orders: int, every: int) -> None:
-    """Let all of it happen until somebody presses Ctrl-C; a run is due every so many seconds."""
+    """Run until Ctrl-C, with a scheduled run every ``every`` seconds."""
     demo.home.forget_prefect()
     prefect = demo.open(orders)
     worker = demo.start_worker(every)
@@ -34,33 +34,33 @@ def live(demo: Demo, orders: int, every: int) -> None:
         psycopg.connect(demo.source, autocommit=True) as source,
         psycopg.connect(demo.warehouse, autocommit=True) as warehouse,
     ):
-        _trade_and_tell(demo, worker, source, warehouse)
-    raise DemoError("the worker has ended by itself")
+        _trade_and_report(demo, worker, source, warehouse)
+    raise DemoError("the worker has stopped")
 
 
-def _trade_and_tell(demo: Demo, worker: Worker, source: Rows, warehouse: Rows) -> None:
+def _trade_and_report(demo: Demo, worker: Worker, source: Rows, warehouse: Rows) -> None:
     from demo import flow
 
-    rng, began, told = random.Random(), datetime.now(UTC), set()
+    rng, began, reported = random.Random(), datetime.now(UTC), set()
     while worker.running:
         shop.activity(source, rng)
         for run in flow.finished_since(began):
-            if run.id not in told:
-                told.add(run.id)
+            if run.id not in reported:
+                reported.add(run.id)
                 demo.terminal.show_verbatim(_line(run, warehouse))
         time.sleep(rng.expovariate(_EVENTS_A_SECOND))
 
 
 def _line(run: FlowRun, warehouse: Rows) -> str:
-    """What a finished run brought, and how old that was when it was there."""
+    """A line on a finished run: what it loaded, and how far the warehouse is behind."""
     head = f"{run.end_time or datetime.now(UTC):%H:%M:%S} UTC  {run.state_name}"
     if run.state is None or not run.state.is_completed():
         return f"{head}: {run.state.message if run.state else ''}"
     with warehouse.cursor(row_factory=dict_row) as cursor:
-        brought = cursor.execute(statement("brought.sql"), {"from": run.start_time, "to": run.end_time})
-        row = brought.fetchone() or {}
+        loaded = cursor.execute(statement("loaded.sql"), {"from": run.start_time, "to": run.end_time})
+        row = loaded.fetchone() or {}
     behind = ((run.end_time or datetime.now(UTC)) - row["up_to_date_at"]).total_seconds()
     return (
         f"{head}: {counted(row['added'], 'new row')} and {counted(row['versions'], 'new version')};"
-        f" the warehouse shows the shop as of {behind:.1f} s before"
+        f" the warehouse is {behind:.1f} s behind the shop"
     )

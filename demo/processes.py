@@ -1,4 +1,4 @@
-"""A Prefect server and a worker of the demo's own. They end with the demo, however that ends."""
+"""The demo's Prefect server and worker. They end with the demo, even if it is killed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from demo.postgres import HOST, free_port
 
 POOL = "totesys"
 _SECONDS_TO_START, _SECONDS_TO_STOP = 120.0, 5.0
-# The shell reads from us: our end, SIGKILL included, is its end of file. The program takes the shell's place.
-_ENDING_WITH_US = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" 3<&- </dev/null'
+# The shell waits for the end of its input, whose other end is this process: it also ends by SIGKILL.
+_END_WITH_PARENT = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" 3<&- </dev/null'
 
 
 class Process:
-    """A program that ends with this process, and so does all that it starts in its process group."""
+    """A program that ends with this process, together with its process group."""
 
     def __init__(self, *command: str | Path, **environment: str) -> None:
         """Start it."""
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _ENDING_WITH_US, "sh", *command],
+            ["/bin/sh", "-c", _END_WITH_PARENT, "sh", *command],
             stdin=subprocess.PIPE,
             env=os.environ | environment,
             start_new_session=True,
@@ -33,11 +33,11 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended by itself."""
+        """Whether it still runs."""
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """End all of it at once; nothing happens where that was done."""
+        """End its process group at once; no effect if it has ended."""
         if self._process.stdin:
             self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):  # never without a limit: signal handlers call this
@@ -45,7 +45,7 @@ class Process:
 
 
 class PrefectServer(Process):
-    """A Prefect server on a free port of 127.0.0.1, started at once and ready a little later."""
+    """A Prefect server on a free port of 127.0.0.1, ready some seconds after its start."""
 
     def __init__(self) -> None:
         """Start it."""
@@ -60,22 +60,22 @@ class PrefectServer(Process):
 
     @property
     def address(self) -> str:
-        """Where people look at it."""
+        """The address of the UI."""
         return f"http://{HOST}:{self._port}"
 
     @property
     def api(self) -> str:
-        """What PREFECT_API_URL has to say."""
+        """The value for PREFECT_API_URL."""
         return f"{self.address}/api"
 
     def wait(self) -> None:
-        """Return once it answers. Raises RuntimeError where it does not."""
+        """Wait until it answers; raises RuntimeError if it does not start."""
         deadline = time.monotonic() + _SECONDS_TO_START
         while self.running and time.monotonic() < deadline:
             connection = http.client.HTTPConnection(HOST, self._port, timeout=_SECONDS_TO_START)
-            with suppress(OSError, http.client.HTTPException), closing(connection) as asked:
-                asked.request("GET", "/api/health")
-                if asked.getresponse().status == http.HTTPStatus.OK:
+            with suppress(OSError, http.client.HTTPException), closing(connection) as request:
+                request.request("GET", "/api/health")
+                if request.getresponse().status == http.HTTPStatus.OK:
                     return
             time.sleep(0.1)
         raise RuntimeError("the Prefect server did not start")

@@ -1,4 +1,4 @@
-"""The demo's questions to its databases: those longer than a line lie in demo/sql/."""
+"""The demo's queries; those longer than a line are in demo/sql/."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def statement(file: str, **names: str) -> sql.Composed:
 
 
 def value(connection: Rows, query: sql.Composed, parameters: dict[str, object] | None = None) -> Any:  # noqa: ANN401
-    """The one value that a query yields."""
+    """The single value of a query."""
     row = connection.execute(query, parameters).fetchone()
     return row[0] if row else None
 

@@ -1,4 +1,4 @@
-"""The demo's order of things: two databases, two runs of the flow, a working day between them."""
+"""The steps of the demo: two databases, two runs of the flow, a working day between them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OVERTAKING = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the flow: the batches that it loaded, and how long it took in all."""
+    """A run of the flow: the batches that it loaded, and its duration."""
 
     batches: list[BatchReport]
     seconds: float
@@ -45,13 +45,13 @@ class Run:
 
     @property
     def rows_written(self) -> int:
-        """Rows and versions that came into the warehouse."""
+        """Rows and versions written into the warehouse."""
         counts = [count for batch in self.batches for count in batch.counts]
         return sum(count.added + count.changed + count.deleted for count in counts)
 
     @property
     def at(self) -> datetime:
-        """The moment at which the source was read last."""
+        """The time of the last snapshot."""
         return self.batches[-1].snapshot_at
 
     @property
@@ -60,14 +60,14 @@ class Run:
         return [count.table for count in self.batches[-1].counts]
 
     def gained(self, table: str) -> str:
-        """What came into one of the warehouse's tables, in words."""
+        """The changes of a warehouse table as text."""
         counts = [count for batch in self.batches for count in batch.counts if count.table == table]
         return "; ".join(count.summary for count in counts if count.summary != "nothing new") or "-"
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the demo has to tell."""
+    """What the report shows."""
 
     first: Run
     second: Run
@@ -77,10 +77,10 @@ class Results:
 
 
 class Demo:
-    """The two servers of a demo, and what it does with them."""
+    """A demo with its servers."""
 
     def __init__(self, home: Home, terminal: Terminal, interrupts: Interrupts) -> None:
-        """Describe it; nothing is started."""
+        """Describe a demo; nothing is started."""
         self.home = home
         self.terminal = terminal
         self.interrupts = interrupts
@@ -105,31 +105,31 @@ class Demo:
                 process.stop()
 
     def open(self, orders: int) -> PrefectServer:
-        """Start both servers, and fill the source: ``orders`` is how many sales one made anew begins with."""
+        """Start both servers and fill the source, with ``orders`` sales orders if it is new."""
         prefect = self._start_prefect()
         self._start_postgres()
         self._fill(orders)
         with self.terminal.step("Start Prefect") as step:
             self._connect(prefect)
-            step.say("a server of its own, and the blocks for databases and buckets")
+            step.finish("its own server, and the blocks for databases and buckets")
         return prefect
 
     def start_worker(self, every: int) -> Worker:
-        """Deploy the flows and start a worker, which is at work some seconds later."""
+        """Deploy the flows and start a worker, which is ready some seconds later."""
         from demo import flow
 
         with self.terminal.step("Deploy") as step:
             deployments = flow.deployments(self.home, every)
             with self.interrupts.held():
                 self.worker = Worker(PROJECT, deployments)
-            step.say(f"prefect.yaml, with a run due every {every} s, and a worker")
+            step.finish(f"prefect.yaml, with a run due every {every} s, and a worker")
         return self.worker
 
     def _start_prefect(self) -> PrefectServer:
         """Start Prefect's server, which is ready some seconds later."""
         with self.interrupts.held():
             self.prefect = PrefectServer()
-        # Before Prefect is imported, so after it has said its last to the server.
+        # Registered before Prefect is imported, so it runs after Prefect's own exit handlers.
         atexit.register(self.prefect.stop)
         os.environ["PREFECT_API_URL"] = self.prefect.api
         return self.prefect
@@ -141,10 +141,10 @@ class Demo:
                 self.postgres.start()
             for name in (SOURCE, WAREHOUSE):
                 self.postgres.create_database(name)
-            step.say(f"one server, with the databases {SOURCE} and {WAREHOUSE}")
+            step.finish(f"one server, with the databases {SOURCE} and {WAREHOUSE}")
 
     def play(self, orders: int) -> Results:
-        """Do all of it."""
+        """Run the whole demo."""
         self.open(orders)
         with self._late_sale() as late:
             first = self._run("First run")
@@ -155,7 +155,7 @@ class Demo:
         return Results(first, second, day, changes.of_day(day, late), watermarks)
 
     def _fill(self, orders: int) -> None:
-        """Make the source, unless an earlier demo did."""
+        """Create and fill the source, unless an earlier demo did."""
         with self.terminal.step("Fill the source") as step, psycopg.connect(self.source) as connection:
             is_new = not exists(connection, "sales_order")
             if is_new:
@@ -164,17 +164,17 @@ class Demo:
                 shop.fill(connection, orders)
             rows = sum(count(connection, table) for table in shop.COLUMNS)
             sales = count(connection, "sales_order")
-            made = "made up:" if is_new else "there already:"
+            origin = "generated:" if is_new else "kept from before:"
             size = f"{counted(rows, 'row')} in {counted(len(shop.COLUMNS), 'table')}"
-            step.say(f"{made} {counted(sales, 'sales order')}, {size}")
+            step.finish(f"{origin} {counted(sales, 'sales order')}, {size}")
 
     def _connect(self, prefect: PrefectServer) -> None:
-        """Save the blocks that the flow looks up, once Prefect's server is there."""
+        """Save the blocks of the flow, once Prefect's server is ready."""
         from demo import flow
 
         prefect.wait()
         flow.save_blocks(self.source, self.warehouse, self.home)
-        flow.show_news(self.terminal)
+        flow.show_progress(self.terminal)
 
     def _run(self, title: str) -> Run:
         from demo import flow
@@ -182,13 +182,13 @@ class Demo:
         with self.terminal.step(title) as step:
             began = time.monotonic()
             run = Run(flow.run(), time.monotonic() - began)
-            done = f"{counted(run.rows_read, 'row')} read, {run.rows_written:,} written into the warehouse"
-            step.say(done if run.batches else "nothing new in the source")
+            result = f"{counted(run.rows_read, 'row')} read, {run.rows_written:,} written into the warehouse"
+            step.finish(result if run.batches else "nothing new in the source")
         return run
 
     @contextmanager
     def _late_sale(self) -> Iterator[shop.Ids]:
-        """A sale that is stamped before another one and commits after it, at the block's end."""
+        """A sale that is stamped before another one, and commits after it when the block ends."""
         with psycopg.connect(self.source) as connection:
             seed = count(connection, "sales_order")
         with shop.late_commit(self.source, seed) as late:
@@ -202,12 +202,12 @@ class Demo:
             orders = len(day.sales) + len(day.purchases)
             numbers = {"order": orders, "payment": len(day.paid), "silent edit": len(day.edits)}
             events = ", ".join(counted(number, what) for what, number in numbers.items())
-            step.say(f"{day.day:%a %-d %B %Y}: {events}")
+            step.finish(f"{day.day:%a %-d %B %Y}: {events}")
         return day
 
 
 def _overtake(connection: psycopg.Connection, seed: int) -> None:
-    """Sell something a little after the newest order."""
+    """Add a sale a little after the newest order."""
     newest = value(connection, statement("newest_order.sql"))
     designs = [value(connection, sql.SQL("SELECT max({}) FROM design").format(sql.Identifier("design_id")))]
     shop.sell(connection, random.Random(seed), trading.within_hours(newest + _OVERTAKING), designs)

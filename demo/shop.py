@@ -1,23 +1,22 @@
-"""A made-up shop in the shape of Totesys: its schema, its data and its working days.
+"""A made-up shop with the schema of Totesys: its tables, its data and its working days.
 
-The same seed gives the same data. What makes the live data hard is in it on purpose: a
-mistyped town, postal codes with leading zeros, names with apostrophes, commas and ampersands,
-shared addresses, deliveries two years late, item codes of digits alone, equal timestamps,
-ids that are not in the order of time.
+The same seed gives the same data. It has the difficulties of the live data: a mistyped town, postal codes
+with leading zeros, names with apostrophes, commas and ampersands, shared addresses, deliveries two years
+late, item codes of digits only, equal timestamps, and ids that are not in the order of time.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
 
 from demo import made_up
+from demo.tables import COLUMNS, add_references, continue_ids, copy_into, copy_rows, drop_references
 from demo.trading import (
     OPENS,
     PAID_AT,
@@ -36,6 +35,7 @@ from demo.trading import (
 )
 
 __all__ = [
+    "COLUMNS",
     "SILENT",
     "Day",
     "Edit",
@@ -53,34 +53,11 @@ __all__ = [
 ORDERS = 9_845
 SEED = 20_240_822
 UNTIL = date(2024, 8, 22)
-DAYS = 469  # more orders than these hold at the usual pace make the days busier, not more
+DAYS = 469  # the most days; further orders make them busier
 FIRST_DESIGNS, LAST_DESIGNS = 60, 424
 PURCHASES_A_SALE = 4_114 / ORDERS
 OPEN_MILLISECONDS = 11 * 3_600_000
 CHUNK = 20_000
-
-COLUMNS = {
-    "address": "address_line_1 address_line_2 district city postal_code country phone",
-    "counterparty": ("counterparty_legal_name legal_address_id commercial_contact delivery_contact"),
-    "currency": "currency_code",
-    "department": "department_name location manager",
-    "design": "design_name file_location file_name",
-    "payment_type": "payment_type_name",
-    "staff": "first_name last_name department_id email_address",
-    "sales_order": (
-        "design_id staff_id counterparty_id units_sold unit_price currency_id "
-        "agreed_delivery_date agreed_payment_date agreed_delivery_location_id"
-    ),
-    "purchase_order": (
-        "staff_id counterparty_id item_code item_quantity item_unit_price currency_id "
-        "agreed_delivery_date agreed_payment_date agreed_delivery_location_id"
-    ),
-    "transaction": "transaction_type sales_order_id purchase_order_id",
-    "payment": (
-        "transaction_id counterparty_id payment_amount currency_id payment_type_id paid "
-        "payment_date company_ac_number counterparty_ac_number"
-    ),
-}
 
 
 def create(connection: psycopg.Connection) -> None:
@@ -90,28 +67,28 @@ def create(connection: psycopg.Connection) -> None:
 
 
 def fill(connection: psycopg.Connection, orders: int = ORDERS, seed: int = SEED, until: date = UNTIL) -> None:
-    """Fill the empty tables with the trade of the weekdays up to a date, in one transaction.
+    """Fill the empty tables with the orders of the weekdays up to a date, in one transaction.
 
-    Memory does not grow with the number of sales orders. The purchase orders come on top.
+    ``orders`` is the number of sales orders; purchase orders are added. Memory does not grow with it.
     """
     rng = random.Random(seed)
     days = _weekdays(until, max(1, min(DAYS, math.ceil(orders / SALES_A_DAY))))
     with connection.transaction():
         references = connection.execute((SQL / "references.sql").read_bytes()).fetchall()
-        _drop(connection, references)
+        drop_references(connection, references)
         designs = _fill_small_tables(connection, rng, days)
         for book in _trade(rng, orders, days, designs):
             book.write(connection)
-        # Checked by one join a reference: row by row it takes as long as all the rest.
-        _add(connection, references)
-        _continue_ids(connection)
+        # Adding a foreign key checks it by one join; checking row by row would double the time.
+        add_references(connection, references)
+        continue_ids(connection)
 
 
 class Book:
     """Orders with their transactions and payments, as lines of COPY text."""
 
     def __init__(self, days: list[date], paid_at: dict[str, str]) -> None:
-        """Open an empty book; paid_at says when the payments of a date became paid."""
+        """Open an empty book; ``paid_at`` has, by payment date, the time at which payments were made."""
         self.paid_at = paid_at
         self.until = days[-1].isoformat()
         self.sales = self.purchases = self.payments = 0
@@ -119,12 +96,12 @@ class Book:
         self.clear()
 
     def clear(self) -> None:
-        """Forget the lines, not the numbers."""
+        """Remove the lines, but continue the numbers."""
         names = ("sales_order", "purchase_order", "transaction", "payment")
         self.lines = {name: [] for name in names}
 
     def sell(self, at: str, order: made_up.Order, design_id: int) -> None:
-        """Enter a sale."""
+        """Add a sale."""
         self.sales += 1
         self.lines["sales_order"].append(
             f"{self.sales}\t{at}\t{at}\t{design_id}\t{order.staff_id}\t{order.counterparty_id}"
@@ -134,7 +111,7 @@ class Book:
         self._settle(at, order, f"SALE\t{self.sales}\t\\N", 1)
 
     def buy(self, at: str, order: made_up.Order, item_code: str) -> None:
-        """Enter a purchase."""
+        """Add a purchase."""
         self.purchases += 1
         self.lines["purchase_order"].append(
             f"{self.purchases}\t{at}\t{at}\t{order.staff_id}\t{order.counterparty_id}\t{item_code}"
@@ -143,12 +120,12 @@ class Book:
         )
         self._settle(at, order, f"PURCHASE\t\\N\t{self.purchases}", 3)
 
-    def _settle(self, at: str, order: made_up.Order, what: str, payment_type: int) -> None:
-        """Enter the transaction and the payment, paid where its day came after the order's."""
+    def _settle(self, at: str, order: made_up.Order, reference: str, payment_type: int) -> None:
+        """Add the transaction and the payment, paid if its date is after the order's and has come."""
         self.payments += 1
         number = self.payments
         paid_at = self.paid_at.get(order.payment) if order.payment > at[:10] else None
-        self.lines["transaction"].append(f"{number}\t{at}\t{at}\t{what}\n")
+        self.lines["transaction"].append(f"{number}\t{at}\t{at}\t{reference}\n")
         self.lines["payment"].append(
             f"{number}\t{at}\t{paid_at or at}\t{number}\t{order.counterparty_id}"
             f"\t{_pounds(order.quantity * order.pence)}\t{order.currency_id}\t{payment_type}"
@@ -157,15 +134,15 @@ class Book:
         )
 
     def write(self, connection: psycopg.Connection) -> None:
-        """Copy the lines into their tables and forget them."""
+        """Copy the lines into their tables and remove them."""
         for table, lines in self.lines.items():
-            with connection.cursor().copy(_copy_into(table)) as copy:
+            with connection.cursor().copy(copy_into(table)) as copy:
                 copy.write("".join(lines))
         self.clear()
 
 
 def _trade(rng: random.Random, orders: int, days: list[date], designs: list[int]) -> Iterator[Book]:
-    """Yield the book whenever it is full, and at the end; designs are those of each day."""
+    """Yield the book when it is full, and at the end; ``designs`` is the number of designs by day."""
     book = Book(days, {day.isoformat(): _paid_at(rng, day) for day in days[1:]})
     for number, day in enumerate(days):
         sales = _until_day(rng, orders, number, len(days)) - book.sales
@@ -192,21 +169,21 @@ def _sell(rng: random.Random, book: Book, day: date, at: str, designs: int) -> N
 
 
 def _until_day(rng: random.Random, orders: int, number: int, days: int) -> int:
-    """Return how many sales there are at the end of a day: about as many every day."""
+    """Return the number of sales at the end of a day; the days have about the same number."""
     if number + 1 == days:
         return orders
     return orders * (number + 1) // days + rng.randint(-3, 3)
 
 
 def _times(rng: random.Random, day: date, count: int) -> list[str]:
-    """Return a day's times of order: some equal, some in another order than the ids."""
+    """Return the times of a day's orders; some are equal, some not in the order of the ids."""
     times = sorted(made_up.below(rng, OPEN_MILLISECONDS) for _ in range(count))
-    for here in range(1, count):
-        lot = rng.random()
-        if lot < 0.01:
-            times[here] = times[here - 1]
-        elif lot < 0.02:
-            times[here], times[here - 1] = times[here - 1], times[here]
+    for index in range(1, count):
+        chance = rng.random()
+        if chance < 0.01:
+            times[index] = times[index - 1]
+        elif chance < 0.02:
+            times[index], times[index - 1] = times[index - 1], times[index]
     date_part = day.isoformat()
     return [
         f"{date_part} {8 + ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1_000 % 60:02}.{ms % 1_000:03}"
@@ -224,28 +201,28 @@ def _pounds(pence: int) -> str:
 
 def _weekdays(until: date, count: int) -> list[date]:
     """Return the last weekdays up to a date."""
-    found: list[date] = []
-    while len(found) < count:
+    weekdays: list[date] = []
+    while len(weekdays) < count:
         if until.weekday() < 5:
-            found.append(until)
+            weekdays.append(until)
         until -= timedelta(1)
-    return found[::-1]
+    return weekdays[::-1]
 
 
 def _fill_small_tables(connection: psycopg.Connection, rng: random.Random, days: list[date]) -> list[int]:
-    """Fill what orders refer to; return how many designs there are on each day."""
+    """Fill the tables that orders refer to; return the number of designs by day."""
     at = datetime.combine(days[0], time(7, 20, 49, 962_000))
     addresses = [made_up.address(rng, number) for number in range(1, made_up.ADDRESSES + 1)]
-    _copy_rows(connection, "address", at, addresses)
+    copy_rows(connection, "address", at, addresses)
     parties = [made_up.counterparty(rng, n) for n in range(1, made_up.COUNTERPARTIES + 1)]
-    _copy_rows(connection, "counterparty", at, parties)
-    _copy_rows(connection, "currency", at, [(code,) for code in made_up.CURRENCIES])
+    copy_rows(connection, "counterparty", at, parties)
+    copy_rows(connection, "currency", at, [(code,) for code in made_up.CURRENCIES])
     departments = zip(made_up.DEPARTMENTS, made_up.LOCATIONS, strict=True)
     rows = [(name, location, made_up.person(rng)) for name, location in departments]
-    _copy_rows(connection, "department", at, rows)
-    _copy_rows(connection, "payment_type", at, [(name,) for name in made_up.PAYMENT_TYPES])
+    copy_rows(connection, "department", at, rows)
+    copy_rows(connection, "payment_type", at, [(name,) for name in made_up.PAYMENT_TYPES])
     staff = [made_up.staff(rng, number) for number in range(1, made_up.STAFF + 1)]
-    _copy_rows(connection, "staff", at, staff)
+    copy_rows(connection, "staff", at, staff)
     connection.execute(
         "INSERT INTO _prisma_migrations (id, checksum, migration_name, applied_steps_count) "
         "VALUES ('0', '0', 'made_up', 1)"
@@ -256,51 +233,17 @@ def _fill_small_tables(connection: psycopg.Connection, rng: random.Random, days:
 def _fill_designs(
     connection: psycopg.Connection, rng: random.Random, at: datetime, days: list[date]
 ) -> list[int]:
-    """Fill the designs, their number growing with the days; return it for each day."""
+    """Fill the designs, whose number grows day by day; return that number by day."""
     total = FIRST_DESIGNS + (LAST_DESIGNS - FIRST_DESIGNS) * len(days) // DAYS
     numbers = [
         FIRST_DESIGNS + (total - FIRST_DESIGNS) * day // max(1, len(days) - 1) for day in range(len(days))
     ]
-    known = 0
-    with connection.cursor().copy(_copy_into("design")) as copy:
+    filled = 0
+    with connection.cursor().copy(copy_into("design")) as copy:
         for day, number in zip(days, numbers, strict=True):
-            for design_id in range(known + 1, number + 1):
-                drawn_at = datetime.combine(day, OPENS) if known else at
+            for design_id in range(filled + 1, number + 1):
+                drawn_at = datetime.combine(day, OPENS) if filled else at
                 row = made_up.design(rng, drawn_at.date())
                 copy.write_row((design_id, drawn_at, drawn_at, *row))
-            known = number
+            filled = number
     return numbers
-
-
-def _copy_rows(connection: psycopg.Connection, table: str, at: datetime, rows: Iterable[made_up.Row]) -> None:
-    with connection.cursor().copy(_copy_into(table)) as copy:
-        for number, row in enumerate(rows, start=1):
-            copy.write_row((number, at, at, *row))
-
-
-def _copy_into(table: str) -> sql.Composed:
-    """Return the COPY of a table: key, both timestamps, then its other columns."""
-    names = [f"{table}_id", "created_at", "last_updated", *COLUMNS[table].split()]
-    columns = sql.SQL(", ").join(map(sql.Identifier, names))
-    return sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
-
-
-def _drop(connection: psycopg.Connection, references: Iterable[tuple[str, ...]]) -> None:
-    statement = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}")
-    for table, name, _, _ in references:
-        connection.execute(statement.format(sql.Identifier(table), sql.Identifier(name)))
-
-
-def _add(connection: psycopg.Connection, references: Iterable[tuple[str, ...]]) -> None:
-    statement = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {}")
-    for names in references:
-        connection.execute(statement.format(*map(sql.Identifier, names)))
-
-
-def _continue_ids(connection: psycopg.Connection) -> None:
-    """Let the tables' own ids follow on those copied, and let the planner know the sizes."""
-    statement = sql.SQL("SELECT setval(pg_get_serial_sequence({}, {}), max({})) FROM {}")
-    for table in COLUMNS:
-        key, name = f"{table}_id", sql.Identifier(table)
-        connection.execute(statement.format(sql.Literal(table), sql.Literal(key), sql.Identifier(key), name))
-        connection.execute(sql.SQL("ANALYZE {}").format(name))

@@ -1,4 +1,4 @@
-"""What happened in a demo, told from what the databases hold."""
+"""The report of a demo, read from its databases."""
 
 from __future__ import annotations
 
@@ -32,31 +32,33 @@ _ORDER = (
 _DELETED = (*_VALIDITY, "deleted", "units_sold", "unit_price", "currency_code")
 
 
-def tell(demo: Demo, results: Results) -> None:
-    """Tell all of it while the databases are up."""
+def show_report(demo: Demo, results: Results) -> None:
+    """Show the whole report; the databases must be running."""
     with psycopg.connect(demo.source) as source, psycopg.connect(demo.warehouse) as warehouse:
-        _tell_changes(demo, results, source, warehouse)
-        _tell_tables(demo, results, warehouse)
-        _tell_edit(demo, results, warehouse)
-        _tell_move(demo, results, warehouse)
-        _tell_deletion(demo, results, warehouse)
-    _tell_timings(demo, results)
-    _tell_places(demo)
-    _tell_next(demo, results)
+        _show_changes(demo, results, source, warehouse)
+        _show_tables(demo, results, warehouse)
+        _show_edit(demo, results, warehouse)
+        _show_move(demo, results, warehouse)
+        _show_deletion(demo, results, warehouse)
+    _show_timings(demo, results)
+    _show_places(demo)
+    _show_next(demo, results)
 
 
-def _tell_changes(demo: Demo, results: Results, source: Rows, warehouse: Rows) -> None:
+def _show_changes(demo: Demo, results: Results, source: Rows, warehouse: Rows) -> None:
     at = results.second.at
 
     def numbers(change: Change) -> tuple[int, int, int]:
         seen = changes.seen_by(results.watermarks, source, change)
         return change.rows, seen, changes.recorded(warehouse, change, at)
 
-    found = {change.what: numbers(change) for change in results.changes}
-    rows, seen, recorded = (sum(column) for column in zip(*found.values(), strict=True))
-    lines: list[list[str | Text]] = [[what, *_compared(*each)] for what, each in found.items()]
-    lines.append([Text(cell, "bold") for cell in ("all of it", *map(_shown, (rows, seen, recorded)))])
-    demo.terminal.heading(f"{results.day.day:%A, %-d %B %Y}: what changed in the source, and who notices")
+    by_change = {change.label: numbers(change) for change in results.changes}
+    rows, seen, recorded = (sum(column) for column in zip(*by_change.values(), strict=True))
+    lines: list[list[str | Text]] = [[label, *_compared(*each)] for label, each in by_change.items()]
+    lines.append([Text(cell, "bold") for cell in ("total", *map(_shown, (rows, seen, recorded)))])
+    demo.terminal.heading(
+        f"{results.day.day:%A, %-d %B %Y}: what changed in the source, and what captures it"
+    )
     head = ("", "rows", "last_updated > watermark", "this warehouse")
     demo.terminal.show(table(head, lines, right=(1, 2, 3)))
 
@@ -68,13 +70,15 @@ def _compared(rows: int, *noticed: int) -> list[Text]:
     ]
 
 
-def _tell_tables(demo: Demo, results: Results, warehouse: Rows) -> None:
+def _show_tables(demo: Demo, results: Results, warehouse: Rows) -> None:
     names = sorted(results.second.tables, key=lambda name: (name.startswith("dim_"), name))
     rows = [
         [name, *_sizes(warehouse, name), results.first.gained(name), results.second.gained(name)]
         for name in names
     ]
-    demo.terminal.heading("The warehouse", "facts keep versions; current: the latest, where not deleted")
+    demo.terminal.heading(
+        "The warehouse", "facts keep versions; current: the latest ones, without deleted rows"
+    )
     head = ("table", "versions", "current", "first run", "second run")
     demo.terminal.show(table(head, rows, right=(1, 2)))
 
@@ -90,7 +94,7 @@ def _edited(results: Results) -> Edit:
     return next(edit for edit in edits if edit.column == "agreed_delivery_date")
 
 
-def _tell_edit(demo: Demo, results: Results, warehouse: Rows) -> None:
+def _show_edit(demo: Demo, results: Results, warehouse: Rows) -> None:
     key = _edited(results).id
     before, after = _last_two_versions(warehouse, key)
     rows: list[list[str | Text]] = [
@@ -100,28 +104,26 @@ def _tell_edit(demo: Demo, results: Results, warehouse: Rows) -> None:
         differs = before[name] != after[name]
         new = Text(_shown(after[name]) + ("  <- edited" if differs else ""), "bold" if differs else "")
         rows.append([Text(name, "dim"), _shown(before[name]), new])
-    demo.terminal.heading(f"Sales order {key}, edited silently", "both versions are there; times are UTC")
+    demo.terminal.heading(f"Sales order {key}, edited silently", "both versions are kept; times are UTC")
     demo.terminal.show(table(("", "old version", "new version"), rows))
 
 
-def _tell_move(demo: Demo, results: Results, warehouse: Rows) -> None:
+def _show_move(demo: Demo, results: Results, warehouse: Rows) -> None:
     move, bound = results.day.move, {"ids": list(results.day.moved_staff), "at": results.second.at}
     with warehouse.cursor(row_factory=dict_row) as cursor:
         moved = cursor.execute(statement("moved_staff.sql"), bound).fetchall()
     rows = [[_shown(value) for value in row.values()] for row in moved]
     demo.terminal.heading(
         f"Department {move.id} moved from {move.old} to {move.new}",
-        "so did its staff; dim_staff_history has both",
+        "with its staff; dim_staff_history has both",
     )
-    demo.terminal.show(table(("staff", "name", "department", "location was", "is now", "since"), rows))
+    demo.terminal.show(table(("staff", "name", "department", "old location", "new location", "since"), rows))
 
 
-def _tell_deletion(demo: Demo, results: Results, warehouse: Rows) -> None:
+def _show_deletion(demo: Demo, results: Results, warehouse: Rows) -> None:
     key = results.day.deleted.order_id
     rows = [[_shown(row[name]) for name in _DELETED] for row in _last_two_versions(warehouse, key)]
-    demo.terminal.heading(
-        f"Sales order {key}, deleted in the source", "not current any more, yet not forgotten"
-    )
+    demo.terminal.heading(f"Sales order {key}, deleted in the source", "no longer current, but kept")
     demo.terminal.show(table(_DELETED, rows, right=(3, 4)))
 
 
@@ -130,12 +132,12 @@ def _last_two_versions(warehouse: Rows, key: int) -> list[dict[str, Any]]:
         return cursor.execute(statement("versions_of_order.sql"), {"id": key}).fetchall()[::-1]
 
 
-def _tell_timings(demo: Demo, results: Results) -> None:
+def _show_timings(demo: Demo, results: Results) -> None:
     rows = [_timings("first run", results.first), _timings("second run", results.second)]
     demo.terminal.heading(
-        "Seconds", "the second run reads the rows that changed, and the keys of tables that lost some"
+        "Seconds", "the second run reads changed rows, and the keys of tables with deleted rows"
     )
-    head = ("", "rows read", "rows written", *_STEPS, "Prefect, rest", "in all")
+    head = ("", "rows read", "rows written", *_STEPS, "Prefect, rest", "total")
     demo.terminal.show(table(head, rows, right=range(1, len(head))))
 
 
@@ -146,19 +148,19 @@ def _timings(name: str, run: Run) -> list[str]:
     return [name, _shown(run.rows_read), _shown(run.rows_written), *seconds]
 
 
-def _tell_places(demo: Demo) -> None:
+def _show_places(demo: Demo) -> None:
     home, postgres = demo.home, demo.postgres
-    demo.terminal.heading("Where it lies", "nothing is left running")
+    demo.terminal.heading("Where everything is", "nothing is left running")
     places = [
         ("databases", f"{SOURCE} and {WAREHOUSE}, Postgres {postgres.version}, in {shown(postgres.home)}"),
         ("buckets", f"{shown(home.raw)} and {shown(home.processed)}: Parquet files, manifests"),
-        ("log", f"{shown(home.log)}: what Prefect and the flow had to say"),
+        ("log", f"{shown(home.log)}: the output of Prefect and the flow"),
         ("psql", shown(programs(postgres.version, None) / "psql")),
     ]
     demo.terminal.show(pairs(places))
 
 
-def _tell_next(demo: Demo, results: Results) -> None:
+def _show_next(demo: Demo, results: Results) -> None:
     usual, psql = demo.home.folder == FOLDER, command(demo.home, "psql")
     keys = (_edited(results).id, results.day.deleted.order_id)
     demo.terminal.heading("What to try next")
@@ -168,17 +170,15 @@ def _tell_next(demo: Demo, results: Results) -> None:
         "the edited and the deleted order as they were before the second run",
         f'{psql} -c "\n{_example("orders_as_of.sql", results.second.at, keys)}"',
     )
-    _suggest(demo, "how fresh the warehouse is, and what waits in the source", command(demo.home, "status"))
-    _suggest(demo, "look around in the warehouse, or in the source", psql, f"{psql} {SOURCE}")
+    _suggest(demo, "the age of the warehouse, and pending rows in the source", command(demo.home, "status"))
+    _suggest(demo, "psql on the warehouse, or on the source", psql, f"{psql} {SOURCE}")
     _suggest(
-        demo, "a worker, a busy shop and Prefect's pages, until Ctrl-C",
+        demo, "a worker, a busy shop and the Prefect UI, until Ctrl-C",
         "make live" if usual else command(demo.home, "live"),
     )  # fmt: skip
     _suggest(demo, "another working day", "make demo" if usual else command(demo.home))
-    _suggest(
-        demo, "all of it from the start", "make demo FRESH=1" if usual else command(demo.home, "--fresh")
-    )
-    _suggest(demo, "have it proved", "make test")
+    _suggest(demo, "start over", "make demo FRESH=1" if usual else command(demo.home, "--fresh"))
+    _suggest(demo, "run the tests", "make test")
 
 
 def _suggest(demo: Demo, purpose: str, *commands: str) -> None:
@@ -187,14 +187,14 @@ def _suggest(demo: Demo, purpose: str, *commands: str) -> None:
 
 
 def _example(file: str, before: datetime | None = None, keys: tuple[int, ...] = ()) -> str:
-    """A query for people to copy, with values that mean something in this demo."""
+    """A query to copy, with values of this demo."""
     moment = f"{before:%Y-%m-%d %H:%M:%S} UTC" if before else ""
     query = sql.SQL(read(file)).format(before=sql.Literal(moment), keys=sql.SQL(", ").join(keys))
     return query.as_string().rstrip()
 
 
 def _shown(value: object) -> str:
-    """A value as psql would show it, but times to the second and large numbers in groups."""
+    """A value as psql shows it, with times to the second and digits in groups."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, bool):

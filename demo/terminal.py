@@ -1,6 +1,6 @@
-"""What a person sees: steps with their times while the demo works, tables afterwards.
+"""The output of the demo: steps with their times, and then tables.
 
-Everything else that anything in this process or its children prints goes into a log file.
+All other output of this process and its children goes to a log file.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from rich.table import Table
 from rich.text import Text
 
 WIDTH = 100
-_OF_PREFECT = ("Beginning ", "Created ", "Executing ", "Finished ", "View at ")
-# Back to the beginning of a clean line, the cursor visible.
+_PREFECT_LINES = ("Beginning ", "Created ", "Executing ", "Finished ", "View at ")
+# Clears the line and shows the cursor.
 _CLEARED = "\r\x1b[2K\x1b[?25h"
 _BLANK_ENDS = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
 _TITLE, _RESULT, _SECONDS = 22, 68, 6
 
 
 class Terminal:
-    """The terminal, or the pipe or file in its place, with output of its own."""
+    """The terminal, or a pipe or file in its place."""
 
     def __init__(self) -> None:
         """Take over standard output and error."""
@@ -40,7 +40,7 @@ class Terminal:
         self._title = ""
 
     def divert(self, log: Path) -> None:
-        """From now on send to a log file what anybody but this object prints."""
+        """Send all output but this object's to a log file."""
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.write(handle, f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} demo\n".encode())
         for standard in (1, 2):
@@ -49,7 +49,7 @@ class Terminal:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
-        """Show a step while it goes on, and then what came of it and how long it took."""
+        """Show a step while it runs, then its result and its duration."""
         step, began = Step(), time.monotonic()
         self._title = title
         if self._moves:
@@ -68,11 +68,11 @@ class Terminal:
                 self._write(_first_column(title))
             self._write(f"{step.result:<{_RESULT}}{time.monotonic() - began:>{_SECONDS}.1f} s\n")
 
-    def news(self, words: str) -> None:
-        """Show what the present step is at, where there is a terminal that can move."""
+    def progress(self, text: str) -> None:
+        """Show the progress of the current step, if the terminal can overwrite a line."""
         if self._status:
             room = max(0, self.out.width - _TITLE - 4)
-            self._status.update(Text.assemble(f"{self._title:<{_TITLE}}", (words[:room], "dim")))
+            self._status.update(Text.assemble(f"{self._title:<{_TITLE}}", (text[:room], "dim")))
 
     def heading(self, words: str, remark: str = "") -> None:
         """Show a heading after an empty line."""
@@ -80,26 +80,25 @@ class Terminal:
         self.out.print(Text.assemble((words, "bold"), ("  " + remark if remark else "", "dim")))
 
     def show(self, *shown: RenderableType) -> None:
-        """Show tables or text, without the blanks at the ends of lines that rich fills up with."""
+        """Show tables or text, without trailing blanks."""
         with self.out.capture() as capture:
             self.out.print(*shown, sep="\n")
         self.out.file.write(_BLANK_ENDS.sub(r"\1", capture.get()))
         self.out.file.flush()
 
     def show_verbatim(self, *blocks: str) -> None:
-        """Show what people copy: set in a little, and never broken into lines."""
+        """Show text to copy: indented, without line breaks of its own."""
         for line in "\n".join(blocks).splitlines():
             self.out.print(Text("  " + line), soft_wrap=True)
 
     def fail(self, words: str) -> None:
-        """Show in one line what went wrong."""
+        """Show an error in one line."""
         self.err.print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
 
     def silence(self) -> Callable[[str], None]:
-        """Show nothing more, except by the function returned.
+        """Stop all output; returns a function that shows one last line.
 
-        Made for signal handlers: it touches no buffer and no lock, which the main thread may
-        hold that very moment.
+        For signal handlers: it uses no buffer and no lock, which the main thread may hold.
         """
         to = os.dup(self.out.file.fileno())
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.out.file.fileno())
@@ -122,48 +121,48 @@ class Terminal:
 
 
 class Step:
-    """A step under way: what comes of it is for the step to say."""
+    """A running step, with its result."""
 
     result = ""
 
-    def say(self, words: str) -> None:
-        """Say what came of it, in at most 68 characters."""
-        self.result = words
+    def finish(self, text: str) -> None:
+        """Set the result, in at most 68 characters."""
+        self.result = text
 
 
-class News(logging.Handler):
-    """Passes on to the terminal what the flow logs."""
+class Progress(logging.Handler):
+    """Shows the flow's log lines as progress of the current step."""
 
     def __init__(self, terminal: Terminal) -> None:
-        """Pass on to this terminal."""
+        """Show lines in this terminal."""
         super().__init__(logging.INFO)
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass on one message, or the task's name where the message is Prefect's own."""
-        words = record.getMessage().split("\n", 1)[0]
-        if words.startswith(_OF_PREFECT):
-            words = getattr(record, "task_run_name", "")
-        if words:
-            self._terminal.news(words)
+        """Show one message, or the task's name if the message is Prefect's own."""
+        text = record.getMessage().split("\n", 1)[0]
+        if text.startswith(_PREFECT_LINES):
+            text = getattr(record, "task_run_name", "")
+        if text:
+            self._terminal.progress(text)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str | Text]], right: Iterable[int] = ()) -> Padding:
-    """A table set in a little; ``right`` are the numbers of the columns that hold numbers."""
-    made, numbers = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim"), set(right)
+    """An indented table; ``right`` are the indexes of columns that are aligned to the right."""
+    result, numbers = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim"), set(right)
     for number, name in enumerate(head):
-        made.add_column(name, justify="right" if number in numbers else "left")
+        result.add_column(name, justify="right" if number in numbers else "left")
     for row in rows:
-        made.add_row(*row)
-    return Padding(made, (0, 0, 0, 2))
+        result.add_row(*row)
+    return Padding(result, (0, 0, 0, 2))
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Padding:
-    """Names and what they stand for, set in a little."""
-    made = Table.grid(padding=(0, 3, 0, 0))
+    """An indented list of names and texts."""
+    result = Table.grid(padding=(0, 3, 0, 0))
     for name, words in rows:
-        made.add_row(Text(name, "dim"), words)
-    return Padding(made, (0, 0, 0, 2))
+        result.add_row(Text(name, "dim"), words)
+    return Padding(result, (0, 0, 0, 2))
 
 
 def _first_column(title: str) -> str:
@@ -171,7 +170,7 @@ def _first_column(title: str) -> str:
 
 
 def _console(standard: int) -> Console:
-    """A console on a copy of standard output or error; never wider than reads well."""
+    """A console on a copy of standard output or error, at most WIDTH wide."""
     file = os.fdopen(os.dup(standard), "w", encoding=sys.stdout.encoding, errors="replace", buffering=1)
     width = min(WIDTH, os.get_terminal_size(standard).columns) if file.isatty() else WIDTH
     return Console(file=file, width=width, highlight=False, markup=False, emoji=False)

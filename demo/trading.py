@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from demo import made_up
+from demo.lookups import newest_designs, newest_id, newest_order, one, some_id
 
 SQL = Path(__file__).parent / "sql"
 OPENS, CLOSES = time(8), time(18, 59, 59)
@@ -80,11 +81,11 @@ def working_day(url: str, seed: int = 0, day: date | None = None) -> Day:
     itself, an order always together with its transaction and payment.
     """
     with psycopg.connect(url, autocommit=True) as connection:
-        day = day or next_weekday(_newest_order(connection).date())
+        day = day or next_weekday(newest_order(connection).date())
         rng = random.Random(f"{seed} {day}")
         paid_at = datetime.combine(day, PAID_AT) + timedelta(milliseconds=rng.randrange(1000))
         paid = _pay_what_is_due(connection, day, paid_at)
-        newest_ids = {table: _newest_id(connection, table) for table, _ in SILENT}
+        newest_ids = {table: newest_id(connection, table) for table, _ in SILENT}
         design_id = _draw_design(connection, rng, datetime.combine(day, OPENS))
         sales, purchases = _trade(connection, rng, day)
         edits = tuple(
@@ -106,8 +107,8 @@ def late_commit(url: str, seed: int = 0) -> Iterator[Ids]:
     """
     with psycopg.connect(url) as connection:
         rng = random.Random(seed)
-        at = within_hours(_newest_order(connection) + timedelta(seconds=1))
-        yield sell(connection, rng, at, _newest_designs(connection))
+        at = within_hours(newest_order(connection) + timedelta(seconds=1))
+        yield sell(connection, rng, at, newest_designs(connection))
 
 
 def activity(connection: psycopg.Connection, rng: random.Random, at: datetime | None = None) -> str:
@@ -116,10 +117,10 @@ def activity(connection: psycopg.Connection, rng: random.Random, at: datetime | 
     The time is the shop's own, some minutes after its newest order, unless given.
     """
     with connection.transaction():
-        at = at or within_hours(_newest_order(connection) + timedelta(minutes=rng.uniform(1, 20)))
+        at = at or within_hours(newest_order(connection) + timedelta(minutes=rng.uniform(1, 20)))
         lot = rng.random()
         if lot < 0.55:
-            return f"sales order {sell(connection, rng, at, _newest_designs(connection)).order_id}"
+            return f"sales order {sell(connection, rng, at, newest_designs(connection)).order_id}"
         if lot < 0.75:
             return f"purchase order {buy(connection, rng, at).order_id}"
         if lot < 0.9:
@@ -162,14 +163,14 @@ def edit_silently(
     newest: int | None = None,
 ) -> Edit:
     """Change a column of some row, no newer than the newest given, and not its last_updated."""
-    key = _some_id(connection, rng, table, newest or _newest_id(connection, table))
+    key = some_id(connection, rng, table, newest or newest_id(connection, table))
     names = {
         "table": sql.Identifier(table),
         "column": sql.Identifier(column),
         "key": sql.Identifier(f"{table}_id"),
     }
     find = sql.SQL("SELECT {column}, created_at FROM {table} WHERE {key} = %s").format(**names)
-    old, created_at = _one(connection.execute(find, [key]))
+    old, created_at = one(connection.execute(find, [key]))
     new = _another(connection, rng, column, old, created_at.date())
     change = sql.SQL("UPDATE {table} SET {column} = %s WHERE {key} = %s").format(**names)
     connection.execute(change, [new, key])
@@ -185,7 +186,7 @@ def _order(
 ) -> Ids:
     price = Decimal(order.pence).scaleb(-2)
     bound = order._asdict() | values | {"at": at, "price": price}
-    return Ids(*_one(connection.execute((SQL / statement).read_bytes(), bound)))
+    return Ids(*one(connection.execute((SQL / statement).read_bytes(), bound)))
 
 
 def _trade(
@@ -193,7 +194,7 @@ def _trade(
 ) -> tuple[tuple[Ids, ...], tuple[Ids, ...]]:
     """Insert a day's sales and purchases in the order of their times."""
     sales, purchases = [], []
-    designs = _newest_designs(connection)
+    designs = newest_designs(connection)
     kinds = [True] * (SALES_A_DAY + rng.randint(-2, 2)) + [False] * PURCHASES_A_DAY
     rng.shuffle(kinds)
     # Well after opening, where a late commit of the same day may have stamped its row.
@@ -218,7 +219,7 @@ def _pay_what_is_due(connection: psycopg.Connection, day: date, at: datetime) ->
 
 
 def _pay_one(connection: psycopg.Connection, rng: random.Random, at: datetime) -> int:
-    payment_id = _some_id(connection, rng, "payment", _newest_id(connection, "payment"))
+    payment_id = some_id(connection, rng, "payment", newest_id(connection, "payment"))
     statement = "UPDATE payment SET paid = TRUE, last_updated = %s WHERE payment_id = %s"
     connection.execute(statement, [at, payment_id])
     return payment_id
@@ -230,7 +231,7 @@ def _draw_design(connection: psycopg.Connection, rng: random.Random, at: datetim
         "VALUES (%s, %s, %s, %s, %s) RETURNING design_id"
     )
     values = [at, at, *made_up.design(rng, at.date())]
-    return int(_one(connection.execute(statement, values))[0])
+    return int(one(connection.execute(statement, values))[0])
 
 
 def _move_department(
@@ -240,7 +241,7 @@ def _move_department(
     staff = connection.execute("SELECT department_id, staff_id FROM staff ORDER BY 1, 2").fetchall()
     department = rng.choice(sorted({row[0] for row in staff}))
     find = "SELECT location FROM department WHERE department_id = %s"
-    (old,) = _one(connection.execute(find, [department]))
+    (old,) = one(connection.execute(find, [department]))
     new = made_up.other(rng, made_up.PLACES, old)
     move = "UPDATE department SET location = %s, last_updated = %s WHERE department_id = %s"
     connection.execute(move, [new, at, department])
@@ -250,10 +251,10 @@ def _move_department(
 
 def _cancel(connection: psycopg.Connection, rng: random.Random, newest: int, spared: set[int]) -> Ids:
     """Delete an old sale, with its transaction and payment, that is none of the spared."""
-    while (key := _some_id(connection, rng, "sales_order", newest)) in spared:
+    while (key := some_id(connection, rng, "sales_order", newest)) in spared:
         pass
     statement = (SQL / "cancel.sql").read_bytes()
-    return Ids(*_one(connection.execute(statement, {"sales_order_id": key})))
+    return Ids(*one(connection.execute(statement, {"sales_order_id": key})))
 
 
 def _another(
@@ -261,7 +262,7 @@ def _another(
 ) -> object:
     """Return another value for a column."""
     if column == "design_id":
-        return made_up.other(rng, _newest_designs(connection), old)
+        return made_up.other(rng, newest_designs(connection), old)
     if column == "staff_id":
         return made_up.other(rng, range(1, made_up.STAFF + 1), old)
     if column == "agreed_delivery_location_id":
@@ -271,39 +272,3 @@ def _another(
     if column == "item_code":
         return made_up.other(rng, [made_up.item_code(rng) for _ in range(2)], old)
     return made_up.other(rng, [made_up.days_after(created, days) for days in range(30, 625)], old)
-
-
-def _newest_designs(connection: psycopg.Connection) -> list[int]:
-    """Return the designs that are offered: those drawn last."""
-    statement = "SELECT design_id FROM design ORDER BY design_id DESC LIMIT 200"
-    return [design_id for (design_id,) in connection.execute(statement)]
-
-
-def _newest_order(connection: psycopg.Connection) -> datetime:
-    """Return the time of the newest sales order, by its id: that needs no scan."""
-    statement = "SELECT created_at FROM sales_order ORDER BY sales_order_id DESC LIMIT 1"
-    found: datetime = _one(connection.execute(statement))[0]
-    return found
-
-
-def _newest_id(connection: psycopg.Connection, table: str) -> int:
-    names = (sql.Identifier(f"{table}_id"), sql.Identifier(table))
-    return int(_one(connection.execute(sql.SQL("SELECT max({}) FROM {}").format(*names)))[0])
-
-
-def _some_id(connection: psycopg.Connection, rng: random.Random, table: str, newest: int) -> int:
-    """Return the key of some row up to the newest; ids may have gaps."""
-    key = sql.Identifier(f"{table}_id")
-    find = sql.SQL("SELECT {key} FROM {table} WHERE {key} <= %s ORDER BY {key} DESC LIMIT 1")
-    while True:
-        upto = 1 + made_up.below(rng, newest)
-        row = connection.execute(find.format(key=key, table=sql.Identifier(table)), [upto])
-        if (found := row.fetchone()) is not None:
-            return int(found[0])
-
-
-def _one(cursor: psycopg.Cursor) -> tuple[Any, ...]:
-    row = cursor.fetchone()
-    if row is None:
-        raise LookupError("the shop is empty: fill it first")
-    return row

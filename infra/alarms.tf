@@ -1,5 +1,5 @@
 locals {
-  # What Prefect and tasks/report.py write into a run's log, as CloudWatch's filters read it: ? stands for "or".
+  # Log lines of Prefect and tasks/report.py as CloudWatch filters; ? means "or".
   signs = {
     failed    = ["Finished in state Failed", "Finished in state Crashed", "Finished in state TimedOut"]
     succeeded = ["Loaded batch", "Up to date: the source held nothing new"]
@@ -35,7 +35,7 @@ resource "aws_cloudwatch_metric_alarm" "failed" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
-# Also when nothing runs at all: no worker, no schedule, no image, no Prefect API.
+# Also raised when nothing runs: no worker, schedule, image or Prefect API.
 resource "aws_cloudwatch_metric_alarm" "silent" {
   alarm_name          = "${local.name}-no-successful-run"
   alarm_description   = "No flow run succeeded for ${var.minutes_without_success} minutes, so the warehouse is that old."

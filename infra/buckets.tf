@@ -1,5 +1,5 @@
 locals {
-  # Below this prefix the pipeline may read and write, in both buckets.
+  # The prefix that the pipeline may read and write, in both buckets.
   prefix = "totesys"
 }
 
@@ -60,7 +60,7 @@ resource "aws_s3_bucket_policy" "this" {
   bucket = each.value.id
   policy = data.aws_iam_policy_document.bucket[each.key].json
 
-  # S3 refuses two changes of a bucket's access at once.
+  # S3 refuses concurrent changes of a bucket's access.
   depends_on = [aws_s3_bucket_public_access_block.this]
 }
 
@@ -104,7 +104,7 @@ data "aws_iam_policy_document" "bucket" {
   }
 }
 
-# Raw batches stay: a rebuild of the warehouse reads them all, from the first on.
+# Raw batches are kept: a rebuild of the warehouse reads all of them.
 resource "aws_s3_bucket_lifecycle_configuration" "raw" {
   bucket = aws_s3_bucket.this["raw"].id
 
@@ -114,7 +114,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "raw" {
 
     filter {}
 
-    # A killed run leaves uploads that nobody completes.
+    # A killed run leaves incomplete uploads.
     abort_incomplete_multipart_upload {
       days_after_initiation = 2
     }
@@ -169,7 +169,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "processed" {
     }
   }
 
-  # A task's cached result goes before the objects that it refers to, so that a rebuild never finds one without the other.
+  # A task's cached result expires before its objects, so that no result refers to missing objects.
   rule {
     id     = "results"
     status = "Enabled"

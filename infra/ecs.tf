@@ -1,5 +1,5 @@
 locals {
-  # The worker registers flow runs' task definitions by itself, from the deployments' job variables.
+  # The worker registers the task definitions of flow runs from the deployments' job variables.
   family = "${local.name}-flow-run"
 }
 
@@ -31,7 +31,7 @@ resource "aws_ecs_service" "worker" {
     rollback = true
   }
 
-  # A task that starts before its role may do anything fails.
+  # A task that starts before its role has its rights fails.
   depends_on = [aws_iam_role_policy.this]
 }
 
@@ -45,7 +45,7 @@ resource "aws_ecs_task_definition" "worker" {
   execution_role_arn       = aws_iam_role.this["execution"].arn
   container_definitions    = jsonencode([local.blocks, local.worker])
 
-  # All that they may write to.
+  # The only folders that they may write to.
   volume {
     name = "tmp"
   }

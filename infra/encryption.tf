@@ -1,4 +1,4 @@
-# One key for everything at rest. A role may use it through the services that it needs.
+# One key for all data at rest. Roles may use it through the services that they need.
 resource "aws_kms_key" "this" {
   description             = "${local.name}: buckets, secrets, logs, images and alarms"
   enable_key_rotation     = true
@@ -11,7 +11,7 @@ resource "aws_kms_alias" "this" {
   target_key_id = aws_kms_key.this.key_id
 }
 
-# In a key's policy "*" stands for this key.
+# In a key policy "*" is the key itself.
 data "aws_iam_policy_document" "key" {
   statement {
     sid       = "AccountByItsRoles"
@@ -41,7 +41,7 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # Without a condition, as the documentation of alarms has it: a topic's own policy says whose alarms it takes.
+  # Without a condition, as the documentation of alarms recommends; the topic's policy limits the accounts.
   statement {
     sid       = "Alarms"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]

@@ -1,5 +1,5 @@
-# What becomes of a flow run's task, told to the worker. Without it, a run whose task could not
-# start would stay pending for ever, and keep all later ones away.
+# Sends the events of flow runs' tasks to the worker. Without them a run whose task could not start would stay
+# pending for ever and block all later ones.
 resource "aws_cloudwatch_event_rule" "tasks" {
   name        = "${local.name}-tasks"
   description = "State changes of the tasks in the cluster ${local.name}"
@@ -16,8 +16,8 @@ resource "aws_cloudwatch_event_target" "tasks" {
   arn  = aws_sqs_queue.tasks.arn
 }
 
-# Encrypted by SQS itself: EventBridge would have to be let at our key. No second queue for messages that
-# failed three times: as long as the Prefect API is away they all fail, and later they still count.
+# Encrypted by SQS itself; with our key EventBridge would need rights on it. No dead-letter queue: while the
+# Prefect API is down all messages fail, and they are still needed later.
 resource "aws_sqs_queue" "tasks" {
   name                       = "${local.name}-tasks"
   sqs_managed_sse_enabled    = true

@@ -1,4 +1,4 @@
-# Nothing may connect to a task. A task may connect to what it needs.
+# No inbound connections to tasks; outbound only to what they need.
 resource "aws_security_group" "tasks" {
   name        = "${local.name}-tasks"
   description = "Prefect worker and flow runs: outgoing only"

@@ -12,7 +12,7 @@ resource "aws_ecr_repository" "this" {
   }
 }
 
-# Every commit that is deployed leaves an image; the last ones are kept to go back to.
+# Every deployed commit has an image; the last ones are kept for rollbacks.
 resource "aws_ecr_lifecycle_policy" "this" {
   repository = aws_ecr_repository.this.name
 

@@ -1,4 +1,4 @@
-# A flow run acts as `pipeline`, the worker as `worker`; as `execution` ECS starts the containers of both.
+# Flow runs have the role `pipeline`, the worker `worker`; ECS starts their containers with `execution`.
 resource "aws_iam_role" "this" {
   for_each = toset(["pipeline", "execution", "worker"])
 
@@ -35,15 +35,15 @@ data "aws_iam_policy_document" "tasks" {
   }
 }
 
-# No right to delete: what was written stays, whatever a run does.
+# No right to delete: no run can remove written objects.
 data "aws_iam_policy_document" "pipeline" {
   statement {
     sid       = "List"
     actions   = ["s3:ListBucket"]
     resources = [for bucket in aws_s3_bucket.this : bucket.arn]
 
-    # "IfExists", for S3 asks for this right also when a missing object is read, then without a prefix,
-    # and would answer "denied" instead of "not there".
+    # "IfExists": reading a missing object also needs this right, without a prefix; else S3 answers "denied"
+    # instead of "not found".
     condition {
       test     = "StringLikeIfExists"
       variable = "s3:prefix"
@@ -76,12 +76,12 @@ data "aws_iam_policy_document" "pipeline" {
   }
 }
 
-# What it takes to start a container: its image, its log, and the one secret that Prefect itself needs.
+# The rights to start a container: its image, its log, and the secret of Prefect itself.
 data "aws_iam_policy_document" "execution" {
   statement {
     sid       = "LogInToRegistry"
     actions   = ["ecr:GetAuthorizationToken"]
-    resources = ["*"] # AWS knows no other for it
+    resources = ["*"] # AWS has no narrower resource for it
   }
 
   statement {
@@ -166,7 +166,7 @@ data "aws_iam_policy_document" "worker" {
       "ecs:DescribeTaskDefinition",
       "ecs:RegisterTaskDefinition",
     ]
-    resources = ["*"] # AWS knows no other for these
+    resources = ["*"] # AWS has no narrower resource for these
   }
 
   statement {

@@ -1,4 +1,4 @@
-# Made empty: values come by `aws secretsmanager put-secret-value`, so no state ever holds one.
+# Created empty: set values with `aws secretsmanager put-secret-value`, so that no state file holds them.
 resource "aws_secretsmanager_secret" "this" {
   for_each = {
     source-url    = "The source database: postgresql://…, or JSON as RDS writes it"

@@ -8,7 +8,7 @@ terraform {
     }
   }
 
-  # Which bucket and key is said at `init`, so that each environment has a state of its own.
+  # Bucket and key are given at `init`, so that each environment has its own state.
   backend "s3" {}
 }
 

@@ -1,13 +1,13 @@
 # The two containers of the worker's task.
 locals {
-  # What both have in common.
+  # Common settings of both.
   container = {
     image                  = "${aws_ecr_repository.this.repository_url}:${coalesce(var.image_tag, "none-yet")}"
     readonlyRootFilesystem = true
     mountPoints            = [{ sourceVolume = "tmp", containerPath = "/tmp" }]
   }
 
-  # The pipeline's settings; a secret's name stands for the URL that it holds.
+  # The pipeline's settings; URLs are given by the names of their secrets.
   settings = { for name, value in {
     AWS_REGION            = var.region
     TOTESYS_ENVIRONMENT   = var.totesys_environment
@@ -23,8 +23,8 @@ locals {
     valueFrom = aws_secretsmanager_secret.this["prefect-api"].arn
   }
 
-  # `make blocks`, before each start of the worker: where the pipeline finds its databases and buckets.
-  # Of the secrets it has the names; only a flow run may read them, so none is tried here.
+  # `make blocks` before each start of the worker: it saves databases and buckets as blocks.
+  # It knows only the names of the secrets, which flow runs alone may read, so it tests nothing.
   blocks = merge(local.container, {
     name             = "blocks"
     essential        = false

@@ -1,4 +1,4 @@
--- What a table demands and keeps beside its rows: how to drop it and how to make it again, references last.
+-- The constraints and indexes of a table: statements that drop and that create them again, references last.
 SELECT
     concat_ws(' ', 'ALTER TABLE', conrelid::regclass, 'DROP CONSTRAINT', name) AS dropping,
     concat_ws(' ', 'ALTER TABLE', conrelid::regclass, 'ADD CONSTRAINT', name, definition) AS making,

@@ -1,4 +1,4 @@
--- Of some rows of a dimension, those that a batch changed, or that are new and there.
+-- How many of these rows of a dimension a batch changed, or are new and present.
 SELECT count(*) FROM {history}
 WHERE
     {key} = ANY(%(ids)s)

@@ -1,3 +1,3 @@
--- Of some rows, those that a look at last_updated would find.
+-- How many of these rows a watermark on last_updated finds.
 SELECT count(*) FROM {table}
 WHERE {key} = ANY(%(ids)s) AND last_updated > %(watermark)s;

@@ -1,4 +1,4 @@
-"""The demo as a person runs it: what it tells is true, it can be interrupted, nothing stays behind."""
+"""The demo as a user runs it: its report is correct, it can be interrupted, no process keeps running."""
 
 from __future__ import annotations
 
@@ -115,17 +115,17 @@ def test_ctrl_c_leaves_nothing_behind(folder: Path, moment: str) -> None:
     assert demo.left == []
 
 
-def test_what_was_interrupted_is_finished_and_the_story_is_true(folder: Path) -> None:
+def test_an_interrupted_demo_is_completed_and_its_report_is_correct(folder: Path) -> None:
     demo = Demo(folder)
     status, story, err = demo.end()
     assert (status, err) == (0, "")
     assert demo.left == []
 
-    assert f"there already: {ORDERS:,}" in story or f"there already: {ORDERS + 1:,}" in story
+    assert f"kept from before: {ORDERS:,}" in story or f"kept from before: {ORDERS + 1:,}" in story
     assert numbers(story, "9 silent edits: last_updated stays as it was") == [9, 0, 9]
     assert numbers(story, "a sale from before the first run commits late") == [3, 0, 3]
     assert numbers(story, "an order and its payment are deleted") == [2, 0, 2]
-    rows, seen, recorded = numbers(story, "all of it")
+    rows, seen, recorded = numbers(story, "total")
     assert recorded == rows > seen
     assert re.search(r"^  fact_sales_order .* 4 changed, 1 deleted$", story, re.MULTILINE)
     assert re.search(r"^  agreed_delivery_date .*<- edited$", story, re.MULTILINE)
@@ -147,13 +147,13 @@ def test_what_was_interrupted_is_finished_and_the_story_is_true(folder: Path) ->
     assert f"-m demo --folder {folder} status\n" in story
     status, said, err = Demo(folder, "status").end()
     assert (status, err) == (0, "")
-    assert said.startswith("OK: the warehouse shows the source as of ")
-    assert "Waiting in the source: nothing\n" in said
+    assert said.startswith("OK: the warehouse is as of ")
+    assert "Pending in the source: nothing\n" in said
     assert re.search(r"^  raw +\d+ +[\d.]+ (kB|MB)$", said, re.MULTILINE)
 
 
 @pytest.mark.campaign
-def test_it_goes_on_by_itself_until_ctrl_c(folder: Path) -> None:
+def test_the_live_demo_runs_until_ctrl_c(folder: Path) -> None:
     demo = Demo(folder, "--every", "5", "live")
     said = demo.read_until("Completed: ") + demo.read_until(" new row")
     demo.press_ctrl_c()
@@ -164,7 +164,7 @@ def test_it_goes_on_by_itself_until_ctrl_c(folder: Path) -> None:
     assert numbers(said, "Completed: ")[0] > 0
 
 
-def test_a_failure_is_one_line_and_says_where_to_read_on(folder: Path) -> None:
+def test_an_error_is_one_line_that_names_the_log(folder: Path) -> None:
     shutil.rmtree(folder / "postgres", ignore_errors=True)
     (folder / "postgres").write_text("in the way")
     status, _, err = Demo(folder).end()
@@ -183,7 +183,7 @@ def test_a_folder_in_use_is_refused(folder: Path) -> None:
     assert err == f"error: {folder} is in use by another demo: let it end first\n"
 
 
-def test_a_removal_cut_short_is_finished(tmp_path: Path) -> None:
+def test_an_interrupted_removal_is_completed(tmp_path: Path) -> None:
     (tmp_path / "raw" / "payment").mkdir(parents=True)
     (tmp_path / "lock").touch()
     (tmp_path / "removing").touch()
@@ -192,7 +192,7 @@ def test_a_removal_cut_short_is_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("look", ["psql", "status"])
-def test_to_look_without_a_demo_says_what_to_do(tmp_path: Path, look: str) -> None:
+def test_opening_without_a_demo_says_what_to_do(tmp_path: Path, look: str) -> None:
     status, out, err = Demo(tmp_path / "none", look).end()
     assert (status, out) == (1, "")
     assert err.endswith("run make demo first\n")

@@ -1,4 +1,4 @@
-"""The embedded Postgres: it starts, survives, is found again and never stays behind."""
+"""The embedded Postgres: starts, restarts, crashes, and its end with the process."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def wait_until_stopped(server: Postgres, seconds: float = 10) -> bool:
     return not server.running
 
 
-def test_url_leads_to_the_database(server: Postgres) -> None:
+def test_the_url_connects_to_the_database(server: Postgres) -> None:
     server.create_database("a shop/ü")
     server.create_database("a shop/ü")
     assert ask(server.url("a shop/ü"), "SELECT current_database()") == "a shop/ü"
@@ -161,7 +161,7 @@ def test_unknown_version(folder: Path) -> None:
         Postgres(folder / "unknown", version=12).start()
 
 
-def test_bad_setting_is_named_at_once(server: Postgres) -> None:
+def test_a_wrong_setting_is_named_at_once(server: Postgres) -> None:
     server.stop()
     bad = Postgres(server.folder, settings=FAST | {"shared_buffers": "a lot"})
     with pytest.raises(PostgresError, match=r"did not start: .*shared_buffers.*server\.log"):
@@ -169,7 +169,7 @@ def test_bad_setting_is_named_at_once(server: Postgres) -> None:
     server.start()
 
 
-def test_nothing_is_known_before_the_first_start(folder: Path) -> None:
+def test_port_and_password_need_a_first_start(folder: Path) -> None:
     server = Postgres(folder / "never")
     assert not server.running
     server.stop()
@@ -179,7 +179,7 @@ def test_nothing_is_known_before_the_first_start(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["pass", "os.kill(os.getpid(), signal.SIGKILL)"])
-def test_no_server_stays_behind(server: Postgres, end: str) -> None:
+def test_no_server_keeps_running(server: Postgres, end: str) -> None:
     server.stop()
     process = start_in_another_process(server.folder, f"server.start()\n{end}")
     process.communicate(timeout=20)
@@ -252,7 +252,7 @@ def test_root_runs_a_copy_where_the_installed_programs_are_closed(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root becomes another user")
-def test_a_plain_user_stays_who_he_is(folder: Path) -> None:
+def test_a_plain_user_runs_the_server_itself(folder: Path) -> None:
     assert binaries.account_for(folder) is None
 
 

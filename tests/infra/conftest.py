@@ -1,16 +1,18 @@
-"""Terraform, and what it makes of `infra/` on a server that stands for AWS."""
+"""Terraform, and the resources that it creates from `infra/` on a simulated AWS."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -20,6 +22,7 @@ from tests.support import KEY
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 REGION = "eu-west-2"
+NAME = "totesys-dev"
 REGISTRIES = {"terraform": "registry.terraform.io", "tofu": "registry.opentofu.org"}
 ALTERED = """
 terraform {
@@ -114,7 +117,7 @@ def terraform(program: str, mirror: Path, tmp_path_factory: pytest.TempPathFacto
 
 @dataclass(frozen=True)
 class Stack:
-    """What Terraform made of `infra/`."""
+    """The resources that Terraform created from `infra/`."""
 
     terraform: Terraform
     endpoint: str
@@ -144,7 +147,7 @@ OWNER = {"aws_access_key_id": KEY, "aws_secret_access_key": KEY, "region_name": 
 
 @pytest.fixture(scope="session")
 def stack(terraform: Terraform, s3_endpoint: str) -> Stack:
-    """Everything, made in a minute on a server that stands for AWS, in a network of its own."""
+    """All resources, created within a minute on a simulated AWS, with its own network."""
     terraform.environment.update(
         AWS_ENDPOINT_URL=s3_endpoint, AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=KEY
     )
@@ -166,3 +169,16 @@ def stack(terraform: Terraform, s3_endpoint: str) -> Stack:
         given = "-var-file=example.tfvars -var-file=test.tfvars.json"
         terraform.environment[f"TF_CLI_ARGS_{command}"] = given
     return Stack(terraform, s3_endpoint, terraform.done("apply", "-auto-approve"))
+
+
+def listed(value: str | list[str]) -> list[str]:
+    """An element of a policy, which may be one or many."""
+    return [value] if isinstance(value, str) else value
+
+
+@pytest.fixture(params=["raw", "processed"])
+def bucket(stack: Stack, request: pytest.FixtureRequest) -> str:
+    """The name of one of the buckets."""
+    uri = re.search(f"TOTESYS_{request.param.upper()}_URI=(.*)", stack.outputs["dotenv"])
+    assert uri
+    return urlsplit(uri[1]).netloc

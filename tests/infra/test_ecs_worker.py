@@ -1,4 +1,4 @@
-"""A deployed run on its way to a task: Prefect's worker for ECS, on what Terraform made."""
+"""Prefect's ECS worker starts the task of a deployed run on the resources of Terraform."""
 
 from __future__ import annotations
 

@@ -1,29 +1,20 @@
-"""What Terraform makes on a server that stands for AWS, seen as its users see it."""
+"""The resources that Terraform creates on a simulated AWS."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-from urllib.parse import urlsplit
 
-import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
-from moto.core.authorization import enable_iam_authentication
-from prefect_aws import AwsCredentials, S3Bucket
-from prefect_aws.client_parameters import AwsClientParameters
 
-from pipeline.errors import ObjectMissing
-from tasks import blocks
-from tests.infra.conftest import REGION, Stack
+from tests.infra.conftest import NAME, REGION, Stack, listed
 
 pytestmark = pytest.mark.campaign
 
-NAME = "totesys-dev"
+
 ROLES = ["pipeline", "execution", "worker"]
+
+
 # As AWS' service authorization reference has it, these know no narrower resource.
 WITHOUT_RESOURCE = {
     "ec2:DescribeSubnets",
@@ -32,19 +23,6 @@ WITHOUT_RESOURCE = {
     "ecs:DescribeTaskDefinition",
     "ecs:RegisterTaskDefinition",
 }
-
-
-def listed(value: str | list[str]) -> list[str]:
-    """An element of a policy, which may be one or many."""
-    return [value] if isinstance(value, str) else value
-
-
-@pytest.fixture(params=["raw", "processed"])
-def bucket(stack: Stack, request: pytest.FixtureRequest) -> str:
-    """The name of one of the buckets."""
-    uri = re.search(f"TOTESYS_{request.param.upper()}_URI=(.*)", stack.outputs["dotenv"])
-    assert uri
-    return urlsplit(uri[1]).netloc
 
 
 def test_a_second_plan_changes_nothing(stack: Stack) -> None:
@@ -152,90 +130,6 @@ class TestRoles:
         assert readable == {stack.outputs["secrets"][name] for name in secrets}
 
 
-@pytest.fixture(scope="module")
-def role(stack: Stack) -> str:
-    """A role with these rights."""
-    statements = [statement.copy() for statement in stack.policies(f"{NAME}-pipeline")]
-    for statement in statements:
-        statement.pop("Condition", None)
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    iam = stack.client("iam")
-    made = iam.create_role(RoleName="unconditional", AssumeRolePolicyDocument="{}")["Role"]
-    iam.put_role_policy(RoleName="unconditional", PolicyName="same", PolicyDocument=policy)
-    return str(made["Arn"])
-
-
-@pytest.fixture
-def credentials(stack: Stack, bucket: str, role: str) -> Iterator[dict[str, str]]:
-    """Those of a task with the role, on a server that asks who may do what."""
-    found = stack.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
-    with unconditional(stack, bucket), enable_iam_authentication():
-        yield {
-            "aws_access_key_id": found["AccessKeyId"],
-            "aws_secret_access_key": found["SecretAccessKey"],
-            "aws_session_token": found["SessionToken"],
-        }
-
-
-class TestPipelineRole:
-    """Its rights in action. The server cannot evaluate conditions, so they are left out."""
-
-    def test_is_enough_for_the_engine_and_for_results(
-        self, stack: Stack, bucket: str, credentials: dict[str, str]
-    ) -> None:
-        block = S3Bucket(
-            bucket_name=bucket,
-            bucket_folder="totesys",
-            credentials=AwsCredentials(
-                **credentials,
-                region_name=REGION,
-                aws_client_parameters=AwsClientParameters(endpoint_url=stack.endpoint),
-            ),
-        )
-        place = blocks.s3(block)
-        rows = pa.table({"payload": [bytes(1000)] * 20_000})
-        file = place.write_rows("orders/batch=1", rows.schema, rows.to_batches(100))
-        assert file
-        assert place.dataset([file]).to_table().num_rows == 20_000
-        place.write_text("_manifests/one.json", "{}")
-        assert place.list("_manifests") == ["_manifests/one.json"]
-        assert place.read_text("_manifests/one.json") == "{}"
-        with pytest.raises(ObjectMissing):
-            place.read_text("_manifests/two.json")
-        block.write_path("_results/one", b"{}")
-        assert block.read_path("_results/one") == b"{}"
-
-    @pytest.mark.parametrize(
-        "attempt",
-        [
-            lambda s3, bucket: s3.delete_object(Bucket=bucket, Key="totesys/_manifests/one.json"),
-            lambda s3, bucket: s3.put_object(Bucket=bucket, Key="elsewhere", Body=b""),
-            lambda s3, bucket: s3.put_bucket_versioning(
-                Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}
-            ),
-            lambda s3, bucket: s3.list_buckets(),
-        ],
-        ids=["delete", "other prefix", "versioning", "other buckets"],
-    )
-    def test_is_not_enough_for_more(
-        self, stack: Stack, bucket: str, credentials: dict[str, str], attempt: Callable[[Any, str], Any]
-    ) -> None:
-        with pytest.raises(ClientError, match="AccessDenied"):
-            attempt(stack.client("s3", **credentials), bucket)
-
-
-@contextmanager
-def unconditional(stack: Stack, bucket: str) -> Iterator[None]:
-    """Take the bucket's own policy away for a while: all that it says has a condition."""
-    s3 = stack.client("s3")
-    policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
-    s3.delete_bucket_policy(Bucket=bucket)
-    try:
-        yield
-    finally:
-        s3.put_bucket_policy(Bucket=bucket, Policy=policy)
-
-
 def test_secrets_are_empty(stack: Stack) -> None:
     for arn in stack.outputs["secrets"].values():
         with pytest.raises(ClientError, match="ResourceNotFoundException"):
@@ -294,7 +188,7 @@ def test_silence_and_failures_raise_alarms(stack: Stack) -> None:
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "data-team@example.org")
 
 
-def test_the_worker_hears_what_becomes_of_tasks(stack: Stack) -> None:
+def test_the_worker_gets_the_events_of_its_tasks(stack: Stack) -> None:
     """Prefect's worker reads this queue; what it needs is an event of EventBridge as the body."""
     events = stack.client("events")
     rule = events.describe_rule(Name=f"{NAME}-tasks")

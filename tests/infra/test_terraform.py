@@ -1,4 +1,4 @@
-"""The Terraform files: their form, and what they say of wrong values."""
+"""The Terraform files: their format, and their errors for wrong values."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_files_are_valid(terraform: Terraform) -> None:
     assert "Success! The configuration is valid." in terraform.done("validate")
 
 
-def test_good_values_are_taken(program: str, variables: Path) -> None:
+def test_valid_values_are_accepted(program: str, variables: Path) -> None:
     assert plan(program, variables, **GOOD).returncode == 0
 
 

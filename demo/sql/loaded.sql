@@ -1,3 +1,4 @@
+-- What the batches of a period changed, and what the warehouse is up to date with.
 SELECT
     w.up_to_date_at,
     COALESCE(sum((t.counts ->> 'added')::bigint), 0) AS added,
