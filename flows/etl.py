@@ -141,7 +141,8 @@ def _take_batch(run: RunContext, source_url: str, *, reconcile: bool, full: bool
         run.verify(batch.columns, batch.keys)
         get_run_logger().info("Batch %s reads %s", batch.batch_id, batch.summary)
         with run.timed("extract"):
-            manifest = extract.extract(connection, batch, schema, readers(schema, run.environment))
+            tasks, pages = readers(schema, run.environment), run.settings.chunk_pages
+            manifest = extract.extract(connection, batch, schema, tasks, pages)
     manifest = pipeline.seal(manifest)
     _announce_sealed(run, manifest)
     return manifest

@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     task_runner: str = Field("threads", pattern=r"^(threads|dask|ray|(tcp|tls|ucx|ws|wss|ray)://\S+)$")
     # Tables, or ranges of large ones, that a run reads at the same time.
     readers: int = Field(3, ge=1, le=64)
+    # Pages of 8 kB that one extract task reads at most; 32,768 are 256 MB.
+    chunk_pages: int = Field(32_768, ge=1, le=2**31)
+    # Seconds that a reader waits for a table of the source that another session is about to alter.
+    table_lock_timeout: float = Field(3, gt=0, le=1_000_000)
     # Seconds that a run waits for a lock that another session holds in one of the databases.
     lock_timeout: int = Field(300, ge=1, le=1_000_000)
     # Seconds that a run which reads everything, rebuilds or removes batches waits for another run to finish.

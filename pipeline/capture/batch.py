@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.capture.deletions import DeletionCheck
 from pipeline.capture.reasons import UNEXPLAINED
-from pipeline.capture.tables import PAGES_PER_CHUNK, TablePlan, needs_probe, read_whole, slices_of
+from pipeline.capture.tables import TablePlan, needs_probe, read_whole, slices_of
 from pipeline.columns import Column
 from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import (
@@ -115,7 +115,7 @@ class BatchPlan:
         """The primary keys of the source's tables, empty where there is none."""
         return {name: plan.table.key for name, plan in self.tables.items()}
 
-    def chunks(self, schema: str, pages_per_chunk: int = PAGES_PER_CHUNK) -> list[tuple[Chunk, ReadSpec]]:
+    def chunks(self, schema: str, pages_per_chunk: int) -> list[tuple[Chunk, ReadSpec]]:
         """The chunks to read, largest first; large tables are cut into ranges of pages."""
         chunks = [
             chunk
@@ -125,9 +125,11 @@ class BatchPlan:
         ]
         return sorted(chunks, key=lambda chunk: -chunk[1].expected_rows)
 
-    def chunks_of_whole_table(self, name: str, schema: str) -> list[tuple[Chunk, ReadSpec]]:
+    def chunks_of_whole_table(
+        self, name: str, schema: str, pages_per_chunk: int
+    ) -> list[tuple[Chunk, ReadSpec]]:
         """The chunks of a table that is read whole because its changes do not explain its row count."""
-        return self._chunks_of(read_whole(self.tables[name], UNEXPLAINED), schema, PAGES_PER_CHUNK)
+        return self._chunks_of(read_whole(self.tables[name], UNEXPLAINED), schema, pages_per_chunk)
 
     def _chunks_of(self, plan: TablePlan, schema: str, pages_per_chunk: int) -> list[tuple[Chunk, ReadSpec]]:
         slices = slices_of(plan, pages_per_chunk)

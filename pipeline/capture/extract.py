@@ -14,7 +14,6 @@ import pyarrow as pa
 from pipeline.capture import deletions
 from pipeline.capture.batch import BatchPlan
 from pipeline.capture.deletions import DeletionCheck, RowsDoNotAddUp
-from pipeline.capture.tables import PAGES_PER_CHUNK
 from pipeline.columns import schema_of
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.erasures import erase
@@ -46,7 +45,7 @@ def extract(
     planned: BatchPlan,
     schema: str,
     readers: Readers,
-    pages_per_chunk: int = PAGES_PER_CHUNK,
+    pages_per_chunk: int,
 ) -> Manifest:
     """Read a planned batch while its snapshot is open, and return its manifest, which is not sealed yet.
 
@@ -64,7 +63,11 @@ def extract(
     if unexplained:
         read = [each for each in read if each.chunk.table not in unexplained]
         read += readers.read(
-            [chunk for name in unexplained for chunk in planned.chunks_of_whole_table(name, schema)]
+            [
+                chunk
+                for name in unexplained
+                for chunk in planned.chunks_of_whole_table(name, schema, pages_per_chunk)
+            ]
         )
     seeds = {name: readers.write_seed(seed, planned.batch_id) for name, seed in planned.new_seeds.items()}
     manifest = planned.manifest(read, {name: files for name, files in deleted.items() if files}, seeds)

@@ -7,8 +7,6 @@ from pipeline.source.catalogue import Table
 from pipeline.source.changes import Probe, Slice
 from pipeline.source.cursors import Reached
 
-PAGES_PER_CHUNK = 32_768
-
 
 @dataclass(frozen=True)
 class TablePlan:

@@ -10,13 +10,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
+from pipeline import settings
 from pipeline.columns import Frozen
 from pipeline.errors import PipelineError, SnapshotLost
 from pipeline.postgres import Connection, once, statement, transaction
 from pipeline.source.hashing import HashKey
-
-# Milliseconds that a reader waits for a lock; its holder may itself wait for the locks of this batch.
-LOCK_WAIT = 3_000
 
 
 class Identity(Frozen):
@@ -85,7 +83,7 @@ def identify(url: str) -> Identity | None:
 
 @contextmanager
 def adopt(url: str, name: str, key: HashKey | None = None) -> Iterator[Connection]:
-    """Open another connection that reads an exported snapshot; waits for locks for ``LOCK_WAIT`` ms at most.
+    """Open another connection that reads an exported snapshot; waits for locks briefly.
 
     Raises SnapshotLost where the snapshot's transaction has ended.
     """
@@ -94,7 +92,9 @@ def adopt(url: str, name: str, key: HashKey | None = None) -> Iterator[Connectio
             connection = stack.enter_context(transaction(url, "source", reading=True, snapshot=name))
         except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
             raise SnapshotLost(f"source: snapshot {name} has ended; start the run again") from None
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_WAIT))
+        # The session that holds the lock may itself wait for this batch to end.
+        milliseconds = round(1_000 * settings.load().table_lock_timeout)
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(milliseconds))
         if key:
             key.set_on(connection)
         yield connection

@@ -49,7 +49,7 @@ def test_tables_that_no_model_names_are_not_read(source_url: str, house: Warehou
 def test_all_tables_are_read_at_one_snapshot(source_url: str, house: Warehouse) -> None:
     planned, manifest = plan_batch(source_url, house)
     assert manifest is not None
-    assert {spec.snapshot for _, spec in planned.chunks("public")} == {planned.snapshot.name}
+    assert {spec.snapshot for _, spec in planned.chunks("public", 1_000)} == {planned.snapshot.name}
 
 
 CHANGED_SHAPES = {

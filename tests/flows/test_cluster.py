@@ -21,7 +21,6 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from demo import shop
 from flows.etl import etl
-from pipeline.capture import batch
 from tests.flows.conftest import s3_buckets
 from tests.flows.shop_runs import FACTS, TRANSFORMS, run_and_read
 from tests.flows.support import EQUAL, ROOT, Run, World
@@ -78,10 +77,11 @@ def cluster(prefect_server: None, tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def world(make_world: Callable[..., World], s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(make_world: Callable[..., World], s3_endpoint: str) -> World:
     """A shop whose tables are read in several chunks."""
-    monkeypatch.setattr(batch.BatchPlan.chunks, "__defaults__", (8,))
-    made = make_world("shop_cluster", TRANSFORMS, **s3_buckets(s3_endpoint))
+    buckets = s3_buckets(s3_endpoint)
+    buckets["more"] |= {"TOTESYS_CHUNK_PAGES": "8"}
+    made = make_world("shop_cluster", TRANSFORMS, **buckets)
     with psycopg.connect(made.source_url) as connection:
         shop.create(connection)
         shop.fill(connection, 3_000)

@@ -74,7 +74,7 @@ def test_a_session_that_waits_to_alter_a_table_is_not_blocked(
     source_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader behind it would deadlock: that session waits for the holder of the snapshot, and so on."""
-    monkeypatch.setattr(snapshots, "LOCK_WAIT", 50)
+    monkeypatch.setenv("TOTESYS_TABLE_LOCK_TIMEOUT", "0.05")
     execute(source_url, "CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)")
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
     with ThreadPoolExecutor(1) as somebody:
