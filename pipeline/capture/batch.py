@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pipeline import RELEASE
 from pipeline.capture.deletions import DeletionCheck
 from pipeline.capture.reasons import UNEXPLAINED
 from pipeline.capture.tables import TablePlan, needs_probe, read_whole, slices_of
@@ -196,6 +197,7 @@ class BatchPlan:
     ) -> Manifest:
         """The manifest of the batch, from its chunks, the keys of deleted rows and the seeds, by table."""
         return Manifest(
+            release=RELEASE,
             batch_id=self.batch_id,
             previous=self.watermark.batch_id if self.watermark else None,
             snapshot_at=batch_time(self.snapshot, self.watermark),

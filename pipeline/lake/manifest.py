@@ -158,13 +158,15 @@ class Destination(Frozen):
 class Manifest(Frozen):
     """Everything that belongs to a sealed batch; later steps read nothing else.
 
-    ``warehouse`` is the destination of the batch; manifests of earlier releases lack it.
+    ``release`` is the release that read the batch, ``warehouse`` its destination; manifests of earlier
+    releases lack them.
     ``quiet`` are models in which an ordinary run would have found no change. A change that a reconciling
     batch finds there was missed by earlier runs.
     ``resumed``: a rebuild continued here, after batches that are lost.
     """
 
     format: Literal[3] = 3
+    release: str | None = None
     batch_id: BatchId
     previous: BatchId | None
     snapshot_at: datetime

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline import RELEASE
 from tests.capture.orders import MODELS, run
 from tests.house import Warehouse, plan_batch
 from tests.support import execute, parquet_rows, value, write_models
@@ -49,6 +50,7 @@ def test_tables_that_no_model_names_are_not_read(source_url: str, house: Warehou
 def test_all_tables_are_read_at_one_snapshot(source_url: str, house: Warehouse) -> None:
     planned, manifest = plan_batch(source_url, house)
     assert manifest is not None
+    assert manifest.release == RELEASE
     assert {spec.snapshot for _, spec in planned.chunks("public", 1_000)} == {planned.snapshot.name}
 
 
