@@ -90,7 +90,7 @@ class Floor:
         with subprocess.Popen(argv, env=environment, stdin=stdin, stdout=stdout) as process:
             yield process
         if process.returncode:
-            raise BenchError(f"psql failed with status {process.returncode}; what it says is above")
+            raise BenchError(f"psql failed with status {process.returncode}; its output is above")
 
 
 def _fill_once(reader: psycopg.Connection, writer: psycopg.Connection, target: Target, model: str) -> None:

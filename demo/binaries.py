@@ -27,19 +27,19 @@ _UNNEEDED = shutil.ignore_patterns("include", "*.a", "pkgconfig")
 
 
 class PostgresError(Exception):
-    """What went wrong with the embedded Postgres, where, and what to do, in one line."""
+    """An error of the embedded Postgres in one line: what failed, where, and what to do."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """The plain user that programs run as when the caller is root."""
+    """The unprivileged user that programs run as if the caller is root."""
 
     uid: int
     gid: int
 
 
 def account_for(folder: Path) -> Account | None:
-    """Return whom to run as for a server kept in folder: None is the caller's own user."""
+    """Return the user to run a server in the folder as; None for the caller's own user."""
     if os.geteuid() != 0:
         return None
     if folder.exists() and (owner := folder.stat()).st_uid != 0:
@@ -55,13 +55,13 @@ def account_for(folder: Path) -> Account | None:
 
 
 def environment() -> dict[str, str]:
-    """Return the caller's environment without what would redirect a Postgres program."""
+    """Return the caller's environment without variables that libpq reads."""
     inherited = {name: value for name, value in os.environ.items() if name[:2] != "PG"}
     return inherited | {"LC_ALL": "C"}
 
 
 def login(url: str) -> dict[str, str]:
-    """Return the environment that leads libpq's programs into a database, unseen by other users."""
+    """Return libpq's environment variables for a database; other users cannot see them."""
     names = {
         "host": "PGHOST",
         "port": "PGPORT",
@@ -75,7 +75,7 @@ def login(url: str) -> dict[str, str]:
 def run(
     argv: Sequence[str | Path], account: Account | None, text: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as the account, away from the terminal's signals, and return its end.
+    """Run a program as the account, in its own session, and return the completed process.
 
     A program that cannot be started raises OSError; an exit status is the caller's to judge.
     """
@@ -96,7 +96,7 @@ def run(
 
 
 def reachable(folder: Path, account: Account | None) -> bool:
-    """Tell whether the account may enter the folder."""
+    """Return whether the account may enter the folder."""
     with suppress(OSError):
         return run(["/bin/sh", "-c", 'cd "$1"', "sh", folder], account).returncode == 0
     return False
@@ -143,7 +143,7 @@ def _trouble(folder: Path, account: Account | None) -> str | None:
 
 
 def _copied_programs(package: Path, install: Path, account: Account) -> Path:
-    """Return the programs in a copy that everyone can read, made when there is none yet."""
+    """Return the programs in a copy that all users can read, created if needed."""
     name = f"totesys-postgres-{metadata.version(PACKAGE)}-{install.name}-{os.geteuid()}"
     trouble: str | None = "no folder for temporary files is open to that user"
     for base in open_folders(account):
@@ -162,19 +162,19 @@ def _copied_programs(package: Path, install: Path, account: Account) -> Path:
 
 
 def _ours(folder: Path) -> bool:
-    """Tell whether a folder is our own and nobody else can have put anything into it."""
+    """Return whether a folder is ours and no other user can have written into it."""
     found = folder.lstat()
     return folder.is_dir() and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _parts(package: Path, install: Path) -> list[Path]:
-    """Return what a copy consists of: the installation and its libraries (Linux, macOS)."""
+    """Return the folders of a copy: the installation and its libraries (Linux, macOS)."""
     libraries = (package.parent / f"{package.name}.libs", package / ".dylibs")
     return [install, *(folder for folder in libraries if folder.is_dir())]
 
 
 def _complete(target: Path, package: Path, install: Path) -> bool:
-    """Tell whether a copy still has every file: cleaners of temporary folders take old ones."""
+    """Return whether a copy has every file; cleaners of temporary folders delete old ones."""
     for part in _parts(package, install):
         for folder, names, files in os.walk(part):
             skipped = _UNNEEDED(folder, names + files)
@@ -186,7 +186,7 @@ def _complete(target: Path, package: Path, install: Path) -> bool:
 
 
 def _copy(target: Path, package: Path, install: Path) -> None:
-    """Put a copy in place in one step; where another process was faster, keep its copy."""
+    """Create a copy atomically; if another process was faster, its copy is kept."""
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.", dir=target.parent) as scratch:
         made = Path(scratch, "made")
         for part in _parts(package, install):

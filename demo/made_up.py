@@ -150,7 +150,7 @@ def person(rng: random.Random) -> str:
 
 
 def staff(rng: random.Random, number: int) -> Row:
-    """Return somebody of the staff; the first eight fill every department."""
+    """Return a member of the staff; the first eight fill every department."""
     first = rng.choice(FIRST_NAMES)
     last = "O'Keefe" if number == 17 else rng.choice(LAST_NAMES)
     department = number if number <= len(DEPARTMENTS) else 1 + below(rng, len(DEPARTMENTS))

@@ -82,7 +82,7 @@ class PrefectServer(Process):
 
 
 class Worker(Process):
-    """A worker, after it has deployed what a file like prefect.yaml says in the project's folder."""
+    """A worker that first creates the deployments of a file like prefect.yaml, in the project's folder."""
 
     def __init__(self, project: Path, deployments: Path) -> None:
         """Start it. The work pool is there."""

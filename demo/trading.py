@@ -1,4 +1,4 @@
-"""What happens to the shop's database while it trades: orders, payments, corrections.
+"""Changes of the shop's database while it trades: orders, payments, corrections.
 
 Most corrections do not touch last_updated, as in the live database.
 """
@@ -60,7 +60,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Day:
-    """What a working day changed; only `edits` left last_updated as it was."""
+    """The changes of a working day; only `edits` left last_updated as it was."""
 
     day: date
     sales: tuple[Ids, ...]
@@ -112,7 +112,7 @@ def late_commit(url: str, seed: int = 0) -> Iterator[Ids]:
 
 
 def activity(connection: psycopg.Connection, rng: random.Random, at: datetime | None = None) -> str:
-    """Let one small thing happen, in one transaction, and say in a few words what.
+    """Make one small change in one transaction; returns a short description.
 
     The time is the shop's own, some minutes after its newest order, unless given.
     """
@@ -137,7 +137,7 @@ def next_weekday(day: date) -> date:
 
 
 def within_hours(at: datetime) -> datetime:
-    """Return the time, or the next opening where the shop is closed then."""
+    """Return the time, or the next opening if the shop is closed then."""
     if at.weekday() > 4 or at.time() > CLOSES:
         return datetime.combine(next_weekday(at.date()), OPENS)
     return max(at, datetime.combine(at.date(), OPENS))
@@ -162,7 +162,7 @@ def edit_silently(
     column: str,
     newest: int | None = None,
 ) -> Edit:
-    """Change a column of some row, no newer than the newest given, and not its last_updated."""
+    """Change a column of a random row up to the newest key, without touching last_updated."""
     key = some_id(connection, rng, table, newest or newest_id(connection, table))
     names = {
         "table": sql.Identifier(table),
@@ -209,7 +209,7 @@ def _trade(
 
 
 def _pay_what_is_due(connection: psycopg.Connection, day: date, at: datetime) -> tuple[int, ...]:
-    """Mark the payments of a day as paid, all at the same moment."""
+    """Mark the payments of a day as paid, all with the same timestamp."""
     statement = (
         "UPDATE payment SET paid = TRUE, last_updated = %s "
         "WHERE payment_date = %s AND NOT paid RETURNING payment_id"
@@ -237,7 +237,7 @@ def _draw_design(connection: psycopg.Connection, rng: random.Random, at: datetim
 def _move_department(
     connection: psycopg.Connection, rng: random.Random, at: datetime
 ) -> tuple[Edit, tuple[int, ...]]:
-    """Move a department with staff to another place; return that and who works there."""
+    """Move a department that has staff to another location; return the edit and the staff."""
     staff = connection.execute("SELECT department_id, staff_id FROM staff ORDER BY 1, 2").fetchall()
     department = rng.choice(sorted({row[0] for row in staff}))
     find = "SELECT location FROM department WHERE department_id = %s"
@@ -250,7 +250,7 @@ def _move_department(
 
 
 def _cancel(connection: psycopg.Connection, rng: random.Random, newest: int, spared: set[int]) -> Ids:
-    """Delete an old sale, with its transaction and payment, that is none of the spared."""
+    """Delete an old sale that is not among the spared, with its transaction and payment."""
     while (key := some_id(connection, rng, "sales_order", newest)) in spared:
         pass
     statement = (SQL / "cancel.sql").read_bytes()
