@@ -45,7 +45,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test coverage blocks deploy grants run reconcile status automations rebuild retain forget verify campaign bench bench-quick \
+.PHONY: help setup demo live test coverage blocks deploy plan grants run reconcile status automations rebuild retain forget verify campaign bench bench-quick \
 	lint sbom lock clean venv dlt style types imports sql dockerfile security secrets audit
 
 help: ## list these targets
@@ -72,6 +72,9 @@ blocks: venv ## test the settings of the environment or .env, and save those tha
 
 deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.docker.yaml)
 	@$(PY) -m tasks.deploy $(ARGS)
+
+plan: venv ## what the next run does because models or schema.sql have changed (ARGS=--json); exits with 2 if tables change
+	@$(PY) -m tasks.plan $(ARGS)
 
 grants: venv ## print what the source's role must be granted (ARGS="--role name")
 	@$(PY) -m tasks.grants $(ARGS)

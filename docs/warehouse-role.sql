@@ -36,7 +36,7 @@ REVOKE CREATE ON SCHEMA public, :"schema" FROM PUBLIC;
 SELECT to_regclass('etl.model') IS NOT NULL AS loaded \gset
 \if :loaded
 WITH ours (name) AS (
-    SELECT unnest('{etl.version,etl.warehouse,etl.batch,etl.watermark,etl.model,etl.rejected,etl.forgotten,etl.superseded}'::text[])
+    SELECT unnest('{etl.version,etl.warehouse,etl.batch,etl.watermark,etl.model,etl.rejected,etl.forgotten,etl.schema_file,etl.superseded}'::text[])
     UNION ALL
     SELECT format('%I.%I', :'schema', table_name || suffix)
     FROM etl.model

@@ -5,7 +5,7 @@ from pydantic import NonNegativeInt
 
 from flows.context import RunContext, open_run
 from flows.finish import finish
-from flows.repair import erase_again, refill_tables
+from flows.repair import erase_again, refill_tables, restate_changed
 from flows.runner import runner
 from flows.sealed import finish_sealed
 from pipeline.capture import extract
@@ -54,6 +54,7 @@ def etl(
         try:
             # Tables that the lake cannot refill may hold rows that are newer than its sealed batches.
             if not lacking:
+                restate_changed(run)
                 reports.extend(finish_sealed(run, source_url))
         except CANNOT_LOAD as error:
             return [*reports, *_replace_sealed(run, source_url, error, reconcile=reconcile, full=full)]

@@ -1,13 +1,16 @@
-"""Repairs before a run reads: tables that are not as they were loaded, erasures that a restore undid."""
+"""Repairs before a run reads: tables that are not as loaded or as modelled, erasures that a restore undid."""
 
 from prefect import get_run_logger
 
 from flows.context import RunContext
 from pipeline.erasure import forget
 from pipeline.recovery import regain
+from pipeline.recovery import restate as restating
+from pipeline.warehouse import ledger
 from pipeline.warehouse.mismatches import examine_tables
 from tasks.forget import forget_again as forget_rows
 from tasks.refill import refill
+from tasks.restate import restate
 
 
 def refill_tables(run: RunContext) -> tuple[str, ...]:
@@ -30,6 +33,16 @@ def refill_tables(run: RunContext) -> tuple[str, ...]:
         return ()
     run.lock.check()
     return tuple(refill(schema, pipeline.models, pipeline.targets, mismatches, run.environment))
+
+
+def restate_changed(run: RunContext) -> None:
+    """Compute the tables again whose models have changed, so that the change adds no version."""
+    pipeline = run.pipeline
+    schema = pipeline.warehouse_schema
+    names = restating.changed(pipeline.models, ledger.loaded(pipeline.warehouse_url, schema))
+    if names:
+        run.lock.check()
+        restate(schema, pipeline.models, pipeline.targets, names, run.environment)
 
 
 def erase_again(run: RunContext) -> None:

@@ -13,6 +13,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
@@ -25,6 +27,8 @@ from pipeline.models.unstable import in_text, walk
 from pipeline.source.cursors import Cursor
 
 SCHEMA_FILE = "schema.sql"
+# The start of each fingerprint: another DuckDB builds other syntax trees.
+FINGERPRINT = f"duckdb-{duckdb.__version__}:"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Model:
     of the models that it reads; both are set by ``with_meaning``. ``seeds``: the seeds that it reads.
     ``changing``: why it yields other values each time, as messages. ``names``: the columns that it names, in
     lower case, if others come by a ``*``; else None. ``personal``: columns of its source tables with personal
-    data.
+    data. ``tree``: its syntax tree as JSON, without positions in the file.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Model:
     changing: tuple[str, ...] = ()
     names: frozenset[str] | None = None
     personal: tuple[Declared, ...] = ()
+    tree: str = ""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -73,11 +78,10 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the model, its table and the models that it reads, without comments."""
-        lines = [line.strip() for line in self.sql.splitlines() if not line.strip().startswith("--")]
+        """A digest of the model, its table and the models that it reads, without layout and comments."""
         options = [*self.key, "", *self.untracked, str(self.keeps_deleted), str(self.sees_changes)]
-        meaning = "\n".join([*filter(None, lines), self.kind, *options, self.contract, *self.upstream])
-        return hashlib.sha256(meaning.encode()).hexdigest()[:16]
+        meaning = "\n".join([self.tree, self.kind, *options, self.contract, *self.upstream])
+        return FINGERPRINT + hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
 
 def load(folder: Path) -> dict[str, Model]:
@@ -174,6 +178,7 @@ def read(path: Path) -> Model:
         changing=tuple(in_text(tree)),
         names=_named_columns(tree),
         personal=tuple(headers.personal(path, written)),
+        tree=json.dumps(_without_positions(tree), sort_keys=True),
     )
 
 
@@ -195,6 +200,13 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     if len(tree["statements"]) != 1:
         raise ModelError(f"{path}: holds {len(tree['statements'])} statements; a model is one SELECT")
     return tree
+
+
+def _without_positions(node: object) -> object:
+    """A syntax tree without the positions of its parts in the file."""
+    if isinstance(node, dict):
+        return {key: _without_positions(value) for key, value in node.items() if key != "query_location"}
+    return [_without_positions(value) for value in node] if isinstance(node, list) else node
 
 
 def _named_columns(tree: object) -> frozenset[str] | None:

@@ -6,30 +6,23 @@ TEMPORARY, which loads need too. Outputs of models go to a temporary folder.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
 from psycopg import sql
 
-from pipeline.errors import ModelError, ObjectMissing, WarehouseError
-from pipeline.lake import chains, past
+from pipeline.lake import chains
 from pipeline.lake.buckets import Bucket, folder
-from pipeline.lake.manifest import Destination, Manifest, State
-from pipeline.models.check import verify
+from pipeline.lake.manifest import Destination, State
 from pipeline.models.library import Model, tables_read
-from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, exists, identifiers, statement, transaction
+from pipeline.recovery import stage as stages
 from pipeline.recovery.rebuild import Selection, Steps
-from pipeline.recovery.refill import Lake, Replay, load_again
-from pipeline.warehouse import catalogue, ledger, upgrades
-from pipeline.warehouse.load import load_order
-
-# Errors with which a batch fails for good.
-_CANNOT_LOAD = (ModelError, ObjectMissing, WarehouseError)
-
+from pipeline.recovery.stage import Stage
+from pipeline.warehouse import ledger, upgrades
 
 # The columns of rejected rows that are compared; reasons contain messages of the Postgres release.
 _REJECTED = ("table_name", "key", "row", "waits", "resolved", "first_batch")
@@ -78,39 +71,6 @@ class Rehearsal:
         return self.last is not None and self.at == self.last
 
 
-@dataclass
-class _Stage:
-    """The temporary schema with its tables, and the models and results that they were computed with."""
-
-    connection: Connection
-    schema: str
-    lake: Lake
-    loaded: dict[str, Loaded] = field(default_factory=dict)
-
-    def load(self, manifest: Manifest) -> None:
-        """Load a batch, or nothing of it; raises one of _CANNOT_LOAD."""
-        manifest = self._as_models_read(manifest)
-        outputs = {name: self.lake.output(name, manifest, self.loaded.get(name)) for name in self.lake.models}
-        replays = [
-            Replay(self.lake.targets[name], ((manifest, output),) if output else (), Loaded(fingerprint=""))
-            for name in load_order(self.lake.targets.values())
-            for output in [outputs[name]]
-        ]
-        with self.connection.transaction():
-            load_again(self.connection, self.schema, self.lake, manifest, replays)
-        for name, output in outputs.items():
-            if output:
-                self.loaded[name] = Loaded(fingerprint=output.fingerprint, result=output.result)
-
-    def _as_models_read(self, manifest: Manifest) -> Manifest:
-        columns = {name: table.columns for name, table in manifest.tables.items()}
-        try:
-            verify(self.lake.models, self.lake.targets, columns)
-        except ModelError:
-            return past.with_later_columns(self.lake.raw, manifest, tables_read(self.lake.models))
-        return manifest
-
-
 def results(url: str, schema: str) -> list[State]:
     """The results in the processed bucket that the next batch is compared with."""
     with transaction(url, "warehouse", reading=True) as connection:
@@ -129,7 +89,8 @@ def rehearse(
     """
     with TemporaryDirectory() as home, _rolled_back(url) as connection:
         state = Rehearsal(last=_last(connection, schema))
-        stage = _stage(connection, schema, models, Lake(models, {}, raw, folder(home)), transforms)
+        processed = dict.fromkeys(models, folder(home))
+        stage = stages.create(connection, schema, models, transforms, raw, processed)
         for _ in _load(stage, state, _steps(stage, state, ledger.home(url, schema))):
             yield state
         if state.last is not None:
@@ -155,17 +116,7 @@ def _last(connection: Connection, schema: str) -> str | None:
     return str(row[0]) if row else None
 
 
-def _stage(connection: Connection, schema: str, models: Mapping[str, Model], lake: Lake, ddl: Path) -> _Stage:
-    """Create the models' tables as temporary ones."""
-    connection.execute("CREATE TEMP TABLE rehearsal ()")
-    row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
-    ((temporary,),) = row.fetchall()
-    targets = catalogue.create_tables(connection, str(temporary), models, ddl, beside=schema)
-    models = catalogue.with_contracts(models, targets)
-    return _Stage(connection, str(temporary), replace(lake, models=models, targets=targets))
-
-
-def _load(stage: _Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
+def _load(stage: Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
     """Load the batches up to the warehouse's last one, as a rebuild does."""
     why: str | None = None
     while not state.is_at_end and (manifest := steps.after(state.at)):
@@ -174,7 +125,7 @@ def _load(stage: _Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
         after = state.at
         try:
             stage.load(manifest)
-        except _CANNOT_LOAD as error:
+        except stages.PERMANENT as error:
             why = str(error)
             continue
         state.batches.append(manifest.batch_id)
@@ -186,29 +137,29 @@ def _load(stage: _Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
         state.gaps.append(Gap(state.at, why or _none_follows(state.at, steps), None))
 
 
-def _steps(stage: _Stage, state: Rehearsal, home: Destination) -> Steps:
+def _steps(stage: Stage, state: Rehearsal, home: Destination) -> Steps:
     """The batches that a rebuild would load."""
-    tables = frozenset(tables_read(stage.lake.models))
-    chain = Selection(home, state.last, tables).choose(chains.find(stage.lake.raw))
-    return Steps(stage.lake.raw, chain, tables)
+    tables = frozenset(tables_read(stage.models))
+    chain = Selection(home, state.last, tables).choose(chains.find(stage.raw))
+    return Steps(stage.raw, chain, tables)
 
 
 def _none_follows(batch_id: str | None, steps: Steps) -> str:
     return str(steps.lost or f"no batch follows {batch_id or 'nothing'}")
 
 
-def _compare(stage: _Stage, schema: str, state: Rehearsal) -> None:
+def _compare(stage: Stage, schema: str, state: Rehearsal) -> None:
     """Compare all tables, versions of dimensions and rejected rows with the warehouse's."""
-    for target in stage.lake.targets.values():
+    for target in stage.targets.values():
         for name in [target.name] if target.fact else [target.name, versions_name(target.name)]:
             ours, theirs = sql.Identifier(stage.schema, name), sql.Identifier(schema, name)
-            columns = _columns(stage.connection, ours, theirs, target)
+            columns = columns_of_both(stage.connection, ours, theirs, target)
             _note(stage.connection, state, name, columns, ours, theirs)
     rejected = [_REJECTED_OF.format(sql.Literal(each)) for each in (stage.schema, schema)]
     _note(stage.connection, state, "etl.rejected", _REJECTED, *rejected)
 
 
-def _columns(
+def columns_of_both(
     connection: Connection, ours: sql.Identifier, theirs: sql.Identifier, target: Target
 ) -> list[str]:
     """The columns to compare: those that both tables have, without serial numbers."""

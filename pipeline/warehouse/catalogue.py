@@ -26,7 +26,8 @@ from pipeline.models.target import (
     versions_name,
 )
 from pipeline.postgres import SAFE_PATH, Connection, identifiers, statement, template, transaction
-from pipeline.warehouse import history, ledger, upgrades
+from pipeline.warehouse import evolve, history, ledger, upgrades
+from pipeline.warehouse.evolve import Change
 
 # Postgres truncates longer names.
 _LONGEST_NAME = 63
@@ -54,7 +55,7 @@ def create_tables(
     """Do the same inside a transaction; ``schema.sql`` may also name types and functions of ``beside``."""
     with _naming_privileges():
         connection.execute("SET LOCAL client_min_messages TO warning")
-        _create_missing(connection, schema, models, folder / SCHEMA_FILE, beside)
+        grants = _create_missing(connection, schema, models, folder / SCHEMA_FILE, beside)
         described = _describe(connection, schema, models)
         if missing := sorted(models.keys() - described.keys()):
             raise WarehouseError(
@@ -65,6 +66,8 @@ def create_tables(
         for target in targets.values():
             _check_uniques(schema, target)
         history.ensure(connection, schema, targets.values(), version_tables)
+        for grant in grants:
+            connection.execute(template(grant))
         return targets
 
 
@@ -93,8 +96,11 @@ def _naming_privileges() -> Iterator[None]:
 
 def _create_missing(
     connection: Connection, schema: str, models: Mapping[str, Model], path: Path, beside: str | None
-) -> None:
-    """Create the schema etl and the models' tables if they are missing."""
+) -> list[str]:
+    """Create the schema etl and the models' tables if they are missing, and apply a changed schema.sql.
+
+    Returns GRANTs to repeat once the views of the history exist.
+    """
     # The role may own the schema etl without the privilege to create schemas.
     if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
         connection.execute("CREATE SCHEMA etl")
@@ -107,8 +113,43 @@ def _create_missing(
         raise WarehouseError(
             f"warehouse: there is no schema {schema}; create it or set TOTESYS_WAREHOUSE_SCHEMA"
         )
-    if models.keys() - _describe(connection, schema, models).keys():
+    grants: list[str] = []
+    existing = _describe(connection, schema, models).keys()
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if beside is None and existing and text and not evolve.follows(connection, schema, text):
+        grants = _evolve(connection, schema, existing, path)
+    elif models.keys() - existing:
         _apply_schema(connection, [schema, beside] if beside else [schema], path)
+    if beside is None:
+        evolve.record(connection, schema, text)
+    return grants
+
+
+def pending_changes(
+    connection: Connection, schema: str, models: Mapping[str, Model], folder: Path
+) -> list[Change]:
+    """The changes that ``schema.sql`` in the models' folder declares and their tables lack."""
+    path = folder / SCHEMA_FILE
+    existing = _describe(connection, schema, models).keys()
+    if not existing or not path.exists() or evolve.follows(connection, schema, path.read_text("utf-8")):
+        return []
+    return _changes(connection, schema, existing, path)
+
+
+def _changes(connection: Connection, schema: str, tables: Iterable[str], path: Path) -> list[Change]:
+    return evolve.changes(
+        connection, schema, tables, lambda temporary: _apply_schema(connection, [temporary, schema], path)
+    )
+
+
+def _evolve(connection: Connection, schema: str, tables: Iterable[str], path: Path) -> list[str]:
+    """Apply what a changed schema.sql declares, and create what it adds; returns GRANTs to repeat later."""
+    changes = _changes(connection, schema, tables, path)
+    retyped = {change.table for change in changes if change.retypes and change.is_safe}
+    grants = history.drop_views(connection, schema, retyped)
+    evolve.apply(connection, changes)
+    _apply_schema(connection, [schema], path)
+    return grants
 
 
 def _apply_schema(connection: Connection, schemas: Sequence[str], path: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
+from typing import cast
 
 import psycopg
 from psycopg import sql
@@ -53,6 +54,26 @@ def ensure(
             if has_views:
                 as_of.ensure_view(connection, schema, target, existing)
     _drop_migrated(connection)
+
+
+def drop_views(connection: Connection, schema: str, tables: Collection[str]) -> list[str]:
+    """Drop what :func:`ensure` makes beside tables, whose columns can then change their types.
+
+    Returns the statements that grant others what they had, for after :func:`ensure`. Raises WarehouseError
+    where something else depends on them.
+    """
+    names = {"schema": schema, "as_of": as_of_schema(schema), "tables": list(tables)}
+    granted: list[str] = []
+    for kind, name, grants in connection.execute(statement("warehouse/own_views.sql"), names).fetchall():
+        try:
+            connection.execute(template(f"DROP {kind} {name}"))
+        except psycopg.errors.DependentObjectsStillExist as error:
+            raise WarehouseError(
+                f"warehouse: {name} has to be made again, as schema.sql changes a type; drop what depends on"
+                f" it first: {error.diag.message_detail}"
+            ) from None
+        granted += cast(list[str], grants)
+    return granted
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from psycopg import sql
 
 from tests.flows.support import (
     World,
-    changed,
     query,
     words_of,
 )
@@ -69,14 +68,6 @@ def test_a_batch_without_a_column_is_superseded_once_the_column_is_back(kiosk: W
     assert kiosk.run().reports
     assert kiosk.run().reports == []
     assert query(kiosk.warehouse_url, "SELECT label FROM dim_item WHERE item_id = 1") == [("away",)]
-
-
-def test_a_changed_model_is_computed_again_for_all_rows(kiosk: World) -> None:
-    kiosk.run().reports  # noqa: B018  raises what the run failed with
-    model = kiosk.transforms / "dim_item.sql"
-    model.write_text(model.read_text().replace("    label,", "    upper(label) AS label,"))
-    assert changed(kiosk.run()) == {"dim_item": (0, 3, 0)}
-    assert query(kiosk.warehouse_url, "SELECT label FROM dim_item WHERE item_id = 3") == [("UMBRELLA",)]
 
 
 @pytest.mark.campaign

@@ -1,0 +1,313 @@
+"""Compute tables again whose models have changed, over all batches that the lake holds.
+
+A change of a model is no change of the business: each version becomes what the new model makes of its
+batch, and keeps its time. The tables are rebuilt beside the live ones and the differences are applied in
+one transaction, so that readers see the tables of before or those of after, and views, grants, indexes and
+references stay.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from tempfile import TemporaryDirectory
+
+import psycopg
+from psycopg import sql
+
+from pipeline.columns import Frozen
+from pipeline.errors import ConcurrentRunError
+from pipeline.lake.buckets import Bucket, folder
+from pipeline.models.library import FINGERPRINT, Model, closure
+from pipeline.models.output import Loaded
+from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
+from pipeline.postgres import Connection, each, identifiers, statement, transaction
+from pipeline.recovery import refill, stage
+from pipeline.recovery.rehearsal import columns_of_both
+from pipeline.recovery.stage import Stage
+from pipeline.warehouse import bindings, ledger
+from pipeline.warehouse.load import load_order
+
+_logger = logging.getLogger(__name__)
+
+
+class Restated(Frozen):
+    """What restating a table has changed: versions of a fact, rows of another table with their versions."""
+
+    table: str
+    updated: int
+    added: int
+    deleted: int
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A table and the rebuilt one; ``span`` names the columns that say when a version begins and ends.
+
+    The rebuilt one begins at the time ``base``, or with the first batch.
+    """
+
+    connection: Connection
+    target: Target
+    name: str
+    schema: str
+    stage_schema: str
+    span: tuple[str, str] | None = None
+    base: datetime | None = None
+
+    @property
+    def table(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def rebuilt(self) -> sql.Identifier:
+        return sql.Identifier(self.stage_schema, self.name)
+
+    @property
+    def same_key(self) -> sql.Composed:
+        """A condition on t and s."""
+        same = self.target.same_key("t", "s")
+        if self.span is None:
+            return sql.Composed([same])
+        return sql.SQL("{} AND t.{} = s.{}").format(same, *[sql.Identifier(self.span[0])] * 2)
+
+    def align(self) -> None:
+        """Let versions that were present at the base batch begin when they did, which is not in the lake."""
+        if self.span and self.base:
+            begin, end = map(sql.Identifier, self.span)
+            query = statement("warehouse/align_restated.sql").format(
+                table=self.table, rebuilt=self.rebuilt, same_key=self.target.same_key("t", "s"),
+                begins=begin, ends=end,
+            )  # fmt: skip
+            self.connection.execute(query, {"base": self.base})
+
+    def insert_and_update(self) -> tuple[int, int]:
+        """Insert rows that are missing, update those that differ; returns how many of each."""
+        self.align()
+        written = self._columns()
+        names = {"table": self.table, "rebuilt": self.rebuilt, "same_key": self.same_key}
+        old, new = each("t.{0}", written), each("s.{0}", written)
+        updated = self.connection.execute(
+            statement("warehouse/update_restated.sql").format(
+                **names, assignments=each("{0} = s.{0}", written), old=old, new=new
+            )
+        ).rowcount
+        added = self.connection.execute(
+            statement("warehouse/insert_restated.sql").format(**names, columns=identifiers(written), new=new)
+        ).rowcount
+        return added, updated
+
+    def delete(self, is_loaded: sql.Composable) -> int:
+        """Delete rows that the rebuilt table lacks and that meet a condition on t.
+
+        Versions that ended before the base batch stay, and so do marks of rows deleted before it.
+        """
+        if self.span and self.base:
+            begin, end = map(sql.Identifier, self.span)
+            is_loaded = sql.SQL(
+                "{} AND COALESCE(t.{} > {base}, true) AND NOT (t.deleted AND t.{} <= {base})"
+            ).format(is_loaded, end, begin, base=sql.Literal(self.base))
+        query = statement("warehouse/delete_restated.sql").format(
+            table=self.table, rebuilt=self.rebuilt, same_key=self.same_key, is_loaded=is_loaded
+        )
+        return self.connection.execute(query).rowcount
+
+    def _columns(self) -> list[str]:
+        generated = {column.name for column in self.target.columns if column.generated}
+        both = columns_of_both(self.connection, self.rebuilt, self.table, self.target)
+        return [name for name in both if name not in generated]
+
+
+def changed(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -> list[str]:
+    """The models that differ from those that their tables were computed with, and can be restated.
+
+    An unstable model would give versions of the past other values without reason. A fingerprint of an
+    earlier release does not tell whether its model has changed.
+    """
+    return [
+        name
+        for name, model in models.items()
+        if name in loaded
+        and loaded[name].fingerprint != model.fingerprint
+        and loaded[name].fingerprint.startswith(FINGERPRINT)
+        and not any(below.unstable for below in closure(models, name).values())
+    ]
+
+
+def restate(
+    url: str,
+    schema: str,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    raw: Bucket,
+    processed: Bucket,
+    names: Sequence[str],
+) -> list[Restated] | None:
+    """Compute these tables again over all batches; None where the lake lacks what that takes.
+
+    Raises ConcurrentRunError where another run has loaded a batch meanwhile.
+    """
+    known = refill.chain(url, schema, raw)
+    if not known.manifests:
+        _logger.warning("warehouse: %s cannot be restated: the raw bucket lacks batches", ", ".join(names))
+        return None
+    base = None if known.is_complete else known.manifests[0].snapshot_at
+    done: list[Restated] = []
+    with TemporaryDirectory() as home, transaction(url, "warehouse") as connection:
+        last = ledger.lock_for_load(connection, schema)
+        if last != known.manifests[-1].batch_id:
+            raise ConcurrentRunError("warehouse: another run has moved the watermark in the meantime")
+        needed = _needed(models, targets, names)
+        _copy_tables(connection, schema, [targets[name] for name in load_order(needed.values())])
+        buckets = {name: processed if name in names else folder(home) for name in needed}
+        staged = {name: model for name, model in models.items() if name in needed}
+        rebuilt = stage.create(connection, schema, staged, models[names[0]].path.parent, raw, buckets)
+        _copy_rows_of_others(connection, schema, rebuilt)
+        try:
+            for number, manifest in enumerate(known.manifests, 1):
+                _logger.info("%s: restating, batch %d of %d", ", ".join(names), number, len(known.manifests))
+                rebuilt.load(manifest)
+        except stage.PERMANENT as refused:
+            _logger.warning("warehouse: %s cannot be restated: %s", ", ".join(names), refused)
+            raise psycopg.Rollback from None
+        done.extend(_apply(connection, schema, rebuilt, models, last, names, base))
+    return done or None
+
+
+def _needed(
+    models: Mapping[str, Model], targets: Mapping[str, Target], names: Iterable[str]
+) -> dict[str, Target]:
+    """The tables that these ones are computed with: models that they read, and tables that they refer to."""
+    found, new = dict[str, Target](), set(names)
+    while new:
+        found |= {name: targets[name] for name in new}
+        below = {other for name in new for other in closure(models, name)}
+        referred = {reference.to_table for name in new for reference in targets[name].references}
+        new = ((below | referred) & targets.keys()) - found.keys()
+    return found
+
+
+def _copy_tables(connection: Connection, schema: str, targets: Sequence[Target]) -> None:
+    """Create temporary tables like the live ones, which somebody may have altered, with their references."""
+    names = {target.name for target in targets}
+    for target in targets:
+        connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL)").format(
+                sql.Identifier(target.name), sql.Identifier(schema, target.name)
+            )
+        )
+        for reference in target.references:
+            if reference.to_table in names:
+                connection.execute(
+                    sql.SQL("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({})").format(
+                        sql.Identifier("pg_temp", target.name),
+                        identifiers(reference.columns),
+                        sql.Identifier("pg_temp", reference.to_table),
+                        identifiers(reference.to_columns),
+                    )
+                )
+
+
+def _copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage) -> None:
+    """Copy the rows of dimensions that the pipeline did not load: facts may refer to them."""
+    for target in rebuilt.targets.values():
+        if target.fact or target.bridge:
+            continue
+        columns = identifiers([column.name for column in target.columns if not column.generated])
+        connection.execute(
+            statement("warehouse/copy_rows_of_others.sql").format(
+                table=sql.Identifier(schema, target.name),
+                rebuilt=sql.Identifier(rebuilt.schema, target.name),
+                versions=sql.Identifier(schema, versions_name(target.name)),
+                same_key=target.same_key("t", "s"),
+                columns=columns,
+            )
+        )
+
+
+def _apply(
+    connection: Connection,
+    schema: str,
+    rebuilt: Stage,
+    models: Mapping[str, Model],
+    last: str,
+    names: Sequence[str],
+    base: datetime | None,
+) -> list[Restated]:
+    """Give the live tables what the rebuilt ones have, and write down what they are computed with now.
+
+    The rebuilt ones begin at the batch of the time ``base``, or at the first batch.
+    """
+    targets = {name: rebuilt.targets[name] for name in load_order(rebuilt.targets.values()) if name in names}
+    counts: dict[str, tuple[int, int]] = {}
+    for name, target in targets.items():
+        pairs = _pairs(connection, schema, rebuilt.schema, target, base)
+        counts[name], *_ = [pair.insert_and_update() for pair in pairs]
+    # Rows that facts referred to can be deleted once these are restated.
+    deleted = {
+        name: _delete(connection, schema, rebuilt.schema, targets[name], base) for name in reversed(targets)
+    }
+    _move_rejected(connection, schema, rebuilt.schema, names)
+    for name in names:
+        kept = rebuilt.loaded.get(name)
+        ledger.record_model(
+            connection, schema, last, name,
+            Loaded(fingerprint=models[name].fingerprint, result=kept.result if kept else None),
+        )  # fmt: skip
+    bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
+    # Behind a pooler the session goes on.
+    connection.execute("DISCARD TEMP")
+    return [
+        Restated(table=name, added=added, updated=updated, deleted=deleted[name])
+        for name, (added, updated) in counts.items()
+    ]
+
+
+def _pairs(
+    connection: Connection, schema: str, stage_schema: str, target: Target, base: datetime | None
+) -> Iterator[_Pair]:
+    """A table and, of a dimension or bridge, that of its versions."""
+    if target.fact:
+        span = (RECORDED_AT, SUPERSEDED_AT)
+        yield _Pair(connection, target, target.name, schema, stage_schema, span, base)
+    else:
+        yield _Pair(connection, target, target.name, schema, stage_schema)
+        span = ("valid_from", "valid_to")
+        yield _Pair(connection, target, versions_name(target.name), schema, stage_schema, span, base)
+
+
+def _delete(
+    connection: Connection, schema: str, stage_schema: str, target: Target, base: datetime | None
+) -> int:
+    """Delete what the rebuilt tables lack; rows of a dimension stay where something refers to them."""
+    rows, *versions = _pairs(connection, schema, stage_schema, target, base)
+    is_loaded: sql.Composable = sql.SQL("true")
+    if not target.fact:
+        is_loaded = sql.SQL("EXISTS (SELECT FROM {} AS s WHERE {})").format(
+            sql.Identifier(schema, versions_name(target.name)), target.same_key("t", "s")
+        )
+    deleted = 0
+    try:
+        with connection.transaction():
+            deleted = rows.delete(is_loaded)
+    except psycopg.errors.ForeignKeyViolation as error:
+        _logger.warning(
+            "%s: rows that its model no longer returns stay, as %s", target.name, error.diag.constraint_name
+        )
+    for pair in versions:
+        pair.delete(sql.SQL("true"))
+    return deleted
+
+
+def _move_rejected(connection: Connection, schema: str, stage_schema: str, names: Sequence[str]) -> None:
+    """Take over the rejected rows of the rebuilt tables."""
+    values = {"schema": schema, "stage": stage_schema, "tables": list(names)}
+    for query in (
+        "DELETE FROM etl.rejected WHERE schema_name = %(schema)s AND table_name = ANY(%(tables)s)",
+        (
+            "UPDATE etl.rejected SET schema_name = %(schema)s"
+            " WHERE schema_name = %(stage)s AND table_name = ANY(%(tables)s)"
+        ),
+        "DELETE FROM etl.rejected WHERE schema_name = %(stage)s",
+    ):
+        connection.execute(query, values)

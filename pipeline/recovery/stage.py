@@ -1,0 +1,88 @@
+"""Temporary copies of the models' tables, into which the code of the load loads batches.
+
+The role only needs the right TEMPORARY, which loads need too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import ModelError, ObjectMissing, WarehouseError
+from pipeline.lake import past
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import Manifest
+from pipeline.models.check import verify
+from pipeline.models.library import Model, tables_read
+from pipeline.models.output import Loaded, Output
+from pipeline.models.target import Target
+from pipeline.postgres import Connection
+from pipeline.recovery.refill import Lake, Replay, load_again
+from pipeline.warehouse import catalogue
+from pipeline.warehouse.load import load_order
+
+# Errors with which a batch fails for good.
+PERMANENT = (ModelError, ObjectMissing, WarehouseError)
+
+
+@dataclass
+class Stage:
+    """A temporary schema with the models' tables, and what they were computed with so far.
+
+    ``processed`` holds the outputs of each model.
+    """
+
+    connection: Connection
+    schema: str
+    models: Mapping[str, Model]
+    targets: Mapping[str, Target]
+    raw: Bucket
+    processed: Mapping[str, Bucket]
+    loaded: dict[str, Loaded] = field(default_factory=dict)
+
+    def load(self, manifest: Manifest) -> None:
+        """Load a batch, or nothing of it; raises one of PERMANENT."""
+        manifest = self._as_models_read(manifest)
+        outputs = {
+            name: self._lake(name).output(name, manifest, self.loaded.get(name)) for name in self.models
+        }
+        with self.connection.transaction():
+            for name in load_order(self.targets.values()):
+                self._load_table(name, manifest, outputs[name])
+        for name, output in outputs.items():
+            if output:
+                self.loaded[name] = Loaded(fingerprint=output.fingerprint, result=output.result)
+
+    def _load_table(self, name: str, manifest: Manifest, output: Output | None) -> None:
+        replay = Replay(self.targets[name], ((manifest, output),) if output else (), Loaded(fingerprint=""))
+        load_again(self.connection, self.schema, self._lake(name), manifest, [replay])
+
+    def _lake(self, name: str) -> Lake:
+        return Lake(self.models, self.targets, self.raw, self.processed[name])
+
+    def _as_models_read(self, manifest: Manifest) -> Manifest:
+        columns = {name: table.columns for name, table in manifest.tables.items()}
+        try:
+            verify(self.models, self.targets, columns)
+        except ModelError:
+            return past.with_later_columns(self.raw, manifest, tables_read(self.models))
+        return manifest
+
+
+def create(
+    connection: Connection,
+    schema: str,
+    models: Mapping[str, Model],
+    transforms: Path,
+    raw: Bucket,
+    processed: Mapping[str, Bucket],
+) -> Stage:
+    """Create the models' tables as temporary ones, where they are missing.
+
+    Their types and functions may come from ``schema``.
+    """
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS stage ()")
+    row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
+    ((temporary,),) = row.fetchall()
+    targets = catalogue.create_tables(connection, str(temporary), models, transforms, beside=schema)
+    known = catalogue.with_contracts(models, targets)
+    return Stage(connection, str(temporary), known, targets, raw, processed)

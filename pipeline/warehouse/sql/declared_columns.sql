@@ -1,0 +1,29 @@
+-- The columns of tables as they are declared, with the constraints that name only one column.
+-- Binds: schema, tables.
+SELECT
+    c.relname::text AS table_name,
+    a.attname::text AS name,
+    format_type(a.atttypid, a.atttypmod) AS type,
+    a.attnotnull AS required,
+    a.attidentity <> '' OR a.attgenerated <> '' AS computed,
+    CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default_value,
+    COALESCE(
+        (
+            SELECT array_agg(pg_get_constraintdef(r.oid) ORDER BY r.conname)
+            FROM pg_constraint AS r
+            WHERE r.conrelid = c.oid AND r.conkey = ARRAY[a.attnum] AND r.contype = 'c'
+        ), '{}'
+    ) AS checks,
+    (
+        SELECT min(tc.relname::text)
+        FROM pg_constraint AS r
+        INNER JOIN pg_class AS tc ON r.confrelid = tc.oid
+        WHERE r.conrelid = c.oid AND r.conkey = ARRAY[a.attnum] AND r.contype = 'f'
+    ) AS refers_to,
+    COALESCE(col_description(c.oid, a.attnum), '') AS comment
+FROM pg_class AS c
+INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef AS d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p')
+ORDER BY c.relname, a.attnum

@@ -1,0 +1,26 @@
+"""Restate tables whose models have changed: one task, because it is one transaction."""
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from pipeline.models.library import Model
+from pipeline.models.target import Target
+from pipeline.recovery import restate as engine
+from pipeline.words import counted
+from tasks import blocks
+from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
+
+
+@task(name="restate", task_run_name="restate {names}", cache_policy=NO_CACHE, **RETRY_IF_TRANSIENT)
+@clean_failures
+def restate(
+    schema: str, models: dict[str, Model], targets: dict[str, Target], names: list[str], environment: str
+) -> None:
+    """Compute tables again over all batches of the raw bucket; without all of them they stay as they are."""
+    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
+    url = blocks.database_url(blocks.WAREHOUSE, environment)
+    for each in engine.restate(url, schema, models, targets, raw, processed, names) or ():
+        get_run_logger().info(
+            "%s: restated by its changed model: %s updated, %s added, %s deleted",
+            each.table, counted(each.updated, "row"), f"{each.added:,}", f"{each.deleted:,}",
+        )  # fmt: skip

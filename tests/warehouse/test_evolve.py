@@ -1,0 +1,119 @@
+"""What a changed schema.sql declares reaches tables that exist."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import WarehouseError
+from pipeline.warehouse.evolve import is_wider
+from tests.bench import Bench
+from tests.support import execute
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, city varchar(10) NOT NULL);
+CREATE TABLE IF NOT EXISTS fact_sale (
+    sale_id integer NOT NULL, shop_id integer NOT NULL REFERENCES dim_shop, amount numeric(8, 2) NOT NULL
+);
+"""
+MODELS = {
+    "dim_shop": "SELECT shop_id, city FROM shop",
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, amount FROM sale",
+    "schema": SCHEMA,
+}
+SOURCE = (
+    "CREATE TABLE shop (shop_id integer PRIMARY KEY, city text, manager text)",
+    "CREATE TABLE sale (sale_id integer PRIMARY KEY, shop_id integer, amount numeric(8, 2))",
+    "INSERT INTO shop VALUES (1, 'York', 'Ann')",
+    "INSERT INTO sale VALUES (1, 1, 5)",
+)
+COLUMNS = """
+    SELECT attname::text, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
+    WHERE attrelid = '{}'::regclass AND attnum > 0 ORDER BY attnum
+"""
+
+
+@pytest.fixture
+def loaded(shared: Bench) -> Bench:
+    """A warehouse after its first batch."""
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    return shared
+
+
+def declare(bench: Bench, schema: str) -> None:
+    (bench.house.folder / "schema.sql").write_text(schema, encoding="utf-8")
+    bench.house.prepared = None
+    bench.house.targets()
+
+
+def test_additions_are_applied_and_readers_keep_what_they_have(loaded: Bench) -> None:
+    url = loaded.house.url
+    execute(
+        url,
+        "CREATE VIEW mine AS SELECT shop_id, city FROM dim_shop_history",
+        "GRANT SELECT ON fact_sale_current TO PUBLIC",
+        "GRANT SELECT ON fact_sale TO pg_monitor",
+    )
+    changed = SCHEMA.replace("city varchar(10) NOT NULL", "city varchar(10), manager varchar(20)").replace(
+        "amount numeric(8, 2) NOT NULL",
+        "amount numeric(12, 3) NOT NULL, paid boolean NOT NULL DEFAULT false, via_id int REFERENCES dim_shop,"
+        " rate int CHECK (rate > 0)",
+    )
+    declare(loaded, changed + "CREATE INDEX IF NOT EXISTS by_shop ON fact_sale (shop_id);")
+    assert loaded.house.query(COLUMNS.format("dim_shop")) == [
+        ("shop_id", "integer", True), ("city", "character varying(10)", False),
+        ("manager", "character varying(20)", False),
+    ]  # fmt: skip
+    kept = [row for row in loaded.house.query(COLUMNS.format("fact_sale")) if row[0] in {"amount", "paid"}]
+    assert kept == [("amount", "numeric(12,3)", True), ("paid", "boolean", True)]
+    assert loaded.house.query("SELECT to_regclass('by_shop') IS NOT NULL") == [(True,)]
+    constraints = (
+        "SELECT count(*) FROM pg_constraint WHERE conrelid = 'fact_sale'::regclass AND contype IN ('c', 'f')"
+    )
+    assert loaded.house.query(constraints) == [(3,)]
+    assert loaded.house.query("SELECT manager FROM dim_shop_history") == [(None,)]
+    readable = "SELECT has_table_privilege('pg_monitor', 'fact_sale_current', 'select')"
+    assert loaded.house.query(readable) == [(True,)]
+    assert loaded.house.query("SELECT paid, amount FROM fact_sale_current") == [(False, 5)]
+    counts = loaded.run() or {}
+    assert {(each.added, each.changed, each.deleted) for each in counts.values()} == {(0, 0, 0)}
+
+
+def test_what_may_fail_is_left_to_a_person(loaded: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    declare(loaded, SCHEMA.replace("varchar(10) NOT NULL", "varchar(3) NOT NULL"))
+    assert (
+        "dim_shop.city: schema.sql differs, and values of character varying(10) may not fit character"
+        ' varying(3); if it is meant, run: ALTER TABLE "public"."dim_shop" ALTER COLUMN "city" TYPE'
+        " character varying(3)"
+    ) in caplog.text
+    assert loaded.house.query(COLUMNS.format("dim_shop"))[1] == ("city", "character varying(10)", True)
+
+
+def test_a_view_that_stands_in_the_way_is_named_and_nothing_is_changed(loaded: Bench) -> None:
+    execute(loaded.house.url, "CREATE VIEW mine AS SELECT amount FROM fact_sale_current")
+    with pytest.raises(WarehouseError, match=r"drop what depends on it first: view public\.mine depends on"):
+        declare(loaded, SCHEMA.replace("numeric(8, 2)", "numeric(12, 2)"))
+    assert loaded.house.query(COLUMNS.format("fact_sale"))[2] == ("amount", "numeric(8,2)", True)
+    assert loaded.house.query("SELECT count(*) FROM mine") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wider"),
+    [
+        ("integer", "bigint", True),
+        ("bigint", "integer", False),
+        ("character varying(3)", "character varying(4)", True),
+        ("character varying(3)", "text", True),
+        ("text", "character varying(3)", False),
+        ("numeric(8,2)", "numeric(9,2)", True),
+        ("numeric(8,2)", "numeric(8,3)", False),
+        ("numeric(8,2)", "numeric(9,3)", True),
+        ("numeric(8,2)", "numeric", True),
+        ("numeric", "numeric(8,2)", False),
+        ("integer", "numeric", True),
+        ("real", "double precision", True),
+        ("date", "timestamp with time zone", False),
+    ],
+)
+def test_which_types_are_wider(old: str, new: str, wider: bool) -> None:
+    assert is_wider(old, new) == wider
