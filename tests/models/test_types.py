@@ -211,9 +211,6 @@ def rebuilt(matrix: Matrix, relations: list[str]) -> None:
     assert contents() == before
 
 
-# Keys
-
-
 # Also keys of a dimension.
 BOTH = SAME.keys() | {"text", "mood", "moods", "mails", "pair"}
 # A number with other trailing zeros is equal, and makes no version.
@@ -297,5 +294,5 @@ def holds(matrix: Matrix, relations: dict[str, str]) -> None:
         expected = matrix.bench.source(query.format(name.partition("_")[2]))
         actual = matrix.bench.house.query(query.format(present))
         if actual != expected:
-            wrong.append(f"{type_}: {name} has {actual} instead of {expected}")
+            wrong.append(f"{type_}: {name} has {actual}, not {expected}")
     assert not wrong, "\n".join(wrong)

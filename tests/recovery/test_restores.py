@@ -178,7 +178,7 @@ def test_a_lost_raw_bucket_and_warehouse(life: Life) -> None:
     assert life.run()
 
 
-@shows("the raw bucket, put back to an earlier day")
+@shows("the raw bucket, restored to an earlier day")
 def test_a_raw_bucket_of_yesterday_under_a_warehouse_of_today(
     life: Life, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -194,7 +194,7 @@ def test_a_raw_bucket_of_yesterday_under_a_warehouse_of_today(
     assert life.run()
 
 
-@shows("the raw bucket, put back to an earlier day, and the warehouse")
+@shows("the raw bucket, restored to an earlier day, and the warehouse")
 def test_a_rebuild_from_a_raw_bucket_of_yesterday_names_the_gap(life: Life) -> None:
     life.restore(life.yesterday, "raw")
     life.lose_warehouse()
