@@ -99,7 +99,7 @@ WRONG_BY_HAND: dict[str, tuple[Callable[[str], Any], str]] = {
     ),
     "no database": (
         lambda url: {"connection_info": components(url, database=None)},
-        "database: there is none",
+        "database: it is missing",
     ),
     "two users": (
         lambda url: {"connection_info": components(url), "connect_args": {"user": "other"}},
