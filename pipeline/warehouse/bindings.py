@@ -43,9 +43,14 @@ class Binding(Frozen):
         return versions_name(self.table_name)
 
     @property
+    def was_replaced(self) -> bool:
+        """Whether it is another table than the one that was loaded."""
+        return self.is_there and self.row_count is not None and not self.is_same_table
+
+    @property
     def was_restored(self) -> bool:
         """Whether both the table and the schema etl were restored, perhaps from different moments."""
-        return self.is_there and self.row_count is not None and not (self.is_same_table or self.is_same_etl)
+        return self.was_replaced and not self.is_same_etl
 
     @property
     def is_outdated(self) -> bool:

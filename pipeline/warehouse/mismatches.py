@@ -13,8 +13,8 @@ class Mismatch(Frozen):
     """A table that is not as it was loaded, with the ``reason`` as one line.
 
     Its rows up to the batch ``since`` are right; none are if that is None. With ``lacks_history`` the
-    versions of a dimension differ, too. A table that ``may_be_ahead`` may have later batches than the schema
-    etl, which was restored.
+    versions of a dimension may differ, too. A table that ``may_be_ahead`` may have later batches than the
+    schema etl, which was restored.
     """
 
     table: str
@@ -99,7 +99,8 @@ def _mismatch(
         table=binding.table_name,
         reason=f"warehouse: {schema}.{binding.table_name} {problem}",
         is_empty=rows == 0,
-        lacks_history=lacks_history or may_be_ahead,
+        # An earlier history may have as many versions: a deletion ends one and adds none.
+        lacks_history=lacks_history or may_be_ahead or binding.was_replaced,
         may_be_ahead=may_be_ahead,
         since=since,
     )

@@ -137,6 +137,20 @@ def test_tables_older_than_etl(life: Life) -> None:
     assert life.run()
 
 
+def test_tables_older_than_etl_whose_history_has_as_many_versions(life: Life) -> None:
+    """A deletion ends a version of a dimension and adds none."""
+    dump = program(life.server, "pg_dump", "-npublic", life.house.url)
+    life.bench.do("DELETE FROM shop WHERE shop_id = 2")
+    try:
+        assert life.bench.run() is not None
+        now = replace(life.today, dumps={"public": dump}, history=life.seen())
+        life.restore(now, "public")
+        assert life.settles()
+        assert life.has_history(now)
+    finally:
+        life.bench.do("INSERT INTO shop VALUES (2, 'Bath')")
+
+
 def test_tables_and_etl_that_were_restored_to_different_days(life: Life) -> None:
     """Neither is the one that the other knew."""
     for tables, etl in ((life.yesterday, life.today), (life.today, life.yesterday)):
