@@ -40,9 +40,9 @@ settings.register_profile(
     phases=(Phase.explicit, Phase.generate),
 )
 settings.register_profile("long", max_examples=300, deadline=None, suppress_health_check=slow)
-# Ten thousand steps and more for tests/engine/test_model_based.py.
+# More than twenty thousand steps for tests/engine/test_model_based.py.
 settings.register_profile(
-    "campaign", max_examples=150, stateful_step_count=100, deadline=None, suppress_health_check=slow
+    "campaign", max_examples=350, stateful_step_count=100, deadline=None, suppress_health_check=slow
 )
 settings.load_profile("quick")
 

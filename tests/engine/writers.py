@@ -92,6 +92,7 @@ class Writers(RuleBasedStateMachine):
     def write(self, writer: int, place: Place, row: Values | None) -> None:
         """Insert, update or delete a row."""
         self.place.tally["writes"] += 1
+        self.place.tally["deletions"] += row is None
         table, key = place
         there = place in self.seen_by(writer)
         connection = self.main

@@ -1,50 +1,56 @@
-"""The campaign: ``python -m tests.faults --rounds 100``."""
+"""The campaign: ``python -m tests.faults --failures 500``."""
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import math
+import random
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 
-from tests.faults.campaign import Result
-from tests.faults.report import page
+from tests.faults.report import page, summary
+from tests.faults.scenarios import Budget
 from tests.faults.shops import ROOT
-from tests.faults.worker import one_shop
 
 
 def main() -> int:
-    """Run a campaign; status 0 only when nothing was lost, doubled or left broken."""
+    """Run a campaign; status 0 only when nothing was lost, doubled or otherwise broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100, help="faults beside the stage boundaries")
-    parser.add_argument("--seed", type=int, default=1, help="another one chooses other faults")
-    parser.add_argument("--jobs", type=int, default=2, help="shops at the same time")
+    parser.add_argument("--failures", type=int, default=500, help="how many have to happen")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no round after so many")
+    parser.add_argument("--seed", type=int, help="repeat the campaign of this seed; drawn anew by default")
+    parser.add_argument("--jobs", type=int, default=2, help="scenarios at the same time")
+    parser.add_argument("--engine", action="store_true", help="the engine alone, without Prefect: faster")
     parser.add_argument("--write", action="store_true", help="write the figures to docs/faults.md")
     arguments = parser.parse_args()
-    started = time.monotonic()
-    result = _campaign(arguments.rounds, arguments.seed, arguments.jobs)
-    text = page(result, arguments.rounds, arguments.seed, time.monotonic() - started)
-    print(text)
+    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    print(f"{arguments.failures} failures, --seed {seed}", flush=True)
+    progress = Progress(arguments.failures)
+    budget = Budget(arguments.failures, seed, arguments.engine, arguments.minutes)
+    result = budget.spend(arguments.jobs, progress)
+    seconds = time.monotonic() - progress.started
+    print(summary(result, seconds))
     if arguments.write:
+        text = page(result, arguments.failures, seed, seconds)
         (ROOT / "docs" / "faults.md").write_text(text, encoding="utf-8")
     return 1 if result.broken else 0
 
 
-def _campaign(rounds: int, seed: int, jobs: int) -> Result:
-    """Faults over folders as buckets and over S3, on Totesys and on other people's habits, and boundaries."""
-    result = Result()
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, fresh, max_tasks_per_child=1) as pool:
-        for done in [
-            pool.submit(one_shop, "over folders", rounds - rounds // 2, seed),
-            pool.submit(one_shop, "over S3", rounds // 2, seed),
-            pool.submit(one_shop, "killed", 0, seed),
-            pool.submit(one_shop, "habits over folders", rounds // 4, seed, "habits"),
-            pool.submit(one_shop, "habits over S3", rounds // 4, seed, "habits"),
-        ]:
-            result.add(done.result())
-    return result
+class Progress:
+    """Prints a line a round, behind how many failures happened and what time is left."""
+
+    def __init__(self, failures: int) -> None:
+        self.started = time.monotonic()
+        self._failures, self._done, self._broken = failures, 0, 0
+
+    def __call__(self, line: str, failures: int) -> None:
+        """Print a round's line; so many failures happened in it."""
+        self._done += failures
+        self._broken += "BROKEN" in line
+        minutes = (time.monotonic() - self.started) / 60
+        left = minutes / self._done * max(0, self._failures - self._done) if self._done else 0
+        head = f"{self._done} of {self._failures}, {self._broken} broken, {left:.0f} min left"
+        print(f"[{head}] {line}", flush=True)
 
 
 if __name__ == "__main__":

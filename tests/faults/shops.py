@@ -19,6 +19,8 @@ from demo import shop
 from tests import habits
 
 ROOT = Path(__file__).parents[2]
+_CANCEL = ROOT / "demo" / "sql" / "cancel.sql"
+_SHARE_DELETED = 0.15
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,7 @@ class Shop(ABC):
 
     @abstractmethod
     def trade(self, source_url: str, times: int, rng: random.Random) -> None:
-        """Let some things happen."""
-
-    @abstractmethod
-    def cancel(self, source_url: str, rng: random.Random) -> None:
-        """Delete something."""
+        """Let some things happen, deletions among them."""
 
     @abstractmethod
     def trade_beside(self, source_url: str, rng: random.Random) -> None:
@@ -86,23 +84,24 @@ class Totesys(Shop):
     def trade(self, source_url: str, times: int, rng: random.Random) -> None:
         with psycopg.connect(source_url, autocommit=True) as connection:
             for _ in range(times):
-                shop.activity(connection, rng)
+                self._happen(connection, rng)
             if rng.random() < 0.3:
                 connection.execute(
                     "UPDATE department SET location = %s WHERE department_id = %s",
                     [f"Place {rng.randrange(1000)}", rng.randint(1, 8)],
                 )
 
-    def cancel(self, source_url: str, rng: random.Random) -> None:
-        """Delete an order with all that hangs on it."""
-        with psycopg.connect(source_url, autocommit=True) as connection:
-            keys = connection.execute("SELECT sales_order_id FROM sales_order").fetchall()
-            statement = (ROOT / "demo" / "sql" / "cancel.sql").read_bytes()
-            connection.execute(statement, {"sales_order_id": rng.choice(keys)[0]})
-
     def trade_beside(self, source_url: str, rng: random.Random) -> None:
         with psycopg.connect(source_url) as connection:
+            self._happen(connection, rng)
+
+    def _happen(self, connection: psycopg.Connection, rng: random.Random) -> None:
+        """Let one thing happen; now and then an order is deleted, with all that refers to it."""
+        if rng.random() >= _SHARE_DELETED:
             shop.activity(connection, rng)
+            return
+        keys = connection.execute("SELECT sales_order_id FROM sales_order").fetchall()
+        connection.execute(_CANCEL.read_bytes(), {"sales_order_id": rng.choice(keys)[0]})
 
     @contextmanager
     def late_commit(self, source_url: str, seed: int) -> Iterator[None]:
@@ -141,11 +140,8 @@ class Habits(Shop):
     def trade(self, source_url: str, times: int, rng: random.Random) -> None:
         habits.edit(source_url, rng, times)
 
-    def cancel(self, source_url: str, rng: random.Random) -> None:
-        habits.edit(source_url, rng, 3, habits.RARE)
-
     def trade_beside(self, source_url: str, rng: random.Random) -> None:
-        habits.edit(source_url, rng, 1, habits.COMMON)
+        habits.edit(source_url, rng, 1, [*habits.COMMON, *habits.DELETIONS])
 
     @contextmanager
     def late_commit(self, source_url: str, seed: int) -> Iterator[None]:

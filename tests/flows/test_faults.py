@@ -13,11 +13,12 @@ import psycopg
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from tests.faults import kinds
-from tests.faults.campaign import Campaign
-from tests.faults.kinds import Maker
+from tests.faults.campaign import Campaign, these
+from tests.faults.kinds import Kind, databases, full, processes, storage
+from tests.faults.kinds.fault import Maker
 from tests.faults.oracle import Broken
-from tests.faults.site import Servers, Site
+from tests.faults.servers import Servers
+from tests.faults.site import Site
 from tests.flows.support import blocks_were_changed, query
 
 SEED = 3
@@ -33,7 +34,7 @@ def campaign(prefect_server: None) -> Iterator[Campaign]:
         patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         with Servers(home).running() as servers:
-            yield Campaign(home, servers, os.environ["PREFECT_API_URL"], SEED, print)
+            yield Campaign(home, servers, os.environ["PREFECT_API_URL"], SEED, lambda *_: None)
     blocks_were_changed()
     shutil.rmtree(home, ignore_errors=True)
 
@@ -41,7 +42,8 @@ def campaign(prefect_server: None) -> Iterator[Campaign]:
 def tried(campaign: Campaign, makers: list[Maker], *, s3: bool, kind: str = "totesys") -> int:
     """Run the campaign for some failures; returns how many happened, and requires that nothing broke."""
     before = campaign.result.tried
-    campaign.shop(f"{kind} {'s3' if s3 else 'folders'} {before}", makers, s3=s3, kind=kind)
+    draws = [these(Kind("one of these", make)) for make in makers]
+    campaign.shop(f"{kind} {'s3' if s3 else 'folders'} {before}", draws, s3=s3, kind=kind)
     assert campaign.result.broken == []
     assert (campaign.result.tally.lost, campaign.result.tally.doubled) == (0, 0)
     return campaign.result.tried - before
@@ -49,26 +51,30 @@ def tried(campaign: Campaign, makers: list[Maker], *, s3: bool, kind: str = "tot
 
 @pytest.mark.campaign
 def test_nothing_is_lost_or_doubled_by_a_process_killed_between_seal_and_commit(campaign: Campaign) -> None:
-    makers = [kinds.killed_at("after seal"), kinds.killed_at("after commit")]
+    makers = [processes.killed_at("after seal"), processes.killed_at("after commit")]
     assert tried(campaign, makers, s3=False) >= len(makers)  # and the rebuild at the end
     assert campaign.result.tally.versions > 1_000
 
 
 @pytest.mark.campaign
 def test_nothing_is_lost_or_doubled_by_s3_that_refuses_or_is_cut(campaign: Campaign) -> None:
-    assert tried(campaign, [kinds.s3_answers, kinds.s3_cut], s3=True) >= 1
+    assert tried(campaign, [storage.answers(500), storage.cut], s3=True) >= 1
 
 
 @pytest.mark.campaign
 def test_nothing_is_lost_or_doubled_by_other_faults(campaign: Campaign) -> None:
-    assert tried(campaign, [kinds.server_down, kinds.disk_full, kinds.paused], s3=False) >= 1
+    assert tried(campaign, [databases.killed("warehouse"), full.no_space, processes.paused], s3=False) >= 1
 
 
 @pytest.mark.campaign
 def test_nothing_is_lost_or_doubled_of_other_peoples_habits(campaign: Campaign) -> None:
-    makers = [kinds.killed_at("after seal"), kinds.sessions_ended, kinds.killed_at("before commit")]
+    makers = [
+        processes.killed_at("after seal"),
+        databases.sessions_ended("warehouse"),
+        processes.killed_at("before commit"),
+    ]
     assert tried(campaign, makers, s3=False, kind="habits") >= 2
-    assert tried(campaign, [kinds.s3_answers, kinds.s3_cut], s3=True, kind="habits") >= 1
+    assert tried(campaign, [storage.answers(500), storage.cut], s3=True, kind="habits") >= 1
 
 
 @pytest.mark.campaign

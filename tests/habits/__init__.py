@@ -196,14 +196,17 @@ COMMON: list[Edit] = [
     ),
     lambda r: f"UPDATE thing SET name = 'u{_id(r)}' WHERE id = {_id(r)}",
 ]
-RARE: list[Edit] = [
+DELETIONS: list[Edit] = [
     lambda r: (
         f"DELETE FROM {r.choice(['event', 'thing', 'gadget', 'note', 'wide', 'member'])}"
         + r.choice(["", f" WHERE ctid = '(0,{_id(r)})'"])
     ),
+    lambda r: f"""DELETE FROM "Order" WHERE "order" = {_id(r)}""",
+]
+RARE: list[Edit] = [
+    *DELETIONS,
     lambda r: f"TRUNCATE {r.choice(['event', 'note', 'wide'])}",
     lambda r: f"""UPDATE "Order" SET "order" = "order" + {_id(r)} WHERE "Position" = {_id(r)}""",
-    lambda r: f"""DELETE FROM "Order" WHERE "order" = {_id(r)}""",
     lambda r: "ALTER TABLE event DETACH PARTITION event_2",
     lambda r: "ALTER TABLE event ATTACH PARTITION event_2 FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')",
     lambda r: "INSERT INTO event_2 VALUES (77, '2024-02-07') ON CONFLICT DO NOTHING",
