@@ -73,7 +73,7 @@ blocks: venv ## test the settings of the environment or .env, and save those tha
 deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.docker.yaml)
 	@$(PY) -m tasks.deploy $(ARGS)
 
-plan: venv ## what the next run does because models or schema.sql have changed (ARGS=--json); exits with 2 if tables change
+plan: venv ## what the next run does because models or schema.sql have changed (ARGS=--json)
 	@$(PY) -m tasks.plan $(ARGS)
 
 grants: venv ## print what the source's role must be granted (ARGS="--role name")

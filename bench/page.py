@@ -49,7 +49,7 @@ _HOW = """\
   own, with its search through all objects and tables; **verified**: `python -m tasks.verify` afterwards,
   which ends with an error where a rebuild would not equal the warehouse.
 - Memory is the most that the flow's process and its children held at once.
-- The scans aside: seconds inside the flow, less twice those of its step `look`, which finds changed rows by
+- The scans aside: seconds inside the flow, less twice those of its step `plan`, which finds changed rows by
   the same scan of the source that `extract` then reads them by. The number of changed rows is the same in
   both tables."""
 

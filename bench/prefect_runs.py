@@ -56,7 +56,7 @@ class Flows:
         steps = _steps(ran.said)
         inside = self._seconds_of_last_run()
         # The probe and the extract each scan the table once, at the same cost.
-        unscanned = inside - 2 * steps.get("look", 0.0)
+        unscanned = inside - 2 * steps.get("plan", 0.0)
         measured = {SECONDS: ran.seconds, MEGABYTES: ran.megabytes, INSIDE: inside, UNSCANNED: unscanned}
         return measured | steps
 

@@ -23,7 +23,7 @@ from demo.terminal import pairs, table
 if TYPE_CHECKING:
     from demo.run import Demo, Results, Run
 
-_STEPS = ("look", "extract", "transform", "load")
+_STEPS = ("plan", "extract", "transform", "load")
 _VALIDITY = ("valid_from", "valid_to")
 _ORDER = (
     "last_updated", "sold_to", "sold_by", "design_id", "units_sold", "unit_price", "currency_code",

@@ -134,7 +134,7 @@ def _take_batch(run: RunContext, source_url: str, *, reconcile: bool, full: bool
     pipeline, schema = run.pipeline, run.settings.source_schema
     key = blocks.hash_key(run.environment) if personal.hashes(pipeline.models) else None
     with snapshots.snapshot(source_url, key) as (connection, snapshot):
-        with run.timed("look"):  # this name is a label of the metrics
+        with run.timed("plan"):
             batch = pipeline.plan(connection, snapshot, schema, reconcile=reconcile, full=full, key=key)
         if batch.watermark and batch.nothing_new:
             _record_up_to_date(run, batch.watermark.batch_id, snapshot)

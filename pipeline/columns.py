@@ -131,7 +131,7 @@ def identity(expression: str, type_name: str) -> str:
     if type_name.startswith("character("):
         return f"rtrim({expression}, ' ')"
     if type_name == "citext":
-        # Other letters depend on the database's locale; source.tables checks how it folds I.
+        # Other letters depend on the database's locale; source/sql/tables.sql checks how it folds I.
         return f"translate({expression}, '{ascii_uppercase}', '{ascii_lowercase}')"
     return expression
 

@@ -221,7 +221,7 @@ def login(url: str, database: str) -> str:
 
 
 def statement(file: str) -> sql.SQL:
-    """The query in a package's folder ``sql``; ``warehouse/home.sql`` is pipeline/warehouse/sql/home.sql."""
+    """The query in a package's folder ``sql``: ``warehouse/bindings.sql`` is in pipeline/warehouse/sql."""
     *package, name = file.split("/")
     text = files("pipeline").joinpath(*package, "sql", name).read_text(encoding="utf-8")
     return template(text)

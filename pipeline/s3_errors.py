@@ -31,7 +31,7 @@ ANSWERS = {
     "AccessDenied": _DENIED,
     "403": _DENIED,
     "NoSuchBucket": f"the bucket does not exist; create it, or {_URI}",
-    "InvalidBucketName": f"this is no name of a bucket; {_URI}",
+    "InvalidBucketName": f"this is not a valid bucket name; {_URI}",
     "InvalidAccessKeyId": "the access key is not known; check the aws-credentials block",
     "SignatureDoesNotMatch": "the secret key is wrong; check the aws-credentials block",
     "ExpiredToken": _EXPIRED,
@@ -79,7 +79,7 @@ UNANSWERED = {
     "TokenRetrievalError": _SSO,
     "SSLError": "the server's certificate is not trusted; set AWS_CA_BUNDLE to its authority's certificate",
     "NoRegionError": "no AWS region is set; set AWS_REGION and run `make blocks`",
-    "ParamValidationError": f"this is no name of a bucket; {_URI}",
+    "ParamValidationError": f"this is not a valid bucket name; {_URI}",
 }
 
 _MISSING = {"NoSuchKey", "404"}

@@ -111,7 +111,7 @@ def in_one_line(error: BaseException) -> str | None:
     if isinstance(error, PipelineError):
         return text
     if isinstance(error, psycopg.OperationalError):
-        return f"{_of_database(error)}: {text}; run again, nothing is half-done"
+        return f"{_of_database(error)}: {text}; run again, no batch is partially loaded"
     if text.startswith(NO_SERVER) and isinstance(error.__cause__, httpx.HTTPStatusError):
         return _refused_by_prefect(error.__cause__)
     if isinstance(error, httpx.TransportError) or text.startswith(NO_SERVER):
@@ -121,9 +121,9 @@ def in_one_line(error: BaseException) -> str | None:
     if _is_of_s3_client(error):
         if hint := _hint(error):
             return f"S3 refuses Prefect's results: {hint}"
-        return f"storage failed: {type(error).__name__}: {text}; run again, nothing is half-done"
+        return f"storage failed: {type(error).__name__}: {text}; run again, no batch is partially loaded"
     if isinstance(error, OSError):
-        return f"storage failed: {text}; run again, nothing is half-done"
+        return f"storage failed: {text}; run again, no batch is partially loaded"
     return None
 
 

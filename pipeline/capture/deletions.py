@@ -5,7 +5,7 @@ whose keys the last batch had. If these are fewer, the rest was deleted, and the
 at the batch's snapshot.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Callable, Iterator
 from contextlib import closing

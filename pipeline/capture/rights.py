@@ -1,6 +1,6 @@
 """Check what models read of the source: rights on columns, and cursors."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Iterator, Mapping, Sequence
 

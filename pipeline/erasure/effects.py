@@ -5,7 +5,7 @@ with all rows that the other tables ever held. The difference is what to erase. 
 come from one source row, or if their keys would change, its table is refilled from the lake instead.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

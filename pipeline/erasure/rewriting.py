@@ -1,6 +1,6 @@
 """Rewrite objects of the lake without erased values under new names, and the manifests that name them."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 

@@ -4,7 +4,7 @@ Each entry is stored in the raw bucket and in the warehouse, so that either can 
 batches read the rows of an entry without their personal values.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence

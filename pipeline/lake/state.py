@@ -6,7 +6,7 @@ For a table without a key all rows of all deltas count; it gets a delta only whe
 was updated or deleted.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Sequence
 

@@ -4,7 +4,7 @@ The plan is read before it is optimized, with macros, views and subqueries resol
 model is written does not matter. Whatever is not known to be safe counts as unsafe.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

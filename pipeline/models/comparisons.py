@@ -7,7 +7,7 @@ then calls that collation's function wherever it compares, orders or groups by t
 found.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

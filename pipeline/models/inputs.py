@@ -1,6 +1,6 @@
 """The relations that a model reads, in DuckDB: source tables, reference tables and other models as views."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

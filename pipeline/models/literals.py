@@ -1,6 +1,6 @@
 """Cast literals that are compared with an enum to its type, as Postgres does. DuckDB would compare text."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import json
 import re

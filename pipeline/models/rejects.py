@@ -1,6 +1,6 @@
 """The rows of a model that its table rejects, with reason, key and values."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Iterator, Mapping, Sequence
 

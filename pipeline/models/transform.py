@@ -5,7 +5,7 @@ on the batch's changed rows. Any other model runs on the present state of all th
 compared with the last one, which is stored like a table's state. Both give the same warehouse table.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from contextlib import suppress
 

@@ -5,7 +5,7 @@ planner replaces nested functions of the current time by constants. Whatever is 
 as unstable.
 """
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
 from collections.abc import Iterator, Mapping

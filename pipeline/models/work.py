@@ -1,6 +1,6 @@
 """One run of a model on a batch: what it reads, and how it can be computed."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Write a model's result to the processed bucket: rows, rejected rows and the keys of deleted rows."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
 """Parse the output of COPY into Arrow, each value exactly."""
 
-from __future__ import annotations  # or they keep DuckDB's types alive: duck._database
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
 from collections.abc import Sequence

@@ -29,7 +29,7 @@ SELECT
         ' on ',
         CASE waiting.locktype
             WHEN 'relation' THEN concat('table ', waiting.relation::regclass)
-            WHEN 'advisory' THEN 'the lock that keeps runs apart'
+            WHEN 'advisory' THEN 'the run lock of the pipeline'
             WHEN 'transactionid' THEN 'rows that it has changed'
             ELSE waiting.locktype
         END

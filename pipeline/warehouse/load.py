@@ -45,7 +45,7 @@ def load(
         if current != manifest.previous:
             raise ConcurrentRunError(
                 f"warehouse: batch {manifest.batch_id} follows {manifest.previous}, but the warehouse"
-                f" is at {current}; another run was faster"
+                f" is at {current}; another run loaded a batch first"
             )
         rejected.resolve_removed_tables(connection, schema, targets)
         by_table = {output.model: output for output in outputs if output.fingerprint}

@@ -45,23 +45,30 @@ def load_table(
     read = output.rows + output.rejected_rows
     row_limit = limits.rejected_rows(read)
     with _naming_table(table, read):
-        lost = rejected.record_transform_rejections(table, output, processed)
+        rejected_rows = rejected.record_transform_rejections(table, output, processed)
         deletions.stage(table, output, processed)
         added = changed = deleted = 0
         if output.rows or output.complete or output.deleted or output.rejects_all:
             merged, accepted = _fill_or_merge(table, output, processed, progress, row_limit, filled)
-            added, changed, lost = merged.added, merged.changed, lost + merged.rejected
+            added, changed = merged.added, merged.changed
+            rejected_rows += merged.rejected
             deleted = deletions.apply(table, output, accepted, limits)
             rejected.resolve(table, output, accepted)
-        if lost > row_limit or (limits.rejected_share < 1 and output.complete and lost == read > 1):
-            raise RejectionLimitExceeded(f"{lost:,}", rejected.most_common_reason(table))
+        all_rejected = output.complete and rejected_rows == read > 1
+        if rejected_rows > row_limit or (all_rejected and limits.rejected_share < 1):
+            raise RejectionLimitExceeded(f"{rejected_rows:,}", rejected.most_common_reason(table))
         if retries and not output.complete:
             retried = retry(table)
             added, changed = added + retried.added, changed + retried.changed
-            lost = rejected.count(table) if lost else 0
+            rejected_rows = rejected.count(table) if rejected_rows else 0
             table.execute("mark_rejected_again.sql")
     return Counts(
-        table=table.target.name, read=read, added=added, changed=changed, deleted=deleted, rejected=lost
+        table=table.target.name,
+        read=read,
+        added=added,
+        changed=changed,
+        deleted=deleted,
+        rejected=rejected_rows,
     )
 
 
@@ -88,12 +95,12 @@ def _fill_or_merge(
         filled.add(table.target.name)
     if can_fill and (added := fill(table, output.rows, copy_files)) is not None:
         return Merged(added), table.name
-    lost = staging.stage(table, output, processed, progress, row_limit)
-    lost += rejected.reject_violations(table)
+    rejected_rows = staging.stage(table, output, processed, progress, row_limit)
+    rejected_rows += rejected.reject_violations(table)
     if can_fill and (added := fill(table, output.rows, copy_stage)) is not None:
-        return Merged(added, rejected=lost), table.name
+        return Merged(added, rejected=rejected_rows), table.name
     merged = merge(table, row_limit)
-    return merged._replace(rejected=lost + merged.rejected), table.stage
+    return merged._replace(rejected=rejected_rows + merged.rejected), table.stage
 
 
 def _refers_only_to(table: Table, filled: set[str]) -> bool:

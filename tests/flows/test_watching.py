@@ -238,7 +238,7 @@ def test_prefect_s_metrics_have_ours_among_them(
     assert rows == {"added": 1, "changed": 1, "deleted": 0, "rejected": 1}
     assert grown("totesys_batches_total", "") == 1
     assert all(
-        grown("totesys_step_seconds_total", step) > 0 for step in ("look", "extract", "transform", "load")
+        grown("totesys_step_seconds_total", step) > 0 for step in ("plan", "extract", "transform", "load")
     )
     kiosk.run().reports  # noqa: B018  raises what the run failed with
     third = metrics()

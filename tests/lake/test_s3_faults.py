@@ -156,7 +156,7 @@ def test_a_transient_failure_is_retried(server: Server, bucket: Bucket, block: S
         with pytest.raises(OSError, match=code) as caught:
             act()
         assert worth_another_try(caught.value)
-        assert (in_one_line(caught.value) or "").endswith("run again, nothing is half-done")
+        assert (in_one_line(caught.value) or "").endswith("run again, no batch is partially loaded")
     with pytest.raises(boto.ClientError) as of_results:
         block.write_path("result", b"{}")
     assert worth_another_try(of_results.value)

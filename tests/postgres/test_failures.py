@@ -51,7 +51,7 @@ def worth_another_try(fault: BaseException) -> bool:
 )
 def test_a_failure_of_s3_under_prefect_is_one_line_and_retried(code: str, words: str) -> None:
     fault = fault_of_results(code=code)
-    assert in_one_line(fault) == f"storage failed: {words}; run again, nothing is half-done"
+    assert in_one_line(fault) == f"storage failed: {words}; run again, no batch is partially loaded"
     assert worth_another_try(fault)
 
 
@@ -78,7 +78,7 @@ def test_a_programming_error_keeps_its_traceback_and_is_not_retried() -> None:
 def test_only_a_lost_connection_is_reported_as_lost(
     fault: type[OperationalError], words: str, again: bool
 ) -> None:
-    assert in_one_line(fault("x")) == f"{words}; run again, nothing is half-done"
+    assert in_one_line(fault("x")) == f"{words}; run again, no batch is partially loaded"
     assert worth_another_try(fault("x")) == again
 
 

@@ -37,9 +37,9 @@ def bench(shared: Bench) -> Bench:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait tenths of a second instead of seconds."""
-    monkeypatch.setattr(waiting, "_LOOK", 0.1)
-    monkeypatch.setattr(waiting, "_WORTH_A_LINE", 0.3)
-    monkeypatch.setattr(waiting, "_AGAIN", 0.6)
+    monkeypatch.setattr(waiting, "_BETWEEN_CHECKS", 0.1)
+    monkeypatch.setattr(waiting, "_BEFORE_LOGGING", 0.3)
+    monkeypatch.setattr(waiting, "_BETWEEN_LINES", 0.6)
 
 
 @contextmanager
@@ -102,7 +102,7 @@ WAITS: dict[str, tuple[Callable[[Bench], object], str, str, str]] = {
         waits_for_another_run,
         "house",
         "SELECT pg_advisory_xact_lock(hashtext('totesys-etl'), hashtext('public'))",
-        "ExclusiveLock on the lock that keeps runs apart",
+        "ExclusiveLock on the run lock of the pipeline",
     ),
 }
 

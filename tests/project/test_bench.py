@@ -75,7 +75,7 @@ def figures() -> Figures:
     found = Figures()
     for seconds in (14.0, 10.0, 11.0):
         found.add(FULL, FLOOR, {SECONDS: seconds})
-    found.add(FULL, PIPELINE, {SECONDS: 16.5, MEGABYTES: 400, "look": 0.5, "load": 7.25})
+    found.add(FULL, PIPELINE, {SECONDS: 16.5, MEGABYTES: 400, "plan": 0.5, "load": 7.25})
     found.add(FULL, DLT, {SECONDS: 165})
     found.add(FULL, TUNED, {SECONDS: 33})
     found.add(FULL, KEYED, {SECONDS: 49.5})
