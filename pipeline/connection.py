@@ -185,7 +185,7 @@ def _problems(rest: str) -> Iterator[tuple[str, str]]:
         elif "=" in value:
             yield _named(keyword), "its value contains a raw =; write it as %3D"
         elif keyword not in _keywords() and (keyword, value) != ("ssl", "true"):
-            yield _named(keyword), f"libpq has none of that name{_near(keyword)}"
+            yield _named(keyword), f"libpq has no such option{_near(keyword)}"
 
 
 def _named(keyword: str) -> str:

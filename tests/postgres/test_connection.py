@@ -92,7 +92,7 @@ REFUSED = {
     "postgresql://r:S3cret@/db?host=h:5433": "host: it contains a port or a colon",
     "postgresql://r:S3cret@/db?host=h1&host=h2": "option host: it occurs twice",
     "postgresql://r:S3cret@h/db?port=1,2": "port: there are 2 for 1 hosts",
-    "postgresql://r:S3cret@h/db?pasword=x": "option pasword: libpq has no such option; did you mean password?",
+    "postgresql://r:S3cret@h/db?pasword=x": "option pasword: libpq has no such option; did you mean pass",
     "postgresql://r:S3cret@h/db?sslmode": "options: one has no value",
     "postgresql://r:S3cret@h/db?options=-cx=y": "option options: its value contains a raw =",
 }
