@@ -12,7 +12,7 @@ import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
-from pipeline import status
+from pipeline import postgres, status
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket, Usage
 from pipeline.postgres import transaction
@@ -106,7 +106,7 @@ def test_rows_of_large_tables_are_counted_only_on_request(
 
 def scans_of_sale(bench: Bench) -> int:
     """The number of scans of the table, after pending statistics have arrived."""
-    others = "SELECT pid FROM pg_stat_activity WHERE application_name = 'totesys-etl'"
+    others = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{postgres.application_name}'"
     while query(bench.source_url, others):
         time.sleep(0.01)
     found = value(bench.source_url, "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'sale'")
