@@ -292,7 +292,7 @@ def test_models_that_count_rejected_rows_of_a_table_are_named(
     found = look(bench, counting="nothing")
     assert found.readers == {"fact_sale": ("dim_total",)}
     show(found, Verdict.WARNING)
-    line = "Models over fact_sale count its 2 rejected rows, which it lacks: dim_total"
+    line = "Models over fact_sale include its 2 rejected rows, which the table lacks: dim_total"
     assert line in capsys.readouterr().out
     bench.do("DELETE FROM sale WHERE sale_id > 5")
     bench.run()
