@@ -68,7 +68,8 @@ def _updated_rows(connection: duckdb.DuckDBPyConnection, table: TableBatch) -> i
     """How many changed rows have keys that the last batch had."""
     same = same_key(key_columns(table), "changed", "before")
     changed = quote(relation_name(table.table))
-    query = f"SELECT count(*) FROM {changed} AS changed SEMI JOIN before ON {same}"  # noqa: S608
+    # DuckDB holds the right side in memory, so that is the smaller one. Keys are unique on both sides.
+    query = f"SELECT count(*) FROM before SEMI JOIN {changed} AS changed ON {same}"  # noqa: S608
     ((rows,),) = connection.execute(query).fetchall()
     return int(rows)
 
