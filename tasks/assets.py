@@ -58,8 +58,8 @@ def _materialized(key: str, origins: Iterable[str], payload: dict[str, object]) 
     )
 
 
-def _key(location: str, name: str) -> str:
-    return Asset(key=_NOT_IN_KEYS.sub("_", f"{location}/{name}")).key
+def _key(parent: str, name: str) -> str:
+    return Asset(key=_NOT_IN_KEYS.sub("_", f"{parent}/{name}")).key
 
 
 def _database(conninfo: str, schema: str) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import ModelError, ObjectMissing, WarehouseError
+from pipeline.errors import ModelError, ObjectMissing, UnusableBatch, WarehouseError
 from pipeline.lake import past
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.models.check import verify
 from pipeline.models.library import Model, tables_read
 from pipeline.models.output import Loaded, Output
+from pipeline.models.reference import NAMES
 from pipeline.models.target import Target
 from pipeline.postgres import Connection
 from pipeline.recovery.refill import Lake, Replay, load_again
@@ -60,11 +61,18 @@ class Stage:
         return Lake(self.models, self.targets, self.raw, self.processed[name])
 
     def _as_models_read(self, manifest: Manifest) -> Manifest:
+        """The batch, if necessary with tables and columns of later ones; raises UnusableBatch."""
+        tables = tables_read(self.models)
         columns = {name: table.columns for name, table in manifest.tables.items()}
         try:
-            verify(self.models, self.targets, columns)
+            if tables <= columns.keys() | NAMES:
+                verify(self.models, self.targets, columns)
+                return manifest
         except ModelError:
-            return past.with_later_columns(self.raw, manifest, tables_read(self.models))
+            pass
+        manifest = past.with_later_columns(self.raw, manifest, tables)
+        if missing := tables - manifest.tables.keys() - NAMES:
+            raise UnusableBatch(f"no batch has read {', '.join(sorted(missing))} yet")
         return manifest
 
 

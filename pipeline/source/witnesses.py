@@ -63,9 +63,9 @@ def take(connection: Connection, schema: str, candidates: Sequence[Candidate]) -
     newest = {each: each.newest.split(" ") for each in candidates if each.newest and each.columns}
     lowest_age = min((age for age, *_ in newest.values()), default=None)
     witnesses: list[Witness] = []
-    for each, (age, *location) in newest.items():
+    for each, (age, *heap_and_place) in newest.items():
         if age == lowest_age:
-            heap, place = location or _location(connection, schema, each.table, int(age))
+            heap, place = heap_and_place or _location(connection, schema, each.table, int(age))
             witnesses += _same_transaction(connection, schema, each, heap, place)
     return tuple(witnesses)
 

@@ -1,7 +1,7 @@
 """The models' tables: created if they are missing, and described as contracts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
@@ -144,6 +144,8 @@ def _changes(connection: Connection, schema: str, tables: Iterable[str], path: P
 
 def _evolve(connection: Connection, schema: str, tables: Iterable[str], path: Path) -> list[str]:
     """Apply what a changed schema.sql declares, and create what it adds; returns GRANTs to repeat later."""
+    with suppress(WarehouseError), connection.transaction():
+        _apply_schema(connection, [schema], path)  # new columns can refer to new tables
     changes = _changes(connection, schema, tables, path)
     retyped = {change.table for change in changes if change.retypes and change.is_safe}
     grants = history.drop_views(connection, schema, retyped)

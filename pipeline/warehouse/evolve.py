@@ -105,10 +105,17 @@ def apply(connection: Connection, changes: Iterable[Change]) -> None:
         try:
             with connection.transaction():
                 connection.execute(change.statement)
+        except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
+            raise
         except psycopg.errors.FeatureNotSupported as error:
             raise WarehouseError(
                 f"warehouse: {change.table}.{change.column}: {error.diag.message_primary}:"
-                f" {error.diag.message_detail}; drop what depends on it, and make it again after the run"
+                f" {error.diag.message_detail}; drop what depends on it, and create it again after the run"
+            ) from None
+        except psycopg.Error as error:
+            raise WarehouseError(
+                f"warehouse: {change.table}.{change.column}: {error.diag.message_primary}; the change that"
+                f" schema.sql declares failed: {shown}"
             ) from None
         _logger.info("%s: %s", change.table, shown)
 

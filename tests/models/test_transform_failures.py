@@ -93,7 +93,7 @@ def test_a_missing_raw_object_is_named(
     manifest = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))}).batch({"t": [{"id": 1}]})
     (file,) = manifest.tables["t"].files
     raw.filesystem.delete_file(f"{raw.root}/{file.path}")
-    with pytest.raises(ObjectMissing, match=f"^{raw.uri}: {file.path} is not there"):
+    with pytest.raises(ObjectMissing, match=f"^{raw.uri}: {file.path} does not exist"):
         transform(work(all_models["dim_t"], target, manifest, None, raw, processed))
 
 
