@@ -40,6 +40,7 @@ class Watch:
         self._database = database
         self._second = second
         self._pause = min(_BETWEEN_CHECKS, bound / 5)
+        self._seen_at: float | None = None
         self._logged_at: float | None = None
         self._done = Event()
         # With a copy of the context, log records belong to the run.
@@ -67,9 +68,11 @@ class Watch:
             rows = connection.execute(_BLOCKERS, {"pid": self._pid}).fetchall()
         self.blockers = _joined([str(line) for line, _ in rows])
         if not rows:
-            self._logged_at = None
+            self._seen_at = self._logged_at = None
             return
-        seconds = max(float(str(seconds)) for _, seconds in rows)
+        self._seen_at = self._seen_at or monotonic()
+        # Postgres 13 does not report for how long a session has been waiting.
+        seconds = max(monotonic() - self._seen_at, *(float(str(seconds)) for _, seconds in rows))
         due = self._logged_at is None or monotonic() - self._logged_at >= _BETWEEN_LINES
         if seconds >= _BEFORE_LOGGING and due:
             self._logged_at = monotonic()

@@ -143,7 +143,8 @@ def test_a_wait_behind_several_sessions_names_them_all(
         while not value(bench.source_url, queued):
             pass
         doing = pool.submit(bench.run)
-        while not caplog.messages:
+        deadline = monotonic() + 30
+        while not caplog.messages and monotonic() < deadline:
             query(bench.source_url, "SELECT pg_sleep(0.05)")
         for reader in (*readers, altering):
             reader.cancel()
