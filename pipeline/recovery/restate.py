@@ -7,8 +7,7 @@ references stay.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from tempfile import TemporaryDirectory
 
@@ -20,10 +19,10 @@ from pipeline.errors import ConcurrentRunError
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.models.library import FINGERPRINT, Model, closure
 from pipeline.models.output import Loaded
-from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
-from pipeline.postgres import Connection, each, identifiers, statement, transaction
+from pipeline.models.target import Target, versions_name
+from pipeline.postgres import Connection, identifiers, statement, transaction
 from pipeline.recovery import refill, stage
-from pipeline.recovery.rehearsal import columns_of_both
+from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables
 from pipeline.recovery.stage import Stage
 from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.load import load_order
@@ -38,84 +37,6 @@ class Restated(Frozen):
     updated: int
     added: int
     deleted: int
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A table and the rebuilt one; ``span`` names the columns that say when a version begins and ends.
-
-    The rebuilt one begins at the time ``base``, or with the first batch.
-    """
-
-    connection: Connection
-    target: Target
-    name: str
-    schema: str
-    stage_schema: str
-    span: tuple[str, str] | None = None
-    base: datetime | None = None
-
-    @property
-    def table(self) -> sql.Identifier:
-        return sql.Identifier(self.schema, self.name)
-
-    @property
-    def rebuilt(self) -> sql.Identifier:
-        return sql.Identifier(self.stage_schema, self.name)
-
-    @property
-    def same_key(self) -> sql.Composed:
-        """A condition on t and s."""
-        same = self.target.same_key("t", "s")
-        if self.span is None:
-            return sql.Composed([same])
-        return sql.SQL("{} AND t.{} = s.{}").format(same, *[sql.Identifier(self.span[0])] * 2)
-
-    def align(self) -> None:
-        """Let versions that were present at the base batch begin when they did, which is not in the lake."""
-        if self.span and self.base:
-            begin, end = map(sql.Identifier, self.span)
-            query = statement("warehouse/align_restated.sql").format(
-                table=self.table, rebuilt=self.rebuilt, same_key=self.target.same_key("t", "s"),
-                begins=begin, ends=end,
-            )  # fmt: skip
-            self.connection.execute(query, {"base": self.base})
-
-    def insert_and_update(self) -> tuple[int, int]:
-        """Insert rows that are missing, update those that differ; returns how many of each."""
-        self.align()
-        written = self._columns()
-        names = {"table": self.table, "rebuilt": self.rebuilt, "same_key": self.same_key}
-        old, new = each("t.{0}", written), each("s.{0}", written)
-        updated = self.connection.execute(
-            statement("warehouse/update_restated.sql").format(
-                **names, assignments=each("{0} = s.{0}", written), old=old, new=new
-            )
-        ).rowcount
-        added = self.connection.execute(
-            statement("warehouse/insert_restated.sql").format(**names, columns=identifiers(written), new=new)
-        ).rowcount
-        return added, updated
-
-    def delete(self, is_loaded: sql.Composable) -> int:
-        """Delete rows that the rebuilt table lacks and that meet a condition on t.
-
-        Versions that ended before the base batch stay, and so do marks of rows deleted before it.
-        """
-        if self.span and self.base:
-            begin, end = map(sql.Identifier, self.span)
-            is_loaded = sql.SQL(
-                "{} AND COALESCE(t.{} > {base}, true) AND NOT (t.deleted AND t.{} <= {base})"
-            ).format(is_loaded, end, begin, base=sql.Literal(self.base))
-        query = statement("warehouse/delete_restated.sql").format(
-            table=self.table, rebuilt=self.rebuilt, same_key=self.same_key, is_loaded=is_loaded
-        )
-        return self.connection.execute(query).rowcount
-
-    def _columns(self) -> list[str]:
-        generated = {column.name for column in self.target.columns if column.generated}
-        both = columns_of_both(self.connection, self.rebuilt, self.table, self.target)
-        return [name for name in both if name not in generated]
 
 
 def changed(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -> list[str]:
@@ -151,7 +72,6 @@ def restate(
     if not known.manifests:
         _logger.warning("warehouse: %s cannot be restated: the raw bucket lacks batches", ", ".join(names))
         return None
-    base = None if known.is_complete else known.manifests[0].snapshot_at
     done: list[Restated] = []
     with TemporaryDirectory() as home, transaction(url, "warehouse") as connection:
         last = ledger.lock_for_load(connection, schema)
@@ -170,7 +90,7 @@ def restate(
         except stage.PERMANENT as refused:
             _logger.warning("warehouse: %s cannot be restated: %s", ", ".join(names), refused)
             raise psycopg.Rollback from None
-        done.extend(_apply(connection, schema, rebuilt, models, last, names, base))
+        done.extend(_apply(connection, schema, rebuilt, models, last, names, known.manifests[0].snapshot_at))
     return done or None
 
 
@@ -232,20 +152,21 @@ def _apply(
     models: Mapping[str, Model],
     last: str,
     names: Sequence[str],
-    base: datetime | None,
+    base: datetime,
 ) -> list[Restated]:
     """Give the live tables what the rebuilt ones have, and write down what they are computed with now.
 
-    The rebuilt ones begin at the batch of the time ``base``, or at the first batch.
+    The rebuilt ones begin with the batch of the time ``base``.
     """
     targets = {name: rebuilt.targets[name] for name in load_order(rebuilt.targets.values()) if name in names}
     counts: dict[str, tuple[int, int]] = {}
     for name, target in targets.items():
-        pairs = _pairs(connection, schema, rebuilt.schema, target, base)
+        pairs = rebuilt_tables(connection, schema, rebuilt.schema, target, base)
         counts[name], *_ = [pair.insert_and_update() for pair in pairs]
     # Rows that facts referred to can be deleted once these are restated.
     deleted = {
-        name: _delete(connection, schema, rebuilt.schema, targets[name], base) for name in reversed(targets)
+        name: delete_missing(connection, schema, rebuilt.schema, targets[name], base)
+        for name in reversed(targets)
     }
     _move_rejected(connection, schema, rebuilt.schema, names)
     for name in names:
@@ -261,42 +182,6 @@ def _apply(
         Restated(table=name, added=added, updated=updated, deleted=deleted[name])
         for name, (added, updated) in counts.items()
     ]
-
-
-def _pairs(
-    connection: Connection, schema: str, stage_schema: str, target: Target, base: datetime | None
-) -> Iterator[_Pair]:
-    """A table and, of a dimension or bridge, that of its versions."""
-    if target.fact:
-        span = (RECORDED_AT, SUPERSEDED_AT)
-        yield _Pair(connection, target, target.name, schema, stage_schema, span, base)
-    else:
-        yield _Pair(connection, target, target.name, schema, stage_schema)
-        span = ("valid_from", "valid_to")
-        yield _Pair(connection, target, versions_name(target.name), schema, stage_schema, span, base)
-
-
-def _delete(
-    connection: Connection, schema: str, stage_schema: str, target: Target, base: datetime | None
-) -> int:
-    """Delete what the rebuilt tables lack; rows of a dimension stay where something refers to them."""
-    rows, *versions = _pairs(connection, schema, stage_schema, target, base)
-    is_loaded: sql.Composable = sql.SQL("true")
-    if not target.fact:
-        is_loaded = sql.SQL("EXISTS (SELECT FROM {} AS s WHERE {})").format(
-            sql.Identifier(schema, versions_name(target.name)), target.same_key("t", "s")
-        )
-    deleted = 0
-    try:
-        with connection.transaction():
-            deleted = rows.delete(is_loaded)
-    except psycopg.errors.ForeignKeyViolation as error:
-        _logger.warning(
-            "%s: rows that its model no longer returns stay, as %s", target.name, error.diag.constraint_name
-        )
-    for pair in versions:
-        pair.delete(sql.SQL("true"))
-    return deleted
 
 
 def _move_rejected(connection: Connection, schema: str, stage_schema: str, names: Sequence[str]) -> None:

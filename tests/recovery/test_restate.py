@@ -101,7 +101,11 @@ def test_a_new_column_shows_what_it_was_at_each_batch(lived: Bench) -> None:
 
 def test_rows_that_the_new_model_leaves_out_leave_the_table_and_those_of_others_stay(lived: Bench) -> None:
     house = lived.house
-    execute(house.url, "INSERT INTO dim_total VALUES (-1, 0)")
+    execute(
+        house.url,
+        "INSERT INTO dim_total VALUES (-1, 0)",
+        "INSERT INTO fact_sale (sale_id, shop_id, amount, recorded_at) VALUES (900, 2, 1, '-infinity')",
+    )
     changed = {
         "dim_total": MODELS["dim_total"] + " HAVING shop_id > 1",
         "bridge_shop_item": MODELS["bridge_shop_item"] + " WHERE item <> 'x'",
@@ -110,6 +114,7 @@ def test_rows_that_the_new_model_leaves_out_leave_the_table_and_those_of_others_
     assert sorted(restated(lived, changed)) == sorted(changed)
     assert house.query("SELECT shop_id FROM dim_total ORDER BY 1") == [(-1,), (2,), (3,)]
     assert house.query("SELECT count(*) FROM fact_sale WHERE shop_id = 3") == [(0,)]
+    assert house.query("SELECT count(*) FROM fact_sale WHERE sale_id = 900") == [(1,)]
     assert house.query("SELECT count(*) FROM bridge_shop_item_history WHERE item = 'x'") == [(0,)]
 
 

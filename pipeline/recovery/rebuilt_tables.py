@@ -1,0 +1,131 @@
+"""A table beside its rebuilt copy: gives the table the rows of the copy, with as few changes as possible."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+
+from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
+from pipeline.postgres import Connection, each, identifiers, statement
+from pipeline.recovery.rehearsal import columns_of_both
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RebuiltTable:
+    """A table and the rebuilt one, which begins with the batch of the time ``base``.
+
+    ``span`` names the columns that say when a version begins and ends, if the table holds versions.
+    """
+
+    connection: Connection
+    target: Target
+    name: str
+    schema: str
+    stage_schema: str
+    base: datetime
+    span: tuple[str, str] | None = None
+
+    @property
+    def table(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def rebuilt(self) -> sql.Identifier:
+        return sql.Identifier(self.stage_schema, self.name)
+
+    @property
+    def same_key(self) -> sql.Composed:
+        """A condition on t and s."""
+        same = self.target.same_key("t", "s")
+        if self.span is None:
+            return sql.Composed([same])
+        return sql.SQL("{} AND t.{} = s.{}").format(same, *[sql.Identifier(self.span[0])] * 2)
+
+    def align(self) -> None:
+        """Let versions that were present before the base batch begin when they did, not at that batch."""
+        if self.span:
+            begin, end = map(sql.Identifier, self.span)
+            query = statement("warehouse/align_restated.sql").format(
+                table=self.table, rebuilt=self.rebuilt, same_key=self.target.same_key("t", "s"),
+                begins=begin, ends=end,
+            )  # fmt: skip
+            self.connection.execute(query, {"base": self.base})
+
+    def insert_and_update(self) -> tuple[int, int]:
+        """Insert rows that are missing, update those that differ; returns how many of each."""
+        self.align()
+        written = self._columns()
+        names = {"table": self.table, "rebuilt": self.rebuilt, "same_key": self.same_key}
+        old, new = each("t.{0}", written), each("s.{0}", written)
+        updated = self.connection.execute(
+            statement("warehouse/update_restated.sql").format(
+                **names, assignments=each("{0} = s.{0}", written), old=old, new=new
+            )
+        ).rowcount
+        added = self.connection.execute(
+            statement("warehouse/insert_restated.sql").format(**names, columns=identifiers(written), new=new)
+        ).rowcount
+        return added, updated
+
+    def delete(self, is_loaded: sql.Composable) -> int:
+        """Delete rows that the rebuilt table lacks and that meet a condition on t.
+
+        Versions that ended before the base batch stay, marks of rows deleted before it, and rows that the
+        pipeline did not load, which are valid from -infinity.
+        """
+        if self.span:
+            begin, end = map(sql.Identifier, self.span)
+            is_loaded = sql.SQL(
+                "{condition} AND t.{begin} > '-infinity' AND COALESCE(t.{end} > {base}, true)"
+                " AND NOT (t.deleted AND t.{begin} <= {base})"
+            ).format(condition=is_loaded, begin=begin, end=end, base=sql.Literal(self.base))
+        query = statement("warehouse/delete_restated.sql").format(
+            table=self.table, rebuilt=self.rebuilt, same_key=self.same_key, is_loaded=is_loaded
+        )
+        return self.connection.execute(query).rowcount
+
+    def _columns(self) -> list[str]:
+        generated = {column.name for column in self.target.columns if column.generated}
+        both = columns_of_both(self.connection, self.rebuilt, self.table, self.target)
+        return [name for name in both if name not in generated]
+
+
+def rebuilt_tables(
+    connection: Connection, schema: str, stage_schema: str, target: Target, base: datetime
+) -> Iterator[RebuiltTable]:
+    """A table and, of a dimension or bridge, that of its versions."""
+    if target.fact:
+        span = (RECORDED_AT, SUPERSEDED_AT)
+        yield RebuiltTable(connection, target, target.name, schema, stage_schema, base, span)
+    else:
+        yield RebuiltTable(connection, target, target.name, schema, stage_schema, base)
+        span = ("valid_from", "valid_to")
+        yield RebuiltTable(connection, target, versions_name(target.name), schema, stage_schema, base, span)
+
+
+def delete_missing(
+    connection: Connection, schema: str, stage_schema: str, target: Target, base: datetime
+) -> int:
+    """Delete what the rebuilt tables lack; rows of a dimension stay where something refers to them."""
+    rows, *versions = rebuilt_tables(connection, schema, stage_schema, target, base)
+    is_loaded: sql.Composable = sql.SQL("true")
+    if not target.fact:
+        is_loaded = sql.SQL("EXISTS (SELECT FROM {} AS s WHERE {} AND s.valid_from > '-infinity')").format(
+            sql.Identifier(schema, versions_name(target.name)), target.same_key("t", "s")
+        )
+    deleted = 0
+    try:
+        with connection.transaction():
+            deleted = rows.delete(is_loaded)
+    except psycopg.errors.ForeignKeyViolation as error:
+        _logger.warning(
+            "%s: rows that its model no longer returns stay, as %s", target.name, error.diag.constraint_name
+        )
+    for table in versions:
+        table.delete(sql.SQL("true"))
+    return deleted
