@@ -289,11 +289,10 @@ def test_free_disk_space_is_checked_first(tmp_path: Path) -> None:
 
 
 def test_the_same_query_runs_on_versions_and_on_a_bare_table(source: Source, both: Both) -> None:
-    deleted, linked = "SELECT count(*) FROM sales_order", "SELECT count(DISTINCT department_id) FROM staff"
-    before = value(source.url, deleted), value(source.url, linked)
+    before = value(source.url, "SELECT count(*) FROM sales_order")
     source.delete(10)
     source.relink()
-    assert value(source.url, deleted) == before[0] - 10
+    assert value(source.url, "SELECT count(*) FROM sales_order") == before - 10
     _, manifest = plan_batch(source.url, both.house)
     assert manifest
     both.house.bring(manifest)
