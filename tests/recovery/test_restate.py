@@ -66,6 +66,8 @@ def restated(bench: Bench, models: dict[str, str]) -> list[str]:
     house.prepared = None
     targets = house.targets()
     names = restate.changed(house.models, ledger.loaded(house.url, house.schema))
+    if not names:  # the models are as they were
+        return []
     done = restate.restate(house.url, house.schema, house.models, targets, house.raw, house.processed, names)
     return sorted(each.table for each in done or ())
 
