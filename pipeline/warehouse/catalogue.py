@@ -116,11 +116,12 @@ def _create_missing(
     grants: list[str] = []
     existing = _describe(connection, schema, models).keys()
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if beside is None and existing and text and not evolve.follows(connection, schema, text):
+    is_new = beside is None and bool(text) and not evolve.follows(connection, schema, text)
+    if is_new and existing:
         grants = _evolve(connection, schema, existing, path)
     elif models.keys() - existing:
         _apply_schema(connection, [schema, beside] if beside else [schema], path)
-    if beside is None:
+    if is_new:  # other runs write nothing here
         evolve.record(connection, schema, text)
     return grants
 

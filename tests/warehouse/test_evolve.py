@@ -79,6 +79,13 @@ def test_additions_are_applied_and_readers_keep_what_they_have(loaded: Bench) ->
     assert {(each.added, each.changed, each.deleted) for each in counts.values()} == {(0, 0, 0)}
 
 
+def test_nothing_is_written_if_the_file_is_the_same(loaded: Bench) -> None:
+    recorded = "SELECT xmin::text FROM etl.schema_file"
+    before = loaded.house.query(recorded)
+    declare(loaded, SCHEMA.strip())
+    assert loaded.house.query(recorded) == before != []
+
+
 def test_what_may_fail_is_left_to_a_person(loaded: Bench, caplog: pytest.LogCaptureFixture) -> None:
     declare(loaded, SCHEMA.replace("varchar(10) NOT NULL", "varchar(3) NOT NULL"))
     assert (
