@@ -35,6 +35,7 @@ class Binding(Frozen):
     has_versions: bool
     is_same_table: bool
     is_same_file: bool
+    has_same_versions: bool
     is_same_etl: bool
 
     @property

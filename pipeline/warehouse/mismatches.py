@@ -88,6 +88,8 @@ def _mismatch(
         problem = "was last changed at another time than the schema etl, which was restored, records"
     elif recorded is not None and binding.is_same_etl and not binding.is_same_table:
         problem = "is another table than the one that was loaded"
+    elif binding.is_same_etl and not binding.has_same_versions:
+        problem, lacks_history = "has another history table than the one that was loaded", True
     elif lacks_history:
         problem = f"has {counted(versions, 'version')} of its rows, and {binding.version_count:,} were loaded"
     elif binding.batch_id != binding.loaded:

@@ -127,6 +127,16 @@ HARM: dict[str, tuple[tuple[str, ...], dict[str, int | str]]] = {
         ("DROP TABLE dim_shop, dim_shop_version CASCADE",),
         {"dim_shop": NONE},
     ),
+    "another history of as many versions": (
+        (
+            "CREATE TABLE other (LIKE dim_shop_version INCLUDING ALL)",
+            "INSERT INTO other SELECT * FROM dim_shop_version",
+            "UPDATE other SET town = 'wrong'",
+            "DROP TABLE dim_shop_version CASCADE",
+            "ALTER TABLE other RENAME TO dim_shop_version",
+        ),
+        {"dim_shop": "has another history table than the one that was loaded"},
+    ),
     "another table of as many rows": (
         (
             "CREATE TABLE other AS SELECT shop_id, 'wrong' AS town FROM dim_shop",

@@ -7,10 +7,12 @@ SET
     table_oid = c.oid,
     filenode = c.relfilenode,
     etl_oid = 'etl.model'::regclass,
+    version_oid = v.oid,
     row_count = COALESCE(%(rows)s, m.row_count + %(added)s),
     version_count = COALESCE(%(versions)s, m.version_count)
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+LEFT JOIN pg_class AS v ON n.oid = v.relnamespace AND c.relname || '_version' = v.relname AND v.relkind = 'r'
 WHERE
     m.schema_name = %(schema)s
     AND m.table_name = %(table)s

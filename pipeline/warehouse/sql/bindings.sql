@@ -10,6 +10,9 @@ SELECT
     v.oid IS NOT NULL AS has_versions,
     COALESCE(c.oid = m.table_oid, false) AS is_same_table,
     COALESCE(c.relfilenode = m.filenode, false) AS is_same_file,
+    m.version_count IS NULL
+    OR m.version_oid IS NULL
+    OR COALESCE(v.oid = m.version_oid, false) AS has_same_versions,
     COALESCE(m.etl_oid = 'etl.model'::regclass::oid, false) AS is_same_etl
 FROM etl.model AS m
 INNER JOIN etl.watermark AS w ON m.schema_name = w.schema_name
