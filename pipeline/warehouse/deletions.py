@@ -4,12 +4,15 @@ A fact's row gets a last version, a bridge's row is deleted. A dimension's row s
 it; only its history ends.
 """
 
+import psycopg
+import pyarrow.dataset as ds
 from psycopg import sql
 
 from pipeline.errors import WarehouseError
 from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Output, columns_of
 from pipeline.postgres import template
+from pipeline.warehouse import bisection, staging
 from pipeline.warehouse.copying import copy_in
 from pipeline.warehouse.limits import ALWAYS_ALLOWED, Limits
 from pipeline.warehouse.table import Table
@@ -23,10 +26,21 @@ def stage(table: Table, output: Output, processed: Bucket) -> None:
     if output.deleted or output.replaces:
         table.execute("stage_deleted_keys.sql")
     if output.deleted:
-        keys = columns_of(table.target, table.target.key)
-        copy_in(table.connection, _DELETED_KEYS, keys, processed.dataset(output.deleted), lambda _: None)
+        _copy_keys(table, processed.dataset(output.deleted))
         table.connection.execute(sql.SQL("ANALYZE {}").format(_DELETED_KEYS))
         table.execute("resolve_deleted.sql")
+
+
+def _copy_keys(table: Table, rows: ds.Dataset) -> None:
+    """Copy deleted keys. Those that the table's types cannot hold can only be keys of rejected rows."""
+    keys = columns_of(table.target, table.target.key)
+    try:
+        with table.connection.transaction():
+            copy_in(table.connection, _DELETED_KEYS, keys, rows, lambda _: None)
+    except psycopg.Error as error:
+        if not bisection.is_rejection(error, of_values=True):
+            raise
+        staging.copy_valid_keys(table, _DELETED_KEYS, keys, rows)
 
 
 def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits) -> int:

@@ -6,8 +6,10 @@ from pipeline.errors import TooManyRejected
 from pipeline.models.target import Target
 from pipeline.words import counted
 
-# So many rows of a table may always be rejected or deleted, whatever their share is.
+# So many rows of a table may always be rejected or deleted, whatever their share is; and so many may be
+# rejected if a batch has all rows of the table.
 ALWAYS_ALLOWED = 1_000
+_ALLOWED_OF_ALL_ROWS = 100
 NO_LIMIT = 2**62
 
 
@@ -25,9 +27,11 @@ class Limits:
     deleted_share: float | None = None
     default_deleted_share: float = 0.5
 
-    def rejected_rows(self, read: int) -> int:
-        """How many of a table's rows may be rejected."""
-        return NO_LIMIT if self.rejected_share >= 1 else max(ALWAYS_ALLOWED, int(self.rejected_share * read))
+    def rejected_rows(self, read: int, *, complete: bool) -> int:
+        """How many of a batch's rows of a table may be rejected; ``complete``: it has all of the table's."""
+        if self.rejected_share >= 1:
+            return NO_LIMIT
+        return max(_ALLOWED_OF_ALL_ROWS if complete else ALWAYS_ALLOWED, int(self.rejected_share * read))
 
     def deleted_share_of(self, target: Target) -> float:
         """The share of a table's rows that may be deleted."""

@@ -43,7 +43,7 @@ def load_table(
     exceeded.
     """
     read = output.rows + output.rejected_rows
-    row_limit = limits.rejected_rows(read)
+    row_limit = limits.rejected_rows(read, complete=output.complete)
     with _naming_table(table, read):
         rejected_rows = rejected.record_transform_rejections(table, output, processed)
         deletions.stage(table, output, processed)

@@ -1,10 +1,13 @@
 """Stage rows in a temporary table that has the types of their table, and none of its constraints."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import psycopg
+import pyarrow.dataset as ds
 from psycopg import sql
 
+from pipeline.columns import Column
 from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Output
 from pipeline.models.target import text_json
@@ -61,6 +64,22 @@ def stage_retried(table: Table, row_columns: Sequence[str], *, with_batch: bool)
             if not bisection.is_rejection(error, of_values=True):
                 raise
             _cast_by_bisection(table, untyped, _FROM_REJECTED, NO_LIMIT)
+
+
+def copy_valid_keys(table: Table, into: sql.Identifier, keys: Sequence[Column], rows: ds.Dataset) -> None:
+    """Copy the keys that the table's types can hold, and resolve the rejected rows of the others."""
+    table = replace(table, columns=table.target.key)
+    with table.untyped() as untyped:
+        table.execute("stage_untyped.sql", untyped=untyped, bytes=each("NULL::bytea AS {0}", table.columns))
+        copy_in(table.connection, untyped, keys, rows, lambda _: None, as_bytes=True)
+        casts = sql.SQL(", ").join(_casts(table, _FROM_BYTES))
+        parts = {"stage": into, "untyped": untyped, "typed": casts, "chosen": bisection.CHOSEN}
+        bisection.run(
+            table.connection, table.text("type_rows.sql", **parts), untyped, NO_LIMIT, of_values=True
+        )
+        plain = text_json(table.columns, each("pg_temp.readable(s.{0})", table.columns))
+        names = {"plain": plain, "printed": _printed_key(table)}
+        table.execute("resolve_invalid.sql", untyped=untyped, **names)
 
 
 def _cast_by_bisection(table: Table, untyped: sql.Identifier, text: str, row_limit: int) -> int:

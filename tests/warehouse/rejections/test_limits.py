@@ -31,6 +31,20 @@ def test_rejecting_a_large_share_of_the_rows_fails_early(house: Warehouse) -> No
     assert (counts.added, counts.rejected) == (2_500, 2_500)
 
 
+def test_a_table_that_loses_most_of_its_rows_fails(house: Warehouse) -> None:
+    made = made_up(house, {"id": "integer", "code": "text"}, "id integer PRIMARY KEY, code inet")
+    rows: list[Row] = [{"id": n, "code": "x" if n else "::1"} for n in range(1_000)]
+    with pytest.raises(WarehouseError, match="more than 200 of 1,000 rows would be rejected"):
+        house.bring(made.batch({"t": rows}))
+
+
+def test_a_hundred_rows_of_a_table_may_be_rejected(house: Warehouse) -> None:
+    made = made_up(house, {"id": "integer", "code": "text"}, "id integer PRIMARY KEY, code inet")
+    rows: list[Row] = [{"id": n, "code": "x" if n < 100 else "::1"} for n in range(150)]
+    counts = house.bring(made.batch({"t": rows}))["dim_t"]
+    assert (counts.added, counts.rejected) == (50, 100)
+
+
 def test_a_batch_of_one_row_may_be_rejected(house: Warehouse) -> None:
     made = made_up(house, {"id": "integer", "code": "text"}, "id integer PRIMARY KEY, code inet")
     house.bring(made.batch({"t": [{"id": 1, "code": "::1"}]}))

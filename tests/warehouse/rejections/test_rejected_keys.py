@@ -141,3 +141,56 @@ def test_all_rows_of_a_repeated_key_are_recorded(shared: Bench) -> None:
             [{"code": "a", "units": "3"}, {"code": "a", "units": "4"}],
         ),
     ]
+
+
+def test_a_deleted_row_whose_key_never_fitted_stops_nothing(shared: Bench) -> None:
+    """Its rejection is resolved; the batch's other deletions are applied."""
+    tables = {
+        "fact_length": "varchar(3)",
+        "fact_inet": "inet",
+        "fact_short": "short",
+        "fact_none": "some_text",
+    }
+    shared.fresh(
+        {name: f"-- key: code\nSELECT code, units FROM {name[5:]}" for name in tables}
+        | {
+            "dim_grouped": "SELECT code, CAST(sum(units) AS bigint) AS units FROM grouped GROUP BY code",
+            "schema": "".join(
+                f"CREATE TABLE IF NOT EXISTS {name} (code {kind}, units integer);"
+                for name, kind in tables.items()
+            )
+            + "CREATE TABLE IF NOT EXISTS dim_grouped (code varchar(3) PRIMARY KEY, units bigint);",
+        },
+        *(f"CREATE TABLE {name[5:]} (code text PRIMARY KEY, units int)" for name in tables),
+        "CREATE TABLE grouped (sale_id int PRIMARY KEY, code text, units int)",
+        "INSERT INTO length VALUES ('abc', 1), ('abcd', 2), ('abcde', 3)",
+        "INSERT INTO inet VALUES ('10.0.0.1', 1), ('10.0.0.2', 2), ('nowhere', 3)",
+        "INSERT INTO short VALUES ('a', 1), ('ab', 2), ('abcd', 3)",
+        "INSERT INTO none VALUES ('a', 1), ('b', 2), ('', 3)",
+        "INSERT INTO grouped VALUES (1, 'abc', 1), (2, 'abcd', 2), (3, 'ab', 3)",
+    )
+    execute(
+        shared.house.url,
+        "CREATE DOMAIN public.short AS varchar(3)",
+        "CREATE DOMAIN public.some_text AS text CHECK (VALUE <> '')",
+    )
+    shared.run()
+    rejected = {(table, key) for table, key, _ in aside(shared)}
+    assert rejected == {
+        ("fact_length", "abcd"), ("fact_length", "abcde"), ("fact_inet", "nowhere"), ("fact_short", "abcd"),
+        ("fact_none", ""), ("dim_grouped", "abcd"),
+    }  # fmt: skip
+    shared.do(
+        "DELETE FROM length WHERE code <> 'abcde'",
+        "DELETE FROM inet WHERE code <> '10.0.0.2'",
+        "DELETE FROM short WHERE code <> 'ab'",
+        "DELETE FROM none WHERE code <> 'b'",
+        "DELETE FROM grouped WHERE sale_id < 3",
+    )
+    shared.run()
+    assert {(table, key) for table, key, _ in aside(shared)} == {("fact_length", "abcde")}
+    for name, kept in {"length": [], "inet": ["10.0.0.2"], "short": ["ab"], "none": ["b"]}.items():
+        present = shared.house.query(f"SELECT code::text FROM fact_{name}_current")
+        assert [code for (code,) in present] == [code if name != "inet" else f"{code}/32" for code in kept]
+    ended = "SELECT code FROM dim_grouped_history WHERE valid_to IS NULL"
+    assert shared.house.query(ended) == [("ab",)]
