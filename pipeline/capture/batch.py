@@ -8,6 +8,7 @@ from pipeline.capture.deletions import DeletionCheck
 from pipeline.capture.reasons import UNEXPLAINED
 from pipeline.capture.tables import TablePlan, needs_probe, read_whole, slices_of
 from pipeline.columns import Column
+from pipeline.errors import SourceError
 from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import (
     Chunk,
@@ -259,7 +260,13 @@ class BatchPlan:
             state = None  # rows below the cursor may have changed
         elif not full and (state := self.before(name)) is not None and (files or deleted):
             state = (*state, StateDelta(files=files, deleted=deleted))
-        total = plan.probe.total if plan.probe else None
+        total, rows = plan.probe.total if plan.probe else None, sum(file.rows for file in files)
+        if full and total not in {None, rows}:
+            raise SourceError(
+                f"source: table {name}: {counted(rows, 'row')} were read in full, and {total:,} counted"
+                " at the same moment; nothing was loaded; check the table for damage (pg_amcheck),"
+                " and run again"
+            )
         return TableBatch(
             table=name,
             mode="full" if full else plan.mode if plan.is_new else "unchanged",
@@ -273,5 +280,5 @@ class BatchPlan:
             deleted=deleted,
             state=state,
             has_commit_times=bool(files) and self._has_commit_times(plan),
-            source_rows=sum(file.rows for file in files) if full else total,
+            source_rows=rows if full else total,
         )

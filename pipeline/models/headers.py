@@ -48,6 +48,10 @@ def headers_in(path: Path, text: str) -> dict[str, list[str]]:
                 headers.setdefault(name, []).append(match[2])
             elif near := difflib.get_close_matches(name, _FORMS, 1, _SIMILARITY):
                 raise ModelError(f"{path}:{number}: there is no header {match[1]}; write `{_FORMS[near[0]]}`")
+            elif "_" in name:  # prose has no such words before a colon
+                raise ModelError(
+                    f"{path}:{number}: there is no header {match[1]}; there are {', '.join(_FORMS)}"
+                )
     return headers
 
 

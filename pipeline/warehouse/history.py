@@ -126,6 +126,9 @@ def _backfill_superseded_at(
     connection: Connection, target: Target, names: Mapping[str, sql.Composable]
 ) -> None:
     started = monotonic()
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(names["table"])).fetchone()
+    if rows := cast(int, row[0]) if row else 0:
+        _logger.info("%s: recording when versions ended, of %s", target.name, counted(rows, "row"))
     query = statement("warehouse/backfill_superseded_at.sql").format(**names)
     ended = connection.execute(query).rowcount
     if ended:
@@ -236,6 +239,7 @@ def _migrate_versions(connection: Connection, target: Target, names: Mapping[str
     """Move the versions of earlier releases; they stay, with a warning, if they do not fit the columns."""
     try:
         with connection.transaction():
+            _logger.info("%s: moving the versions that an earlier release stored as JSON", target.name)
             connection.execute(statement("warehouse/migrate_versions.sql").format(**names))
             connection.execute("DELETE FROM etl.superseded WHERE table_name = %s", (target.name,))
     except psycopg.DataError as error:

@@ -7,10 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline.capture import deletions
+from pipeline.capture import deletions, extract
+from pipeline.errors import SourceError
 from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifest import Manifest, ReadChunk
 from tests.capture.orders import MODELS, run
 from tests.house import Warehouse, plan_batch
 from tests.support import execute, query, value, write_models
@@ -105,6 +106,24 @@ def test_a_table_whose_counts_do_not_add_up_is_read_whole(
     orders = manifest.tables["orders"]
     assert (orders.mode, orders.reason) == ("full", "its rows do not add up")
     assert (orders.rows, orders.source_rows) == (5, 5)
+
+
+def test_a_full_read_that_is_short_of_rows_is_an_error(
+    source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = extract.read_chunk
+
+    def short(*arguments: Any, **options: Any) -> ReadChunk:
+        read = real(*arguments, **options)
+        files = tuple(file.model_copy(update={"rows": file.rows - 1}) for file in read.files)
+        return read.model_copy(update={"files": files}) if read.chunk.table == "orders" else read
+
+    monkeypatch.setattr(extract, "read_chunk", short)
+    with pytest.raises(SourceError, match=r"^source: table orders: 4 rows were read in full, and 5 counted"):
+        run(source_url, house)
+    monkeypatch.undo()
+    run(source_url, house)
+    assert value(house.url, "SELECT count(*) FROM fact_order_current") == 5
 
 
 def test_an_old_row_that_the_last_batch_did_not_have_means_reading_whole(

@@ -75,6 +75,7 @@ def test_headers_set_the_other_options(tmp_path: Path) -> None:
     [
         ("-- kye: a", r"dim_m\.sql:2: there is no header kye; write `-- key: column\[, …\]`"),
         ("-- keys: a", r"there is no header keys; write `-- key"),
+        ("-- unique_key: a", r"dim_m\.sql:2: there is no header unique_key; there are key, kind, cursor"),
         ("-- untracket: a", r"there is no header untracket; write `-- untracked"),
         ("-- cursors: t.a 1 hour", r"there is no header cursors; write `-- cursor"),
         ("-- deletes: keep", r"dim_m\.sql: deletes is 'keep'; write `-- deletes: ignore`"),
