@@ -45,12 +45,12 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test coverage blocks deploy plan grants run reconcile status automations rebuild retain forget verify campaign bench bench-quick \
+.PHONY: help setup demo live test coverage blocks deploy plan grants run reconcile status automations rebuild restate import-history retain forget verify campaign bench bench-quick \
 	lint sbom lock clean venv dlt style types imports sql dockerfile security secrets audit
 
 help: ## list these targets
 	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 setup: venv ## create .venv from the lock file; the other targets do so when needed
 	@echo "ready: .venv, $$($(PY) --version)"
@@ -93,6 +93,12 @@ automations: venv ## save watchdogs and alerts as Prefect automations (ARGS=--tr
 
 rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026-11-20T12:00:00Z")
 	@$(PY) -m flows --rebuild $(ARGS)
+
+restate: venv ## compute a model's table again over all batches (MODEL=fact_sales_order), and run
+	@$(PY) -m flows $(foreach model,$(MODEL),--restate $(model)) $(ARGS)
+
+import-history: venv ## add versions from before the first batch (MODEL=dim_staff FILE=old.csv); ARGS=--yes imports them
+	@$(PY) -m tasks.import_history $(ARGS) $(if $(MODEL),--model "$(MODEL)") $(if $(FILE),--file "$(FILE)") $(if $(TABLE),--table "$(TABLE)")
 
 retain: venv ## list old batches that no rebuild needs (KEEP=400d); ARGS=--yes removes them
 	@$(PY) -m flows --retain $(KEEP) $(ARGS)

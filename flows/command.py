@@ -32,7 +32,7 @@ def main() -> int:
             if arguments.rebuild:
                 reports = rebuild(arguments.until, *limits, environment, arguments.warehouse)
             else:
-                reports = etl(arguments.reconcile, arguments.full, *limits, environment)
+                reports = etl(arguments.reconcile, arguments.full, *limits, environment, arguments.restate)
     except Exception as error:  # noqa: BLE001  a person always gets one line; the log has the rest
         print(f"error: {in_some_line(error)}", file=sys.stderr)
         return 1
@@ -48,6 +48,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m flows", description=summary)
     parser.add_argument(
         "--reconcile", action="store_true", help="also compare every row of the source with the warehouse"
+    )
+    parser.add_argument(
+        "--restate",
+        action="append",
+        metavar="MODEL",
+        help="compute a model's table again over all batches; may be given several times",
     )
     parser.add_argument("--full", action="store_true", help="read every table in full")
     parser.add_argument("--max-rejected", type=int, metavar="N", help="fail if more rows would be rejected")

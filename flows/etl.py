@@ -5,7 +5,7 @@ from pydantic import NonNegativeInt
 
 from flows.context import RunContext, open_run
 from flows.finish import finish
-from flows.repair import erase_again, refill_tables, restate_changed
+from flows.repair import erase_again, refill_tables, restate_models
 from flows.runner import runner
 from flows.sealed import finish_sealed
 from pipeline.capture import extract
@@ -34,6 +34,7 @@ def etl(
     max_rejected: NonNegativeInt | None = None,
     max_deleted_share: Share | None = None,
     environment: blocks.Environment = "",
+    restate: list[str] | None = None,
 ) -> list[BatchReport]:
     """Bring the warehouse up to date with the source, exactly and with all history.
 
@@ -43,6 +44,7 @@ def etl(
         max_rejected: Fail and load nothing if more rows than this would be rejected.
         max_deleted_share: Allow up to this share of a table to be deleted, 1 for any number of rows.
         environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
+        restate: Models whose tables to compute again over all batches, although they have not changed.
     """
     show_in_one_line()
     with open_run(environment, max_rejected, max_deleted_share, wait_for_lock=reconcile or full) as run:
@@ -51,10 +53,10 @@ def etl(
         erase_again(run)
         lacking = refill_tables(run)
         full = full or bool(lacking)
+        restate_models(run, restate or (), lacking)
         try:
             # Tables that the lake cannot refill may hold rows that are newer than its sealed batches.
             if not lacking:
-                restate_changed(run)
                 reports.extend(finish_sealed(run, source_url))
         except CANNOT_LOAD as error:
             return [*reports, *_replace_sealed(run, source_url, error, reconcile=reconcile, full=full)]

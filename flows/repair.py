@@ -1,9 +1,12 @@
 """Repairs before a run reads: tables that are not as loaded or as modelled, erasures that a restore undid."""
 
+from collections.abc import Collection, Sequence
+
 from prefect import get_run_logger
 
 from flows.context import RunContext
 from pipeline.erasure import forget
+from pipeline.errors import LakeIncomplete
 from pipeline.recovery import regain
 from pipeline.recovery import restate as restating
 from pipeline.warehouse import ledger
@@ -35,14 +38,29 @@ def refill_tables(run: RunContext) -> tuple[str, ...]:
     return tuple(refill(schema, pipeline.models, pipeline.targets, mismatches, run.environment))
 
 
-def restate_changed(run: RunContext) -> None:
-    """Compute the tables again whose models have changed, so that the change adds no version."""
+def restate_models(run: RunContext, wanted: Sequence[str], lacking: Collection[str]) -> None:
+    """Compute the tables again whose models have changed, and the wanted ones, without a new version.
+
+    ``lacking`` are tables for which the lake lacks batches; then none is. Raises LakeIncomplete if a wanted
+    one cannot be computed again.
+    """
+    if lacking and not wanted:
+        return
+    if lacking:
+        raise LakeIncomplete(
+            f"raw bucket: batches of {', '.join(lacking)} are missing, so nothing can be restated;"
+            " a run without `restate` reads the source in full"
+        )
     pipeline = run.pipeline
     schema = pipeline.warehouse_schema
-    names = restating.changed(pipeline.models, ledger.loaded(pipeline.warehouse_url, schema))
+    named = restating.requested(pipeline.models, wanted)
+    changed = restating.changed(pipeline.models, ledger.loaded(pipeline.warehouse_url, schema))
+    names = [name for name in pipeline.models if name in {*named, *changed}]
     if names:
         run.lock.check()
-        restate(schema, pipeline.models, pipeline.targets, names, run.environment)
+        done = restate(schema, pipeline.models, pipeline.targets, names, run.environment)
+        if named and not done:
+            raise LakeIncomplete(f"{', '.join(named)} cannot be restated; the log has the reason")
 
 
 def erase_again(run: RunContext) -> None:

@@ -15,12 +15,14 @@ from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
 @clean_failures
 def restate(
     schema: str, models: dict[str, Model], targets: dict[str, Target], names: list[str], environment: str
-) -> None:
-    """Compute tables again over all batches of the raw bucket; without all of them they stay as they are."""
+) -> bool:
+    """Compute tables again over all batches of the raw bucket; False, and nothing changed, without these."""
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    for each in engine.restate(url, schema, models, targets, raw, processed, names) or ():
+    done = engine.restate(url, schema, models, targets, raw, processed, names)
+    for each in done or ():
         get_run_logger().info(
-            "%s: restated by its changed model: %s updated, %s added, %s deleted",
+            "%s: restated: %s updated, %s added, %s deleted",
             each.table, counted(each.updated, "row"), f"{each.added:,}", f"{each.deleted:,}",
         )  # fmt: skip
+    return done is not None

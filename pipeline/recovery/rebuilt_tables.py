@@ -1,7 +1,7 @@
 """A table beside its rebuilt copy: gives the table the rows of the copy, with as few changes as possible."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +10,6 @@ from psycopg import sql
 
 from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
 from pipeline.postgres import Connection, each, identifiers, statement
-from pipeline.recovery.rehearsal import columns_of_both
 
 _logger = logging.getLogger(__name__)
 
@@ -89,6 +88,32 @@ class RebuiltTable:
         )
         return self.connection.execute(query).rowcount
 
+    def since_base(self, columns: Sequence[str]) -> sql.Composed:
+        """The live rows as a rebuild has them, which knows nothing of the time before the base batch."""
+        base = sql.Literal(self.base)
+        if self.span:
+            begin, end = map(sql.Identifier, self.span)
+            shown = [
+                sql.SQL("GREATEST({name}, {base}) AS {name}").format(name=begin, base=base)
+                if name == self.span[0]
+                else sql.Identifier(name)
+                for name in columns
+            ]
+            return sql.SQL(
+                "(SELECT {columns} FROM {table} WHERE COALESCE({end} > {base}, true)"
+                " AND NOT (deleted AND {begin} <= {base})) AS live"
+            ).format(columns=sql.SQL(", ").join(shown), table=self.table, begin=begin, end=end, base=base)
+        return sql.SQL(
+            "(SELECT t.* FROM {table} AS t WHERE NOT EXISTS (SELECT FROM {versions} AS s WHERE {same_key})"
+            " OR EXISTS (SELECT FROM {versions} AS s WHERE {same_key}"
+            " AND COALESCE(s.valid_to > {base}, true))) AS live"
+        ).format(
+            table=self.table,
+            versions=sql.Identifier(self.schema, versions_name(self.name)),
+            same_key=self.same_key,
+            base=base,
+        )
+
     def _columns(self) -> list[str]:
         generated = {column.name for column in self.target.columns if column.generated}
         both = columns_of_both(self.connection, self.rebuilt, self.table, self.target)
@@ -129,3 +154,17 @@ def delete_missing(
     for table in versions:
         table.delete(sql.SQL("true"))
     return deleted
+
+
+def columns_of_both(
+    connection: Connection, ours: sql.Identifier, theirs: sql.Identifier, target: Target
+) -> list[str]:
+    """The columns to compare: those that both tables have, without serial numbers."""
+    numbered = [column.name for column in target.columns if column.numbered]
+    rows = connection.execute(
+        "SELECT a.attname::text FROM pg_attribute AS a INNER JOIN pg_attribute AS b USING (attname)"
+        " WHERE a.attrelid = to_regclass(%s) AND b.attrelid = to_regclass(%s) AND a.attnum > 0"
+        " AND NOT (a.attisdropped OR b.attisdropped) AND a.attname <> ALL (%s) ORDER BY a.attnum",
+        (ours.as_string(), theirs.as_string(), numbered),
+    ).fetchall()
+    return [str(column) for (column,) in rows]

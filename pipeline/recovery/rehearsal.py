@@ -7,6 +7,7 @@ TEMPORARY, which loads need too. Outputs of models go to a temporary folder.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,16 +18,20 @@ from pipeline.lake import chains
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifest import Destination, State
 from pipeline.models.library import Model, tables_read
-from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, exists, identifiers, statement, transaction
 from pipeline.recovery import stage as stages
 from pipeline.recovery.rebuild import Selection, Steps
+from pipeline.recovery.rebuilt_tables import columns_of_both, rebuilt_tables
 from pipeline.recovery.stage import Stage
 from pipeline.warehouse import ledger, upgrades
 
 # The columns of rejected rows that are compared; reasons contain messages of the Postgres release.
 _REJECTED = ("table_name", "key", "row", "waits", "resolved", "first_batch")
-_REJECTED_OF = sql.SQL("(SELECT * FROM etl.rejected WHERE schema_name = {}) AS rejected")
+# Those of a schema, as a rebuild has them that begins with the base batch.
+_REJECTED_OF = sql.SQL(
+    "(SELECT table_name, key, row, waits, resolved, GREATEST(first_batch, {base}) AS first_batch"
+    " FROM etl.rejected WHERE schema_name = {schema} AND NOT (resolved AND last_batch < {base})) AS rejected"
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,12 @@ class Difference:
 class Rehearsal:
     """The result of a rebuild so far, and its differences from the warehouse.
 
-    ``last`` is the warehouse's last batch, None before its first.
+    ``last`` is the warehouse's last batch, None before its first. ``base`` is when the first batch of the
+    rebuild was taken.
     """
 
     last: str | None
+    base: datetime | None = None
     batches: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     compared: list[str] = field(default_factory=list)
@@ -129,6 +136,7 @@ def _load(stage: Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
             why = str(error)
             continue
         state.batches.append(manifest.batch_id)
+        state.base = state.base or manifest.snapshot_at
         if manifest.resumed:
             state.gaps.append(Gap(after, why or _none_follows(after, steps), manifest.batch_id))
         why = None
@@ -149,28 +157,19 @@ def _none_follows(batch_id: str | None, steps: Steps) -> str:
 
 
 def _compare(stage: Stage, schema: str, state: Rehearsal) -> None:
-    """Compare all tables, versions of dimensions and rejected rows with the warehouse's."""
+    """Compare all tables, versions of dimensions and rejected rows with the warehouse's.
+
+    Versions from before the base batch are only in the warehouse, and no difference.
+    """
+    if state.base is None:
+        return
     for target in stage.targets.values():
-        for name in [target.name] if target.fact else [target.name, versions_name(target.name)]:
-            ours, theirs = sql.Identifier(stage.schema, name), sql.Identifier(schema, name)
-            columns = columns_of_both(stage.connection, ours, theirs, target)
-            _note(stage.connection, state, name, columns, ours, theirs)
-    rejected = [_REJECTED_OF.format(sql.Literal(each)) for each in (stage.schema, schema)]
+        for table in rebuilt_tables(stage.connection, schema, stage.schema, target, state.base):
+            columns = columns_of_both(stage.connection, table.rebuilt, table.table, target)
+            _note(stage.connection, state, table.name, columns, table.rebuilt, table.since_base(columns))
+    base = sql.Literal(state.batches[0])
+    rejected = [_REJECTED_OF.format(schema=sql.Literal(each), base=base) for each in (stage.schema, schema)]
     _note(stage.connection, state, "etl.rejected", _REJECTED, *rejected)
-
-
-def columns_of_both(
-    connection: Connection, ours: sql.Identifier, theirs: sql.Identifier, target: Target
-) -> list[str]:
-    """The columns to compare: those that both tables have, without serial numbers."""
-    numbered = [column.name for column in target.columns if column.numbered]
-    rows = connection.execute(
-        "SELECT a.attname::text FROM pg_attribute AS a INNER JOIN pg_attribute AS b USING (attname)"
-        " WHERE a.attrelid = to_regclass(%s) AND b.attrelid = to_regclass(%s) AND a.attnum > 0"
-        " AND NOT (a.attisdropped OR b.attisdropped) AND a.attname <> ALL (%s) ORDER BY a.attnum",
-        (ours.as_string(), theirs.as_string(), numbered),
-    ).fetchall()
-    return [str(column) for (column,) in rows]
 
 
 def _note(

@@ -6,6 +6,7 @@ one transaction, so that readers see the tables of before or those of after, and
 references stay.
 """
 
+import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -15,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.columns import Frozen
-from pipeline.errors import ConcurrentRunError
+from pipeline.errors import ConcurrentRunError, SettingsError
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.models.library import FINGERPRINT, Model, closure
 from pipeline.models.output import Loaded
@@ -53,6 +54,24 @@ def changed(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -> list[s
         and loaded[name].fingerprint.startswith(FINGERPRINT)
         and not any(below.unstable for below in closure(models, name).values())
     ]
+
+
+def requested(models: Mapping[str, Model], names: Iterable[str]) -> list[str]:
+    """These models and those that read them; raises SettingsError for one that cannot be restated."""
+    wanted = set(names)
+    for name in sorted(wanted):
+        if name not in models:
+            near = difflib.get_close_matches(name, models, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(models)}"
+            raise SettingsError(f"restate: there is no model {name}{hint}")
+    found = [name for name in models if wanted & closure(models, name).keys()]
+    for name in found:
+        if unstable := [below.name for below in closure(models, name).values() if below.unstable]:
+            raise SettingsError(
+                f"restate: {name} cannot be restated, because {unstable[0]} is unstable: it would give"
+                " versions of the past other values without reason"
+            )
+    return found
 
 
 def restate(

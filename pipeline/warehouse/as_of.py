@@ -6,7 +6,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.models.target import Target
-from pipeline.postgres import Connection, statement
+from pipeline.postgres import Connection, statement, template
 from pipeline.warehouse.history_objects import Existing, names_of
 
 _logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ def as_of_schema(schema: str) -> str:
 
 def ensure_function(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
     """Create the function <table>_as_of(moment), unless it exists with this body."""
-    moment: sql.Composable = sql.SQL("(SELECT etl.known($1, {}))").format(sql.Literal(schema))
+    moment: sql.Composable = template("(SELECT etl.known($1, {}, {}))").format(schema, target.name)
     if not existing.is_open_to_readers:
         moment = sql.SQL("$1")
     body = _query(schema, target, moment).as_string(connection)
@@ -33,9 +33,10 @@ def ensure_function(connection: Connection, schema: str, target: Target, existin
 
 def ensure_view(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
     """Create the view of the table as of the moment that etl.look_at has set."""
-    if {column.name for column in target.columns} <= set(existing.as_of_views.get(target.name, ())):
+    columns = {column.name for column in target.columns}
+    if target.name in existing.checked_views and columns <= set(existing.as_of_views.get(target.name, ())):
         return
-    moment = sql.SQL("(SELECT etl.known(etl.looked_at(), {}))").format(sql.Literal(schema))
+    moment = template("(SELECT etl.known(etl.looked_at(), {}, {}))").format(schema, target.name)
     view = sql.Identifier(as_of_schema(schema), target.name)
     create = sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(view, _query(schema, target, moment))
     try:

@@ -17,6 +17,7 @@ class Existing:
 
     ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``unique`` are unique
     indexes by table and name, and ``functions`` the bodies of parallel safe functions, as ours are.
+    ``checked_views`` are those of ``as_of_views`` that check their moment by ``etl.known``.
     """
 
     columns: dict[str, list[str]]
@@ -24,6 +25,7 @@ class Existing:
     unique: Collection[tuple[str, str]]
     functions: Mapping[str, str]
     as_of_views: dict[str, list[str]]
+    checked_views: Collection[str]
     is_open_to_readers: bool
 
 
@@ -40,12 +42,20 @@ def read_existing(connection: Connection, schema: str, as_of: str) -> Existing:
         " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s AND i.indisunique",
         (schema,),
     ).fetchall()
+    checked = connection.execute(
+        "SELECT DISTINCT c.relname::text FROM pg_depend AS d INNER JOIN pg_rewrite AS r ON d.objid = r.oid"
+        " INNER JOIN pg_class AS c ON r.ev_class = c.oid"
+        " INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+        " WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regprocedure(%s) AND n.nspname = %s",
+        ("etl.known(timestamptz, text, text)", as_of),
+    ).fetchall()
     return Existing(
         columns=_columns(connection, schema, "rpv"),
         indexed=_columns(connection, schema, "iI"),
         unique=[(str(table), str(index)) for table, index in unique],
         functions={str(name): str(body) for name, body in functions},
         as_of_views=_columns(connection, as_of, "v"),
+        checked_views=[str(name) for (name,) in checked],
         is_open_to_readers=upgrades.is_open_to_readers(connection),
     )
 

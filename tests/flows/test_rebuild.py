@@ -30,7 +30,16 @@ ORDERS = 120
 Contents = dict[str, list[str]]
 # When it was loaded is another time now; up to when it was seen is told by runs without a batch.
 # Paths in the processed bucket are new each time.
-_NOT_REBUILT = ("loaded_at", "up_to_date_at", "upgraded_at", "result", "table_oid", "version_oid", "filenode", "etl_oid")
+_NOT_REBUILT = (
+    "loaded_at",
+    "up_to_date_at",
+    "upgraded_at",
+    "result",
+    "table_oid",
+    "version_oid",
+    "filenode",
+    "etl_oid",
+)
 
 
 @dataclass(frozen=True)
