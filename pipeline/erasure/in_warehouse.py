@@ -66,7 +66,12 @@ def _erase_in_table(
         "key": key,
         "old": old,
         "assignments": each("{0} = r.{0}", effect.columns),
+        "is_imported": sql.SQL("false"),
     }
+    if begins:
+        parts["is_imported"] = sql.SQL(
+            "w.{} < (SELECT min(b.snapshot_at) FROM etl.batch AS b WHERE b.schema_name = {})"
+        ).format(sql.Identifier(begins), sql.Literal(schema))
     connection.execute(statement("warehouse/erase.sql").format(**parts))
     if begins and ends:
         content = [column.name for column in effect.target.columns if not column.numbered]

@@ -267,6 +267,13 @@ def _empty(connection: Connection, schema: str, replay: Replay) -> None:
     target = replay.target
     tables = [target.name] if target.fact or target.bridge else []
     if not replay.restores:
+        forgotten = connection.execute(
+            "UPDATE etl.model SET imported_from = NULL"
+            " WHERE schema_name = %s AND table_name = %s AND imported_from IS NOT NULL",
+            (schema, target.name),
+        )
+        if forgotten.rowcount:
+            _logger.warning("%s: refilling it removes its imported versions; import them again", target.name)
         tables += [] if target.fact else [versions_name(target.name)]
         connection.execute(
             "DELETE FROM etl.rejected WHERE schema_name = %s AND table_name = %s", (schema, target.name)

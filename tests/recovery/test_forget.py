@@ -15,6 +15,8 @@ from pipeline.erasure import forget, rewriting
 from pipeline.errors import ModelError, SettingsError
 from pipeline.lake import erasures, manifests
 from pipeline.lake.buckets import Bucket, folder
+from pipeline.postgres import transaction
+from pipeline.recovery.imports import from_csv, import_versions
 from tests.bench import Bench, bench
 from tests.house import Warehouse
 from tests.recovery.people import (
@@ -90,6 +92,24 @@ def test_personal_values_are_erased_everywhere_and_nothing_else_changes(
     shop.run(reconcile=True)
     assert names_in(shop) == []
     assert looks(shop.house) == after
+
+
+def test_imported_versions_are_erased_although_the_lake_does_not_have_them(shop: Bench) -> None:
+    path = shop.home / "old.csv"
+    path.write_text(
+        "person_id,first_name,last_name,full_name,mail,valid_from\n"
+        "7,Anna,Maidenname,Anna Maidenname,old@x.org,2001-01-01\n8,Jo,Other,Jo Other,jo@x.org,2001-01-01\n",
+        encoding="utf-8",
+    )
+    with transaction(shop.house.url, "warehouse") as connection, from_csv(path) as rows:
+        import_versions(connection, "public", shop.house.targets()["dim_person"], rows)
+    assert forgotten(shop)["hits"] == []
+    early = (
+        "SELECT person_id, last_name, mail FROM dim_person_history WHERE valid_from = '2001-01-01' ORDER BY 1"
+    )
+    hidden = token(shop)
+    assert shop.house.query(early) == [(7, hidden, hidden), (8, "Other", "jo@x.org")]
+    assert names_in(shop) == []
 
 
 def test_a_text_in_rows_of_another_table_is_listed_but_no_hit(shop: Bench) -> None:
