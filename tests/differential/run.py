@@ -157,6 +157,8 @@ class Differential:
         yield from self.alarms
         with psycopg.connect(self.warehouse_url) as connection:
             for model in self.models:
+                if repeated := _repeated_versions(connection, model):
+                    yield f"-- {model.name}: versions that equal the one before: {repeated}"
                 for relation, rows in self._promises(model):
                     actual = sorted(model.select(connection, relation), key=repr)
                     target_rows = sorted(rows.values(), key=repr)
@@ -180,6 +182,16 @@ class Differential:
         yield model.now, self.expected[model.name].rows
         for moment, held in self.past:
             yield f"{model.name}_as_of('{moment.isoformat()}')", held[model.name].present
+
+
+def _repeated_versions(connection: Connection, model: Drawn) -> list[Any]:
+    """Versions in the history of a model's table that equal the one before, and follow it without a gap."""
+    columns, key = ", ".join(model.columns), ", ".join(model.query.key)
+    return connection.execute(
+        f"SELECT * FROM (SELECT {key}, valid_from, row({columns}, deleted)::text"
+        f" = lag(row({columns}, deleted)::text) OVER w AND valid_from = lag(valid_to) OVER w AS is_same"
+        f" FROM {model.name}_history WINDOW w AS (PARTITION BY {key} ORDER BY valid_from)) AS v WHERE is_same"
+    ).fetchall()
 
 
 def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[str, ...]]) -> list[Drawn]:

@@ -68,6 +68,7 @@ STORED = {
     "models": "SELECT table_name, fingerprint, row_count FROM etl.model ORDER BY 1",
     "facts": f"SELECT id, recorded_at, deleted, {LISTED} FROM fact_event ORDER BY 1, 2",
     "dimension": f"SELECT id, {LISTED} FROM dim_day ORDER BY 1",
+    "history": f"SELECT id, valid_from, valid_to, {LISTED} FROM dim_day_history ORDER BY 1, 2",
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from demo.postgres import Postgres
 from tests.bench import Bench
 from tests.bench import bench as open_bench
-from tests.support import value
+from tests.support import execute, value
 
 MODELS = {
     "fact_sale": "-- key: sale_id\nSELECT sale_id, amount * 2 AS amount FROM sale WHERE amount >= 0",
@@ -58,6 +58,17 @@ def test_versions_have_the_time_of_their_commit(keeping: Bench) -> None:
     assert value(keeping.house.url, "SELECT count(*) FROM fact_sale WHERE sale_id = 1") == 1, "no new version"
     assert keeping.house.query("SELECT committed_at FROM fact_sale WHERE deleted") == [(None,)]
     assert value(keeping.house.url, "SELECT count(committed_at) FROM fact_total") == 0
+
+
+def test_a_refilled_table_has_the_times_again(keeping: Bench) -> None:
+    keeping.fresh(MODELS, *SOURCE)
+    keeping.run()
+    keeping.do("UPDATE sale SET amount = 21 WHERE sale_id = 2")
+    keeping.run()
+    execute(keeping.house.url, "TRUNCATE fact_sale")
+    keeping.house.prepare()
+    assert keeping.run() is None
+    assert keeping.house.query(KEPT) == keeping.source(COMMITTED)
 
 
 def test_a_rejected_row_keeps_its_time(keeping: Bench) -> None:

@@ -240,3 +240,4 @@ def test_a_detached_partition_is_detected(bench_of_version: Bench) -> None:
     bench_of_version.run()
     bench_of_version.do("ALTER TABLE t DETACH PARTITION p")
     assert read(bench_of_version) == SHAPE
+    assert bench_of_version.house.query("SELECT * FROM fact_t_current") == []

@@ -1,5 +1,10 @@
 """The cost of a load follows the changed rows: they are found by key, and no table is read whole."""
 
+from typing import Any
+
+import pytest
+
+from pipeline.warehouse import bisection
 from tests.bench import Bench
 from tests.house import plan_batch
 from tests.support import execute, value
@@ -25,6 +30,29 @@ CHANGES = (
     "DELETE FROM shop WHERE shop_id % 100 = 1",
 )
 SCANNED = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'fact_sale'"
+
+
+def test_rows_that_fit_are_loaded_without_a_search_for_others(
+    shared: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+    real = bisection.run
+
+    def counted(*arguments: Any, **options: Any) -> tuple[int, int]:
+        searched.append(1)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(bisection, "run", counted)
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    shared.do(*CHANGES)
+    shared.run()
+    assert searched == []
+    execute(shared.house.url, "ALTER TABLE fact_sale ADD UNIQUE (recorded_at, amount)")
+    shared.house.prepared = None
+    shared.do("UPDATE sale SET amount = 7 WHERE sale_id < 9")
+    shared.run()
+    assert searched, "the test can fail"
 
 
 def test_a_load_finds_changed_rows_by_their_keys(shared: Bench) -> None:

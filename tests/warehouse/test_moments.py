@@ -80,6 +80,23 @@ def test_facts_and_dimensions_of_a_moment_join(bench: Bench, seen: dict[datetime
             assert reader.execute(views).fetchall() == latest
 
 
+def test_each_version_of_a_fact_joins_the_dimensions_version_of_its_time(
+    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
+) -> None:
+    joined = """
+        SELECT f.sale_id, s.city, f.amount
+        FROM fact_sale_history AS f
+        INNER JOIN dim_shop_history AS s
+            ON f.shop_id = s.shop_id AND f.valid_from >= s.valid_from
+            AND (s.valid_to IS NULL OR f.valid_from < s.valid_to)
+        WHERE NOT f.deleted
+        ORDER BY f.valid_from, 1
+    """
+    expected = [(1, "York", 10), (2, "Bath", 20), (1, "Hull", 11), (2, "Bath", 21)]
+    assert bench.house.query(joined) == expected
+    assert len(seen) == 4
+
+
 def test_a_moment_may_be_set_for_one_transaction(
     bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
 ) -> None:
