@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from tasks import plan
+import flows.command
+from tasks import import_history, plan
+from tests.flows.attempts import Try
 from tests.flows.support import World, query
 
 
@@ -40,3 +42,26 @@ def test_a_changed_model_and_a_new_column_make_no_version(
     history = "SELECT label, dear FROM dim_item_history WHERE item_id = 3 ORDER BY valid_from"
     assert query(kiosk.warehouse_url, history) == [("UMBRELLA", True), ("PARASOL", True)]
     assert query(kiosk.warehouse_url, "SELECT count(*) FROM dim_item_history") == [(4,)]
+
+
+def test_a_model_is_restated_on_demand_and_gets_versions_from_before_the_first_batch(
+    kiosk: World, attempt: Try
+) -> None:
+    kiosk.save_blocks()
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    query(kiosk.warehouse_url, "UPDATE dim_item SET label = 'wrong' WHERE item_id = 3")
+    history = "SELECT label FROM dim_item_history WHERE item_id = 3 ORDER BY valid_from"
+    (last,) = query(kiosk.warehouse_url, history)
+    attempt(kiosk, flows.command.main, "--restate", "dim_items").fails_with("did you mean dim_item")
+    assert attempt(kiosk, flows.command.main, "--restate", "dim_item").status == 0
+    assert query(kiosk.warehouse_url, "SELECT label FROM dim_item WHERE item_id = 3") == [last]
+    path = kiosk.home / "old.csv"
+    path.write_text("item_id,label,price,valid_from\n3,brolly,4,2001-01-01\n", encoding="utf-8")
+    arguments = (import_history.main, "--model", "dim_item", "--file", str(path))
+    shown = attempt(kiosk, *arguments)
+    assert (shown.status, shown.out.splitlines()[-1]) == (0, "nothing was changed; ARGS=--yes imports them")
+    assert query(kiosk.warehouse_url, history) == [last]
+    assert attempt(kiosk, *arguments, "--yes").status == 0
+    assert query(kiosk.warehouse_url, history) == [("brolly",), last]
+    path.write_text("item_id,label,valid_from\n3,brolly,soon\n", encoding="utf-8")
+    attempt(kiosk, *arguments).fails_with(r"old\.csv:2: invalid input syntax.*nothing was imported")
