@@ -13,6 +13,7 @@ DLT, TUNED, KEYED = "dlt as documented", "dlt, tuned", "dlt, tuned and keyed"
 FULL, CHANGED, NOTHING = "first full load", "1% changed", "nothing changed"
 QUARTER, DELETED, RELINKED = "a quarter changed", "10,000 deleted", "one row linked otherwise"
 FORGOTTEN, VERIFIED = "a row is forgotten", "lake and warehouse verified"
+RESTATED, REBUILT = "a changed fact restated", "a rebuild of everything"
 # Who is asked, and what.
 READ = "a grouped sum"
 BARE, CURRENT, AS_OF, HISTORY = "bare table", "_current", "_as_of", "_history"
@@ -102,6 +103,9 @@ def targets(orders: int, large: int) -> list[Target]:
         Target("the same", changed, Key(CHANGED, TUNED), 1.5, faster=True),
         Target("the same", changed, Key(CHANGED, KEYED), 1.5, faster=True),
         Target("nothing changed", nothing, Key(NOTHING, EMPTY), 2),
+        Target(
+            "a changed fact restated over all batches", Key(RESTATED, PIPELINE), Key(REBUILT, PIPELINE), 1
+        ),
         Target("a grouped sum over _current", Key(READ, CURRENT), Key(READ, BARE), 1.3),
         Target("the same over _as_of", Key(READ, AS_OF), Key(READ, BARE), 1.5),
         Target(f"peak memory, {words(orders)} rows", memory, None, 500),

@@ -48,6 +48,8 @@ _HOW = """\
 - **a row is forgotten**: `python -m tasks.forget --yes staff 1`, then `counterparty 1`, each a process of its
   own, with its search through all objects and tables; **verified**: `python -m tasks.verify` afterwards,
   which ends with an error where a rebuild would not equal the warehouse.
+- **a changed fact restated**: a run after `units_sold + 1` was written into the model of the sales orders, so
+  that each of their versions changes; **a rebuild**: the same batches and models into an empty warehouse.
 - Memory is the most that the flow's process and its children held at once.
 - The scans aside: seconds inside the flow, less twice those of its step `plan`, which finds changed rows by
   the same scan of the source that `extract` then reads them by. The number of changed rows is the same in

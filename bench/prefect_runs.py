@@ -70,6 +70,16 @@ class Flows:
         ran = self._python("-m", "tasks.verify")
         return {SECONDS: ran.seconds, MEGABYTES: ran.megabytes}
 
+    def restate(self, transforms: Path) -> dict[str, float]:
+        """Run the pipeline with changed models."""
+        ran = self._python("-m", "flows", TOTESYS_TRANSFORMS=str(transforms))
+        return {SECONDS: ran.seconds, MEGABYTES: ran.megabytes}
+
+    def rebuild(self, transforms: Path) -> dict[str, float]:
+        """Fill the empty warehouse of the blocks from the raw bucket."""
+        ran = self._python("-m", "flows", "--rebuild", TOTESYS_TRANSFORMS=str(transforms))
+        return {SECONDS: ran.seconds, MEGABYTES: ran.megabytes}
+
     def empty(self) -> dict[str, float]:
         """Run a flow that does nothing."""
         return {SECONDS: self._python("-c", _EMPTY).seconds}

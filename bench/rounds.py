@@ -13,7 +13,7 @@ from typing import Protocol
 import psycopg
 from psycopg import sql
 
-from bench.data import Source, Totals, vacuum
+from bench.data import Source, Totals, totals, vacuum
 from bench.dlt_runs import DltRuns
 from bench.errors import BenchError
 from bench.figures import (
@@ -33,7 +33,9 @@ from bench.figures import (
     PIPELINE,
     QUARTER,
     READ,
+    REBUILT,
     RELINKED,
+    RESTATED,
     SECONDS,
     TUNED,
     UNSCANNED,
@@ -41,7 +43,7 @@ from bench.figures import (
     Figures,
     words,
 )
-from bench.floor import Floor
+from bench.floor import FACT, Floor
 from bench.plan import Options
 from bench.prefect_runs import Flows, PipelineRuns
 from bench.reads import read
@@ -129,6 +131,22 @@ class Bench:
         for table in ("staff", "counterparty"):
             self._note(FORGOTTEN, table, self.flows.forget(table, 1))
         self._note(VERIFIED, pipeline.name, self.flows.verify())
+        self._change_a_model(source, pipeline)
+
+    def _change_a_model(self, source: Source, pipeline: Contender) -> None:
+        """Restate the fact by a model that changes every version, and rebuild another warehouse with it."""
+        models = self.folder / "models"
+        shutil.copytree(PROJECT / "transforms", models, dirs_exist_ok=True)
+        model = models / f"{FACT}.sql"
+        model.write_text(
+            model.read_text(encoding="utf-8").replace("units_sold,", "units_sold + 1 AS units_sold,")
+        )
+        self._note(RESTATED, pipeline.name, self.flows.restate(models))
+        with self._warehouse("rebuilt") as (url, _):
+            self.flows.connect(source.url, url, self.folder / PIPELINE)
+            self._note(REBUILT, pipeline.name, self.flows.rebuild(models))
+            if (rebuilt := totals(url, f"{FACT}_current")) != pipeline.arrived():
+                raise BenchError(f"restated: {pipeline.arrived()}, rebuilt: {rebuilt}")
 
     def _large_round(self, source: Source, rows: int) -> None:
         """Our own flow only: as many changed rows as in the smaller source, then the same share."""
