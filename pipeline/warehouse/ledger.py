@@ -55,6 +55,9 @@ def lock(url: str, schema: str, seconds: int = 0) -> Iterator[Lock]:
             _take_lock(connection, _RUN_LOCK, schema)
         except psycopg.errors.LockNotAvailable:
             raise WarehouseBusy("another run is at work on this warehouse; let it finish") from None
+        # The portal of a statement with parameters keeps its snapshot, which would hold back vacuum until the
+        # run ends. A statement without parameters closes it.
+        connection.execute("SELECT")
         yield Lock(connection)
     finally:
         # A lost connection has released the lock, and the block's work is committed by others.

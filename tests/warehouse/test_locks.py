@@ -34,6 +34,15 @@ def test_a_warehouse_is_locked_for_one_run(warehouse_url: str) -> None:
         pass
 
 
+def test_the_transaction_of_a_lock_holds_back_no_vacuum(warehouse_url: str) -> None:
+    holders = (
+        "SELECT state, backend_xid, backend_xmin FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with ledger.lock(warehouse_url, "public"):
+        assert query(warehouse_url, holders) == [("idle in transaction", None, None)]
+
+
 def test_a_lock_with_a_lost_connection_is_detected(warehouse_url: str) -> None:
     """The run stops, and its earlier work stays."""
     with ledger.lock(warehouse_url, "public") as lock:
