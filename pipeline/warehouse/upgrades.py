@@ -31,10 +31,21 @@ def upgrade(connection: Connection, schema: str) -> None:
         step = template(_FOLDER.joinpath(name).read_text(encoding="utf-8"))
         connection.execute(step.format(schema=sql.Literal(schema)))
         connection.execute("INSERT INTO etl.version (version) VALUES (%s)", (number,))
-    if current < VERSION:
-        connection.execute("UPDATE etl.version SET release = %s WHERE version > %s", (RELEASE, current))
+    _record_release(connection, min(current + 1, VERSION))
     if 0 < current < VERSION:
         _logger.info("Upgraded the warehouse's schema etl from version %d to %d", current, VERSION)
+
+
+def _record_release(connection: Connection, first: int) -> None:
+    """Record this release at the versions from ``first`` on; writes nothing if it is recorded already.
+
+    A release that upgrades nothing replaces the one that is recorded at the newest version.
+    """
+    connection.execute(
+        "UPDATE etl.version SET release = %(release)s"
+        " WHERE version >= %(first)s AND release IS DISTINCT FROM %(release)s",
+        {"release": RELEASE, "first": first},
+    )
 
 
 def check(connection: Connection) -> None:

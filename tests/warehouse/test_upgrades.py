@@ -38,6 +38,19 @@ def test_a_warehouse_of_a_later_release_is_refused(bench: Bench) -> None:
         bench.house.prepare()
 
 
+def test_a_release_without_an_upgrade_is_recorded_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = "SELECT release, xmin::text FROM etl.version ORDER BY version DESC LIMIT 1"
+    ((release, _),) = bench.house.query(newest)
+    assert release == pipeline.RELEASE
+    monkeypatch.setattr(upgrades, "RELEASE", "9.9.9")
+    bench.house.prepare()
+    after = bench.house.query(newest)
+    assert after[0][0] == "9.9.9"
+    assert bench.house.query("SELECT count(*) FROM etl.version WHERE release = '9.9.9'") == [(1,)]
+    bench.house.prepare()
+    assert bench.house.query(newest) == after, "nothing is written if the release is the same"
+
+
 # A warehouse and a lake of an earlier release
 
 
