@@ -22,7 +22,7 @@ resource "aws_cloudwatch_log_metric_filter" "this" {
 
 resource "aws_cloudwatch_metric_alarm" "failed" {
   alarm_name          = "${local.name}-run-failed"
-  alarm_description   = "A flow run failed. Why stands in the Prefect UI, and in the log group ${local.log_group}."
+  alarm_description   = "A flow run failed. The Prefect UI and the log group ${local.log_group} have the reason."
   namespace           = local.name
   metric_name         = "failed"
   statistic           = "Sum"

@@ -153,6 +153,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "processed" {
     }
   }
 
+  # Objects stay: the next batch is compared with the latest result of each model, however old it is, and
+  # `_sealed` shows which batches the raw bucket has lost. `make retain` removes what is no longer needed.
   rule {
     id     = "loaded"
     status = "Enabled"
@@ -163,13 +165,9 @@ resource "aws_s3_bucket_lifecycle_configuration" "processed" {
       days          = var.processed_cheaper_after_days
       storage_class = "STANDARD_IA"
     }
-
-    expiration {
-      days = var.processed_expire_after_days
-    }
   }
 
-  # A task's cached result expires before its objects, so that no result refers to missing objects.
+  # Cached results of tasks are only needed until their batch is loaded.
   rule {
     id     = "results"
     status = "Enabled"
@@ -179,7 +177,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "processed" {
     }
 
     expiration {
-      days = var.processed_expire_after_days - 2
+      days = var.results_expire_after_days
     }
   }
 

@@ -1,5 +1,5 @@
 # Sends the events of flow runs' tasks to the worker. Without them a run whose task could not start would stay
-# pending for ever and block all later ones.
+# pending forever and block all later ones.
 resource "aws_cloudwatch_event_rule" "tasks" {
   name        = "${local.name}-tasks"
   description = "State changes of the tasks in the cluster ${local.name}"

@@ -35,7 +35,8 @@ data "aws_iam_policy_document" "tasks" {
   }
 }
 
-# No right to delete: no run can remove written objects.
+# `make retain` and `make forget` delete objects. Without s3:DeleteObjectVersion, a deleted object stays as a
+# noncurrent version until the lifecycle rule removes it.
 data "aws_iam_policy_document" "pipeline" {
   statement {
     sid       = "List"
@@ -52,8 +53,8 @@ data "aws_iam_policy_document" "pipeline" {
   }
 
   statement {
-    sid       = "ReadAndWrite"
-    actions   = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"]
+    sid       = "ReadWriteAndDelete"
+    actions   = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"]
     resources = [for bucket in aws_s3_bucket.this : "${bucket.arn}/${local.prefix}/*"]
   }
 

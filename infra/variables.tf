@@ -1,5 +1,5 @@
 variable "environment" {
-  description = "Which of several like environments this is, for example dev or prod; part of every name."
+  description = "The name of this environment, for example dev or prod; part of every resource's name."
   type        = string
 
   validation {
@@ -29,7 +29,7 @@ variable "vpc_id" {
 }
 
 variable "subnet_ids" {
-  description = "Subnets of that VPC with a way out (a NAT gateway, or VPC endpoints), in two zones or more for production."
+  description = "Subnets of that VPC with outbound access (a NAT gateway or VPC endpoints), for production in two or more zones."
   type        = list(string)
 
   validation {
@@ -39,19 +39,19 @@ variable "subnet_ids" {
 }
 
 variable "assign_public_ip" {
-  description = "Whether tasks get a public address, which they need in subnets whose way out is an internet gateway."
+  description = "Whether tasks get a public address, which they need in subnets that use an internet gateway."
   type        = bool
   default     = false
 }
 
 variable "egress_ports" {
-  description = "TCP ports that tasks may reach: AWS and the Prefect API, and the databases. Nothing may reach tasks."
+  description = "TCP ports that tasks may reach: AWS and the Prefect API, and the databases. Inbound connections are not allowed."
   type        = set(number)
   default     = [443, 5432]
 
   validation {
     condition     = contains(var.egress_ports, 443) && alltrue([for port in var.egress_ports : port > 0 && port < 65536])
-    error_message = "egress_ports are ports from 1 to 65535, 443 among them: AWS is reached by it."
+    error_message = "egress_ports are ports from 1 to 65535, 443 among them, which AWS needs."
   }
 }
 
@@ -66,7 +66,7 @@ variable "prefect_api_url" {
 }
 
 variable "prefect_api_auth" {
-  description = "What the secret prefect-api holds: an API key (Prefect Cloud) or an auth string (a server of one's own)."
+  description = "What the secret prefect-api contains: an API key (Prefect Cloud) or an auth string (your own server)."
   type        = string
   default     = "key"
 
@@ -99,13 +99,13 @@ variable "totesys_environment" {
 }
 
 variable "image_tag" {
-  description = "The image that the worker runs, by its tag in this registry. Without one there is no worker yet."
+  description = "The tag of the image in this registry that the worker runs. Without a tag no worker is created."
   type        = string
   default     = null
 }
 
 variable "alarm_email" {
-  description = "Who hears of failed runs, and of none at all; has to confirm the subscription."
+  description = "The address that gets the alarms for failed and missing runs; it has to confirm the subscription."
   type        = string
 
   validation {
@@ -115,7 +115,7 @@ variable "alarm_email" {
 }
 
 variable "minutes_without_success" {
-  description = "The alarm is raised when no run has succeeded for so long."
+  description = "After how many minutes without a successful run the alarm is raised."
   type        = number
   default     = 30
 
@@ -137,7 +137,7 @@ variable "log_retention_days" {
 }
 
 variable "noncurrent_version_days" {
-  description = "How long a deleted or overwritten object can be brought back."
+  description = "For how many days a deleted or overwritten object can be restored."
   type        = number
   default     = 90
 
@@ -148,23 +148,23 @@ variable "noncurrent_version_days" {
 }
 
 variable "processed_cheaper_after_days" {
-  description = "When processed objects move to cheaper storage."
+  description = "After how many days processed objects move to cheaper storage."
   type        = number
   default     = 30
 
   validation {
     condition     = var.processed_cheaper_after_days >= 30
-    error_message = "processed_cheaper_after_days is at least 30, as S3 wants it."
+    error_message = "processed_cheaper_after_days is at least 30, which S3 requires."
   }
 }
 
-variable "processed_expire_after_days" {
-  description = "When processed objects are deleted; a rebuild computes them again from the raw bucket."
+variable "results_expire_after_days" {
+  description = "After how many days Prefect's cached results of tasks are deleted from the processed bucket."
   type        = number
-  default     = 180
+  default     = 60
 
   validation {
-    condition     = var.processed_expire_after_days >= 60
-    error_message = "processed_expire_after_days is at least 60: cheaper storage is paid for 30 days."
+    condition     = var.results_expire_after_days >= 30
+    error_message = "results_expire_after_days is at least 30: results serve runs that finish a batch."
   }
 }

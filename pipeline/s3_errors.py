@@ -101,7 +101,13 @@ _TRANSIENT_WITHOUT_RESPONSE = (
 # Credential services of the machine, which may be unreachable for a moment.
 _MACHINE = {"iam-role", "container-role"}
 _STS = "AssumeRole"
-_RIGHTS = {"GetObject": "GetObject", "HeadObject": "GetObject", "ListObjectsV2": "ListBucket"}
+# The right that each operation needs; all others write.
+_RIGHTS = {
+    "GetObject": "GetObject",
+    "HeadObject": "GetObject",
+    "ListObjectsV2": "ListBucket",
+    "DeleteObject": "DeleteObject",
+}
 
 
 class S3Error(OSError):

@@ -71,18 +71,23 @@ class TestPipelineRole:
             place.read_text("_manifests/two.json")
         block.write_path("_results/one", b"{}")
         assert block.read_path("_results/one") == b"{}"
+        place.remove("_manifests/one.json")
+        assert place.list("_manifests") == []
 
     @pytest.mark.parametrize(
         "attempt",
         [
-            lambda s3, bucket: s3.delete_object(Bucket=bucket, Key="totesys/_manifests/one.json"),
+            lambda s3, bucket: s3.delete_object(
+                Bucket=bucket, Key="totesys/_manifests/one.json", VersionId="null"
+            ),
+            lambda s3, bucket: s3.delete_object(Bucket=bucket, Key="elsewhere"),
             lambda s3, bucket: s3.put_object(Bucket=bucket, Key="elsewhere", Body=b""),
             lambda s3, bucket: s3.put_bucket_versioning(
                 Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}
             ),
             lambda s3, bucket: s3.list_buckets(),
         ],
-        ids=["delete", "other prefix", "versioning", "other buckets"],
+        ids=["delete a version", "delete elsewhere", "other prefix", "versioning", "other buckets"],
     )
     def test_is_not_enough_for_more(
         self, stack: Stack, bucket: str, credentials: dict[str, str], attempt: Callable[[Any, str], Any]

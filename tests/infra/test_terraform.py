@@ -79,7 +79,7 @@ def test_valid_values_are_accepted(program: str, variables: Path) -> None:
         ("log_retention_days", "1000"),
         ("noncurrent_version_days", "0"),
         ("processed_cheaper_after_days", "10"),
-        ("processed_expire_after_days", "20"),
+        ("results_expire_after_days", "20"),
     ],
 )
 def test_a_wrong_value_is_named(program: str, variables: Path, name: str, value: str) -> None:

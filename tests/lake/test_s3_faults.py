@@ -112,10 +112,24 @@ def actions(bucket: Bucket) -> dict[str, Callable[[], object]]:
         "list a folder": lambda: bucket.list("a folder"),
         "list all objects": bucket.usage,
         "read t/part-1.parquet": lambda: bucket.dataset([file]),
+        "delete t/part-1.parquet": lambda: bucket.remove(file.path),
     }
 
 
-RIGHTS = {"write": "s3:PutObject", "read": "s3:GetObject", "list": "s3:ListBucket"}
+RIGHTS = {
+    "write": "s3:PutObject",
+    "read": "s3:GetObject",
+    "list": "s3:ListBucket",
+    "delete": "s3:DeleteObject",
+}
+
+
+def test_the_page_and_the_role_in_aws_have_the_rights_that_messages_name() -> None:
+    (paragraph,) = re.findall(r"^The role needs .*?\n\n", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    documented = set(re.findall(r"`s3:(\w+)`", paragraph))
+    assert documented == {*s3_errors._RIGHTS.values(), "PutObject", "AbortMultipartUpload"}
+    terraform = (PROJECT / "infra" / "roles.tf").read_text("utf-8")
+    assert set(re.findall(r'"s3:([A-Z]\w+)"', terraform)) == documented
 
 
 @pytest.mark.parametrize("code", s3_errors.ANSWERS)
