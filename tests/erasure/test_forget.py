@@ -18,8 +18,7 @@ from pipeline.lake.buckets import Bucket, folder
 from pipeline.postgres import transaction
 from pipeline.recovery.imports import from_csv, import_versions
 from tests.bench import Bench, bench
-from tests.house import Warehouse
-from tests.recovery.people import (
+from tests.erasure.people import (
     MODELS,
     NAMES,
     SOURCE,
@@ -30,6 +29,7 @@ from tests.recovery.people import (
     names_in,
     token,
 )
+from tests.house import Warehouse
 from tests.recovery.test_retain import rebuilt
 from tests.support import database, execute
 
