@@ -14,7 +14,7 @@ from tests.faults.shops import ROOT
 
 
 def main() -> int:
-    """Run a campaign; status 0 only when nothing was lost, doubled or otherwise broken."""
+    """Run a campaign; status 0 only when nothing was lost or duplicated and nothing else was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--failures", type=int, default=500, help="how many have to happen")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no round after so many")
@@ -31,13 +31,23 @@ def main() -> int:
     seconds = time.monotonic() - progress.started
     print(summary(result, seconds))
     if arguments.write:
-        text = page(result, arguments.failures, seed, seconds)
+        text = page(result, command(arguments, seed), seconds)
         (ROOT / "docs" / "faults.md").write_text(text, encoding="utf-8")
     return 1 if result.broken else 0
 
 
+def command(arguments: argparse.Namespace, seed: int) -> str:
+    """The command that repeats a campaign, with everything that decides which failures happen."""
+    parts = [f"--failures {arguments.failures}", f"--seed {seed}", f"--jobs {arguments.jobs}"]
+    if arguments.minutes != math.inf:
+        parts.append(f"--minutes {arguments.minutes:g}")
+    if arguments.engine:
+        parts.append("--engine")
+    return " ".join(["python -m tests.faults", *parts])
+
+
 class Progress:
-    """Prints a line a round, behind how many failures happened and what time is left."""
+    """Prints a line per round: how many failures have happened, how much time is left, and how it ended."""
 
     def __init__(self, failures: int) -> None:
         self.started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Backups of a warehouse and of the raw bucket, to be put back later."""
+"""Backups of a warehouse and of the raw bucket, to be restored later."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def make(site: Site) -> Backup:
 
 
 def restore(site: Site, backup: Backup, what: str) -> None:
-    """Put back the whole warehouse (``all``) or one schema of it."""
+    """Restore the whole warehouse (``all``) or one schema of it."""
     site.drop(*(("public", "etl", "as_of") if what == "all" else (what,)))
     servers.restore(site.servers.warehouse, site.warehouse_url, backup.dumps[what])

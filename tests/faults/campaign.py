@@ -42,7 +42,7 @@ class Figures:
     succeeded: int = 0
     missed: int = 0
     lost: int = 0
-    doubled: int = 0
+    duplicated: int = 0
     broken: int = 0
 
     def add(self, other: Figures) -> None:
@@ -58,7 +58,7 @@ class Result:
     tally: Tally = field(default_factory=Tally)
     clean_runs: int = 0
     broken: list[str] = field(default_factory=list)
-    otherwise: int = 0  # of these, without a row that was lost or doubled
+    otherwise: int = 0  # of these, without a row that was lost or duplicated
     failed: bool = False
 
     def fail(self, scenario: str, reason: str) -> None:
@@ -143,8 +143,8 @@ class Campaign:
     def _count(self, figures: Figures, before: Tally, after: Tally) -> None:
         """Count what was found to be wrong."""
         figures.lost += after.lost - before.lost
-        figures.doubled += after.doubled - before.doubled
-        otherwise = (after.lost, after.doubled) == (before.lost, before.doubled)
+        figures.duplicated += after.duplicated - before.duplicated
+        otherwise = (after.lost, after.duplicated) == (before.lost, before.duplicated)
         figures.broken += otherwise
         self.result.otherwise += otherwise
 

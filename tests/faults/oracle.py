@@ -107,7 +107,7 @@ class Tally:
     rows: int = 0
     versions: int = 0
     lost: int = 0
-    doubled: int = 0
+    duplicated: int = 0
 
 
 class Oracle:
@@ -143,7 +143,7 @@ class Oracle:
                 expected = Counter(each for all_ in self._expected.members[name].values() for each in all_)
                 self._compare(f"{name}_history", expected, self._members(connection, name))
             if waiting := connection.execute("SELECT table_name, reason FROM etl.rejected").fetchall():
-                raise Broken(f"rows were set aside that fit: {waiting[:3]}")
+                raise Broken(f"rows were rejected that fit: {waiting[:3]}")
         return chain
 
     def check_current(self, source_url: str, warehouse_url: str) -> None:
@@ -168,14 +168,14 @@ class Oracle:
         self._chain = chain
 
     def _compare(self, what: str, expected: Counter[Any], found: Counter[Any]) -> None:
-        lost, doubled = expected - found, found - expected
+        lost, duplicated = expected - found, found - expected
         self.tally.rows += found.total()
         if what in self.shop.queries and _is_fact(what):
             self.tally.versions += found.total()
         self.tally.lost += lost.total()
-        self.tally.doubled += doubled.total()
-        if lost or doubled:
-            raise Broken(f"{what}: lost {list(lost.items())[:3]}, too much {list(doubled.items())[:3]}")
+        self.tally.duplicated += duplicated.total()
+        if lost or duplicated:
+            raise Broken(f"{what}: lost {list(lost.items())[:3]}, too much {list(duplicated.items())[:3]}")
 
     def learn(self, url: str) -> None:
         """Ask the source for the columns that its queries yield."""

@@ -13,47 +13,47 @@ _PAGE = """# Failure tests
 are full, clocks are wrong, and databases and buckets are lost or restored. After every run it compares the
 whole warehouse with plain SQL on the source.
 
-The table below is the output of
+The tables below are the output of
 
 ```
-python -m tests.faults --failures {failures} --seed {seed}
+{command}
 ```
 
 `make campaign` draws a new seed each time and prints it; `--seed` repeats a campaign. A short form with a
-new seed, on the engine without Prefect, is a part of `make test` (`tests/faults/test_short.py`).
+new seed, on the engine without Prefect, is part of `make test` (`tests/faults/test_short.py`).
 
 ## What it does
 The campaign consists of scenarios of about {rounds} rounds. Each has two Postgres servers, a Prefect server
-and a shop of its own: Totesys, or a database with domains, enums, partitions and inheritance. The buckets are
+and its own shop: Totesys, or a database with domains, enums, partitions and inheritance. The buckets are
 folders or on an S3 server. In half of the scenarios the pipeline reads a standby of the source, which is
 promoted during some runs.
 
-In every round
-1. the shop trades: inserts, updates, most of which leave `last_updated` alone, and deletions;
-2. a run meets one failure, of a kind drawn at random. During half of these runs the shop goes on trading,
-   with a transaction that commits only after the run;
-3. after half of the rounds a second run follows that nothing disturbs. After the others none does, so that
-   several failures come one after the other.
+Every round has these steps:
+1. The shop trades: it inserts, deletes and updates rows. Most updates leave `last_updated` unchanged.
+2. The pipeline runs, and one failure is injected into the run; its kind is drawn at random. During half of
+   these runs the shop continues to trade, with a transaction that commits only after the run.
+3. In half of the rounds a second run follows, without a failure. In the others none follows, so that several
+   failures occur one after the other.
 
-Each scenario ends with such a run, and with a rebuild where the raw bucket still has all batches: the
-warehouse is dropped and filled again from the raw bucket, with the source down and the process killed on
-the way.
+Each scenario ends with a run without a failure. If the raw bucket then has all batches, the warehouse is
+dropped and rebuilt from the raw bucket while the source is down, and the rebuild is killed and continued.
 
 ## What it checks
-After every run, also one that failed:
-- every state of a row that a batch saw is in the warehouse once, with that batch's time, in facts and in
+After every run, also after one that failed:
+- every state of a row that a batch read is in the warehouse once, with the batch's time, in facts and in
   dimensions;
 - the batches form one chain without gaps, and the watermark is at its end;
-- a run that fails says why in one line.
+- the error of a run that failed has one line.
 
-After every run that nothing disturbed, also:
-- the run succeeded, and the present rows are those of the source;
-- no sealed batch is left over.
+After every run without a failure, also:
+- the run succeeded, and the present rows equal those of the source;
+- no sealed batch is left that is not loaded.
 
-After a restore the warehouse is compared once a run has succeeded.
+After a restore, the warehouse is compared as soon as a run has succeeded.
 
-## What came of it
-{date}, {minutes:.0f} minutes. "Killed", "failed" and "succeeded" are about the run with the failure.
+## Results
+{date}: {tried:,} failures happened in {minutes:.0f} minutes. "Killed", "failed" and "succeeded" describe the
+run with the failure.
 
 {figures}
 
@@ -65,17 +65,17 @@ After a restore the warehouse is compared once a run has succeeded.
 | rows compared | {compared:,} |
 | versions of facts compared | {versions:,} |
 | **rows or versions lost** | **{lost:,}** |
-| **rows or versions doubled** | **{doubled:,}** |
-| otherwise broken | {broken:,} |
+| **rows or versions duplicated** | **{duplicated:,}** |
+| other errors | {broken:,} |
 
-## What campaigns have found
+## Defects that campaigns have found
 - The tables of the warehouse were restored to an earlier day, without the schema `etl`, and since that day
-  the source had only deleted rows of a dimension. Its history was not refilled: it was compared by the number
-  of its versions, and a deletion ends a version and adds none. The history of a table that was replaced is
-  now always refilled (`test_tables_older_than_etl_whose_history_has_as_many_versions`).
+  the source had only deleted rows of a dimension. The dimension's history was not refilled: it was compared
+  by its number of versions, and a deletion ends a version but adds none. The history of a table that was
+  replaced is now always refilled (`test_tables_older_than_etl_whose_history_has_as_many_versions`).
 """
-_COLUMNS = ("tried", "killed", "failed", "succeeded", "lost", "doubled", "broken")
-_ALWAYS = {"tried", "lost", "doubled", "broken"}
+_COLUMNS = ("tried", "killed", "failed", "succeeded", "lost", "duplicated", "broken")
+_ALWAYS = {"tried", "lost", "duplicated", "broken"}
 
 
 def summary(result: Result, seconds: float) -> str:
@@ -93,14 +93,13 @@ def summary(result: Result, seconds: float) -> str:
 
 def _verdict(result: Result) -> str:
     tally = result.tally
-    return f"lost {tally.lost}, doubled {tally.doubled}, otherwise broken {result.otherwise}"
+    return f"lost {tally.lost}, duplicated {tally.duplicated}, other errors {result.otherwise}"
 
 
-def page(result: Result, failures: int, seed: int, seconds: float) -> str:
-    """The page in Markdown."""
+def page(result: Result, command: str, seconds: float) -> str:
+    """The page in Markdown; ``command`` repeats the campaign."""
     return _PAGE.format(
-        failures=failures,
-        seed=seed,
+        command=command,
         rounds=25,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         minutes=seconds / 60,
@@ -111,9 +110,9 @@ def page(result: Result, failures: int, seed: int, seconds: float) -> str:
         compared=result.tally.rows,
         versions=result.tally.versions,
         lost=result.tally.lost,
-        doubled=result.tally.doubled,
+        duplicated=result.tally.duplicated,
         broken=result.otherwise,
-    ) + "".join(f"\n- broken: {line}\n" for line in result.broken)
+    ) + "".join(f"\n- other error: {line}\n" for line in result.broken)
 
 
 def _table(result: Result) -> str:
@@ -123,7 +122,7 @@ def _table(result: Result) -> str:
         whole.add(figures)
     return "\n".join(
         [
-            "| failure | happened | killed | failed | succeeded | lost | doubled | otherwise broken |",
+            "| failure | happened | killed | failed | succeeded | lost | duplicated | other errors |",
             "|---|--:|--:|--:|--:|--:|--:|--:|",
             *(_row(name, result.kinds[name]) for name in names),
             _row("**all**", whole),

@@ -34,7 +34,7 @@ def servers() -> Iterator[Servers]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def test_nothing_is_lost_or_doubled(servers: Servers) -> None:
+def test_nothing_is_lost_or_duplicated(servers: Servers) -> None:
     rng = random.Random(SEED)
     lines: list[str] = []
     campaign = Campaign(servers.home, servers, None, SEED, lambda line, _: lines.append(line))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 
+from tests.faults.__main__ import command
+from tests.faults.campaign import Result
 from tests.faults.listings import S3Server
+from tests.faults.report import page
 from tests.faults.shops import ROOT
 
 BUCKET = "listed"
@@ -26,6 +31,14 @@ for moved in (inputs.datetime.now(UTC), _datetime.now("UTC"), datetime.fromtimes
     print(round((datetime.now(UTC) - moved).total_seconds()))
 print(isinstance(datetime.now(UTC), inputs.datetime))
 """
+
+
+def test_the_page_has_the_command_that_repeats_the_campaign() -> None:
+    short = Namespace(failures=5, minutes=2.0, jobs=1, engine=True)
+    line = "python -m tests.faults --failures 5 --seed 7 --jobs 1 --minutes 2 --engine"
+    assert command(short, 7) == line
+    assert f"\n{line}\n" in page(Result(), line, seconds=60)
+    assert command(Namespace(failures=500, minutes=math.inf, jobs=2, engine=False), 7).endswith("--jobs 2")
 
 
 @pytest.fixture

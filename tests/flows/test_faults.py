@@ -45,29 +45,31 @@ def tried(campaign: Campaign, makers: list[Maker], *, s3: bool, kind: str = "tot
     draws = [these(Kind("one of these", make)) for make in makers]
     campaign.shop(f"{kind} {'s3' if s3 else 'folders'} {before}", draws, s3=s3, kind=kind)
     assert campaign.result.broken == []
-    assert (campaign.result.tally.lost, campaign.result.tally.doubled) == (0, 0)
+    assert (campaign.result.tally.lost, campaign.result.tally.duplicated) == (0, 0)
     return campaign.result.tried - before
 
 
 @pytest.mark.campaign
-def test_nothing_is_lost_or_doubled_by_a_process_killed_between_seal_and_commit(campaign: Campaign) -> None:
+def test_nothing_is_lost_or_duplicated_by_a_process_killed_between_seal_and_commit(
+    campaign: Campaign,
+) -> None:
     makers = [processes.killed_at("after seal"), processes.killed_at("after commit")]
     assert tried(campaign, makers, s3=False) >= len(makers)  # and the rebuild at the end
     assert campaign.result.tally.versions > 1_000
 
 
 @pytest.mark.campaign
-def test_nothing_is_lost_or_doubled_by_s3_that_refuses_or_is_cut(campaign: Campaign) -> None:
+def test_nothing_is_lost_or_duplicated_by_s3_that_refuses_or_is_cut(campaign: Campaign) -> None:
     assert tried(campaign, [storage.answers(500), storage.cut], s3=True) >= 1
 
 
 @pytest.mark.campaign
-def test_nothing_is_lost_or_doubled_by_other_faults(campaign: Campaign) -> None:
+def test_nothing_is_lost_or_duplicated_by_other_faults(campaign: Campaign) -> None:
     assert tried(campaign, [databases.killed("warehouse"), full.no_space, processes.paused], s3=False) >= 1
 
 
 @pytest.mark.campaign
-def test_nothing_is_lost_or_doubled_of_other_peoples_habits(campaign: Campaign) -> None:
+def test_nothing_is_lost_or_duplicated_of_other_peoples_habits(campaign: Campaign) -> None:
     makers = [
         processes.killed_at("after seal"),
         databases.sessions_ended("warehouse"),

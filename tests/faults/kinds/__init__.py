@@ -52,17 +52,17 @@ KINDS = [
     kind("warehouse's clock moved", clocks.of_warehouse),
     # Restores
     kind("warehouse lost", restores.warehouse_lost, "all batches"),
-    kind("warehouse put back", restores.put_back("all"), "all batches", "a backup"),
-    kind("etl lost", restores.etl_lost, "all batches"),
-    kind("etl put back, tables not", restores.put_back("etl"), "all batches", "a backup"),
-    kind("tables put back, etl not", restores.put_back("public"), "all batches", "a backup"),
+    kind("warehouse restored", restores.restored("all"), "all batches", "a backup"),
+    kind("schema etl lost", restores.etl_lost, "all batches"),
+    kind("schema etl restored alone", restores.restored("etl"), "all batches", "a backup"),
+    kind("tables restored without etl", restores.restored("public"), "all batches", "a backup"),
     kind("processed bucket lost, or half of it", restores.processed_lost),
 ]
 
-# After one of these the warehouse cannot be rebuilt as it was: they come last at a site.
+# After one of these the warehouse cannot be rebuilt as it was, so a scenario ends with them.
 LOSING_BATCHES = [
     kind("raw bucket lost", restores.raw_lost, "all batches"),
-    kind("raw bucket put back", restores.raw_put_back, "all batches", "a backup"),
+    kind("raw bucket restored", restores.raw_restored, "all batches", "a backup"),
     kind("raw bucket and warehouse lost", restores.raw_and_warehouse_lost, "all batches"),
 ]
 

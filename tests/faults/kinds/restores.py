@@ -1,6 +1,6 @@
-"""Something is lost, or put back to an earlier day, and one ordinary run makes it good.
+"""A database or a bucket is lost, or restored to an earlier day, and one ordinary run repairs it.
 
-In some rounds this run is killed, and the next one has to.
+In some rounds this run is killed, and the next one repairs it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def etl_lost(site: Site, rng: random.Random) -> str:
     return "etl"
 
 
-def put_back(what: str) -> Maker:
+def restored(what: str) -> Maker:
     """The whole warehouse (``all``) or a schema of it is restored from a backup."""
 
     @_lost
@@ -83,7 +83,7 @@ def raw_lost(site: Site, rng: random.Random) -> str:
 
 
 @_lost
-def raw_put_back(site: Site, rng: random.Random) -> str:
+def raw_restored(site: Site, rng: random.Random) -> str:
     """The raw bucket is as it was at the backup; what is in the warehouse stays."""
     assert site.backup is not None
     site.put("raw", site.backup.raw)
