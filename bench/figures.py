@@ -11,7 +11,7 @@ FLOOR, PIPELINE, EMPTY = "floor", "pipeline", "empty flow"
 DLT, TUNED, KEYED = "dlt as documented", "dlt, tuned", "dlt, tuned and keyed"
 # The work.
 FULL, CHANGED, NOTHING = "first full load", "1% changed", "nothing changed"
-QUARTER, DELETED, RELINKED = "a quarter changed", "10,000 deleted", "one row linked otherwise"
+QUARTER, DELETED, RELINKED = "a quarter changed", "10,000 deleted", "one row gets another reference"
 FORGOTTEN, VERIFIED = "a row is forgotten", "lake and warehouse verified"
 RESTATED, REBUILT = "a changed fact restated", "a rebuild of everything"
 # Who is asked, and what.
@@ -115,7 +115,7 @@ def targets(orders: int, large: int) -> list[Target]:
         found += [
             Target(f"peak memory, {words(large)} rows", large_memory, None, 500),
             Target(f"the same, against {words(orders)} rows", large_memory, memory, _SAME_MEMORY),
-            Target(f"{rows} of {words(large)}, its scans aside", same, small, 1.15),
+            Target(f"{rows} of {words(large)}, without scans", same, small, 1.15),
         ]
     return found
 

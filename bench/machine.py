@@ -1,4 +1,4 @@
-"""What it was measured on, in words."""
+"""A description of the machine and the versions."""
 
 from __future__ import annotations
 

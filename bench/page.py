@@ -23,37 +23,37 @@ from bench.plan import DLTS, Options
 
 _PLOT = "images/performance.svg"
 _HOW = """\
-- All take turns in one run, round by round, each into a fresh warehouse; the table has the middle one of
-  each one's figures. Source and warehouses are databases of one Postgres server, with the source in the
-  cache. Its `fsync` is off, so that nobody waits for the disk, and autovacuum too: everything is vacuumed
-  and analyzed between the runs.
+- The programs take turns, round by round, and each load starts with an empty warehouse. The table shows the
+  median of each program's figures. Source and warehouses are databases of one Postgres server, and the source
+  is cached. `fsync` is off, so that no program waits for the disk; autovacuum is off, and everything is
+  vacuumed and analyzed between the runs.
 - After each run, number and sums of the sales orders in the warehouse must equal the source's.
-- **floor**: `psql` with `COPY … TO STDOUT (FORMAT binary)` out of the source, which converts to the
+- **floor**: `psql` with `COPY … TO STDOUT (FORMAT binary)` from the source, which converts to the
   warehouse's types, piped into `COPY … FROM STDIN (FORMAT binary)`; then primary key, index and foreign keys.
-  Dimensions and tables stand there before it begins.
-- **pipeline**: `python -m flows` as a process of its own, from its start to its end, interpreter and imports
-  included, on a Prefect server that is up. Buckets are folders. All tables, dimensions and history included.
+  Tables and dimensions exist before the measurement starts.
+- **pipeline**: `python -m flows` as a separate process, from its start to its end, including interpreter and
+  imports, on a running Prefect server. Buckets are folders. It loads all tables, with dimensions and history.
 - **dlt as documented** and **dlt, tuned**: `bench/dlt_job.py`, Postgres to Parquet files, the same models in
-  DuckDB, then Postgres. The first with the `pyarrow` backend and CSV by COPY, all settings as they come; the
-  second with what was fastest: the `connectorx` backend, 100,000 rows a file, CSV not compressed. Neither
-  has keys, indexes, references or history in its warehouse. Changes are found by `last_updated` and merged
-  by key.
-- **dlt, tuned and keyed**: the same, and after its first load its tables get primary keys and the warehouse's
-  references, so that it merges into what the pipeline merges into, history aside (by `upsert`;
-  `delete-insert` would delete what others refer to).
-- **empty flow**: `python -c` with a flow that does nothing, on the same server, also without Prefect's wait
-  for its heartbeat at the end, which costs up to a second.
-- **a grouped sum**: what each of the staff has sold in each month, over the present rows, after a quarter of
-  the orders have changed and 10,000 were deleted; the bare table holds the present rows and nothing else.
-- **a row is forgotten**: `python -m tasks.forget --yes staff 1`, then `counterparty 1`, each a process of its
-  own, with its search through all objects and tables; **verified**: `python -m tasks.verify` afterwards,
-  which ends with an error where a rebuild would not equal the warehouse.
+  DuckDB, then Postgres. The first uses the `pyarrow` backend, CSV by COPY and default settings. The second
+  uses the fastest settings that were found: the `connectorx` backend, 100,000 rows per file, plain CSV.
+  Neither has keys, indexes, references or history in its warehouse. Changes are found by `last_updated` and
+  merged by key.
+- **dlt, tuned and keyed**: the same; after the first load its tables get primary keys and the warehouse's
+  references, so that it merges into the same tables as the pipeline, but without history (by `upsert`;
+  `delete-insert` would delete rows that others refer to).
+- **empty flow**: `python -c` with a flow that does nothing, on the same server. Prefect's wait for its
+  heartbeat at the end, up to a second, is switched off here and for the pipeline.
+- **a grouped sum**: the sales of each member of staff in each month, over the present rows, after a quarter
+  of the orders have changed and 10,000 were deleted. The bare table contains only the present rows.
+- **a row is forgotten**: `python -m tasks.forget --yes staff 1`, then `counterparty 1`, each as a separate
+  process, including the search of all objects and tables. **verified**: `python -m tasks.verify` after that,
+  which fails if a rebuild would not equal the warehouse.
 - **a changed fact restated**: a run after `units_sold + 1` was written into the model of the sales orders, so
-  that each of their versions changes; **a rebuild**: the same batches and models into an empty warehouse.
-- Memory is the most that the flow's process and its children held at once.
-- The scans aside: seconds inside the flow, less twice those of its step `plan`, which finds changed rows by
-  the same scan of the source that `extract` then reads them by. The number of changed rows is the same in
-  both tables."""
+  that each of their versions changes. **a rebuild**: the same batches and models, into an empty warehouse.
+- Memory is the peak of the flow's process and its children together.
+- Without scans: the seconds inside the flow minus twice the seconds of its step `plan`. This step finds
+  changed rows by a scan of the source, and `extract` repeats the scan to read them. The number of changed
+  rows is the same in both tables."""
 
 
 def rendered(figures: Figures, options: Options, machine: Mapping[str, str]) -> str:
@@ -61,25 +61,28 @@ def rendered(figures: Figures, options: Options, machine: Mapping[str, str]) -> 
     parts = [
         "# Performance",
         "`make bench` measures this and writes this page; `make bench-quick` prints a table in a minute.",
-        f"![Seconds that each took]({_PLOT})",
+        f"![Seconds per program, by kind of run]({_PLOT})",
         table(figures, options),
-        "What falls short, why, and what was tried: [scale.md](scale.md#what-falls-short-and-why).",
+        (
+            "Targets that are not reached, the reasons, and what was tried:"
+            " [scale.md](scale.md#targets-that-are-not-reached)."
+        ),
         "## Where the time goes",
         _steps(figures),
         "## How it was measured",
         _HOW,
-        "## On what",
+        "## Environment",
         _lines(("", ""), [(name, words) for name, words in machine.items()]),
-        "## Every figure",
+        "## All figures",
         _every_figure(figures),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def table(figures: Figures, options: Options) -> str:
-    """The targets, and what was reached."""
+    """The targets, and whether they were reached."""
     rows = [_row(target, figures, options.missing) for target in targets(options.orders, options.large)]
-    return _lines(("work", "pipeline", "against", "ratio", "to reach", "reached"), rows)
+    return _lines(("run", "pipeline", "compared with", "ratio", "target", "reached"), rows)
 
 
 def _row(target: Target, figures: Figures, missing: str) -> tuple[str, ...]:
@@ -91,8 +94,8 @@ def _row(target: Target, figures: Figures, missing: str) -> tuple[str, ...]:
         against, shown, limit = "", "", f"≤ {target.limit:g} {unit}"
     else:
         other = figures.median(target.theirs)
-        of_whom = target.theirs.work if target.theirs.who == target.ours.who else target.theirs.who
-        against = f"{of_whom} {_shown(other, unit)}"
+        subject = target.theirs.work if target.theirs.who == target.ours.who else target.theirs.who
+        against = f"{subject} {_shown(other, unit)}"
         shown = _in_words(ratio, target) if ratio is not None else ""
         limit = f"{sign} {target.limit:g}{times}"
     unknown = missing if target.theirs and target.theirs.who in DLTS and missing else "not measured"
@@ -124,7 +127,7 @@ def _every_figure(figures: Figures) -> str:
         for key, found in figures.all.items()
         if key.what in {SECONDS, MEGABYTES, INSIDE} or (key.what == UNSCANNED and key.work != FULL)
     ]
-    return _lines(("work", "who", "what", "each", "middle"), rows)
+    return _lines(("run", "program", "measured", "figures", "median"), rows)
 
 
 def _lines(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

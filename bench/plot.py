@@ -35,7 +35,7 @@ def drawn(figures: Figures) -> str:
             parts.extend(_bars(measured, y + _LINE))
             y += _LINE * (1 + len(measured)) + _GAP
     size = f'width="{_WIDTH}" height="{y}" viewBox="0 0 {_WIDTH} {y}"'
-    title = "Seconds that each took; less is better"
+    title = "Seconds per program; less is better"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{title}">'
     return "\n".join([head, f"<style>{_STYLE}</style>", *parts, "</svg>", ""])
 
