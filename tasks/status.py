@@ -113,7 +113,7 @@ def _figures(status: Status | None) -> Iterator[_Figure]:
             rows = getattr(last, outcome)
             yield _Figure("last_batch_rows", "Rows by outcome", {"outcome": outcome}, rows)
     for table, rows in engine.by_table(status.rejected).items():
-        yield _Figure("rows_set_aside", "Rows that are rejected now", {"table": table}, rows)
+        yield _Figure("rows_rejected", "Rows that are rejected now", {"table": table}, rows)
     for table, rows in status.missed.items():
         yield _Figure("rows_missed", "Rows that only the last reconciliation found", {"table": table}, rows)
     yield _Figure(

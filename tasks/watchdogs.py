@@ -1,7 +1,7 @@
 """Prefect automations that end runs whose process has died.
 
 A run that is marked as crashed releases its slot under the deployment's concurrency limit. Prefect alone
-releases the slot after five minutes, and leaves the run pending or running for ever.
+releases the slot after five minutes, and leaves the run pending or running forever.
 """
 
 from datetime import timedelta
@@ -42,7 +42,7 @@ def watchdogs(environment: str, max_start: timedelta) -> list[AutomationCore]:
 
 
 def _run_not_started(environment: str, max_start: timedelta) -> AutomationCore:
-    """Ends a run that a worker took but that never started; it would stay pending for ever.
+    """Ends a run that a worker took but that never started; it would stay pending forever.
 
     A run has started when it sends its first heartbeat.
     """
@@ -63,7 +63,7 @@ def _run_not_started(environment: str, max_start: timedelta) -> AutomationCore:
 
 
 def _run_lost(environment: str) -> AutomationCore:
-    """Ends a run that sends no more heartbeats; it would stay running for ever and block the next runs."""
+    """Ends a run that sends no more heartbeats; it would stay running forever and block the next runs."""
     silence = _longest_silence()
     return AutomationCore(
         name=blocks.named("totesys-run-lost", environment),

@@ -129,7 +129,7 @@ def test_the_status_has_a_prometheus_format(kiosk: World, command: Callable[...,
     assert found["totesys_status"] == {"": 1}
     assert found["totesys_up_to_date_timestamp_seconds"] == {"": moment.timestamp()}
     assert found["totesys_source_rows_waiting"] == {"": 3}
-    assert found["totesys_rows_set_aside"] == {"fact_sale": 2}
+    assert found["totesys_rows_rejected"] == {"fact_sale": 2}
     assert found["totesys_last_batch_rows"] == {"added": 6, "changed": 0, "deleted": 0, "rejected": 2}
     assert found["totesys_batch_sealed"] == {"": 0}
     assert set(found["totesys_bucket_objects"]) == {"raw", "processed"}
@@ -141,6 +141,6 @@ def test_names_of_tables_are_safe_as_labels() -> None:
     aside = RejectedRows(table='a"\x1b[2J\ntotesys_status 0', reason="", rows=1, first_batch="")
     found = Status(datetime.now(UTC), None, None, "", None, (), (aside,), {})
     text = tasks.status.exposition(found, tasks.status.Verdict.WARNING, "")
-    (line,) = [line for line in text.splitlines() if line.startswith("totesys_rows_set_aside")]
-    assert line == (r'totesys_rows_set_aside{environment="",table="a\"\\x1b[2J\\ntotesys_status 0"} 1.0')
+    (line,) = [line for line in text.splitlines() if line.startswith("totesys_rows_rejected")]
+    assert line == (r'totesys_rows_rejected{environment="",table="a\"\\x1b[2J\\ntotesys_status 0"} 1.0')
     assert figures(text)["totesys_status"] == {"": 1}
