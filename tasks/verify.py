@@ -1,6 +1,6 @@
 """Compare the lake with its manifests, and the warehouse with a rebuild: ``python -m tasks.verify``.
 
-Nothing is written to either. The exit status is 0 if a rebuild would restore everything that the warehouse
+Nothing is written to either. The exit status is 0 if a rebuild would load everything that the warehouse
 has, and 1 if anything is lost, damaged or different, or after an error.
 """
 
@@ -30,7 +30,7 @@ _State = TypeVar("_State")
 
 
 def main() -> int:
-    """Verify, and print what a rebuild would restore; returns the exit status."""
+    """Verify, and print what a rebuild would load; returns the exit status."""
     arguments = _arguments()
     try:
         config = settings.load()
@@ -92,10 +92,10 @@ def _walk_report(walked: Walk) -> Iterator[str]:
 
 def _rebuild_report(rehearsal: Rehearsal) -> Iterator[str]:
     if not rehearsal.batches:
-        yield "A rebuild would restore nothing"
+        yield "A rebuild would load nothing"
     else:
         batches = counted(len(rehearsal.batches), "batch", "batches")
-        yield f"A rebuild would restore {batches}, from {rehearsal.batches[0]} to {rehearsal.at}"
+        yield f"A rebuild would load {batches}, from {rehearsal.batches[0]} to {rehearsal.at}"
     for gap in rehearsal.gaps:
         after = f"After batch {gap.after}" if gap.after else "At the beginning"
         outcome = f"it continues at batch {gap.at}, without the changes between"

@@ -1,4 +1,4 @@
-"""How tables are cut into chunks, and spec a plan summarizes them."""
+"""How tables are split into chunks, and how a plan summarizes them."""
 
 from __future__ import annotations
 

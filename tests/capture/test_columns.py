@@ -132,8 +132,12 @@ def test_a_row_of_a_cursors_view_that_leaves_a_filter_leaves_the_result(
     )
     run(source_url, house)
     assert house.query("SELECT order_id FROM fact_order WHERE deleted") == [(2,)], "a cursor sees no deletion"
-    execute(source_url, "UPDATE orders SET amount = '4', changed_at = now() WHERE order_id = 4")
+    execute(source_url, "UPDATE orders SET amount = '44', changed_at = '2020-01-01' WHERE order_id = 4")
+    amount = "SELECT amount FROM fact_order_current WHERE order_id = 4"
+    run(source_url, house)
+    assert house.query(amount) == [("4",)], "a cursor sees no change that does not raise its column"
     run(source_url, house, reconcile=True)
+    assert house.query(amount) == [("44",)]
     assert house.query("SELECT order_id FROM fact_order WHERE deleted ORDER BY 1") == [(2,), (3,)]
     execute(source_url, "UPDATE orders SET amount = '2', changed_at = now() + '2 minutes' WHERE order_id = 2")
     run(source_url, house)
@@ -150,3 +154,6 @@ def test_a_view_without_a_cursor_is_read_whole_every_time(source_url: str, house
     read, _ = run(source_url, house)
     assert read["order_view"] == ("full", "no xmin and no cursor column")
     assert value(house.url, "SELECT count(*) FROM fact_order") == 6
+    execute(source_url, "DELETE FROM orders WHERE order_id = 3")
+    run(source_url, house)
+    assert house.query("SELECT order_id FROM fact_order WHERE deleted") == [(3,)]

@@ -1,4 +1,4 @@
-"""Deleted rows are manifest by counts and keys."""
+"""Deleted rows are found by counts and keys."""
 
 from __future__ import annotations
 

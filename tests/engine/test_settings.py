@@ -43,6 +43,23 @@ def test_defaults() -> None:
     assert (found.source_url, found.raw_uri, found.aws_region) == (None, None, None)
 
 
+def test_readers_wait_three_seconds_for_a_table_and_runs_five_or_thirty_minutes_for_a_lock() -> None:
+    found = settings.load()
+    waits = (found.table_lock_timeout, found.lock_timeout, found.run_lock_timeout)
+    assert waits == (3, 5 * 60, 30 * 60)
+
+
+def test_the_page_has_every_setting_with_its_default() -> None:
+    page = (PROJECT / "docs" / "settings.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `TOTESYS_(\w+)` \| (?:`([^`]*)`)? *\|", page, re.MULTILINE))
+    defaults = {
+        name.upper(): "" if field.default is None else str(field.default)
+        for name, field in Settings.model_fields.items()
+        if not name.startswith("aws_")
+    }
+    assert documented == defaults | {"SHOW_VALUES": "false"}
+
+
 def test_the_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text(
         f"TOTESYS_SOURCE_URL={URL}\nTOTESYS_RAW_URI=s3://file/raw\nAWS_REGION=eu-west-2\nOTHER=1\n"

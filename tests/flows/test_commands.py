@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from prefect.settings import PREFECT_API_URL
@@ -83,6 +84,16 @@ def test_the_command_fails_with_one_line_and_a_status_and_no_secret(loaded: Worl
     secrets = {WRONG, urlsplit(loaded.warehouse_url).password}
     assert not any(str(secret) in done.stdout + done.stderr for secret in secrets)
     assert "Traceback" not in done.stderr
+
+
+def test_a_rebuild_that_lacks_the_last_batch_has_the_status_of_a_failure(kiosk: World, attempt: Try) -> None:
+    assert kiosk.run().state.is_completed()
+    query(kiosk.source_url, "UPDATE sale SET pieces = 9 WHERE sale_id = 1")
+    assert kiosk.run().state.is_completed()
+    max(Path(kiosk.raw_uri, "_manifests").rglob("*.json"), key=lambda path: path.name).unlink()
+    query(kiosk.warehouse_url, "DROP SCHEMA public, etl CASCADE; CREATE SCHEMA public")
+    attempt(kiosk, flows.command.main, "--rebuild").fails_with("1 batch is lost", "make run")
+    assert query(kiosk.warehouse_url, "SELECT count(*) FROM etl.batch") == [(1,)], "what exists was loaded"
 
 
 def test_the_command_succeeds_without_changes(loaded: World) -> None:

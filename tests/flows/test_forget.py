@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -52,6 +53,11 @@ def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
     assert str(label) not in done
     ((hidden,),) = query(kiosk.warehouse_url, look)
     assert hidden.startswith("erased ")
+
+    query(kiosk.warehouse_url, f"UPDATE dim_item SET label = 'back' WHERE item_id = {item}")
+    assert "found: 0" in command("--yes"), "without a table, all rows of the ledger are erased again"
+    assert query(kiosk.warehouse_url, look) == [(hidden,)]
+
     query(kiosk.warehouse_url, f"UPDATE dim_item SET label = 'back' WHERE item_id = {item}")
     query(kiosk.warehouse_url, "DELETE FROM etl.forgotten")
     query(kiosk.source_url, f"UPDATE item SET price = price + 1 WHERE item_id = {item}")
@@ -60,3 +66,16 @@ def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
     assert query(kiosk.warehouse_url, "SELECT certificate -> 'hits' FROM etl.forgotten") == [([],)]
     assert not [path for path, held in lake(kiosk).items() if str(label).encode() in held]
     assert "error: TABLE: no batch has a table nobody" in command("nobody", "1", status=1)
+
+    ((other, text),) = query(
+        kiosk.warehouse_url, f"SELECT item_id, label FROM dim_item WHERE item_id <> {item} LIMIT 1"
+    )
+    query(kiosk.warehouse_url, "CREATE TABLE notes (note text)")
+    query(kiosk.warehouse_url, "INSERT INTO notes VALUES (%s)", text)
+    hit = command("--yes", "item", str(other), status=1)
+    assert query(
+        kiosk.warehouse_url, "SELECT count(*) FROM etl.forgotten WHERE certificate->'hits' <> '[]'"
+    ) == [(1,)]
+    assert re.search(
+        "^error: found in .*notes.*; check whether it is about another person", hit, re.MULTILINE
+    )

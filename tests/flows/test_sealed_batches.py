@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import pytest
 from psycopg import sql
 
+from pipeline.errors import PipelineError
+from pipeline.steps import Pipeline
 from tests.flows.support import (
     World,
     query,
@@ -55,6 +57,20 @@ def test_a_sealed_batch_is_finished_without_the_source(kiosk: World, without_ret
     assert kiosk.run().reports == []
     assert query(kiosk.warehouse_url, loaded) == before
     assert query(kiosk.warehouse_url, counts) == [(3, 3)]
+
+
+def test_a_run_that_fails_before_the_seal_serves_nothing_to_the_next_one(
+    kiosk: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PipelineError("the batch cannot be sealed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "seal", refused)
+        assert "cannot be sealed" in words_of(kiosk.run().error)
+    states = {"extract item": "Completed", "extract sale": "Completed"}
+    runs = kiosk.run().task_runs(set(states))
+    assert {name: run.state_name for name, run in runs.items() if name in states} == states
 
 
 @pytest.mark.campaign

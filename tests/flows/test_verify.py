@@ -43,7 +43,7 @@ def test_damaged_objects_are_found_and_read_again(kiosk: World, command: Callabl
     read, rebuilt, compared = command(kiosk, status=0)
     assert read.startswith("Read 1 manifest and 2 objects (")
     assert read.endswith("/s): all are as they were written")
-    assert rebuilt.startswith("A rebuild would restore 1 batch, from ")
+    assert rebuilt.startswith("A rebuild would load 1 batch, from ")
     assert (
         compared == "Its rows and versions equal those of the warehouse: 4 tables compared, nothing written"
     )
@@ -54,7 +54,7 @@ def test_damaged_objects_are_found_and_read_again(kiosk: World, command: Callabl
     shown = f"{kiosk.raw_uri}: {item.relative_to(kiosk.raw_uri)} is not what was written: "
     assert quick.startswith(f"  {shown}the checksum of its MiB number 1 differs; `make run` ")
     lines = command(kiosk, status=1)
-    assert "A rebuild would restore nothing" in lines
+    assert "A rebuild would load nothing" in lines
     assert any(line.startswith(f"  At the beginning: {shown}") for line in lines)
 
     query(kiosk.source_url, "DELETE FROM item WHERE item_id = 3")
@@ -62,7 +62,7 @@ def test_damaged_objects_are_found_and_read_again(kiosk: World, command: Callabl
     assert report.rows_read == 5, "the last keys lie in the damaged object, so all is read"
     assert query(kiosk.warehouse_url, "SELECT item_id FROM dim_item_history WHERE deleted") == [(3,)]
     *_, rebuilt, gap, differs, history, sales = command(kiosk, status=1)
-    assert rebuilt.startswith(f"A rebuild would restore 1 batch, from {report.batch_id}")
+    assert rebuilt.startswith(f"A rebuild would load 1 batch, from {report.batch_id}")
     assert gap.endswith(f"; it continues at batch {report.batch_id}, without the changes between")
     assert differs == "  dim_item differs: 1 row only in the warehouse, 0 only in the rebuild"
     assert history.startswith("  dim_item_version differs: 3 rows of it only in the warehouse, 2 only")

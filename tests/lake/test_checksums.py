@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from pipeline.lake.checksums import BLOCK
 from pipeline.lake.formats import sealed
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifests import read_manifest, seal, sealed_after
+from pipeline.lake.state import compacted
 from pipeline.lake.walk import walk
 from tests.lake.earlier_formats import as_format_2
 from tests.made_up import MadeUp
@@ -159,6 +161,32 @@ def test_the_cost_of_checksums_is_measured(
     checksums.main()
     shown = capsys.readouterr().out
     assert re.search(r"^50,000 sales, \d MB.*\nwritten: .* x\)\nread: .* x\)$", shown, re.DOTALL)
+
+
+def test_the_checksum_of_a_small_object_is_its_sha256(tmp_path: Path) -> None:
+    bucket = folder(str(tmp_path))
+    file = bucket.write_rows("t", SCHEMA, [noise(100)])
+    assert file is not None
+    assert file.bytes < BLOCK
+    assert file.checksums == (sha256(path_of(bucket, file).read_bytes()).hexdigest(),)
+
+
+def test_merging_gives_rows_of_earlier_releases_checksums(tmp_path: Path) -> None:
+    raw = folder(str(tmp_path))
+    source = MadeUp(raw, {"t": ({"id": "integer"}, ("id",))})
+    source.batch({"t": [{"id": 1}]})
+    table = source.batch({"t": [{"id": 2}]}).tables["t"]
+    without = tuple(
+        delta.model_copy(
+            update={"files": tuple(file.model_copy(update={"checksums": None}) for file in delta.files)}
+        )
+        for delta in table.state or ()
+    )
+    merged = compacted(table.model_copy(update={"state": without}), "later", raw)
+    assert merged.state is not None
+    (delta,) = merged.state
+    assert delta.rows == 2
+    assert all(file.checksums for file in delta.files)
 
 
 # Manifests

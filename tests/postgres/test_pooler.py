@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from demo.home import PROJECT
 from demo.postgres import Postgres
 from pipeline import postgres as engine
 from pipeline.errors import SettingsError, WarehouseBusy
+from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.warehouse import ledger
 from tests.bench import Bench
@@ -170,6 +172,25 @@ def test_a_run_that_dies_releases_its_lock(pooled: Bench) -> None:
     with ledger.lock(pooled.house.url, "public", seconds=60):
         pass
     assert value(pooled.house.url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+def test_a_run_needs_two_sessions_of_the_warehouse_and_four_of_the_source(
+    bench: Bench, postgres: Postgres
+) -> None:
+    """The lock and one transaction; the snapshot and three readers. The pools have no more sessions."""
+    house = bench.house
+    with (
+        pooler(postgres, "transaction", size=2) as to_warehouse,
+        pooler(postgres, "transaction", size=1 + Settings().readers) as to_source,
+    ):
+        behind = Warehouse(to_warehouse(house.url), house.folder, house.raw, house.processed)
+        pooled = Bench(to_source(bench.source_url), behind, bench.home)
+        with ledger.lock(behind.url, "public"):
+            pooled.run()
+        with snapshots.snapshot(pooled.source_url) as (_, snapshot), ExitStack() as readers:
+            for _ in range(Settings().readers):
+                reader = readers.enter_context(snapshots.adopt(pooled.source_url, snapshot.name))
+                assert reader.execute("SELECT count(*) FROM public.sale").fetchone() == (2,)
 
 
 def test_a_snapshot_is_read_by_many(pooled: Bench) -> None:

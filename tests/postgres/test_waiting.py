@@ -55,6 +55,7 @@ def test_a_wait_is_logged_after_five_seconds_and_at_its_end(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "8")
+    assert waiting._BETWEEN_LINES == 60
     what = HOLDER + " ShareLock on table public.fact_sale"
     started = monotonic()
     with holding(bench.house.url, "LOCK TABLE fact_sale IN SHARE MODE"), pytest.raises(LockTimeout) as ended:

@@ -240,7 +240,7 @@ class TestImage:
         assert again.stdout.endswith("up to date: nothing changed in the source\n"), again.stderr
         assert again.returncode == 0
 
-    def test_a_run_that_is_stopped_is_put_back_in_the_queue(self, site: Site) -> None:
+    def test_a_run_that_is_stopped_returns_to_the_queue(self, site: Site) -> None:
         run = site.schedule()
         with ThreadPoolExecutor() as pool, psycopg.connect(site.source_url) as locking:
             locking.execute("LOCK TABLE staff")

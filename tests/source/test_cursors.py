@@ -156,6 +156,13 @@ def test_another_cursor_reads_the_view_whole_once(shared: Bench) -> None:
     assert step(shared) == ("another table has this name now", 2)
 
 
+def test_a_changed_model_reads_its_view_whole_once(shared: Bench) -> None:
+    start(shared, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
+    write_models(shared.house.folder, {"fact_v": model("v.c").replace("note", "upper(note) AS note")})
+    assert step(shared) == ("fact_v or its model is new or changed", 2)
+    assert step(shared) == ("changed rows", 1)
+
+
 def test_names_in_quotes_and_two_models_with_the_same_cursor(shared: Bench) -> None:
     shared.fresh(
         {

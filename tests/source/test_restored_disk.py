@@ -96,8 +96,10 @@ def test_a_source_restored_from_a_copy_of_its_disk_is_read_whole(
     assert read(bench) == (CHANGED, 0)
 
 
-def test_a_source_restored_after_a_run_without_changes_is_read_whole(bench: Bench, primary: Postgres) -> None:
-    """A run without changes must not hide that the source was restored before it."""
+def test_a_source_restored_to_the_state_of_the_last_batch_is_read_for_changes(
+    bench: Bench, primary: Postgres
+) -> None:
+    """The copy has every row that was read, and runs without changes have moved the watermark since."""
     copy = copy_of_disk(primary)
     for _ in range(20):
         execute(bench.source_url, "SELECT pg_current_xact_id()")
