@@ -1,13 +1,13 @@
--- The role that the pipeline reads the source with: it connects, and reads what models name.
+-- The role that the pipeline reads the source with: it connects, and reads the tables that models name.
 --
 --   psql "postgresql://owner@source-host/totesys?sslmode=verify-full" -f docs/source-role.sql
 --   make grants | psql "postgresql://owner@source-host/totesys?sslmode=verify-full"
 --
--- The second command lets it read the tables that the models name, and no others; repeat it when
--- they name more. Other names: -v role=name, -v schema=name, and make grants ARGS="--role name".
+-- The second command lets it read the tables that the models name, and no others. Repeat it if the
+-- models name more tables. Other names: -v role=name, -v schema=name, and make grants ARGS="--role name".
 -- Then give the role a password, which psql sends encrypted:
 --   \password totesys_reader
--- A role that an earlier version of this file made can read all tables. This takes it back:
+-- A role that an earlier version of this file created can read all tables. This revokes it:
 --   REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM totesys_reader;
 --   ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT ON TABLES FROM totesys_reader;
 \set ON_ERROR_STOP on
@@ -16,7 +16,7 @@
 
 BEGIN;
 
--- NOBYPASSRLS: rows that a policy hides end a run with an error and are never silently left out.
+-- NOBYPASSRLS: if a policy hides rows, a run fails with an error instead of leaving them out.
 CREATE ROLE :"role" LOGIN
 NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS
 CONNECTION LIMIT 10;
@@ -24,7 +24,7 @@ ALTER ROLE :"role" SET default_transaction_read_only = on;
 
 GRANT CONNECT ON DATABASE :"DBNAME" TO :"role";
 GRANT USAGE ON SCHEMA :"schema" TO :"role";
--- Postgres 14 and older let everybody make tables and functions in the schema public.
+-- Up to Postgres 14, every role can create tables and functions in the schema public.
 REVOKE CREATE ON SCHEMA public, :"schema" FROM PUBLIC;
 
 COMMIT;

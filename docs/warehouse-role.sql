@@ -1,12 +1,13 @@
--- The role that the pipeline loads the warehouse with: it makes its tables in the warehouse's
--- schema and in the schema etl, and has no right to anything else there.
+-- The role that the pipeline loads the warehouse with: it creates its tables in the warehouse's
+-- schema and in the schema etl, and has no other rights there.
 --
 --   psql "postgresql://owner@warehouse-host/warehouse?sslmode=verify-full" -f docs/warehouse-role.sql
 --
 -- Other names: -v role=name, -v schema=name. Then give the role a password, which psql sends encrypted:
 --   \password totesys_loader
--- What another role loaded by this pipeline becomes this one's. Tables of your own that models
--- are to fill from now on are yours to give, because the role gives them their history:
+-- If the pipeline has loaded the warehouse with another role before, its objects get this role as
+-- their owner. Change the owner of your own tables that models are to fill yourself, because the
+-- role adds columns and views to them:
 --   ALTER TABLE fact_sale OWNER TO totesys_loader;
 \set ON_ERROR_STOP on
 \if :{?role} \else \set role totesys_loader \endif
@@ -27,12 +28,12 @@ CREATE SCHEMA IF NOT EXISTS etl;
 SELECT CASE WHEN :'schema' = 'public' THEN 'as_of' ELSE :'schema' || '_as_of' END AS as_of \gset
 CREATE SCHEMA IF NOT EXISTS :"as_of";
 GRANT USAGE, CREATE ON SCHEMA :"schema", :"as_of", etl TO :"role";
--- To call etl.look_at. The tables in it are the role's alone.
+-- To call etl.look_at. Only the role has rights on the tables in it.
 GRANT USAGE ON SCHEMA etl TO PUBLIC;
--- Postgres 14 and older let everybody make tables and functions in the schema public.
+-- Up to Postgres 14, every role can create tables and functions in the schema public.
 REVOKE CREATE ON SCHEMA public, :"schema" FROM PUBLIC;
 
--- Only what the pipeline itself made, by name, and only where the role that it loaded with owns it.
+-- Only objects that the pipeline created, by name, and only if the role that it loaded with owns them.
 SELECT to_regclass('etl.model') IS NOT NULL AS loaded \gset
 \if :loaded
 WITH ours (name) AS (

@@ -43,7 +43,8 @@ def load_warehouse(
         outputs: References to what the models computed from the batch.
         max_rejected: Fail and load nothing if more rows than this would be rejected.
         max_deleted_share: Allow up to this share of a table to be deleted, whatever models and settings say.
-        replays: Whether a warehouse has had this batch before; what it rejects and deletes is not limited.
+        replays: Whether a warehouse has had this batch before; then any share of a table's rows may be
+            rejected or deleted, and only `max_rejected` applies.
         environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
         definitions: Digest of the models and tables that the outputs were computed for; not checked if empty.
     """

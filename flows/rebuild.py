@@ -27,7 +27,7 @@ def rebuild(
 ) -> list[BatchReport]:
     """Load every sealed batch that the warehouse does not have, in order, without reading the source.
 
-    Into an empty warehouse this restores all facts with their history and all dimensions. An interrupted
+    Into an empty warehouse this loads all facts with their history and all dimensions. An interrupted
     rebuild continues where it stopped. If batches are lost or cannot be loaded, it continues at the next one
     that holds all rows. If the last batches are lost, it loads the others and fails.
 

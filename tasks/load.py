@@ -34,7 +34,8 @@ def load(
 ) -> list[Counts]:
     """Load a batch and its watermark into the warehouse in one transaction, or nothing.
 
-    With ``replays``, for a batch that a warehouse has had before, rejected and deleted rows are not limited.
+    With ``replays``, for a batch that a warehouse has had before, any share of a table's rows may be rejected
+    or deleted; ``max_rejected`` still applies.
     """
     logger, config = get_run_logger(), settings.load()
     limits = Limits(

@@ -21,7 +21,11 @@ from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
 
 
 def _cache_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """The cache key: the batch, and a digest of the model, its table and the files that it reads."""
+    """The cache key: the batch, and a digest of what the result depends on.
+
+    That is the model, its last result, the contracts of all warehouse tables, and the files that the batch
+    read of all source tables.
+    """
     models: dict[str, Model] = parameters["models"]
     targets: dict[str, Target] = parameters["targets"]
     model = list(models.values())[-1]

@@ -1,4 +1,8 @@
-"""Buckets: folders and S3 prefixes with one interface. Objects are never overwritten."""
+"""Buckets: folders and S3 prefixes with one interface.
+
+Every object of rows has a name of its own, so none is overwritten. In a folder it is visible while it is
+written, but rows are only read from objects that a manifest or a stored result lists.
+"""
 
 import os
 import uuid
@@ -81,8 +85,8 @@ class Bucket:
     def _stream(self, path: str) -> Iterator[pa.NativeFile]:
         """A new object, removed again where writing fails.
 
-        Closing the stream publishes what was written so far. The removal only tidies up: no manifest lists
-        the object.
+        Closing the stream publishes what was written so far. The removal is not needed for correctness: no
+        manifest lists the object.
         """
         self._make_folder(path)
         try:

@@ -118,7 +118,7 @@ class Chunk(Frozen):
 
 
 class ReadSpec(Frozen):
-    """How a part is read, for as long as its snapshot lasts; ``erased`` is what is hidden of its rows."""
+    """How a chunk is read, for as long as its snapshot lasts; ``erasure`` has the values to hide."""
 
     snapshot: str
     schema_name: str

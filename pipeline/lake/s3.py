@@ -54,7 +54,8 @@ class S3(Handler):
     """A file system for ``pyarrow.fs.PyFileSystem``; a path is ``bucket/key``.
 
     The client signs each request with the present credentials, also for a file that was opened long before.
-    Objects are never overwritten, so cached bytes stay valid.
+    Objects of rows are never overwritten, and every write or deletion clears the cache, so cached bytes are
+    valid.
     """
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401  boto3 makes its clients' classes at run time

@@ -2,7 +2,8 @@
 
 If DuckDB's planner shows that each row comes from one row of one table, with that row's key, the model runs
 on the batch's changed rows. Any other model runs on the present state of all that it reads, and its result is
-compared with the last one, which is stored like a table's state. Both give the same warehouse table.
+compared with the last one, which is stored like a table's state. Both give the same warehouse table. A model
+with the header `reads: changes` runs on the changed rows of all that it reads, and only adds rows.
 """
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database

@@ -1,4 +1,4 @@
-"""Restores the schema etl from the lake when only the tables were restored.
+"""Writes the schema etl again from the lake if only the tables were restored.
 
 The times of the tables' versions are those of batches, which identifies their chain in the lake. etl is
 written again from the chain's manifests. The tables are then refilled like others that are not as they were

@@ -1,9 +1,9 @@
 """Compute tables again whose models have changed, over all batches that the lake holds.
 
-A change of a model is no change of the business: each version becomes what the new model makes of its
-batch, and keeps its time. The tables are rebuilt beside the live ones and the differences are applied in
-one transaction, so that readers see the tables of before or those of after, and views, grants, indexes and
-references stay.
+A changed model does not mean that the source has changed. So each version becomes what the new model makes
+of its batch, and keeps its time: the history gets no new version. The tables are rebuilt beside the live ones
+and the differences are applied in one transaction, so that readers see the tables of before or those of
+after, and views, grants, indexes and references stay.
 """
 
 import difflib

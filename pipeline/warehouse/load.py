@@ -1,4 +1,4 @@
-"""Load a batch: dimensions, then facts, then the watermark, all in one transaction."""
+"""Load a batch in one transaction: its tables, each after those that it refers to, and then the watermark."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
