@@ -1,5 +1,5 @@
-# Works with GNU make 3.81 (macOS) and later. Every command runs from .venv, which is made
-# from requirements-dev.lock when it is not there or was made from another lock.
+# Works with GNU make 3.81 (macOS) and later. Every command runs from .venv, which is created
+# from requirements-dev.lock if it does not exist or was created from another lock.
 
 PYTHON ?= python3
 LOCK := requirements-dev.lock
@@ -9,7 +9,7 @@ INSTALLED := .venv/$(LOCK)
 DLT_LOCK := bench/requirements-dlt.lock
 DLT_INSTALLED := .venv-dlt/requirements-dlt.lock
 
-# A PYTHON that was named on the command line has to be the one in .venv.
+# If PYTHON is set on the command line, .venv must have this version.
 ifeq ($(origin PYTHON),command line)
 SAME_PYTHON = import sys; sys.exit('$(shell $(PYTHON) --version 2>/dev/null)' != 'Python ' + sys.version.split()[0])
 endif
@@ -17,10 +17,10 @@ endif
 # Most tests wait for a server most of the time.
 SIDE_BY_SIDE = --numprocesses 4 --dist loadfile --no-loadscope-reorder
 MODELS = $(filter-out transforms/schema.sql,$(wildcard transforms/*.sql))
-# Renovate repeats this, as the head of each lock has it, and wants = before values.
+# Renovate repeats this command from the head of each lock; it requires = before values.
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes
 
-# Ends with one line where PYTHON will not do.
+# Prints one line and exits with 1 if PYTHON cannot be used.
 define CHECK_PYTHON
 import sys
 fit = "; name another: make setup PYTHON=python3.12"
@@ -33,13 +33,13 @@ except ImportError:
 endef
 export CHECK_PYTHON
 
-# Defaults only: what the environment says wins.
+# Defaults; variables of the environment take precedence.
 PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS DO_NOT_TRACK
 
-# An empty HOME would put files into /; without one, the user's own is found.
+# With an empty HOME, programs would write files into /. Without HOME they use the user's own folder.
 ifeq ($(strip $(HOME)),)
 unexport HOME
 endif
@@ -55,10 +55,10 @@ help: ## list these targets
 setup: venv ## create .venv from the lock file; the other targets do so when needed
 	@echo "ready: .venv, $$($(PY) --version)"
 
-demo: venv ## the whole job on an embedded Postgres and folders (FRESH=1 starts over)
+demo: venv ## run the pipeline on an embedded Postgres and folders (FRESH=1 starts over)
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh)
 
-live: venv ## the same with a worker, a busy shop and the Prefect UI, until Ctrl-C
+live: venv ## the same with a worker, a shop that trades and the Prefect UI, until Ctrl-C
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh) live
 
 test: venv ## the tests (ARGS="-k words": some of them)
@@ -73,19 +73,19 @@ blocks: venv ## test the settings of the environment or .env, and save those tha
 deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.docker.yaml)
 	@$(PY) -m tasks.deploy $(ARGS)
 
-plan: venv ## what the next run does because models or schema.sql have changed (ARGS=--json)
+plan: venv ## print what the next run does because models or schema.sql have changed (ARGS=--json)
 	@$(PY) -m tasks.plan $(ARGS)
 
 grants: venv ## print what the source's role must be granted (ARGS="--role name")
 	@$(PY) -m tasks.grants $(ARGS)
 
-run: venv ## one flow run with those blocks (ARGS="--full": options, --help lists them)
+run: venv ## run the flow once with those blocks (ARGS="--full": options, --help lists them)
 	@$(PY) -m flows $(ARGS)
 
-reconcile: venv ## a run that compares every row of the source with the warehouse
+reconcile: venv ## run the flow once and compare every row of the source with the warehouse
 	@$(PY) -m flows --reconcile $(ARGS)
 
-status: venv ## age of the warehouse, pending rows, rejected rows (ARGS=--quick: without counting)
+status: venv ## print the warehouse's age, pending rows, rejected rows (ARGS=--quick: without counting)
 	@$(PY) -m tasks.status $(ARGS)
 
 automations: venv ## save watchdogs and alerts as Prefect automations (ARGS=--try sends a test message)
@@ -109,7 +109,7 @@ forget: venv ## list the personal values of a row of the source (TABLE=staff KEY
 verify: venv ## check the lake's checksums, and compare a rebuild with the warehouse (ARGS=--quick: objects only)
 	@$(PY) -m tasks.verify $(ARGS)
 
-campaign: venv ## 500 failures and 20,000 random steps, compared with plain SQL; an hour (ARGS="--failures 100 --seed 7")
+campaign: venv ## 500 failures and 20,000 random steps, compared with plain SQL (ARGS="--failures 100 --seed 7")
 	@$(PY) -m tests.faults $(ARGS)
 	@$(PY) -m pytest -q -m campaign tests/engine/test_habits.py
 	@$(PY) -m pytest -q --hypothesis-profile=campaign tests/engine/test_model_based.py
@@ -117,7 +117,7 @@ campaign: venv ## 500 failures and 20,000 random steps, compared with plain SQL;
 bench: venv dlt ## compare with the floor, dlt and an empty flow; writes docs/performance.md
 	@$(PY) -m bench --write $(ARGS)
 
-bench-quick: venv dlt ## the same in a minute, printed only (ARGS="--orders 50000": options, --help lists them)
+bench-quick: venv dlt ## the same on fewer rows in a minute, printed only (ARGS="--orders 50000": options, --help lists them)
 	@$(PY) -m bench --quick $(ARGS)
 
 lint: venv ## style, types, imports, SQL style, Dockerfile, security, committed secrets, known vulnerabilities
@@ -139,7 +139,7 @@ clean: ## remove files of tests and checks
 	@rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find $(CODE) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The lock is copied into .venv last, so that an install that was cut short counts for nothing.
+# The lock is copied into .venv last, so that an interrupted installation is repeated.
 venv:
 	@if cmp -s $(LOCK) $(INSTALLED) && $(PY) -c "$(SAME_PYTHON)" 2>/dev/null; then exit 0; fi; \
 	command -v $(PYTHON) >/dev/null || { \
@@ -151,7 +151,7 @@ venv:
 	cp $(LOCK) $(INSTALLED) || { \
 		echo "error: the packages were not installed; what pip says is above; run make setup again" >&2; exit 1; }
 
-# dlt has an environment of its own. Where it cannot be installed, the benchmark goes on without it.
+# dlt has its own environment. If it cannot be installed, the benchmark runs without it.
 dlt: venv
 	@if cmp -s $(DLT_LOCK) $(DLT_INSTALLED); then exit 0; fi; \
 	echo "Installing dlt into .venv-dlt: about a minute, once ..."; \
@@ -187,7 +187,7 @@ security:
 	@echo "security: bandit"
 	@$(PY) -m bandit --quiet --severity-level medium --configfile pyproject.toml --recursive $(CODE)
 
-# What looks like somebody's key or token. Passwords in examples are short, or call themselves secret.
+# Finds text that looks like a key or token. Passwords in examples are short or contain the word secret.
 secrets:
 	@echo "committed secrets: detect-secrets"
 	@git ls-files -z | xargs -0 .venv/bin/detect-secrets-hook --no-verify --exclude-secrets '(?i)^.{1,9}$$|s3?e?cret|hunter|two%20words' \
