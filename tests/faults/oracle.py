@@ -62,8 +62,12 @@ class Batch:
 
 @dataclass
 class Expected:
-    """What the warehouse holds after a batch: every version, and every dimension row."""
+    """What the warehouse holds after a batch: every version, and every dimension row.
 
+    Rows of the tables in ``keeping`` stay when they leave the result.
+    """
+
+    keeping: frozenset[str] = frozenset()
     versions: dict[str, Counter[Version]] = field(default_factory=lambda: defaultdict(Counter))
     latest: dict[str, dict[str, str | None]] = field(default_factory=lambda: defaultdict(dict))
     dimensions: State = field(default_factory=lambda: defaultdict(dict))
@@ -80,7 +84,7 @@ class Expected:
 
     def _add_members(self, name: str, batch: Batch, rows: Rows) -> None:
         members = self.members[name]
-        for key in rows.keys() | members.keys():
+        for key in rows.keys() if name in self.keeping else rows.keys() | members.keys():
             versions, row = members.setdefault(key, []), rows.get(key)
             if versions and versions[-1][1] is None and versions[-1][4] != row:
                 since, _, _, _, old = versions[-1]
@@ -118,12 +122,13 @@ class Oracle:
         self.states: dict[str, State] = {}
         self.names: dict[str, list[str]] = {}
         self.tally = Tally()
-        self._expected = Expected()
+        self._keeping = frozenset(name for name, query in shop.queries.items() if query.keeps)
+        self._expected = Expected(self._keeping)
         self._chain: list[Batch] = []
 
     def forget(self) -> None:
         """Expect an empty warehouse; what the batches saw is still known."""
-        self._expected, self._chain = Expected(), []
+        self._expected, self._chain = Expected(self._keeping), []
 
     def check(self, url: str) -> list[Batch]:
         """Compare the whole warehouse with what its batches saw; returns these."""
