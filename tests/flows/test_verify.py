@@ -61,9 +61,7 @@ def test_damaged_objects_are_found_and_read_again(kiosk: World, command: Callabl
     (report,) = kiosk.run().reports
     assert report.rows_read == 5, "the last keys lie in the damaged object, so all is read"
     assert query(kiosk.warehouse_url, "SELECT item_id FROM dim_item_history WHERE deleted") == [(3,)]
-    *_, rebuilt, gap, differs, history, sales = command(kiosk, status=1)
+    *_, rebuilt, gap, compared = command(kiosk, status=1)
     assert rebuilt.startswith(f"A rebuild would load 1 batch, from {report.batch_id}")
     assert gap.endswith(f"; it continues at batch {report.batch_id}, without the changes between")
-    assert differs == "  dim_item differs: 1 row only in the warehouse, 0 only in the rebuild"
-    assert history.startswith("  dim_item_version differs: 3 rows of it only in the warehouse, 2 only")
-    assert sales.startswith("  fact_sale differs: 3 rows of it only in the warehouse, 3 only")
+    assert compared.startswith("Its rows and versions equal those"), "since that batch"
