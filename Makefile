@@ -14,6 +14,8 @@ ifeq ($(origin PYTHON),command line)
 SAME_PYTHON = import sys; sys.exit('$(shell $(PYTHON) --version 2>/dev/null)' != 'Python ' + sys.version.split()[0])
 endif
 
+# Changes of tables that somebody consents to: ALLOW="drop dim_staff.manager, narrow fact_x.amount".
+ALLOWED = $(if $(ALLOW),--allow "$(ALLOW)")
 # Most tests wait for a server most of the time.
 SIDE_BY_SIDE = --numprocesses 4 --dist loadfile --no-loadscope-reorder
 MODELS = $(filter-out transforms/schema.sql,$(wildcard transforms/*.sql))
@@ -74,16 +76,16 @@ deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.
 	@$(PY) -m tasks.deploy $(ARGS)
 
 plan: venv ## print what the next run does because models or schema.sql have changed (ARGS=--json)
-	@$(PY) -m tasks.plan $(ARGS)
+	@$(PY) -m tasks.plan $(ALLOWED) $(ARGS)
 
 grants: venv ## print what the source's role must be granted (ARGS="--role name")
 	@$(PY) -m tasks.grants $(ARGS)
 
 run: venv ## run the flow once with those blocks (ARGS="--full": options, --help lists them)
-	@$(PY) -m flows $(ARGS)
+	@$(PY) -m flows $(ALLOWED) $(ARGS)
 
 reconcile: venv ## run the flow once and compare every row of the source with the warehouse
-	@$(PY) -m flows --reconcile $(ARGS)
+	@$(PY) -m flows --reconcile $(ALLOWED) $(ARGS)
 
 status: venv ## print the warehouse's age, pending rows, rejected rows (ARGS=--quick: without counting)
 	@$(PY) -m tasks.status $(ARGS)

@@ -32,7 +32,14 @@ def main() -> int:
             if arguments.rebuild:
                 reports = rebuild(arguments.until, *limits, environment, arguments.warehouse)
             else:
-                reports = etl(arguments.reconcile, arguments.full, *limits, environment, arguments.restate)
+                reports = etl(
+                    arguments.reconcile,
+                    arguments.full,
+                    *limits,
+                    environment,
+                    restate=arguments.restate,
+                    allow=arguments.allow,
+                )
     except Exception as error:  # noqa: BLE001  a person always gets one line; the log has the rest
         print(f"error: {in_some_line(error)}", file=sys.stderr)
         return 1
@@ -62,6 +69,12 @@ def _arguments() -> argparse.Namespace:
         type=float,
         metavar="SHARE",
         help="allow up to this share of a table to be deleted, from 0 to 1",
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        metavar="CHANGES",
+        help="allow changes of tables that lose data or may fail, as `make plan` prints them",
     )
     parser.add_argument(
         "--rebuild",

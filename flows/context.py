@@ -1,6 +1,6 @@
 """What the steps of a run share, from the lock on the warehouse to the seconds that each step takes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -9,18 +9,21 @@ import psycopg
 from prefect import get_run_logger
 
 from pipeline import settings
+from pipeline.capture.batch import BatchPlan
+from pipeline.capture.source_columns import changed_columns
 from pipeline.columns import Column
 from pipeline.errors import PipelineError
 from pipeline.lake.manifest import Destination
 from pipeline.models import library
 from pipeline.models.check import verify
 from pipeline.postgres import transaction
+from pipeline.recovery.preview import Preview, preview_if_changed
 from pipeline.settings import Settings
 from pipeline.steps import Pipeline
 from pipeline.warehouse import catalogue, ledger
 from pipeline.warehouse.ledger import Lock
 from tasks import blocks
-from tasks.failures import raise_with
+from tasks.failures import best_effort, raise_with
 from tasks.places import places
 from tasks.report import left_out
 
@@ -30,7 +33,9 @@ class RunContext:
     """What the steps of a run share.
 
     ``seconds`` are the durations of the current batch's steps. ``begun`` are the ids of the batches that this
-    run has started to load. ``left_out`` are, by model, columns that its table does not have.
+    run has started to load. ``left_out`` are, by model, columns that its table does not have. ``changes`` are
+    those of models and schema.sql that the run applies, ``source_columns`` sentences about columns of the
+    source that are new or gone.
     """
 
     environment: str
@@ -42,6 +47,8 @@ class RunContext:
     seconds: dict[str, float] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
     left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    changes: list[Preview] = field(default_factory=list)
+    source_columns: tuple[str, ...] = ()
 
     def verify(
         self, columns: Mapping[str, Sequence[Column]], keys: Mapping[str, tuple[str, ...]] | None
@@ -52,6 +59,16 @@ class RunContext:
         """
         self.left_out = verify(self.pipeline.models, self.pipeline.targets, columns, keys)
         for line in left_out(self.left_out):
+            get_run_logger().warning("%s", line)
+
+    def compare_columns(self, batch: BatchPlan) -> None:
+        """Log which columns of the source are new or gone and read by no model.
+
+        Raises ModelError where a model reads one that is gone.
+        """
+        pipeline = self.pipeline
+        self.source_columns = tuple(changed_columns(pipeline.models, pipeline.targets, batch))
+        for line in self.source_columns:
             get_run_logger().warning("%s", line)
 
     def adopt_id(self, owner: Destination | None) -> None:
@@ -82,12 +99,14 @@ def open_run(
     *,
     wait_for_lock: bool,
     source: bool = True,
+    allow: Collection[str] = (),
 ) -> Iterator[RunContext]:
     """Lock the warehouse, load models and settings, and create missing tables.
 
     With ``wait_for_lock`` the run waits until another one has finished, up to TOTESYS_RUN_LOCK_TIMEOUT
     seconds; without it WarehouseBusy is raised at once. ``source`` is False for runs that do not need the
-    source's block. If the body fails after it has committed a batch, the error names that batch.
+    source's block. ``allow`` names changes of tables that somebody consents to. If the body fails after it
+    has committed a batch, the error names that batch.
     """
     config = settings.load()
     environment = config.environment_for(environment)
@@ -100,10 +119,14 @@ def open_run(
     if seconds:
         get_run_logger().info("If another run holds the warehouse, this one waits up to %d s for it", seconds)
     with ledger.lock(url, schema, seconds) as lock:
-        targets = catalogue.prepare(url, schema, models, config.transforms)
+        changes: list[Preview] = []
+        with best_effort("What models and schema.sql change is not reported"):
+            changes = preview_if_changed(url, schema, models, config.transforms, raw, allow)
+        targets = catalogue.prepare(url, schema, models, config.transforms, allow)
         models = catalogue.with_contracts(models, targets)
         pipeline = Pipeline(models, targets, url, schema, ledger.home(url, schema), raw, processed)
         run = RunContext(environment, config, pipeline, lock, max_rejected, max_deleted_share)
+        run.changes = changes
         try:
             yield run
         except Exception as error:

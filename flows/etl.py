@@ -19,6 +19,7 @@ from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse import ledger
 from pipeline.words import counted
 from tasks import assets, blocks
+from tasks.changes import consents, report_changes
 from tasks.extract import readers
 from tasks.failures import best_effort, cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
@@ -35,6 +36,7 @@ def etl(
     max_deleted_share: Share | None = None,
     environment: blocks.Environment = "",
     restate: list[str] | None = None,
+    allow: list[str] | None = None,
 ) -> list[BatchReport]:
     """Bring the warehouse up to date with the source, exactly and with all history.
 
@@ -45,15 +47,19 @@ def etl(
         max_deleted_share: Allow up to this share of a table to be deleted, 1 for any number of rows.
         environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
         restate: Models whose tables to compute again over all batches, although they have not changed.
+        allow: Changes of models and schema.sql that lose data or may fail, as `make plan` prints them, for
+            example `drop dim_staff.manager`.
     """
     show_in_one_line()
-    with open_run(environment, max_rejected, max_deleted_share, wait_for_lock=reconcile or full) as run:
+    limits = max_rejected, max_deleted_share
+    with open_run(environment, *limits, wait_for_lock=reconcile or full, allow=consents(allow or ())) as run:
         source_url = blocks.database_url(blocks.SOURCE, run.environment)
         reports: list[BatchReport] = []
         erase_again(run)
         lacking = refill_tables(run)
         full = full or bool(lacking)
         restate_models(run, restate or (), lacking)
+        report_applied(run)
         try:
             # Tables that the lake cannot refill may hold rows that are newer than its sealed batches.
             if not lacking:
@@ -67,6 +73,13 @@ def etl(
         for compare in (reconcile,) if is_first or not reconcile else (False, True):
             reports.extend(_load_next(run, source_url, reconcile=compare, full=full and compare == reconcile))
     return reports
+
+
+def report_applied(run: RunContext) -> None:
+    """Publish what this run has changed because models or schema.sql have changed."""
+    if run.changes:
+        with best_effort("The changes of models and schema.sql are applied, but their report failed"):
+            report_changes(run.changes)
 
 
 def _warn_of_foreign_batches(run: RunContext) -> None:
@@ -141,6 +154,7 @@ def _take_batch(run: RunContext, source_url: str, *, reconcile: bool, full: bool
         if batch.watermark and batch.nothing_new:
             _record_up_to_date(run, batch.watermark.batch_id, snapshot)
             return None
+        run.compare_columns(batch)
         run.verify(batch.columns, batch.keys)
         get_run_logger().info("Batch %s reads %s", batch.batch_id, batch.summary)
         with run.timed("extract"):

@@ -25,7 +25,8 @@ def finish(run: RunContext, manifest: Manifest, *, replays: bool = False) -> Bat
         outputs = _transform(run, manifest)
     with run.timed("load"):
         counts = _load(run, manifest, outputs, replays=replays)
-    finished = batch_report(manifest, counts, run.seconds, run.left_out)
+    finished = batch_report(manifest, counts, run.seconds, run.left_out, run.source_columns)
+    run.source_columns = ()
     run.seconds.clear()
     # The batch is committed: no failure from here on fails the run.
     loaded = f"Batch {manifest.batch_id} is in the warehouse"

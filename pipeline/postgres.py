@@ -243,6 +243,20 @@ def each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Compose
     return template(between).join(parts)
 
 
+def retype(connection: Connection, alter: sql.Composed, cast: sql.Composable | None) -> None:
+    """Run an ALTER COLUMN TYPE, or another statement if there is no cast.
+
+    An explicit cast would cut texts, so it is used only where Postgres has no cast by assignment.
+    """
+    try:
+        with connection.transaction():
+            connection.execute(alter)
+    except psycopg.errors.DatatypeMismatch:
+        if cast is None:
+            raise
+        connection.execute(sql.SQL("{} USING {}").format(alter, cast))
+
+
 def exists(connection: Connection, relation: str) -> bool:
     """Whether there is a table or view of that name; the name includes the schema."""
     return connection.execute("SELECT to_regclass(%s) IS NOT NULL", (relation,)).fetchone() == (True,)

@@ -21,7 +21,7 @@ from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
-from pipeline.warehouse import catalogue, ledger, upgrades
+from pipeline.warehouse import catalogue, ledger, removed, upgrades
 from pipeline.warehouse.mismatches import Mismatch, find_mismatches
 
 _BATCHES = 8
@@ -72,7 +72,8 @@ class Status:
     batch that is read but not loaded. ``to_refill`` are tables that are not as they were loaded. ``left_out``
     are, by model, columns that its ``*`` selects and its table lacks. ``missed`` counts by table the rows
     that the last reconciliation found and earlier runs had missed. ``readers`` are, by table with rejected
-    rows, the models that read it; their results include those rows.
+    rows, the models that read it; their results include those rows. ``frozen`` are the tables without a
+    model, with the time since when, or None if the next run freezes them.
     """
 
     at: datetime
@@ -87,6 +88,7 @@ class Status:
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     missed: Mapping[str, int] = field(default_factory=dict)
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    frozen: Mapping[str, datetime | None] = field(default_factory=dict)
 
     @property
     def age(self) -> timedelta | None:
@@ -117,6 +119,7 @@ def inspect(
         models = library.load(config.transforms)
         to_refill = find_mismatches(connection, schema, models) if up_to_date_at else []
         missed_rows = missed(connection, schema) if up_to_date_at else {}
+        frozen = removed.without_model(connection, schema, models) if up_to_date_at else {}
     home = ledger.home(warehouse_url, schema)
     sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, home)
     if counting == "nothing":
@@ -144,6 +147,7 @@ def inspect(
         left_out=left_out,
         missed=missed_rows,
         readers=_readers(models, by_table(rejected_now)),
+        frozen=frozen,
     )
 
 

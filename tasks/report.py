@@ -15,6 +15,7 @@ from pipeline.models.library import Model
 from pipeline.postgres import transaction
 from pipeline.redaction import safe
 from pipeline.status import Batch
+from pipeline.warehouse import ledger
 from pipeline.warehouse.counts import NOTHING_NEW, Counts
 from pipeline.words import counted
 from tasks import assets, blocks, events, metrics
@@ -34,6 +35,7 @@ class BatchReport(Frozen):
     seconds: dict[str, float]
     reconciled: bool
     left_out: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    source_columns: tuple[str, ...] = ()
 
     def total(self, outcome: str) -> int:
         """Rows of all tables with an outcome: added, changed, deleted, rejected or missed."""
@@ -56,7 +58,7 @@ class BatchReport(Frozen):
             )
         if rejected := self.total("rejected"):
             remarks.append(f"Rejected: {counted(rejected, 'row')}; etl.rejected has them with the reasons.")
-        return [*remarks, *left_out(self.left_out)]
+        return [*remarks, *left_out(self.left_out), *(f"{line}." for line in self.source_columns)]
 
     @property
     def story(self) -> str:
@@ -96,6 +98,7 @@ def batch_report(
     counts: list[Counts],
     seconds: dict[str, float],
     left_out: Mapping[str, tuple[str, ...]],
+    source_columns: tuple[str, ...] = (),
 ) -> BatchReport:
     """The report of a loaded batch."""
     return BatchReport(
@@ -105,6 +108,7 @@ def batch_report(
         counts=tuple(counts),
         reconciled=manifest.reconcile,
         left_out=dict(left_out),
+        source_columns=source_columns,
         seconds={step: round(spent, 3) for step, spent in seconds.items()},
     )
 
@@ -138,9 +142,11 @@ def announce(manifest: Manifest, batch: BatchReport, models: dict[str, Model], e
 )
 @clean_failures
 def report(manifest: Manifest, batch: BatchReport, environment: str) -> None:
-    """Publish a Markdown and a table artifact about a loaded batch."""
+    """Publish a Markdown and a table artifact about a loaded batch, and record the seconds of its steps."""
     with transaction(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection:
-        last = status.recent(connection, settings.load().warehouse_schema, BATCHES)
+        schema = settings.load().warehouse_schema
+        ledger.record_seconds(connection, schema, batch.batch_id, batch.seconds)
+        last = status.recent(connection, schema, BATCHES)
     page = safe(_page(manifest, batch, last), keep="\n")
     create_markdown_artifact(page, key=_REPORT, description=safe(batch.story))
     create_table_artifact(

@@ -183,6 +183,9 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
         yield f"Sealed but not loaded: batch {status.sealed}, which the next run finishes", None
     for mismatch in status.to_refill:
         yield f"{mismatch.reason}; the next run refills it", None
+    for name, since in status.frozen.items():
+        when = f"Frozen since {_time(since)}" if since else "Frozen by the next run"
+        yield f"{when}: {name} has no model", None
     if status.batches:
         rows = [
             (_time(batch.snapshot_at), in_words(batch.lag), *map(_number, (*batch.effects, batch.rejected)))

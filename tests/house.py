@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.capture import batch, extract
 from pipeline.capture.extract import Readers
+from pipeline.capture.source_columns import changed_columns
 from pipeline.errors import LakeIncomplete
 from pipeline.lake import past
 from pipeline.lake.buckets import Bucket
@@ -199,6 +200,7 @@ def plan_batch(
         if planned.watermark and planned.nothing_new:
             ledger.record_up_to_date(house.url, house.schema, planned.watermark.batch_id, snapshot)
             return planned, None
+        list(changed_columns(pipeline.models, pipeline.targets, planned))
         verify(pipeline.models, pipeline.targets, planned.columns, planned.keys)
         read = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)
     return planned, pipeline.seal(read)

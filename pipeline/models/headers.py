@@ -17,6 +17,7 @@ _HEADER = re.compile(r"--\s*([A-Za-z_]+)\s*:\s*(.*?)\s*")
 _PREFIXES: dict[str, Kind] = {"fact_": "fact", "dim_": "dimension", "bridge_": "bridge"}
 _NAME = r'"(?:[^"]|"")+"|[^\s."]+'
 _PERSONAL = re.compile(rf"(?:(?P<table>{_NAME})\.)?(?P<column>{_NAME})")
+_RENAMED = re.compile(rf"(?P<old>{_NAME})\s*->\s*(?P<new>{_NAME})")
 _CURSOR = re.compile(rf"(?P<table>{_NAME})\.(?P<column>{_NAME})(?:\s+(?P<overlap>.+))?")
 # At this similarity `kye` is taken for a misspelt `key`, and `note` for prose.
 _SIMILARITY = 0.66
@@ -29,6 +30,7 @@ _FORMS = {
     "reads": "-- reads: changes",
     "unstable": "-- unstable: allowed",
     "personal": "-- personal: column[, table.column, …], or -- personal: hash column[, …]",
+    "renamed": "-- renamed: old -> new",
     "max_deleted_share": "-- max_deleted_share: 0.5, or any share from 0 to 1",
 }
 
@@ -117,6 +119,16 @@ def personal(path: Path, headers: Headers) -> Iterator[Declared]:
                 raise ModelError(f"{path}: write `{_FORMS['personal']}`")
             table = _unquoted(match["table"]) if match["table"] else None
             yield Declared(_unquoted(match["column"]), table, bool(hashed))
+
+
+def renamed(path: Path, headers: Headers) -> Iterator[tuple[str, str]]:
+    """The old and new names of columns, or of the table itself."""
+    for value in headers.get("renamed", []):
+        for part in value.split(","):
+            match = _RENAMED.fullmatch(part.strip())
+            if not match:
+                raise ModelError(f"{path}: renamed is {part.strip()!r}; write `{_FORMS['renamed']}`")
+            yield _unquoted(match["old"]), _unquoted(match["new"])
 
 
 def _unquoted(name: str) -> str:

@@ -43,7 +43,8 @@ class Model:
     of the models that it reads; both are set by ``with_meaning``. ``seeds``: the seeds that it reads.
     ``changing``: why it yields other values each time, as messages. ``names``: the columns that it names, in
     lower case, if others come by a ``*``; else None. ``personal``: columns of its source tables with personal
-    data. ``tree``: its syntax tree as JSON, without positions in the file.
+    data. ``tree``: its syntax tree as JSON, without positions in the file. ``renamed``: old and new names of
+    columns, and of the table.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Model:
     names: frozenset[str] | None = None
     personal: tuple[Declared, ...] = ()
     tree: str = ""
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @property
     def reads(self) -> frozenset[str]:
@@ -155,7 +157,11 @@ def tables_read(models: Mapping[str, Model]) -> set[str]:
 
 def read(path: Path) -> Model:
     """Read one model from its file."""
-    text = path.read_text(encoding="utf-8")
+    return parse(path, path.read_text(encoding="utf-8"))
+
+
+def parse(path: Path, text: str) -> Model:
+    """A model of this text; ``path`` gives its name, and is named in errors."""
     tree = _parse(path, text)
     try:
         named = relations(text, tree)
@@ -178,6 +184,7 @@ def read(path: Path) -> Model:
         changing=tuple(in_text(tree)),
         names=_named_columns(tree),
         personal=tuple(headers.personal(path, written)),
+        renamed=tuple(headers.renamed(path, written)),
         tree=json.dumps(_without_positions(tree), sort_keys=True),
     )
 

@@ -102,6 +102,7 @@ class Target(Frozen):
     ``bridge``: rows that leave the result are deleted.
     ``untracked``: columns whose changes make no version.
     ``max_deleted_share``: the share that a run may delete, if the model sets it.
+    ``model_sql``: the text of its model.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Target(Frozen):
     bridge: bool = False
     untracked: tuple[str, ...] = ()
     max_deleted_share: float | None = None
+    model_sql: str = ""
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:

@@ -1,97 +1,269 @@
 """What the next run does because models or schema.sql have changed; nothing is changed to find out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import unified_diff
 from pathlib import Path
 from typing import Literal
 
 from pipeline.columns import Frozen
 from pipeline.lake.buckets import Bucket
-from pipeline.models.library import Model
+from pipeline.lake.manifest import Manifest
+from pipeline.models.library import Model, closure, source_tables
 from pipeline.models.output import Loaded
-from pipeline.models.target import Target
-from pipeline.postgres import exists, transaction
+from pipeline.models.target import Target, versions_name
+from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.recovery import refill, restate
-from pipeline.warehouse import bindings, catalogue, ledger, upgrades
+from pipeline.warehouse import alterations, bindings, catalogue, declarations, dependents, ledger, upgrades
+from pipeline.warehouse.alterations import Alterations
+from pipeline.warehouse.dependents import Dependent
 from pipeline.warehouse.evolve import Change
 
-Effect = Literal["created", "restated", "compared", "unchanged", "frozen"]
+Effect = Literal["created", "restated", "compared", "refilled", "altered", "unchanged", "frozen", "dropped"]
+
+
+class TableChange(Frozen):
+    """A change of a table, or of its ``column`` if that is not empty.
+
+    ``sql`` are the statements. ``consent`` is what has to be allowed, if anything; ``is_refused``: a run
+    fails until it is; ``happens``: the run makes the change.
+    """
+
+    kind: str
+    column: str
+    summary: str
+    sql: tuple[str, ...]
+    risk: str
+    consent: str
+    is_refused: bool
+    happens: bool
 
 
 class Preview(Frozen):
     """What happens to a table.
 
     ``restated`` over ``batches``, so that no version is made; ``compared`` where the lake or the model
-    does not allow that: rows that differ get new versions. ``frozen`` if its model was removed. ``altered``
-    are statements that the run executes, ``by_hand`` those that it leaves to a person.
+    does not allow that: rows that differ get new versions. ``refilled`` if the table is made again, and
+    ``frozen`` if its model was removed. ``model_diff`` and ``table_diff`` are the lines of unified diffs of
+    the model and of the table's declaration, empty where the former text is not known. ``rows`` and
+    ``versions`` are those of the table, ``rows_read`` the rows that are computed again, which takes about
+    ``seconds`` (None if no batch was timed). ``breaks`` are objects of others that the change drops or that
+    stand in its way. ``read_whole`` are source tables.
     """
 
     table: str
     effect: Effect
-    altered: tuple[str, ...] = ()
-    by_hand: tuple[str, ...] = ()
+    changes: tuple[TableChange, ...] = ()
+    model_diff: tuple[str, ...] = ()
+    table_diff: tuple[str, ...] = ()
     batches: int = 0
     rows: int = 0
+    versions: int = 0
+    rows_read: int = 0
+    seconds: float | None = None
     read_by: tuple[str, ...] = ()
+    breaks: tuple[Dependent, ...] = ()
+    read_whole: tuple[str, ...] = ()
+
+    @property
+    def altered(self) -> tuple[str, ...]:
+        """The statements that the run executes."""
+        return tuple(text for change in self.changes if change.happens for text in change.sql)
+
+    @property
+    def by_hand(self) -> tuple[str, ...]:
+        """The statements of changes that nobody has allowed."""
+        return tuple(text for change in self.changes if not change.happens for text in change.sql)
+
+    @property
+    def consents(self) -> tuple[str, ...]:
+        """What has to be allowed."""
+        return tuple(change.consent for change in self.changes if not change.happens)
+
+
+class _Work(Frozen):
+    """What the batches have read of a table, and how long that took, as far as it is known."""
+
+    rows: int = 0
+    timed_rows: int = 0
+    seconds: float = 0
+
+
+def preview_if_changed(
+    url: str,
+    schema: str,
+    models: Mapping[str, Model],
+    transforms: Path,
+    raw: Bucket,
+    allow: Collection[str] = (),
+) -> list[Preview]:
+    """The same as :func:`preview`, for a run: nothing before the first batch and in an upgrade's first run.
+
+    If no text has changed, this takes one query.
+    """
+    with transaction(url, "warehouse") as connection:
+        if not alterations.may_differ(connection, schema, models, transforms):
+            return []
+    return preview(url, schema, models, transforms, raw, allow)
 
 
 def preview(
-    url: str, schema: str, models: Mapping[str, Model], transforms: Path, raw: Bucket
+    url: str,
+    schema: str,
+    models: Mapping[str, Model],
+    transforms: Path,
+    raw: Bucket,
+    allow: Collection[str] = (),
 ) -> list[Preview]:
-    """What the next run does to each table that changes, in the order of the models."""
+    """What the next run does to each table that changes, in the order of the models.
+
+    ``allow`` names changes that somebody consents to.
+    """
     with transaction(url, "warehouse") as connection:
         upgrades.check(connection)
         if not exists(connection, "etl.model"):
             return [Preview(table=name, effect="created") for name in models]
-        changes = catalogue.pending_changes(connection, schema, models, transforms)
-        statements = [
-            (change.table, change.is_safe, change.statement.as_string(connection)) for change in changes
-        ]
-    targets = catalogue.targets(url, schema, models)
-    with transaction(url, "warehouse", reading=True) as connection:
-        rows = bindings.count_rows(connection, schema, targets)
-    effects = _effects(
-        catalogue.with_contracts(models, targets), targets, ledger.loaded(url, schema), changes
-    )
+        found = alterations.find(connection, schema, models, transforms, allow)
+        breaks = {
+            change.table: tuple(dependents.dependents(connection, schema, change)) for change in found.changes
+        }
+        work = _work(connection, schema)
+    targets = catalogue.targets(url, schema, _under_present_names(models, found))
+    loaded = ledger.loaded(url, schema)
+    effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found)
+    if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
+        return []
+    counts = _counts(url, schema, [*targets, *found.frozen])
     chain = refill.chain(url, schema, raw)
-    found = []
-    for name, best in effects.items():
-        effect = "compared" if best == "restated" and not chain.manifests else best
-        altered, by_hand = (
-            tuple(text for table, safe, text in statements if table == name and safe == is_safe)
-            for is_safe in (True, False)
-        )
-        if effect != "unchanged" or by_hand:
-            found.append(
-                Preview(
-                    table=name,
-                    effect=effect,
-                    altered=altered,
-                    by_hand=by_hand,
-                    batches=len(chain.manifests) if effect == "restated" else 0,
-                    rows=rows.get(name, 0),
-                    read_by=tuple(other for other in models if name in models[other].reads),
-                )
+    return [
+        each
+        for name, best in effects.items()
+        for each in [
+            _of_table(
+                name, best, found, models, chain.manifests, counts, work.get(name), breaks.get(name, ())
             )
-    return found
+        ]
+        if each.effect != "unchanged" or each.changes
+    ]
+
+
+def _under_present_names(models: Mapping[str, Model], found: Alterations) -> dict[str, Model]:
+    return {name: model for name, model in models.items() if name not in found.new_tables.values()}
+
+
+def _counts(url: str, schema: str, tables: Sequence[str]) -> dict[str, int]:
+    """The rows of tables, and of the versions beside them."""
+    with transaction(url, "warehouse", reading=True) as connection:
+        names = [*tables, *map(versions_name, tables)]
+        return bindings.count_rows(connection, schema, declarations.read(connection, schema, names))
+
+
+def _of_table(
+    name: str,
+    best: Effect,
+    found: Alterations,
+    models: Mapping[str, Model],
+    manifests: Sequence[Manifest],
+    counts: Mapping[str, int],
+    work: _Work | None,
+    breaks: tuple[Dependent, ...],
+) -> Preview:
+    effect = "compared" if best == "restated" and not manifests else best
+    again = effect in {"restated", "refilled", "compared"}
+    done = work or _Work()
+    return Preview(
+        table=name,
+        effect=effect,
+        changes=tuple(_change(change) for change in found.changes if change.table == name),
+        model_diff=tuple(_model_diff(name, found, models)),
+        table_diff=tuple(_table_diff(name, found)),
+        batches=len(manifests) if effect in {"restated", "refilled"} else 0,
+        rows=counts.get(name, 0),
+        versions=counts.get(versions_name(name), counts.get(name, 0)),
+        rows_read=done.rows if again else 0,
+        seconds=done.seconds * done.rows / done.timed_rows if again and done.timed_rows else None,
+        read_by=tuple(other for other in models if name in models[other].reads),
+        breaks=breaks,
+        read_whole=tuple(_read_whole(name, effect, models, manifests)),
+    )
+
+
+def _change(change: Change) -> TableChange:
+    return TableChange(
+        kind=change.kind,
+        column=change.column,
+        summary=change.summary,
+        sql=tuple(each.as_string() for each in change.statements),
+        risk=change.risk,
+        consent=change.consent,
+        is_refused=change.is_refused,
+        happens=change.happens,
+    )
+
+
+def _model_diff(name: str, found: Alterations, models: Mapping[str, Model]) -> Iterator[str]:
+    """The lines of a unified diff of the model, if its former text is known."""
+    if (old := found.texts.get(name)) is not None and name in models:
+        lines = old.splitlines(), models[name].sql.splitlines()
+        yield from unified_diff(*lines, f"{name}.sql, as loaded", f"{name}.sql", lineterm="", n=1)
+
+
+def _table_diff(name: str, found: Alterations) -> Iterator[str]:
+    """The same of the columns that schema.sql declares."""
+    if before := declarations.lines(found.before.get(name)):
+        lines = before, declarations.lines(found.declared.get(name))
+        yield from unified_diff(
+            *lines, f"{name} in schema.sql, as loaded", f"{name} in schema.sql", lineterm="", n=1
+        )
+
+
+def _read_whole(
+    name: str, effect: Effect, models: Mapping[str, Model], manifests: Sequence[Manifest]
+) -> list[str]:
+    """The source tables that the next batch reads whole for the sake of this model."""
+    if effect not in {"created", "compared"}:
+        return []
+    below = closure(models, name)
+    read_before = manifests[-1].tables.keys() if manifests else set[str]()
+    cursors = {table for model in below.values() for table in model.cursors}
+    return sorted((source_tables(below) - read_before) | cursors)
+
+
+def _work(connection: Connection, schema: str) -> dict[str, _Work]:
+    rows = connection.execute(statement("warehouse/work_of_batches.sql"), {"schema": schema}).fetchall()
+    return {
+        str(name): _Work.model_validate({"rows": read, "timed_rows": timed, "seconds": seconds})
+        for name, read, timed, seconds in rows
+    }
 
 
 def _effects(
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
     loaded: Mapping[str, Loaded],
-    changes: Sequence[Change],
+    found: Alterations,
 ) -> dict[str, Effect]:
     """What happens to each table if the lake has all batches; to those whose models are gone, too."""
-    altered = {change.table for change in changes if change.is_safe}
+    loaded = {found.new_tables.get(name, name): each for name, each in loaded.items()}
+    remade = {change.table for change in found.changes if change.remakes}
+    altered = {change.table for change in found.changes if change.happens and change.kind != "renamed"}
+    renamed = alterations.only_renamed(found, altered | remade)
     restated = altered | set(restate.changed(models, loaded))
     effects: dict[str, Effect] = {}
     for name, model in models.items():
-        if name not in targets:
+        if name not in targets and name not in found.new_tables.values():
             effects[name] = "created"
+        elif name in remade:
+            effects[name] = "refilled"
+        elif name in renamed:
+            effects[name] = "altered"
         elif name in restated:
             effects[name] = "restated"
         elif name in loaded and loaded[name].fingerprint != model.fingerprint:
             effects[name] = "compared"
         else:
             effects[name] = "unchanged"
-    return effects | {name: "frozen" for name in loaded if name not in models}
+    dropped = {change.table for change in found.changes if change.kind == "dropped"}
+    for name, since in found.frozen.items():
+        if name in dropped or since is None:
+            effects[name] = "dropped" if name in dropped else "frozen"
+    return effects

@@ -289,7 +289,7 @@ def _empty(connection: Connection, schema: str, replay: Replay) -> None:
 def _bind(connection: Connection, schema: str, last: str, replays: Sequence[Replay]) -> dict[str, int]:
     """Record in etl.model what the tables hold now and which models computed it."""
     for replay in replays:
-        record_model(connection, schema, last, replay.target.name, replay.loaded)
+        record_model(connection, schema, last, replay.target, replay.loaded)
     targets = {replay.target.name: replay.target for replay in replays}
     bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
     return bindings.count_rows(connection, schema, targets)

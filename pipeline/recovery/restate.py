@@ -191,7 +191,7 @@ def _apply(
     for name in names:
         kept = rebuilt.loaded.get(name)
         ledger.record_model(
-            connection, schema, last, name,
+            connection, schema, last, targets[name],
             Loaded(fingerprint=models[name].fingerprint, result=kept.result if kept else None),
         )  # fmt: skip
     bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))

@@ -1,13 +1,12 @@
 """The models' tables: created if they are missing, and described as contracts."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipeline.columns import base_of
@@ -25,23 +24,25 @@ from pipeline.models.target import (
     TargetColumn,
     versions_name,
 )
-from pipeline.postgres import SAFE_PATH, Connection, identifiers, statement, template, transaction
-from pipeline.warehouse import evolve, history, ledger, upgrades
-from pipeline.warehouse.evolve import Change
+from pipeline.postgres import Connection, statement, template, transaction
+from pipeline.warehouse import alterations, altering, history, ledger, renames, schema_file, upgrades
 
 # Postgres truncates longer names.
 _LONGEST_NAME = 63
 
 
-def prepare(url: str, schema: str, models: Mapping[str, Model], folder: Path) -> dict[str, Target]:
-    """Create the missing tables, and return the contract of each model's table.
+def prepare(
+    url: str, schema: str, models: Mapping[str, Model], folder: Path, allow: Collection[str] = ()
+) -> dict[str, Target]:
+    """Create the missing tables, apply what has changed, and return the contract of each model's table.
 
-    Raises WarehouseError if a table is missing and ``schema.sql`` in the models' folder does not create it,
-    and ModelError if a model does not fit its table.
+    ``allow`` names changes that somebody consents to, such as ``drop dim_staff.manager``. Raises
+    WarehouseError if one is missing, or if a table is missing and ``schema.sql`` in the models' folder does
+    not create it, and ModelError if a model does not fit its table.
     """
     with transaction(url, "warehouse") as connection:
         ledger.lock_for_prepare(connection)
-        return create_tables(connection, schema, models, folder)
+        return create_tables(connection, schema, models, folder, allow=allow)
 
 
 def create_tables(
@@ -51,11 +52,16 @@ def create_tables(
     folder: Path,
     *,
     beside: str | None = None,
+    allow: Collection[str] = (),
 ) -> dict[str, Target]:
     """Do the same inside a transaction; ``schema.sql`` may also name types and functions of ``beside``."""
     with _naming_privileges():
         connection.execute("SET LOCAL client_min_messages TO warning")
-        grants = _create_missing(connection, schema, models, folder / SCHEMA_FILE, beside)
+        _open_ledger(connection, schema)
+        found = None if beside else alterations.find(connection, schema, models, folder, allow)
+        grants = altering.apply(connection, found) if found else []
+        if models.keys() - _describe(connection, schema, models).keys():
+            schema_file.run(connection, [schema, beside] if beside else [schema], folder / SCHEMA_FILE)
         described = _describe(connection, schema, models)
         if missing := sorted(models.keys() - described.keys()):
             raise WarehouseError(
@@ -68,6 +74,11 @@ def create_tables(
         history.ensure(connection, schema, targets.values(), version_tables)
         for grant in grants:
             connection.execute(template(grant))
+        if found:
+            known = with_contracts(models, targets)
+            renames.keep_fingerprints(connection, schema, known, targets, found.new_columns)
+            ledger.record_texts(connection, schema, known)
+            schema_file.record(connection, schema, found.text)
         return targets
 
 
@@ -94,13 +105,8 @@ def _naming_privileges() -> Iterator[None]:
         ) from None
 
 
-def _create_missing(
-    connection: Connection, schema: str, models: Mapping[str, Model], path: Path, beside: str | None
-) -> list[str]:
-    """Create the schema etl and the models' tables if they are missing, and apply a changed schema.sql.
-
-    Returns GRANTs to repeat once the views of the history exist.
-    """
+def _open_ledger(connection: Connection, schema: str) -> None:
+    """Create or upgrade the schema etl."""
     # The role may own the schema etl without the privilege to create schemas.
     if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
         connection.execute("CREATE SCHEMA etl")
@@ -112,68 +118,6 @@ def _create_missing(
     if row is None:
         raise WarehouseError(
             f"warehouse: there is no schema {schema}; create it or set TOTESYS_WAREHOUSE_SCHEMA"
-        )
-    grants: list[str] = []
-    existing = _describe(connection, schema, models).keys()
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    is_new = beside is None and bool(text) and not evolve.follows(connection, schema, text)
-    if is_new and existing:
-        grants = _evolve(connection, schema, existing, path)
-    elif models.keys() - existing:
-        _apply_schema(connection, [schema, beside] if beside else [schema], path)
-    if is_new:  # other runs write nothing here
-        evolve.record(connection, schema, text)
-    return grants
-
-
-def pending_changes(
-    connection: Connection, schema: str, models: Mapping[str, Model], folder: Path
-) -> list[Change]:
-    """The changes that ``schema.sql`` in the models' folder declares and their tables lack."""
-    path = folder / SCHEMA_FILE
-    existing = _describe(connection, schema, models).keys()
-    if not existing or not path.exists() or evolve.follows(connection, schema, path.read_text("utf-8")):
-        return []
-    return _changes(connection, schema, existing, path)
-
-
-def _changes(connection: Connection, schema: str, tables: Iterable[str], path: Path) -> list[Change]:
-    return evolve.changes(
-        connection, schema, tables, lambda temporary: _apply_schema(connection, [temporary, schema], path)
-    )
-
-
-def _evolve(connection: Connection, schema: str, tables: Iterable[str], path: Path) -> list[str]:
-    """Apply what a changed schema.sql declares, and create what it adds; returns GRANTs to repeat later."""
-    with suppress(WarehouseError), connection.transaction():
-        _apply_schema(connection, [schema], path)  # new columns can refer to new tables
-    changes = _changes(connection, schema, tables, path)
-    retyped = {change.table for change in changes if change.retypes and change.is_safe}
-    grants = history.drop_views(connection, schema, retyped)
-    evolve.apply(connection, changes)
-    _apply_schema(connection, [schema], path)
-    return grants
-
-
-def _apply_schema(connection: Connection, schemas: Sequence[str], path: Path) -> None:
-    """Run the models' own DDL with these schemas as search_path; everything else qualifies its names."""
-    if not path.exists():
-        raise WarehouseError(f"warehouse: tables are missing and there is no {path} to create them")
-    try:
-        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifiers(schemas)))
-        connection.execute(template(path.read_text(encoding="utf-8")))
-        connection.execute(SAFE_PATH)
-        untrusted = connection.execute(statement("warehouse/untrusted_functions.sql")).fetchone()
-    except psycopg.OperationalError:
-        raise
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
-    except psycopg.Error as error:
-        raise WarehouseError(f"{path}: {error.diag.message_primary or error}") from None
-    if untrusted:
-        raise WarehouseError(
-            "{}: a table would call {} of role {}, who owns neither the schema nor the database;"
-            " name another one with its schema, or drop that one".format(path, *untrusted)
         )
 
 
@@ -219,6 +163,7 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
         bridge=model.kind == "bridge",
         untracked=model.untracked,
         max_deleted_share=model.max_deleted_share,
+        model_sql=model.sql,
     )
     _check_names(model, target, columns)
     return target

@@ -1,170 +1,196 @@
-"""Bring tables to what ``schema.sql`` declares now, as far as that can neither fail nor lose a value.
+"""What a table that exists lacks of its declaration in ``schema.sql``, as changes.
 
-New columns, wider types and dropped NOT NULLs are applied. Everything else is left to a person: a warning
-prints the statement that does it.
+New columns, wider types, new names and dropped NOT NULLs can neither fail nor lose a value. The others need
+somebody's consent.
 """
 
-import hashlib
-import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
-from pipeline.columns import Frozen
-from pipeline.errors import WarehouseError
-from pipeline.postgres import Connection, statement, template
-
-_logger = logging.getLogger(__name__)
+from pipeline.models.target import ADDED_TO_FACTS
+from pipeline.postgres import identifiers, template
+from pipeline.warehouse.declarations import Columns, Declared
 
 _INTEGERS = ("smallint", "integer", "bigint")
 _TEXTS = ("text", "character varying")
 _WITH_LIMITS = re.compile(r"(numeric|character varying)\((\d+)(?:,(\d+))?\)")
 
+Kind = Literal[
+    "added",
+    "widened",
+    "narrowed",
+    "removed",
+    "renamed",
+    "required",
+    "optional",
+    "rekeyed",
+    "remade",
+    "dropped",
+]
+# The word with which somebody consents to a change of each kind that needs it.
+CONSENTS: Mapping[Kind, str] = {
+    "added": "add",
+    "narrowed": "narrow",
+    "removed": "drop",
+    "required": "require",
+    "rekeyed": "rekey",
+    "remade": "remake",
+    "dropped": "drop",
+}
 
-class Declared(Frozen):
-    """A column as a table declares it; ``refers_to`` is the table that it alone refers to."""
 
-    table_name: str
-    name: str
-    type: str
-    required: bool
-    computed: bool
-    default_value: str | None
-    checks: tuple[str, ...]
-    refers_to: str | None
-    comment: str
+@dataclass(frozen=True)
+class Change:
+    """A change of a table, or of its ``column``, with the statements that make it.
 
-
-class Change(NamedTuple):
-    """What is to be done to a table: a statement, and whether it can neither fail nor lose a value."""
+    ``risk``: what it can lose, or why it can fail; empty if it can do neither. ``is_asked``: schema.sql or
+    the model has changed so; otherwise somebody altered the table. ``is_allowed``: somebody consents.
+    ``remakes``: the table is dropped and created, and filled from the lake. ``cast``: how values are cast to
+    another type if Postgres does not cast them by itself.
+    """
 
     table: str
     column: str
-    statement: sql.Composed
-    is_safe: bool
-    reason: str = ""
-    retypes: bool = False
+    kind: Kind
+    summary: str
+    statements: tuple[sql.Composed, ...] = ()
+    risk: str = ""
+    is_asked: bool = True
+    is_allowed: bool = False
+    remakes: bool = False
+    cast: sql.Composable | None = None
+
+    @property
+    def name(self) -> str:
+        """The table, with the column if there is one."""
+        return f"{self.table}.{self.column}" if self.column else self.table
+
+    @property
+    def consent(self) -> str:
+        """What somebody has to allow; empty if nobody has to."""
+        return f"{CONSENTS[self.kind]} {self.name}" if self.risk else ""
+
+    @property
+    def happens(self) -> bool:
+        """Whether a run makes the change."""
+        return not self.risk or self.is_allowed
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a run fails because of it."""
+        return self.is_asked and not self.happens
+
+    @property
+    def replaces_views(self) -> bool:
+        """Whether the pipeline's views of the table have to be made again."""
+        return self.kind in {"widened", "narrowed", "removed", "rekeyed"} and not self.remakes
 
 
-def digest(text: str) -> str:
-    """What is kept of a schema.sql."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def allowed(changes: Iterable[Change], allow: Collection[str]) -> list[Change]:
+    """The changes, with the consent to those of these names."""
+    return [replace(each, is_allowed=bool(each.consent) and each.consent in allow) for each in changes]
 
 
-def follows(connection: Connection, schema: str, text: str) -> bool:
-    """Whether the tables follow this schema.sql already."""
-    row = connection.execute(
-        "SELECT digest FROM etl.schema_file WHERE schema_name = %s", (schema,)
-    ).fetchone()
-    return row == (digest(text),)
-
-
-def record(connection: Connection, schema: str, text: str) -> None:
-    """Write down that the tables follow this schema.sql."""
-    connection.execute(
-        "INSERT INTO etl.schema_file (schema_name, digest) VALUES (%s, %s)"
-        " ON CONFLICT (schema_name) DO UPDATE SET digest = excluded.digest",
-        (schema, digest(text)),
-    )
-
-
-def changes(
-    connection: Connection, schema: str, tables: Iterable[str], declare: Callable[[str], None]
-) -> list[Change]:
-    """What tables that exist lack of their declarations; ``declare`` makes the tables in a schema."""
-    names = list(tables)
-    existing = _columns(connection, schema, names)
-    with connection.transaction(force_rollback=True):
-        connection.execute("CREATE TEMP TABLE declared ()")
-        row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
-        ((temporary,),) = row.fetchall()
-        declare(str(temporary))
-        declared = _columns(connection, str(temporary), names)
-    return [
-        change
-        for name, columns in declared.items()
-        if name in existing
-        for change in _changes_of(schema, name, existing[name], columns)
-    ]
-
-
-def apply(connection: Connection, changes: Iterable[Change]) -> None:
-    """Apply the changes that are safe, and print the statements of the others."""
-    for change in changes:
-        shown = change.statement.as_string(connection)
-        if not change.is_safe:
-            _logger.warning(
-                "%s.%s: schema.sql differs, and %s; if it is meant, run: %s",
-                change.table, change.column, change.reason, shown,
-            )  # fmt: skip
-            continue
-        try:
-            with connection.transaction():
-                connection.execute(change.statement)
-        except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
-            raise
-        except psycopg.errors.FeatureNotSupported as error:
-            raise WarehouseError(
-                f"warehouse: {change.table}.{change.column}: {error.diag.message_primary}:"
-                f" {error.diag.message_detail}; drop what depends on it, and create it again after the run"
-            ) from None
-        except psycopg.Error as error:
-            raise WarehouseError(
-                f"warehouse: {change.table}.{change.column}: {error.diag.message_primary}; the change that"
-                f" schema.sql declares failed: {shown}"
-            ) from None
-        _logger.info("%s: %s", change.table, shown)
-
-
-def _columns(connection: Connection, schema: str, tables: list[str]) -> dict[str, dict[str, Declared]]:
-    found: dict[str, dict[str, Declared]] = {}
-    with connection.cursor(row_factory=class_row(Declared)) as cursor:
-        for column in cursor.execute(
-            statement("warehouse/declared_columns.sql"), {"schema": schema, "tables": tables}
-        ):
-            found.setdefault(column.table_name, {})[column.name] = column
-    return found
-
-
-def _changes_of(
-    schema: str, name: str, existing: Mapping[str, Declared], declared: Mapping[str, Declared]
+def changes_of(
+    schema: str,
+    name: str,
+    existing: Columns,
+    declared: Columns,
+    before: Columns | None,
+    *,
+    has_versions: bool,
+    is_empty: bool,
 ) -> Iterator[Change]:
-    table = sql.SQL("ALTER TABLE {} ").format(sql.Identifier(schema, name))
+    """What a table lacks of its declaration; ``before`` is the declaration that it followed, if known.
+
+    ``has_versions``: its versions are in a table beside it.
+    """
+    table = _alter(schema, name)
     for column in declared.values():
-        known, quoted = existing.get(column.name), sql.Identifier(column.name)
+        known, was = existing.get(column.name), before.get(column.name) if before else None
         if known is None:
-            yield _added(schema, table, column)
+            yield _added(schema, column, is_empty=is_empty)
             continue
         if known.type != column.type:
-            alter = template(f"ALTER COLUMN {{}} TYPE {column.type}").format(quoted)
-            safe = is_wider(known.type, column.type)
-            reason = f"values of {known.type} may not fit {column.type}"
-            yield Change(name, column.name, table + alter, safe, reason, retypes=True)
+            yield _retyped(table, known, column, was)
+        quoted = sql.Identifier(column.name)
         if known.required and not column.required:
-            alter = sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(quoted)
-            yield Change(name, column.name, table + alter, is_safe=True)
-        if column.required and not known.required:
-            alter = sql.SQL("ALTER COLUMN {} SET NOT NULL").format(quoted)
-            yield Change(name, column.name, table + alter, is_safe=False, reason="rows may have NULL in it")
+            alter = table + sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(quoted)
+            yield Change(name, column.name, "optional", f"column {column.name} may be NULL", (alter,))
+        if column.required and not known.required and not column.key_place:
+            alter = table + sql.SQL("ALTER COLUMN {} SET NOT NULL").format(quoted)
+            is_asked = was is not None and not was.required
+            summary, risk = f"column {column.name} becomes NOT NULL", "rows may have NULL in it"
+            yield Change(name, column.name, "required", summary, (alter,), risk, is_asked)
+    for former in before or ():
+        if former in existing and former not in declared and former not in ADDED_TO_FACTS:
+            yield _removed(schema, name, former, has_versions=has_versions)
 
 
-def _added(schema: str, table: sql.Composed, column: Declared) -> Change:
+def _alter(schema: str, name: str) -> sql.Composed:
+    return sql.SQL("ALTER TABLE {} ").format(sql.Identifier(schema, name))
+
+
+def _retyped(table: sql.Composed, known: Declared, column: Declared, was: Declared | None) -> Change:
+    quoted = sql.Identifier(column.name)
+    alter = table + template(f"ALTER COLUMN {{}} TYPE {column.type}").format(quoted)
+    if is_wider(known.type, column.type):
+        summary = f"column {column.name} is widened from {known.type} to {column.type}"
+        return Change(column.table_name, column.name, "widened", summary, (alter,))
+    summary = f"column {column.name} changes from {known.type} to {column.type}"
+    is_asked = was is not None and was.type != column.type and not is_wider(was.type, column.type)
+    risk = f"values of {known.type} may be rounded or not fit"
+    cast = template(f"{{}}::{column.type}").format(quoted)
+    return Change(column.table_name, column.name, "narrowed", summary, (alter,), risk, is_asked, cast=cast)
+
+
+def _removed(schema: str, name: str, column: str, *, has_versions: bool) -> Change:
+    drop = sql.SQL("DROP COLUMN IF EXISTS {}").format(sql.Identifier(column))
+    tables = [name, f"{name}_version"] if has_versions else [name]
+    statements = tuple(_alter(schema, each) + drop for each in tables)
+    summary = f"column {column} is dropped, as schema.sql no longer declares it"
+    return Change(name, column, "removed", summary, statements, "its values would be lost")
+
+
+def _added(schema: str, column: Declared, *, is_empty: bool) -> Change:
     added = template(f"ADD COLUMN {{}} {column.type}").format(sql.Identifier(column.name))
     parts: list[sql.Composable] = [added]
     if column.default_value is not None:
         parts.append(template(f"DEFAULT {column.default_value}"))
-        if column.required:
-            parts.append(sql.SQL("NOT NULL"))
+    summary = f"column {column.name} ({column.type}) is added"
+    if column.required and (column.default_value is not None or is_empty):
+        parts.append(sql.SQL("NOT NULL"))
+    elif column.required:
+        consent = f"require {column.table_name}.{column.name}"
+        summary += (
+            f', without NOT NULL while its rows have no value; ALLOW="{consent}" adds that in a later run'
+        )
     parts += [template(check) for check in column.checks]
     if column.refers_to:
         parts.append(sql.SQL("REFERENCES {}").format(sql.Identifier(schema, column.refers_to)))
-    is_safe = not column.computed and "nextval" not in (column.default_value or "")
-    reason = "its values are computed"
-    return Change(column.table_name, column.name, table + sql.SQL(" ").join(parts), is_safe, reason)
+    statement = _alter(schema, column.table_name) + sql.SQL(" ").join(parts)
+    is_computed = column.computed or "nextval" in (column.default_value or "")
+    risk = "its values are computed" if is_computed else ""
+    return Change(
+        column.table_name, column.name, "added", summary, (statement,), risk, is_asked=not is_computed
+    )
+
+
+def rekeyed(
+    schema: str, name: str, constraint: str | None, old: tuple[str, ...], new: tuple[str, ...]
+) -> Change:
+    """Another key, whose primary key of this name is replaced if there is one."""
+    statements: tuple[sql.Composed, ...] = ()
+    if constraint:
+        replaced = sql.SQL("DROP CONSTRAINT {}, ADD PRIMARY KEY ({})")
+        statements = (_alter(schema, name) + replaced.format(sql.Identifier(constraint), identifiers(new)),)
+    summary = f"the key ({', '.join(old)}) becomes ({', '.join(new)})"
+    risk = "rows of different keys may have the same one then"
+    return Change(name, "", "rekeyed", summary, statements, risk)
 
 
 def is_wider(old: str, new: str) -> bool:

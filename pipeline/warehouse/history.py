@@ -22,7 +22,7 @@ from pipeline.models.target import (
     version_index,
     versions_name,
 )
-from pipeline.postgres import Connection, each, exists, statement, template
+from pipeline.postgres import Connection, each, exists, retype, statement, template
 from pipeline.warehouse import as_of
 from pipeline.warehouse.as_of import as_of_schema
 from pipeline.warehouse.history_objects import Existing, names_of, read_existing
@@ -180,7 +180,7 @@ def _retype_columns(
     existing.as_of_views.pop(target.name, None)
     existing.columns.pop(history, None)
     for column in retyped:
-        _alter(connection, schema, target, "ALTER COLUMN {0} TYPE {1} USING {0}::{1}", column)
+        _alter(connection, schema, target, "ALTER COLUMN {0} TYPE {1}", column, "{0}::{1}")
 
 
 def _has_other_type(column: TargetColumn, versions: Mapping[str, TargetColumn]) -> bool:
@@ -188,12 +188,16 @@ def _has_other_type(column: TargetColumn, versions: Mapping[str, TargetColumn]) 
     return version is not None and (version.type, version.collation) != (column.type, column.collation)
 
 
-def _alter(connection: Connection, schema: str, target: Target, action: str, column: TargetColumn) -> None:
-    """Alter the table of versions; the action has the column's name as {0} and its type as {1}."""
+def _alter(
+    connection: Connection, schema: str, target: Target, action: str, column: TargetColumn, cast: str = ""
+) -> None:
+    """Alter the table of versions; the action and the cast have the column's name as {0}, its type as {1}."""
     type_ = f"{column.type} COLLATE {column.collation}" if column.collation else column.type
-    altered = template(action).format(sql.Identifier(column.name), template(type_))
+    altered, explicit = (
+        template(each).format(sql.Identifier(column.name), template(type_)) for each in (action, cast)
+    )
     versions = sql.Identifier(schema, versions_name(target.name))
-    connection.execute(sql.SQL("ALTER TABLE {} {}").format(versions, altered))
+    retype(connection, sql.SQL("ALTER TABLE {} {}").format(versions, altered), explicit if cast else None)
 
 
 def _ensure_history_view(

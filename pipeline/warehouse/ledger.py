@@ -1,6 +1,6 @@
 """The pipeline's own records in the schema etl: locks, the watermark, batches and the models of tables."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import cast
 
@@ -11,7 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ConcurrentRunError, WarehouseBusy
 from pipeline.lake.manifest import Destination, Manifest, State, Watermark
+from pipeline.models.library import Model
 from pipeline.models.output import Loaded
+from pipeline.models.target import Target
 from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse.counts import Counts
@@ -156,6 +158,14 @@ def record_batch(connection: Connection, schema: str, manifest: Manifest, counts
     connection.execute(statement("warehouse/record_watermark.sql"), values)
 
 
+def record_seconds(connection: Connection, schema: str, batch_id: str, seconds: Mapping[str, float]) -> None:
+    """Record how long the steps of a batch took."""
+    connection.execute(
+        "UPDATE etl.batch SET seconds = %s WHERE schema_name = %s AND batch_id = %s",
+        (Jsonb(dict(seconds)), schema, batch_id),
+    )
+
+
 def recorded_counts(connection: Connection, schema: str, batch_id: str) -> list[Counts]:
     """The counts of a batch that is in the warehouse."""
     rows = connection.execute(
@@ -165,17 +175,29 @@ def recorded_counts(connection: Connection, schema: str, batch_id: str) -> list[
     return [Counts.model_validate({"table": table, **cast(dict[str, int], counts)}) for table, counts in rows]
 
 
-def record_model(connection: Connection, schema: str, batch_id: str, table: str, loaded: Loaded) -> None:
+def record_model(connection: Connection, schema: str, batch_id: str, target: Target, loaded: Loaded) -> None:
     """Record the model that a table was computed with."""
     result = loaded.result
     values = {
         "schema": schema,
         "batch": batch_id,
-        "table_name": table,
+        "table_name": target.name,
+        "model_sql": target.model_sql,
         "fingerprint": loaded.fingerprint,
         "result": None if result is None else Jsonb([delta.model_dump() for delta in result]),
     }
     connection.execute(statement("warehouse/record_model.sql"), values)
+
+
+def record_texts(connection: Connection, schema: str, models: Mapping[str, Model]) -> None:
+    """Record the texts of models whose meaning is that of the ones that their tables were computed with."""
+    values = {
+        "schema": schema,
+        "names": list(models),
+        "fingerprints": [model.fingerprint for model in models.values()],
+        "texts": [model.sql for model in models.values()],
+    }
+    connection.execute(statement("warehouse/record_texts.sql"), values)
 
 
 def loaded(url: str, schema: str) -> dict[str, Loaded]:

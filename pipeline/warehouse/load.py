@@ -132,6 +132,6 @@ def _record(
     ledger.record_batch(connection, schema, manifest, counts)
     for output in outputs:
         loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
-        ledger.record_model(connection, schema, manifest.batch_id, output.model, loaded)
+        ledger.record_model(connection, schema, manifest.batch_id, targets[output.model], loaded)
     new_rows = {count.table: bindings.new_rows(targets[count.table], count) for count in counts}
     bindings.bind(connection, schema, manifest.batch_id, targets, new_rows)

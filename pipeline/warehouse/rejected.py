@@ -44,6 +44,15 @@ def resolve_removed_tables(connection: Connection, schema: str, tables: Collecti
     )
 
 
+def resolve_tables(connection: Connection, schema: str, tables: Collection[str]) -> None:
+    """Resolve the rejected rows of these tables."""
+    connection.execute(
+        "UPDATE etl.rejected SET resolved = true WHERE schema_name = %s AND NOT resolved"
+        " AND table_name = ANY(%s)",
+        (schema, list(tables)),
+    )
+
+
 def resolve(table: Table, output: Output, accepted: sql.Identifier) -> None:
     """Resolve earlier rejected rows that this batch accepts or no longer rejects.
 

@@ -34,12 +34,12 @@ def test_an_added_column_is_read_from_its_first_batch(bench: Bench) -> None:
 LOSSES = {
     "dropped": (
         "ALTER TABLE sale DROP COLUMN amount",
-        r'fact_sale\.sql:2: .*"amount"',
+        r"fact_sale\.sql:2: reads sale\.amount, which the source no longer has",
         "-- key: sale_id\nSELECT sale_id, shop_id, 0 AS amount FROM sale",
     ),
     "renamed": (
         "ALTER TABLE sale RENAME amount TO total",
-        r'fact_sale\.sql:2: .*"amount"',
+        r"fact_sale\.sql:2: reads sale\.amount, which the source no longer has",
         "-- key: sale_id\nSELECT sale_id, shop_id, total AS amount FROM sale",
     ),
     "retyped": (
@@ -54,7 +54,7 @@ LOSSES = {
     ),
     "dropped from a lookup": (
         "ALTER TABLE town DROP COLUMN name",
-        r'dim_shop\.sql:1: .*"name"',
+        r"dim_shop\.sql:1: reads town\.name, which",
         "SELECT shop_id, 'x' || town.town_id AS town FROM shop LEFT JOIN town USING (town_id)",
     ),
 }

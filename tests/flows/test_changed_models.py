@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
+from prefect.client.schemas.filters import ArtifactFilter
 
 import flows.command
 from tasks import import_history, plan
+from tasks.changes import EFFECTS
 from tests.flows.attempts import Try
-from tests.flows.support import World, query
+from tests.flows.support import World, client, query, words_of
 
 
 def test_a_changed_model_and_a_new_column_make_no_version(
@@ -29,19 +32,49 @@ def test_a_changed_model_and_a_new_column_make_no_version(
     model.write_text(model.read_text().replace("    label,", columns))
     schema.write_text(schema.read_text().replace("text NOT NULL,", "text NOT NULL,\n    dear boolean,"))
     status, text = planned()
-    assert (status, text.splitlines()) == (
+    head, cost, *others = text.splitlines()
+    assert (status, head) == (
         2,
-        [
-            f"dim_item (3 rows): {plan.EFFECTS['restated'].format(batches='2 batches')}",
-            '  the run executes: ALTER TABLE "public"."dim_item" ADD COLUMN "dear" boolean',
-        ],
+        f"dim_item (3 rows, 4 versions): {EFFECTS['restated'].format(batches='2 batches')}",
     )
+    assert re.fullmatch(r"  computes 4 rows, about \d+ s", cost)
+    assert others[:2] == [
+        "  column dear (boolean) is added",
+        '    the run executes: ALTER TABLE "public"."dim_item" ADD COLUMN "dear" boolean',
+    ]
+    assert {"    -    label,", "    +    upper(label) AS label,", "    +dear boolean"} <= set(others)
     assert json.loads(planned("--json")[1])[0]["effect"] == "restated"
-    assert kiosk.run().reports == []
+    query(kiosk.source_url, "ALTER TABLE item ADD COLUMN shelf text")
+    (report,) = kiosk.run().reports
+    assert report.remarks == ["item.shelf is new, and no model reads it."]
+    (artifact,) = changes()
+    assert others[0] in artifact
     assert planned()[0] == 0
     history = "SELECT label, dear FROM dim_item_history WHERE item_id = 3 ORDER BY valid_from"
     assert query(kiosk.warehouse_url, history) == [("UMBRELLA", True), ("PARASOL", True)]
     assert query(kiosk.warehouse_url, "SELECT count(*) FROM dim_item_history") == [(4,)]
+
+    model.write_text(model.read_text().replace(columns, "    upper(label) AS label,"))
+    schema.write_text(schema.read_text().replace("text NOT NULL,\n    dear boolean,", "text NOT NULL,"))
+    refused = words_of(kiosk.run().error)
+    assert 'allow it by ALLOW="drop dim_item.dear"' in refused
+    assert "names no change; write one of" in words_of(kiosk.run(allow=["dropp dim_item.dear"]).error)
+    assert len(changes()) == 1
+    assert (
+        'the run fails unless it is allowed, as its values would be lost: make run ALLOW="drop'
+        in planned()[1]
+    )
+    assert "the run executes" in planned("--allow", "drop dim_item.dear")[1]
+    kiosk.run(allow=["drop dim_item.dear"]).reports  # noqa: B018  raises what the run failed with
+    assert query(kiosk.warehouse_url, "SELECT count(*) FROM dim_item_history") == [(4,)]
+    assert (planned()[0], len(changes())) == (0, 2)
+
+
+def changes() -> list[str]:
+    """The artifacts about changes of models."""
+    with client() as prefect:
+        key = ArtifactFilter(key={"any_": ["totesys-changes"]})
+        return [str(artifact.data) for artifact in prefect.read_artifacts(artifact_filter=key)]
 
 
 def test_a_model_is_restated_on_demand_and_gets_versions_from_before_the_first_batch(

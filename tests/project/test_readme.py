@@ -12,7 +12,9 @@ import pytest
 
 from demo import shop
 from demo.home import PROJECT
+from pipeline.errors import WarehouseError
 from pipeline.lake.buckets import Bucket
+from pipeline.warehouse import catalogue
 from tests.house import Warehouse, plan_batch
 
 ROOT = PROJECT
@@ -68,6 +70,20 @@ def test_the_dimension_of_the_readme_can_be_added(source_url: str, house: Wareho
         schema.write(table)
     house.prepared = None
     _run(source_url, house)
+    assert house.query("SELECT count(*) FROM dim_department") == [(8,)]
+    _change_the_model(house, model, table)
+
+
+def _change_the_model(house: Warehouse, model: str, table: str) -> None:
+    """Remove the column that the README drops; only what it writes allows that."""
+    (allow,) = re.findall(r'make run ALLOW="(drop .*)"', README)
+    path = house.folder / "schema.sql"
+    (house.folder / "dim_department.sql").write_text(model.replace(",\n    manager", ""), encoding="utf-8")
+    path.write_text(path.read_text().replace(",\n    manager varchar", ""), encoding="utf-8")
+    with pytest.raises(WarehouseError, match=f'ALLOW="{allow}"'):
+        house.prepare()
+    catalogue.prepare(house.url, "public", house.models, house.folder, [allow])
+    assert "manager" not in house.prepare()["dim_department"].model_dump_json(include={"columns"})
     assert house.query("SELECT count(*) FROM dim_department") == [(8,)]
 
 

@@ -20,7 +20,12 @@ SELECT
         INNER JOIN pg_class AS tc ON r.confrelid = tc.oid
         WHERE r.conrelid = c.oid AND r.conkey = ARRAY[a.attnum] AND r.contype = 'f'
     ) AS refers_to,
-    COALESCE(col_description(c.oid, a.attnum), '') AS comment
+    COALESCE(col_description(c.oid, a.attnum), '') AS comment,
+    (
+        SELECT array_position(i.indkey::smallint[], a.attnum) + 1
+        FROM pg_index AS i
+        WHERE i.indrelid = c.oid AND i.indisprimary
+    ) AS key_place
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
 INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped

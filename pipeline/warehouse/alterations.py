@@ -1,0 +1,245 @@
+"""What a run has to change in the warehouse because models or ``schema.sql`` have changed.
+
+Nothing is changed to find out, so that a plan shows what a run will do.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from psycopg import sql
+
+from pipeline.errors import ModelError, WarehouseError
+from pipeline.models.library import SCHEMA_FILE, Model, parse
+from pipeline.models.renaming import only_renames
+from pipeline.models.target import versions_name
+from pipeline.postgres import Connection, exists
+from pipeline.warehouse import (
+    declarations,
+    dependents,
+    evolve,
+    heads,
+    removed,
+    renames,
+    schema_file,
+    upgrades,
+)
+from pipeline.warehouse.declarations import Columns, Tables
+from pipeline.warehouse.evolve import Change
+
+
+@dataclass(frozen=True)
+class Alterations:
+    """What has changed since the tables were last altered.
+
+    ``text`` is that of schema.sql, ``is_new`` whether the tables do not follow it yet. ``existing``,
+    ``declared`` and ``before`` are the columns of tables as they are, as schema.sql declares them, and as the
+    one did that they follow; the last two are empty if that is not known or needed. ``new_columns`` are new
+    names by table and old name. ``texts`` are the models that tables were computed with. ``frozen`` are
+    tables that have no model any more, with the time since when that is known.
+    """
+
+    schema: str
+    path: Path
+    text: str
+    is_new: bool
+    models: Mapping[str, Model]
+    changes: tuple[Change, ...] = ()
+    existing: Tables = field(default_factory=dict)
+    declared: Tables = field(default_factory=dict)
+    before: Tables = field(default_factory=dict)
+    new_tables: Mapping[str, str] = field(default_factory=dict)
+    new_columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    frozen: Mapping[str, object] = field(default_factory=dict)
+
+    def refuse(self) -> None:
+        """Raise a WarehouseError that names the changes that nobody has allowed, and how to consent."""
+        for change in self.changes:
+            if change.kind == "dropped" and change.table in self.declared:
+                raise WarehouseError(
+                    f"warehouse: schema.sql still declares {change.table}, and would create it again; remove"
+                    " it there to drop it; nothing was changed"
+                )
+        refused = [change for change in self.changes if change.is_refused]
+        if not refused:
+            return
+        reasons = "; ".join(f"{change.table}: {change.summary}, and {change.risk}" for change in refused)
+        removed_columns = [change for change in refused if change.kind == "removed"]
+        renamed = (
+            f" (if {removed_columns[0].column} has a new name, write `-- renamed: {removed_columns[0].column}"
+            f" -> new name` at the head of {self.models[removed_columns[0].table].path.name})"
+            if removed_columns
+            else ""
+        )
+        consents = ", ".join(change.consent for change in refused)
+        raise WarehouseError(
+            f'warehouse: {reasons}; allow it by ALLOW="{consents}", or undo it{renamed}; nothing was changed'
+        )
+
+
+def find(
+    connection: Connection, schema: str, models: Mapping[str, Model], folder: Path, allow: Collection[str]
+) -> Alterations:
+    """What has changed; ``allow`` names changes that somebody consents to. Raises ModelError."""
+    path = folder / SCHEMA_FILE
+    text = schema_file.read(path)
+    followed = schema_file.followed(connection, schema)
+    is_new = bool(text) and (followed is None or followed.digest != schema_file.digest(text))
+    texts, frozen = recorded_texts(connection, schema), removed.without_model(connection, schema, models)
+    olds = [old for model in models.values() for old, new in model.renamed if new == model.name]
+    tables = declarations.read(connection, schema, [*models, *olds])
+    new_tables = renames.tables(models, tables)
+    existing = {
+        name: columns
+        for name, columns in renames.renamed_tables(tables, new_tables).items()
+        if name in models
+    }
+    texts = {new_tables.get(name, name): model for name, model in texts.items()}
+    frozen = {name: at for name, at in frozen.items() if name not in new_tables}
+    removed.refuse_readers(models, {*frozen, *new_tables})
+    new_columns = {name: renames.columns(models[name], columns) for name, columns in existing.items()}
+    new_columns = {name: names for name, names in new_columns.items() if names}
+    declared, before = dict[str, Columns](), dict[str, Columns]()
+    if text and existing and (is_new or allow or new_tables or new_columns or heads.differ(models, texts)):
+        names = [*models, *frozen]
+        declared = _declared(connection, schema, names, path, text)
+        if followed and followed.text is not None:
+            before = _declared(connection, schema, [*names, *new_tables], path, followed.text, old=True)
+            before = renames.renamed_tables(before, new_tables)
+    for name, new_names in new_columns.items():
+        renames.check(models[name], new_names, declared.get(name))
+        existing[name] = renames.renamed_columns(name, existing[name], new_names)
+        if name in before:
+            before[name] = renames.renamed_columns(name, before[name], new_names)
+    found = Alterations(
+        schema, path, text, is_new, models,
+        existing=existing, declared=declared, before=before, new_tables=new_tables, new_columns=new_columns,
+        texts=texts, frozen=frozen,
+    )  # fmt: skip
+    return _with_changes(connection, found, allow)
+
+
+def only_renamed(found: Alterations, altered: Collection[str]) -> set[str]:
+    """The tables that only get new names, and those of models that read them and have not changed.
+
+    ``altered`` are tables with other changes.
+    """
+    renamed = set[str]()
+    for name, model in found.models.items():
+        text, names = found.texts.get(name), found.new_columns.get(name, {})
+        if text is None or name in altered or model.names is not None:
+            continue
+        if names or name in found.new_tables.values():
+            with suppress(ModelError):
+                if only_renames(parse(model.path, text), model, names):
+                    renamed.add(name)
+        elif text == model.sql and model.reads & renamed:
+            renamed.add(name)
+    return renamed
+
+
+def may_differ(connection: Connection, schema: str, models: Mapping[str, Model], folder: Path) -> bool:
+    """Whether the text of a model or of schema.sql differs from that of the last run, if it is recorded."""
+    if upgrades.version(connection) != upgrades.VERSION:
+        return False
+    texts, followed = recorded_texts(connection, schema), schema_file.followed(connection, schema)
+    digest = schema_file.digest(schema_file.read(folder / SCHEMA_FILE))
+    is_same = followed is None or followed.digest == digest
+    return bool(texts) and not (is_same and texts == {name: model.sql for name, model in models.items()})
+
+
+def recorded_texts(connection: Connection, schema: str) -> dict[str, str]:
+    """The texts of the models that tables were computed with, as far as they are recorded."""
+    if not exists(connection, "etl.model"):
+        return {}
+    rows = connection.execute(
+        "SELECT table_name, model_sql FROM etl.model WHERE schema_name = %s AND model_sql IS NOT NULL",
+        (schema,),
+    ).fetchall()
+    return {str(name): str(text) for name, text in rows}
+
+
+def _declared(
+    connection: Connection, schema: str, names: list[str], path: Path, text: str, *, old: bool = False
+) -> dict[str, Columns]:
+    """The columns that a schema.sql declares; none if it is an ``old`` one that cannot run any more."""
+
+    def declare(temporary: str) -> None:
+        schema_file.run(connection, [temporary, schema], path, text)
+
+    try:
+        return dict(declarations.declared_by(connection, names, declare))
+    except WarehouseError:
+        if old:
+            return {}
+        raise
+
+
+def _with_changes(connection: Connection, found: Alterations, allow: Collection[str]) -> Alterations:
+    """The same with the changes, those with consent marked."""
+    of_models = evolve.allowed(_of_models(connection, found), allow)
+    remade = {change.table for change in of_models if change.remakes}
+    of_schema = [
+        change
+        for change in evolve.allowed(_of_schema(connection, found), allow)
+        if (found.is_new or change.is_allowed) and change.table not in remade
+    ]
+    dropped = [change for change in evolve.allowed(_drops(found), allow) if change.is_allowed]
+    renamed = renames.changes(found.schema, found.new_tables, found.new_columns)
+    others = [_with_losses(connection, found.schema, change) for change in (*of_models, *of_schema, *dropped)]
+    return replace(found, changes=(*renamed, *others))
+
+
+def _with_losses(connection: Connection, schema: str, change: Change) -> Change:
+    """The change with the objects of others that it drops among what can be lost."""
+    lost = [each.name for each in dependents.dependents(connection, schema, change) if not each.blocks]
+    return replace(change, risk=", and ".join([change.risk, *lost])) if lost and change.risk else change
+
+
+def _of_models(connection: Connection, found: Alterations) -> Iterator[Change]:
+    for name, columns in found.existing.items():
+        yield from heads.changes(
+            connection,
+            found.schema,
+            _former_name(found, name),
+            found.models[name],
+            found.texts.get(name),
+            columns,
+            found.declared.get(name),
+            found.before.get(name),
+            found.new_columns.get(name, {}),
+        )
+
+
+def _of_schema(connection: Connection, found: Alterations) -> Iterator[Change]:
+    both = [name for name in found.existing if name in found.declared]
+    versions = declarations.read(
+        connection, found.schema, [versions_name(_former_name(found, n)) for n in both]
+    )
+    for name in both:
+        yield from evolve.changes_of(
+            found.schema,
+            name,
+            found.existing[name],
+            found.declared[name],
+            found.before.get(name),
+            has_versions=versions_name(_former_name(found, name)) in versions,
+            is_empty=_is_empty(connection, found.schema, _former_name(found, name)),
+        )
+
+
+def _drops(found: Alterations) -> Iterator[Change]:
+    for name in found.frozen:
+        yield removed.drop_change(found.schema, name)
+
+
+def _former_name(found: Alterations, name: str) -> str:
+    """The name that a table has before it is renamed."""
+    return next((old for old, new in found.new_tables.items() if new == name), name)
+
+
+def _is_empty(connection: Connection, schema: str, name: str) -> bool:
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(schema, name))
+    return connection.execute(query).fetchone() == (False,)

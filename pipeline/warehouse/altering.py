@@ -1,0 +1,86 @@
+"""Alter the warehouse's tables, in the transaction of the caller: all changes, or none."""
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+
+import psycopg
+
+from pipeline.errors import WarehouseError
+from pipeline.messages import message
+from pipeline.postgres import Connection, retype
+from pipeline.warehouse import dependents, history, removed, renames, schema_file
+from pipeline.warehouse.alterations import Alterations
+from pipeline.warehouse.evolve import Change
+
+_logger = logging.getLogger(__name__)
+
+
+def apply(connection: Connection, found: Alterations) -> list[str]:
+    """Apply the changes, and create the tables that schema.sql adds; returns GRANTs to repeat later.
+
+    Raises WarehouseError for a change that nobody has allowed or that fails.
+    """
+    found.refuse()
+    happen = [change for change in found.changes if change.happens]
+    _warn(change for change in found.changes if not change.happens)
+    for old, new in found.new_tables.items():
+        renames.rename_table(connection, found.schema, old, new)
+    for table, names in found.new_columns.items():
+        renames.rename_columns(connection, found.schema, table, names)
+    dependents.refuse_blocked(connection, found.schema, happen)
+    grants = _drop_tables(connection, found.schema, happen)
+    creates = found.is_new or any(change.remakes for change in happen)
+    if creates and happen:
+        with suppress(WarehouseError), connection.transaction():
+            _create(connection, found)  # new columns can refer to new tables
+    replaced = {change.table for change in happen if change.replaces_views}
+    grants += history.drop_views(connection, found.schema, replaced)
+    for change in happen:
+        _execute(connection, change)
+        _logger.info("%s: %s", change.table, change.summary)
+    if creates:
+        _create(connection, found)
+    dropped = {change.table for change in happen if change.kind == "dropped"}
+    newly_frozen = [name for name, at in found.frozen.items() if at is None and name not in dropped]
+    removed.mark(connection, found.schema, found.models, newly_frozen)
+    return grants
+
+
+def _create(connection: Connection, found: Alterations) -> None:
+    schema_file.run(connection, [found.schema], found.path, found.text)
+
+
+def _warn(changes: Iterable[Change]) -> None:
+    for change in changes:
+        _logger.warning(
+            '%s: schema.sql differs, and %s; if it is meant, allow it by ALLOW="%s"',
+            change.name, change.risk, change.consent,
+        )  # fmt: skip
+
+
+def _drop_tables(connection: Connection, schema: str, changes: Iterable[Change]) -> list[str]:
+    """Drop the tables that are made again, and those without a model; returns the GRANTs of the former."""
+    grants: list[str] = []
+    for change in changes:
+        if change.remakes:
+            grants += removed.drop(connection, schema, change.table)
+        elif change.kind == "dropped":
+            removed.drop(connection, schema, change.table)
+            removed.forget(connection, schema, change.table)
+    return grants
+
+
+def _execute(connection: Connection, change: Change) -> None:
+    if change.kind in {"renamed", "dropped"}:
+        return  # done already
+    for each in change.statements:
+        try:
+            retype(connection, each, change.cast)
+        except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
+            raise
+        except psycopg.Error as error:
+            raise WarehouseError(
+                f"warehouse: {change.name}: {message(error)}; nothing was changed, as this failed:"
+                f" {each.as_string(connection)}"
+            ) from None

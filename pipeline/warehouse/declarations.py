@@ -1,0 +1,83 @@
+"""The columns of tables as they are, and as a schema.sql declares them."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from psycopg.rows import class_row
+
+from pipeline.columns import Frozen
+from pipeline.postgres import Connection, statement
+
+
+class Declared(Frozen):
+    """A column as a table declares it.
+
+    ``refers_to`` is the table that it alone refers to, ``key_place`` its place in the primary key.
+    """
+
+    table_name: str
+    name: str
+    type: str
+    required: bool
+    computed: bool
+    default_value: str | None
+    checks: tuple[str, ...]
+    refers_to: str | None
+    comment: str
+    key_place: int | None
+
+    @property
+    def line(self) -> str:
+        """The declaration as one line."""
+        parts = [self.name, self.type]
+        if self.default_value is not None:
+            parts.append(f"DEFAULT {self.default_value}")
+        if self.required:
+            parts.append("NOT NULL")
+        parts += [*self.checks]
+        if self.refers_to:
+            parts.append(f"REFERENCES {self.refers_to}")
+        if self.comment:
+            parts.append(f"COMMENT {self.comment!r}")
+        return " ".join(parts)
+
+
+Columns = Mapping[str, Declared]
+Tables = Mapping[str, Columns]
+
+
+def read(connection: Connection, schema: str, tables: Iterable[str]) -> dict[str, dict[str, Declared]]:
+    """The columns of those of the tables that exist, by table and name."""
+    found: dict[str, dict[str, Declared]] = {}
+    with connection.cursor(row_factory=class_row(Declared)) as cursor:
+        for column in cursor.execute(
+            statement("warehouse/declared_columns.sql"), {"schema": schema, "tables": list(tables)}
+        ):
+            found.setdefault(column.table_name, {})[column.name] = column
+    return found
+
+
+def declared_by(
+    connection: Connection, tables: Iterable[str], declare: Callable[[str], None]
+) -> dict[str, dict[str, Declared]]:
+    """The columns as ``declare`` makes them in a schema; nothing of it stays."""
+    with connection.transaction(force_rollback=True):
+        connection.execute("CREATE TEMP TABLE declared ()")
+        row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
+        ((temporary,),) = row.fetchall()
+        declare(str(temporary))
+        return read(connection, str(temporary), tables)
+
+
+def primary_key(columns: Columns) -> tuple[str, ...]:
+    """The columns of the primary key."""
+    placed = [(column.key_place, column.name) for column in columns.values() if column.key_place]
+    return tuple(name for _, name in sorted(placed))
+
+
+def lines(columns: Columns | None) -> list[str]:
+    """A table's declaration as lines."""
+    if not columns:
+        return []
+    key = primary_key(columns)
+    tail = [f"PRIMARY KEY ({', '.join(key)})"] if key else []
+    return [*(column.line for column in columns.values()), *tail]

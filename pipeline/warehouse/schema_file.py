@@ -1,0 +1,75 @@
+"""The file ``schema.sql``, which declares the warehouse's tables, and which text of it they follow."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from pipeline.errors import WarehouseError
+from pipeline.postgres import SAFE_PATH, Connection, exists, identifiers, statement, template
+
+
+class Followed(NamedTuple):
+    """What tables follow: the digest of a schema.sql, and its text unless an earlier release recorded it."""
+
+    digest: str
+    text: str | None
+
+
+def digest(text: str) -> str:
+    """The digest of a schema.sql."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(path: Path) -> str:
+    """The text of the file, empty if there is none."""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def followed(connection: Connection, schema: str) -> Followed | None:
+    """What the tables of a schema follow; None before they follow a file."""
+    if not exists(connection, "etl.schema_file"):
+        return None
+    row = connection.execute(
+        "SELECT digest, content FROM etl.schema_file WHERE schema_name = %s", (schema,)
+    ).fetchone()
+    return Followed(str(row[0]), None if row[1] is None else str(row[1])) if row else None
+
+
+def record(connection: Connection, schema: str, text: str) -> None:
+    """Record that the tables follow this text, unless that is recorded already or there is no file."""
+    if not text or followed(connection, schema) == (digest(text), text):
+        return
+    connection.execute(
+        "INSERT INTO etl.schema_file (schema_name, digest, content) VALUES (%s, %s, %s)"
+        " ON CONFLICT (schema_name) DO UPDATE SET digest = excluded.digest, content = excluded.content",
+        (schema, digest(text), text),
+    )
+
+
+def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | None = None) -> None:
+    """Run the file, or another text of it, with these schemas as search_path.
+
+    Everything else qualifies its names. Raises WarehouseError.
+    """
+    if text is None and not path.exists():
+        raise WarehouseError(f"warehouse: tables are missing and there is no {path} to create them")
+    try:
+        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifiers(schemas)))
+        connection.execute(template(read(path) if text is None else text))
+        connection.execute(SAFE_PATH)
+        untrusted = connection.execute(statement("warehouse/untrusted_functions.sql")).fetchone()
+    except psycopg.OperationalError:
+        raise
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
+    except psycopg.Error as error:
+        raise WarehouseError(f"{path}: {error.diag.message_primary or error}") from None
+    if untrusted:
+        raise WarehouseError(
+            "{}: a table would call {} of role {}, who owns neither the schema nor the database;"
+            " name another one with its schema, or drop that one".format(path, *untrusted)
+        )

@@ -1,0 +1,100 @@
+"""What changes because models or schema.sql have changed, as text: of a plan, and of a run."""
+
+from collections.abc import Iterable, Iterator
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from pipeline.errors import SettingsError
+from pipeline.recovery.preview import Preview, TableChange
+from pipeline.redaction import safe
+from pipeline.warehouse.evolve import CONSENTS
+from pipeline.words import counted
+from tasks.failures import clean_failures
+
+_ARTIFACT = "totesys-changes"
+EFFECTS = {
+    "created": "is created and filled",
+    "restated": "is computed again over {batches}; versions keep their times, and none is added",
+    "compared": "is computed again for the next batch: rows that differ get a new version",
+    "refilled": "is made again, and filled from {batches} with its history",
+    "altered": "is altered in place, and nothing is computed again",
+    "unchanged": "stays as it is",
+    "frozen": "has no model any more; it stays as it is, and no batch is loaded into it",
+    "dropped": "is dropped with its history",
+}
+
+
+def consents(texts: Iterable[str]) -> list[str]:
+    """The changes that somebody consents to, from texts that list them with commas.
+
+    Raises SettingsError for one that is none.
+    """
+    found = [" ".join(part.split()) for text in texts for part in text.split(",") if part.strip()]
+    words = sorted(set(CONSENTS.values()))
+    for each in found:
+        if each.partition(" ")[0] not in words or " " not in each:
+            raise SettingsError(
+                f"allow: {each!r} names no change; write one of {', '.join(words)} and what it changes,"
+                " as `make plan` prints it, e.g. drop dim_staff.manager"
+            )
+    return found
+
+
+def lines(found: Iterable[Preview]) -> Iterator[str]:
+    """The plan for people."""
+    is_empty = True
+    for each in found:
+        is_empty = False
+        yield from _of_table(each)
+    if is_empty:
+        yield "no table changes: models and schema.sql are those that the warehouse was loaded with"
+
+
+def _of_table(each: Preview) -> Iterator[str]:
+    yield from _head(each)
+    for change in each.changes:
+        yield from _of_change(change)
+    for broken in each.breaks:
+        yield f"  {'stands in the way' if broken.blocks else 'is dropped with it'}: {broken.name}"
+    if each.effect == "frozen":
+        yield f'  to drop it: make run ALLOW="drop {each.table}"'
+    if each.read_by:
+        yield f"  read by {', '.join(each.read_by)}"
+    for line in (*each.model_diff, *each.table_diff):
+        yield f"    {line}"
+
+
+def _head(each: Preview) -> Iterator[str]:
+    effect = EFFECTS[each.effect].format(batches=counted(each.batches, "batch", "batches"))
+    size = counted(each.rows, "row")
+    if each.versions != each.rows:
+        size += f", {counted(each.versions, 'version')}"
+    yield f"{each.table} ({size}): {effect}"
+    if each.rows_read:
+        seconds = "" if each.seconds is None else f", about {max(1, round(each.seconds)):,} s"
+        yield f"  computes {counted(each.rows_read, 'row')}{seconds}"
+    if each.read_whole:
+        yield f"  reads all of {', '.join(each.read_whole)} in the source"
+
+
+def _of_change(change: TableChange) -> Iterator[str]:
+    yield f"  {change.summary}"
+    if change.happens:
+        for statement in change.sql:
+            yield f"    the run executes: {statement}"
+    else:
+        fate = "the run fails" if change.is_refused else "not done by a run"
+        yield f'    {fate} unless it is allowed, as {change.risk}: make run ALLOW="{change.consent}"'
+
+
+@task(name="report", task_run_name="report changes", cache_policy=NO_CACHE)
+@clean_failures
+def report_changes(found: list[Preview]) -> None:
+    """Publish what a run has changed in the warehouse as a Markdown artifact."""
+    text = safe("\n".join(lines(found)), keep="\n")
+    tables = ", ".join(each.table for each in found)
+    create_markdown_artifact(
+        f"# Changes of models and schema.sql\n```\n{text}\n```", key=_ARTIFACT, description=safe(tables)
+    )

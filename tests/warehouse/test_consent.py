@@ -1,0 +1,285 @@
+"""Changes of schema.sql and models that lose data or may fail are refused until somebody allows them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from pipeline.errors import ModelError, WarehouseError
+from pipeline.postgres import transaction
+from pipeline.warehouse import catalogue
+from tests.bench import Bench
+from tests.support import execute, write_models
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS dim_shop (
+    shop_id integer PRIMARY KEY, city varchar(10), manager varchar, opened date
+);
+CREATE TABLE IF NOT EXISTS fact_sale (
+    sale_id integer NOT NULL, shop_id integer REFERENCES dim_shop, amount numeric(8, 2), note text
+);
+"""
+MODELS = {
+    "dim_shop": "SELECT shop_id, city, manager FROM shop",
+    "fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, amount FROM sale",
+    "schema": SCHEMA,
+}
+SOURCE = (
+    "CREATE TABLE shop (shop_id integer PRIMARY KEY, city text, manager text)",
+    "CREATE TABLE sale (sale_id integer PRIMARY KEY, shop_id integer, amount numeric(8, 2))",
+    "INSERT INTO shop VALUES (1, 'York', 'Ann'), (2, 'Hull', NULL)",
+    "INSERT INTO sale VALUES (1, 1, 5), (2, 2, 1234.5), (3, 1, 7), (4, 9, 1)",
+)
+
+
+@pytest.fixture(scope="module")
+def filled(shared: Bench) -> Bench:
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    shared.do(
+        "UPDATE shop SET manager = 'Bo' WHERE shop_id = 1", "UPDATE sale SET amount = 6 WHERE sale_id = 1"
+    )
+    shared.run()
+    execute(shared.house.url, "ALTER TABLE dim_shop ADD COLUMN theirs text")
+    return shared
+
+
+@pytest.fixture
+def loaded(filled: Bench) -> Bench:
+    """A warehouse after two batches; all tests of this module use it and leave it as it was."""
+    write_models(filled.house.folder, MODELS)
+    assert follow(filled) == []
+    return filled
+
+
+def follow(
+    bench: Bench, *allow: str, query: str = "", made: str = "", killed: bool = False, **models: str
+) -> list[tuple[object, ...]]:
+    """Follow changed files in a transaction that is rolled back; returns rows of a query in it.
+
+    ``made`` is what others have made before; with ``killed`` the session ends before it commits.
+    """
+    folder = bench.house.folder
+    write_models(folder, {**MODELS, **models})
+    known, found = bench.house.models, list[tuple[object, ...]]()
+    with suppress(_Back), transaction(bench.house.url, "warehouse") as connection:
+        connection.execute("SET LOCAL search_path TO public")
+        connection.execute(made.encode() or b"SELECT")
+        connection.execute("SET LOCAL search_path TO pg_catalog, pg_temp")
+        catalogue.create_tables(connection, "public", known, folder, allow=allow)
+        if query:
+            found = connection.execute(query.encode()).fetchall()
+        if killed:
+            execute(bench.house.url, f"SELECT pg_terminate_backend({connection.info.backend_pid}, 5000)")
+            connection.execute("SELECT")
+        _roll_back()
+    return found
+
+
+class _Back(Exception):
+    """Rolls back."""
+
+
+def _roll_back() -> None:
+    raise _Back
+
+
+COLUMN = (
+    "SELECT format_type(atttypid, atttypmod), attnotnull FROM pg_catalog.pg_attribute"
+    " WHERE attrelid = 'public.{}'::regclass AND attname = '{}'"
+)
+WITHOUT_NOTE = SCHEMA.replace(", note text", "")
+CASES = {
+    "drop fact_sale.note": (WITHOUT_NOTE, "fact_sale", "note", []),
+    "drop dim_shop.opened": (SCHEMA.replace(", opened date", ""), "dim_shop_version", "opened", []),
+    "narrow dim_shop.city": (
+        SCHEMA.replace("varchar(10)", "varchar(4)"),
+        "dim_shop_version",
+        "city",
+        [("character varying(4)", False)],
+    ),
+    "narrow fact_sale.amount": (
+        SCHEMA.replace("numeric(8, 2)", "integer"),
+        "fact_sale",
+        "amount",
+        [("integer", False)],
+    ),
+    "require fact_sale.amount": (
+        SCHEMA.replace("numeric(8, 2)", "numeric(8, 2) NOT NULL"),
+        "fact_sale",
+        "amount",
+        [("numeric(8,2)", True)],
+    ),
+}
+
+
+@pytest.mark.parametrize("consent", CASES)
+def test_what_loses_data_or_may_fail_needs_consent(loaded: Bench, consent: str) -> None:
+    schema, table, column, expected = CASES[consent]
+    with pytest.raises(WarehouseError, match=f'allow it by ALLOW="{consent}"') as refused:
+        follow(loaded, schema=schema)
+    assert "\n" not in str(refused.value)
+    verb, _, name = consent.partition(" ")
+    assert name.partition(".")[2] in str(refused.value)
+    with pytest.raises(WarehouseError):
+        follow(loaded, f"{verb} dim_shop.shop_id", schema=schema)
+    assert follow(loaded, consent, schema=schema, query=COLUMN.format(table, column)) == expected
+
+
+def test_all_refusals_are_in_one_line_and_a_dropped_column_may_be_a_renamed_one(loaded: Bench) -> None:
+    schema = WITHOUT_NOTE.replace("varchar(10)", "varchar(4)")
+    with pytest.raises(WarehouseError) as refused:
+        follow(loaded, schema=schema)
+    assert str(refused.value) == (
+        "warehouse: dim_shop: column city changes from character varying(10) to character varying(4), and"
+        " values of character varying(10) may be rounded or not fit; fact_sale: column note is dropped, as"
+        ' schema.sql no longer declares it, and its values would be lost; allow it by ALLOW="narrow'
+        ' dim_shop.city, drop fact_sale.note", or undo it (if note has a new name, write `-- renamed: note ->'
+        " new name` at the head of fact_sale.sql); nothing was changed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("consent", "schema", "message"),
+    [
+        (
+            "narrow dim_shop.city",
+            SCHEMA.replace("varchar(10)", "varchar(3)"),
+            r"dim_shop\.city: value too long for type character varying\(3\)|string data right truncation",
+        ),
+        (
+            "require dim_shop.manager",
+            SCHEMA.replace("manager varchar", "manager varchar NOT NULL"),
+            "contains null values",
+        ),
+    ],
+)
+def test_an_allowed_change_that_fails_says_so_and_leaves_nothing(
+    loaded: Bench, consent: str, schema: str, message: str
+) -> None:
+    before = loaded.house.query(CATALOGUE)
+    write_models(loaded.house.folder, {"schema": schema.replace("note text", "note text, more text")})
+    with pytest.raises(WarehouseError, match=message) as failed:
+        catalogue.prepare(loaded.house.url, "public", loaded.house.models, loaded.house.folder, [consent])
+    assert "\n" not in str(failed.value)
+    assert loaded.house.query(CATALOGUE) == before
+
+
+CATALOGUE = """
+    SELECT attrelid::regclass::text, attname::text, atttypmod, attnotnull FROM pg_attribute ORDER BY 1, 2
+"""
+
+
+def test_a_killed_run_leaves_nothing_half_applied(loaded: Bench) -> None:
+    before = loaded.house.query(CATALOGUE)
+    schema = WITHOUT_NOTE.replace("opened date", "opened date, more text")
+    with pytest.raises(psycopg.OperationalError):
+        follow(loaded, "drop fact_sale.note", schema=schema, killed=True)
+    assert loaded.house.query(CATALOGUE) == before
+
+
+def test_columns_of_others_are_never_dropped(loaded: Bench) -> None:
+    consents = "drop dim_shop.theirs", "drop fact_sale.note"
+    found = follow(loaded, *consents, schema=WITHOUT_NOTE, query=COLUMN.format("dim_shop", "theirs"))
+    assert found == [("text", False)]
+
+
+def test_another_key_or_kind_needs_consent_and_the_table_is_made_again(loaded: Bench) -> None:
+    model = MODELS["fact_sale"]
+    rekeyed, rows = model.replace("key: sale_id", "key: sale_id, shop_id"), "SELECT count(*) FROM public.{}"
+    with pytest.raises(
+        WarehouseError, match=r'the key \(sale_id\) becomes .*; allow it by ALLOW="rekey fact_sale"'
+    ):
+        follow(loaded, fact_sale=rekeyed)
+    assert follow(loaded, "rekey fact_sale", fact_sale=rekeyed, query=rows.format("fact_sale")) == [(0,)]
+    bridge = "-- kind: bridge\n" + model
+    with pytest.raises(WarehouseError, match=r'the fact becomes a bridge.*ALLOW="remake fact_sale"'):
+        follow(loaded, fact_sale=bridge)
+    consent, versions = "remake fact_sale", rows.format("fact_sale_version")
+    assert follow(loaded, consent, fact_sale=bridge, query=versions) == [(0,)]
+    with pytest.raises(ModelError, match=r"renamed is 'a to b'; write `-- renamed: old -> new`"):
+        follow(loaded, dim_shop="-- renamed: a to b\n" + MODELS["dim_shop"])
+
+
+def test_another_primary_key_of_a_dimension_needs_consent(loaded: Bench) -> None:
+    schema = SCHEMA.replace("integer PRIMARY KEY", "integer").replace(
+        "opened date", "opened date, PRIMARY KEY (shop_id, city)"
+    )
+    schema = schema.replace(" REFERENCES dim_shop", "")
+    with pytest.raises(WarehouseError, match='ALLOW="rekey dim_shop"'):
+        follow(loaded, schema=schema)
+    free = "ALTER TABLE fact_sale DROP CONSTRAINT fact_sale_shop_id_fkey"
+    keys = "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid::regclass::text LIKE '%dim_shop%'"
+    found = follow(loaded, "rekey dim_shop", schema=schema, made=free, query=keys)
+    assert all("(shop_id, city" in str(definition) for (definition,) in found)
+    assert found
+
+
+OF_OTHERS = {
+    "view": ("CREATE VIEW mine AS SELECT note FROM fact_sale", "view public.mine"),
+    "view over a view": (
+        "CREATE VIEW one AS SELECT note FROM fact_sale; CREATE VIEW mine AS SELECT * FROM one",
+        "view public.mine, view public.one",
+    ),
+    "view of ours": ("CREATE VIEW mine AS SELECT sale_id FROM fact_sale_current", "view public.mine"),
+    "materialized view": (
+        "CREATE MATERIALIZED VIEW mine AS SELECT note FROM fact_sale",
+        "materialized view public.mine",
+    ),
+    "function": (
+        "CREATE FUNCTION mine() RETURNS text BEGIN ATOMIC SELECT max(note) FROM fact_sale; END",
+        "function public.mine()",
+    ),
+    "foreign key": (
+        (
+            "ALTER TABLE fact_sale ADD UNIQUE (note, recorded_at); CREATE TABLE mine"
+            " (a text, b timestamptz, FOREIGN KEY (a, b) REFERENCES fact_sale (note, recorded_at))"
+        ),
+        "constraint mine_a_b_fkey on table public.mine",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OF_OTHERS)
+def test_what_others_made_is_named_before_a_column_is_dropped(loaded: Bench, kind: str) -> None:
+    made, named = OF_OTHERS[kind]
+    with pytest.raises(WarehouseError) as refused:
+        follow(loaded, "drop fact_sale.note", schema=WITHOUT_NOTE, made=made)
+    assert f"while others depend on it: {named}; drop what" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_index_that_is_dropped_with_a_column_is_named_before(loaded: Bench) -> None:
+    made = "CREATE INDEX mine ON fact_sale (note)"
+    with pytest.raises(WarehouseError, match=r"would be lost, and index public\.mine; allow it by"):
+        follow(loaded, schema=WITHOUT_NOTE, made=made)
+    gone = follow(
+        loaded,
+        "drop fact_sale.note",
+        schema=WITHOUT_NOTE,
+        made=made,
+        query="SELECT to_regclass('public.mine')",
+    )
+    assert gone == [(None,)]
+
+
+def test_what_others_made_survives_a_wider_type(loaded: Bench) -> None:
+    """A view on another column, a grant, an index and a foreign key."""
+    made = (
+        "CREATE VIEW mine AS SELECT sale_id FROM fact_sale; CREATE INDEX theirs ON fact_sale (note);"
+        " CREATE MATERIALIZED VIEW ours AS SELECT city FROM dim_shop;"
+        " CREATE TABLE favourite (shop_id integer REFERENCES dim_shop);"
+        " GRANT SELECT ON fact_sale, fact_sale_current TO pg_monitor"
+    )
+    schema = SCHEMA.replace("numeric(8, 2)", "numeric(9, 2)")
+    query = (
+        "SELECT to_regclass('public.mine'), to_regclass('public.theirs'), to_regclass('public.ours'),"
+        " (SELECT count(*) FROM pg_constraint WHERE confrelid = 'public.dim_shop'::regclass),"
+        " has_table_privilege('pg_monitor', 'public.fact_sale_current', 'select'),"
+        " has_table_privilege('pg_monitor', 'public.fact_sale', 'select')"
+    )
+    assert follow(loaded, schema=schema, made=made, query=query) == [
+        ("public.mine", "public.theirs", "public.ours", 2, True, True)
+    ]
