@@ -19,7 +19,7 @@ from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse import ledger
 from pipeline.words import counted
 from tasks import assets, blocks
-from tasks.changes import consents, report_changes
+from tasks.changes import EFFECTS, consents, report_changes
 from tasks.extract import readers
 from tasks.failures import best_effort, cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
@@ -77,6 +77,9 @@ def etl(
 
 def report_applied(run: RunContext) -> None:
     """Publish what this run has changed because models or schema.sql have changed."""
+    for change in run.changes:
+        effect = EFFECTS[change.effect].format(batches=counted(change.batches, "batch", "batches"))
+        get_run_logger().info("%s %s", change.table, effect)
     if run.changes:
         with best_effort("The changes of models and schema.sql are applied, but their report failed"):
             report_changes(run.changes)

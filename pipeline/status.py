@@ -120,6 +120,7 @@ def inspect(
         to_refill = find_mismatches(connection, schema, models) if up_to_date_at else []
         missed_rows = missed(connection, schema) if up_to_date_at else {}
         frozen = removed.without_model(connection, schema, models) if up_to_date_at else {}
+        removed.refuse_readers(models, frozen)
     home = ledger.home(warehouse_url, schema)
     sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, home)
     if counting == "nothing":

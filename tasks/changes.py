@@ -23,6 +23,7 @@ EFFECTS = {
     "unchanged": "stays as it is",
     "frozen": "has no model any more; it stays as it is, and no batch is loaded into it",
     "dropped": "is dropped with its history",
+    "executed": "is executed; no table gets other columns",
 }
 
 
@@ -44,11 +45,12 @@ def consents(texts: Iterable[str]) -> list[str]:
 
 def lines(found: Iterable[Preview]) -> Iterator[str]:
     """The plan for people."""
-    is_empty = True
-    for each in found:
-        is_empty = False
+    tables = list(found)
+    for each in tables:
         yield from _of_table(each)
-    if is_empty:
+    if refused := [change.consent for each in tables for change in each.changes if change.is_refused]:
+        yield f'the run fails without consent: make run ALLOW="{", ".join(refused)}"'
+    if not tables:
         yield "no table changes: models and schema.sql are those that the warehouse was loaded with"
 
 
@@ -71,7 +73,7 @@ def _head(each: Preview) -> Iterator[str]:
     size = counted(each.rows, "row")
     if each.versions != each.rows:
         size += f", {counted(each.versions, 'version')}"
-    yield f"{each.table} ({size}): {effect}"
+    yield f"{each.table}: {effect}" if each.effect == "executed" else f"{each.table} ({size}): {effect}"
     if each.rows_read:
         seconds = "" if each.seconds is None else f", about {max(1, round(each.seconds)):,} s"
         yield f"  computes {counted(each.rows_read, 'row')}{seconds}"
@@ -85,8 +87,8 @@ def _of_change(change: TableChange) -> Iterator[str]:
         for statement in change.sql:
             yield f"    the run executes: {statement}"
     else:
-        fate = "the run fails" if change.is_refused else "not done by a run"
-        yield f'    {fate} unless it is allowed, as {change.risk}: make run ALLOW="{change.consent}"'
+        fate = "needs consent" if change.is_refused else "not done without consent"
+        yield f"    {fate}, as {change.risk}: {change.consent}"
 
 
 @task(name="report", task_run_name="report changes", cache_policy=NO_CACHE)

@@ -18,7 +18,9 @@ from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.dependents import Dependent
 from pipeline.warehouse.evolve import Change
 
-Effect = Literal["created", "restated", "compared", "refilled", "altered", "unchanged", "frozen", "dropped"]
+Effect = Literal[
+    "created", "restated", "compared", "refilled", "altered", "unchanged", "frozen", "dropped", "executed"
+]
 
 
 class TableChange(Frozen):
@@ -43,11 +45,14 @@ class Preview(Frozen):
 
     ``restated`` over ``batches``, so that no version is made; ``compared`` where the lake or the model
     does not allow that: rows that differ get new versions. ``refilled`` if the table is made again, and
-    ``frozen`` if its model was removed. ``model_diff`` and ``table_diff`` are the lines of unified diffs of
-    the model and of the table's declaration, empty where the former text is not known. ``rows`` and
-    ``versions`` are those of the table, ``rows_read`` the rows that are computed again, which takes about
-    ``seconds`` (None if no batch was timed). ``breaks`` are objects of others that the change drops or that
-    stand in its way. ``read_whole`` are source tables.
+    ``frozen`` if its model was removed. The table ``schema.sql`` stands for the file, which is ``executed``
+    for the sake of indexes, comments and the like if no table has other columns.
+
+    ``model_diff`` and ``table_diff`` are the lines of unified diffs of the model and of the table's
+    declaration, empty where the former text is not known. ``rows`` and ``versions`` are those of the table,
+    ``rows_read`` the rows that are computed again, which takes about ``seconds`` (None if no batch was
+    timed). ``breaks`` are objects of others that the change drops or that stand in its way. ``read_whole``
+    are source tables.
     """
 
     table: str
@@ -131,7 +136,7 @@ def preview(
     loaded = ledger.loaded(url, schema)
     effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found)
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
-        return []
+        return list(_of_file(found))
     counts = _counts(url, schema, [*targets, *found.frozen])
     chain = refill.chain(url, schema, raw)
     return [
@@ -144,6 +149,20 @@ def preview(
         ]
         if each.effect != "unchanged" or each.changes
     ]
+
+
+def _of_file(found: Alterations) -> Iterator[Preview]:
+    """The file schema.sql, if more than its comments has changed."""
+    old, new = (_statements(text or "") for text in (found.old_text, found.text))
+    if found.is_new and found.old_text is not None and old != new:
+        diff = unified_diff(old, new, "schema.sql, as loaded", "schema.sql", lineterm="", n=1)
+        yield Preview(table="schema.sql", effect="executed", table_diff=tuple(diff))
+
+
+def _statements(text: str) -> list[str]:
+    """The lines of SQL without comments and blank lines."""
+    lines = (line.partition("--")[0].rstrip() for line in text.splitlines())
+    return [line for line in lines if line.strip()]
 
 
 def _under_present_names(models: Mapping[str, Model], found: Alterations) -> dict[str, Model]:
@@ -245,7 +264,8 @@ def _effects(
     """What happens to each table if the lake has all batches; to those whose models are gone, too."""
     loaded = {found.new_tables.get(name, name): each for name, each in loaded.items()}
     remade = {change.table for change in found.changes if change.remakes}
-    altered = {change.table for change in found.changes if change.happens and change.kind != "renamed"}
+    asked = [change for change in found.changes if change.is_asked or change.happens]
+    altered = {change.table for change in asked if change.kind != "renamed"}
     renamed = alterations.only_renamed(found, altered | remade)
     restated = altered | set(restate.changed(models, loaded))
     effects: dict[str, Effect] = {}

@@ -36,8 +36,9 @@ class Alterations:
     ``text`` is that of schema.sql, ``is_new`` whether the tables do not follow it yet. ``existing``,
     ``declared`` and ``before`` are the columns of tables as they are, as schema.sql declares them, and as the
     one did that they follow; the last two are empty if that is not known or needed. ``new_columns`` are new
-    names by table and old name. ``texts`` are the models that tables were computed with. ``frozen`` are
-    tables that have no model any more, with the time since when that is known.
+    names by table and old name. ``texts`` are the models that tables were computed with, and ``old_text`` is
+    the schema.sql that tables follow, as far as they are recorded. ``frozen`` are tables that have no model
+    any more, with the time since when that is known.
     """
 
     schema: str
@@ -52,16 +53,11 @@ class Alterations:
     new_tables: Mapping[str, str] = field(default_factory=dict)
     new_columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    old_text: str | None = None
     frozen: Mapping[str, object] = field(default_factory=dict)
 
     def refuse(self) -> None:
         """Raise a WarehouseError that names the changes that nobody has allowed, and how to consent."""
-        for change in self.changes:
-            if change.kind == "dropped" and change.table in self.declared:
-                raise WarehouseError(
-                    f"warehouse: schema.sql still declares {change.table}, and would create it again; remove"
-                    " it there to drop it; nothing was changed"
-                )
         refused = [change for change in self.changes if change.is_refused]
         if not refused:
             return
@@ -116,7 +112,7 @@ def find(
     found = Alterations(
         schema, path, text, is_new, models,
         existing=existing, declared=declared, before=before, new_tables=new_tables, new_columns=new_columns,
-        texts=texts, frozen=frozen,
+        texts=texts, frozen=frozen, old_text=followed.text if followed else None,
     )  # fmt: skip
     return _with_changes(connection, found, allow)
 
@@ -170,7 +166,7 @@ def _declared(
         schema_file.run(connection, [temporary, schema], path, text)
 
     try:
-        return dict(declarations.declared_by(connection, names, declare))
+        return dict(declarations.declared_by(connection, schema, names, declare))
     except WarehouseError:
         if old:
             return {}
@@ -187,6 +183,11 @@ def _with_changes(connection: Connection, found: Alterations, allow: Collection[
         if (found.is_new or change.is_allowed) and change.table not in remade
     ]
     dropped = [change for change in evolve.allowed(_drops(found), allow) if change.is_allowed]
+    if declared := [change.table for change in dropped if change.table in found.declared]:
+        raise WarehouseError(
+            f"warehouse: schema.sql still declares {declared[0]}, and would create it again; remove it there"
+            " to drop it; nothing was changed"
+        )
     renamed = renames.changes(found.schema, found.new_tables, found.new_columns)
     others = [_with_losses(connection, found.schema, change) for change in (*of_models, *of_schema, *dropped)]
     return replace(found, changes=(*renamed, *others))

@@ -41,6 +41,7 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
         _logger.info("%s: %s", change.table, change.summary)
     if creates:
         _create(connection, found)
+    _forget_texts(connection, found.schema, happen)
     dropped = {change.table for change in happen if change.kind == "dropped"}
     newly_frozen = [name for name, at in found.frozen.items() if at is None and name not in dropped]
     removed.mark(connection, found.schema, found.models, newly_frozen)
@@ -69,6 +70,15 @@ def _drop_tables(connection: Connection, schema: str, changes: Iterable[Change])
             removed.drop(connection, schema, change.table)
             removed.forget(connection, schema, change.table)
     return grants
+
+
+def _forget_texts(connection: Connection, schema: str, changes: Iterable[Change]) -> None:
+    """Forget the models of tables with another key or kind, so that no later run asks for consent again."""
+    names = [change.table for change in changes if change.kind in {"rekeyed", "remade"}]
+    connection.execute(
+        "UPDATE etl.model SET model_sql = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
+        (schema, names),
+    )
 
 
 def _execute(connection: Connection, change: Change) -> None:

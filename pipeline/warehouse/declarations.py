@@ -45,27 +45,31 @@ Columns = Mapping[str, Declared]
 Tables = Mapping[str, Columns]
 
 
-def read(connection: Connection, schema: str, tables: Iterable[str]) -> dict[str, dict[str, Declared]]:
-    """The columns of those of the tables that exist, by table and name."""
+def read(
+    connection: Connection, schema: str, tables: Iterable[str], home: str = ""
+) -> dict[str, dict[str, Declared]]:
+    """The columns of those of the tables that exist, by table and name.
+
+    A temporary type counts as one of the schema ``home``.
+    """
     found: dict[str, dict[str, Declared]] = {}
+    names = {"schema": schema, "tables": list(tables), "home": home or schema}
     with connection.cursor(row_factory=class_row(Declared)) as cursor:
-        for column in cursor.execute(
-            statement("warehouse/declared_columns.sql"), {"schema": schema, "tables": list(tables)}
-        ):
+        for column in cursor.execute(statement("warehouse/declared_columns.sql"), names):
             found.setdefault(column.table_name, {})[column.name] = column
     return found
 
 
 def declared_by(
-    connection: Connection, tables: Iterable[str], declare: Callable[[str], None]
+    connection: Connection, schema: str, tables: Iterable[str], declare: Callable[[str], None]
 ) -> dict[str, dict[str, Declared]]:
-    """The columns as ``declare`` makes them in a schema; nothing of it stays."""
+    """The columns as ``declare`` makes them in another schema, for this one; nothing of it stays."""
     with connection.transaction(force_rollback=True):
         connection.execute("CREATE TEMP TABLE declared ()")
         row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
         ((temporary,),) = row.fetchall()
         declare(str(temporary))
-        return read(connection, str(temporary), tables)
+        return read(connection, str(temporary), tables, schema)
 
 
 def primary_key(columns: Columns) -> tuple[str, ...]:

@@ -45,8 +45,8 @@ def refuse_blocked(connection: Connection, schema: str, changes: Iterable[Change
     for change in changes:
         blocking = [each.name for each in dependents(connection, schema, change) if each.blocks]
         if blocking:
+            again = "" if change.kind == "dropped" else ", and create it again after the run"
             raise WarehouseError(
                 f"warehouse: {change.table}: {change.summary}, which Postgres refuses while others depend on"
-                f" it: {', '.join(blocking)}; drop what depends on it, and create it again after the run;"
-                " nothing was changed"
+                f" it: {', '.join(blocking)}; drop what depends on it{again}; nothing was changed"
             )

@@ -143,7 +143,7 @@ def _retyped(table: sql.Composed, known: Declared, column: Declared, was: Declar
         return Change(column.table_name, column.name, "widened", summary, (alter,))
     summary = f"column {column.name} changes from {known.type} to {column.type}"
     is_asked = was is not None and was.type != column.type and not is_wider(was.type, column.type)
-    risk = f"values of {known.type} may be rounded or not fit"
+    risk = "values may be rounded or not fit" if "numeric" in column.type else "values may not fit"
     cast = template(f"{{}}::{column.type}").format(quoted)
     return Change(column.table_name, column.name, "narrowed", summary, (alter,), risk, is_asked, cast=cast)
 

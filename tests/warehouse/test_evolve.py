@@ -95,7 +95,7 @@ def test_what_a_person_altered_is_left_to_that_person(
     execute(loaded.house.url, f"{drop}; {altered}", "UPDATE etl.schema_file SET content = NULL")
     declare(loaded, SCHEMA.replace("shop_id integer NOT NULL", "shop_id bigint NOT NULL"))
     assert (
-        "dim_shop.city: schema.sql differs, and values of text may be rounded or not fit; if it is meant,"
+        "dim_shop.city: schema.sql differs, and values may not fit; if it is meant,"
         ' allow it by ALLOW="narrow dim_shop.city"'
     ) in caplog.text
     assert loaded.house.query(COLUMNS.format("dim_shop"))[1] == ("city", "text", True)

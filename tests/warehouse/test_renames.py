@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 import pytest
 
@@ -124,6 +125,27 @@ def test_a_renamed_column_with_other_values_is_restated(loaded: Bench) -> None:
     house.targets()
     assert restate.changed(house.models, ledger.loaded(house.url, "public")) == ["dim_shop"]
     assert house.query("SELECT boss FROM dim_shop WHERE shop_id = 1") == [("Bo",)]
+
+
+def test_a_renamed_column_of_a_model_that_is_computed_as_a_whole(loaded: Bench) -> None:
+    house = loaded.house
+    summed = MODELS["dim_total"].replace("AS total", "AS summed")
+    schema = SCHEMA.replace("total numeric", "summed numeric")
+    write(loaded, {**MODELS, "dim_total": "-- renamed: total -> summed\n" + summed, "schema": schema})
+    house.targets()
+    assert restate.changed(house.models, ledger.loaded(house.url, "public")) == []
+    assert loaded.run() is None
+    loaded.do("DELETE FROM sale WHERE shop_id = 2", "UPDATE sale SET amount = 8 WHERE sale_id = 3")
+    assert (loaded.run() or {})["dim_total"].changed == 1
+    versions = (
+        "SELECT shop_id, summed, valid_to IS NULL FROM dim_total_history WHERE shop_id < 9 ORDER BY 1, 2"
+    )
+    assert house.query(versions) == [
+        (1, 12, False),
+        (1, 13, False),
+        (1, 14, True),
+        (2, Decimal("1234.5"), False),
+    ]
 
 
 def test_names_that_contradict_the_files_are_refused(loaded: Bench) -> None:

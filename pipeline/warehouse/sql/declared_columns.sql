@@ -1,9 +1,13 @@
 -- The columns of tables as they are declared, with the constraints that name only one column.
--- Binds: schema, tables.
+-- Binds: schema, tables, home (the schema whose types those in the temporary schema stand for).
 SELECT
     c.relname::text AS table_name,
     a.attname::text AS name,
-    format_type(a.atttypid, a.atttypmod) AS type,
+    CASE
+        WHEN COALESCE(e.typnamespace, y.typnamespace) = pg_my_temp_schema()
+            THEN format('%%I.', %(home)s::text)
+        ELSE ''
+    END || format_type(a.atttypid, a.atttypmod) AS type,
     a.attnotnull AS required,
     a.attidentity <> '' OR a.attgenerated <> '' AS computed,
     CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default_value,
@@ -29,6 +33,8 @@ SELECT
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
 INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+INNER JOIN pg_type AS y ON a.atttypid = y.oid
+LEFT JOIN pg_type AS e ON y.typelem = e.oid AND y.typlen = -1
 LEFT JOIN pg_attrdef AS d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p')
 ORDER BY c.relname, a.attnum

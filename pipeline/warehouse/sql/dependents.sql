@@ -77,6 +77,8 @@ WHERE
     AND COALESCE(c.oid NOT IN (SELECT own.oid FROM own), true)
     AND COALESCE(r.conrelid NOT IN (SELECT own.oid FROM own), true)
     AND NOT COALESCE(i.indisprimary OR c.relname = %(table)s::text || '_version', false)
+    -- The unique index of a dimension's versions has a name that Postgres gives it.
+    AND NOT COALESCE(i.indisunique AND i.indrelid::regclass::text LIKE '%%_version', false)
     AND COALESCE(p.proname <> %(table)s::text || '_as_of', true)
 GROUP BY f.classid, f.objid
 ORDER BY name

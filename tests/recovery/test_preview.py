@@ -1,0 +1,111 @@
+"""What a plan says about each kind of change; a plan changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.models import library
+from pipeline.recovery.preview import Preview, preview, preview_if_changed
+from tasks.changes import lines
+from tests.bench import Bench
+from tests.support import execute
+from tests.warehouse.test_renames import MODELS, RENAMED, SCHEMA, SOURCE, write
+
+
+@pytest.fixture(scope="module")
+def loaded(shared: Bench) -> Bench:
+    """A warehouse after two batches, with a view and an index of others, and seconds of the batches."""
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    shared.do("UPDATE shop SET manager = 'Bo' WHERE shop_id = 1")
+    shared.run()
+    execute(
+        shared.house.url,
+        "CREATE VIEW mine AS SELECT manager FROM dim_shop",
+        "CREATE INDEX theirs ON dim_shop (manager)",
+        """UPDATE etl.batch SET seconds = '{"transform": 30, "load": 50}' WHERE previous_batch_id IS NULL""",
+    )
+    return shared
+
+
+def planned(bench: Bench, *allow: str, **files: str) -> dict[str, Preview]:
+    """The plan for these files instead of the first ones."""
+    house = bench.house
+    write(bench, {name: text for name, text in {**MODELS, **files}.items() if text})
+    models = library.load(house.folder)
+    state = "SELECT c.xmin::text, m.xmin::text FROM pg_class AS c, etl.model AS m ORDER BY 1, 2"
+    before = house.query(state)
+    found = preview(house.url, "public", models, house.folder, house.raw, allow)
+    assert house.query(state) == before
+    assert bool(preview_if_changed(house.url, "public", models, house.folder, house.raw, allow)) == bool(
+        found
+    )
+    return {each.table: each for each in found}
+
+
+def test_nothing_and_layout_are_no_change(loaded: Bench) -> None:
+    assert planned(loaded) == {}
+    assert planned(loaded, dim_shop="-- Shops.\nselect shop_id,\n city, manager from shop") == {}
+    indexed = SCHEMA + "-- Why.\n"
+    assert planned(loaded, schema=indexed) == {}
+    indexed += (
+        "CREATE INDEX IF NOT EXISTS by_shop ON fact_sale (shop_id);\nCOMMENT ON TABLE dim_shop IS 'x';\n"
+    )
+    assert list(lines(planned(loaded, schema=indexed).values())) == [
+        "schema.sql: is executed; no table gets other columns",
+        "    --- schema.sql, as loaded",
+        "    +++ schema.sql",
+        "    @@ -6 +6,3 @@",
+        "     CREATE TABLE IF NOT EXISTS dim_total (shop_id integer PRIMARY KEY, total numeric(12, 2));",
+        "    +CREATE INDEX IF NOT EXISTS by_shop ON fact_sale (shop_id);",
+        "    +COMMENT ON TABLE dim_shop IS 'x';",
+    ]
+    assert list(lines([])) == [
+        "no table changes: models and schema.sql are those that the warehouse was loaded with"
+    ]
+
+
+def test_a_dropped_column_shows_diffs_cost_consent_and_what_breaks(loaded: Bench) -> None:
+    model, schema = "SELECT shop_id, city FROM shop", SCHEMA.replace(", manager varchar(9)", "")
+    found = planned(loaded, dim_shop=model, schema=schema)["dim_shop"]
+    head, *others = lines([found])
+    assert head.startswith("dim_shop (2 rows, 3 versions): is computed again over 2 batches; versions keep")
+    assert others == [
+        "  computes 3 rows, about 27 s",
+        "  column manager is dropped, as schema.sql no longer declares it",
+        "    needs consent, as its values would be lost, and index public.theirs: drop dim_shop.manager",
+        "  is dropped with it: index public.theirs",
+        "  stands in the way: view public.mine",
+        "    --- dim_shop.sql, as loaded",
+        "    +++ dim_shop.sql",
+        "    @@ -1 +1 @@",
+        "    -SELECT shop_id, city, manager FROM shop",
+        "    +SELECT shop_id, city FROM shop",
+        "    --- dim_shop in schema.sql, as loaded",
+        "    +++ dim_shop in schema.sql",
+        "    @@ -2,3 +2,2 @@",
+        "     city text",
+        "    -manager character varying(9)",
+        "     PRIMARY KEY (shop_id)",
+        'the run fails without consent: make run ALLOW="drop dim_shop.manager"',
+    ]
+    assert found.consents == ("drop dim_shop.manager",)
+    allowed = planned(loaded, "drop dim_shop.manager", dim_shop=model, schema=schema)["dim_shop"]
+    assert (allowed.consents, allowed.by_hand) == ((), ())
+    assert allowed.altered[0] == 'ALTER TABLE "public"."dim_shop" DROP COLUMN IF EXISTS "manager"'
+
+
+def test_new_names_other_keys_and_models_that_come_and_go(loaded: Bench) -> None:
+    found = planned(loaded, fact_sale="", **{name: RENAMED[name] for name in RENAMED})
+    assert {name: each.effect for name, each in found.items()} == {
+        "dim_shop": "altered", "fact_sold": "altered", "dim_total": "restated",
+    }  # fmt: skip
+    assert found["fact_sold"].altered[0] == 'ALTER TABLE "public"."fact_sale" RENAME TO "fact_sold"'
+    assert "  renamed from fact_sale, with its history" in lines(found.values())
+    rekeyed = planned(loaded, fact_sale=MODELS["fact_sale"].replace("key: sale_id", "key: sale_id, shop_id"))
+    assert (rekeyed["fact_sale"].effect, rekeyed["fact_sale"].consents) == ("refilled", ("rekey fact_sale",))
+    assert rekeyed["fact_sale"].read_by == ("dim_total",)
+    new = planned(loaded, dim_total="", dim_new="SELECT shop_id FROM shop JOIN other USING (shop_id)")
+    assert {name: each.effect for name, each in new.items()} == {"dim_new": "created", "dim_total": "frozen"}
+    assert new["dim_new"].read_whole == ("other",)
+    assert '  to drop it: make run ALLOW="drop dim_total"' in lines(new.values())
