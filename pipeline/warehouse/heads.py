@@ -37,9 +37,10 @@ def changes(
 ) -> Iterator[Change]:
     """The change of a table that was computed by a model of this ``text`` with another kind or key.
 
-    ``name`` is the table's present name, and ``names`` are new names of its columns by old name.
+    ``name`` is the table's present name, whose prefix can tell its kind, and ``names`` are new names of its
+    columns by old name.
     """
-    was = _head(model.path, text)
+    was = _head(model.path.with_name(f"{name}.sql"), text)
     if was and was[0] != model.kind and declared is not None:
         summary = f"the {was[0]} becomes a {model.kind}: {_REMADE}"
         yield Change(model.name, "", "remade", summary, (), _LOST, remakes=True)

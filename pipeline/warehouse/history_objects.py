@@ -46,7 +46,9 @@ def read_existing(connection: Connection, schema: str, as_of: str) -> Existing:
         "SELECT DISTINCT c.relname::text FROM pg_depend AS d INNER JOIN pg_rewrite AS r ON d.objid = r.oid"
         " INNER JOIN pg_class AS c ON r.ev_class = c.oid"
         " INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-        " WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regprocedure(%s) AND n.nspname = %s",
+        " WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regprocedure(%s) AND n.nspname = %s"
+        # A renamed table's view names the former table.
+        " AND position(quote_literal(c.relname) IN pg_get_viewdef(c.oid)) > 0",
         ("etl.known(timestamptz, text, text)", as_of),
     ).fetchall()
     return Existing(

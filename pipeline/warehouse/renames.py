@@ -1,11 +1,14 @@
 """New names of tables and columns, with all that is kept beside them: nothing is computed again."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
+import psycopg
 from psycopg import sql
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, WarehouseError
+from pipeline.messages import message
 from pipeline.models.library import Model, parse
 from pipeline.models.renaming import only_renames
 from pipeline.models.target import Target, versions_name
@@ -85,8 +88,9 @@ def changes(
 def rename_table(connection: Connection, schema: str, old: str, new: str) -> None:
     """Rename a table, the objects beside it, and what etl records about it."""
     pattern = {"schema": schema, "as_of": as_of_schema(schema), "old": old, "new": new}
-    for (text,) in connection.execute(statement("warehouse/rename_table.sql"), pattern).fetchall():
-        connection.execute(template(str(text)))
+    with _naming(f"{old} -> {new}"):
+        for (text,) in connection.execute(statement("warehouse/rename_table.sql"), pattern).fetchall():
+            connection.execute(template(str(text)))
     for query in (
         "UPDATE etl.model SET table_name = %(new)s WHERE schema_name = %(schema)s AND table_name = %(old)s",
         (
@@ -106,15 +110,24 @@ def rename_columns(connection: Connection, schema: str, table: str, names: Mappi
     """Rename columns of a table, its versions and its views, and in its rejected rows."""
     for old, new in names.items():
         for relation in _with_column(connection, schema, table, old):
-            connection.execute(
-                sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}").format(
-                    relation, sql.Identifier(old), sql.Identifier(new)
-                )
-            )
+            rename = sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}")
+            with _naming(f"{table}: {old} -> {new}"):
+                connection.execute(rename.format(relation, sql.Identifier(old), sql.Identifier(new)))
         connection.execute(
             statement("warehouse/rename_in_rejected.sql"),
             {"schema": schema, "table": table, "old": old, "new": new},
         )
+
+
+@contextmanager
+def _naming(rename: str) -> Iterator[None]:
+    """Raise a WarehouseError of one line that names what cannot get its new name."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
+        raise
+    except psycopg.Error as error:
+        raise WarehouseError(f"warehouse: renamed: {rename}: {message(error)}; nothing was changed") from None
 
 
 def _with_column(connection: Connection, schema: str, table: str, column: str) -> list[sql.Identifier]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, WarehouseError
 from pipeline.recovery import restate
 from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import ledger
@@ -103,6 +103,8 @@ def test_new_names_need_no_computing_and_keep_everything(loaded: Bench) -> None:
     assert house.query("SELECT boss FROM dim_shop_as_of('infinity') WHERE shop_id = 1") == [("Bo",)]
     assert house.query("SELECT boss FROM as_of.dim_shop WHERE shop_id = 1") == [("Bo",)]
     assert house.query("SELECT sold_id FROM fact_sold_as_of('infinity') WHERE amount = 7") == [(3,)]
+    defined = "SELECT pg_get_viewdef('as_of.fact_sold'::regclass) LIKE '%''fact_sold''%'"
+    assert house.query(defined) == [(True,)]
     names_now = "unnest('{fact_sold,fact_sold_history}'::text[]) AS t"
     readable = f"SELECT has_table_privilege('pg_monitor', t, 'select') FROM {names_now}"
     assert house.query(readable) == [(True,), (True,)]
@@ -161,6 +163,10 @@ def test_names_that_contradict_the_files_are_refused(loaded: Bench) -> None:
             r"fact_sold\.sql: renamed from fact_sale, which .*fact_sale\.sql is the model of; remove one$",
         ),
     ]
+    execute(loaded.house.url, "CREATE VIEW fact_sold_current AS SELECT 1 AS one")
+    write(loaded, RENAMED)
+    with pytest.raises(WarehouseError, match=r"renamed: fact_sale -> fact_sold: .* already exists; nothing"):
+        loaded.house.targets()
     for files, message in cases:
         write(loaded, files)
         with pytest.raises(ModelError, match=message):
