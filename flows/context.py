@@ -71,6 +71,17 @@ class RunContext:
         for line in self.source_columns:
             get_run_logger().warning("%s", line)
 
+    def require_filled(self) -> None:
+        """Add the NOT NULLs of columns that this run has added, now that their rows have values."""
+        allow = [change.follow_up for each in self.changes for change in each.changes if change.follow_up]
+        if not allow:
+            return
+        pipeline, folder = self.pipeline, self.settings.transforms
+        with best_effort(f"Columns were added without NOT NULL ({', '.join(allow)})"):
+            url, schema = pipeline.warehouse_url, pipeline.warehouse_schema
+            pipeline.targets = catalogue.prepare(url, schema, pipeline.models, folder, allow)
+            pipeline.models = catalogue.with_contracts(pipeline.models, pipeline.targets)
+
     def adopt_id(self, owner: Destination | None) -> None:
         """Take the id of a lost warehouse, if ``owner`` is the same schema of the same database."""
         pipeline = self.pipeline

@@ -59,6 +59,7 @@ def etl(
         lacking = refill_tables(run)
         full = full or bool(lacking)
         restate_models(run, restate or (), lacking)
+        run.require_filled()
         report_applied(run)
         try:
             # Tables that the lake cannot refill may hold rows that are newer than its sealed batches.

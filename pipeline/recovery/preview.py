@@ -27,7 +27,7 @@ class TableChange(Frozen):
     """A change of a table, or of its ``column`` if that is not empty.
 
     ``sql`` are the statements. ``consent`` is what has to be allowed, if anything; ``is_refused``: a run
-    fails until it is; ``happens``: the run makes the change.
+    fails until it is; ``happens``: the run makes the change, and then allows itself the ``follow_up``.
     """
 
     kind: str
@@ -38,6 +38,7 @@ class TableChange(Frozen):
     consent: str
     is_refused: bool
     happens: bool
+    follow_up: str = ""
 
 
 class Preview(Frozen):
@@ -216,6 +217,7 @@ def _change(change: Change) -> TableChange:
         consent=change.consent,
         is_refused=change.is_refused,
         happens=change.happens,
+        follow_up=change.follow_up,
     )
 
 

@@ -146,6 +146,21 @@ def may_differ(connection: Connection, schema: str, models: Mapping[str, Model],
     return bool(texts) and not (is_same and texts == {name: model.sql for name, model in models.items()})
 
 
+def required_columns(connection: Connection, found: Alterations) -> dict[str, set[str]]:
+    """The columns that become NOT NULL, by table, if no version has NULL: then all rows stay as they are."""
+    required: dict[str, set[str]] = {}
+    for change in found.changes:
+        versions = sql.Identifier(found.schema, versions_name(change.table))
+        nulls = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} IS NULL)").format(
+            versions, sql.Identifier(change.column)
+        )
+        if change.kind == "required" and change.happens:
+            is_fact = found.models[change.table].kind == "fact"
+            if is_fact or connection.execute(nulls).fetchone() == (False,):
+                required.setdefault(change.table, set()).add(change.column)
+    return required
+
+
 def recorded_texts(connection: Connection, schema: str) -> dict[str, str]:
     """The texts of the models that tables were computed with, as far as they are recorded."""
     if not exists(connection, "etl.model"):

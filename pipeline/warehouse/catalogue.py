@@ -76,7 +76,8 @@ def create_tables(
             connection.execute(template(grant))
         if found:
             known = with_contracts(models, targets)
-            renames.keep_fingerprints(connection, schema, known, targets, found.new_columns)
+            required = alterations.required_columns(connection, found)
+            renames.keep_fingerprints(connection, schema, known, targets, found.new_columns, required)
             ledger.record_texts(connection, schema, known)
             schema_file.record(connection, schema, found.text)
         return targets

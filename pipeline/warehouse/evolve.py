@@ -50,7 +50,8 @@ class Change:
     ``risk``: what it can lose, or why it can fail; empty if it can do neither. ``is_asked``: schema.sql or
     the model has changed so; otherwise somebody altered the table. ``is_allowed``: somebody consents.
     ``remakes``: the table is dropped and created, and filled from the lake. ``cast``: how values are cast to
-    another type if Postgres does not cast them by itself.
+    another type if Postgres does not cast them by itself. ``follow_up``: what a run allows itself once the
+    table is filled: the NOT NULL of a column that it has added.
     """
 
     table: str
@@ -63,6 +64,7 @@ class Change:
     is_allowed: bool = False
     remakes: bool = False
     cast: sql.Composable | None = None
+    follow_up: str = ""
 
     @property
     def name(self) -> str:
@@ -161,14 +163,12 @@ def _added(schema: str, column: Declared, *, is_empty: bool) -> Change:
     parts: list[sql.Composable] = [added]
     if column.default_value is not None:
         parts.append(template(f"DEFAULT {column.default_value}"))
-    summary = f"column {column.name} ({column.type}) is added"
+    summary, follow_up = f"column {column.name} ({column.type}) is added", ""
     if column.required and (column.default_value is not None or is_empty):
         parts.append(sql.SQL("NOT NULL"))
     elif column.required:
-        consent = f"require {column.table_name}.{column.name}"
-        summary += (
-            f', without NOT NULL while its rows have no value; ALLOW="{consent}" adds that in a later run'
-        )
+        follow_up = f"require {column.table_name}.{column.name}"
+        summary += ", and becomes NOT NULL once its rows have values"
     parts += [template(check) for check in column.checks]
     if column.refers_to:
         parts.append(sql.SQL("REFERENCES {}").format(sql.Identifier(schema, column.refers_to)))
@@ -176,8 +176,9 @@ def _added(schema: str, column: Declared, *, is_empty: bool) -> Change:
     is_computed = column.computed or "nextval" in (column.default_value or "")
     risk = "its values are computed" if is_computed else ""
     return Change(
-        column.table_name, column.name, "added", summary, (statement,), risk, is_asked=not is_computed
-    )
+        column.table_name, column.name, "added", summary, (statement,), risk, not is_computed,
+        follow_up=follow_up,
+    )  # fmt: skip
 
 
 def rekeyed(

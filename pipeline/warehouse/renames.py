@@ -1,6 +1,6 @@
 """New names of tables and columns, with all that is kept beside them: nothing is computed again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -152,10 +152,12 @@ def keep_fingerprints(
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
     renames: Mapping[str, Mapping[str, str]],
+    required: Mapping[str, Collection[str]],
 ) -> None:
-    """Record models that differ from those that their tables were computed with only by new names.
+    """Record models whose tables need no computing: they have new names, or NOT NULLs that all rows meet.
 
-    ``models`` have the contracts of ``targets``, and ``renames`` new names of columns by table and old name.
+    ``models`` have the contracts of ``targets``. ``renames`` are new names of columns by table and old name,
+    and ``required`` the columns that have become NOT NULL.
     """
     recorded = {
         str(name): (str(fingerprint), text)
@@ -169,16 +171,24 @@ def keep_fingerprints(
         if fingerprint in {"", model.fingerprint} or text is None or model.names is not None:
             continue
         names = renames.get(name, {})
-        old = _former(
-            model, targets[name], str(text), names, [former.get(each, each) for each in model.upstream]
-        )
+        target = _without_not_null(targets[name], required.get(name, ()))
+        old = _former(model, target, str(text), names, [former.get(each, each) for each in model.upstream])
         if old and old.fingerprint == fingerprint and only_renames(old, model, names):
             former[model.fingerprint] = fingerprint
             connection.execute(
-                "UPDATE etl.model SET fingerprint = %s, model_sql = %s, result = NULL"
-                " WHERE schema_name = %s AND table_name = %s",
-                (model.fingerprint, model.sql, schema, name),
+                "UPDATE etl.model SET fingerprint = %s, model_sql = %s,"
+                # A stored result has the former names.
+                " result = CASE WHEN %s THEN result END WHERE schema_name = %s AND table_name = %s",
+                (model.fingerprint, model.sql, not names, schema, name),
             )
+
+
+def _without_not_null(target: Target, required: Collection[str]) -> Target:
+    columns = [
+        column.model_copy(update={"required": column.required and column.name not in required})
+        for column in target.columns
+    ]
+    return target.model_copy(update={"columns": tuple(columns)})
 
 
 def _former(

@@ -30,7 +30,9 @@ def test_a_changed_model_and_a_new_column_make_no_version(
     model, schema = kiosk.transforms / "dim_item.sql", kiosk.transforms / "schema.sql"
     columns = "    upper(label) AS label,\n    price > 5 AS dear,"
     model.write_text(model.read_text().replace("    label,", columns))
-    schema.write_text(schema.read_text().replace("text NOT NULL,", "text NOT NULL,\n    dear boolean,"))
+    schema.write_text(
+        schema.read_text().replace("text NOT NULL,", "text NOT NULL,\n    dear boolean NOT NULL,")
+    )
     status, text = planned()
     head, cost, *others = text.splitlines()
     assert (status, head) == (
@@ -39,10 +41,10 @@ def test_a_changed_model_and_a_new_column_make_no_version(
     )
     assert re.fullmatch(r"  computes 4 rows, about \d+ s", cost)
     assert others[:2] == [
-        "  column dear (boolean) is added",
+        "  column dear (boolean) is added, and becomes NOT NULL once its rows have values",
         '    the run executes: ALTER TABLE "public"."dim_item" ADD COLUMN "dear" boolean',
     ]
-    assert {"    -    label,", "    +    upper(label) AS label,", "    +dear boolean"} <= set(others)
+    assert {"    -    label,", "    +    upper(label) AS label,", "    +dear boolean NOT NULL"} <= set(others)
     assert json.loads(planned("--json")[1])[0]["effect"] == "restated"
     query(kiosk.source_url, "ALTER TABLE item ADD COLUMN shelf text")
     (report,) = kiosk.run().reports
@@ -50,12 +52,18 @@ def test_a_changed_model_and_a_new_column_make_no_version(
     (artifact,) = changes()
     assert others[0] in artifact
     assert planned()[0] == 0
+    required = (
+        "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'dim_item'::regclass AND attname = 'dear'"
+    )
+    assert query(kiosk.warehouse_url, required) == [(True,)]
     history = "SELECT label, dear FROM dim_item_history WHERE item_id = 3 ORDER BY valid_from"
     assert query(kiosk.warehouse_url, history) == [("UMBRELLA", True), ("PARASOL", True)]
     assert query(kiosk.warehouse_url, "SELECT count(*) FROM dim_item_history") == [(4,)]
 
     model.write_text(model.read_text().replace(columns, "    upper(label) AS label,"))
-    schema.write_text(schema.read_text().replace("text NOT NULL,\n    dear boolean,", "text NOT NULL,"))
+    schema.write_text(
+        schema.read_text().replace("text NOT NULL,\n    dear boolean NOT NULL,", "text NOT NULL,")
+    )
     refused = words_of(kiosk.run().error)
     assert 'allow it by ALLOW="drop dim_item.dear"' in refused
     assert "names no change; write one of" in words_of(kiosk.run(allow=["dropp dim_item.dear"]).error)

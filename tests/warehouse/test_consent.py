@@ -38,11 +38,12 @@ SOURCE = (
 def filled(shared: Bench) -> Bench:
     shared.fresh(MODELS, *SOURCE)
     shared.run()
+    execute(shared.house.url, "ALTER TABLE dim_shop ADD COLUMN theirs text")
+    shared.house.prepared = None
     shared.do(
         "UPDATE shop SET manager = 'Bo' WHERE shop_id = 1", "UPDATE sale SET amount = 6 WHERE sale_id = 1"
     )
     shared.run()
-    execute(shared.house.url, "ALTER TABLE dim_shop ADD COLUMN theirs text")
     return shared
 
 
@@ -126,6 +127,20 @@ def test_what_loses_data_or_may_fail_needs_consent(loaded: Bench, consent: str) 
     with pytest.raises(WarehouseError):
         follow(loaded, f"{verb} dim_shop.shop_id", schema=schema)
     assert follow(loaded, consent, schema=schema, query=COLUMN.format(table, column)) == expected
+
+
+def test_a_not_null_that_all_rows_meet_needs_no_computing(loaded: Bench) -> None:
+    """Unless a version of a dimension has NULL, which the model would reject now."""
+    recorded = "SELECT fingerprint = '{}' FROM etl.model WHERE table_name = '{}'"
+    cleared = "UPDATE dim_shop_version SET city = NULL WHERE shop_id = 1"
+    for column, made, is_kept in (("city varchar(10)", "", True), ("city varchar(10)", cleared, False)):
+        schema = SCHEMA.replace(column, f"{column} NOT NULL")
+        (fingerprint,) = loaded.house.query(
+            "SELECT fingerprint FROM etl.model WHERE table_name = 'dim_shop'"
+        )[0]
+        query = recorded.format(fingerprint, "dim_shop")
+        after = follow(loaded, "require dim_shop.city", schema=schema, made=made, query=query)
+        assert after == [(not is_kept,)]
 
 
 def test_all_refusals_are_in_one_line_and_a_dropped_column_may_be_a_renamed_one(loaded: Bench) -> None:
