@@ -61,6 +61,7 @@ def _of_table(each: Preview) -> Iterator[str]:
     for broken in each.breaks:
         yield f"  {'stands in the way' if broken.blocks else 'is dropped with it'}: {broken.name}"
     if each.effect == "frozen":
+        yield f"  if its model has a new name, write `-- renamed: {each.table} -> new name` at its head"
         yield f'  to drop it: make run ALLOW="drop {each.table}"'
     if each.read_by:
         yield f"  read by {', '.join(each.read_by)}"

@@ -30,7 +30,8 @@ _REJECTED = ("table_name", "key", "row", "waits", "resolved", "first_batch")
 # Those of a schema, as a rebuild has them that begins with the base batch.
 _REJECTED_OF = sql.SQL(
     "(SELECT table_name, key, row, waits, resolved, GREATEST(first_batch, {base}) AS first_batch"
-    " FROM etl.rejected WHERE schema_name = {schema} AND NOT (resolved AND last_batch < {base})) AS rejected"
+    " FROM etl.rejected WHERE schema_name = {schema} AND table_name = ANY({tables})"
+    " AND NOT (resolved AND last_batch < {base})) AS rejected"
 )
 
 
@@ -168,7 +169,8 @@ def _compare(stage: Stage, schema: str, state: Rehearsal) -> None:
             columns = columns_of_both(stage.connection, table.rebuilt, table.table, target)
             _note(stage.connection, state, table.name, columns, table.rebuilt, table.since_base(columns))
     base = sql.Literal(state.batches[0])
-    rejected = [_REJECTED_OF.format(schema=sql.Literal(each), base=base) for each in (stage.schema, schema)]
+    names = {"base": base, "tables": sql.Literal(list(stage.targets))}
+    rejected = [_REJECTED_OF.format(schema=sql.Literal(each), **names) for each in (stage.schema, schema)]
     _note(stage.connection, state, "etl.rejected", _REJECTED, *rejected)
 
 
