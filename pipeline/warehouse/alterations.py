@@ -3,7 +3,7 @@
 Nothing is changed to find out, so that a plan shows what a run will do.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,43 +78,85 @@ class Alterations:
 def find(
     connection: Connection, schema: str, models: Mapping[str, Model], folder: Path, allow: Collection[str]
 ) -> Alterations:
-    """What has changed; ``allow`` names changes that somebody consents to. Raises ModelError."""
+    """What has changed; ``allow`` names changes that somebody consents to.
+
+    Raises ModelError and WarehouseError where models, schema.sql and ``allow`` contradict each other.
+    """
     path = folder / SCHEMA_FILE
-    text = schema_file.read(path)
-    followed = schema_file.followed(connection, schema)
-    is_new = bool(text) and (followed is None or followed.digest != schema_file.digest(text))
-    texts, frozen = recorded_texts(connection, schema), removed.without_model(connection, schema, models)
-    olds = [old for model in models.values() for old, new in model.renamed if new == model.name]
-    tables = declarations.read(connection, schema, [*models, *olds])
-    new_tables = renames.tables(models, tables)
-    existing = {
-        name: columns
-        for name, columns in renames.renamed_tables(tables, new_tables).items()
-        if name in models
-    }
-    texts = {new_tables.get(name, name): model for name, model in texts.items()}
-    frozen = {name: at for name, at in frozen.items() if name not in new_tables}
-    removed.refuse_readers(models, {*frozen, *new_tables})
-    new_columns = {name: renames.columns(models[name], columns) for name, columns in existing.items()}
-    new_columns = {name: names for name, names in new_columns.items() if names}
-    declared, before = dict[str, Columns](), dict[str, Columns]()
-    if text and existing and (is_new or allow or new_tables or new_columns or heads.differ(models, texts)):
-        names = [*models, *frozen]
-        declared = _declared(connection, schema, names, path, text)
-        if followed and followed.text is not None:
-            before = _declared(connection, schema, [*names, *new_tables], path, followed.text, old=True)
-            before = renames.renamed_tables(before, new_tables)
-    for name, new_names in new_columns.items():
-        renames.check(models[name], new_names, declared.get(name))
-        existing[name] = renames.renamed_columns(name, existing[name], new_names)
-        if name in before:
-            before[name] = renames.renamed_columns(name, before[name], new_names)
+    text, followed = schema_file.read(path), schema_file.followed(connection, schema)
     found = Alterations(
-        schema, path, text, is_new, models,
-        existing=existing, declared=declared, before=before, new_tables=new_tables, new_columns=new_columns,
-        texts=texts, frozen=frozen, old_text=followed.text if followed else None,
-    )  # fmt: skip
-    return _with_changes(connection, found, allow)
+        schema,
+        path,
+        text,
+        is_new=bool(text) and (followed is None or followed.digest != schema_file.digest(text)),
+        models=models,
+        texts=recorded_texts(connection, schema),
+        old_text=followed.text if followed else None,
+        frozen=removed.without_model(connection, schema, models),
+    )
+    found = _with_new_tables(connection, found)
+    columns = {name: renames.columns(models[name], each) for name, each in found.existing.items()}
+    found = replace(found, new_columns={name: names for name, names in columns.items() if names})
+    if _needs_declarations(found, allow):
+        found = _with_declarations(connection, found)
+    return _with_changes(connection, _with_new_columns(found), allow)
+
+
+def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
+    """The same with the tables that exist, those with new names under these."""
+    former = [old for model in found.models.values() for old, new in model.renamed if new == model.name]
+    tables = declarations.read(connection, found.schema, [*found.models, *former])
+    new_tables = renames.tables(found.models, tables)
+    existing = renames.renamed_tables(tables, new_tables)
+    frozen = {name: at for name, at in found.frozen.items() if name not in new_tables}
+    removed.refuse_readers(found.models, {*frozen, *new_tables})
+    return replace(
+        found,
+        existing={name: columns for name, columns in existing.items() if name in found.models},
+        new_tables=new_tables,
+        texts={new_tables.get(name, name): text for name, text in found.texts.items()},
+        frozen=frozen,
+    )
+
+
+def _needs_declarations(found: Alterations, allow: Collection[str]) -> bool:
+    """Whether anything can have changed: to read declarations takes some time."""
+    is_changed = found.is_new or found.new_tables or found.new_columns
+    return bool(
+        found.text and found.existing and (is_changed or allow or heads.differ(found.models, found.texts))
+    )
+
+
+def _with_declarations(connection: Connection, found: Alterations) -> Alterations:
+    """The same with the columns that schema.sql declares, and those that it declared before."""
+    names, before = [*found.models, *found.frozen], dict[str, Columns]()
+    declared = _declared(connection, found, names, found.text)
+    if found.old_text is not None:
+        with suppress(WarehouseError):  # it may be impossible to run by now
+            before = _declared(connection, found, [*names, *found.new_tables], found.old_text)
+    return replace(found, declared=declared, before=renames.renamed_tables(before, found.new_tables))
+
+
+def _declared(
+    connection: Connection, found: Alterations, names: Sequence[str], text: str
+) -> dict[str, Columns]:
+    """The columns that a text of schema.sql declares."""
+
+    def declare(temporary: str) -> None:
+        schema_file.run(connection, [temporary, found.schema], found.path, text)
+
+    return dict(declarations.declared_by(connection, found.schema, names, declare))
+
+
+def _with_new_columns(found: Alterations) -> Alterations:
+    """The same with columns under their new names."""
+    existing, before = dict(found.existing), dict(found.before)
+    for name, names in found.new_columns.items():
+        renames.check(found.models[name], names, found.declared.get(name))
+        for tables in (existing, before):
+            if name in tables:
+                tables[name] = renames.renamed_columns(name, tables[name], names)
+    return replace(found, existing=existing, before=before)
 
 
 def only_renamed(found: Alterations, altered: Collection[str]) -> set[str]:
@@ -170,22 +212,6 @@ def recorded_texts(connection: Connection, schema: str) -> dict[str, str]:
         (schema,),
     ).fetchall()
     return {str(name): str(text) for name, text in rows}
-
-
-def _declared(
-    connection: Connection, schema: str, names: list[str], path: Path, text: str, *, old: bool = False
-) -> dict[str, Columns]:
-    """The columns that a schema.sql declares; none if it is an ``old`` one that cannot run any more."""
-
-    def declare(temporary: str) -> None:
-        schema_file.run(connection, [temporary, schema], path, text)
-
-    try:
-        return dict(declarations.declared_by(connection, schema, names, declare))
-    except WarehouseError:
-        if old:
-            return {}
-        raise
 
 
 def _with_changes(connection: Connection, found: Alterations, allow: Collection[str]) -> Alterations:
