@@ -74,6 +74,8 @@ def _head(each: Preview) -> Iterator[str]:
     size = counted(each.rows, "row")
     if each.versions != each.rows:
         size += f", {counted(each.versions, 'version')}"
+    if each.in_place:
+        effect += f"; only {', '.join(each.in_place)} is written, in place if no row was ever rejected"
     yield f"{each.table}: {effect}" if each.effect == "executed" else f"{each.table} ({size}): {effect}"
     if each.rows_read:
         seconds = "" if each.seconds is None else f", about {max(1, round(each.seconds)):,} s"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import psycopg
 from psycopg import sql
@@ -112,7 +112,9 @@ def import_versions(connection: Connection, schema: str, target: Target, rows: R
     """
     _check_columns(target, rows)
     batch_id = ledger.lock_for_load(connection, schema)
-    base = _first_batch(connection, schema)
+    query = "SELECT min(snapshot_at) FROM etl.batch WHERE schema_name = %s"
+    row = connection.execute(query, (schema,)).fetchone()
+    base = cast(datetime | None, row[0]) if row else None
     if batch_id is None or base is None:
         raise SettingsError("the warehouse has no batch yet; run `make run` first")
     try:
@@ -140,12 +142,6 @@ def _check_columns(target: Target, rows: Rows) -> None:
     for name in (*target.key, "valid_from"):
         if name not in rows.columns:
             raise SettingsError(f"{rows.place}: lacks column {name}")
-
-
-def _first_batch(connection: Connection, schema: str) -> datetime | None:
-    query = "SELECT min(snapshot_at) FROM etl.batch WHERE schema_name = %s"
-    row = connection.execute(query, (schema,)).fetchone()
-    return row[0] if row else None  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

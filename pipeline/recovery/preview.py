@@ -13,6 +13,7 @@ from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.recovery import refill, restate
+from pipeline.recovery.added_columns import added
 from pipeline.warehouse import alterations, bindings, catalogue, declarations, dependents, ledger, upgrades
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.dependents import Dependent
@@ -52,7 +53,8 @@ class Preview(Frozen):
     ``model_diff`` and ``table_diff`` are the lines of unified diffs of the model and of the table's
     declaration, empty where the former text is not known. ``rows`` and ``versions`` are those of the table,
     ``rows_read`` the rows that are computed again, which takes about ``seconds`` (None if no batch was
-    timed). ``breaks`` are objects of others that the change drops or that stand in its way. ``read_whole``
+    timed). ``in_place``: the model only gained these columns, so that no more than they is written.
+    ``breaks`` are objects of others that the change drops or that stand in its way. ``read_whole``
     are source tables.
     """
 
@@ -65,6 +67,7 @@ class Preview(Frozen):
     rows: int = 0
     versions: int = 0
     rows_read: int = 0
+    in_place: tuple[str, ...] = ()
     seconds: float | None = None
     read_by: tuple[str, ...] = ()
     breaks: tuple[Dependent, ...] = ()
@@ -200,6 +203,7 @@ def _of_table(
         rows=counts.get(name, 0),
         versions=counts.get(versions_name(name), counts.get(name, 0)),
         rows_read=done.rows if again else 0,
+        in_place=added(found.texts.get(name), models[name]) if effect == "restated" else (),
         seconds=done.seconds * done.rows / done.timed_rows if again and done.timed_rows else None,
         read_by=tuple(other for other in models if name in models[other].reads),
         breaks=breaks,

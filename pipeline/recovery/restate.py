@@ -8,7 +8,7 @@ after, and views, grants, indexes and references stay.
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from tempfile import TemporaryDirectory
 
@@ -23,7 +23,9 @@ from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, transaction
 from pipeline.recovery import refill, stage
+from pipeline.recovery.added_columns import AddedColumns, added
 from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables
+from pipeline.recovery.refill import Chain, Lake
 from pipeline.recovery.stage import Stage
 from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.load import load_order
@@ -96,6 +98,11 @@ def restate(
         last = ledger.lock_for_load(connection, schema)
         if last != known.manifests[-1].batch_id:
             raise ConcurrentRunError("warehouse: another run has moved the watermark in the meantime")
+        lake = Lake(models, targets, raw, folder(home))
+        done.extend(_fill_added(connection, schema, lake, known, names))
+        names = [name for name in names if name not in {each.table for each in done}]
+        if not names:
+            return done
         needed = _needed(models, targets, names)
         _copy_tables(connection, schema, [targets[name] for name in load_order(needed.values())])
         buckets = {name: processed if name in names else folder(home) for name in needed}
@@ -111,6 +118,30 @@ def restate(
             raise psycopg.Rollback from None
         done.extend(_apply(connection, schema, rebuilt, models, last, names, known.manifests[0].snapshot_at))
     return done or None
+
+
+def _fill_added(
+    connection: Connection, schema: str, lake: Lake, known: Chain, names: Sequence[str]
+) -> Iterator[Restated]:
+    """Restate the facts whose models only gained columns in place, as far as that is exact."""
+    texts = connection.execute(
+        "SELECT table_name, model_sql FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)",
+        (schema, list(names)),
+    ).fetchall()
+    last = known.manifests[-1].batch_id
+    for name, text in ((str(name), None if text is None else str(text)) for name, text in texts):
+        target, columns = lake.targets[name], added(text, lake.models[name])
+        if not columns:
+            continue
+        filled = AddedColumns(connection, schema, lake, target, columns).fill(known)
+        if filled is None:
+            _logger.info("%s: %s cannot be filled in place; restating it", name, ", ".join(columns))
+            continue
+        _logger.info("%s: %s filled in place", name, ", ".join(columns))
+        loaded = Loaded(fingerprint=lake.models[name].fingerprint)
+        ledger.record_model(connection, schema, last, target, loaded)
+        bindings.bind(connection, schema, last, {name: target}, {name: 0})
+        yield Restated(table=name, updated=filled, added=0, deleted=0)
 
 
 def _needed(
