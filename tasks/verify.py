@@ -109,7 +109,8 @@ def _rebuild_report(rehearsal: Rehearsal) -> Iterator[str]:
         yield "The warehouse has no batch, so nothing was compared"
     elif not rehearsal.differences:
         compared = counted(len(rehearsal.compared), "table")
-        yield f"Its rows, and its versions since then, equal those of the warehouse: {compared} compared, nothing written"
+        same = "Its rows, and its versions since then, equal those of the warehouse"
+        yield f"{same}: {compared} compared, nothing written"
 
 
 def _end(rehearsal: Rehearsal) -> str:
