@@ -1,8 +1,8 @@
 """The Arrow and DuckDB types that carry Postgres types, and how their values compare.
 
 A type without an exact counterpart is carried as Postgres's own text, which its input function reads back
-exactly: uuid, jsonb, arrays, enums, bytea, interval, numeric without precision and so on. No value passes
-through a float, and no type is guessed.
+exactly: uuid, jsonb, arrays, enums, bytea, interval, numeric without precision and so on; models cast some
+of them (pipeline.models.comparisons and .computing). No value passes through a float, and no type is guessed.
 """
 
 import re

@@ -30,6 +30,9 @@ _SOURCE_COLUMN = re.compile(r"when casting from source column (\S+)")
 # DuckDB's messages about rows; all others are about the SQL.
 _ABOUT_ROWS = re.compile(r"(Conversion|Out of Range|Invalid Input|Constraint) Error: ")
 _HARMLESS = re.compile(r"Invalid Input Error: More than one row returned by a subquery[^.\n]*")
+# The beginning of an error of a model that computes with a number which has no exact type in DuckDB.
+NO_NUMBER = "no exact number at "
+_NO_NUMBER = re.compile(rf'Conversion Error: [^"]*"{NO_NUMBER}(\d+): (.*?) \[value: (.*)\]"', re.DOTALL)
 _NOT_SHOWN = "; TOTESYS_SHOW_VALUES=true shows the value"
 
 
@@ -85,6 +88,8 @@ def _place(error: psycopg.Error) -> str:
 
 def of_duckdb(text: str) -> str:
     """DuckDB's message without values: unchanged about SQL, only kind, column and type about rows."""
+    if number := _NO_NUMBER.match(text):
+        return _no_number(*number.groups())
     kind = _ABOUT_ROWS.match(text)
     if not kind or shows_values():
         return text
@@ -92,6 +97,20 @@ def of_duckdb(text: str) -> str:
         return harmless[0]
     column = _SOURCE_COLUMN.search(text)
     return f"{kind[1]} Error: {_without_value(text, column[1] if column else None)}"
+
+
+def _no_number(line: str, columns: str, value: str) -> str:
+    """The message about a number that a model cannot compute with; NaN and Infinity are no secret."""
+    shown = value if shows_values() or value.lstrip("-") in {"NaN", "Infinity"} else None
+    what = (
+        f"is {shown} in a row"
+        if shown
+        else "has more than 28 digits before the point or 10 after it in a row"
+    )
+    return (
+        f"column {columns} {what}, so a model cannot compute with it exactly; leave such rows out, or cast it"
+        f" to DOUBLE PRECISION{'' if shown else _NOT_SHOWN}\nLINE {line}:"
+    )
 
 
 def of_arrow(text: str) -> str:

@@ -1,10 +1,10 @@
 """Find comparisons in a model that DuckDB evaluates differently from Postgres, so that the model is refused.
 
 An enum is an enum of DuckDB, which keeps the order of its labels, and citext has DuckDB's collation without
-case. Some types are stored as text that compares differently from their values, such as numeric without
-precision (1.0 and 1.00). Their columns get a marker collation while a model is analysed: DuckDB's planner
-then calls that collation's function wherever it compares, orders or groups by the column. These calls are
-found.
+case. Some types are stored as text that compares differently from their values, such as interval ('1 mon' and
+'30 days'), and numeric without precision where pipeline.models.computing does not cast it. Their columns get
+a marker collation while a model is analysed: DuckDB's planner then calls that collation's function wherever
+it compares, orders or groups by the column. These calls are found.
 """
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
@@ -137,7 +137,7 @@ def misread(plan: Node) -> Iterator[tuple[str, str]]:
         elif (_is_json(node) and place.compares) or _collation(node) in _UNCALLED.get(
             _compares_uncalled(place), ()
         ):
-            yield _column(node), _CAST
+            yield column_of(node), _CAST
         elif place.owner.get("type") == "BOUND_FUNCTION" and _name(place.owner) not in _RECORDS:
             continue  # LIKE and similar functions work on text
         elif mark := _CALLS.get(_name(node)) if _made_by_planner(node) else None:
@@ -156,7 +156,7 @@ def _compares_uncalled(place: _Place) -> str:
 
 def _misread_call(mark: str, argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
     """The column and the remedy of one call of a collation's function, if it is a misread comparison."""
-    name = _column(argument)
+    name = column_of(argument)
     marked = _collation(argument) in {"nfc", "noaccent"}
     if mark == "case":
         yield from _misread_case(argument, place)
@@ -166,7 +166,7 @@ def _misread_call(mark: str, argument: Node, place: _Place) -> Iterator[tuple[st
 
 def _misread_case(argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
     """Text without case that Postgres compares with case, or of which any spelling may be kept."""
-    name = _column(argument)
+    name = column_of(argument)
     if _name(argument) in _WITHOUT_CASE or argument.get("expression_class") == "BOUND_CONSTANT":
         return
     if _is_call(argument) or _collation(argument) != "nocase":
@@ -224,9 +224,9 @@ def _type_info(node: Node) -> Node:
     return (node.get("return_type") or {}).get("type_info") or {}
 
 
-def _column(node: Node) -> str:
+def column_of(node: Node) -> str:
     """The name of the column in an expression."""
     if node.get("alias"):
         return str(node["alias"])
     operands = [*node.get("children", []), node.get("else_expr") or {}]
-    return next(filter(None, map(_column, operands)), "") if any(operands) else ""
+    return next(filter(None, map(column_of, operands)), "") if any(operands) else ""

@@ -31,6 +31,8 @@ _FORMS = {
     "TIMESTAMP WITH TIME ZONE": rf"-?infinity|{_DAY}( \(BC\))?[ T]{_CLOCK} ?{_ZONE}",
 }
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(.*\)|FLOAT|DOUBLE)")
+# What models compute from numeric without precision: more decimals than anybody has written.
+_LONG_DECIMAL = re.compile(r"DECIMAL\(38,[123]\d\)")
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def _cast(model: Model, column: TargetColumn, yielded: str, needed: str) -> str:
             f"{model.path}: column {column.name} is {yielded}, the warehouse column is {column.type};"
             " cast it in the model"
         )
+    if needed == "VARCHAR" and column.type.startswith("numeric") and _LONG_DECIMAL.fullmatch(yielded):
+        return f"rtrim(rtrim(CAST({source} AS VARCHAR), '0'), '.')"  # the zeros mean nothing
     return f"TRY_CAST({source} AS {needed})"
 
 

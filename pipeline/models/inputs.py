@@ -20,6 +20,7 @@ from pipeline.lake.state import bind_changes, bind_state
 from pipeline.models import reference
 from pipeline.models.analysis import Analysis, Misread, analyse
 from pipeline.models.comparisons import ROWS, as_model_type, as_stored, is_special, model_type
+from pipeline.models.computing import Probe, create_function, is_number
 from pipeline.models.contract import Check, checks, left_out
 from pipeline.models.library import Model, error_in
 from pipeline.models.literals import unknown_labels, with_labels
@@ -78,18 +79,31 @@ def bind_empty(
         columns = ", ".join(f"{quote(each.name)} {model_type(each, marked=True)}" for each in tables[name])
         listed = columns or "no_column INTEGER"
         connection.execute(f"CREATE TEMP TABLE {quote(relation_name(name))} ({listed})")
-    _bind_reference(connection, names - tables.keys(), datetime.now(UTC))
-    return _bind_models(connection, models, targets, None, marked=True)
+    reference_names = names - tables.keys()
+    _bind_reference(connection, reference_names, datetime.now(UTC))
+    if not _has_stored_text(models, targets, tables):
+        return _bind_models(connection, models, targets, None, marked=True)
+    with session() as other:
+        _bind_reference(other, reference_names, datetime.now(UTC))
+        probe = Probe(other, {name: tables[name] for name in names & tables.keys()})
+        return _bind_models(connection, models, targets, probe, marked=True)
+
+
+def _has_stored_text(
+    models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
+) -> bool:
+    """Whether the models read columns that other SQL is needed for: of enums, or of numbers as text."""
+    below = list(models.values())[:-1]
+    columns = [column for name in _named(models) & tables.keys() for column in tables[name]]
+    columns += [column for model in below for column in _columns_of(targets[model.name])]
+    return any(column.labels or is_number(column) for column in columns)
 
 
 def _texts(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
 ) -> dict[str, str]:
-    """The models' SQL as it is run: literals that are compared with an enum are cast to it."""
-    below = list(models.values())[:-1]
-    columns = [column for name in _named(models) & tables.keys() for column in tables[name]]
-    columns += [column for model in below for column in _columns_of(targets[model.name])]
-    if not any(column.labels for column in columns):
+    """The models' SQL as it is run: labels of enums, and numbers that are stored as text, are cast."""
+    if not _has_stored_text(models, targets, tables):
         return {model.name: model.bound_sql for model in models.values()}
     with session() as connection:
         return bind_empty(connection, models, targets, tables)
@@ -108,9 +122,9 @@ def analysed(
     """
     model = list(models.values())[-1]
     with session() as connection:
-        bind_empty(connection, models, targets, tables)
+        text = bind_empty(connection, models, targets, tables)[model.name]
         yields = types_of(connection, model, RESULT)
-        unknown = tuple(unknown_labels(connection, model.bound_sql))
+        unknown = tuple(unknown_labels(connection, text))
         column_checks = checks(model, targets[model.name], yields)
         try:
             analysis = analyse(connection, f"FROM {RESULT}", list(yields), _relation_keys(keys))
@@ -188,17 +202,21 @@ def _bind_models(
     connection: duckdb.DuckDBPyConnection,
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
-    texts: Mapping[str, str] | None,
+    texts: Mapping[str, str] | Probe | None,
     *,
     marked: bool,
 ) -> dict[str, str]:
     """Create a view of each model, the last one also as ``result``; returns their SQL.
 
-    If ``texts`` is None, labels are cast, for which all relations have to be tables of DuckDB.
+    With a probe, labels and numbers are cast, for which all relations have to be tables of DuckDB.
     """
     bound = {}
+    create_function(connection)
     for model in models.values():
-        text = texts[model.name] if texts else with_labels(connection, model.bound_sql)
+        if isinstance(texts, Probe):
+            text = with_labels(connection, texts.computable(model).sql)
+        else:
+            text = texts[model.name] if texts else model.bound_sql
         bound[model.name] = text
         yields = _create_view(connection, model, text)
         if model.name in targets and len(bound) < len(models):
@@ -212,6 +230,8 @@ def _bind_models(
                 f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS"  # noqa: S608
                 f" SELECT {listed} FROM {quote(_view_of(model))}"
             )
+            if isinstance(texts, Probe):
+                texts.add(model.name, [types[check.column] for check in column_checks])
     connection.execute(f"CREATE TEMP VIEW {RESULT} AS FROM {quote(_view_of(model))}")
     return bound
 

@@ -191,8 +191,9 @@ def parse(path: Path, text: str) -> Model:
 
 def error_in(path: Path, words: str) -> ModelError:
     """DuckDB's message with file and line, in one line, and without values of rows."""
-    line = re.search(r"LINE (\d+):", words)
-    first = re.split(r"\n\s*\n|\nLINE ", of_duckdb(words))[0].replace("\n", " ")
+    shown = of_duckdb(words)
+    line = re.search(r"LINE (\d+):", shown) or re.search(r"LINE (\d+):", words)
+    first = re.split(r"\n\s*\n|\nLINE ", shown)[0].replace("\n", " ")
     return ModelError(f"{path}{':' + line[1] if line else ''}: {first}")
 
 

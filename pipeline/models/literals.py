@@ -97,12 +97,12 @@ def _enum(node: Node, text: bytes) -> Node | None:
     """The enum in an expression, even if the planner casts it to text; None if the query itself casts it."""
     if (node.get("return_type") or {}).get("id") == "ENUM":
         return node
-    if node.get("type") != "OPERATOR_CAST" or _is_written(node, text):
+    if node.get("type") != "OPERATOR_CAST" or is_written(node, text):
         return None
     return _enum(node["children"][0], text)
 
 
-def _is_written(cast: Node, text: bytes) -> bool:
+def is_written(cast: Node, text: bytes) -> bool:
     """Whether a cast is written in the query, and not added by the planner."""
     return bool(_WRITTEN_CAST.match(text[cast["query_location"] :][:10].decode(errors="replace")))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import psycopg
 
@@ -87,8 +88,9 @@ class Drawn:
         return f"{self.name}_current" if self.kind == "fact" else self.name
 
     def select(self, connection: Connection, relation: str) -> list[Row]:
-        """The rows of a relation with its columns."""
-        return connection.execute(f"SELECT {', '.join(self.columns)} FROM {relation}".encode()).fetchall()
+        """The rows of a relation with its columns; all numbers are whole."""
+        rows = connection.execute(f"SELECT {', '.join(self.columns)} FROM {relation}".encode()).fetchall()
+        return [tuple(int(each) if isinstance(each, Decimal) else each for each in row) for row in rows]
 
     def contents(self, result: Sequence[Row], before: Contents, others: Mapping[str, Contents]) -> Contents:
         """The expected contents for a result; the key of a rejected row keeps its last row."""
@@ -104,7 +106,7 @@ class Drawn:
 
     def _fits(self, row: Row, others: Mapping[str, Contents]) -> bool:
         named = dict(zip(self.columns, row, strict=True))
-        if self.short and named[self.short] is not None and abs(int(str(named[self.short]))) >= 10:
+        if self.short and named[self.short] is not None and abs(Decimal(str(named[self.short]))) >= 10:
             return False
         if self.filled and named[self.filled] is None:
             return False

@@ -25,7 +25,8 @@ class Relation:
     @property
     def catalogue(self) -> tuple[Column, ...]:
         """A table's columns as the source's catalogue has them."""
-        types = dict.fromkeys(self.numbers, "integer") | dict.fromkeys(self.texts, "text")
+        types = {name: "numeric" if name == "amount" else "integer" for name in self.numbers}
+        types |= dict.fromkeys(self.texts, "text")
         return tuple(Column(name=name, type=type_) for name, type_ in types.items())
 
 
@@ -37,7 +38,7 @@ TABLES = (
 )
 SEED = Relation("targets", ("k", "goal"), ("word",), ("k",))
 SOURCE = """
-    CREATE TABLE orders (id int PRIMARY KEY, person int, amount int, place int, label text);
+    CREATE TABLE orders (id int PRIMARY KEY, person int, amount numeric, place int, label text);
     CREATE TABLE people (id int PRIMARY KEY, boss int, age int, name text, town text);
     CREATE TABLE "Stock" (shelf int, count int, item text, PRIMARY KEY (shelf, item));
     CREATE TABLE log (number int, place int, message text);

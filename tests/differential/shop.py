@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from decimal import Decimal
 from functools import partial
 from random import Random
 
@@ -38,6 +39,12 @@ def _number(random: Random) -> int | None:
     return None if random.random() < 0.15 else random.randrange(10)
 
 
+def _amount(random: Random) -> Decimal | None:
+    """A whole number with any number of zeros after the point: these make no difference."""
+    number = _number(random)
+    return None if number is None else Decimal(number).quantize(Decimal(1).scaleb(-random.randrange(3)))
+
+
 def _text(random: Random) -> str | None:
     return None if random.random() < 0.15 else random.choice(_LETTERS)
 
@@ -53,7 +60,7 @@ def insert(connection: psycopg.Connection[tuple[object, ...]], random: Random) -
     table = random.randrange(4)
     if table == 0:
         query = "INSERT INTO orders VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
-        connection.execute(query, (random.randrange(30), n(), n(), n(), t()))
+        connection.execute(query, (random.randrange(30), n(), _amount(random), n(), t()))
     elif table == 1:
         query = "INSERT INTO people VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
         connection.execute(query, (random.randrange(12), n(), n(), t(), t()))
@@ -69,7 +76,8 @@ def _update(connection: psycopg.Connection[tuple[object, ...]], random: Random) 
     row = random.randrange(20)
     if table == 0:
         column = random.choice(["person", "amount", "place"])
-        connection.execute(f"UPDATE orders SET {column} = %s WHERE id = %s", (_number(random), row))
+        value = _amount(random) if column == "amount" else _number(random)
+        connection.execute(f"UPDATE orders SET {column} = %s WHERE id = %s", (value, row))
     elif table == 1:
         connection.execute("UPDATE people SET age = %s, town = %s WHERE id = %s",
                            (_number(random), _text(random), row % 12))  # fmt: skip

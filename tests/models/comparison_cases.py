@@ -67,9 +67,10 @@ VALUES: dict[str, list[str]] = {
     "timetz": ["10:00:00+00", "09:00:00+00", "10:00+02"],
     "oid": ["10", "9"],
     "pg_lsn": ["10/0", "9/0"],
+    # Numbers stored as text, which models cast where they compare them.
+    "numeric": ["10", "9", "9.00", "-0.5", "0.0000000001", "1234567890123456789012345678.9"],
+    "numeric(45,3)": ["10", "9", "9.000", "-0.5"],
     # Types stored as text that may differ for equal values.
-    "numeric": ["10", "9", "9.00", "NaN"],
-    "numeric(45,3)": ["10", "9", "9.000"],
     "interval": ["24:00", "1 day", "30 days", "1 mon"],
     "integer[]": ["{10}", "{9}", "{ 9 }"],
     "numeric[]": ["{9.0}", "{9.00}"],
@@ -85,7 +86,7 @@ ONLY_EQUAL = ("inet", "cidr", "timetz", "oid", "pg_lsn")
 
 
 INCOMPARABLE = (
-    "numeric", "numeric(45,3)", "interval", "integer[]", "numeric[]", "int4range", "tsvector",
+    "interval", "integer[]", "numeric[]", "int4range", "tsvector",
     "pair", "jsonb", "json",
 )  # fmt: skip
 
