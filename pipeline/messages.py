@@ -30,9 +30,13 @@ _SOURCE_COLUMN = re.compile(r"when casting from source column (\S+)")
 # DuckDB's messages about rows; all others are about the SQL.
 _ABOUT_ROWS = re.compile(r"(Conversion|Out of Range|Invalid Input|Constraint) Error: ")
 _HARMLESS = re.compile(r"Invalid Input Error: More than one row returned by a subquery[^.\n]*")
-# The beginning of an error of a model that computes with a number which has no exact type in DuckDB.
-NO_NUMBER = "no exact number at "
-_NO_NUMBER = re.compile(rf'Conversion Error: [^"]*"{NO_NUMBER}(\d+): (.*?) \[value: (.*)\]"', re.DOTALL)
+# The beginnings of errors about a number or an array that has no exact type in DuckDB.
+NO_NUMBER, NO_LIST = "no exact number at ", "no list at "
+_NO_TYPE = re.compile(
+    rf"Conversion Error: [^\"']*[\"'](?P<what>{NO_NUMBER}|{NO_LIST})(?P<line>\d+): (?P<column>.*?)"
+    r" \[value: (?P<value>.*)\][\"']",
+    re.DOTALL,
+)
 _NOT_SHOWN = "; TOTESYS_SHOW_VALUES=true shows the value"
 
 
@@ -88,8 +92,8 @@ def _place(error: psycopg.Error) -> str:
 
 def of_duckdb(text: str) -> str:
     """DuckDB's message without values: unchanged about SQL, only kind, column and type about rows."""
-    if number := _NO_NUMBER.match(text):
-        return _no_number(*number.groups())
+    if found := _NO_TYPE.match(text):
+        return _no_type(**found.groupdict())
     kind = _ABOUT_ROWS.match(text)
     if not kind or shows_values():
         return text
@@ -99,17 +103,20 @@ def of_duckdb(text: str) -> str:
     return f"{kind[1]} Error: {_without_value(text, column[1] if column else None)}"
 
 
-def _no_number(line: str, columns: str, value: str) -> str:
-    """The message about a number that a model cannot compute with; NaN and Infinity are no secret."""
-    shown = value if shows_values() or value.lstrip("-") in {"NaN", "Infinity"} else None
-    what = (
-        f"is {shown} in a row"
-        if shown
-        else "has more than 28 digits before the point or 10 after it in a row"
-    )
+def _no_type(what: str, line: str, column: str, value: str) -> str:
+    """The message about a value that a model cannot compute with; NaN and Infinity are no secret."""
+    shown = shows_values() or value.lstrip("-") in {"NaN", "Infinity"}
+    more = "" if shown else _NOT_SHOWN
+    if what == NO_LIST:
+        problem, remedy = "has an array of several dimensions, or with other bounds", "only pass it on"
+    else:
+        problem, remedy = (
+            "has more than 28 digits before the point or 10 after it", "cast it to DOUBLE PRECISION",
+        )  # fmt: skip
+    problem = f"is {value}" if shown else problem
     return (
-        f"column {columns} {what}, so a model cannot compute with it exactly; leave such rows out, or cast it"
-        f" to DOUBLE PRECISION{'' if shown else _NOT_SHOWN}\nLINE {line}:"
+        f"column {column} {problem} in a row, so a model cannot compute with it exactly; leave such rows out,"
+        f" or {remedy}{more}\nLINE {line}:"
     )
 
 

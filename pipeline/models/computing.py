@@ -1,9 +1,9 @@
-"""Let models compute with numbers that are stored as text: those of numeric without precision.
+"""Let models compute with numbers and arrays that are stored as text, see pipeline.models.stored.
 
 Such a column stays text where a model only passes it on, so that the warehouse gets each value as the source
 prints it. Where the model computes with it or compares it, the reference in the SQL is replaced by a checked
-cast to DECIMAL(38,10). Which references mean such a column is asked of DuckDB's planner: each one is marked,
-and the column gets a type that nothing else has.
+cast to DECIMAL(38,10), or to a list. Which references mean such a column is asked of DuckDB's planner: each
+one is marked, and the column gets a type that nothing else has.
 """
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
@@ -16,69 +16,30 @@ from typing import Any
 
 import duckdb
 
-from pipeline.columns import Column, decimal_of, numeric_of
+from pipeline.columns import Column
 from pipeline.duck import literal, quote, relation_name
 from pipeline.errors import ModelError
-from pipeline.messages import NO_NUMBER
-from pipeline.models.comparisons import model_type
-from pipeline.models.exact import (
-    MARK,
-    PREFIX,
-    NotExact,
-    is_decimal,
-    mark_of,
-    refuse_inexact,
-    type_of,
-    with_parents,
-)
+from pipeline.models.exact import PREFIX, NotExact, mark_of, refuse_inexact, type_of, with_parents
 from pipeline.models.library import Model
 from pipeline.models.references import Node, Reference, references
+from pipeline.models.stored import is_stored_as_text, is_text, marked_type, reading
 from pipeline.models.unstable import walk
-
-_FUNCTION = "number (pipeline)"
-_FORM = r"[+-]?\d{0,28}(\.\d{0,10}0*)?"
-_MACRO = f"""
-    CREATE OR REPLACE TEMP MACRO {quote(_FUNCTION)}(value, place) AS CASE
-        WHEN value IS NULL THEN NULL
-        WHEN regexp_full_match(CAST(value AS VARCHAR), {literal(_FORM)})
-            THEN CAST(CAST(value AS VARCHAR) AS DECIMAL(38, 10))
-        ELSE CAST(
-            {literal(NO_NUMBER)} || place || ' [value: ' || CAST(value AS VARCHAR) || ']' AS DECIMAL(38, 10)
-        )
-    END
-"""
 
 
 @dataclass(frozen=True)
 class Computable:
-    """A model's SQL in which numbers are cast; ``error`` is DuckDB's, if it cannot be understood."""
+    """A model's SQL in which numbers and lists are cast; ``error`` is DuckDB's, if it does not bind."""
 
     sql: str
     error: Mapping[str, str] | None = None
 
 
-def is_number(column: Column) -> bool:
-    """Whether the column holds numbers that are stored as text."""
-    wide = numeric_of(column.type) is not None and decimal_of(column.type) is None
-    return column.type == "numeric" or wide
-
-
-def _probed_type(column: Column) -> str:
-    """The DuckDB type of a column while references are looked for."""
-    return f"DECIMAL{MARK}" if is_number(column) else model_type(column)
-
-
-def create_function(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the function that casts a number, for the SQL of a Computable."""
-    connection.execute(_MACRO)
-
-
 def _computable(
     connection: duckdb.DuckDBPyConnection, sql: str, tables: Mapping[str, Sequence[Column]]
 ) -> Computable:
-    """The SQL with numbers cast where it computes with them; ``tables`` are what it reads.
+    """The SQL with numbers and lists cast where it uses them; ``tables`` are what it reads.
 
-    The connection has a table of each, whose columns have the types of :func:`_probed_type`. Raises NotExact
+    The connection has a table of each, whose columns have marked types. Raises NotExact
     if the SQL computes with numbers in floating point, or prints results.
     """
     tree = _json(connection, f"SELECT json_serialize_sql({literal(sql)}::VARCHAR)")
@@ -92,13 +53,16 @@ def _computable(
     plan = _json(connection, f"SELECT json_serialize_plan({literal(probe)}::VARCHAR, optimize := false)")
     if plan["error"]:
         return Computable(sql, plan)
-    numbers, printed = _found(plan)
-    used = _used([each for each in candidates if marks[each] in numbers])
+    found, printed, texts = _found(plan)
+    used = _used([each for each in candidates if marks[each] in found])
     cast = [each for each in used if marks[each] not in printed]
     if cast:
         refuse_inexact(plan, probe)
     places = _places(cast, sql, tables)
-    return Computable(_replaced(sql, {each: _as_number(each, sql, places[each.name]) for each in cast}))
+    read = {each: _read(each, sql, found[marks[each]], places[each.name]) for each in cast}
+    as_text = [each for each in candidates if each.use == "printed" and marks[each] in texts | found.keys()]
+    read |= {each: f'({_written(each, sql)} COLLATE "C")' for each in as_text}
+    return Computable(_replaced(sql, read))
 
 
 def _marks(candidates: Iterable[Reference]) -> dict[Reference, int]:
@@ -125,7 +89,7 @@ def _places(cast: Iterable[Reference], sql: str, tables: Mapping[str, Sequence[C
             f"{table}.{column.name}"
             for table, columns in sorted(tables.items())
             for column in columns
-            if is_number(column) and column.name.lower() == each.name
+            if is_stored_as_text(column) and column.name.lower() == each.name
         ]
         line = sql.encode()[: each.start].count(b"\n") + 1
         places.setdefault(each.name, f"{line}: {' or '.join(origins) or each.path[-1]}")
@@ -138,8 +102,10 @@ def _json(connection: duckdb.DuckDBPyConnection, query: str) -> Any:  # noqa: AN
 
 
 def _names(tree: Node, known: Iterable[Reference], tables: Mapping[str, Sequence[Column]]) -> set[str]:
-    """The names of numbers in the tables, and those that aliases may give them, in lower case."""
-    names = {column.name.lower() for columns in tables.values() for column in columns if is_number(column)}
+    """The names of such columns of the tables, and those that aliases may give them, in lower case."""
+    names = {
+        column.name.lower() for columns in tables.values() for column in columns if is_stored_as_text(column)
+    }
     for node in walk(tree):
         names |= {name.lower() for part in ("aliases", "column_name_alias") for name in node.get(part) or ()}
     renamed = [(each.name, each.alias.lower()) for each in known if each.alias]
@@ -168,9 +134,10 @@ def _marked(number: int, reference: Reference, sql: str) -> str:
     return _named(f"CAST({marked} AS VARCHAR)" if reference.use == "collated" else marked, reference)
 
 
-def _as_number(reference: Reference, sql: str, place: str) -> str:
-    """The reference as a number; it is written in the same way wherever it stands, as groups need it."""
-    return _named(f"{quote(_FUNCTION)}({_written(reference, sql)}, {literal(place)})", reference)
+def _read(reference: Reference, sql: str, reading: tuple[str, str], place: str) -> str:
+    """The reference as a number or list, written in the same way wherever it stands, as groups need it."""
+    before, after = reading
+    return _named(f"{before}{_written(reference, sql)}{after.format(place=literal(place))}", reference)
 
 
 def _named(expression: str, reference: Reference) -> str:
@@ -179,31 +146,33 @@ def _named(expression: str, reference: Reference) -> str:
     return f"{expression} AS {quote(reference.alias)}" if needs_name else expression
 
 
-def _used(numbers: Sequence[Reference]) -> list[Reference]:
-    """The numbers in expressions, and those united with something else."""
-    united = Counter((each.union, each.place) for each in numbers if each.union)
+def _used(known: Sequence[Reference]) -> list[Reference]:
+    """The references in expressions, and those united with something else."""
+    united = Counter((each.union, each.place) for each in known if each.union)
     return [
         each
-        for each in numbers
+        for each in known
         if each.use == "used"
         or (each.use == "passed" and each.union and united[each.union, each.place] < each.union[1])
     ]
 
 
-def _found(plan: Node) -> tuple[set[int], set[int]]:
-    """The marked references that are numbers, and those of them that are only printed, as by ``||``."""
-    numbers, printed, used = set[int](), set[int](), set[int]()
+def _found(plan: Node) -> tuple[dict[int, tuple[str, str]], set[int], set[int]]:
+    """The marked references to numbers and lists, those that are only printed, as by ``||``, and texts."""
+    found, printed, used, texts = dict[int, tuple[str, str]](), set[int](), set[int](), set[int]()
     for node, parent in with_parents(plan, {}):
-        mark = mark_of(node)
-        if mark is not None and is_decimal(node, exactly=True):
-            numbers.add(mark)
+        mark, read = mark_of(node), reading(type_of(node))
+        if mark is not None and read:
+            found[mark] = read
             is_printed = parent.get("type") == "OPERATOR_CAST" and type_of(parent).get("id") == "VARCHAR"
             (printed if is_printed else used).add(mark)
-    return numbers, printed - used
+        elif mark is not None and is_text(type_of(node)):
+            texts.add(mark)
+    return found, printed - used, texts
 
 
 class Probe:
-    """Empty tables of another session, whose numbers are marked, for the SQL of several models."""
+    """Empty tables of another session, whose columns have marked types, for the SQL of several models."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Column]]) -> None:
         self._connection = connection
@@ -213,7 +182,7 @@ class Probe:
 
     def add(self, name: str, columns: Sequence[Column]) -> None:
         """Create a table with the name of a source table or model."""
-        listed = ", ".join(f"{quote(each.name)} {_probed_type(each)}" for each in columns)
+        listed = ", ".join(f"{quote(each.name)} {marked_type(each)}" for each in columns)
         self._connection.execute(
             f"CREATE TEMP TABLE {quote(relation_name(name))} ({listed or 'no_column INTEGER'})"
         )
@@ -225,7 +194,7 @@ class Probe:
         Raises ModelError with file and line if it computes with numbers differently from Postgres.
         """
         tables = {name: columns for name, columns in self._tables.items() if name in model.reads}
-        if not any(is_number(column) for columns in tables.values() for column in columns):
+        if not any(is_stored_as_text(column) for columns in tables.values() for column in columns):
             return Computable(model.bound_sql)
         try:
             return _computable(self._connection, model.bound_sql, tables)

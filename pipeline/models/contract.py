@@ -33,6 +33,12 @@ _FORMS = {
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(.*\)|FLOAT|DOUBLE)")
 # What models compute from numeric without precision: more decimals than anybody has written.
 _LONG_DECIMAL = re.compile(r"DECIMAL\(38,[123]\d\)")
+_LIST = re.compile(r"[^\[\]{}]+\[\]")
+# A list as Postgres reads it; all elements are quoted.
+_PRINTED_LIST = (
+    "'{{' || array_to_string(list_transform({source}, lambda item: COALESCE('\"' || replace(replace("
+    "CAST(item AS VARCHAR), '\\', '\\\\'), '\"', '\\\"') || '\"', 'NULL')), ',') || '}}'"
+)
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,8 @@ def _cast(model: Model, column: TargetColumn, yielded: str, needed: str) -> str:
     source = quote(column.name)
     if yielded == "BLOB" and column.type == "bytea":
         return f"'\\x' || lower(hex({source}))"
+    if column.type.endswith("[]") and _LIST.fullmatch(yielded):
+        return _PRINTED_LIST.format(source=source)
     castable = (
         yielded == "VARCHAR"
         or (needed == "VARCHAR" and _prints_as(yielded, column.type))

@@ -1,6 +1,6 @@
 """Find where a plan computes differently from Postgres with numbers that are stored as text.
 
-They have a type that marks them and what is computed from them, see pipeline.models.computing.
+They have a type that marks them and what is computed from them, see pipeline.models.stored.
 """
 
 from __future__ import annotations

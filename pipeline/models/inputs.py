@@ -20,11 +20,12 @@ from pipeline.lake.state import bind_changes, bind_state
 from pipeline.models import reference
 from pipeline.models.analysis import Analysis, Misread, analyse
 from pipeline.models.comparisons import ROWS, as_model_type, as_stored, is_special, model_type
-from pipeline.models.computing import Probe, create_function, is_number
+from pipeline.models.computing import Probe
 from pipeline.models.contract import Check, checks, left_out
 from pipeline.models.library import Model, error_in
 from pipeline.models.literals import unknown_labels, with_labels
 from pipeline.models.reference import BATCH
+from pipeline.models.stored import create_functions, is_stored_as_text
 from pipeline.models.target import Target
 
 # The view of the result of the model that runs.
@@ -92,17 +93,17 @@ def bind_empty(
 def _has_stored_text(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
 ) -> bool:
-    """Whether the models read columns that other SQL is needed for: of enums, or of numbers as text."""
+    """Whether the models read columns that other SQL is needed for: of enums, or stored as text."""
     below = list(models.values())[:-1]
     columns = [column for name in _named(models) & tables.keys() for column in tables[name]]
     columns += [column for model in below for column in _columns_of(targets[model.name])]
-    return any(column.labels or is_number(column) for column in columns)
+    return any(column.labels or is_stored_as_text(column) for column in columns)
 
 
 def _texts(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
 ) -> dict[str, str]:
-    """The models' SQL as it is run: labels of enums, and numbers that are stored as text, are cast."""
+    """The models' SQL as it is run: labels of enums, and what is stored as text, are cast."""
     if not _has_stored_text(models, targets, tables):
         return {model.name: model.bound_sql for model in models.values()}
     with session() as connection:
@@ -208,10 +209,10 @@ def _bind_models(
 ) -> dict[str, str]:
     """Create a view of each model, the last one also as ``result``; returns their SQL.
 
-    With a probe, labels and numbers are cast, for which all relations have to be tables of DuckDB.
+    With a probe, labels, numbers and lists are cast, for which all relations have to be tables of DuckDB.
     """
     bound = {}
-    create_function(connection)
+    create_functions(connection)
     for model in models.values():
         if isinstance(texts, Probe):
             text = with_labels(connection, texts.computable(model).sql)

@@ -11,8 +11,9 @@ Node = Mapping[str, Any]
 
 # What is written after a column that needs no more than its text.
 _OF_TEXT = frozenset({"CAST", "COLLATE"})
+_TEXTS = frozenset({"VARCHAR", "TEXT", "STRING"})
 _OF_NULLS = frozenset({"OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"})
-Use = Literal["passed", "kept", "collated", "used"]
+Use = Literal["passed", "kept", "printed", "collated", "used"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class _Scope:
 class Reference:
     """A reference to a column: its range of bytes in the SQL, and the parts of its name.
 
-    ``use``: it is ``passed`` on as a whole, ``kept`` as it is stored (cast, or only counted), ``collated``,
-    or ``used`` by an expression. ``place``: its place in a SELECT list, if it is a whole item of one;
-    ``alias`` is the name that this item has, and ``is_named`` says that the SQL gives it. ``union``: the
-    number of the UNION ALL that the list belongs to, and the number of its queries. ``grouped``: the number
-    of the SELECT if it has groups, in which the same columns have to be written in the same way.
+    ``use``: it is ``passed`` on as a whole, ``kept`` as it is stored (cast, or only counted), ``printed``
+    (cast to text), ``collated``, or ``used`` by an expression. ``place``: its place in a SELECT list, if it
+    is a whole item of one; ``alias`` is the name that this item has, and ``is_named`` says that the SQL gives
+    it. ``union``: the number of the UNION ALL that the list belongs to, and the number of its queries.
+    ``grouped``: the number of the SELECT if it has groups, in which the same columns have to be written in
+    the same way.
     """
 
     start: int
@@ -136,9 +138,17 @@ def _expression(node: Any, scope: _Scope, numbers: Iterator[int]) -> Iterator[Re
     for part, child in node.items():
         operand = _kept_operand(node, child)
         if operand is not None and operand["column_names"][-1].lower() not in scope.groups:
-            yield _reference(operand, "collated" if class_ == "COLLATE" else "kept", scope)
+            yield _reference(operand, _use(node), scope)
         elif part != "subquery" and not (class_ == "LAMBDA" and part == "lhs"):
             yield from _expression(child, scope, numbers)
+
+
+def _use(node: Node) -> Use:
+    """What an expression uses a column for of which it does not need the value."""
+    if node.get("class") == "COLLATE":
+        return "collated"
+    type_ = (node.get("type_expr") or {}).get("type_name", "")
+    return "printed" if str(type_).upper() in _TEXTS else "kept"
 
 
 def _kept_operand(node: Node, child: Any) -> Node | None:  # noqa: ANN401

@@ -70,10 +70,11 @@ VALUES: dict[str, list[str]] = {
     # Numbers stored as text, which models cast where they compare them.
     "numeric": ["10", "9", "9.00", "-0.5", "0.0000000001", "1234567890123456789012345678.9"],
     "numeric(45,3)": ["10", "9", "9.000", "-0.5"],
+    "integer[]": ["{10}", "{9}", "{ 9 }", "{9,NULL}", "{9,1}", "{NULL}", "{}"],
+    "numeric[]": ["{9.0}", "{9.00}", "{10}", "{9.0,1}"],
+    "text[]": ["{b,a}", "{b}", '{"b, a"}', "{NULL}", '{"NULL"}', '{"a\\"b","\\\\"}'],
     # Types stored as text that may differ for equal values.
     "interval": ["24:00", "1 day", "30 days", "1 mon"],
-    "integer[]": ["{10}", "{9}", "{ 9 }"],
-    "numeric[]": ["{9.0}", "{9.00}"],
     "int4range": ["[1,3)", "[1,2]", "[10,11)"],
     "tsvector": ["b a", "a b", "c"],
     "pair": ["(9.0,a)", "(9.00,a)"],
@@ -86,7 +87,7 @@ ONLY_EQUAL = ("inet", "cidr", "timetz", "oid", "pg_lsn")
 
 
 INCOMPARABLE = (
-    "interval", "integer[]", "numeric[]", "int4range", "tsvector",
+    "interval", "int4range", "tsvector",
     "pair", "jsonb", "json",
 )  # fmt: skip
 

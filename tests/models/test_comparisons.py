@@ -29,10 +29,13 @@ def cases(type_: str) -> dict[str, str]:
     }
 
 
-# USING names no column that could be cast.
-REFUSED = {(type_, kind) for type_ in ONLY_EQUAL for kind in ORDERING} | {
-    (type_, "join using") for type_ in ("numeric", "numeric(45,3)")
-}
+ARRAYS = tuple(type_ for type_ in VALUES if type_.endswith("[]"))
+# USING names no column that could be cast, and the text of an array is no list.
+REFUSED = (
+    {(type_, kind) for type_ in ONLY_EQUAL for kind in ORDERING}
+    | {(type_, "join using") for type_ in ("numeric", "numeric(45,3)", *ARRAYS)}
+    | {(type_, kind) for type_ in ARRAYS for kind in LITERAL}
+)
 
 
 @pytest.mark.parametrize("type_", [type_ for type_ in VALUES if type_ not in INCOMPARABLE])
