@@ -19,6 +19,7 @@ from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
 from pipeline.models import headers, reference, seeds
+from pipeline.models.canonical import with_canonical_names
 from pipeline.models.headers import Kind
 from pipeline.models.names import Relation, relations, with_relation_names
 from pipeline.models.personal import Declared
@@ -27,8 +28,9 @@ from pipeline.models.unstable import in_text, walk
 from pipeline.source.cursors import Cursor
 
 SCHEMA_FILE = "schema.sql"
-# The start of each fingerprint: another DuckDB builds other syntax trees.
-FINGERPRINT = f"duckdb-{duckdb.__version__}:"
+# The start of each fingerprint: another DuckDB builds other syntax trees. The number after it is raised if
+# this module makes other trees of the same model.
+FINGERPRINT = f"duckdb-{duckdb.__version__}/2:"
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Model:
     of the models that it reads; both are set by ``with_meaning``. ``seeds``: the seeds that it reads.
     ``changing``: why it yields other values each time, as messages. ``names``: the columns that it names, in
     lower case, if others come by a ``*``; else None. ``personal``: columns of its source tables with personal
-    data. ``tree``: its syntax tree as JSON, without positions in the file. ``renamed``: old and new names of
-    columns, and of the table.
+    data. ``tree``: its syntax tree as JSON, without positions in the file and the names of CTEs and aliases.
+    ``renamed``: old and new names of columns, and of the table.
     """
 
     name: str
@@ -80,7 +82,10 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the model, its table and the models that it reads, without layout and comments."""
+        """A digest of the model, its table and the models that it reads.
+
+        Layout, comments and the names of CTEs and of table aliases make no difference.
+        """
         options = [*self.key, "", *self.untracked, str(self.keeps_deleted), str(self.sees_changes)]
         meaning = "\n".join([self.tree, self.kind, *options, self.contract, *self.upstream])
         return FINGERPRINT + hashlib.sha256(meaning.encode()).hexdigest()[:16]
@@ -185,7 +190,10 @@ def parse(path: Path, text: str) -> Model:
         names=_named_columns(tree),
         personal=tuple(headers.personal(path, written)),
         renamed=tuple(headers.renamed(path, written)),
-        tree=json.dumps(_without_positions(tree), sort_keys=True),
+        tree=json.dumps(
+            with_canonical_names(_without_positions(tree), {relation.name for relation in named}),
+            sort_keys=True,
+        ),
     )
 
 
