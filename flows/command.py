@@ -1,7 +1,6 @@
 """The command ``python -m flows``: one local run of a flow."""
 
 import argparse
-import sys
 
 from prefect import tags
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -12,7 +11,7 @@ from flows.retain import retain
 from pipeline import settings
 from pipeline.redaction import safe
 from tasks import watchdogs
-from tasks.failures import in_some_line
+from tasks.failures import in_some_line, print_error
 
 _NOTHING_NEW = "up to date: nothing changed in the source"
 _NOTHING_LEFT = "nothing to rebuild: the warehouse has every batch that the raw bucket has for it"
@@ -41,7 +40,7 @@ def main() -> int:
                     allow=arguments.allow,
                 )
     except Exception as error:  # noqa: BLE001  a person always gets one line; the log has the rest
-        print(f"error: {in_some_line(error)}", file=sys.stderr)
+        print_error(in_some_line(error))
         return 1
     for report in reports:
         print(safe(report.summary, keep="\n"))

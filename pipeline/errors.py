@@ -1,5 +1,8 @@
 """Errors whose message is one line: what failed, where, and what to do."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
 
 class PipelineError(Exception):
     """An error that its message explains; it is shown without a traceback."""
@@ -38,7 +41,7 @@ class LakeIncomplete(PipelineError):
 
 
 class ModelError(PipelineError):
-    """A model is wrong; the message has its file, the line and DuckDB's error."""
+    """A model is wrong; the message has its file and line, one line for each mistake."""
 
 
 class UnusableBatch(ModelError):
@@ -67,3 +70,23 @@ class WarehouseBusy(ConcurrentRunError):
 
 # Errors with which a sealed batch fails for good: the source is then read again.
 CANNOT_LOAD = (AnotherSource, ModelError, ObjectMissing, TooManyRejected, WarehouseError)
+
+
+@contextmanager
+def all_mistakes() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Collect the ModelErrors of several blocks, and raise them as one at the end, each mistake once."""
+    found: list[ModelError] = []
+
+    @contextmanager
+    def one() -> Iterator[None]:
+        try:
+            yield
+        except ModelError as error:
+            found.append(error)
+
+    yield one
+    lines = dict.fromkeys(line for error in found for line in str(error).splitlines())
+    if len(lines) == 1:
+        raise found[0]
+    if lines:
+        raise ModelError("\n".join(lines))

@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 
 from pipeline import settings
-from pipeline.errors import PipelineError, SettingsError
+from pipeline.errors import ModelError, PipelineError, SettingsError
 from pipeline.redaction import in_one_line
 
 _DATA_EXCEPTION, _CONSTRAINT_VIOLATION = "22", "23"  # classes of SQLSTATE
@@ -41,7 +41,12 @@ _NOT_SHOWN = "; TOTESYS_SHOW_VALUES=true shows the value"
 
 
 def message(error: BaseException) -> str:
-    """An exception's message in one line, without values of rows."""
+    """An exception's message in one line, without values of rows.
+
+    A ModelError has a line for each mistake.
+    """
+    if isinstance(error, ModelError):
+        return "\n".join(map(in_one_line, str(error).splitlines()))
     if shows_values():
         return in_one_line(str(error))
     if isinstance(error, psycopg.Error):

@@ -203,8 +203,14 @@ def print_all(lines: Iterable[str | Exception]) -> int:
 def _print_failure(error: Exception) -> int:
     if not (line := in_one_line(error)):
         raise error
-    print(f"error: {line}", file=sys.stderr)
+    print_error(line)
     return 1
+
+
+def print_error(text: str) -> None:
+    """Print an error, one line for each mistake."""
+    for line in text.splitlines():
+        print(f"error: {line}", file=sys.stderr)
 
 
 class _OneLine(logging.Filter):

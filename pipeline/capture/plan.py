@@ -1,6 +1,6 @@
 """Plan a batch: which tables to read, how much of each, and why."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.capture.batch import BatchPlan
@@ -15,14 +15,16 @@ from pipeline.capture.reasons import (
 from pipeline.capture.rights import check_rights, cursors_of
 from pipeline.capture.tables import TablePlan, is_small, whole_if_necessary
 from pipeline.columns import has_identity
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, all_mistakes
 from pipeline.lake.erasures import Entry, Erasure
 from pipeline.lake.manifest import Manifest, TableBatch, Watermark
 from pipeline.models import personal, reference
 from pipeline.models.library import Model, closure, read_seeds, source_tables
+from pipeline.models.mistakes import nearest
+from pipeline.models.names import Relation
 from pipeline.models.output import Loaded
 from pipeline.postgres import Connection
-from pipeline.source.catalogue import Table, describe, existing
+from pipeline.source.catalogue import Table, describe, existing, relations
 from pipeline.source.changes import Slice, probe
 from pipeline.source.cursors import Cursor
 from pipeline.source.hashing import HashKey
@@ -183,12 +185,25 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
         name: _without_unusable_key(table)
         for name, table in describe(connection, schema, sorted(names)).items()
     }
-    for model in models.values():
-        for name in sorted(model.reads & (names - tables.keys() - reference.NAMES)):
-            raise ModelError(
-                f"{model.path}: reads table {name}, which schema {schema} of the source does not have"
-            )
+    missing = names - tables.keys() - reference.NAMES
+    known = [*relations(connection, schema), *models, *seeds, *reference.NAMES] if missing else []
+    with all_mistakes() as mistake:
+        for model in models.values():
+            for relation in model.relations:
+                if relation.name in missing:
+                    with mistake():
+                        raise _no_table(model, relation, schema, known)
     return tables
+
+
+def _no_table(model: Model, relation: Relation, schema: str, known: Sequence[str]) -> ModelError:
+    line = model.sql.encode()[: relation.start].count(b"\n") + 1
+    near = nearest(relation.name, known)
+    remedy = f"write {near}" if near else "create it, or correct its name"
+    return ModelError(
+        f"{model.path}:{line}: reads table {relation.name}, which schema {schema} of the source does not"
+        f" have; {remedy}"
+    )
 
 
 def _with_hashes(

@@ -63,4 +63,5 @@ def _names(node: dict[str, Any]) -> Collection[str]:
             return ("alias",)
         case None, "RECURSIVE_CTE_NODE":
             return ("cte_name",)
-    return ("key",) if "query_node" in (node.get("value") or ()) else ()
+    value = node.get("value")
+    return ("key",) if isinstance(value, dict) and "query_node" in value else ()

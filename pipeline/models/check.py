@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.columns import Column
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, all_mistakes
 from pipeline.models import inputs
 from pipeline.models.library import Model, closure
 from pipeline.models.target import Target
@@ -26,20 +26,33 @@ def verify(
     missing: dict[str, tuple[str, ...]] = {}
     _refuse_similar_columns(models, tables)
     cursors = {name for model in models.values() for name in model.cursors}
-    for name, model in models.items():
-        needed = closure(models, name)
-        analysis, _ = inputs.analysed(needed, targets, tables, keys)
-        if analysis.left_out:
-            missing[name] = analysis.left_out
-        if analysis.unknown_labels and keys is not None:
-            raise ModelError(f"{model.path}: {analysis.unknown_labels[0]}")
-        read = cursors & {table for each in needed.values() for table in each.reads}
-        if read and not model.sees_changes and analysis.table not in read:
-            raise ModelError(
-                f"{model.path}: reads {min(read)} by a cursor, which shows only changed rows, so each row has"
-                " to come from one of them; remove the joins and aggregates, or the cursor"
-            )
+    with all_mistakes() as mistake:
+        for name in models:
+            with mistake():
+                if left_out := _verify(closure(models, name), targets, tables, keys, cursors):
+                    missing[name] = left_out
     return missing
+
+
+def _verify(
+    needed: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+    keys: Mapping[str, tuple[str, ...]] | None,
+    cursors: set[str],
+) -> tuple[str, ...]:
+    """Run the last of these models; returns the columns that its table does not have."""
+    model = list(needed.values())[-1]
+    analysis, _ = inputs.analysed(needed, targets, tables, keys)
+    if analysis.unknown_labels and keys is not None:
+        raise ModelError(f"{model.path}: {analysis.unknown_labels[0]}")
+    read = cursors & {table for each in needed.values() for table in each.reads}
+    if read and not model.sees_changes and analysis.table not in read:
+        raise ModelError(
+            f"{model.path}: reads {min(read)} by a cursor, which shows only changed rows, so each row has"
+            " to come from one of them; remove the joins and aggregates, or the cursor"
+        )
+    return analysis.left_out
 
 
 def _refuse_similar_columns(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]]) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -26,17 +25,9 @@ from pipeline.models.stored import is_stored_as_text, is_text, marked_type, read
 from pipeline.models.unstable import walk
 
 
-@dataclass(frozen=True)
-class Computable:
-    """A model's SQL in which numbers and lists are cast; ``error`` is DuckDB's, if it does not bind."""
-
-    sql: str
-    error: Mapping[str, str] | None = None
-
-
 def _computable(
     connection: duckdb.DuckDBPyConnection, sql: str, tables: Mapping[str, Sequence[Column]]
-) -> Computable:
+) -> str:
     """The SQL with numbers and lists cast where it uses them; ``tables`` are what it reads.
 
     The connection has a table of each, whose columns have marked types. Raises NotExact
@@ -47,12 +38,12 @@ def _computable(
     names = _names(tree, known, tables)
     candidates = [each for each in known if each.name in names]
     if not candidates:
-        return Computable(sql)
+        return sql
     marks = _marks(candidates)
     probe = _replaced(sql, {each: _marked(mark, each, sql) for each, mark in marks.items()})
     plan = _json(connection, f"SELECT json_serialize_plan({literal(probe)}::VARCHAR, optimize := false)")
     if plan["error"]:
-        return Computable(sql, plan)
+        return sql
     found, printed, texts = _found(plan)
     used = _used([each for each in candidates if marks[each] in found])
     cast = [each for each in used if marks[each] not in printed]
@@ -62,7 +53,7 @@ def _computable(
     read = {each: _read(each, sql, found[marks[each]], places[each.name]) for each in cast}
     as_text = [each for each in candidates if each.use == "printed" and marks[each] in texts | found.keys()]
     read |= {each: f'({_written(each, sql)} COLLATE "C")' for each in as_text}
-    return Computable(_replaced(sql, read))
+    return _replaced(sql, read)
 
 
 def _marks(candidates: Iterable[Reference]) -> dict[Reference, int]:
@@ -175,7 +166,7 @@ class Probe:
     """Empty tables of another session, whose columns have marked types, for the SQL of several models."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Column]]) -> None:
-        self._connection = connection
+        self.connection = connection
         self._tables: dict[str, Sequence[Column]] = {}
         for name, columns in tables.items():
             self.add(name, columns)
@@ -183,21 +174,21 @@ class Probe:
     def add(self, name: str, columns: Sequence[Column]) -> None:
         """Create a table with the name of a source table or model."""
         listed = ", ".join(f"{quote(each.name)} {marked_type(each)}" for each in columns)
-        self._connection.execute(
+        self.connection.execute(
             f"CREATE TEMP TABLE {quote(relation_name(name))} ({listed or 'no_column INTEGER'})"
         )
         self._tables[name] = columns
 
-    def computable(self, model: Model) -> Computable:
+    def computable(self, model: Model) -> str:
         """The SQL of a model over these tables.
 
         Raises ModelError with file and line if it computes with numbers differently from Postgres.
         """
         tables = {name: columns for name, columns in self._tables.items() if name in model.reads}
         if not any(is_stored_as_text(column) for columns in tables.values() for column in columns):
-            return Computable(model.bound_sql)
+            return model.bound_sql
         try:
-            return _computable(self._connection, model.bound_sql, tables)
+            return _computable(self.connection, model.bound_sql, tables)
         except NotExact as found:
             line, words = found.args
             raise ModelError(f"{model.path}:{line}: {words}") from None

@@ -13,6 +13,7 @@ from pipeline.columns import decimal_of, duckdb_type, length_of, numeric_of, sec
 from pipeline.duck import literal, quote
 from pipeline.errors import ModelError
 from pipeline.models.library import Model
+from pipeline.models.mistakes import postgres_type
 from pipeline.models.target import OF_VERSIONS, Target, TargetColumn
 
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?i:infinity|inf)|(?i:nan)"
@@ -56,13 +57,20 @@ class Check:
     misfit: str | None
 
 
-def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Check]:
+def checks(
+    model: Model,
+    target: Target,
+    yields: Mapping[str, str],
+    declared: Mapping[str, str] | None = None,
+) -> list[Check]:
     """One check for each warehouse column that the model yields; ``yields`` are its columns and DuckDB types.
+
+    ``declared`` are the types of the source's columns, by name in lower case, for a message.
 
     Raises ModelError if the model yields a column that its table lacks, leaves out one that the table
     requires, or yields a type that must be cast explicitly.
     """
-    _refuse_mismatch(model, target, yields)
+    _refuse_mismatch(model, target, yields, declared)
     return [
         _check(model, column, yields[column.name], column.required or column.name in target.key)
         for column in target.columns
@@ -70,17 +78,23 @@ def checks(model: Model, target: Target, yields: Mapping[str, str]) -> list[Chec
     ]
 
 
-def _refuse_mismatch(model: Model, target: Target, yields: Mapping[str, str]) -> None:
+def _refuse_mismatch(
+    model: Model, target: Target, yields: Mapping[str, str], declared: Mapping[str, str] | None
+) -> None:
     """Raise ModelError if the model's columns are not those that its table needs."""
     if target.fact and (taken := sorted(OF_VERSIONS & {name.lower() for name in yields})):
         raise ModelError(
-            f"{model.path}: column {taken[0]} has the name of a column that every fact gets; write"
+            f"{model.at(taken[0])}: column {taken[0]} has the name of a column that every fact gets; write"
             f" `{taken[0]} AS source_{taken[0]}`, and rename it in the table"
         )
     ignored = left_out(model, target, yields)
     for name in yields:
         if name not in ignored and _is_lacking(target, name):
-            raise ModelError(f"{model.path}: column {name} is not in the warehouse table {target.name}")
+            type_ = (declared or {}).get(name.lower()) or postgres_type(yields[name])
+            raise ModelError(
+                f"{model.at(name)}: column {name} is not in the warehouse table {target.name}; add it to"
+                f" schema.sql, or run ALTER TABLE {target.name} ADD COLUMN {name} {type_}"
+            )
     for column in target.columns:
         if column.name not in yields and column.required and not column.filled:
             raise ModelError(
@@ -137,8 +151,8 @@ def _cast(model: Model, column: TargetColumn, yielded: str, needed: str) -> str:
     )
     if not castable:
         raise ModelError(
-            f"{model.path}: column {column.name} is {yielded}, the warehouse column is {column.type};"
-            " cast it in the model"
+            f"{model.at(column.name)}: column {column.name} is {yielded}, the warehouse column is"
+            f" {column.type}; cast it in the model"
         )
     if needed == "VARCHAR" and column.type.startswith("numeric") and _LONG_DECIMAL.fullmatch(yielded):
         return f"rtrim(rtrim(CAST({source} AS VARCHAR), '0'), '.')"  # the zeros mean nothing

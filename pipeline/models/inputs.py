@@ -24,6 +24,7 @@ from pipeline.models.computing import Probe
 from pipeline.models.contract import Check, checks, left_out
 from pipeline.models.library import Model, error_in
 from pipeline.models.literals import unknown_labels, with_labels
+from pipeline.models.mistakes import explained
 from pipeline.models.reference import BATCH
 from pipeline.models.stored import create_functions, is_stored_as_text
 from pipeline.models.target import Target
@@ -126,7 +127,10 @@ def analysed(
         text = bind_empty(connection, models, targets, tables)[model.name]
         yields = types_of(connection, model, RESULT)
         unknown = tuple(unknown_labels(connection, text))
-        column_checks = checks(model, targets[model.name], yields)
+        declared = {
+            each.name.lower(): each.type for name in model.reads & tables.keys() for each in tables[name]
+        }
+        column_checks = checks(model, targets[model.name], yields, declared)
         try:
             analysis = analyse(connection, f"FROM {RESULT}", list(yields), _relation_keys(keys))
         except ValueError as error:
@@ -215,11 +219,11 @@ def _bind_models(
     create_functions(connection)
     for model in models.values():
         if isinstance(texts, Probe):
-            text = with_labels(connection, texts.computable(model).sql)
+            text = with_labels(connection, texts.computable(model))
         else:
             text = texts[model.name] if texts else model.bound_sql
         bound[model.name] = text
-        yields = _create_view(connection, model, text)
+        yields = _create_view(connection, model, text, texts if isinstance(texts, Probe) else None)
         if model.name in targets and len(bound) < len(models):
             column_checks = checks(model, targets[model.name], yields)
             types = {column.name: column for column in _columns_of(targets[model.name])}
@@ -259,11 +263,17 @@ def _view_of(model: Model) -> str:
     return f"sql:{model.name}"
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, model: Model, text: str) -> dict[str, str]:
+def _create_view(
+    connection: duckdb.DuckDBPyConnection, model: Model, text: str, probe: Probe | None
+) -> dict[str, str]:
     """Create a view of a model with the types in which values are stored; returns these by column."""
     inner = f"text:{model.name}"
-    with naming_model(model):
+    try:
         connection.execute(f"CREATE TEMP VIEW {quote(inner)} AS {text}\n")
+    except duckdb.Error as error:
+        # Over the probe's tables, numbers and lists are no text.
+        attempts = [(probe.connection, model.bound_sql)] if probe else []
+        raise explained(model, error, [*attempts, (connection, text)]) from None
     types = types_of(connection, model, inner)
     listed = ", ".join(as_stored(name, type_) for name, type_ in types.items())
     connection.execute(

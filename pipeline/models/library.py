@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from pipeline.duck import session
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, all_mistakes
 from pipeline.messages import of_duckdb
 from pipeline.models import headers, reference, seeds
 from pipeline.models.canonical import with_canonical_names
@@ -47,6 +47,7 @@ class Model:
     lower case, if others come by a ``*``; else None. ``personal``: columns of its source tables with personal
     data. ``tree``: its syntax tree as JSON, without positions in the file and the names of CTEs and aliases.
     ``renamed``: old and new names of columns, and of the table.
+    ``lines``: the lines of the columns that its SELECT names.
     """
 
     name: str
@@ -69,11 +70,16 @@ class Model:
     personal: tuple[Declared, ...] = ()
     tree: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def reads(self) -> frozenset[str]:
         """The names of the source tables, models, seeds and reference tables that it reads."""
         return frozenset(relation.name for relation in self.relations)
+
+    def at(self, column: str) -> str:
+        """The file and, if the SELECT names the column, its line."""
+        return f"{self.path}:{self.lines[column]}" if column in self.lines else str(self.path)
 
     @property
     def bound_sql(self) -> str:
@@ -102,7 +108,12 @@ def load(folder: Path) -> dict[str, Model]:
         raise ModelError(f"{folder}: no models here; set TOTESYS_TRANSFORMS to their folder")
     if below := sorted(folder.glob("*/**/*.sql")):
         raise ModelError(f"{below[0]}: is in a subfolder; models lie directly in {folder}")
-    models = _with_seeds({path.stem: read(path) for path in paths}, seeds.load(folder))
+    read_models = dict[str, Model]()
+    with all_mistakes() as mistake:
+        for path in paths:
+            with mistake():
+                read_models[path.stem] = read(path)
+    models = _with_seeds(read_models, seeds.load(folder))
     reads = {name: model.reads & models.keys() for name, model in models.items()}
     try:
         order = list(TopologicalSorter(reads).static_order())
@@ -188,6 +199,7 @@ def parse(path: Path, text: str) -> Model:
         max_deleted_share=headers.share(path, written),
         changing=tuple(in_text(tree)),
         names=_named_columns(tree),
+        lines=_lines(path, text, tree),
         personal=tuple(headers.personal(path, written)),
         renamed=tuple(headers.renamed(path, written)),
         tree=json.dumps(
@@ -202,7 +214,23 @@ def error_in(path: Path, words: str) -> ModelError:
     shown = of_duckdb(words)
     line = re.search(r"LINE (\d+):", shown) or re.search(r"LINE (\d+):", words)
     first = re.split(r"\n\s*\n|\nLINE ", shown)[0].replace("\n", " ")
-    return ModelError(f"{path}{':' + line[1] if line else ''}: {first}")
+    return ModelError(f"{path}{':' + line[1] if line else ''}: {better_words(words) or first}")
+
+
+_PRODUCT = (
+    "a product has more than 38 digits; cast its factors to the digits that they need, such as"
+    " CAST(x AS DECIMAL(18, 2))"
+)
+_BETTER = {
+    "Division by zero": "a row is divided by zero; write NULLIF(divisor, 0) for NULL, or leave such rows out",
+    "in multiplication of DECIMAL": _PRODUCT,
+    "perform an accurate multiplication": _PRODUCT,
+}
+
+
+def better_words(words: str) -> str | None:
+    """What to say instead of a message of DuckDB, if there is something better."""
+    return next((better for part, better in _BETTER.items() if part in words), None)
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
@@ -212,10 +240,27 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     tree: dict[str, Any] = json.loads(str(row[0])) if row else {}
     if tree["error"]:
         at = text.encode()[: int(tree.get("position") or 0)].count(b"\n") + 1
-        raise ModelError(f"{path}:{at}: {tree['error_message']}")
+        raise ModelError(f"{path}:{at}: {tree['error_message']}; correct the SQL here or just before")
     if len(tree["statements"]) != 1:
         raise ModelError(f"{path}: holds {len(tree['statements'])} statements; a model is one SELECT")
     return tree
+
+
+def _lines(path: Path, text: str, tree: Any) -> dict[str, int]:  # noqa: ANN401  JSON
+    """The lines of the columns that the SELECT names; raises ModelError if it names one twice."""
+    node = tree["statements"][0]["node"]
+    while node["type"] == "SET_OPERATION_NODE":
+        node = node["children"][0]
+    lines: dict[str, int] = {}
+    for item in node.get("select_list", []):
+        name = item["alias"] or (item.get("column_names") or [""])[-1]
+        place = min((each["query_location"] for each in walk(item) if "query_location" in each), default=0)
+        line = text.encode()[:place].count(b"\n") + 1
+        if name.lower() in {known.lower() for known in lines}:
+            raise ModelError(f"{path}:{line}: column {name} comes twice; remove one, or rename it with AS")
+        if name:
+            lines[name] = line
+    return lines
 
 
 def _without_positions(node: object) -> object:

@@ -82,6 +82,16 @@ def existing(connection: Connection, schema: str, names: Sequence[str]) -> list[
     return [str(name) for (name,) in rows]
 
 
+def relations(connection: Connection, schema: str) -> list[str]:
+    """The names of all tables, views and foreign tables of the schema."""
+    rows = connection.execute(
+        "SELECT c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+        " WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'm', 'v', 'f') ORDER BY 1",
+        (schema,),
+    ).fetchall()
+    return [str(name) for (name,) in rows]
+
+
 def _lock(connection: Connection, schema: str, tables: Mapping[str, Table]) -> None:
     """Lock tables by a SELECT: LOCK TABLE does not take every kind of relation."""
     queries = [sql.SQL("SELECT FROM {} LIMIT 0").format(sql.Identifier(schema, name)) for name in tables]

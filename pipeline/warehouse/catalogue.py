@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from pipeline.columns import base_of
-from pipeline.errors import ModelError, WarehouseError
+from pipeline.errors import ModelError, WarehouseError, all_mistakes
 from pipeline.models.library import SCHEMA_FILE, Model, with_meaning
 from pipeline.models.target import (
     ADDED_TO_FACTS,
@@ -67,7 +67,7 @@ def create_tables(
             raise WarehouseError(
                 f"warehouse: {schema}.{missing[0]} is missing; add it to {folder / SCHEMA_FILE}"
             )
-        targets = {name: _target(models[name], described[name]) for name in models}
+        targets = _targets(models, described)
         version_tables = _version_tables(connection, schema, targets.values())
         for target in targets.values():
             _check_uniques(schema, target)
@@ -87,7 +87,18 @@ def targets(url: str, schema: str, models: Mapping[str, Model]) -> dict[str, Tar
     """The contract of each model's table that exists; nothing is created."""
     with transaction(url, "warehouse") as connection:
         described = _describe(connection, schema, models)
-    return {name: _target(models[name], row) for name, row in described.items()}
+    return _targets(models, described)
+
+
+def _targets(models: Mapping[str, Model], described: Mapping[str, Mapping[str, object]]) -> dict[str, Target]:
+    """The contracts of tables; raises ModelError with a line for each mistake."""
+    found = dict[str, Target]()
+    with all_mistakes() as mistake:
+        for name, model in models.items():
+            with mistake():
+                if name in described:
+                    found[name] = _target(model, described[name])
+    return found
 
 
 def with_contracts(models: Mapping[str, Model], targets: Mapping[str, Target]) -> dict[str, Model]:
@@ -177,9 +188,10 @@ def _check_names(model: Model, target: Target, columns: Iterable[TargetColumn]) 
             f"{model.path}: the name is too long for the view {model.name}_history; use at most 55 bytes"
         )
     if not target.key:
+        primary = f"give table {model.name} a PRIMARY KEY in {SCHEMA_FILE}, or " if not target.fact else ""
         raise ModelError(
-            f"{model.path}: no business key: add a line `-- key: column[, …]` that names the columns"
-            " identifying a row (for a dimension, give its table a PRIMARY KEY)"
+            f"{model.path}:1: no business key; {primary}add a line `-- key: column[, …]` that names the"
+            " columns identifying a row"
         )
     added = ADDED_TO_FACTS if target.fact else ()
     added_types = {name: "boolean" if name == DELETED else "timestamptz" for name in added}

@@ -67,9 +67,20 @@ def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | 
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
     except psycopg.Error as error:
-        raise WarehouseError(f"{path}: {error.diag.message_primary or error}") from None
+        raise WarehouseError(
+            f"{path}{_line(path, error)}: {error.diag.message_primary or error}; correct it"
+        ) from None
     if untrusted:
         raise WarehouseError(
             "{}: a table would call {} of role {}, who owns neither the schema nor the database;"
             " name another one with its schema, or drop that one".format(path, *untrusted)
         )
+
+
+def _line(path: Path, error: psycopg.Error) -> str:
+    """The line of an error in a file of SQL, if Postgres says where it is."""
+    place = error.diag.statement_position
+    if not place:
+        return ""
+    text = path.read_text(encoding="utf-8")
+    return f":{text[: int(place) - 1].count(chr(10)) + 1}"

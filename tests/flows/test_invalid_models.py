@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 import flows.command
+from pipeline.errors import ModelError
+from pipeline.messages import message
+from tasks.failures import print_error
 from tests.flows.attempts import Try, nothing_changes
 from tests.flows.support import World, query
 
@@ -21,11 +24,11 @@ MODELS: dict[str, tuple[dict[str, str | None], list[str]]] = {
     ),
     "column": (
         {"dim_item.sql": ITEM.replace("label", "lable")},
-        [r"dim_item\.sql:4: ", '"lable" not found', "label"],
+        [r"dim_item\.sql:4: ", "column lable is not in item; write label$"],
     ),
     "table": (
         {"dim_item.sql": ITEM.replace("FROM item", "FROM itm")},
-        [r"dim_item\.sql", "table itm", "public"],
+        [r"dim_item\.sql", "table itm", "public", "write item$"],
     ),
     "type": (
         {"dim_item.sql": ITEM.replace("price", "DATE '2026-01-01' AS price")},
@@ -52,7 +55,7 @@ MODELS: dict[str, tuple[dict[str, str | None], list[str]]] = {
     ),
     "a schema.sql that Postgres refuses": (
         {"schema.sql": "CREATE TABEL dim_b ()", "dim_b.sql": "SELECT item_id FROM item"},
-        [r"schema\.sql", "TABEL"],
+        [r"schema\.sql:1: ", "TABEL"],
     ),
 }
 
@@ -68,6 +71,11 @@ def test_a_model_that_is_wrong_is_named_with_the_reason(loaded: World, attempt: 
             (loaded.transforms / name).write_text(text)
     with nothing_changes(loaded):
         attempt(loaded, flows.command.main).fails_with(*words)
+
+
+def test_each_mistake_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(message(ModelError("a.sql:1: one\nb.sql:2: two")))
+    assert capsys.readouterr().err == "error: a.sql:1: one\nerror: b.sql:2: two\n"
 
 
 def test_a_folder_of_models_that_is_not_there_is_named(loaded: World, attempt: Try) -> None:

@@ -114,11 +114,11 @@ def test_a_new_column_of_table_and_model_is_in_the_views(house: Warehouse, batch
     ("files", "error", "message"),
     [
         ({"schema": "SELECT 1"}, WarehouseError, r"public\.dim_shop is missing; add it to .*schema\.sql"),
-        ({"schema": "CREATE TABLE dim_shop ("}, WarehouseError, r"schema\.sql: syntax error"),
+        ({"schema": "CREATE TABLE dim_shop ("}, WarehouseError, r"schema\.sql:1: syntax error"),
         (
             {"fact_order": "SELECT order_id FROM orders"},
             ModelError,
-            r"fact_order\.sql: no business key: add a line `-- key: ",
+            r"fact_order\.sql:1: no business key; add a line `-- key: ",
         ),
         (
             {"fact_order": "-- key: id\nSELECT 1 AS id"},

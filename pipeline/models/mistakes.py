@@ -1,0 +1,211 @@
+"""Explain DuckDB's errors about a model's SQL: the line, the column, what is wrong and what to do.
+
+DuckDB's own words, with all candidates and positions, go to the log as debug messages.
+"""
+
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+import difflib
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from pipeline.duck import literal, quote, relation_name
+from pipeline.errors import ModelError
+from pipeline.messages import of_duckdb
+from pipeline.models.library import Model, better_words, error_in
+from pipeline.models.references import Node
+from pipeline.models.unstable import walk
+
+_logger = logging.getLogger(__name__)
+# So many missing columns of one model are listed, and so many names of a table.
+_MOST, _MOST_NAMES = 10, 8
+_TEXT = frozenset({"VARCHAR", "STRING_LITERAL"})
+_OF_TIME = re.compile(r"date|time|year|month|week|day|hour|minute|second|extract|age")
+_POSTGRES = {
+    "VARCHAR": "text", "STRING_LITERAL": "text", "INTEGER_LITERAL": "integer", "FLOAT": "real",
+    "DOUBLE": "double precision", "TIMESTAMP WITH TIME ZONE": "timestamptz", "HUGEINT": "numeric",
+}  # fmt: skip
+_TABLE_COLUMN = re.compile(r'Table "(.+)" does not have a column named "(.+)"')
+_NO_TABLE = re.compile(r'Referenced table "(.+)" not found!\nCandidate tables: (.*)')
+_AMBIGUOUS = re.compile(r"Ambiguous reference to column name \"(.+)\" \(use: (.+)\)")
+_COMPARED = re.compile(
+    r"Cannot (?:compare|mix) values of type (.+) and (?:type )?(.+?)(?: in .*)? - an explicit"
+)
+_NOT_GROUPED = re.compile(r'column "?(.+?)"? must appear in the GROUP BY clause')
+_CALL = re.compile(r"(.+?)\((.*)\)", re.DOTALL)
+_OPERATORS = frozenset("+ - * / // % ^ **".split())  # noqa: SIM905
+_NUMBERS = frozenset("sum avg abs round floor ceil ceiling sqrt power mod trunc".split())  # noqa: SIM905
+
+
+def postgres_type(type_: str) -> str:
+    """The name that Postgres has for a type of DuckDB."""
+    if re.fullmatch(r"DECIMAL\(3[78],\d\d\)", type_):
+        return "numeric"  # computed from one without precision
+    return _POSTGRES.get(type_, type_.lower().replace("decimal", "numeric"))
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that is most similar, if any is."""
+    by_lower = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, 1)
+    return by_lower[found[0]] if found else None
+
+
+def explained(
+    model: Model, error: duckdb.Error, attempts: Sequence[tuple[duckdb.DuckDBPyConnection, str]]
+) -> ModelError:
+    """What is wrong with a model that DuckDB refuses, a line for each mistake.
+
+    ``attempts`` are sessions in which its relations are bound, with its SQL; the first that DuckDB refuses
+    is explained.
+    """
+    for connection, sql in attempts:
+        if found := _mistakes(connection, sql, sorted(model.reads)):
+            return ModelError(
+                "\n".join(dict.fromkeys(f"{model.path}:{line}: {words}" for line, words in found))
+            )
+    return error_in(model.path, str(error))
+
+
+def _mistakes(connection: duckdb.DuckDBPyConnection, sql: str, reads: Sequence[str]) -> list[tuple[int, str]]:
+    """The lines and explanations of what is wrong with a query, in which the relations ``reads`` are bound.
+
+    All columns that are missing are listed; of other mistakes only the first one is known.
+    """
+    found: list[tuple[int, str]] = []
+    text = sql.encode()
+    while len(found) < _MOST:
+        error = _json(
+            connection, f"json_serialize_plan({literal(text.decode())}::VARCHAR, optimize := false)"
+        )
+        if not error["error"]:
+            break
+        _logger.debug("DuckDB: %s", error["error_message"])
+        mistake = _Mistake(connection, error, text, reads)
+        found.append((text[: mistake.place].count(b"\n") + 1, mistake.explanation))
+        start, length = json.loads(str(error.get("location") or "[0, 0]"))
+        if not (mistake.is_missing_column and length):
+            break
+        text = text[:start] + b"NULL" + text[start + length :]
+    return found
+
+
+def _json(connection: duckdb.DuckDBPyConnection, expression: str) -> Any:  # noqa: ANN401
+    row = connection.execute(f"SELECT {expression}").fetchone()
+    return json.loads(str(row[0])) if row else {"error": False}
+
+
+class _Mistake:
+    """An error of DuckDB's binder; ``place`` is its byte in the SQL."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        error: Mapping[str, str],
+        text: bytes,
+        reads: Sequence[str],
+    ) -> None:
+        self._connection, self._error, self._text, self._reads = connection, error, text, reads
+        self._words = str(error.get("error_message", ""))
+        self._kind = str(error.get("error_subtype", ""))
+        self.place = int(error.get("position") or 0)
+
+    @property
+    def is_missing_column(self) -> bool:
+        """Whether a column is named that is not there."""
+        return self._kind == "COLUMN_NOT_FOUND" or bool(_TABLE_COLUMN.match(self._words))
+
+    @property
+    def explanation(self) -> str:
+        """What is wrong, and what to do."""
+        if self.is_missing_column:
+            return self._missing_column()
+        if match := _NO_TABLE.match(self._words):
+            near = nearest(match[1], re.findall(r'"(.+?)"', match[2]))
+            return f"{match[1]} is neither a table nor an alias in this query; {_write(near)}"
+        if match := _AMBIGUOUS.match(self._words):
+            return f"column {match[1]} is ambiguous; write {match[2].replace(chr(39), '')}"
+        if match := _COMPARED.match(self._words):
+            return self._compared(match[1], match[2])
+        if match := _NOT_GROUPED.match(self._words):
+            remedy = f"add it to GROUP BY, or write max({match[1]})"
+            return f"column {match[1]} is neither grouped nor in an aggregate; {remedy}"
+        if self._kind == "NO_MATCHING_FUNCTION":
+            return self._wrong_operand()
+        if self._kind == "MISSING_ENTRY":
+            kind = str(self._error.get("type", "")).lower().removeprefix("scalar ")
+            near = nearest(self._error["name"], str(self._error.get("candidates", "")).split(","))
+            return f"there is no {kind} {self._error['name']}; {_write(near)}"
+        return better_words(self._words) or re.split(r"\n", of_duckdb(self._words))[0]
+
+    def _missing_column(self) -> str:
+        match = _TABLE_COLUMN.match(self._words)
+        name = match[2] if match else self._error["name"]
+        if "FROM clause is missing" in self._words:
+            return f"column {name} is used without a table; add it as FROM"
+        known = [column for relation in self._reads for column in self._columns(relation)]
+        near = nearest(name, [*known, *re.findall(r'"(.+?)"', self._words.partition("Candidate")[2])])
+        shown = ", ".join(known[:_MOST_NAMES]) + (", …" if len(known) > _MOST_NAMES else "")
+        where = f"column {name} is not in {' or '.join(sorted(self._reads)) or 'this query'}"
+        return f"{where}; write {near}" if near else f"{where}; choose from {shown}"
+
+    def _columns(self, relation: str) -> list[str]:
+        rows = self._connection.execute(f"DESCRIBE {quote(relation_name(relation))}").fetchall()
+        return [str(row[0]) for row in rows]
+
+    def _wrong_operand(self) -> str:
+        """An operator or function that does not take the types that it is applied to."""
+        call, name = _CALL.match(self._error.get("call", "")), self._error["name"]
+        types = re.split(r", (?![^(]*\))", call[2]) if call else []
+        names = self._operands()
+        is_of_time = bool(_OF_TIME.search(name)) or "INTERVAL" in types
+        if is_of_time or name in _OPERATORS or name in _NUMBERS:
+            for operand, type_ in zip(names, types, strict=False):
+                if type_ == "VARCHAR":
+                    to = "timestamp" if is_of_time else "DECIMAL(18, 2)"
+                    return f"{operand} is text, which {name} does not take; write CAST({operand} AS {to})"
+        listed = ", ".join(map(postgres_type, types))
+        example = f", such as CAST({names[0]} AS text)" if names else ""
+        return f"{name} does not take ({listed}); cast what it is applied to{example}"
+
+    def _compared(self, left: str, right: str) -> str:
+        """A comparison of text with another type."""
+        types, names = [left, right], [*self._operands(), "one side", "the other"]
+        text = next((place for place, type_ in enumerate(types) if type_ in _TEXT), 0)
+        other = postgres_type(types[1 - text])
+        return (
+            f"{names[text]} is {postgres_type(types[text])} and cannot be compared with {other}; write"
+            f" CAST({names[text]} AS {other})"
+        )
+
+    def _operands(self) -> list[str]:
+        """How the operands of the expression are written."""
+        tree = _json(self._connection, f"json_serialize_sql({literal(self._text.decode())}::VARCHAR)")
+        for node in walk(tree):
+            if node.get("query_location") == self.place and node.get("class") in _WITH_OPERANDS:
+                return list(map(self._written, _operands_of(node)))
+        return []
+
+    def _written(self, node: Node) -> str:
+        if node.get("class") == "COLUMN_REF":
+            return ".".join(node["column_names"])
+        start = int(node["query_location"])
+        return self._text[start : start + int(node["query_location_length"])].decode() or "it"
+
+
+_WITH_OPERANDS = frozenset({"FUNCTION", "COMPARISON", "BETWEEN", "OPERATOR"})
+
+
+def _operands_of(node: Node) -> Iterator[Node]:
+    yield from (each["expression"] for each in node.get("arguments", []))
+    yield from node.get("children", [])
+    yield from (node[part] for part in ("input", "left", "right", "lower", "upper") if node.get(part))
+
+
+def _write(near: str | None) -> str:
+    return f"write {near}" if near else "correct its name"
