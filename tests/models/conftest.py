@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from demo.postgres import Postgres
+from tests.models.both import Both
 from tests.models.comparison_cases import (
     SCHEMA,
     TABLES,
@@ -31,3 +32,11 @@ def models(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
         models = Models(url, tmp_path_factory.mktemp("models"))
         with models.postgres:
             yield models
+
+
+@pytest.fixture(scope="module")
+def both(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    with database(postgres, "computing") as url:
+        made = Both(url, tmp_path_factory.mktemp("computing"))
+        with made.postgres:
+            yield made

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
-from demo.postgres import Postgres
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import folder
@@ -19,75 +16,8 @@ from pipeline.models.transform import transform
 from pipeline.models.work import Work
 from tests.bench import Bench
 from tests.made_up import MadeUp, made_target
-from tests.support import database, parquet_rows, query, write_models
-
-TABLES: dict[str, tuple[dict[str, str], list[tuple[Any, ...]]]] = {
-    "sale": (
-        {"id": "integer", "units": "integer", "price": "numeric", "rate": "numeric(45,3)", "note": "text"},
-        [
-            (1, 3, "1.50", "2.000", "a"),
-            (2, -7, "1.5", "0.333", "b"),
-            (3, 10, "-0.005", "1.000", "a"),
-            (4, None, None, None, None),
-            (5, 0, "123456789.0123456789", "-4.500", "c"),
-            (6, 2, "2.675", "0.001", "c"),
-        ],
-    ),
-    "box": (
-        {"id": "integer", "tags": "text[]", "sizes": "integer[]", "prices": "numeric[]", "days": "date[]"},
-        [
-            (1, '{a,"b c",NULL,"NULL","\\"","\\\\"}', "{3,NULL,1}", "{1.50,2}", "{2024-02-29,infinity}"),
-            (2, "{}", "{}", "{}", "{}"),
-            (3, None, None, None, None),
-            (4, "{b}", "{-7}", "{NULL}", '{"0044-03-15 BC"}'),
-        ],
-    ),
-    "offer": (
-        {"id": "integer", "cost": "numeric", "price": "text"},
-        [(1, "1.500", "x"), (2, "10", "y"), (3, "-0.0050000", None), (4, None, "z")],
-    ),
-}
-
-
-class Both:
-    """The same rows in Postgres and as a batch for models."""
-
-    def __init__(self, url: str, home: Path) -> None:
-        self.home, self.raw = home, folder(str(home / "raw"))
-        self.postgres = psycopg.connect(url, autocommit=True)
-        for name, (types, rows) in TABLES.items():
-            columns = ", ".join(f"{column} {type_}" for column, type_ in types.items())
-            self.postgres.execute(f"CREATE TABLE {name} ({columns})".encode())
-            insert = f"INSERT INTO {name} VALUES ({', '.join(['%s'] * len(types))})"
-            self.postgres.cursor().executemany(insert.encode(), rows)
-        self.manifest = MadeUp(
-            self.raw, {name: (types, ("id",)) for name, (types, _) in TABLES.items()}
-        ).batch(
-            {
-                name: [dict(zip(types, row, strict=True)) for row in rows]
-                for name, (types, rows) in TABLES.items()
-            }
-        )
-
-    def yields(self, sql: str, type_: str = "numeric") -> list[tuple[Any, ...]]:
-        """The rows of a model with the columns id and v; raises ModelError if it is refused."""
-        all_models = write_models(self.home / "models", {"dim_m": f"-- unstable: allowed\n{sql}"})
-        targets = {"dim_m": made_target("dim_m", ("id",), id="bigint", v=type_)}
-        processed = folder(str(self.home / "processed"))
-        output = transform(Work(all_models, targets, self.manifest, None, self.raw, processed))
-        return sorted((row["id"], row["v"]) for row in parquet_rows(processed, output.files))
-
-    def expected(self, sql: str) -> list[tuple[Any, ...]]:
-        return sorted(self.postgres.execute(sql.encode()).fetchall())
-
-
-@pytest.fixture(scope="module")
-def both(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    with database(postgres, "computing") as url:
-        made = Both(url, tmp_path_factory.mktemp("computing"))
-        with made.postgres:
-            yield made
-
+from tests.models.both import Both
+from tests.support import parquet_rows, query, write_models
 
 EXPRESSIONS = (
     "units * price", "price * units * rate", "price + 1", "1 - price", "price * 1.1", "-price", "abs(price)",
@@ -148,50 +78,6 @@ PASSED = {
     "text": "SELECT id, CAST(price AS text) AS v FROM sale",
     "other": "SELECT id, rate AS v FROM sale",
 }
-# Over the table box, with the type of the column.
-LISTS = {
-    "sizes[1]": "integer", "tags[2] || 'x'": "text", "prices[1] * 2 = 3.00": "boolean",
-    "cardinality(tags)": "integer",
-    "array_length(NULLIF(sizes, ARRAY[]::integer[]), 1)": "integer",
-    "tags && ARRAY['a', 'b']": "boolean", "array_position(sizes, 1)": "integer", "tags[2:3]": "text[]",
-    "sizes = ARRAY[-7]": "boolean", "sizes > ARRAY[1]": "boolean", "array_to_string(tags, ',')": "text",
-    "(SELECT sum(x) FROM unnest(sizes) AS u (x))": "bigint", "array_append(sizes, 4)": "integer[]",
-    "days[1] < '2024-01-01'": "boolean", "CAST(tags AS text)": "text", "tags": "text[]",
-    "sizes IS NULL": "boolean",
-    "(SELECT max(x) FROM unnest(prices) AS u (x))": "numeric", "COALESCE(tags, ARRAY['-'])": "text[]",
-}  # fmt: skip
-
-
-def test_lists_equal_postgres(both: Both) -> None:
-    wrong = []
-    for expression, type_ in LISTS.items():
-        expected = both.expected(f"SELECT id, ({expression})::text FROM box")
-        actual = both.yields(f"SELECT id, {expression} AS v FROM box", type_)
-        with both.postgres.cursor() as cursor:
-            cursor.execute(f"SELECT {', '.join(f'%s::text::{type_}::text' for _ in actual)}".encode(),
-                           [None if value is None else str(value) for _, value in actual])  # fmt: skip
-            read = list(cursor.fetchone() or ())
-        if [*zip((key for key, _ in actual), read, strict=True)] != expected:
-            wrong.append(f"{expression}: {read} instead of {expected}")
-    assert not wrong, "\n".join(wrong)
-
-
-@pytest.mark.parametrize("value", ["{{1,2},{3,4}}", "[0:1]={1,2}"])
-def test_an_array_that_is_no_list_stops_only_models_that_use_it(tmp_path: Path, value: str) -> None:
-    raw, processed = folder(str(tmp_path / "raw")), folder(str(tmp_path / "processed"))
-    types = {"id": "integer", "sizes": "integer[]"}
-    batch = MadeUp(raw, {"box": (types, ("id",))}).batch({"box": [{"id": 1, "sizes": value}]})
-    target = {"dim_m": made_target("dim_m", ("id",), id="integer", v="integer[]")}
-    all_models = write_models(tmp_path / "models", {"dim_m": "SELECT id, sizes AS v FROM box"})
-    output = transform(Work(all_models, target, batch, None, raw, processed))
-    assert [row["v"] for row in parquet_rows(processed, output.files)] == [value]
-    all_models = write_models(tmp_path / "models", {"dim_m": "SELECT id,\n  sizes[1:2] AS v FROM box"})
-    message = (
-        r"dim_m\.sql:2: column box\.sizes has an array of several dimensions, or with other bounds in a row"
-    )
-    with pytest.raises(ModelError, match=message) as raised:
-        transform(Work(all_models, target, batch, None, raw, processed))
-    assert "\n" not in str(raised.value)
 
 
 def numbers(rows: list[tuple[Any, ...]]) -> list[tuple[int, Any]]:

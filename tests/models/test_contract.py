@@ -247,8 +247,8 @@ def test_values_that_the_model_casts_are_accepted(
         ("SELECT id, v AS typo FROM t", "column typo is not in the warehouse table dim_t"),
         ("SELECT id FROM t", "yields no column v, which the warehouse table dim_t requires"),
         ("SELECT v FROM t", "yields no column id"),
-        ("SELECT id, w AS v FROM t", r'dim_t\.sql:1: column w is not in t'),
-        ("SELECT\n    id,\n    w AS v\nFROM t", r'dim_t\.sql:3: column w is not in t'),
+        ("SELECT id, w AS v FROM t", r"dim_t\.sql:1: column w is not in t"),
+        ("SELECT\n    id,\n    w AS v\nFROM t", r"dim_t\.sql:3: column w is not in t"),
     ],
 )
 def test_columns_that_do_not_match_are_reported_with_the_file(
