@@ -15,7 +15,7 @@ from pipeline.capture.reasons import (
 from pipeline.capture.rights import check_rights, cursors_of
 from pipeline.capture.tables import TablePlan, is_small, whole_if_necessary
 from pipeline.columns import has_identity
-from pipeline.errors import ModelError, all_mistakes
+from pipeline.errors import ModelError, SourceError, all_mistakes
 from pipeline.lake.erasures import Entry, Erasure
 from pipeline.lake.manifest import Manifest, TableBatch, Watermark
 from pipeline.models import personal, reference
@@ -186,7 +186,13 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
         for name, table in describe(connection, schema, sorted(names)).items()
     }
     missing = names - tables.keys() - reference.NAMES
-    known = [*relations(connection, schema), *models, *seeds, *reference.NAMES] if missing else []
+    there = relations(connection, schema) if missing else []
+    if missing and not there:
+        raise SourceError(
+            f"source: schema {schema} has no tables, and the models read"
+            f" {', '.join(sorted(missing))}; correct TOTESYS_SOURCE_SCHEMA"
+        )
+    known = [*there, *models, *seeds, *reference.NAMES]
     with all_mistakes() as mistake:
         for model in models.values():
             for relation in model.relations:
