@@ -216,12 +216,17 @@ def _bind_models(
     With a probe, labels, numbers and lists are cast, for which all relations have to be tables of DuckDB.
     """
     bound = {}
-    create_functions(connection)
+    has_functions = False
     for model in models.values():
         if isinstance(texts, Probe):
-            text = with_labels(connection, texts.computable(model))
+            text = texts.computable(model)
         else:
             text = texts[model.name] if texts else model.bound_sql
+        if not has_functions and text != model.bound_sql:
+            create_functions(connection)  # takes some milliseconds
+            has_functions = True
+        if isinstance(texts, Probe):
+            text = with_labels(connection, text)
         bound[model.name] = text
         yields = _create_view(connection, model, text, texts if isinstance(texts, Probe) else None)
         if model.name in targets and len(bound) < len(models):
