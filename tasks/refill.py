@@ -3,9 +3,11 @@
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from pipeline import settings
 from pipeline.models.library import Model
 from pipeline.models.target import Target
 from pipeline.recovery import refill as engine
+from pipeline.warehouse.limits import Limits
 from pipeline.warehouse.mismatches import Mismatch
 from pipeline.words import counted
 from tasks import blocks
@@ -25,7 +27,9 @@ def refill(
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     lake = engine.Lake(models, targets, raw, processed)
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    refilled, incomplete = engine.fill_again(url, schema, lake, mismatches)
+    refilled, incomplete = engine.fill_again(
+        url, schema, lake, mismatches, Limits(rejected_share=settings.load().max_rejected_share)
+    )
     for table, rows in refilled.items():
         get_run_logger().info("%s: refilled from the raw bucket, %s", table, counted(rows, "row"))
     for table in incomplete:

@@ -3,9 +3,11 @@
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from pipeline import settings
 from pipeline.models.library import Model
 from pipeline.models.target import Target
 from pipeline.recovery import restate as engine
+from pipeline.warehouse.limits import Limits
 from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
@@ -19,7 +21,8 @@ def restate(
     """Compute tables again over all batches of the raw bucket; False, and nothing changed, without these."""
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    done = engine.restate(url, schema, models, targets, raw, processed, names)
+    limits = Limits(rejected_share=settings.load().max_rejected_share)
+    done = engine.restate(url, schema, models, targets, raw, processed, names, limits)
     for each in done or ():
         get_run_logger().info(
             "%s: restated: %s updated, %s added, %s deleted",

@@ -43,7 +43,7 @@ class Bench:
         execute(self.source_url, *EMPTY, *source)
         execute(self.house.url, *EMPTY)
         write_models(home / "models", {name: dedent(text).strip() for name, text in models.items()})
-        self.house.folder, self.house.prepared = home / "models", None
+        self.house.folder, self.house.prepared, self.house.allow = home / "models", None, ()
         self.house.raw, self.house.processed = folder(f"{home}/raw"), folder(f"{home}/processed")
 
     def do(self, *statements: str) -> None:

@@ -58,7 +58,10 @@ def _load(folder: Path, texts: tuple[str, ...]) -> dict[str, Model]:
 
 @dataclass
 class Warehouse:
-    """A warehouse with its models; ``bring`` transforms and loads a batch."""
+    """A warehouse with its models; ``bring`` transforms and loads a batch.
+
+    ``allow`` names changes that somebody consents to.
+    """
 
     url: str
     folder: Path
@@ -66,6 +69,7 @@ class Warehouse:
     processed: Bucket
     schema: str = "public"
     prepared: tuple[tuple[str, tuple[str, ...]], dict[str, Target]] | None = None
+    allow: tuple[str, ...] = ()
 
     @property
     def models(self) -> dict[str, Model]:
@@ -79,7 +83,8 @@ class Warehouse:
 
     def prepare(self) -> dict[str, Target]:
         """Create missing tables, and read their contracts."""
-        found = catalogue.prepare(self.url, self.schema, _load(self.folder, self._texts), self.folder)
+        models = _load(self.folder, self._texts)
+        found = catalogue.prepare(self.url, self.schema, models, self.folder, self.allow)
         self.prepared = (self.url, self._texts), found
         return found
 

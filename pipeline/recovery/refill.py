@@ -26,9 +26,10 @@ from pipeline.models.target import Target, versions_name
 from pipeline.models.transform import transform
 from pipeline.models.work import Work, needed
 from pipeline.postgres import Connection, transaction
+from pipeline.recovery import losses
 from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.ledger import lock_for_load, record_model
-from pipeline.warehouse.limits import UNLIMITED
+from pipeline.warehouse.limits import DEFAULT, UNLIMITED, Limits
 from pipeline.warehouse.load import load_order
 from pipeline.warehouse.load_table import load_table
 from pipeline.warehouse.mismatches import Mismatch
@@ -171,7 +172,7 @@ class Lake:
 
 
 def fill_again(
-    url: str, schema: str, lake: Lake, mismatches: Sequence[Mismatch]
+    url: str, schema: str, lake: Lake, mismatches: Sequence[Mismatch], limits: Limits = DEFAULT
 ) -> tuple[dict[str, int], list[str]]:
     """Refill tables from the lake; returns rows by table, and the tables that it cannot refill.
 
@@ -180,7 +181,8 @@ def fill_again(
     batches, loaded = chain(url, schema, lake.raw), ledger.loaded(url, schema)
     replays = {each.table: lake.replay(each, batches, loaded.get(each.table)) for each in mismatches}
     lost = [name for name, replay in replays.items() if replay is None]
-    return fill(url, schema, lake, batches, [each for each in replays.values() if each], lost), lost
+    filled = [each for each in replays.values() if each]
+    return fill(url, schema, lake, batches, filled, lost, limits), lost
 
 
 def chain(url: str, schema: str, raw: Bucket) -> Chain:
@@ -205,11 +207,18 @@ def chain(url: str, schema: str, raw: Bucket) -> Chain:
 
 
 def fill(
-    url: str, schema: str, lake: Lake, chain: Chain, replays: Sequence[Replay], lost: Sequence[str]
+    url: str,
+    schema: str,
+    lake: Lake,
+    chain: Chain,
+    replays: Sequence[Replay],
+    lost: Sequence[str],
+    limits: Limits,
 ) -> dict[str, int]:
     """Refill tables in one transaction, and remove the ``lost`` ones from etl.model; returns rows by table.
 
-    Raises ConcurrentRunError if another run has loaded a batch in the meantime.
+    Raises ConcurrentRunError if another run has loaded a batch in the meantime, and WarehouseError if a table
+    would lose more rows than the limits allow.
     """
     with transaction(url, "warehouse") as connection:
         last = lock_for_load(connection, schema)
@@ -218,6 +227,7 @@ def fill(
         connection.execute(
             "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))
         )
+        before = losses.open_rejections(connection, schema)
         for replay in replays:
             if replay.empties:
                 _empty(connection, schema, replay)
@@ -229,6 +239,7 @@ def fill(
         forward = [replay for replay in ordered if not replay.restores]
         for manifest in chain.manifests:
             load_again(connection, schema, lake, manifest, forward)
+        losses.check(connection, schema, [replay.target for replay in replays], before, limits)
         return _bind(connection, schema, last, replays)
 
 

@@ -22,12 +22,13 @@ from pipeline.models.library import FINGERPRINT, Model, closure
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, transaction
-from pipeline.recovery import refill, stage
+from pipeline.recovery import losses, refill, stage
 from pipeline.recovery.added_columns import AddedColumns, added
 from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables
 from pipeline.recovery.refill import Chain, Lake
 from pipeline.recovery.stage import Stage
 from pipeline.warehouse import bindings, ledger
+from pipeline.warehouse.limits import DEFAULT, Limits
 from pipeline.warehouse.load import load_order
 
 _logger = logging.getLogger(__name__)
@@ -84,10 +85,12 @@ def restate(
     raw: Bucket,
     processed: Bucket,
     names: Sequence[str],
+    limits: Limits = DEFAULT,
 ) -> list[Restated] | None:
     """Compute these tables again over all batches; None where the lake lacks what that takes.
 
-    Raises ConcurrentRunError where another run has loaded a batch meanwhile.
+    Raises ConcurrentRunError where another run has loaded a batch meanwhile, and WarehouseError where the
+    changed models would lose more rows than the limits allow.
     """
     known = refill.chain(url, schema, raw)
     if not known.manifests:
@@ -116,6 +119,8 @@ def restate(
         except stage.PERMANENT as refused:
             _logger.warning("warehouse: %s cannot be restated: %s", ", ".join(names), refused)
             raise psycopg.Rollback from None
+        before = losses.open_rejections(connection, schema)
+        losses.check(connection, rebuilt.schema, [rebuilt.targets[name] for name in names], before, limits)
         done.extend(_apply(connection, schema, rebuilt, models, last, names, known.manifests[0].snapshot_at))
     return done or None
 

@@ -47,5 +47,6 @@ class Limits:
             )
 
 
+DEFAULT = Limits()
 # For batches that the warehouse has accepted before.
 UNLIMITED = Limits(rejected_share=1, deleted_share=1)

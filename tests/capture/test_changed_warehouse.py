@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import ModelError, PipelineError
+from pipeline.errors import ModelError, PipelineError, WarehouseError
 from pipeline.warehouse import ledger
 from tests.bench import Bench
 from tests.capture.sales import MODELS, SOURCE, STAR, equal
@@ -63,8 +63,11 @@ def test_a_fact_may_get_another_key(bench: Bench) -> None:
         "fact_sale": MODELS["fact_sale"].replace("-- key: sale_id", "-- key: sale_id, shop_id")
     }
     write_models(bench.house.folder, models)
-    bench.house.prepared = None
     bench.do("UPDATE sale SET shop_id = 3 - shop_id WHERE sale_id = 1")
+    with pytest.raises(WarehouseError, match='allow it by ALLOW="rekey fact_sale"'):
+        bench.house.prepare()
+    bench.house.allow = ("rekey fact_sale",)
+    bench.house.prepare()
     bench.run()
     equal(bench)
     assert bench.house.query("SELECT shop_id FROM fact_sale WHERE sale_id = 1 AND deleted") == [(2,)]
@@ -90,6 +93,8 @@ def test_a_model_may_change_its_key(bench: Bench, key: str) -> None:
     write_models(
         bench.house.folder, {"fact_sale": f"-- key: {key}\nSELECT sale_id, shop_id, amount FROM sale"}
     )
+    bench.house.allow = ("rekey fact_sale",)
+    bench.house.prepare()
     bench.run()
     equal(bench)
     bench.do("UPDATE sale SET shop_id = 1 WHERE sale_id = 5", "DELETE FROM sale WHERE sale_id = 1")
@@ -101,7 +106,9 @@ def test_a_key_that_does_not_distinguish_versions_is_named(bench: Bench) -> None
     write_models(
         bench.house.folder, {"fact_sale": "-- key: shop_id\nSELECT sale_id, shop_id, amount FROM sale"}
     )
-    words = r"public\.fact_sale holds more than one version of a key \(shop_id\) at one moment; correct"
+    words = r"table fact_sale: 2 of 2 rows would be rejected \(more than one row has this key\); correct"
+    bench.house.allow = ("rekey fact_sale",)
+    bench.house.prepare()
     before = ledger.watermark(bench.house.url, "public")
     with pytest.raises(PipelineError, match=words):
         bench.run()

@@ -10,7 +10,7 @@ from threading import Timer
 import psycopg
 import pytest
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, WarehouseError
 from pipeline.models import library
 from pipeline.recovery import restate
 from pipeline.recovery.preview import Preview, preview
@@ -103,6 +103,16 @@ def test_a_new_column_shows_what_it_was_at_each_batch(lived: Bench) -> None:
     items = "SELECT item FROM fact_sale_history WHERE sale_id = 8 ORDER BY valid_from"
     assert lived.house.query(items) == [("item 2",), ("item 9",)]
     assert lived.house.query("SELECT count(*) FROM fact_sale WHERE item IS NULL AND NOT deleted") == [(0,)]
+
+
+def test_a_changed_model_that_loses_its_rows_is_refused(lived: Bench) -> None:
+    before = lived.house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from")
+    wrong = MODELS["fact_sale"].replace("amount", "0 * amount AS amount")
+    with pytest.raises(
+        WarehouseError, match=r"table fact_sale: \d+ of \d+ rows would be rejected \(breaks the rule"
+    ):
+        restated(lived, {"fact_sale": wrong})
+    assert lived.house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from") == before
 
 
 PLAIN = (

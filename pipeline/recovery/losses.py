@@ -1,0 +1,66 @@
+"""Refuse to compute a table again if that would reject most of its rows, which were not rejected before."""
+
+from collections.abc import Iterable, Mapping
+
+from psycopg import sql
+
+from pipeline.errors import WarehouseError
+from pipeline.models.target import Target, versions_name
+from pipeline.postgres import Connection
+from pipeline.warehouse.limits import Limits
+from pipeline.words import counted
+
+
+def open_rejections(connection: Connection, schema: str) -> dict[str, int]:
+    """How many rejected rows of each table of a schema are not resolved."""
+    rows = connection.execute(
+        "SELECT table_name, count(*) FROM etl.rejected WHERE schema_name = %s AND NOT resolved"
+        " GROUP BY table_name",
+        (schema,),
+    ).fetchall()
+    return {str(name): int(str(number)) for name, number in rows}
+
+
+def check(
+    connection: Connection,
+    schema: str,
+    targets: Iterable[Target],
+    before: Mapping[str, int],
+    limits: Limits,
+) -> None:
+    """Raise WarehouseError if tables of a schema, computed again, have lost too many rows by rejections.
+
+    ``before`` are the open rejections of the tables as they were; what was accepted then is accepted now.
+    """
+    after = open_rejections(connection, schema)
+    for target in targets:
+        rejected = after.get(target.name, 0)
+        if rejected <= before.get(target.name, 0) or limits.rejected_share >= 1:
+            continue
+        present = _present_rows(connection, schema, target)
+        total = rejected + present
+        if rejected > limits.rejected_rows(total, complete=True) or (not present and total > 1):
+            raise WarehouseError(
+                f"warehouse: table {target.name}: {rejected:,} of {counted(total, 'row')} would be rejected"
+                f" ({_reason(connection, schema, target)}); correct the model or the table, or allow it by"
+                " TOTESYS_MAX_REJECTED_SHARE=1; nothing was changed"
+            )
+
+
+def _present_rows(connection: Connection, schema: str, target: Target) -> int:
+    query = "SELECT count(*) FROM {} WHERE superseded_at IS NULL AND NOT deleted"
+    name = target.name
+    if not target.fact:
+        query, name = "SELECT count(*) FROM {} WHERE valid_to IS NULL", versions_name(target.name)
+    row = connection.execute(sql.SQL(query).format(sql.Identifier(schema, name))).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def _reason(connection: Connection, schema: str, target: Target) -> str:
+    """The most common reason."""
+    row = connection.execute(
+        "SELECT reason FROM etl.rejected WHERE schema_name = %s AND table_name = %s AND NOT resolved"
+        " GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 1",
+        (schema, target.name),
+    ).fetchone()
+    return str(row[0]) if row else ""
