@@ -6,13 +6,12 @@ old or a table has to be refilled, 3 the status is unknown.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -25,12 +24,12 @@ from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import in_some_line
 from tasks.metrics import OUTCOMES
+from tasks.printing import as_table, print_table
 from tasks.report import left_out
 
 MAX_AGE = timedelta(minutes=30)
 _MINUTES = MAX_AGE // timedelta(minutes=1)
 _REASONS = 20
-_WIDTH = 1000
 
 
 class Verdict(IntEnum):
@@ -159,7 +158,7 @@ def show(status: Status, verdict: Verdict) -> None:
     for heading, table in _tables(status):
         print(f"\n{safe(heading)}")
         if table:
-            _print(table)
+            print_table(table)
     print(f"\nRelease {RELEASE}")
 
 
@@ -192,12 +191,12 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
             for batch in status.batches
         ]
         head = ("snapshot", "loaded after", "added", "changed", "deleted", "rejected")
-        yield "Last batches", _table(head, rows, right=range(1, 6))
+        yield "Last batches", as_table(head, rows, right=range(1, 6))
     if status.rejected:
         rejected = [(each.table, _number(each.rows), each.reason) for each in status.rejected[:_REASONS]]
         more = len(status.rejected) - len(rejected)
         hidden = f"; {counted(more, 'more reason')} not shown" if more else ""
-        yield f"Rejected, in etl.rejected{hidden}", _table(("table", "rows", "reason"), rejected, right=[1])
+        yield f"Rejected, in etl.rejected{hidden}", as_table(("table", "rows", "reason"), rejected, right=[1])
     rows_of = engine.by_table(status.rejected)
     for table, readers in status.readers.items():
         number = counted(rows_of[table], "rejected row")
@@ -206,11 +205,11 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
         missed = [(table, _number(rows)) for table, rows in status.missed.items()]
         yield (
             "Missed by earlier runs, found by the last reconciliation",
-            _table(("table", "rows"), missed, right=[1]),
+            as_table(("table", "rows"), missed, right=[1]),
         )
     if status.usage:
         used = [(name, _number(used.objects), decimal(used.bytes)) for name, used in status.usage.items()]
-        yield "Buckets", _table(("bucket", "objects", "size"), used, right=[1, 2])
+        yield "Buckets", as_table(("bucket", "objects", "size"), used, right=[1, 2])
 
 
 def _number(number: int) -> str:
@@ -219,24 +218,6 @@ def _number(number: int) -> str:
 
 def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[int]) -> Table:
-    table, numbers = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0)), set(right)
-    for number, name in enumerate(head):
-        table.add_column(name, justify="right" if number in numbers else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(safe, row))
-    return table
-
-
-def _print(table: Table) -> None:
-    """Print an indented table, without trailing blanks and without colours."""
-    console = Console(width=_WIDTH, color_system=None, highlight=False, markup=False, emoji=False)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        print(f"  {line.rstrip()}")
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,7 +13,7 @@ from itertools import count, permutations
 from pipeline.models.dependencies import Attributes, Dependency, Rows
 from pipeline.models.unstable import Node
 
-_EQUALITY = frozenset({"COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"})
+EQUALITY = frozenset({"COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"})
 # Operators whose rows are those of their last child, or some of them.
 _PASSING = frozenset({"LOGICAL_FILTER", "LOGICAL_LIMIT", "LOGICAL_MATERIALIZED_CTE", "LOGICAL_ORDER_BY"})
 _JOINS = frozenset({"LOGICAL_ANY_JOIN", "LOGICAL_COMPARISON_JOIN", "LOGICAL_CROSS_PRODUCT"})
@@ -23,11 +23,13 @@ _SETS = frozenset({"LOGICAL_EXCEPT", "LOGICAL_INTERSECT", "LOGICAL_UNION"})
 class Operators:
     """The dependencies of every operator of a plan.
 
-    ``keys`` are the primary keys of tables; a table with an empty key has one row.
+    ``keys`` are the primary keys of tables; a table with an empty key has one row. With ``strict`` those
+    that follow from the conditions of joins and filters or from numbers of rows are left out.
     """
 
-    def __init__(self, plan: Node, keys: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, plan: Node, keys: Mapping[str, tuple[str, ...]], *, strict: bool = False) -> None:
         self._keys = keys
+        self._strict = strict
         self._next = count()
         self._rows: dict[int, Rows] = {}
         self._ctes: dict[int, Rows] = {}
@@ -36,6 +38,10 @@ class Operators:
     def of(self, operator: Node) -> Rows:
         """The dependencies of an operator's rows."""
         return self._rows[id(operator)]
+
+    def matches_one(self, join: Node) -> bool:
+        """Whether a row of a join's left side has at most one of its right side."""
+        return _matches_one(join, *map(self.of, join["children"]))
 
     def _read(self, node: Node) -> Rows:
         children = []
@@ -52,7 +58,7 @@ class Operators:
         if not children:
             return self._leaf(node)
         if kind in _PASSING:
-            return _passed(node, children[-1])
+            return _passed(node, children[-1], strict=self._strict)
         if kind in _JOINS:
             return self._joined(node, *children)
         if kind in _SETS:
@@ -131,7 +137,7 @@ class Operators:
         windows = node["expressions"]
         values = tuple(next(self._next) for _ in windows)
         dependencies = [(below.identity, frozenset(values))]
-        for window, value in zip(windows, values, strict=True):
+        for window, value in () if self._strict else zip(windows, values, strict=True):
             within = below.attributes(window["partitions"])
             if window["type"] == "WINDOW_ROW_NUMBER" and len(within) == len(window["partitions"]):
                 dependencies.append((within | {value}, below.identity))
@@ -188,9 +194,10 @@ class Operators:
             return self._unknown()
         pairs = _equated(node.get("conditions") or [], left, right)
         more = [pair for one, two in pairs for pair in ((one, two), (two, one))] if kind == "INNER" else []
-        matches_one = right.identity <= right.closure(frozenset[int]().union(*(two for _, two in pairs)))
-        if kind == "SINGLE" or (kind == "LEFT" and matches_one):
+        if kind == "SINGLE" or (kind == "LEFT" and _matches_one(node, left, right)):
             more.append((left.identity, right.identity))
+        if self._strict:
+            more = []
         kept = left if kind in {"INNER", "LEFT", "SINGLE"} else _with_nulls(left)
         joined = right if kind == "INNER" else _with_nulls(right)
         columns = (
@@ -217,11 +224,11 @@ def _projected(rows: Rows, places: Sequence[int] | None) -> Rows:
     return replace(rows, columns=tuple(rows.columns[place] for place in places))
 
 
-def _passed(node: Node, rows: Rows) -> Rows:
-    """Some of the rows. Operands that their conditions equate determine each other."""
+def _passed(node: Node, rows: Rows, *, strict: bool) -> Rows:
+    """Some of the rows. Operands that their conditions equate determine each other, unless ``strict``."""
     more: list[Dependency] = []
-    for condition in _conjuncts(node.get("expressions") or []):
-        if condition["type"] not in _EQUALITY:
+    for condition in () if strict else _conjuncts(node.get("expressions") or []):
+        if condition["type"] not in EQUALITY:
             continue
         for one, two in permutations(condition["children"]):
             attribute = rows.attribute(one)
@@ -245,9 +252,14 @@ def _equated(conditions: Iterable[Node], left: Rows, right: Rows) -> list[tuple[
     sides = [
         (left.attributes([each["left"]]), right.attributes([each["right"]]))
         for each in conditions
-        if each.get("comparison") in _EQUALITY
+        if each.get("comparison") in EQUALITY
     ]
     return [(one, two) for one, two in sides if one and two]
+
+
+def _matches_one(join: Node, left: Rows, right: Rows) -> bool:
+    pairs = _equated(join.get("conditions") or [], left, right)
+    return right.identity <= right.closure(frozenset[int]().union(*(two for _, two in pairs)))
 
 
 def _with_nulls(rows: Rows) -> Rows:

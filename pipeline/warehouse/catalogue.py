@@ -86,8 +86,12 @@ def create_tables(
 def targets(url: str, schema: str, models: Mapping[str, Model]) -> dict[str, Target]:
     """The contract of each model's table that exists; nothing is created."""
     with transaction(url, "warehouse") as connection:
-        described = _describe(connection, schema, models)
-    return _targets(models, described)
+        return existing_targets(connection, schema, models)
+
+
+def existing_targets(connection: Connection, schema: str, models: Mapping[str, Model]) -> dict[str, Target]:
+    """The same inside a transaction, which may be read-only."""
+    return _targets(models, _describe(connection, schema, models))
 
 
 def _targets(models: Mapping[str, Model], described: Mapping[str, Mapping[str, object]]) -> dict[str, Target]:

@@ -1,0 +1,128 @@
+"""Tables that would fit a model, from the types that DuckDB gives its columns."""
+
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from psycopg import sql
+
+from pipeline.columns import Column
+from pipeline.duck import session
+from pipeline.models import inputs
+from pipeline.models.inputs import RESULT
+from pipeline.models.library import Model, closure
+from pipeline.models.target import Target, TargetColumn
+from pipeline.postgres import identifiers, template
+
+_TYPES = {
+    "TINYINT": "smallint", "SMALLINT": "smallint", "UTINYINT": "smallint", "INTEGER": "integer",
+    "USMALLINT": "integer", "BIGINT": "bigint", "UINTEGER": "bigint", "HUGEINT": "numeric(38,0)",
+    "UBIGINT": "numeric(20,0)", "BOOLEAN": "boolean", "FLOAT": "real", "DOUBLE": "double precision",
+    "DATE": "date", "TIME": "time without time zone", "TIMESTAMP": "timestamp without time zone",
+    "TIMESTAMP WITH TIME ZONE": "timestamp with time zone", "UUID": "uuid", "BLOB": "bytea", "JSON": "jsonb",
+    "INTERVAL": "interval",
+}  # fmt: skip
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+
+
+def type_for(yielded: str) -> str:
+    """The Postgres type for a DuckDB type; text for those that have no counterpart."""
+    if match := _DECIMAL.fullmatch(yielded):
+        return f"numeric({match[1]},{match[2]})"
+    return _TYPES.get(yielded, "text")
+
+
+def column_for(name: str, yielded: str, *, required: bool = False) -> TargetColumn:
+    """A warehouse column for a column of a model."""
+    return TargetColumn(
+        name=name,
+        type=type_for(yielded),
+        category="S",
+        labels=(),
+        required=required,
+        filled=False,
+        generated=False,
+    )
+
+
+def target_for(model: Model, yields: Mapping[str, str], key: Sequence[str]) -> Target:
+    """A table for a model that has none."""
+    return Target(
+        name=model.name,
+        fact=model.kind == "fact",
+        bridge=model.kind == "bridge",
+        key=tuple(key),
+        columns=tuple(column_for(name, yielded, required=name in key) for name, yielded in yields.items()),
+        references=(),
+        rules=(),
+        rebuildable=(),
+        untracked=model.untracked,
+    )
+
+
+def create_table(target: Target) -> str:
+    """The statement that creates a table; a fact gets a serial number as its primary key."""
+    columns = [
+        template("{} {}{}").format(
+            sql.Identifier(column.name),
+            template(column.type),
+            template(" NOT NULL" if column.required else ""),
+        )
+        for column in target.columns
+    ]
+    if target.fact:
+        number = sql.Identifier(f"{target.name.removeprefix('fact_')}_record_id")
+        lines: Iterable[sql.Composable] = [template("{} serial PRIMARY KEY").format(number), *columns]
+    else:
+        lines = [*columns, template("PRIMARY KEY ({})").format(identifiers(target.key))]
+    return (
+        template("CREATE TABLE IF NOT EXISTS {} (\n    {}\n);")
+        .format(sql.Identifier(target.name), template(",\n    ").join(lines))
+        .as_string()
+    )
+
+
+def with_missing(
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+    keys: Mapping[str, tuple[str, ...]],
+) -> dict[str, Target]:
+    """The tables of these models; those that do not exist are made up, each after those that it reads."""
+    found = dict(targets)
+    for name, model in models.items():
+        if name not in found:
+            types = types_of(models, found, tables, name)
+            key = model.key or _source_key(models, found, tables, keys, name, types)
+            found[name] = target_for(model, types, key)
+    return found
+
+
+def types_of(
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+    name: str,
+) -> dict[str, str]:
+    """The columns of a model and their types in DuckDB."""
+    with session() as connection:
+        inputs.bind_empty(connection, closure(models, name), targets, tables)
+        return inputs.types_of(connection, models[name], RESULT)
+
+
+def _source_key(
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+    keys: Mapping[str, tuple[str, ...]],
+    name: str,
+    types: Mapping[str, str],
+) -> tuple[str, ...]:
+    """The columns of a model that hold the key of the table that it is over, or else its first column."""
+    first = next(iter(types))
+    guessed = {**targets, name: target_for(models[name], types, [first])}
+    analysis, _ = inputs.analysed(closure(models, name), guessed, tables)
+    carried = {source: column for column, source in analysis.carries.items()}
+    key = keys.get(analysis.table or "", ())
+    return tuple(carried[column] for column in key) if key and carried.keys() >= set(key) else (first,)

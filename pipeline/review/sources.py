@@ -1,0 +1,56 @@
+"""The source's tables as the last batch holds them, and what their columns feed."""
+
+from collections.abc import Mapping
+
+from pipeline.errors import ModelError, SettingsError
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifests import read_manifest
+from pipeline.models import library, lineage
+from pipeline.models.library import Model
+from pipeline.models.lineage import Lineage
+from pipeline.models.reference import NAMES
+from pipeline.postgres import Connection, exists, transaction
+from pipeline.review import fitting
+from pipeline.warehouse import catalogue, upgrades
+
+
+def last_batch(warehouse: Connection, schema: str, raw: Bucket) -> Manifest:
+    """The last batch in the warehouse; raises SettingsError before the first one."""
+    upgrades.check(warehouse)
+    row = None
+    if exists(warehouse, "etl.watermark"):
+        row = warehouse.execute(
+            "SELECT manifest FROM etl.watermark WHERE schema_name = %s", (schema,)
+        ).fetchone()
+    if row is None:
+        raise SettingsError("warehouse: no batch has been loaded yet; run `make run` first")
+    return read_manifest(raw, str(row[0]))
+
+
+def lineage_of(
+    url: str, schema: str, models: Mapping[str, Model], raw: Bucket, table: str | None
+) -> dict[str, Lineage]:
+    """The lineage of each model over the tables of the last batch; raises ModelError.
+
+    If a ``table`` is named, some model has to read it.
+    """
+    if table is not None and table not in library.tables_read(models):
+        raise ModelError(f"{table}: no model reads such a table; they read {_listed(models)}")
+    with transaction(url, "warehouse", reading=True) as warehouse:
+        manifest = last_batch(warehouse, schema, raw)
+        targets = catalogue.existing_targets(warehouse, schema, models)
+    for name, model in models.items():
+        if lacking := library.tables_read({name: model}) - manifest.tables.keys() - models.keys() - NAMES:
+            raise ModelError(
+                f"{model.path}: reads {', '.join(sorted(lacking))}, which the last batch does not hold; the"
+                " next run reads it"
+            )
+    tables = {name: each.columns for name, each in manifest.tables.items()}
+    keys = {name: each.key for name, each in manifest.tables.items()}
+    complete = fitting.with_missing(models, targets, tables, keys)
+    return lineage.of_models(models, complete, tables, keys)
+
+
+def _listed(models: Mapping[str, Model]) -> str:
+    return ", ".join(sorted(library.tables_read(models)))
