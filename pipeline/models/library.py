@@ -97,8 +97,8 @@ class Model:
         return FINGERPRINT + hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
 
-def load(folder: Path) -> dict[str, Model]:
-    """Read all models of a folder, each after those that it reads.
+def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
+    """Read all models of a folder, each after those that it reads; ``instead`` replaces one or is new.
 
     Raises ModelError for a folder without models, a model in a subfolder, SQL that does not parse, a model
     without a kind, models that read each other in a circle, and an invalid seed.
@@ -108,11 +108,12 @@ def load(folder: Path) -> dict[str, Model]:
         raise ModelError(f"{folder}: no models here; set TOTESYS_TRANSFORMS to their folder")
     if below := sorted(folder.glob("*/**/*.sql")):
         raise ModelError(f"{below[0]}: is in a subfolder; models lie directly in {folder}")
+    chosen = {path.stem: path for path in [*paths, *([instead] if instead else [])]}
     read_models = dict[str, Model]()
     with all_mistakes() as mistake:
-        for path in paths:
+        for name, path in chosen.items():
             with mistake():
-                read_models[path.stem] = read(path)
+                read_models[name] = read(path)
     models = _with_seeds(read_models, seeds.load(folder))
     reads = {name: model.reads & models.keys() for name, model in models.items()}
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench import Bench
+from tests.support import query
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, city text NOT NULL, manager text);
@@ -47,3 +48,24 @@ def shop(shared: Bench) -> Bench:
         shared.do(*day)
         shared.run()
     return shared
+
+
+def everything(shop: Bench) -> dict[str, object]:
+    """All relations, rows with their transactions, sequences, and all bytes of lake and models."""
+    url = shop.house.url
+    relations = query(
+        url,
+        "SELECT c.oid::regclass::text, c.relkind::text, c.oid FROM pg_class AS c"
+        " WHERE relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace,"
+        " 'pg_toast'::regnamespace) ORDER BY 1",
+    )
+    found: dict[str, object] = {"relations": relations}
+    found["schemas"] = query(url, "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1")
+    found["functions"] = query(url, "SELECT oid FROM pg_proc WHERE oid > 16383 ORDER BY 1")
+    for name, kind, _ in relations:
+        if kind == "r":
+            found[name] = query(url, f"SELECT xmin::text, ctid::text, r::text FROM {name} AS r ORDER BY 2")
+        elif kind == "S":
+            found[name] = query(url, f"SELECT last_value FROM {name}")
+    home = shop.house.folder.parent
+    return found | {str(path): path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file()}

@@ -1,0 +1,229 @@
+"""Run one model on the last batch's state, and compare its result with the warehouse; nothing is changed."""
+
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from pipeline.columns import Column, Frozen
+from pipeline.duck import quote, session
+from pipeline.errors import ModelError
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import Manifest
+from pipeline.models import inputs, library, lineage
+from pipeline.models.contract import Check, left_out
+from pipeline.models.inputs import RESULT, naming_model
+from pipeline.models.library import Model, closure
+from pipeline.models.personal import personal_columns
+from pipeline.models.reference import NAMES
+from pipeline.models.rejects import is_repeated, keep_repeated_keys
+from pipeline.models.target import Target
+from pipeline.postgres import Connection, transaction
+from pipeline.review import fitting, live, sources, violations
+from pipeline.review.live import Difference, Row
+from pipeline.review.violations import Rejected
+from pipeline.warehouse import catalogue
+
+# The table of all rows that the model returns.
+_TRIED = "tried"
+
+
+class TriedColumn(Frozen):
+    """A column of the model: its DuckDB type, and that of the warehouse if it has the column."""
+
+    name: str
+    yields: str
+    type: str | None
+    personal: bool = False
+
+
+class Trial(Frozen):
+    """What a model returns for the last batch's state.
+
+    ``remarks`` are sentences on the contract; ``create_table`` is a statement if the warehouse has no such
+    table. ``rejected`` are rows that would be rejected, ``difference`` is None without a table.
+    """
+
+    model: str
+    batch_id: str
+    snapshot_at: datetime
+    columns: tuple[TriedColumn, ...]
+    rows: int
+    first: tuple[Row, ...]
+    remarks: tuple[str, ...] = ()
+    create_table: str | None = None
+    rejected: tuple[Rejected, ...] = ()
+    difference: Difference | None = None
+
+
+def run(url: str, schema: str, folder: Path, path: Path, raw: Bucket, *, first: int = 5) -> Trial:
+    """Run the model of a file, which need not be in the models' folder, on the last batch's state.
+
+    Shows the ``first`` rows of each kind. Raises ModelError with file and line.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file; write MODEL=transforms/<table>.sql")
+    models = library.load(folder, instead=path)
+    needed = closure(models, path.stem)
+    with transaction(url, "warehouse", reading=True) as warehouse:
+        manifest = sources.last_batch(warehouse, schema, raw)
+        if lacking := library.tables_read(needed) - manifest.tables.keys() - NAMES:
+            raise ModelError(
+                f"{path}: reads {', '.join(sorted(lacking))}, which the last batch does not hold; the next"
+                " run with this model reads it"
+            )
+        targets = catalogue.existing_targets(warehouse, schema, needed)
+        return _Trying(warehouse, schema, needed, targets, manifest, raw, first).run()
+
+
+@dataclass
+class _Trying:
+    """A trial in progress; ``targets`` are the tables that exist, and then those that would fit, too."""
+
+    warehouse: Connection
+    schema: str
+    models: Mapping[str, Model]
+    targets: dict[str, Target]
+    manifest: Manifest
+    raw: Bucket
+    first: int
+
+    @property
+    def model(self) -> Model:
+        return list(self.models.values())[-1]
+
+    @property
+    def tables(self) -> dict[str, tuple[Column, ...]]:
+        return {name: table.columns for name, table in self.manifest.tables.items()}
+
+    @property
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        return {name: table.key for name, table in self.manifest.tables.items()}
+
+    def run(self) -> Trial:
+        """Run the model; returns what it would do."""
+        existing = self.targets.get(self.model.name)
+        self.targets = fitting.with_missing(self.models, self.targets, self.tables, self.keys)
+        types = fitting.types_of(self.models, self.targets, self.tables, self.model.name)
+        personal = self._personal()
+        remarks = list(self._extend_target(types))
+        analysis, checks = inputs.analysed(self.models, self.targets, self.tables, self.keys)
+        if analysis.unknown_labels:
+            raise ModelError(f"{self.model.path}: {analysis.unknown_labels[0]}")
+        target, names = self.targets[self.model.name], [check.column for check in checks]
+        with session() as connection:
+            inputs.bind(connection, self.models, self.targets, self.manifest, self.raw, changes=False)
+            with naming_model(self.model):
+                connection.execute(f"CREATE TEMP TABLE {_TRIED} AS SELECT * FROM {RESULT}")  # noqa: S608
+                fits = _accept(connection, target, checks)
+            rejected = [*violations.of_contract(connection, target, checks, _TRIED, repeated=fits)]
+            difference = None
+            if existing:
+                live.normalize(connection, self.warehouse, existing, names)
+                unfit, more = violations.of_references(connection, self.warehouse, existing, names)
+                rejected, remarks = [*rejected, *unfit], [*remarks, *more]
+                difference = self._difference(connection, existing, checks)
+            else:
+                remarks.insert(0, f"the warehouse has no table {target.name} yet")
+            return Trial(
+                model=self.model.name,
+                batch_id=self.manifest.batch_id,
+                snapshot_at=self.manifest.snapshot_at,
+                columns=tuple(self._columns(types, existing, personal)),
+                rows=_count(connection),
+                first=tuple(_first(connection, list(types), target.key, self.first)),
+                remarks=tuple(remarks),
+                create_table=None if existing else fitting.create_table(target),
+                rejected=tuple(rejected),
+                difference=difference,
+            )
+
+    def _personal(self) -> frozenset[str]:
+        """The columns of the model that personal columns of the source feed."""
+        tables = {name: [column.name for column in columns] for name, columns in self.tables.items()}
+        personal = personal_columns(self.models, tables)
+        if not personal:
+            return frozenset()
+        found = lineage.of_models(self.models, self.targets, self.tables, self.keys)
+        return lineage.personal_outputs(found, personal)[self.model.name]
+
+    def _extend_target(self, types: Mapping[str, str]) -> list[str]:
+        """Add the columns that the table lacks, so that the model runs; returns what to do about them."""
+        target = self.targets[self.model.name]
+        dropped = left_out(self.model, target, types)
+        lacking = [name for name in types if target.column(name) is None and name not in dropped]
+        columns = [fitting.column_for(name, types[name]) for name in lacking]
+        extended = target.model_copy(update={"columns": (*target.columns, *columns)})
+        self.targets[self.model.name] = extended
+        return [
+            *(f"{name} comes by * and is left out until the table has it" for name in dropped),
+            *(
+                f"{column.name} is not in the warehouse table {target.name};"
+                f" add `{column.name} {column.type}` to it in schema.sql"
+                for column in columns
+            ),
+        ]
+
+    def _difference(
+        self, connection: duckdb.DuckDBPyConnection, target: Target, checks: Sequence[Check]
+    ) -> Difference:
+        names = [check.column for check in checks if target.column(check.column)]
+        live.bind_live(connection, self.warehouse, self.schema, target, names)
+        values = {check.column: check.value for check in checks}
+        keys = ", ".join(f"{values[name]} AS {quote(name)}" for name in target.key)
+        return live.difference(
+            connection,
+            target,
+            names,
+            f"SELECT {keys} FROM {_TRIED}",  # noqa: S608
+            keeps_rows=self.model.keeps_deleted or self.model.sees_changes,
+            first=self.first,
+        )
+
+    def _columns(
+        self, types: Mapping[str, str], target: Target | None, personal: frozenset[str]
+    ) -> list[TriedColumn]:
+        found = []
+        for name, yields in types.items():
+            column = target.column(name) if target else None
+            found.append(
+                TriedColumn(
+                    name=name,
+                    yields=yields,
+                    type=column.type if column else None,
+                    personal=name in personal,
+                )
+            )
+        return found
+
+
+def _accept(connection: duckdb.DuckDBPyConnection, target: Target, checks: Sequence[Check]) -> bool:
+    """Create the table of the rows that fit the contract; returns whether a key has several rows."""
+    repeated = keep_repeated_keys(connection, target, checks, _TRIED)
+    conditions = [f"({check.reason}) IS NULL" for check in checks if check.reason]
+    if repeated:
+        conditions.append(f"NOT {is_repeated(target, checks)}")
+    values = ", ".join(f"{check.value} AS {quote(check.column)}" for check in checks)
+    fits = " AND ".join(conditions) or "true"
+    connection.execute(
+        f"CREATE TEMP TABLE {live.RESULT} AS SELECT {values} FROM {_TRIED} WHERE {fits}"  # noqa: S608
+    )
+    return repeated
+
+
+def _count(connection: duckdb.DuckDBPyConnection) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {_TRIED}").fetchone()  # noqa: S608
+    return int(row[0]) if row else 0
+
+
+def _first(
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str], key: Sequence[str], number: int
+) -> list[Row]:
+    listed = ", ".join(f"CAST({quote(name)} AS VARCHAR)" for name in names)
+    order = ", ".join(map(quote, key))
+    query = f"SELECT {listed} FROM {_TRIED} ORDER BY {order} LIMIT {number}"  # noqa: S608
+    return [dict(zip(names, row, strict=True)) for row in connection.execute(query).fetchall()]

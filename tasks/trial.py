@@ -1,0 +1,179 @@
+"""Run one model on the last batch in the lake, and print what it would do: ``python -m tasks.trial``.
+
+Nothing is changed. Exits with 0 if the warehouse would accept all rows, 2 if it would reject some, 1 if the
+model does not run.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from time import monotonic
+
+from rich.table import Table
+
+from pipeline import settings
+from pipeline.messages import shows_values
+from pipeline.redaction import safe
+from pipeline.review import trial
+from pipeline.review.live import Difference, Row
+from pipeline.review.trial import Trial, TriedColumn
+from pipeline.words import counted
+from tasks import blocks
+from tasks.failures import clean_failures, in_some_line
+from tasks.printing import as_table, print_table
+
+_REJECTS = 2
+_REASONS = 10
+_WIDEST = 40
+
+
+def main() -> int:
+    """Print what the model would do; the exit status says whether rows would be rejected."""
+    arguments = _arguments()
+    started = monotonic()
+    try:
+        tried = _try(arguments)
+    except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line
+        print(f"error: {in_some_line(error)}", file=sys.stderr)
+        return 1
+    tried = tried if shows_values() else without_personal(tried)
+    if arguments.json:
+        print(json.dumps(tried.model_dump(mode="json"), indent=1))
+    else:
+        _show(tried, monotonic() - started)
+    return _REJECTS if tried.rejected else 0
+
+
+@clean_failures
+def _try(arguments: argparse.Namespace) -> Trial:
+    config = settings.load()
+    environment = config.environment_for(arguments.environment)
+    return trial.run(
+        blocks.database_url(blocks.WAREHOUSE, environment),
+        config.warehouse_schema,
+        config.transforms,
+        Path(arguments.model),
+        blocks.bucket(blocks.RAW, environment),
+        first=arguments.rows,
+    )
+
+
+def without_personal(tried: Trial) -> Trial:
+    """The same without the values of columns that personal columns of the source feed."""
+    personal = {column.name for column in tried.columns if column.personal}
+    found = tried.difference
+    if not personal:
+        return tried
+    if found:
+        changed = tuple(
+            each.model_copy(
+                update={
+                    "key": _hidden(each.key, personal),
+                    "columns": {
+                        name: ("…", "…") if name in personal else pair for name, pair in each.columns.items()
+                    },
+                }
+            )
+            for each in found.first_changed
+        )
+        found = found.model_copy(
+            update={
+                "first_added": tuple(_hidden(row, personal) for row in found.first_added),
+                "first_missing": tuple(_hidden(row, personal) for row in found.first_missing),
+                "first_changed": changed,
+            }
+        )
+    rejected = tuple(
+        each.model_copy(update={"first_key": json.dumps(_hidden(json.loads(each.first_key), personal))})
+        for each in tried.rejected
+    )
+    first = tuple(_hidden(row, personal) for row in tried.first)
+    return tried.model_copy(update={"first": first, "rejected": rejected, "difference": found})
+
+
+def _hidden(row: Row, personal: Iterable[str]) -> Row:
+    return {name: "…" if name in personal else value for name, value in row.items()}
+
+
+def _show(tried: Trial, seconds: float) -> None:
+    for heading, table in sections(tried):
+        print(safe(heading, keep="\n"))
+        if table:
+            print_table(table)
+    print(f"Nothing was changed. It took {seconds:.1f} s.")
+
+
+def sections(tried: Trial) -> Iterator[tuple[str, Table | None]]:
+    """The trial for people: headings, some with a table."""
+    at = f"{tried.snapshot_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"{tried.model}: {counted(tried.rows, 'row')} as of {at}", _first_rows(tried.columns, tried.first)
+    columns = [(each.name, each.yields, each.type or "-") for each in tried.columns]
+    yield "Columns", as_table(("column", "in the model", "in the warehouse"), columns)
+    if any(each.personal for each in tried.columns) and not shows_values():
+        yield "Personal values are hidden; TOTESYS_SHOW_VALUES=true shows them", None
+    for remark in tried.remarks:
+        yield f"{remark[0].upper()}{remark[1:]}", None
+    if tried.create_table:
+        yield f"This table would fit; add it to schema.sql:\n{tried.create_table}", None
+    yield from _rejected(tried)
+    if tried.difference:
+        yield from _differences(tried.difference, tried.model)
+
+
+def _first_rows(columns: Iterable[TriedColumn], rows: Iterable[Row]) -> Table | None:
+    names = [column.name for column in columns]
+    shown = [[_short(row[name]) for name in names] for row in rows]
+    return as_table(names, shown) if shown else None
+
+
+def _rejected(tried: Trial) -> Iterator[tuple[str, Table | None]]:
+    if not tried.rejected:
+        yield "No row would be rejected", None
+        return
+    rows = [(f"{each.rows:,}", each.reason, each.first_key) for each in tried.rejected[:_REASONS]]
+    more = len(tried.rejected) - len(rows)
+    hidden = f"; {counted(more, 'more reason')} not shown" if more else ""
+    number = counted(sum(each.rows for each in tried.rejected), "row")
+    yield f"Would be rejected: {number}{hidden}", as_table(("rows", "reason", "first key"), rows, right=[0])
+
+
+def _differences(found: Difference, table: str) -> Iterator[tuple[str, Table | None]]:
+    if not (found.added or found.changed or found.missing):
+        yield f"Its rows equal those of {table} in the warehouse", None
+        return
+    counts = f"{found.added:,} added, {found.changed:,} changed, {found.missing:,} missing"
+    yield f"Compared with {table} in the warehouse: {counts}", None
+    for heading, rows in (("First added", found.first_added), ("First missing", found.first_missing)):
+        if rows:
+            yield heading, as_table(rows[0], [[_short(value) for value in row.values()] for row in rows])
+    if found.first_changed:
+        changed = [
+            (", ".join(map(_short, each.key.values())), name, _short(old), _short(new))
+            for each in found.first_changed
+            for name, (old, new) in each.columns.items()
+        ]
+        key = ", ".join(found.first_changed[0].key)
+        yield "First changed", as_table((key, "column", "warehouse", "model"), changed)
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    return value if len(value) <= _WIDEST else f"{value[: _WIDEST - 1]}…"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tasks.trial", description=__doc__)
+    parser.add_argument("model", help="the file of a model, e.g. transforms/fact_sales_order.sql")
+    parser.add_argument("--rows", type=int, default=5, metavar="N", help="rows to show of each kind (5)")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument(
+        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
