@@ -8,6 +8,7 @@ from rich.table import Table
 from pipeline.redaction import safe
 
 _WIDTH = 1000
+_WIDEST = 40
 
 
 def as_table(head: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[int] = ()) -> Table:
@@ -27,3 +28,10 @@ def print_table(table: Table) -> None:
         console.print(table)
     for line in captured.get().splitlines():
         print(f"  {line.rstrip()}")
+
+
+def shortened(value: str | None) -> str:
+    """A value of a row in a table."""
+    if value is None:
+        return "NULL"
+    return value if len(value) <= _WIDEST else f"{value[: _WIDEST - 1]}…"

@@ -16,17 +16,16 @@ from rich.table import Table
 from pipeline import settings
 from pipeline.messages import shows_values
 from pipeline.redaction import safe
-from pipeline.review import trial
+from pipeline.review import hiding, trial
 from pipeline.review.live import Difference, Row
 from pipeline.review.trial import Trial, TriedColumn
 from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import clean_failures, in_some_line
-from tasks.printing import as_table, print_table
+from tasks.printing import as_table, print_table, shortened
 
 _REJECTS = 2
 _REASONS = 10
-_WIDEST = 40
 
 
 def main() -> int:
@@ -38,7 +37,7 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line
         print(f"error: {in_some_line(error)}", file=sys.stderr)
         return 1
-    tried = tried if shows_values() else without_personal(tried)
+    tried = tried if shows_values() else hiding.of_trial(tried)
     if arguments.json:
         print(json.dumps(tried.model_dump(mode="json"), indent=1))
     else:
@@ -58,43 +57,6 @@ def _try(arguments: argparse.Namespace) -> Trial:
         blocks.bucket(blocks.RAW, environment),
         first=arguments.rows,
     )
-
-
-def without_personal(tried: Trial) -> Trial:
-    """The same without the values of columns that personal columns of the source feed."""
-    personal = {column.name for column in tried.columns if column.personal}
-    found = tried.difference
-    if not personal:
-        return tried
-    if found:
-        changed = tuple(
-            each.model_copy(
-                update={
-                    "key": _hidden(each.key, personal),
-                    "columns": {
-                        name: ("…", "…") if name in personal else pair for name, pair in each.columns.items()
-                    },
-                }
-            )
-            for each in found.first_changed
-        )
-        found = found.model_copy(
-            update={
-                "first_added": tuple(_hidden(row, personal) for row in found.first_added),
-                "first_missing": tuple(_hidden(row, personal) for row in found.first_missing),
-                "first_changed": changed,
-            }
-        )
-    rejected = tuple(
-        each.model_copy(update={"first_key": json.dumps(_hidden(json.loads(each.first_key), personal))})
-        for each in tried.rejected
-    )
-    first = tuple(_hidden(row, personal) for row in tried.first)
-    return tried.model_copy(update={"first": first, "rejected": rejected, "difference": found})
-
-
-def _hidden(row: Row, personal: Iterable[str]) -> Row:
-    return {name: "…" if name in personal else value for name, value in row.items()}
 
 
 def _show(tried: Trial, seconds: float) -> None:
@@ -124,7 +86,7 @@ def sections(tried: Trial) -> Iterator[tuple[str, Table | None]]:
 
 def _first_rows(columns: Iterable[TriedColumn], rows: Iterable[Row]) -> Table | None:
     names = [column.name for column in columns]
-    shown = [[_short(row[name]) for name in names] for row in rows]
+    shown = [[shortened(row[name]) for name in names] for row in rows]
     return as_table(names, shown) if shown else None
 
 
@@ -147,21 +109,15 @@ def _differences(found: Difference, table: str) -> Iterator[tuple[str, Table | N
     yield f"Compared with {table} in the warehouse: {counts}", None
     for heading, rows in (("First added", found.first_added), ("First missing", found.first_missing)):
         if rows:
-            yield heading, as_table(rows[0], [[_short(value) for value in row.values()] for row in rows])
+            yield heading, as_table(rows[0], [[shortened(value) for value in row.values()] for row in rows])
     if found.first_changed:
         changed = [
-            (", ".join(map(_short, each.key.values())), name, _short(old), _short(new))
+            (", ".join(map(shortened, each.key.values())), name, shortened(old), shortened(new))
             for each in found.first_changed
             for name, (old, new) in each.columns.items()
         ]
         key = ", ".join(found.first_changed[0].key)
         yield "First changed", as_table((key, "column", "warehouse", "model"), changed)
-
-
-def _short(value: str | None) -> str:
-    if value is None:
-        return "NULL"
-    return value if len(value) <= _WIDEST else f"{value[: _WIDEST - 1]}…"
 
 
 def _arguments() -> argparse.Namespace:

@@ -106,12 +106,12 @@ def restate(
         names = [name for name in names if name not in {each.table for each in done}]
         if not names:
             return done
-        needed = _needed(models, targets, names)
-        _copy_tables(connection, schema, [targets[name] for name in load_order(needed.values())])
+        needed = needed_tables(models, targets, names)
+        copy_tables(connection, schema, [targets[name] for name in load_order(needed.values())])
         buckets = {name: processed if name in names else folder(home) for name in needed}
         staged = {name: model for name, model in models.items() if name in needed}
         rebuilt = stage.create(connection, schema, staged, models[names[0]].path.parent, raw, buckets)
-        _copy_rows_of_others(connection, schema, rebuilt)
+        copy_rows_of_others(connection, schema, rebuilt)
         try:
             for number, manifest in enumerate(known.manifests, 1):
                 _logger.info("%s: restating, batch %d of %d", ", ".join(names), number, len(known.manifests))
@@ -149,7 +149,7 @@ def _fill_added(
         yield Restated(table=name, updated=filled, added=0, deleted=0)
 
 
-def _needed(
+def needed_tables(
     models: Mapping[str, Model], targets: Mapping[str, Target], names: Iterable[str]
 ) -> dict[str, Target]:
     """The tables that these ones are computed with: models that they read, and tables that they refer to."""
@@ -162,28 +162,30 @@ def _needed(
     return found
 
 
-def _copy_tables(connection: Connection, schema: str, targets: Sequence[Target]) -> None:
-    """Create temporary tables like the live ones, which somebody may have altered, with their references."""
+def copy_tables(
+    connection: Connection, schema: str, targets: Sequence[Target], into: str = "pg_temp"
+) -> None:
+    """Create empty tables like the live ones, which somebody may have altered, with their references."""
     names = {target.name for target in targets}
     for target in targets:
         connection.execute(
-            sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL)").format(
-                sql.Identifier(target.name), sql.Identifier(schema, target.name)
+            sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(
+                sql.Identifier(into, target.name), sql.Identifier(schema, target.name)
             )
         )
         for reference in target.references:
             if reference.to_table in names:
                 connection.execute(
                     sql.SQL("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({})").format(
-                        sql.Identifier("pg_temp", target.name),
+                        sql.Identifier(into, target.name),
                         identifiers(reference.columns),
-                        sql.Identifier("pg_temp", reference.to_table),
+                        sql.Identifier(into, reference.to_table),
                         identifiers(reference.to_columns),
                     )
                 )
 
 
-def _copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage) -> None:
+def copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage) -> None:
     """Copy the rows of dimensions that the pipeline did not load: facts may refer to them."""
     for target in rebuilt.targets.values():
         if target.fact or target.bridge:

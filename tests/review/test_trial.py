@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ModelError
-from pipeline.review import trial
+from pipeline.review import hiding, trial
 from pipeline.review.live import Changed
 from pipeline.review.trial import Trial
-from tasks.trial import sections, without_personal
+from tasks.trial import sections
 from tests.bench import Bench
 from tests.review.conftest import MODELS, everything
 from tests.support import write_models
@@ -105,7 +105,7 @@ def test_a_column_that_the_table_lacks_is_named_and_the_others_are_compared(shop
 
 def test_personal_values_are_hidden(shop: Bench, draft: Path) -> None:
     text = "-- personal: manager\nSELECT shop_id, city, upper(manager) AS manager FROM shop"
-    found = without_personal(tried(shop, draft / "dim_shop.sql", text))
+    found = hiding.of_trial(tried(shop, draft / "dim_shop.sql", text))
     assert found.first[0] == {"shop_id": "1", "city": "Leeds", "manager": "…"}
     assert found.difference is not None
     assert found.difference.first_changed[0].columns == {"manager": ("…", "…")}

@@ -1,0 +1,261 @@
+"""Branches: changed models computed over all batches of the lake, in a schema of their own.
+
+A branch is made in one transaction, so a killed one leaves nothing. The code of the load fills its tables;
+live tables, ledger and lake are only read, and runs never look at a branch.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+from psycopg import sql
+
+from pipeline.columns import Frozen
+from pipeline.errors import SettingsError, WarehouseError
+from pipeline.lake.buckets import Bucket, folder
+from pipeline.lake.manifest import Manifest
+from pipeline.models import lineage
+from pipeline.models.library import Model
+from pipeline.models.personal import personal_columns
+from pipeline.models.target import Target, versions_name
+from pipeline.postgres import Connection, statement, template, transaction
+from pipeline.recovery import refill, restate
+from pipeline.recovery import stage as stages
+from pipeline.recovery.preview import preview
+from pipeline.recovery.stage import Stage
+from pipeline.review import versions
+from pipeline.review.versions import TableDifference
+from pipeline.warehouse import catalogue, upgrades
+from pipeline.warehouse.as_of import as_of_schema
+from pipeline.warehouse.load import load_order
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_CHANGING = {"created", "restated", "compared", "refilled"}
+_COMMENT = "A branch of changed models, made by the pipeline; DROP removes it."
+
+
+class Branch(Frozen):
+    """A branch: its schema, its last batch, and how each of its tables differs from the live one."""
+
+    schema_name: str
+    batches: int
+    tables: tuple[TableDifference, ...]
+
+
+def schema_of(name: str) -> str:
+    """The schema of a branch; raises SettingsError for a name that is none."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"BRANCH={name}: a name is up to 40 lower-case letters, digits and _, and begins with a letter"
+        )
+    return f"branch_{name}"
+
+
+def compute(
+    url: str,
+    schema: str,
+    models: Mapping[str, Model],
+    transforms: Path,
+    raw: Bucket,
+    name: str,
+    *,
+    first: int = 5,
+) -> Branch:
+    """Compute the changed models and those that read them into the branch, which is replaced.
+
+    Shows the ``first`` rows of each kind of difference. Raises WarehouseError.
+    """
+    branch = schema_of(name)
+    changed = {
+        each.table for each in preview(url, schema, models, transforms, raw) if each.effect in _CHANGING
+    }
+    chain = refill.chain(url, schema, raw)
+    with (
+        TemporaryDirectory() as home,
+        transaction(url, "warehouse", one_moment=True) as connection,
+        _naming_privileges(connection, branch),
+    ):
+        upgrades.check(connection)
+        _drop(connection, branch, must_exist=False)
+        names = _with_readers(models, changed)
+        if not names:
+            return Branch(schema_name=branch, batches=0, tables=())
+        manifests = _loaded(connection, schema, chain.manifests)
+        live = catalogue.existing_targets(connection, schema, models)
+        targets = _create(connection, schema, branch, models, live, transforms)
+        filled = _stage(connection, schema, branch, models, targets, live, names, raw, home)
+        for manifest in manifests:
+            _load(filled, manifest, branch)
+        personal = _personal(models, targets, manifests[-1])
+        differences = [
+            versions.difference(
+                connection, schema, branch, targets[each], live.get(each), manifests[0], first
+            ).model_copy(update={"personal": tuple(sorted(personal.get(each, ())))})
+            for each in names
+        ]
+        _tidy(connection, branch, names)
+    return Branch(schema_name=branch, batches=len(manifests), tables=tuple(differences))
+
+
+def drop(url: str, name: str) -> None:
+    """Drop a branch with everything in it; raises SettingsError if there is none."""
+    with transaction(url, "warehouse") as connection:
+        _drop(connection, schema_of(name), must_exist=True)
+
+
+def _drop(connection: Connection, branch: str, *, must_exist: bool) -> None:
+    """Drop a branch; another one that computes or drops it at the same time comes first."""
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtext('totesys-etl branch'), hashtext(%s))", (branch,)
+    )
+    row = connection.execute(
+        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", (branch,)
+    ).fetchone()
+    if row is None and must_exist:
+        raise SettingsError(f"warehouse: there is no schema {branch}, so there is nothing to drop")
+    if row is not None and row != (_COMMENT,):
+        raise SettingsError(
+            f"warehouse: schema {branch} was not made as a branch; choose another name, or drop it yourself"
+        )
+    if row is not None:
+        connection.execute("SET LOCAL client_min_messages TO warning")
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(branch)))
+
+
+@contextmanager
+def _naming_privileges(connection: Connection, branch: str) -> Iterator[None]:
+    """Raise a WarehouseError that names the right that the role lacks to create a schema."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        info = connection.info
+        grant = sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
+            sql.Identifier(info.dbname), sql.Identifier(info.user)
+        )
+        raise WarehouseError(
+            f"warehouse: {error.diag.message_primary}; a branch needs a schema {branch} of its own:"
+            f" {grant.as_string()}"
+        ) from None
+
+
+def _with_readers(models: Mapping[str, Model], changed: set[str]) -> list[str]:
+    """The changed models, and the models that read them, directly or not."""
+    found: list[str] = []
+    for name, model in models.items():
+        if name in changed or model.reads & set(found):
+            found.append(name)
+    return found
+
+
+def _loaded(connection: Connection, schema: str, manifests: Sequence[Manifest]) -> list[Manifest]:
+    """The batches that the warehouse has at this transaction's moment."""
+    row = connection.execute(
+        "SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,)
+    ).fetchone()
+    found = [manifest for manifest in manifests if row and manifest.batch_id <= str(row[0])]
+    if not found or not row or found[-1].batch_id != row[0]:
+        raise WarehouseError("raw bucket: it lacks the warehouse's last batch, so no branch can be computed")
+    return found
+
+
+def _create(
+    connection: Connection,
+    schema: str,
+    branch: str,
+    models: Mapping[str, Model],
+    live: Mapping[str, Target],
+    transforms: Path,
+) -> dict[str, Target]:
+    """Create the branch's schema with all tables: like the live ones, and as schema.sql changes them."""
+    as_of = as_of_schema(branch)
+    if connection.execute("SELECT to_regnamespace(%s) IS NULL", (as_of,)).fetchone() != (True,):
+        raise SettingsError(f"warehouse: schema {as_of} exists; choose another name for the branch")
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(branch)))
+    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(branch), _COMMENT))
+    restate.copy_tables(connection, schema, [live[name] for name in load_order(live.values())], branch)
+    for target in live.values():
+        _number_anew(connection, branch, target)
+    return catalogue.create_tables(connection, branch, models, transforms)
+
+
+def _stage(
+    connection: Connection,
+    schema: str,
+    branch: str,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    live: Mapping[str, Target],
+    names: Sequence[str],
+    raw: Bucket,
+    home: str,
+) -> Stage:
+    """The tables that ``names`` are computed with, ready to load batches; outputs go to ``home``."""
+    needed = restate.needed_tables(models, targets, names)
+    known = catalogue.with_contracts(models, targets)
+    staged = {name: model for name, model in known.items() if name in needed}
+    buckets = dict.fromkeys(needed, folder(home))
+    present = {name: live[name] for name in needed if name in live}
+    restate.copy_rows_of_others(connection, schema, Stage(connection, branch, staged, present, raw, buckets))
+    return Stage(connection, branch, staged, needed, raw, buckets)
+
+
+def _personal(
+    models: Mapping[str, Model], targets: Mapping[str, Target], last: Manifest
+) -> Mapping[str, frozenset[str]]:
+    """By model, the columns that personal columns of the source feed."""
+    tables = {name: table.columns for name, table in last.tables.items()}
+    names = {name: [column.name for column in columns] for name, columns in tables.items()}
+    if not (declared := personal_columns(models, names)):
+        return {}
+    keys = {name: table.key for name, table in last.tables.items()}
+    return lineage.personal_outputs(lineage.of_models(models, targets, tables, keys), declared)
+
+
+def _number_anew(connection: Connection, branch: str, target: Target) -> None:
+    """Give serial columns sequences of the branch, because copied defaults use the live ones."""
+    for column in target.columns:
+        if not (column.numbered and column.filled):
+            continue
+        sequence = sql.Identifier(branch, f"{target.name[:40]}_{column.name[:20]}_s")
+        names = {
+            "sequence": sequence,
+            "table": sql.Identifier(branch, target.name),
+            "column": sql.Identifier(column.name),
+        }
+        row = connection.execute(
+            "SELECT attidentity::text FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
+            (names["table"].as_string(), column.name),
+        ).fetchone()
+        if row == ("",):  # an identity column has a copy of its sequence
+            connection.execute(
+                statement("review/number_anew.sql").format(**names, name=sql.Literal(sequence.as_string()))
+            )
+
+
+def _load(filled: Stage, manifest: Manifest, branch: str) -> None:
+    try:
+        filled.load(manifest)
+    except stages.PERMANENT as error:
+        raise WarehouseError(
+            f"{branch}: batch {manifest.batch_id} cannot be computed by the changed models: {error};"
+            " no branch was made"
+        ) from None
+
+
+def _tidy(connection: Connection, branch: str, names: Sequence[str]) -> None:
+    """Drop what only the computation needed: other tables, what needs batches of its own, rows in etl."""
+    connection.execute("SET LOCAL client_min_messages TO warning")
+    kept = [*names, *map(versions_name, names)]
+    for kind, name in connection.execute(
+        statement("review/branch_leftovers.sql"), {"schema": branch, "kept": kept}
+    ).fetchall():
+        connection.execute(template(f"DROP {kind} IF EXISTS {name} CASCADE"))
+    connection.execute(
+        sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(as_of_schema(branch)))
+    )
+    for (table,) in connection.execute(statement("review/tables_by_schema.sql")).fetchall():
+        query = template(f"DELETE FROM {table} WHERE schema_name = %s")  # noqa: S608
+        connection.execute(query, (branch,))

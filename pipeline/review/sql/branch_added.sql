@@ -1,0 +1,5 @@
+-- Versions that only the branch has.
+-- Names: columns, table, branch, same_key (a condition on t and s), begins, rest (order and limit).
+SELECT {columns}
+FROM {branch} AS s
+WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same_key} AND t.{begins} = s.{begins}) {rest}
