@@ -14,13 +14,14 @@ from pipeline.capture.source_columns import changed_columns
 from pipeline.columns import Column
 from pipeline.errors import PipelineError
 from pipeline.lake.manifest import Destination
-from pipeline.models import library
+from pipeline.models import checks, library
 from pipeline.models.check import verify
 from pipeline.postgres import transaction
 from pipeline.recovery.preview import Preview, preview_if_changed
 from pipeline.settings import Settings
 from pipeline.steps import Pipeline
 from pipeline.warehouse import catalogue, ledger
+from pipeline.warehouse.checks import verify as verify_checks
 from pipeline.warehouse.ledger import Lock
 from tasks import blocks
 from tasks.failures import best_effort, raise_with
@@ -35,7 +36,7 @@ class RunContext:
     ``seconds`` are the durations of the current batch's steps. ``begun`` are the ids of the batches that this
     run has started to load. ``left_out`` are, by model, columns that its table does not have. ``changes`` are
     those of models and schema.sql that the run applies, ``source_columns`` sentences about columns of the
-    source that are new or gone.
+    source that are new or gone. ``runs_checks``: the checks beside the models are run.
     """
 
     environment: str
@@ -49,6 +50,7 @@ class RunContext:
     left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
     changes: list[Preview] = field(default_factory=list)
     source_columns: tuple[str, ...] = ()
+    runs_checks: bool = True
 
     def verify(
         self, columns: Mapping[str, Sequence[Column]], keys: Mapping[str, tuple[str, ...]] | None
@@ -116,8 +118,8 @@ def open_run(
 
     With ``wait_for_lock`` the run waits until another one has finished, up to TOTESYS_RUN_LOCK_TIMEOUT
     seconds; without it WarehouseBusy is raised at once. ``source`` is False for runs that do not need the
-    source's block. ``allow`` names changes of tables that somebody consents to. If the body fails after it
-    has committed a batch, the error names that batch.
+    source's block, and run no checks. ``allow`` names changes of tables that somebody consents to. If the
+    body fails after it has committed a batch, the error names that batch.
     """
     config = settings.load()
     environment = config.environment_for(environment)
@@ -135,9 +137,12 @@ def open_run(
             changes = preview_if_changed(url, schema, models, config.transforms, raw, allow)
         targets = catalogue.prepare(url, schema, models, config.transforms, allow)
         models = catalogue.with_contracts(models, targets)
+        if source:
+            verify_checks(url, schema, targets, checks.load(config.transforms))
         pipeline = Pipeline(models, targets, url, schema, ledger.home(url, schema), raw, processed)
         run = RunContext(environment, config, pipeline, lock, max_rejected, max_deleted_share)
         run.changes = changes
+        run.runs_checks = source
         try:
             yield run
         except Exception as error:

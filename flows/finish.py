@@ -25,7 +25,9 @@ def finish(run: RunContext, manifest: Manifest, *, replays: bool = False) -> Bat
         outputs = _transform(run, manifest)
     with run.timed("load"):
         counts = _load(run, manifest, outputs, replays=replays)
-    finished = batch_report(manifest, counts, run.seconds, run.left_out, run.source_columns)
+    finished = batch_report(
+        manifest, counts, run.seconds, run.left_out, run.source_columns, environment=run.environment
+    )
     run.source_columns = ()
     run.seconds.clear()
     # The batch is committed: no failure from here on fails the run.
@@ -50,6 +52,7 @@ def _load(run: RunContext, manifest: Manifest, outputs: list[Output], *, replays
             replays,
             run.environment,
             definitions_digest(run.pipeline.models, run.pipeline.targets),
+            run.runs_checks,
         )
 
 

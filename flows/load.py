@@ -9,7 +9,7 @@ from pydantic import NonNegativeInt
 from pipeline import settings
 from pipeline.errors import PipelineError
 from pipeline.lake.manifests import read_manifest
-from pipeline.models import library
+from pipeline.models import checks, library
 from pipeline.models.output import Output
 from pipeline.settings import Share
 from pipeline.steps import definitions_digest
@@ -35,6 +35,7 @@ def load_warehouse(
     replays: bool = False,
     environment: blocks.Environment = "",
     definitions: str = "",
+    checked: bool = True,
 ) -> list[Counts]:
     """Load one batch in one transaction, or nothing of it.
 
@@ -47,6 +48,7 @@ def load_warehouse(
             rejected or deleted, and only `max_rejected` applies.
         environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
         definitions: Digest of the models and tables that the outputs were computed for; not checked if empty.
+        checked: Run the checks beside the models, as for every new batch.
     """
     config = settings.load()
     environment = config.environment_for(environment)
@@ -67,4 +69,6 @@ def load_warehouse(
         max_deleted_share,
         replays,
         environment,
+        models,
+        checks.load(config.transforms) if checked and not replays else [],
     )

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     lock_timeout: int = Field(300, ge=1, le=1_000_000)
     # Seconds that a run which reads everything, rebuilds or removes batches waits for another run to finish.
     run_lock_timeout: int = Field(1800, ge=0, le=1_000_000)
+    # Seconds that a check beside the models may take.
+    check_timeout: int = Field(60, ge=1, le=86_400)
     # Memory that DuckDB uses in each process before it spills to disk.
     duckdb_memory: str = Field("50%", pattern=r"^(\d{1,2}(\.\d+)?%|100%|\d+(\.\d+)? ?[KMGT]i?B)$")
     alert_url: SecretStr | None = None

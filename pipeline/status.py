@@ -22,6 +22,7 @@ from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
 from pipeline.warehouse import catalogue, ledger, removed, upgrades
+from pipeline.warehouse.checks import Warned
 from pipeline.warehouse.mismatches import Mismatch, find_mismatches
 
 _BATCHES = 8
@@ -73,7 +74,8 @@ class Status:
     are, by model, columns that its ``*`` selects and its table lacks. ``missed`` counts by table the rows
     that the last reconciliation found and earlier runs had missed. ``readers`` are, by table with rejected
     rows, the models that read it; their results include those rows. ``frozen`` are the tables without a
-    model, with the time since when, or None if the next run freezes them.
+    model, with the time since when, or None if the next run freezes them. ``warned`` are the checks that
+    warned in the last batch.
     """
 
     at: datetime
@@ -89,6 +91,7 @@ class Status:
     missed: Mapping[str, int] = field(default_factory=dict)
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     frozen: Mapping[str, datetime | None] = field(default_factory=dict)
+    warned: tuple[Warned, ...] = ()
 
     @property
     def age(self) -> timedelta | None:
@@ -121,6 +124,7 @@ def inspect(
         missed_rows = missed(connection, schema) if up_to_date_at else {}
         frozen = removed.without_model(connection, schema, models) if up_to_date_at else {}
         removed.refuse_readers(models, frozen)
+        warned_now = warned(connection, schema) if up_to_date_at else []
     home = ledger.home(warehouse_url, schema)
     sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, home)
     if counting == "nothing":
@@ -147,6 +151,7 @@ def inspect(
         usage={} if counting == "nothing" else {"raw": raw.usage(), "processed": processed.usage()},
         left_out=left_out,
         missed=missed_rows,
+        warned=tuple(warned_now),
         readers=_readers(models, by_table(rejected_now)),
         frozen=frozen,
     )
@@ -168,6 +173,12 @@ def missed(connection: Connection, schema: str) -> dict[str, int]:
     """Rows by table that the last reconciliation found and earlier runs had missed."""
     rows = connection.execute(statement("missed.sql"), {"schema": schema}).fetchall()
     return {str(table): int(str(number)) for table, number in rows}
+
+
+def warned(connection: Connection, schema: str, batch_id: str | None = None) -> list[Warned]:
+    """The checks that warned in a batch, by default the last one."""
+    with connection.cursor(row_factory=class_row(Warned)) as cursor:
+        return cursor.execute(statement("warned.sql"), {"schema": schema, "batch": batch_id}).fetchall()
 
 
 def by_table(rejected_rows: Iterable[RejectedRows]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from prefect.events import emit_event
 UPDATED = "totesys.warehouse.updated"
 REJECTED = "totesys.rows.rejected"
 MISSED = "totesys.rows.missed"
+WARNED = "totesys.checks.warned"
 # Sent when alerts are set up, so that the alert on a stale warehouse starts to count.
 WATCHED = "totesys.warehouse.watched"
 
@@ -38,6 +39,12 @@ def missed(environment: str, batch_id: str, tables: Mapping[str, int]) -> None:
     """Emit how many rows a reconciling batch found that earlier runs had missed, by table."""
     payload = {"batch_id": batch_id, "rows": sum(tables.values()), "tables": dict(tables)}
     emit_event(MISSED, warehouse(environment), payload=payload)
+
+
+def warned(environment: str, batch_id: str, checks: Mapping[str, int]) -> None:
+    """Emit how many rows each check found that warns, by its name."""
+    payload = {"batch_id": batch_id, "rows": sum(checks.values()), "checks": dict(checks)}
+    emit_event(WARNED, warehouse(environment), payload=payload)
 
 
 def watched(environment: str) -> None:

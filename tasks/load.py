@@ -5,9 +5,13 @@ from prefect.cache_policies import NO_CACHE
 
 from pipeline import settings
 from pipeline.lake.manifest import Manifest
+from pipeline.models import lineage
+from pipeline.models.checks import Check
+from pipeline.models.library import Model
 from pipeline.models.output import Output
 from pipeline.models.target import Target
 from pipeline.warehouse import load as engine
+from pipeline.warehouse.checks import Checks
 from pipeline.warehouse.counts import Counts
 from pipeline.warehouse.limits import Limits
 from tasks import blocks
@@ -31,11 +35,13 @@ def load(
     max_deleted_share: float | None,
     replays: bool,
     environment: str,
+    models: dict[str, Model],
+    checks: list[Check],
 ) -> list[Counts]:
     """Load a batch and its watermark into the warehouse in one transaction, or nothing.
 
-    With ``replays``, for a batch that a warehouse has had before, any share of a table's rows may be rejected
-    or deleted; ``max_rejected`` still applies.
+    The checks are run in it. With ``replays``, for a batch that a warehouse has had before, any share of a
+    table's rows may be rejected or deleted; ``max_rejected`` still applies.
     """
     logger, config = get_run_logger(), settings.load()
     limits = Limits(
@@ -54,6 +60,7 @@ def load(
         blocks.bucket(blocks.PROCESSED, environment),
         limits,
         lambda table, rows: report_progress[table](rows) if table in report_progress else None,
+        Checks(checks, config.check_timeout, lambda: lineage.personal_of(models, targets, manifest)),
     )
     for count in counts:
         logger.info("%s: %s", count.table, count.summary)

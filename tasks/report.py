@@ -11,16 +11,18 @@ from pydantic import Field
 from pipeline import settings, status
 from pipeline.columns import Frozen
 from pipeline.lake.manifest import Manifest
+from pipeline.models import checks
 from pipeline.models.library import Model
 from pipeline.postgres import transaction
 from pipeline.redaction import safe
 from pipeline.status import Batch
 from pipeline.warehouse import ledger
+from pipeline.warehouse.checks import Warned
 from pipeline.warehouse.counts import NOTHING_NEW, Counts
 from pipeline.words import counted
 from tasks import assets, blocks, events, metrics
 from tasks.chart import BATCHES, chart
-from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
+from tasks.failures import RETRY_IF_TRANSIENT, best_effort, clean_failures
 
 _REPORT, _TABLES = "totesys-run", "totesys-tables"
 
@@ -36,6 +38,7 @@ class BatchReport(Frozen):
     reconciled: bool
     left_out: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     source_columns: tuple[str, ...] = ()
+    warned: tuple[Warned, ...] = ()
 
     def total(self, outcome: str) -> int:
         """Rows of all tables with an outcome: added, changed, deleted, rejected or missed."""
@@ -58,6 +61,7 @@ class BatchReport(Frozen):
             )
         if rejected := self.total("rejected"):
             remarks.append(f"Rejected: {counted(rejected, 'row')}; etl.rejected has them with the reasons.")
+        remarks += [f"Warning: {each.sentence}." for each in self.warned]
         return [*remarks, *left_out(self.left_out), *(f"{line}." for line in self.source_columns)]
 
     @property
@@ -99,8 +103,18 @@ def batch_report(
     seconds: dict[str, float],
     left_out: Mapping[str, tuple[str, ...]],
     source_columns: tuple[str, ...] = (),
+    *,
+    environment: str,
 ) -> BatchReport:
-    """The report of a loaded batch."""
+    """The report of a loaded batch, with the checks that warned."""
+    config = settings.load()
+    warned: list[Warned] = []
+    if checks.load(config.transforms):
+        with (
+            best_effort(f"Which checks warn in batch {manifest.batch_id} is not known"),
+            transaction(blocks.database_url(blocks.WAREHOUSE, environment), "warehouse") as connection,
+        ):
+            warned = status.warned(connection, config.warehouse_schema, manifest.batch_id)
     return BatchReport(
         batch_id=manifest.batch_id,
         snapshot_at=manifest.snapshot_at,
@@ -109,6 +123,7 @@ def batch_report(
         reconciled=manifest.reconcile,
         left_out=dict(left_out),
         source_columns=source_columns,
+        warned=tuple(warned),
         seconds={step: round(spent, 3) for step, spent in seconds.items()},
     )
 
@@ -123,6 +138,10 @@ def announce(manifest: Manifest, batch: BatchReport, models: dict[str, Model], e
     metrics.batch_loaded(environment, batch.counts, batch.seconds)
     schema = settings.load().warehouse_schema
     assets.loaded(batch.counts, models, environment, schema)
+    for each in batch.warned:
+        get_run_logger().warning("%s", each.sentence)
+    if batch.warned:
+        events.warned(environment, batch.batch_id, {each.name: each.rows for each in batch.warned})
     if missed := {count.table: count.missed for count in batch.counts if count.missed}:
         rows_by_table = ", ".join(f"{table} {number:,}" for table, number in missed.items())
         get_run_logger().error("Reconciling found rows that earlier runs had missed: %s", rows_by_table)

@@ -1,7 +1,7 @@
 """The status of the warehouse, for people and for monitors: ``python -m tasks.status``.
 
-The exit status is that of a Nagios plugin: 0 OK, 1 rows are rejected or were missed, 2 the warehouse is too
-old or a table has to be refilled, 3 the status is unknown.
+The exit status is that of a Nagios plugin: 0 OK, 1 rows are rejected or were missed, or a check warns, 2 the
+warehouse is too old or a table has to be refilled, 3 the status is unknown.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _REASONS = 20
 
 
 class Verdict(IntEnum):
-    """0 OK, 1 rows are rejected or were missed, 2 too old or tables to refill, 3 unknown."""
+    """0 OK, 1 rows rejected or missed, or a check warns, 2 too old or tables to refill, 3 unknown."""
 
     OK = 0
     WARNING = 1
@@ -70,7 +70,7 @@ def judge(status: Status, max_age: timedelta) -> Verdict:
     """The verdict on a status, for a warehouse that may be up to ``max_age`` old."""
     if status.age is None or status.age > max_age or status.to_refill:
         return Verdict.CRITICAL
-    return Verdict.WARNING if status.rejected or status.missed else Verdict.OK
+    return Verdict.WARNING if status.rejected or status.missed or status.warned else Verdict.OK
 
 
 def exposition(status: Status | None, verdict: Verdict, environment: str) -> str:
@@ -113,6 +113,8 @@ def _figures(status: Status | None) -> Iterator[_Figure]:
             yield _Figure("last_batch_rows", "Rows by outcome", {"outcome": outcome}, rows)
     for table, rows in engine.by_table(status.rejected).items():
         yield _Figure("rows_rejected", "Rows that are rejected now", {"table": table}, rows)
+    for each in status.warned:
+        yield _Figure("check_rows", "Rows that a warning check found", {"check": each.name}, each.rows)
     for table, rows in status.missed.items():
         yield _Figure("rows_missed", "Rows that only the last reconciliation found", {"table": table}, rows)
     yield _Figure(
@@ -171,6 +173,8 @@ def _headline(status: Status) -> str:
         line += f"; rejected rows: {rows:,}"
     if missed := sum(status.missed.values()):
         line += f"; rows that runs had missed, found by reconciling: {missed:,}"
+    if status.warned:
+        line += f"; checks that warn: {len(status.warned):,}"
     return f"{line}; tables to refill: {len(status.to_refill):,}" if status.to_refill else line
 
 
@@ -201,6 +205,7 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
     for table, readers in status.readers.items():
         number = counted(rows_of[table], "rejected row")
         yield f"Models over {table} include its {number}, which the table lacks: {', '.join(readers)}", None
+    yield from _checks(status)
     if status.missed:
         missed = [(table, _number(rows)) for table, rows in status.missed.items()]
         yield (
@@ -210,6 +215,12 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
     if status.usage:
         used = [(name, _number(used.objects), decimal(used.bytes)) for name, used in status.usage.items()]
         yield "Buckets", as_table(("bucket", "objects", "size"), used, right=[1, 2])
+
+
+def _checks(status: Status) -> Iterator[tuple[str, Table]]:
+    if status.warned:
+        warned = [(each.name, _number(each.rows), each.error or each.meaning) for each in status.warned]
+        yield "Checks that warn", as_table(("check", "rows", "meaning"), warned, right=[1])
 
 
 def _number(number: int) -> str:

@@ -31,6 +31,7 @@ from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Identity
 from pipeline.steps import Pipeline, transform_models
 from pipeline.warehouse import catalogue, ledger, load
+from pipeline.warehouse.checks import NO_CHECKS, Checks
 from pipeline.warehouse.counts import Counts
 from pipeline.warehouse.limits import Limits
 from pipeline.warehouse.mismatches import examine_tables
@@ -101,6 +102,7 @@ class Warehouse:
         progress: Callable[[str, int], None] = lambda table, rows: None,
         max_rejected_share: float = 0.2,
         max_deleted_share: float | None = None,
+        checks: Checks = NO_CHECKS,
     ) -> dict[str, Counts]:
         """Transform and load a batch; the warehouse is prepared first if its models are new."""
         pipeline = self.pipeline
@@ -113,6 +115,7 @@ class Warehouse:
             self.processed,
             Limits(max_rejected, max_rejected_share, max_deleted_share),
             progress,
+            checks,
         )
         return {count.table: count for count in counts}
 

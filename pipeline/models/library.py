@@ -18,7 +18,7 @@ import duckdb
 from pipeline.duck import session
 from pipeline.errors import ModelError, all_mistakes
 from pipeline.messages import of_duckdb
-from pipeline.models import headers, reference, seeds
+from pipeline.models import checks, headers, reference, seeds
 from pipeline.models.canonical import with_canonical_names
 from pipeline.models.headers import Kind
 from pipeline.models.names import Relation, relations, with_relation_names
@@ -106,7 +106,7 @@ def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
     paths = sorted(path for path in folder.glob("*.sql") if path.name != SCHEMA_FILE)
     if not paths:
         raise ModelError(f"{folder}: no models here; set TOTESYS_TRANSFORMS to their folder")
-    if below := sorted(folder.glob("*/**/*.sql")):
+    if below := sorted(path for path in folder.glob("*/**/*.sql") if path.parent != folder / checks.FOLDER):
         raise ModelError(f"{below[0]}: is in a subfolder; models lie directly in {folder}")
     chosen = {path.stem: path for path in [*paths, *([instead] if instead else [])]}
     read_models = dict[str, Model]()

@@ -15,11 +15,13 @@ import duckdb
 
 from pipeline.columns import Column, Frozen
 from pipeline.duck import relation_name, session
+from pipeline.lake.manifest import Manifest
 from pipeline.models import inputs, reference
 from pipeline.models.flows import NONE, Flow, Flows, Sources
 from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model, closure
 from pipeline.models.operators import Operators
+from pipeline.models.personal import personal_columns
 from pipeline.models.target import Target
 from pipeline.models.unstable import Node
 
@@ -163,3 +165,16 @@ def personal_outputs(
         name: frozenset(column for column, feeding in each.columns.items() if sources & set(feeding))
         for name, each in lineages.items()
     }
+
+
+def personal_of(
+    models: Mapping[str, Model], targets: Mapping[str, Target], batch: Manifest
+) -> dict[str, frozenset[str]]:
+    """By model, the columns that personal columns of a batch's tables feed."""
+    tables = {name: table.columns for name, table in batch.tables.items()}
+    names = {name: [column.name for column in columns] for name, columns in tables.items()}
+    declared = personal_columns(models, names)
+    if not declared:
+        return {}
+    keys = {name: table.key for name, table in batch.tables.items()}
+    return personal_outputs(of_models(models, targets, tables, keys), declared)

@@ -5,7 +5,7 @@ live tables, ledger and lake are only read, and runs never look at a branch.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,6 @@ from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifest import Manifest
 from pipeline.models import lineage
 from pipeline.models.library import Model
-from pipeline.models.personal import personal_columns
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, statement, template, transaction
 from pipeline.recovery import refill, restate
@@ -89,7 +88,7 @@ def compute(
         filled = _stage(connection, schema, branch, models, targets, live, names, raw, home)
         for manifest in manifests:
             _load(filled, manifest, branch)
-        personal = _personal(models, targets, manifests[-1])
+        personal = lineage.personal_of(models, targets, manifests[-1])
         differences = [
             versions.difference(
                 connection, schema, branch, targets[each], live.get(each), manifests[0], first
@@ -176,8 +175,7 @@ def _create(
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(branch)))
     connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(branch), _COMMENT))
     restate.copy_tables(connection, schema, [live[name] for name in load_order(live.values())], branch)
-    for target in live.values():
-        _number_anew(connection, branch, target)
+    _number_anew(connection, branch, live.values())
     return catalogue.create_tables(connection, branch, models, transforms)
 
 
@@ -202,37 +200,23 @@ def _stage(
     return Stage(connection, branch, staged, needed, raw, buckets)
 
 
-def _personal(
-    models: Mapping[str, Model], targets: Mapping[str, Target], last: Manifest
-) -> Mapping[str, frozenset[str]]:
-    """By model, the columns that personal columns of the source feed."""
-    tables = {name: table.columns for name, table in last.tables.items()}
-    names = {name: [column.name for column in columns] for name, columns in tables.items()}
-    if not (declared := personal_columns(models, names)):
-        return {}
-    keys = {name: table.key for name, table in last.tables.items()}
-    return lineage.personal_outputs(lineage.of_models(models, targets, tables, keys), declared)
-
-
-def _number_anew(connection: Connection, branch: str, target: Target) -> None:
+def _number_anew(connection: Connection, branch: str, targets: Iterable[Target]) -> None:
     """Give serial columns sequences of the branch, because copied defaults use the live ones."""
-    for column in target.columns:
-        if not (column.numbered and column.filled):
-            continue
-        sequence = sql.Identifier(branch, f"{target.name[:40]}_{column.name[:20]}_s")
-        names = {
-            "sequence": sequence,
-            "table": sql.Identifier(branch, target.name),
-            "column": sql.Identifier(column.name),
-        }
+    columns = [(each.name, column) for each in targets for column in each.columns if column.numbered]
+    for number, (table, column) in enumerate(columns):
+        relation, sequence = sql.Identifier(branch, table), sql.Identifier(branch, f"serial_{number}")
         row = connection.execute(
             "SELECT attidentity::text FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
-            (names["table"].as_string(), column.name),
+            (relation.as_string(), column.name),
         ).fetchone()
-        if row == ("",):  # an identity column has a copy of its sequence
-            connection.execute(
-                statement("review/number_anew.sql").format(**names, name=sql.Literal(sequence.as_string()))
+        if row == ("",):  # identities have a copy of their sequence
+            query = statement("review/number_anew.sql").format(
+                sequence=sequence,
+                sequence_name=sql.Literal(sequence.as_string()),
+                relation=relation,
+                serial_column=sql.Identifier(column.name),
             )
+            connection.execute(query)
 
 
 def _load(filled: Stage, manifest: Manifest, branch: str) -> None:

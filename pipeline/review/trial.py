@@ -18,7 +18,6 @@ from pipeline.models import inputs, library, lineage
 from pipeline.models.contract import Check, left_out
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.library import Model, closure
-from pipeline.models.personal import personal_columns
 from pipeline.models.reference import NAMES
 from pipeline.models.rejects import is_repeated, keep_repeated_keys
 from pipeline.models.target import Target
@@ -144,12 +143,8 @@ class _Trying:
 
     def _personal(self) -> frozenset[str]:
         """The columns of the model that personal columns of the source feed."""
-        tables = {name: [column.name for column in columns] for name, columns in self.tables.items()}
-        personal = personal_columns(self.models, tables)
-        if not personal:
-            return frozenset()
-        found = lineage.of_models(self.models, self.targets, self.tables, self.keys)
-        return lineage.personal_outputs(found, personal)[self.model.name]
+        found = lineage.personal_of(self.models, self.targets, self.manifest)
+        return found.get(self.model.name, frozenset())
 
     def _extend_target(self, types: Mapping[str, str]) -> list[str]:
         """Add the columns that the table lacks, so that the model runs; returns what to do about them."""

@@ -119,7 +119,7 @@ class _Pair:
 
     def _filled(self, file: str, base: Manifest, columns: sql.Composable, limit: int | None) -> sql.Composed:
         comma = template(", ")
-        return statement(f"review/{file}").format(
+        query = statement(f"review/{file}").format(
             columns=columns,
             table=self.table,
             branch=self.rebuilt,
@@ -129,12 +129,11 @@ class _Pair:
             base=sql.Literal(base.snapshot_at),
             old=comma.join(self._side("t")),
             new=comma.join(self._side("s")),
-            rest=template("")
-            if limit is None
-            else template("ORDER BY {}, 1 LIMIT {}").format(
-                each("s.{0}" if file != "branch_missing.sql" else "t.{0}", self.target.key), limit
-            ),
         )
+        if limit is None:
+            return query
+        key = each("t.{0}" if file == "branch_missing.sql" else "s.{0}", self.target.key)
+        return template("{} ORDER BY {}, 1 LIMIT {}").format(query, key, limit)
 
     def count(self, file: str, base: Manifest) -> int:
         return _one(self.connection.execute(self._filled(file, base, template("count(*)"), None)).fetchone())

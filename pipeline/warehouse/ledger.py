@@ -1,6 +1,6 @@
 """The pipeline's own records in the schema etl: locks, the watermark, batches and the models of tables."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import cast
 
@@ -142,8 +142,14 @@ def record_up_to_date(url: str, schema: str, batch_id: str, snapshot: Snapshot) 
         raise ConcurrentRunError("warehouse: another run has moved the watermark meanwhile")
 
 
-def record_batch(connection: Connection, schema: str, manifest: Manifest, counts: Iterable[Counts]) -> None:
-    """Record a batch as the last one in the warehouse."""
+def record_batch(
+    connection: Connection,
+    schema: str,
+    manifest: Manifest,
+    counts: Iterable[Counts],
+    warned: Sequence[Mapping[str, object]] = (),
+) -> None:
+    """Record a batch as the last one in the warehouse, with the checks that warned."""
     values = {
         "schema": schema,
         "batch": manifest.batch_id,
@@ -153,6 +159,7 @@ def record_batch(connection: Connection, schema: str, manifest: Manifest, counts
         "reconcile": manifest.reconcile,
         "source_xmin": manifest.source_xmin,
         "rows": Jsonb({count.table: count.model_dump(exclude={"table"}) for count in counts}),
+        "checks": Jsonb(list(warned)),
     }
     connection.execute(statement("warehouse/record_batch.sql"), values)
     connection.execute(statement("warehouse/record_watermark.sql"), values)

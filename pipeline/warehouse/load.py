@@ -11,6 +11,7 @@ from pipeline.models.output import Loaded, Output, no_output
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, transaction
 from pipeline.warehouse import bindings, ledger, rejected
+from pipeline.warehouse.checks import NO_CHECKS, Checks, Warned, run
 from pipeline.warehouse.counts import Counts
 from pipeline.warehouse.limits import Limits
 from pipeline.warehouse.load_table import load_table
@@ -28,15 +29,16 @@ def load(
     processed: Bucket,
     limits: Limits,
     progress: Progress,
+    checks: Checks = NO_CHECKS,
 ) -> list[Counts]:
     """Load a batch and move the watermark to it, or change nothing.
 
-    ``progress`` is called with a table's name and the number of rows copied so far. If the warehouse is at
-    this batch already, because the answer to an earlier COMMIT was lost, the counts of that load are
-    returned.
+    ``checks`` are run on what was loaded. ``progress`` is called with a table's name and the number of rows
+    copied so far. If the warehouse is at this batch already, because the answer to an earlier COMMIT was
+    lost, the counts of that load are returned.
 
-    Raises ConcurrentRunError if another run has loaded a batch meanwhile, and WarehouseError or
-    TooManyRejected if the batch exceeds the limits.
+    Raises ConcurrentRunError if another run has loaded a batch meanwhile, WarehouseError or TooManyRejected
+    if the batch exceeds the limits, and CheckFailed.
     """
     with transaction(url, "warehouse") as connection:
         current = ledger.lock_for_load(connection, schema)
@@ -56,7 +58,9 @@ def load(
             )
         ]
         limits.check_rejected(sum(count.rejected for count in counts))
-        _record(connection, schema, manifest, targets, by_table.values(), counts)
+        loaded = [count.table for count in counts if count.added or count.changed]
+        warned = run(connection, schema, targets, checks, manifest.snapshot_at, loaded)
+        _record(connection, schema, manifest, targets, by_table.values(), counts, warned)
     return counts
 
 
@@ -127,9 +131,10 @@ def _record(
     targets: Mapping[str, Target],
     outputs: Iterable[Output],
     counts: list[Counts],
+    warned: Iterable[Warned],
 ) -> None:
     """Record the batch, the models that its tables were computed with, and how many rows these have."""
-    ledger.record_batch(connection, schema, manifest, counts)
+    ledger.record_batch(connection, schema, manifest, counts, [each.model_dump() for each in warned])
     for output in outputs:
         loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
         ledger.record_model(connection, schema, manifest.batch_id, targets[output.model], loaded)

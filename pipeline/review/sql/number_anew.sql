@@ -1,5 +1,5 @@
 -- Give a serial column a sequence of its own.
--- Names: sequence, name (of the sequence, as a literal), table, column.
+-- Names: sequence, sequence_name (as a literal), relation, serial_column.
 CREATE SEQUENCE {sequence};
-ALTER SEQUENCE {sequence} OWNED BY {table}.{column};
-ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT nextval({name}::regclass)
+ALTER SEQUENCE {sequence} OWNED BY {relation}.{serial_column};
+ALTER TABLE {relation} ALTER COLUMN {serial_column} SET DEFAULT nextval({sequence_name})
