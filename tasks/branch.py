@@ -31,7 +31,7 @@ _CHANGES = 2
 def main() -> int:
     """Compute or drop a branch; returns the exit status."""
     arguments = _arguments()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("pipeline").setLevel(logging.INFO)  # the progress, on standard error
     try:
         if arguments.drop:
             _drop(arguments)

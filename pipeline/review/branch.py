@@ -4,6 +4,7 @@ A branch is made in one transaction, so a killed one leaves nothing. The code of
 live tables, ledger and lake are only read, and runs never look at a branch.
 """
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from pipeline.review.versions import TableDifference
 from pipeline.warehouse import catalogue, upgrades
 from pipeline.warehouse.as_of import as_of_schema
 from pipeline.warehouse.load import load_order
+
+_logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _CHANGING = {"created", "restated", "compared", "refilled"}
@@ -86,7 +89,8 @@ def compute(
         live = catalogue.existing_targets(connection, schema, models)
         targets = _create(connection, schema, branch, models, live, transforms)
         filled = _stage(connection, schema, branch, models, targets, live, names, raw, home)
-        for manifest in manifests:
+        for number, manifest in enumerate(manifests, 1):
+            _logger.info("%s: batch %d of %d", branch, number, len(manifests))
             _load(filled, manifest, branch)
         personal = lineage.personal_of(models, targets, manifests[-1])
         differences = [
