@@ -70,7 +70,7 @@ def _parse() -> argparse.Namespace:
         nargs="?",
         choices=("live", *_OPENERS),
         help="live: keep running, with the Prefect UI; psql: open the databases;"
-        " status: the output of `make status` for the demo",
+        " status, try MODEL: the output of `make status` and `make try` for the demo",
     )
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -153,8 +153,23 @@ def _status(home: Home, postgres: Postgres, _: list[str]) -> int:
     return flow.show_status(postgres.url(SOURCE), postgres.url(WAREHOUSE), home)
 
 
+def _try(home: Home, postgres: Postgres, rest: list[str]) -> int:
+    """Run one model on the last batch, without a Prefect server."""
+    words = [str(Path(word).absolute()) if Path(word).is_file() else word for word in rest]
+    home.isolate()
+    os.environ |= {
+        "TOTESYS_SOURCE_URL": postgres.url(SOURCE),
+        "TOTESYS_WAREHOUSE_URL": postgres.url(WAREHOUSE),
+        "TOTESYS_RAW_URI": str(home.raw),
+        "TOTESYS_PROCESSED_URI": str(home.processed),
+    }
+    from tasks import trial
+
+    return trial.main(words)
+
+
 _Opener = Callable[[Home, Postgres, list[str]], int]
-_OPENERS: dict[str, _Opener] = {"psql": _psql, "status": _status}
+_OPENERS: dict[str, _Opener] = {"psql": _psql, "status": _status, "try": _try}
 
 
 def _in_one_line(error: Exception, home: Home) -> str:

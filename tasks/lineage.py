@@ -8,13 +8,11 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 
-from pipeline import settings
 from pipeline.models import library
 from pipeline.models.lineage import Fed, fed
 from pipeline.redaction import safe
 from pipeline.review import sources
-from tasks import blocks
-from tasks.failures import clean_failures, in_some_line
+from tasks.desk import desk, in_line
 
 
 def main() -> int:
@@ -23,7 +21,7 @@ def main() -> int:
     try:
         found = _lineage(arguments.environment, arguments.table)
     except Exception as error:  # noqa: BLE001  a person always gets one line
-        print(f"error: {in_some_line(error)}", file=sys.stderr)
+        print(f"error: {in_line(error)}", file=sys.stderr)
         return 1
     if arguments.json:
         print(json.dumps({source: each.model_dump() for source, each in found.items()}, indent=1))
@@ -41,21 +39,9 @@ def lines(found: Mapping[str, Fed]) -> Iterator[str]:
         yield f"{source}: {'; '.join([*columns, *rows])}"
 
 
-@clean_failures
 def _lineage(environment: str, table: str | None) -> dict[str, Fed]:
-    config = settings.load()
-    environment = config.environment_for(environment)
-    models = library.load(config.transforms)
-    return fed(
-        sources.lineage_of(
-            blocks.database_url(blocks.WAREHOUSE, environment),
-            config.warehouse_schema,
-            models,
-            blocks.bucket(blocks.RAW, environment),
-            table,
-        ),
-        table,
-    )
+    at = desk(environment)
+    return fed(sources.lineage_of(at.url, at.schema, library.load(at.transforms), at.raw, table), table)
 
 
 def _arguments() -> argparse.Namespace:

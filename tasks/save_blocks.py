@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,19 @@ def check_and_save(config: Settings, *, temporary: bool = False) -> Iterator[str
                 stack.enter_context(blocks.unsaved(planned.name, planned.block))
             yield from _foreign_batches(config)
     yield from map("saved block {}".format, _save(working, config.environment))
+
+
+@contextmanager
+def as_set(config: Settings) -> Iterator[None]:
+    """Use the settings' own databases and buckets in the body if all are set, else the saved blocks.
+
+    This needs no Prefect server, which takes seconds to start.
+    """
+    with ExitStack() as stack:
+        if all((config.source_url, config.warehouse_url, config.raw_uri, config.processed_uri)):
+            for planned in _planned(config, temporary=True):
+                stack.enter_context(blocks.unsaved(planned.name, planned.block))
+        yield
 
 
 def _foreign_batches(config: Settings) -> Iterator[str]:

@@ -7,35 +7,33 @@ model does not run.
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
 from rich.table import Table
 
-from pipeline import settings
 from pipeline.messages import shows_values
 from pipeline.redaction import safe
 from pipeline.review import hiding, trial
 from pipeline.review.live import Difference, Row
 from pipeline.review.trial import Trial, TriedColumn
 from pipeline.words import counted
-from tasks import blocks
-from tasks.failures import clean_failures, in_some_line
+from tasks.desk import desk, in_line
 from tasks.printing import as_table, print_table, shortened
 
 _REJECTS = 2
 _REASONS = 10
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Print what the model would do; the exit status says whether rows would be rejected."""
-    arguments = _arguments()
+    arguments = _arguments(words)
     started = monotonic()
     try:
         tried = _try(arguments)
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line
-        print(f"error: {in_some_line(error)}", file=sys.stderr)
+        print(f"error: {in_line(error)}", file=sys.stderr)
         return 1
     tried = tried if shows_values() else hiding.of_trial(tried)
     if arguments.json:
@@ -45,18 +43,9 @@ def main() -> int:
     return _REJECTS if tried.rejected else 0
 
 
-@clean_failures
 def _try(arguments: argparse.Namespace) -> Trial:
-    config = settings.load()
-    environment = config.environment_for(arguments.environment)
-    return trial.run(
-        blocks.database_url(blocks.WAREHOUSE, environment),
-        config.warehouse_schema,
-        config.transforms,
-        Path(arguments.model),
-        blocks.bucket(blocks.RAW, environment),
-        first=arguments.rows,
-    )
+    at, path = desk(arguments.environment), Path(arguments.model)
+    return trial.run(at.url, at.schema, at.transforms, path, at.raw, first=arguments.rows)
 
 
 def _show(tried: Trial, seconds: float) -> None:
@@ -76,7 +65,7 @@ def sections(tried: Trial) -> Iterator[tuple[str, Table | None]]:
     if any(each.personal for each in tried.columns) and not shows_values():
         yield "Personal values are hidden; TOTESYS_SHOW_VALUES=true shows them", None
     for remark in tried.remarks:
-        yield f"{remark[0].upper()}{remark[1:]}", None
+        yield f"Note: {remark}", None
     if tried.create_table:
         yield f"This table would fit; add it to schema.sql:\n{tried.create_table}", None
     yield from _rejected(tried)
@@ -120,7 +109,7 @@ def _differences(found: Difference, table: str) -> Iterator[tuple[str, Table | N
         yield "First changed", as_table((key, "column", "warehouse", "model"), changed)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tasks.trial", description=__doc__)
     parser.add_argument("model", help="the file of a model, e.g. transforms/fact_sales_order.sql")
     parser.add_argument("--rows", type=int, default=5, metavar="N", help="rows to show of each kind (5)")
@@ -128,7 +117,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
     )
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

@@ -53,4 +53,4 @@ def lineage_of(
 
 
 def _listed(models: Mapping[str, Model]) -> str:
-    return ", ".join(sorted(library.tables_read(models)))
+    return ", ".join(sorted(library.tables_read(models) - NAMES))
