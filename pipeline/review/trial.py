@@ -75,6 +75,11 @@ def run(url: str, schema: str, folder: Path, path: Path, raw: Bucket, *, first: 
                 f"{path}: reads {', '.join(sorted(lacking))}, which the last batch does not hold; the next"
                 " run with this model reads it"
             )
+        read = library.tables_read(needed) & manifest.tables.keys()
+        if unknown := sorted(name for name in read if manifest.tables[name].state is None):
+            raise ModelError(
+                f"{path}: reads {', '.join(unknown)}, of which the last batch holds only the changed rows"
+            )
         targets = catalogue.existing_targets(warehouse, schema, needed)
         return _Trying(warehouse, schema, needed, targets, manifest, raw, first).run()
 

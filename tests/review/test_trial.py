@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import ModelError
-from pipeline.review import hiding, trial
+from pipeline.lake.manifest import Manifest
+from pipeline.review import hiding, sources, trial
 from pipeline.review.live import Changed
 from pipeline.review.trial import Trial
 from tasks.trial import sections
@@ -133,6 +135,20 @@ def test_an_error_is_one_line(shop: Bench, draft: Path, name: str, text: str, wo
             shop.house.url, "public", shop.house.folder, path, shop.house.raw
         )
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_which_a_batch_holds_only_changes(
+    shop: Bench, draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_state(*arguments: Any) -> Manifest:
+        found = last_batch(*arguments)
+        tables = {name: table.model_copy(update={"state": None}) for name, table in found.tables.items()}
+        return found.model_copy(update={"tables": tables})
+
+    last_batch = sources.last_batch
+    monkeypatch.setattr(sources, "last_batch", without_state)
+    with pytest.raises(ModelError, match=r"reads shop, of which the last batch holds only the changed rows"):
+        tried(shop, draft / "dim_shop.sql", MODELS["dim_shop"])
 
 
 def test_a_model_of_the_folder_may_be_edited_where_it_lies(shop: Bench) -> None:
