@@ -23,6 +23,8 @@ Row = dict[str, str | None]
 # The rows of the model, and those of the warehouse, with the same types.
 RESULT, LIVE = "accepted", "live"
 _MOST_VALUES = 50_000
+# A row has to fit into a block.
+_BLOCK_BYTES = 32 << 20
 # Whether the pipeline has loaded a row; those of others are not missing from a result.
 _IS_LOADED = "is loaded (pipeline)"
 
@@ -85,7 +87,7 @@ def _copied(
         file.seek(0)
         yield pyarrow.csv.open_csv(
             cast(BinaryIO, file),
-            read_options=pyarrow.csv.ReadOptions(column_names=list(names)),
+            read_options=pyarrow.csv.ReadOptions(column_names=list(names), block_size=_BLOCK_BYTES),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=schema,
