@@ -18,7 +18,8 @@ from pipeline.models.library import Model, parse
 from pipeline.models.output import Loaded, Output, columns_of
 from pipeline.models.target import RECORDED_AT, Target
 from pipeline.postgres import Connection, each, identifiers, statement
-from pipeline.recovery.refill import Chain, Lake
+from pipeline.recovery.batches import Batches
+from pipeline.recovery.refill import Lake
 from pipeline.warehouse import bisection
 from pipeline.warehouse.copying import copy_in
 
@@ -69,13 +70,13 @@ class AddedColumns:
     target: Target
     names: tuple[str, ...]
 
-    def fill(self, chain: Chain) -> int | None:
+    def fill(self, batches: Batches) -> int | None:
         """Fill the columns of every version; returns how many, or None with nothing changed."""
-        if not chain.is_complete or not self._is_plain():
+        if not batches.is_complete or not self._is_plain():
             return None
         try:
             with self.connection.transaction():
-                return self._fill(chain.manifests)
+                return self._fill(batches.manifests)
         except _NotPlain:
             return None
         except psycopg.Error as error:

@@ -12,8 +12,9 @@ from pipeline.models.library import Model, closure, source_tables
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, exists, statement, transaction
-from pipeline.recovery import refill, restate
+from pipeline.recovery import restate
 from pipeline.recovery.added_columns import added
+from pipeline.recovery.batches import loaded_batches
 from pipeline.warehouse import alterations, bindings, catalogue, declarations, dependents, ledger, upgrades
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.dependents import Dependent
@@ -142,7 +143,7 @@ def preview(
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
         return list(_of_file(found))
     counts = _counts(url, schema, [*targets, *found.frozen])
-    chain = refill.chain(url, schema, raw)
+    chain = loaded_batches(url, schema, raw)
     return [
         each
         for name, best in effects.items()

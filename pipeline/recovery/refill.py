@@ -16,7 +16,6 @@ from psycopg import sql
 from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, UnusableBatch
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
-from pipeline.lake.manifests import read_manifest
 from pipeline.lake.past import with_later_columns
 from pipeline.lake.state import write_merged
 from pipeline.models.library import Model, closure, tables_read
@@ -27,6 +26,7 @@ from pipeline.models.transform import transform
 from pipeline.models.work import Work, needed
 from pipeline.postgres import Connection, transaction
 from pipeline.recovery import losses
+from pipeline.recovery.batches import Batches, loaded_batches
 from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.ledger import lock_for_load, record_model
 from pipeline.warehouse.limits import DEFAULT, UNLIMITED, Limits
@@ -40,19 +40,6 @@ _logger = logging.getLogger(__name__)
 
 # Errors for a batch that cannot be computed again.
 _UNUSABLE = (ModelError, ObjectMissing)
-
-
-@dataclass(frozen=True)
-class Chain:
-    """The batches of a schema in order; those before a lost manifest are left out."""
-
-    manifests: tuple[Manifest, ...]
-    is_complete: bool
-
-    def after(self, batch_id: str) -> tuple[Manifest, ...] | None:
-        """The batches that follow a batch; None if some of them are lost."""
-        ids = [manifest.previous for manifest in self.manifests]
-        return self.manifests[ids.index(batch_id) :] if batch_id in ids else None
 
 
 @dataclass(frozen=True)
@@ -83,32 +70,32 @@ class Lake:
     raw: Bucket
     processed: Bucket
 
-    def replay(self, mismatch: Mismatch, chain: Chain, loaded: Loaded | None) -> Replay | None:
+    def replay(self, mismatch: Mismatch, batches: Batches, loaded: Loaded | None) -> Replay | None:
         """How to refill a table; None if the lake lacks what that needs."""
         target = self.targets[mismatch.table]
         try:
             if mismatch.since is not None:
-                rest = chain.after(mismatch.since)
+                rest = batches.after(mismatch.since)
                 return self._forward(target, rest, loaded, empties=False) if rest else None
-            if chain.is_complete and (target.fact or mismatch.lacks_history):
-                return self._forward(target, chain.manifests, None, empties=True)
+            if batches.is_complete and (target.fact or mismatch.lacks_history):
+                return self._forward(target, batches.manifests, None, empties=True)
             if not target.fact and not mismatch.may_be_ahead:
-                return self._present(target, chain)
+                return self._present(target, batches)
         except _UNUSABLE as error:
             _logger.warning("warehouse: %s cannot be filled with its history: %s", target.name, error)
         if mismatch.may_be_ahead and not mismatch.is_empty:
             return None  # its rows may exist nowhere else
         if not target.fact:
             with suppress(*_UNUSABLE):
-                return self._present(target, chain)
+                return self._present(target, batches)
             return None
-        return self._last_batches(target, chain) if mismatch.is_empty else None
+        return self._last_batches(target, batches) if mismatch.is_empty else None
 
-    def _last_batches(self, target: Target, chain: Chain) -> Replay | None:
+    def _last_batches(self, target: Target, batches: Batches) -> Replay | None:
         """The last batches, as many as can be computed again."""
-        for start in range(len(chain.manifests)):
+        for start in range(len(batches.manifests)):
             try:
-                return self._forward(target, chain.manifests[start:], None, empties=True)
+                return self._forward(target, batches.manifests[start:], None, empties=True)
             except _UNUSABLE:
                 continue
         return None
@@ -124,11 +111,11 @@ class Lake:
                 loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
         return Replay(target, tuple(outputs), loaded or Loaded(fingerprint=""), empties=empties)
 
-    def _present(self, target: Target, chain: Chain) -> Replay | None:
+    def _present(self, target: Target, batches: Batches) -> Replay | None:
         """The model's present result, for a dimension with its former rows as they last were."""
-        if not chain.manifests:
+        if not batches.manifests:
             return None
-        *earlier, last = chain.manifests
+        *earlier, last = batches.manifests
         present = self._forward(target, [last], None, empties=target.bridge)
         ((_, output),) = present.outputs
         if not target.bridge:
@@ -178,39 +165,18 @@ def fill_again(
 
     The latter are removed from etl.model, so that the next batch loads all that the source has.
     """
-    batches, loaded = chain(url, schema, lake.raw), ledger.loaded(url, schema)
+    batches, loaded = loaded_batches(url, schema, lake.raw), ledger.loaded(url, schema)
     replays = {each.table: lake.replay(each, batches, loaded.get(each.table)) for each in mismatches}
     lost = [name for name, replay in replays.items() if replay is None]
     filled = [each for each in replays.values() if each]
     return fill(url, schema, lake, batches, filled, lost, limits), lost
 
 
-def chain(url: str, schema: str, raw: Bucket) -> Chain:
-    """The batches of a schema, as far back as their manifests exist without a gap."""
-    with transaction(url, "warehouse") as connection:
-        rows = connection.execute(
-            "SELECT b.batch_id, b.previous_batch_id, b.manifest, b.batch_id = w.batch_id"
-            " FROM etl.batch AS b INNER JOIN etl.watermark AS w ON b.schema_name = w.schema_name"
-            " WHERE b.schema_name = %s",
-            (schema,),
-        ).fetchall()
-    manifests_of = {batch_id: (previous, str(path)) for batch_id, previous, path, _ in rows}
-    batch_id = next((batch_id for batch_id, _, _, is_last in rows if is_last), None)
-    manifests: list[Manifest] = []
-    while batch_id in manifests_of:
-        batch_id, path = manifests_of[batch_id]
-        try:
-            manifests.insert(0, read_manifest(raw, path))
-        except ObjectMissing:
-            return Chain(tuple(manifests), is_complete=False)
-    return Chain(tuple(manifests), is_complete=batch_id is None)
-
-
 def fill(
     url: str,
     schema: str,
     lake: Lake,
-    chain: Chain,
+    batches: Batches,
     replays: Sequence[Replay],
     lost: Sequence[str],
     limits: Limits,
@@ -222,7 +188,7 @@ def fill(
     """
     with transaction(url, "warehouse") as connection:
         last = lock_for_load(connection, schema)
-        if last is None or (chain.manifests and last != chain.manifests[-1].batch_id):
+        if last is None or (batches.manifests and last != batches.manifests[-1].batch_id):
             raise ConcurrentRunError("warehouse: another run has moved the watermark in the meantime")
         connection.execute(
             "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))
@@ -237,7 +203,7 @@ def fill(
             if replay.restores:
                 _restore(connection, schema, lake, replay)
         forward = [replay for replay in ordered if not replay.restores]
-        for manifest in chain.manifests:
+        for manifest in batches.manifests:
             load_again(connection, schema, lake, manifest, forward)
         losses.check(connection, schema, [replay.target for replay in replays], before, limits)
         return _bind(connection, schema, last, replays)

@@ -22,10 +22,11 @@ from pipeline.models.library import FINGERPRINT, Model, closure
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, transaction
-from pipeline.recovery import losses, refill, stage
+from pipeline.recovery import losses, stage
 from pipeline.recovery.added_columns import AddedColumns, added
+from pipeline.recovery.batches import Batches, loaded_batches
 from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables
-from pipeline.recovery.refill import Chain, Lake
+from pipeline.recovery.refill import Lake
 from pipeline.recovery.stage import Stage
 from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.limits import DEFAULT, Limits
@@ -92,7 +93,7 @@ def restate(
     Raises ConcurrentRunError where another run has loaded a batch meanwhile, and WarehouseError where the
     changed models would lose more rows than the limits allow.
     """
-    known = refill.chain(url, schema, raw)
+    known = loaded_batches(url, schema, raw)
     if not known.manifests:
         _logger.warning("warehouse: %s cannot be restated: the raw bucket lacks batches", ", ".join(names))
         return None
@@ -126,7 +127,7 @@ def restate(
 
 
 def _fill_added(
-    connection: Connection, schema: str, lake: Lake, known: Chain, names: Sequence[str]
+    connection: Connection, schema: str, lake: Lake, known: Batches, names: Sequence[str]
 ) -> Iterator[Restated]:
     """Restate the facts whose models only gained columns in place, as far as that is exact."""
     texts = connection.execute(

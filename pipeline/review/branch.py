@@ -22,8 +22,9 @@ from pipeline.models import lineage
 from pipeline.models.library import Model
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, statement, template, transaction
-from pipeline.recovery import refill, restate
+from pipeline.recovery import restate
 from pipeline.recovery import stage as stages
+from pipeline.recovery.batches import loaded_batches
 from pipeline.recovery.preview import preview
 from pipeline.recovery.stage import Stage
 from pipeline.review import versions
@@ -74,7 +75,7 @@ def compute(
     changed = {
         each.table for each in preview(url, schema, models, transforms, raw) if each.effect in _CHANGING
     }
-    chain = refill.chain(url, schema, raw)
+    chain = loaded_batches(url, schema, raw)
     with (
         TemporaryDirectory() as home,
         transaction(url, "warehouse", one_moment=True) as connection,

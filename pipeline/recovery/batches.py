@@ -1,0 +1,43 @@
+"""The batches that a schema of the warehouse has loaded, as far as the lake still holds them."""
+
+from dataclasses import dataclass
+
+from pipeline.errors import ObjectMissing
+from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifests import read_manifest
+from pipeline.postgres import transaction
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a schema in order; those before a lost manifest are left out."""
+
+    manifests: tuple[Manifest, ...]
+    is_complete: bool
+
+    def after(self, batch_id: str) -> tuple[Manifest, ...] | None:
+        """The batches that follow a batch; None if some of them are lost."""
+        ids = [manifest.previous for manifest in self.manifests]
+        return self.manifests[ids.index(batch_id) :] if batch_id in ids else None
+
+
+def loaded_batches(url: str, schema: str, raw: Bucket) -> Batches:
+    """The batches of a schema, as far back as their manifests exist without a gap."""
+    with transaction(url, "warehouse") as connection:
+        rows = connection.execute(
+            "SELECT b.batch_id, b.previous_batch_id, b.manifest, b.batch_id = w.batch_id"
+            " FROM etl.batch AS b INNER JOIN etl.watermark AS w ON b.schema_name = w.schema_name"
+            " WHERE b.schema_name = %s",
+            (schema,),
+        ).fetchall()
+    manifests_of = {batch_id: (previous, str(path)) for batch_id, previous, path, _ in rows}
+    batch_id = next((batch_id for batch_id, _, _, is_last in rows if is_last), None)
+    manifests: list[Manifest] = []
+    while batch_id in manifests_of:
+        batch_id, path = manifests_of[batch_id]
+        try:
+            manifests.insert(0, read_manifest(raw, path))
+        except ObjectMissing:
+            return Batches(tuple(manifests), is_complete=False)
+    return Batches(tuple(manifests), is_complete=batch_id is None)
