@@ -160,6 +160,7 @@ def record_batch(
         "source_xmin": manifest.source_xmin,
         "rows": Jsonb({count.table: count.model_dump(exclude={"table"}) for count in counts}),
         "checks": Jsonb(list(warned)),
+        "source_rows": Jsonb({name: table.source_rows for name, table in manifest.tables.items()}),
     }
     connection.execute(statement("warehouse/record_batch.sql"), values)
     connection.execute(statement("warehouse/record_watermark.sql"), values)

@@ -106,6 +106,9 @@ def test_a_table_whose_counts_do_not_add_up_is_read_whole(
     orders = manifest.tables["orders"]
     assert (orders.mode, orders.reason) == ("full", "its rows do not add up")
     assert (orders.rows, orders.source_rows) == (5, 5)
+    house.bring(manifest)
+    kept = "SELECT source_rows ->> 'orders' FROM etl.batch ORDER BY batch_id DESC LIMIT 1"
+    assert house.query(kept) == [("5",)]
 
 
 def test_a_full_read_that_is_short_of_rows_is_an_error(

@@ -124,14 +124,6 @@ RIGHTS = {
 }
 
 
-def test_the_page_and_the_role_in_aws_have_the_rights_that_messages_name() -> None:
-    (paragraph,) = re.findall(r"^The role needs .*?\n\n", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    documented = set(re.findall(r"`s3:(\w+)`", paragraph))
-    assert documented == {*s3_errors._RIGHTS.values(), "PutObject", "AbortMultipartUpload"}
-    terraform = (PROJECT / "infra" / "roles.tf").read_text("utf-8")
-    assert set(re.findall(r'"s3:([A-Z]\w+)"', terraform)) == documented
-
-
 @pytest.mark.parametrize("code", s3_errors.ANSWERS)
 def test_a_refusal_is_one_line_with_place_and_remedy(server: Server, bucket: Bucket, code: str) -> None:
     refuse(server, code, STATUS[code])

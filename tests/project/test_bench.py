@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -44,7 +42,7 @@ from bench.figures import (
 from bench.floor import FACT, Floor
 from bench.plan import CONTENDERS, Options, check_room
 from bench.prefect_runs import Flows
-from bench.processes import bytes_of, peak_of, run
+from bench.processes import run
 from bench.reads import read
 from bench.rounds import Bench
 from demo.binaries import programs
@@ -251,31 +249,6 @@ def test_a_wrong_run_counts_for_nothing(source: Source, postgres: Postgres, tmp_
     bench = Bench(options(), postgres, Flows("http://nowhere/api"), tmp_path, tmp_path, lambda words: None)
     with pytest.raises(BenchError, match=r"^pipeline, first full load: Totals\(orders=0,"):
         bench._measure(FULL, Wrong(source.url), source)
-
-
-def test_the_memory_of_a_process_and_its_children_counts() -> None:
-    hold = "held = b'x' * 150_000_000; print(flush=True); input()"
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}])"
-    with _running(f"held = b'x' * 150_000_000; {parent}") as pid:
-        assert 300e6 < bytes_of(pid) < 400e6
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells it of a process that still runs")
-def test_released_memory_counts() -> None:
-    with _running("held = b'x' * 200_000_000; del held; print(flush=True); input()") as pid:
-        assert bytes_of(pid) < 100e6
-        assert 200e6 < peak_of(pid) < 300e6
-
-
-@contextmanager
-def _running(code: str) -> Iterator[int]:
-    """A Python process that has printed a line and waits for one."""
-    argv = [sys.executable, "-c", code]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        process.stdout.readline()
-        yield process.pid
-        process.communicate(b"\n")
 
 
 def test_a_program_that_fails_says_why_and_no_password() -> None:

@@ -13,7 +13,7 @@ from pipeline.postgres import transaction
 from pipeline.recovery.imports import Imported, from_csv, from_table, import_versions
 from pipeline.recovery.rehearsal import rehearse
 from tests.bench import Bench
-from tests.recovery.test_restate import DAYS, MODELS, SOURCE, change
+from tests.recovery.restating import DAYS, MODELS, SOURCE, change
 from tests.support import execute
 
 STAFF = """shop_id,city,valid_from,valid_to

@@ -101,12 +101,7 @@ HARM: dict[str, tuple[tuple[str, ...], dict[str, int | str]]] = {
     ),
     "all is emptied": (
         ("TRUNCATE fact_sale, dim_shop, fact_town, bridge_tag",),
-        {
-            "bridge_tag": NONE,
-            "dim_shop": NONE,
-            "fact_sale": NONE,
-            "fact_town": NONE,
-        },
+        dict.fromkeys(TABLES, NONE),
     ),
     "some rows are deleted": (
         ("DELETE FROM fact_sale WHERE amount = 10", "DELETE FROM dim_shop WHERE shop_id = 3"),

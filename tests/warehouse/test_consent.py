@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import psycopg
 import pytest
 
 from pipeline.errors import ModelError, WarehouseError
-from pipeline.postgres import transaction
 from pipeline.warehouse import catalogue
 from tests.bench import Bench
 from tests.support import execute, write_models
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS dim_shop (
-    shop_id integer PRIMARY KEY, city varchar(10), manager varchar, opened date
-);
-CREATE TABLE IF NOT EXISTS fact_sale (
-    sale_id integer NOT NULL, shop_id integer REFERENCES dim_shop, amount numeric(8, 2), note text
-);
-"""
-MODELS = {
-    "dim_shop": "SELECT shop_id, city, manager FROM shop",
-    "fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, amount FROM sale",
-    "schema": SCHEMA,
-}
-SOURCE = (
-    "CREATE TABLE shop (shop_id integer PRIMARY KEY, city text, manager text)",
-    "CREATE TABLE sale (sale_id integer PRIMARY KEY, shop_id integer, amount numeric(8, 2))",
-    "INSERT INTO shop VALUES (1, 'York', 'Ann'), (2, 'Hull', NULL)",
-    "INSERT INTO sale VALUES (1, 1, 5), (2, 2, 1234.5), (3, 1, 7), (4, 9, 1)",
-)
+from tests.warehouse.consenting import MODELS, SCHEMA, SOURCE, WITHOUT_NOTE, filled_shop, follow
 
 
 @pytest.fixture(scope="module")
 def filled(shared: Bench) -> Bench:
-    shared.fresh(MODELS, *SOURCE)
-    shared.run()
-    execute(shared.house.url, "ALTER TABLE dim_shop ADD COLUMN theirs text")
-    shared.house.prepared = None
-    shared.do(
-        "UPDATE shop SET manager = 'Bo' WHERE shop_id = 1", "UPDATE sale SET amount = 6 WHERE sale_id = 1"
-    )
-    shared.run()
-    return shared
+    return filled_shop(shared)
 
 
 @pytest.fixture
@@ -55,43 +25,10 @@ def loaded(filled: Bench) -> Bench:
     return filled
 
 
-def follow(
-    bench: Bench, *allow: str, query: str = "", made: str = "", killed: bool = False, **models: str
-) -> list[tuple[object, ...]]:
-    """Follow changed files in a transaction that is rolled back; returns rows of a query in it.
-
-    ``made`` is what others have made before; with ``killed`` the session ends before it commits.
-    """
-    folder = bench.house.folder
-    write_models(folder, {**MODELS, **models})
-    known, found = bench.house.models, list[tuple[object, ...]]()
-    with suppress(_Back), transaction(bench.house.url, "warehouse") as connection:
-        connection.execute("SET LOCAL search_path TO public")
-        connection.execute(made.encode() or b"SELECT")
-        connection.execute("SET LOCAL search_path TO pg_catalog, pg_temp")
-        catalogue.create_tables(connection, "public", known, folder, allow=allow)
-        if query:
-            found = connection.execute(query.encode()).fetchall()
-        if killed:
-            execute(bench.house.url, f"SELECT pg_terminate_backend({connection.info.backend_pid}, 5000)")
-            connection.execute("SELECT")
-        _roll_back()
-    return found
-
-
-class _Back(Exception):
-    """Rolls back."""
-
-
-def _roll_back() -> None:
-    raise _Back
-
-
 COLUMN = (
     "SELECT format_type(atttypid, atttypmod), attnotnull FROM pg_catalog.pg_attribute"
     " WHERE attrelid = 'public.{}'::regclass AND attname = '{}'"
 )
-WITHOUT_NOTE = SCHEMA.replace(", note text", "")
 CASES = {
     "drop fact_sale.note": (WITHOUT_NOTE, "fact_sale", "note", []),
     "drop dim_shop.opened": (SCHEMA.replace(", opened date", ""), "dim_shop_version", "opened", []),
@@ -230,80 +167,6 @@ def test_another_primary_key_of_a_dimension_needs_consent(loaded: Bench) -> None
     found = follow(loaded, "rekey dim_shop", schema=schema, made=free, query=keys)
     assert all("(shop_id, city" in str(definition) for (definition,) in found)
     assert found
-
-
-OF_OTHERS = {
-    "view": ("CREATE VIEW mine AS SELECT note FROM fact_sale", "view public.mine"),
-    "view over a view": (
-        "CREATE VIEW one AS SELECT note FROM fact_sale; CREATE VIEW mine AS SELECT * FROM one",
-        "view public.mine, view public.one",
-    ),
-    "view of ours": ("CREATE VIEW mine AS SELECT sale_id FROM fact_sale_current", "view public.mine"),
-    "materialized view": (
-        "CREATE MATERIALIZED VIEW mine AS SELECT note FROM fact_sale",
-        "materialized view public.mine",
-    ),
-    "function": (
-        "CREATE FUNCTION mine() RETURNS text BEGIN ATOMIC SELECT max(note) FROM fact_sale; END",
-        "function public.mine()",
-    ),
-    "foreign key": (
-        (
-            "ALTER TABLE fact_sale ADD UNIQUE (note, recorded_at); CREATE TABLE mine"
-            " (a text, b timestamptz, FOREIGN KEY (a, b) REFERENCES fact_sale (note, recorded_at))"
-        ),
-        "constraint mine_a_b_fkey on table public.mine",
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=pytest.mark.since(14, "BEGIN ATOMIC") if kind == "function" else ())
-        for kind in OF_OTHERS
-    ],
-)
-def test_what_others_made_is_named_before_a_column_is_dropped(loaded: Bench, kind: str) -> None:
-    made, named = OF_OTHERS[kind]
-    with pytest.raises(WarehouseError) as refused:
-        follow(loaded, "drop fact_sale.note", schema=WITHOUT_NOTE, made=made)
-    assert f"while others depend on it: {named}; drop what" in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
-def test_an_index_that_is_dropped_with_a_column_is_named_before(loaded: Bench) -> None:
-    made = "CREATE INDEX mine ON fact_sale (note)"
-    with pytest.raises(WarehouseError, match=r"would be lost, and index public\.mine; allow it by"):
-        follow(loaded, schema=WITHOUT_NOTE, made=made)
-    gone = follow(
-        loaded,
-        "drop fact_sale.note",
-        schema=WITHOUT_NOTE,
-        made=made,
-        query="SELECT to_regclass('public.mine')",
-    )
-    assert gone == [(None,)]
-
-
-def test_what_others_made_survives_a_wider_type(loaded: Bench) -> None:
-    """A view on another column, a grant, an index and a foreign key."""
-    made = (
-        "CREATE VIEW mine AS SELECT sale_id FROM fact_sale; CREATE INDEX theirs ON fact_sale (note);"
-        " CREATE MATERIALIZED VIEW ours AS SELECT city FROM dim_shop;"
-        " CREATE TABLE favourite (shop_id integer REFERENCES dim_shop);"
-        " GRANT SELECT ON fact_sale, fact_sale_current TO pg_monitor"
-    )
-    schema = SCHEMA.replace("numeric(8, 2)", "numeric(9, 2)")
-    query = (
-        "SELECT to_regclass('public.mine'), to_regclass('public.theirs'), to_regclass('public.ours'),"
-        " (SELECT count(*) FROM pg_constraint WHERE confrelid = 'public.dim_shop'::regclass),"
-        " has_table_privilege('pg_monitor', 'public.fact_sale_current', 'select'),"
-        " has_table_privilege('pg_monitor', 'public.fact_sale', 'select')"
-    )
-    assert follow(loaded, schema=schema, made=made, query=query) == [
-        ("public.mine", "public.theirs", "public.ours", 2, True, True)
-    ]
 
 
 def test_another_label_of_an_own_type_is_no_change_of_a_column(loaded: Bench) -> None:

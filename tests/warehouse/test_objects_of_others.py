@@ -1,0 +1,97 @@
+"""What others made on top of tables survives a change of these, or is named before anything is touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import WarehouseError
+from tests.bench import Bench
+from tests.support import write_models
+from tests.warehouse.consenting import MODELS, SCHEMA, WITHOUT_NOTE, filled_shop, follow
+
+
+@pytest.fixture(scope="module")
+def filled(shared: Bench) -> Bench:
+    return filled_shop(shared)
+
+
+@pytest.fixture
+def loaded(filled: Bench) -> Bench:
+    """A warehouse after two batches; all tests of this module use it and leave it as it was."""
+    write_models(filled.house.folder, MODELS)
+    assert follow(filled) == []
+    return filled
+
+
+OF_OTHERS = {
+    "view": ("CREATE VIEW mine AS SELECT note FROM fact_sale", "view public.mine"),
+    "view over a view": (
+        "CREATE VIEW one AS SELECT note FROM fact_sale; CREATE VIEW mine AS SELECT * FROM one",
+        "view public.mine, view public.one",
+    ),
+    "view of ours": ("CREATE VIEW mine AS SELECT sale_id FROM fact_sale_current", "view public.mine"),
+    "materialized view": (
+        "CREATE MATERIALIZED VIEW mine AS SELECT note FROM fact_sale",
+        "materialized view public.mine",
+    ),
+    "function": (
+        "CREATE FUNCTION mine() RETURNS text BEGIN ATOMIC SELECT max(note) FROM fact_sale; END",
+        "function public.mine()",
+    ),
+    "foreign key": (
+        (
+            "ALTER TABLE fact_sale ADD UNIQUE (note, recorded_at); CREATE TABLE mine"
+            " (a text, b timestamptz, FOREIGN KEY (a, b) REFERENCES fact_sale (note, recorded_at))"
+        ),
+        "constraint mine_a_b_fkey on table public.mine",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.since(14, "BEGIN ATOMIC") if kind == "function" else ())
+        for kind in OF_OTHERS
+    ],
+)
+def test_what_others_made_is_named_before_a_column_is_dropped(loaded: Bench, kind: str) -> None:
+    made, named = OF_OTHERS[kind]
+    with pytest.raises(WarehouseError) as refused:
+        follow(loaded, "drop fact_sale.note", schema=WITHOUT_NOTE, made=made)
+    assert f"while others depend on it: {named}; drop what" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_index_that_is_dropped_with_a_column_is_named_before(loaded: Bench) -> None:
+    made = "CREATE INDEX mine ON fact_sale (note)"
+    with pytest.raises(WarehouseError, match=r"would be lost, and index public\.mine; allow it by"):
+        follow(loaded, schema=WITHOUT_NOTE, made=made)
+    gone = follow(
+        loaded,
+        "drop fact_sale.note",
+        schema=WITHOUT_NOTE,
+        made=made,
+        query="SELECT to_regclass('public.mine')",
+    )
+    assert gone == [(None,)]
+
+
+def test_what_others_made_survives_a_wider_type(loaded: Bench) -> None:
+    """A view on another column, a grant, an index and a foreign key."""
+    made = (
+        "CREATE VIEW mine AS SELECT sale_id FROM fact_sale; CREATE INDEX theirs ON fact_sale (note);"
+        " CREATE MATERIALIZED VIEW ours AS SELECT city FROM dim_shop;"
+        " CREATE TABLE favourite (shop_id integer REFERENCES dim_shop);"
+        " GRANT SELECT ON fact_sale, fact_sale_current TO pg_monitor"
+    )
+    schema = SCHEMA.replace("numeric(8, 2)", "numeric(9, 2)")
+    query = (
+        "SELECT to_regclass('public.mine'), to_regclass('public.theirs'), to_regclass('public.ours'),"
+        " (SELECT count(*) FROM pg_constraint WHERE confrelid = 'public.dim_shop'::regclass),"
+        " has_table_privilege('pg_monitor', 'public.fact_sale_current', 'select'),"
+        " has_table_privilege('pg_monitor', 'public.fact_sale', 'select')"
+    )
+    assert follow(loaded, schema=schema, made=made, query=query) == [
+        ("public.mine", "public.theirs", "public.ours", 2, True, True)
+    ]
