@@ -38,7 +38,7 @@ def consents(texts: Iterable[str]) -> list[str]:
         if each.partition(" ")[0] not in words or " " not in each:
             raise SettingsError(
                 f"allow: {each!r} names no change; write one of {', '.join(words)} and what it changes,"
-                " as `make plan` prints it, e.g. drop dim_staff.manager"
+                " as `make plan` prints it, e.g. drop dim_shop.manager"
             )
     return found
 

@@ -32,7 +32,7 @@ def _cache_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     manifest: Manifest = parameters["manifest"]
     follows = f"{manifest.previous} {manifest.reconcile}"
     read = [file.path for table in manifest.tables.values() for file in table.files]
-    contracts = [target.model_dump_json() for target in targets.values()]
+    contracts = [target.model_dump_json(exclude={"model_sql"}) for target in targets.values()]
     content = "\n".join([model.fingerprint, follows, str(parameters["loaded"]), *contracts, *read])
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return results.key("transform", batch_folder(model.name, manifest.batch_id), digest)

@@ -111,7 +111,7 @@ def _differences(found: Difference, table: str) -> Iterator[tuple[str, Table | N
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tasks.trial", description=__doc__)
-    parser.add_argument("model", help="the file of a model, e.g. transforms/fact_sales_order.sql")
+    parser.add_argument("model", help="the file of a model, e.g. transforms/dim_shop.sql")
     parser.add_argument("--rows", type=int, default=5, metavar="N", help="rows to show of each kind (5)")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.add_argument(

@@ -35,6 +35,7 @@ _NOT_REBUILT = (
     "up_to_date_at",
     "upgraded_at",
     "result",
+    "seconds",
     "table_oid",
     "version_oid",
     "filenode",
