@@ -27,3 +27,11 @@ def test_the_head_of_each_template_lists_its_names_and_values() -> None:
             re.findall(r"%\((\w+)\)s", body),
         )
         assert (listed(head, "Names"), listed(head, "Binds")) == (names, set(values)), path.name
+
+
+def test_no_statement_compares_each_row_with_all_of_a_subquery() -> None:
+    """Postgres scans the rows of `<> ALL (SELECT …)` for each row; `NOT EXISTS` is a join."""
+    for path in sorted((PROJECT / "pipeline").rglob("*")):
+        if path.suffix in {".sql", ".py"}:
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"<> ?ALL ?\(\s*SELECT", text, re.IGNORECASE), path.name
