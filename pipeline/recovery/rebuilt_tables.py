@@ -81,8 +81,14 @@ class RebuiltTable:
             begin, end = map(sql.Identifier, self.span)
             is_loaded = sql.SQL(
                 "{condition} AND t.{begin} > '-infinity' AND COALESCE(t.{end} > {base}, true)"
-                " AND NOT (t.deleted AND t.{begin} <= {base})"
-            ).format(condition=is_loaded, begin=begin, end=end, base=sql.Literal(self.base))
+                " AND NOT ({is_mark} AND t.deleted AND t.{begin} <= {base})"
+            ).format(
+                condition=is_loaded,
+                begin=begin,
+                end=end,
+                base=sql.Literal(self.base),
+                is_mark=sql.Literal(self.target.fact),
+            )
         query = statement("warehouse/delete_restated.sql").format(
             table=self.table, rebuilt=self.rebuilt, same_key=self.same_key, is_loaded=is_loaded
         )
@@ -101,8 +107,16 @@ class RebuiltTable:
             ]
             return sql.SQL(
                 "(SELECT {columns} FROM {table} WHERE COALESCE({end} > {base}, true)"
-                " AND NOT (deleted AND {begin} <= {base})) AS live"
-            ).format(columns=sql.SQL(", ").join(shown), table=self.table, begin=begin, end=end, base=base)
+                " AND NOT ({is_mark} AND deleted AND {begin} <= {base})) AS live"
+            ).format(
+                columns=sql.SQL(", ").join(shown),
+                table=self.table,
+                begin=begin,
+                end=end,
+                base=base,
+                # A fact's deleted row has a version of its own, a dimension's last version is marked.
+                is_mark=sql.Literal(self.target.fact),
+            )
         return sql.SQL(
             "(SELECT t.* FROM {table} AS t WHERE NOT EXISTS (SELECT FROM {versions} AS s WHERE {same_key})"
             " OR EXISTS (SELECT FROM {versions} AS s WHERE {same_key}"
