@@ -191,7 +191,7 @@ def test_a_failed_run_is_mailed_with_instructions_but_not_every_time(
     mail = mails.wait_for("totesys: totesys-etl failed")
     assert f"{failed.error}" in mail
     assert "no models here" in mail
-    assert "A batch is in the warehouse whole or not at all" in mail
+    assert "A batch is in the warehouse completely or not at all" in mail
     assert f"/runs/flow-run/{failed.id}" in mail
     broken.run()
     query(watched.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")
