@@ -5,7 +5,6 @@ libpq and the standard library read and write URLs differently. The error for a 
 and the reason but quotes nothing: what looks like a port or a host may be half of a password.
 """
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from psycopg import conninfo, pq
 
 from pipeline.errors import SettingsError
 from pipeline.redaction import learn
+from pipeline.words import did_you_mean
 
 FORM = "postgresql://user:password@host:port/database"
 _SCHEMES = {"postgresql", "postgres"}
@@ -97,7 +97,9 @@ def make(parts: Mapping[str, str]) -> str:
     learn(*(parts.get(keyword) for keyword in secret_keywords()))
     for keyword, value in parts.items():
         if keyword not in _keywords():
-            raise Malformed(f"option {keyword}", f"libpq has no such option{_near(keyword)}")
+            raise Malformed(
+                f"option {keyword}", f"libpq has no such option{did_you_mean(keyword, _keywords())}"
+            )
         if problem := _undecodable(value):
             raise Malformed(keyword, problem)
     if not (parts.get("dbname") or parts.get("service")):
@@ -140,11 +142,6 @@ def _keywords() -> frozenset[str]:
     return frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 
 
-def _near(keyword: str) -> str:
-    near = difflib.get_close_matches(keyword, _keywords(), 1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 def _learn_what_may_be_secret(url: str) -> None:
     """Register everything in a malformed URL that may be a password or a part of one."""
     _, _, rest = url.partition("://")
@@ -185,7 +182,7 @@ def _problems(rest: str) -> Iterator[tuple[str, str]]:
         elif "=" in value:
             yield _named(keyword), "its value contains a raw =; write it as %3D"
         elif keyword not in _keywords() and (keyword, value) != ("ssl", "true"):
-            yield _named(keyword), f"libpq has no such option{_near(keyword)}"
+            yield _named(keyword), f"libpq has no such option{did_you_mean(keyword, _keywords())}"
 
 
 def _named(keyword: str) -> str:

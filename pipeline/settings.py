@@ -1,6 +1,5 @@
 """Settings from the environment or ``.env``. Deployed runs read connections and buckets from blocks."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pipeline import connection
 from pipeline.errors import SettingsError
 from pipeline.redaction import learn
+from pipeline.words import did_you_mean
 
 # The fewest characters of a key for hashing; `openssl rand -hex 32` makes one of 64.
 SHORTEST_KEY = 32
@@ -217,6 +217,5 @@ def _malformed(error: ErrorDetails) -> str:
 def _unknown(names: Iterable[str], known: set[str], origin: str) -> Iterator[str]:
     for name in names:
         if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; the settings are {', '.join(sorted(known))}"
+            hint = did_you_mean(name, known) or f"; the settings are {', '.join(sorted(known))}"
             yield f"{name} in {origin} is not a setting{hint}"

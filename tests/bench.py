@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,14 @@ class Bench:
         write_models(home / "models", {name: dedent(text).strip() for name, text in models.items()})
         self.house.folder, self.house.prepared, self.house.allow = home / "models", None, ()
         self.house.raw, self.house.processed = folder(f"{home}/raw"), folder(f"{home}/processed")
+
+    def live(self, models: Mapping[str, str], source: Sequence[str], days: Sequence[Sequence[str]]) -> None:
+        """The same, then a batch, and one after each day's changes of the source."""
+        self.fresh(models, *source)
+        self.run()
+        for day in days:
+            self.do(*day)
+            self.run()
 
     def do(self, *statements: str) -> None:
         """Change the source."""

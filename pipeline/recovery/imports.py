@@ -5,7 +5,6 @@ The lake does not hold them: after a rebuild they are imported again.
 """
 
 import csv
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pipeline.models.target import OF_HISTORY, RECORDED_AT, Target, versions_nam
 from pipeline.postgres import Connection, each, identifiers, statement, template
 from pipeline.warehouse import bindings, bisection, ledger
 from pipeline.warehouse.limits import NO_LIMIT
+from pipeline.words import did_you_mean
 
 _UNTYPED = sql.Identifier("pg_temp", "import_texts")
 _ROW = "(i.content)"
@@ -136,8 +136,7 @@ def _check_columns(target: Target, rows: Rows) -> None:
         raise SettingsError(f"{rows.place}: names column {twice[0]} twice")
     for name in rows.columns:
         if name not in known and name not in OF_HISTORY:
-            near = difflib.get_close_matches(name, [*known, *OF_HISTORY], 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, [*known, *OF_HISTORY])
             raise SettingsError(f"{rows.place}: table {target.name} has no column {name}{hint}")
     for name in (*target.key, "valid_from"):
         if name not in rows.columns:

@@ -119,9 +119,7 @@ def _last(connection: Connection, schema: str) -> str | None:
     upgrades.check(connection)
     if not exists(connection, "etl.watermark"):
         return None
-    cursor = connection.execute("SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,))
-    row = cursor.fetchone()
-    return str(row[0]) if row else None
+    return ledger.batch_of(connection, schema)
 
 
 def _load(stage: Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:

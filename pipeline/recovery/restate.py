@@ -6,7 +6,6 @@ and the differences are applied in one transaction, so that readers see the tabl
 after, and views, grants, indexes and references stay.
 """
 
-import difflib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -31,6 +30,7 @@ from pipeline.recovery.stage import Stage
 from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.limits import DEFAULT, Limits
 from pipeline.warehouse.load import load_order
+from pipeline.words import did_you_mean
 
 _logger = logging.getLogger(__name__)
 
@@ -65,8 +65,7 @@ def requested(models: Mapping[str, Model], names: Iterable[str]) -> list[str]:
     wanted = set(names)
     for name in sorted(wanted):
         if name not in models:
-            near = difflib.get_close_matches(name, models, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(models)}"
+            hint = did_you_mean(name, models) or f"; there are {', '.join(models)}"
             raise SettingsError(f"restate: there is no model {name}{hint}")
     found = [name for name in models if wanted & closure(models, name).keys()]
     for name in found:

@@ -29,7 +29,7 @@ from pipeline.recovery.preview import preview
 from pipeline.recovery.stage import Stage
 from pipeline.review import versions
 from pipeline.review.versions import TableDifference
-from pipeline.warehouse import catalogue, upgrades
+from pipeline.warehouse import catalogue, ledger, upgrades
 from pipeline.warehouse.as_of import as_of_schema
 from pipeline.warehouse.load import load_order
 
@@ -156,11 +156,9 @@ def _with_readers(models: Mapping[str, Model], changed: set[str]) -> list[str]:
 
 def _loaded(connection: Connection, schema: str, manifests: Sequence[Manifest]) -> list[Manifest]:
     """The batches that the warehouse has at this transaction's moment."""
-    row = connection.execute(
-        "SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,)
-    ).fetchone()
-    found = [manifest for manifest in manifests if row and manifest.batch_id <= str(row[0])]
-    if not found or not row or found[-1].batch_id != row[0]:
+    last = ledger.batch_of(connection, schema)
+    found = [manifest for manifest in manifests if last and manifest.batch_id <= last]
+    if not found or found[-1].batch_id != last:
         raise WarehouseError("raw bucket: it lacks the warehouse's last batch, so no branch can be computed")
     return found
 

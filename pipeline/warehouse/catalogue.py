@@ -60,9 +60,10 @@ def create_tables(
         _open_ledger(connection, schema)
         found = None if beside else alterations.find(connection, schema, models, folder, allow)
         grants = altering.apply(connection, found) if found else []
-        if models.keys() - _describe(connection, schema, models).keys():
-            schema_file.run(connection, [schema, beside] if beside else [schema], folder / SCHEMA_FILE)
         described = _describe(connection, schema, models)
+        if models.keys() - described.keys():
+            schema_file.run(connection, [schema, beside] if beside else [schema], folder / SCHEMA_FILE)
+            described = _describe(connection, schema, models)
         if missing := sorted(models.keys() - described.keys()):
             raise WarehouseError(
                 f"warehouse: {schema}.{missing[0]} is missing; add it to {folder / SCHEMA_FILE}"

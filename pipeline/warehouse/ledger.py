@@ -73,6 +73,11 @@ def lock_for_load(connection: Connection, schema: str) -> str | None:
     A run's own lock does not replace this one, because its connection may be lost meanwhile.
     """
     _take_lock(connection, _LOAD_LOCK, schema)
+    return batch_of(connection, schema)
+
+
+def batch_of(connection: Connection, schema: str) -> str | None:
+    """The last batch of a schema at the moment of a transaction; None before the first one."""
     row = connection.execute(
         "SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,)
     ).fetchone()

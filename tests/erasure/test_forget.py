@@ -48,11 +48,7 @@ DAYS: Sequence[Sequence[str]] = (
 def life(servers: Callable[[int], Postgres]) -> Iterator[Bench]:
     """A shop of some days, which tests copy."""
     with bench(servers(16)) as made:
-        made.fresh(MODELS, *SOURCE)
-        made.run()
-        for day in DAYS:
-            made.do(*day)
-            made.run()
+        made.live(MODELS, SOURCE, DAYS)
         yield made
 
 

@@ -43,11 +43,7 @@ DAYS = (
 
 def lived_shop(shared: Bench) -> Bench:
     """A warehouse after some batches, in which rows changed, were deleted, rejected and retried."""
-    shared.fresh(MODELS, *SOURCE)
-    shared.run()
-    for day in DAYS:
-        shared.do(*day)
-        shared.run()
+    shared.live(MODELS, SOURCE, DAYS)
     return shared
 
 

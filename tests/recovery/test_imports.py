@@ -13,7 +13,7 @@ from pipeline.postgres import transaction
 from pipeline.recovery.imports import Imported, from_csv, from_table, import_versions
 from pipeline.recovery.rehearsal import rehearse
 from tests.bench import Bench
-from tests.recovery.restating import DAYS, MODELS, SOURCE, change
+from tests.recovery.restating import MODELS, change, lived_shop
 from tests.support import execute
 
 STAFF = """shop_id,city,valid_from,valid_to
@@ -36,12 +36,7 @@ SALES = """sale_id,shop_id,amount,valid_from,valid_to
 @pytest.fixture
 def lived(shared: Bench) -> Bench:
     """A warehouse after some batches."""
-    shared.fresh(MODELS, *SOURCE)
-    shared.run()
-    for day in DAYS:
-        shared.do(*day)
-        shared.run()
-    return shared
+    return lived_shop(shared)
 
 
 def imported(bench: Bench, name: str, text: str) -> Imported:

@@ -42,11 +42,7 @@ DAYS = (
 @pytest.fixture(scope="module")
 def shop(shared: Bench) -> Bench:
     """The warehouse; rows have changed, were deleted, rejected and retried."""
-    shared.fresh(MODELS, *SOURCE)
-    shared.run()
-    for day in DAYS:
-        shared.do(*day)
-        shared.run()
+    shared.live(MODELS, SOURCE, DAYS)
     return shared
 
 

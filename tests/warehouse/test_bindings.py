@@ -245,11 +245,7 @@ def test_a_restored_model_gets_the_batches_that_it_missed(shared: Bench) -> None
 
 def test_rows_that_the_lake_lacks_are_read_from_the_source(shared: Bench) -> None:
     bench = shared
-    bench.fresh(MODELS, *SOURCE)
-    bench.run()
-    for day in DAYS:
-        bench.do(*day)
-        bench.run()
+    bench.live(MODELS, SOURCE, DAYS)
     now = "SELECT sale_id, amount FROM fact_sale_current ORDER BY 1"
     before = bench.house.query(now), bench.house.query(LOOKS["dim_shop"])
     shutil.rmtree(Path(bench.house.raw.root) / "_manifests")
