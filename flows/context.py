@@ -87,14 +87,15 @@ class RunContext:
     def adopt_id(self, owner: Destination | None) -> None:
         """Take the id of a lost warehouse, if ``owner`` is the same schema of the same database."""
         pipeline = self.pipeline
-        if owner and owner.id != pipeline.home.id and pipeline.home.is_same_warehouse(owner):
+        if owner and owner.id != pipeline.destination.id and pipeline.destination.is_same_warehouse(owner):
             with transaction(pipeline.warehouse_url, "warehouse") as connection:
                 ledger.adopt_id(connection, owner)
             self.read_id()
 
     def read_id(self) -> None:
         """Read the warehouse's id again, after it has changed."""
-        self.pipeline.home = ledger.home(self.pipeline.warehouse_url, self.pipeline.warehouse_schema)
+        pipeline = self.pipeline
+        pipeline.destination = ledger.destination(pipeline.warehouse_url, pipeline.warehouse_schema)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -139,7 +140,7 @@ def open_run(
         models = catalogue.with_contracts(models, targets)
         if source:
             verify_checks(url, schema, targets, checks.load(config.transforms))
-        pipeline = Pipeline(models, targets, url, schema, ledger.home(url, schema), raw, processed)
+        pipeline = Pipeline(models, targets, url, schema, ledger.destination(url, schema), raw, processed)
         run = RunContext(environment, config, pipeline, lock, max_rejected, max_deleted_share)
         run.changes = changes
         run.runs_checks = source

@@ -92,7 +92,7 @@ def _warn_of_foreign_batches(run: RunContext) -> None:
     foreign = [
         chain
         for chain in chains.find(pipeline.raw)
-        if not (chain.end.warehouse and chain.belongs_to(pipeline.home))
+        if not (chain.end.warehouse and chain.belongs_to(pipeline.destination))
     ]
     if foreign:
         get_run_logger().warning(

@@ -7,7 +7,7 @@ from prefect import get_run_logger
 from flows.context import RunContext
 from pipeline.erasure import forget
 from pipeline.errors import LakeIncomplete
-from pipeline.recovery import regain
+from pipeline.recovery import etl_from_lake
 from pipeline.recovery import restate as restating
 from pipeline.warehouse import ledger
 from pipeline.warehouse.mismatches import examine_tables
@@ -23,12 +23,12 @@ def refill_tables(run: RunContext) -> tuple[str, ...]:
     """
     pipeline = run.pipeline
     url, schema = pipeline.warehouse_url, pipeline.warehouse_schema
-    regained = regain.regain(url, schema, pipeline.raw, pipeline.targets, pipeline.home)
-    if regained:
-        get_run_logger().warning("%s", regained.line)
+    rewritten = etl_from_lake.rewrite(url, schema, pipeline.raw, pipeline.targets, pipeline.destination)
+    if rewritten:
+        get_run_logger().warning("%s", rewritten.line)
         run.read_id()
-        if regained.lacking:
-            return regained.lacking
+        if rewritten.lacking:
+            return rewritten.lacking
     mismatches = examine_tables(url, schema, pipeline.targets)
     for mismatch in mismatches:
         get_run_logger().warning("%s; it is refilled", mismatch.reason)

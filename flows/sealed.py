@@ -9,7 +9,7 @@ from prefect import get_run_logger
 from flows.context import RunContext
 from flows.finish import finish
 from pipeline.errors import AnotherSource, ModelError, UnusableBatch
-from pipeline.lake import chains, manifests, past
+from pipeline.lake import adapt, chains, manifests
 from pipeline.lake.manifest import Manifest
 from pipeline.models import library, reference
 from pipeline.recovery.rebuild import Rebuild, Selection
@@ -24,7 +24,7 @@ def finish_sealed(run: RunContext, source_url: str) -> Iterator[BatchReport]:
     Raises one of CANNOT_LOAD for a batch that cannot be loaded.
     """
     pipeline = run.pipeline
-    while manifest := manifests.sealed_after(pipeline.raw, pipeline.last_batch(), pipeline.home):
+    while manifest := manifests.sealed_after(pipeline.raw, pipeline.last_batch(), pipeline.destination):
         _refuse_another_source(run, manifest, source_url)
         run.adopt_id(manifest.warehouse)
         if not chains.is_seal_recorded(pipeline.processed, manifest):
@@ -43,7 +43,7 @@ def load_chain(
     pipeline = run.pipeline
     source = identify(source_url) if source_url else None
     tables = frozenset(library.tables_read(pipeline.models))
-    selection = Selection(pipeline.home, pipeline.last_batch(), tables, source, warehouse_id)
+    selection = Selection(pipeline.destination, pipeline.last_batch(), tables, source, warehouse_id)
     rebuild = Rebuild(pipeline.raw, pipeline.processed, selection, until)
     run.adopt_id(rebuild.owner)
     return rebuild.run(pipeline.last_batch, partial(_finish_sealed, run))
@@ -51,7 +51,7 @@ def load_chain(
 
 def _refuse_another_source(run: RunContext, manifest: Manifest, source_url: str) -> None:
     """Raise AnotherSource for a batch of another source, unless this warehouse has had it before."""
-    is_own = manifest.warehouse is not None and run.pipeline.home.is_same(manifest.warehouse)
+    is_own = manifest.warehouse is not None and run.pipeline.destination.is_same(manifest.warehouse)
     if is_own and manifests.is_followed(run.pipeline.raw, manifest):
         return
     source = identify(source_url)
@@ -87,7 +87,7 @@ def _as_models_read(run: RunContext, manifest: Manifest) -> Manifest:
     try:
         _verify(run, manifest)
     except UnusableBatch:
-        manifest = past.with_later_columns(
+        manifest = adapt.with_later_columns(
             run.pipeline.raw, manifest, library.tables_read(run.pipeline.models)
         )
         _verify(run, manifest)

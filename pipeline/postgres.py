@@ -18,9 +18,9 @@ from psycopg.conninfo import conninfo_to_dict
 from pipeline import connection as connecting
 from pipeline import settings
 from pipeline.errors import LockTimeout, PipelineError, SettingsError
+from pipeline.lock_waits import LockWaits
 from pipeline.messages import message
 from pipeline.redaction import in_one_line
-from pipeline.waiting import Watch
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -115,7 +115,7 @@ def transaction(
         )
         connection.read_only = reading or None
         with _in_transaction(connection, database, bound, snapshot) as pid:
-            watch = Watch(connection, pid, database, lambda: once(url, database), bound)
+            watch = LockWaits(connection, pid, database, lambda: once(url, database), bound)
             try:
                 with watch:
                     yield connection

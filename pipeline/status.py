@@ -125,8 +125,8 @@ def inspect(
         frozen = removed.without_model(connection, schema, models) if up_to_date_at else {}
         removed.refuse_readers(models, frozen)
         warned_now = warned(connection, schema) if up_to_date_at else []
-    home = ledger.home(warehouse_url, schema)
-    sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, home)
+    destination = ledger.destination(warehouse_url, schema)
+    sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, destination)
     if counting == "nothing":
         with snapshots.snapshot(source_url) as (_, snapshot):
             at, pending, summary = snapshot.taken_at, None, "not counted"

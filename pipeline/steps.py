@@ -30,7 +30,7 @@ class Pipeline:
     targets: dict[str, Target]
     warehouse_url: str
     warehouse_schema: str
-    home: Destination
+    destination: Destination
     raw: Bucket
     processed: Bucket
 
@@ -66,7 +66,7 @@ class Pipeline:
 
     def seal(self, manifest: Manifest) -> Manifest:
         """Write the manifest of a batch whose tables are all read; from then on every run finishes it."""
-        manifest = manifest.for_destination(self.home)
+        manifest = manifest.for_destination(self.destination)
         manifests.seal(self.raw, manifest)
         chains.record_seal(self.processed, manifest)
         return manifest

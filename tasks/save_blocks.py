@@ -95,8 +95,8 @@ def _foreign_batches(config: Settings) -> Iterator[str]:
         blocks.database_url(name, config.environment) for name in (blocks.SOURCE, blocks.WAREHOUSE)
     )
     try:
-        home = ledger.home(warehouse_url, config.warehouse_schema)
-        others = chains.foreign(raw, home, snapshots.identify(source_url))
+        destination = ledger.destination(warehouse_url, config.warehouse_schema)
+        others = chains.foreign(raw, destination, snapshots.identify(source_url))
     except Exception as error:  # noqa: BLE001  the blocks work all the same
         yield f"raw bucket: could not be searched for batches of other warehouses: {in_some_line(error)}"
         return

@@ -13,7 +13,8 @@ from typing import TypeVar
 from rich.filesize import decimal
 
 from pipeline import settings
-from pipeline.lake.walk import Walk, walk
+from pipeline.lake import verification as lake_verification
+from pipeline.lake.verification import Verification
 from pipeline.models import library
 from pipeline.recovery import rehearsal as engine
 from pipeline.recovery.rehearsal import Rehearsal
@@ -44,14 +45,14 @@ def _verify(config: Settings, environment: str, *, quick: bool) -> int:
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     results = [] if quick else engine.results(url, schema)
-    walked = _with_progress(walk(raw, processed, results), _walk_progress)
-    _print(_walk_report(walked))
+    verified = _with_progress(lake_verification.verify(raw, processed, results), _verification_progress)
+    _print(_verification_report(verified))
     if quick:
-        return 1 if walked.problems else 0
+        return 1 if verified.problems else 0
     models = library.load(config.transforms)
     rebuilt = _with_progress(engine.rehearse(url, schema, models, config.transforms, raw), _rebuild_progress)
     _print(_rebuild_report(rebuilt))
-    return 1 if walked.problems or rebuilt.gaps or rebuilt.differences else 0
+    return 1 if verified.problems or rebuilt.gaps or rebuilt.differences else 0
 
 
 def _with_progress(steps: Iterator[_State], line: Callable[[_State], str]) -> _State:
@@ -69,23 +70,23 @@ def _print(lines: Iterable[str]) -> None:
         print(safe(line))
 
 
-def _walk_progress(walked: Walk) -> str:
-    read = f"{walked.objects:,} of {counted(walked.of, 'object')}"
-    return f"{read}, {decimal(walked.bytes)}, {walked.rate:,.0f} MB/s"
+def _verification_progress(verified: Verification) -> str:
+    read = f"{verified.objects:,} of {counted(verified.of, 'object')}"
+    return f"{read}, {decimal(verified.bytes)}, {verified.rate:,.0f} MB/s"
 
 
 def _rebuild_progress(rehearsal: Rehearsal) -> str:
     return f"rebuilt so far: {counted(len(rehearsal.batches), 'batch', 'batches')}, up to {rehearsal.at}"
 
 
-def _walk_report(walked: Walk) -> Iterator[str]:
-    read = f"{counted(walked.manifests, 'manifest')} and {counted(walked.objects, 'object')}"
-    size = f"{decimal(walked.bytes)}, {counted(walked.rows, 'row')}, {walked.rate:,.0f} MB/s"
-    wrong = len(walked.problems)
+def _verification_report(verified: Verification) -> Iterator[str]:
+    read = f"{counted(verified.manifests, 'manifest')} and {counted(verified.objects, 'object')}"
+    size = f"{decimal(verified.bytes)}, {counted(verified.rows, 'row')}, {verified.rate:,.0f} MB/s"
+    wrong = len(verified.problems)
     yield f"Read {read} ({size}): {f'{wrong:,} lost or damaged' if wrong else 'all are as they were written'}"
-    if walked.unchecked:
-        yield f"Without a checksum, as an earlier release wrote them: {counted(walked.unchecked, 'object')}"
-    yield from (f"  {problem}" for problem in walked.problems[:_PROBLEMS])
+    if verified.unchecked:
+        yield f"Without a checksum, as an earlier release wrote them: {counted(verified.unchecked, 'object')}"
+    yield from (f"  {problem}" for problem in verified.problems[:_PROBLEMS])
     if wrong > _PROBLEMS:
         yield f"  and {wrong - _PROBLEMS:,} more"
 

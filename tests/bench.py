@@ -64,7 +64,7 @@ class Bench:
 
     def sealed(self) -> Manifest | None:
         """The sealed batch that is not loaded, if any."""
-        return manifests.sealed_after(self.house.raw, self.house.last_batch(), self.house.home)
+        return manifests.sealed_after(self.house.raw, self.house.last_batch(), self.house.destination)
 
     def run(self, *, reconcile: bool = False, full: bool = False, **limits: Any) -> dict[str, Counts] | None:
         """Finish the sealed batch, then take the next one; None if nothing has changed.

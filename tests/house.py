@@ -13,7 +13,7 @@ from pipeline.capture import batch, extract
 from pipeline.capture.extract import Readers
 from pipeline.capture.source_columns import changed_columns
 from pipeline.errors import LakeIncomplete
-from pipeline.lake import past
+from pipeline.lake import adapt
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Destination, Manifest
 from pipeline.lake.state import compacted
@@ -24,7 +24,7 @@ from pipeline.models.output import Loaded, Output
 from pipeline.models.target import Target
 from pipeline.models.transform import transform
 from pipeline.postgres import transaction
-from pipeline.recovery import refill, regain
+from pipeline.recovery import etl_from_lake, refill
 from pipeline.recovery.rebuild import Rebuild, Selection
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
@@ -123,13 +123,14 @@ class Warehouse:
     def pipeline(self) -> Pipeline:
         """The warehouse as a run opens it."""
         targets = self.targets()
-        return Pipeline(self.models, targets, self.url, self.schema, self.home, self.raw, self.processed)
+        destination, buckets = self.destination, (self.raw, self.processed)
+        return Pipeline(self.models, targets, self.url, self.schema, destination, *buckets)
 
     @property
-    def home(self) -> Destination:
+    def destination(self) -> Destination:
         """Its id and database."""
         self.targets()
-        return ledger.home(self.url, self.schema)
+        return ledger.destination(self.url, self.schema)
 
     def last_batch(self) -> str | None:
         """Its last batch."""
@@ -137,7 +138,7 @@ class Warehouse:
 
     def become(self, former: Destination | None) -> None:
         """Take the id of the former warehouse, if that was the same schema of the same database."""
-        if former and self.home.is_same_warehouse(former):
+        if former and self.destination.is_same_warehouse(former):
             with transaction(self.url, "warehouse") as connection:
                 ledger.adopt_id(connection, former)
 
@@ -148,21 +149,20 @@ class Warehouse:
         if self.fill_again():
             raise LakeIncomplete("raw bucket: it lacks batches")
         tables = frozenset(library.tables_read(self.models))
-        rebuild = Rebuild(
-            self.raw, self.processed, Selection(self.home, self.last_batch(), tables, source, named), until
-        )
+        selection = Selection(self.destination, self.last_batch(), tables, source, named)
+        rebuild = Rebuild(self.raw, self.processed, selection, until)
         self.become(rebuild.owner)
         return len(list(rebuild.run(self.last_batch, self._bring_again)))
 
     def _bring_again(self, manifest: Manifest) -> dict[str, Counts]:
         tables = library.tables_read(self.models)
         if tables - manifest.tables.keys():
-            manifest = past.with_later_columns(self.raw, manifest, tables)
+            manifest = adapt.with_later_columns(self.raw, manifest, tables)
         return self.bring(manifest)
 
     def fill_again(self) -> bool:
         """Refill tables that are not as they were loaded; returns whether the source must be read in full."""
-        found = regain.regain(self.url, self.schema, self.raw, self.targets(), self.home)
+        found = etl_from_lake.rewrite(self.url, self.schema, self.raw, self.targets(), self.destination)
         if found and found.lacking:
             return True
         mismatches = examine_tables(self.url, self.schema, self.targets())

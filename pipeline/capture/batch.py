@@ -37,7 +37,7 @@ from pipeline.words import counted
 class BatchPlan:
     """A batch before it is read.
 
-    ``kept_seeds`` are unchanged since the last batch. ``quiet`` are models in which an ordinary run would
+    ``kept_seeds`` are unchanged since the last batch. ``unchanged`` are models in which an ordinary run would
     find no change; it is filled for a batch that reconciles. ``erasures`` are the values to erase, by table.
     """
 
@@ -49,7 +49,7 @@ class BatchPlan:
     reconcile: bool
     seeds: Mapping[str, Seed] = field(default_factory=dict)
     kept_seeds: Mapping[str, TableBatch] = field(default_factory=dict)
-    quiet: frozenset[str] = frozenset()
+    unchanged: frozenset[str] = frozenset()
     witnesses: tuple[Witness, ...] = ()
     erasures: Mapping[str, Erasure] = field(default_factory=dict)
 
@@ -206,7 +206,7 @@ class BatchPlan:
             identity=self.snapshot.identity,
             continuity=self._continuity,
             reconcile=self.reconcile,
-            quiet=tuple(sorted(self.quiet)),
+            unchanged=tuple(sorted(self.unchanged)),
             chunks=tuple(read),
             tables={
                 name: self._table_batch(plan, read, deleted.get(name, ()))

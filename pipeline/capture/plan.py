@@ -72,9 +72,9 @@ def plan_batch(
         )
         for name, table in tables.items()
     }
-    quiet: frozenset[str] = frozenset()
+    unchanged: frozenset[str] = frozenset()
     if reconcile and watermark:
-        quiet = _quiet(
+        unchanged = _unchanged(
             models,
             plan_batch(
                 connection, snapshot, schema, models, loaded, watermark, previous,
@@ -90,7 +90,7 @@ def plan_batch(
         reconcile=reconcile or start.whole in HISTORY_LOST,
         seeds=read_seeds(models),
         kept_seeds={} if reconcile or full or start.whole else _kept_seeds(models, previous),
-        quiet=quiet,
+        unchanged=unchanged,
         erasures=_erasures(models, tables, forgotten),
     )
 
@@ -141,7 +141,7 @@ def _personal(models: Mapping[str, Model], tables: Mapping[str, Table]) -> dict[
     return personal.personal_columns(models, names)
 
 
-def _quiet(models: Mapping[str, Model], ordinary: BatchPlan) -> frozenset[str]:
+def _unchanged(models: Mapping[str, Model], ordinary: BatchPlan) -> frozenset[str]:
     """The models whose tables an ordinary run would not change."""
     unchanged = {
         name for name, plan in ordinary.tables.items() if not plan.is_new and plan.slice.cursor is None

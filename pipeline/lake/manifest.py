@@ -160,7 +160,7 @@ class Manifest(Frozen):
 
     ``release`` is the release that read the batch, ``warehouse`` its destination; manifests of earlier
     releases lack them.
-    ``quiet`` are models in which an ordinary run would have found no change. A change that a reconciling
+    ``unchanged`` are models in which an ordinary run would have found no change. A change that a reconciling
     batch finds there was missed by earlier runs.
     ``resumed``: a rebuild continued here, after batches that are lost.
     """
@@ -176,7 +176,8 @@ class Manifest(Frozen):
     continuity: Continuity | None = None
     reconcile: bool
     resumed: bool = False
-    quiet: tuple[str, ...] = ()
+    # Its name in manifests of formats 1 and 2 is quiet.
+    unchanged: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("unchanged", "quiet"))
     chunks: tuple[ReadChunk, ...]
     tables: dict[str, TableBatch]
 

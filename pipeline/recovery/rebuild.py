@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from pipeline.errors import CANNOT_LOAD, LakeIncomplete, ObjectMissing, PipelineError
 from pipeline.lake import chains, manifests
+from pipeline.lake.adapt import is_complete, rebased
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.chains import Chain
 from pipeline.lake.manifest import TIME, Destination, Manifest
 from pipeline.lake.manifests import read_manifest
-from pipeline.lake.past import is_complete, rebased
 from pipeline.source.snapshots import Identity
 from pipeline.words import counted
 
@@ -24,11 +24,11 @@ _Report = TypeVar("_Report")
 class Selection:
     """Which batches to rebuild from.
 
-    ``home`` is the warehouse, ``last`` the batch that it is at, ``tables`` what its models read. ``source``
-    is the source that answers, if any. ``warehouse_id`` selects the batches of another warehouse.
+    ``destination`` is the warehouse, ``last`` the batch that it is at, ``tables`` what its models read.
+    ``source`` is the source that answers, if any. ``warehouse_id`` selects the batches of another warehouse.
     """
 
-    home: Destination
+    destination: Destination
     last: str | None
     tables: frozenset[str]
     source: Identity | None = None
@@ -46,10 +46,12 @@ class Selection:
             selected = [chain for chain in candidates if chain.owner == self.warehouse_id]
             return self._newest(selected, candidates)
         if self.last is not None:
-            own = [chain for chain in candidates if chain.belongs_to(self.home)]
+            own = [chain for chain in candidates if chain.belongs_to(self.destination)]
             with_last = [chain for chain in candidates if chain.holds(str(self.last))]
             return max(with_last or own, key=self._rank, default=None)
-        usable = [chain for chain in candidates if chain.belongs_to(self.home) or self._may_be_own(chain)]
+        usable = [
+            chain for chain in candidates if chain.belongs_to(self.destination) or self._may_be_own(chain)
+        ]
         return self._newest(usable, candidates) if candidates else None
 
     def _newest(self, usable: Sequence[Chain], candidates: Sequence[Chain]) -> Chain:
@@ -64,7 +66,7 @@ class Selection:
         return max(usable, key=self._rank)
 
     def _rank(self, chain: Chain) -> tuple[bool, bool, str]:
-        return chain.belongs_to(self.home), self.tables <= chain.end.tables.keys(), chain.end.batch_id
+        return chain.belongs_to(self.destination), self.tables <= chain.end.tables.keys(), chain.end.batch_id
 
     def _may_be_own(self, chain: Chain) -> bool:
         """Whether nothing shows that the chain belongs to another warehouse or source."""
@@ -159,7 +161,7 @@ class Rebuild:
         if self.chain is None:
             return
         others = [each for each in self.chains if each.owner not in {self.chain.owner, chains.UNKNOWN}]
-        is_own = self.chain.belongs_to(self.selection.home)
+        is_own = self.chain.belongs_to(self.selection.destination)
         if others or (self.owner and not is_own):
             _logger.log(
                 logging.INFO if is_own else logging.WARNING,
@@ -193,7 +195,7 @@ class Rebuild:
         present = {each.batch_id for chain in self.chains for each in chain.batches}
         newest = max(last or "", self.chain.end.batch_id if self.chain and not self.until else "")
         until = f"{self.until.astimezone(UTC):{TIME}}~" if self.until else "~"
-        owners = {self.selection.home.id, self.chain.owner} if self.chain else None
+        owners = {self.selection.destination.id, self.chain.owner} if self.chain else None
         noted = {
             name for owner, name in chains.recorded_seals(self.processed) if owners is None or owner in owners
         }

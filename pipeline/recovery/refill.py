@@ -14,9 +14,9 @@ import psycopg
 from psycopg import sql
 
 from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, UnusableBatch
+from pipeline.lake.adapt import with_later_columns
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
-from pipeline.lake.past import with_later_columns
 from pipeline.lake.state import write_merged
 from pipeline.models.library import Model, closure, tables_read
 from pipeline.models.output import Loaded, Output, no_output

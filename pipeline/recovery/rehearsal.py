@@ -95,11 +95,11 @@ def rehearse(
     If the warehouse has no batch, all batches are loaded and nothing is compared. Other runs may load in the
     meantime: the warehouse is compared as it was at the start.
     """
-    with TemporaryDirectory() as home, _rolled_back(url) as connection:
+    with TemporaryDirectory() as outputs, _rolled_back(url) as connection:
         state = Rehearsal(last=_last(connection, schema))
-        processed = dict.fromkeys(models, folder(home))
+        processed = dict.fromkeys(models, folder(outputs))
         stage = stages.create(connection, schema, models, transforms, raw, processed)
-        for _ in _load(stage, state, _steps(stage, state, ledger.home(url, schema))):
+        for _ in _load(stage, state, _steps(stage, state, ledger.destination(url, schema))):
             yield state
         if state.last is not None:
             _compare(stage, schema, state)
@@ -144,10 +144,10 @@ def _load(stage: Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
         state.gaps.append(Gap(state.at, why or _none_follows(state.at, steps), None))
 
 
-def _steps(stage: Stage, state: Rehearsal, home: Destination) -> Steps:
+def _steps(stage: Stage, state: Rehearsal, destination: Destination) -> Steps:
     """The batches that a rebuild would load."""
     tables = frozenset(tables_read(stage.models))
-    chain = Selection(home, state.last, tables).choose(chains.find(stage.raw))
+    chain = Selection(destination, state.last, tables).choose(chains.find(stage.raw))
     return Steps(stage.raw, chain, tables)
 
 

@@ -97,18 +97,18 @@ def restate(
         _logger.warning("warehouse: %s cannot be restated: the raw bucket lacks batches", ", ".join(names))
         return None
     done: list[Restated] = []
-    with TemporaryDirectory() as home, transaction(url, "warehouse") as connection:
+    with TemporaryDirectory() as outputs, transaction(url, "warehouse") as connection:
         last = ledger.lock_for_load(connection, schema)
         if last != known.manifests[-1].batch_id:
             raise ConcurrentRunError("warehouse: another run has moved the watermark in the meantime")
-        lake = Lake(models, targets, raw, folder(home))
+        lake = Lake(models, targets, raw, folder(outputs))
         done.extend(_fill_added(connection, schema, lake, known, names))
         names = [name for name in names if name not in {each.table for each in done}]
         if not names:
             return done
         needed = needed_tables(models, targets, names)
         copy_tables(connection, schema, [targets[name] for name in load_order(needed.values())])
-        buckets = {name: processed if name in names else folder(home) for name in needed}
+        buckets = {name: processed if name in names else folder(outputs) for name in needed}
         staged = {name: model for name, model in models.items() if name in needed}
         rebuilt = stage.create(connection, schema, staged, models[names[0]].path.parent, raw, buckets)
         copy_rows_of_others(connection, schema, rebuilt)

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pipeline.lake.adapt import is_complete
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import MANIFESTS, RESUMED, TIME, Manifest
 from pipeline.lake.manifests import batch_at, manifest_paths, previous_at, read_manifest
-from pipeline.lake.past import is_complete
 from pipeline.postgres import transaction
 
 # Concurrent requests to a bucket.

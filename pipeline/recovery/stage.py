@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import ModelError, ObjectMissing, UnusableBatch, WarehouseError
-from pipeline.lake import past
+from pipeline.lake import adapt
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.models.check import verify
@@ -70,7 +70,7 @@ class Stage:
                 return manifest
         except ModelError:
             pass
-        manifest = past.with_later_columns(self.raw, manifest, tables)
+        manifest = adapt.with_later_columns(self.raw, manifest, tables)
         if missing := tables - manifest.tables.keys() - NAMES:
             raise UnusableBatch(f"no batch has read {', '.join(sorted(missing))} yet")
         return manifest

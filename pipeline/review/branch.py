@@ -77,7 +77,7 @@ def compute(
     }
     chain = loaded_batches(url, schema, raw)
     with (
-        TemporaryDirectory() as home,
+        TemporaryDirectory() as outputs,
         transaction(url, "warehouse", one_moment=True) as connection,
         _naming_privileges(connection, branch),
     ):
@@ -89,7 +89,7 @@ def compute(
         manifests = _loaded(connection, schema, chain.manifests)
         live = catalogue.existing_targets(connection, schema, models)
         targets = _create(connection, schema, branch, models, live, transforms)
-        filled = _stage(connection, schema, branch, models, targets, live, names, raw, home)
+        filled = _stage(connection, schema, branch, models, targets, live, names, raw, outputs)
         for number, manifest in enumerate(manifests, 1):
             _logger.info("%s: batch %d of %d", branch, number, len(manifests))
             _load(filled, manifest, branch)
@@ -191,13 +191,13 @@ def _stage(
     live: Mapping[str, Target],
     names: Sequence[str],
     raw: Bucket,
-    home: str,
+    outputs: str,
 ) -> Stage:
-    """The tables that ``names`` are computed with, ready to load batches; outputs go to ``home``."""
+    """The tables that ``names`` are computed with, ready to load batches; outputs go to ``outputs``."""
     needed = restate.needed_tables(models, targets, names)
     known = catalogue.with_contracts(models, targets)
     staged = {name: model for name, model in known.items() if name in needed}
-    buckets = dict.fromkeys(needed, folder(home))
+    buckets = dict.fromkeys(needed, folder(outputs))
     present = {name: live[name] for name in needed if name in live}
     restate.copy_rows_of_others(connection, schema, Stage(connection, branch, staged, present, raw, buckets))
     return Stage(connection, branch, staged, needed, raw, buckets)

@@ -46,14 +46,14 @@ Tables = Mapping[str, Columns]
 
 
 def read(
-    connection: Connection, schema: str, tables: Iterable[str], home: str = ""
+    connection: Connection, schema: str, tables: Iterable[str], as_schema: str = ""
 ) -> dict[str, dict[str, Declared]]:
     """The columns of those of the tables that exist, by table and name.
 
-    A temporary type counts as one of the schema ``home``.
+    A temporary type counts as one of the schema ``as_schema``.
     """
     found: dict[str, dict[str, Declared]] = {}
-    names = {"schema": schema, "tables": list(tables), "home": home or schema}
+    names = {"schema": schema, "tables": list(tables), "as_schema": as_schema or schema}
     with connection.cursor(row_factory=class_row(Declared)) as cursor:
         for column in cursor.execute(statement("warehouse/declared_columns.sql"), names):
             found.setdefault(column.table_name, {})[column.name] = column

@@ -93,7 +93,7 @@ def _take_lock(connection: Connection, name: str, schema: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", (name, schema))
 
 
-def home(url: str, schema: str) -> Destination:
+def destination(url: str, schema: str) -> Destination:
     """Where a schema's batches go; its id is empty until a run has prepared the warehouse."""
     with transaction(url, "warehouse") as connection:
         row = None

@@ -120,7 +120,7 @@ def _with_missed(count: Counts, targets: Mapping[str, Target], manifest: Manifes
             for reference in targets[name].references
             if reference.to_table in targets
         } - names
-    missed = count.added + count.changed + count.deleted if names <= set(manifest.quiet) else 0
+    missed = count.added + count.changed + count.deleted if names <= set(manifest.unchanged) else 0
     return count.model_copy(update={"missed": missed})
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import psycopg
 
-from tests.differential.grammar import Query
+from tests.differential.relations import Query
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Row = tuple[object, ...]
@@ -30,6 +30,7 @@ class Drawn:
 
     ``short``: a column of numbers of one digit. ``filled``: a column that is NOT NULL. ``refers``: a column,
     and the dimension to whose key it refers. ``keeps_deleted``: rows that leave the result stay.
+    ``untracked``: a column whose change alone makes no version, so that its value can be out of date.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Drawn:
     filled: str | None = None
     refers: tuple[str, Drawn] | None = None
     keeps_deleted: bool = False
+    untracked: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -47,10 +49,16 @@ class Drawn:
         return [*self.query.key, *rest]
 
     @property
+    def tracked(self) -> list[str]:
+        """Its columns whose values are never out of date."""
+        return [name for name in self.columns if name != self.untracked]
+
+    @property
     def file(self) -> str:
         """The model's text."""
         headers = [f"-- kind: {self.kind}", f"-- key: {', '.join(self.query.key)}"]
         headers += ["-- deletes: ignore"] if self.keeps_deleted else []
+        headers += [f"-- untracked: {self.untracked}"] if self.untracked else []
         return "\n".join([*headers, self.query.sql, ""])
 
     @property

@@ -6,7 +6,7 @@ The models change too, and runs are killed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,9 +25,9 @@ from pipeline.lake.manifest import Manifest
 from pipeline.models import inputs
 from pipeline.models.library import closure
 from pipeline.warehouse import bindings, ledger
-from tests.differential import grammar, shop
+from tests.differential import grammar, relations, shop
 from tests.differential.drawn import Connection, Contents, Drawn, Row
-from tests.differential.grammar import SEED
+from tests.differential.relations import SEED
 from tests.house import Warehouse, plan_batch
 from tests.made_up import made_target
 from tests.support import execute, write_models
@@ -42,7 +42,7 @@ class _Killed(Exception):
 
 @dataclass
 class Differential:
-    """Some models over the tables of ``grammar``, with the expected contents of their tables.
+    """Some models over the tables of ``relations``, with the expected contents of their tables.
 
     ``sources`` and ``views`` are SQL that recreates the source and the models of each run.
     """
@@ -77,7 +77,7 @@ class Differential:
             (self.house.folder / f"{model.name}.sql").write_text(model.file, encoding="utf-8")
         self.views.append(
             "DROP SCHEMA IF EXISTS oracle CASCADE; CREATE SCHEMA oracle; SET search_path = oracle, public;\n"
-            + grammar.SEED_TABLE
+            + relations.SEED_TABLE
             + "".join(f"\nINSERT INTO {SEED.name} VALUES ({_values(row)});" for row in self.seed_rows)
             + "".join(f"\n{view};" for model in self.models for view in model.views)
         )
@@ -161,8 +161,8 @@ class Differential:
                 if repeated := _repeated_versions(connection, model):
                     yield f"-- {model.name}: versions that equal the one before: {repeated}"
                 for relation, rows in self._promises(model):
-                    actual = sorted(model.select(connection, relation), key=repr)
-                    target_rows = sorted(rows.values(), key=repr)
+                    actual = _tracked(model, model.select(connection, relation))
+                    target_rows = _tracked(model, rows.values())
                     if actual != target_rows:
                         yield from self._script(model, relation)
                         yield f"-- expected {target_rows}\n-- actual   {actual}"
@@ -171,7 +171,7 @@ class Differential:
         """SQL for psql that shows the expected rows."""
         yield f"-- {wrong.name}, a {wrong.kind}: compare SELECT * FROM {relation} in the warehouse"
         yield from (f"-- {line}" for line in (wrong.table, *wrong.file.splitlines()))
-        yield grammar.SOURCE
+        yield relations.SOURCE
         for name, source in zip(("before", "now"), self.sources[-2:], strict=False):
             yield f"-- The source {name}:\n{source}"
         for name, views in zip(("before", "now"), self.views[-2:], strict=False):
@@ -185,9 +185,15 @@ class Differential:
             yield f"{model.name}_as_of('{moment.isoformat()}')", held[model.name].present
 
 
+def _tracked(model: Drawn, rows: Iterable[Row]) -> list[Row]:
+    """The rows in some order, without the values that can be out of date."""
+    places = [model.columns.index(name) for name in model.tracked]
+    return sorted((tuple(row[place] for place in places) for row in rows), key=repr)
+
+
 def _repeated_versions(connection: Connection, model: Drawn) -> list[Any]:
     """Versions in the history of a model's table that equal the one before, and follow it without a gap."""
-    columns, key = ", ".join(model.columns), ", ".join(model.query.key)
+    columns, key = ", ".join(model.tracked), ", ".join(model.query.key)
     return connection.execute(
         f"SELECT * FROM (SELECT {key}, valid_from, row({columns}, deleted)::text"
         f" = lag(row({columns}, deleted)::text) OVER w AND valid_from = lag(valid_to) OVER w AS is_same"
@@ -207,7 +213,7 @@ def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[s
     made: list[Drawn] = []
     while len(made) < number:
         below = [each.query.as_relation(each.name) for each in made[-4:]]
-        drawn = grammar.draw(random, [*grammar.TABLES, SEED, *below])
+        drawn = grammar.draw(random, [*relations.TABLES, SEED, *below])
         others = [each for each in drawn.numbers if each not in drawn.key]
         short = random.choice(others) if others and random.random() < 0.3 else None
         filled = random.choice(others) if others and random.random() < 0.2 else None
@@ -215,7 +221,8 @@ def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[s
         # A rejected row whose deletion is ignored is retried forever; the oracle does not model that.
         keeps_deleted = refers is None and random.random() < 0.1
         name, kind = f"m{len(made):02}", random.choice(KINDS)
-        model = Drawn(name, kind, drawn, short, filled, refers, keeps_deleted=keeps_deleted)
+        untracked = random.choice(others) if others and kind != "bridge" and random.random() < 0.1 else None
+        model = Drawn(name, kind, drawn, short, filled, refers, keeps_deleted, untracked)
         try:
             _try([*made, model], folder, keys)
         except ModelError as refused:
@@ -230,7 +237,7 @@ def _try(drawn: Sequence[Drawn], folder: Path, keys: Mapping[str, tuple[str, ...
     """Raise ModelError if the last of the models is refused."""
     all_models = write_models(folder, {model.name: model.file for model in drawn})
     targets = {model.name: made_target(model.name, model.query.key, **model.types) for model in drawn}
-    columns = {table.name.strip('"'): table.catalogue for table in (*grammar.TABLES, SEED)}
+    columns = {table.name.strip('"'): table.catalogue for table in (*relations.TABLES, SEED)}
     inputs.analysed(closure(all_models, drawn[-1].name), targets, columns, keys)
 
 
@@ -256,7 +263,7 @@ def _values(row: Row) -> str:
 def _dump(source: Connection) -> str:
     """The source's rows as SQL."""
     lines = []
-    for table in grammar.TABLES:
+    for table in relations.TABLES:
         lines.append(f"TRUNCATE {table.name};")
         rows = source.execute(f"SELECT * FROM {table.name}".encode())
         lines += [f"INSERT INTO {table.name} VALUES ({_values(row)});" for row in rows]
@@ -265,7 +272,7 @@ def _dump(source: Connection) -> str:
 
 def prepare_source(url: str, random: Random) -> None:
     """The tables of the source, with some rows."""
-    execute(url, grammar.SOURCE)
+    execute(url, relations.SOURCE)
     with psycopg.connect(url, autocommit=True) as connection:
         shop.fill(connection, random)
 
@@ -276,7 +283,7 @@ def search(
     """The first differences of some random models over some runs; empty if there are none."""
     random = Random(seed)
     prepare_source(source_url, random)
-    keys = {table.name.strip('"'): table.key for table in grammar.TABLES}
+    keys = {table.name.strip('"'): table.key for table in relations.TABLES}
     # If keys are dropped and added, no model may depend on them.
     changes_keys = random.random() < 0.3
     drawn = models(random, number, home / "tried", {} if changes_keys else keys)

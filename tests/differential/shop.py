@@ -1,4 +1,4 @@
-"""Random edits of the tables of ``grammar``, as applications make them."""
+"""Random edits of the tables of ``relations``, as applications make them."""
 
 from __future__ import annotations
 

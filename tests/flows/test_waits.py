@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pipeline import waiting
+from pipeline import lock_waits
 from pipeline.errors import LockTimeout
 from tests.flows.support import World
 
@@ -29,8 +29,8 @@ def test_a_run_names_the_session_that_it_waits_for(
     statement: str,
     logger: str,
 ) -> None:
-    monkeypatch.setattr(waiting, "_BETWEEN_CHECKS", 0.2)
-    monkeypatch.setattr(waiting, "_BEFORE_LOGGING", 0.3)
+    monkeypatch.setattr(lock_waits, "_BETWEEN_CHECKS", 0.2)
+    monkeypatch.setattr(lock_waits, "_BEFORE_LOGGING", 0.3)
     assert kiosk.run().reports
     world = replace(kiosk, more={"TOTESYS_LOCK_TIMEOUT": "20"})
     caplog.clear()

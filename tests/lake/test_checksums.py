@@ -25,7 +25,7 @@ from pipeline.lake.formats import sealed
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifests import read_manifest, seal, sealed_after
 from pipeline.lake.state import compacted
-from pipeline.lake.walk import walk
+from pipeline.lake.verification import verify
 from tests.lake.earlier_formats import as_format_2
 from tests.made_up import MadeUp
 
@@ -141,7 +141,8 @@ def test_an_object_in_s3_is_compared_with_its_checksums(s3_bucket: Callable[[str
 
 
 def test_the_lake_of_an_earlier_release_is_read_without_checksums(tmp_path: Path) -> None:
-    *_, progress = walk(folder(str(PROJECT / "tests" / "releases" / "1" / "raw")), folder(str(tmp_path)), [])
+    raw = folder(str(PROJECT / "tests" / "releases" / "1" / "raw"))
+    *_, progress = verify(raw, folder(str(tmp_path)), [])
     assert (progress.problems, progress.manifests) == ([], 3)
     assert progress.objects == progress.unchecked > 10
 

@@ -109,11 +109,11 @@ def test_another_environments_rows_stay_out(shared: Bench, others: list[Bench]) 
 def test_the_other_run_is_named(shared: Bench, others: list[Bench]) -> None:
     shared.fresh(SALES, *SOURCE)
     development = environment(shared, others[0], SALES, own_source=True)
-    assert chains.foreign(shared.house.raw, shared.house.home, identify(shared.source_url)) == []
+    assert chains.foreign(shared.house.raw, shared.house.destination, identify(shared.source_url)) == []
     development.run()
-    (chain,) = chains.foreign(shared.house.raw, shared.house.home, identify(shared.source_url))
+    (chain,) = chains.foreign(shared.house.raw, shared.house.destination, identify(shared.source_url))
     name = development.house.url.rsplit("/", 1)[1]
-    home = development.house.home
+    home = development.house.destination
     assert chain.summary.startswith(f"warehouse {name}.public ({home.id}), read from database ")
     assert chains.foreign(shared.house.raw, home, identify(development.source_url)) == []
     assert development.house.rebuild(named=home.id) == 0
@@ -208,7 +208,7 @@ def test_three_schemas_with_other_models_are_rebuilt_each(shared: Bench) -> None
 def test_a_manifest_names_its_destination(shared: Bench) -> None:
     shared.fresh(SALES, *SOURCE)
     shared.run()
-    home = shared.house.home
+    home = shared.house.destination
     kept = manifests.last_manifest(shared.house.raw, ledger.watermark(shared.house.url, "public"))
     assert kept
     assert kept.warehouse == home

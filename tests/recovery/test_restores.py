@@ -85,7 +85,7 @@ def test_a_warehouse_may_be_restored_elsewhere(life: Life) -> None:
         there = replace(life.house, url=url, prepared=None)
         moved = replace(life, bench=replace(life.bench, house=there))
         there.prepare()
-        assert there.home.id == life.house.home.id
+        assert there.home.id == life.house.destination.id
         assert moved.settles()
         assert moved.has_history(life.today)
         assert moved.run()

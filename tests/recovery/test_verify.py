@@ -13,7 +13,7 @@ from demo.postgres import Postgres
 from pipeline.errors import ObjectDamaged
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifests import read_manifest, seal
-from pipeline.lake.walk import Walk, walk
+from pipeline.lake.verification import Verification, verify
 from pipeline.models.output import Loaded
 from pipeline.recovery.rehearsal import Difference, Gap, Rehearsal, rehearse, results
 from pipeline.warehouse import ledger, load
@@ -139,14 +139,14 @@ def lake(lived: Bench, tmp_path: Path) -> Bucket:
     return folder(str(tmp_path / "raw"))
 
 
-def walked(bench: Bench, lake: Bucket) -> Walk:
-    found = [*walk(lake, bench.house.processed, results(bench.house.url, bench.house.schema))][-1]
+def verified(bench: Bench, lake: Bucket) -> Verification:
+    found = [*verify(lake, bench.house.processed, results(bench.house.url, bench.house.schema))][-1]
     assert found.objects == found.of > 10
     return found
 
 
 def test_a_whole_lake_has_no_problem(lived: Bench, lake: Bucket) -> None:
-    found = walked(lived, lake)
+    found = verified(lived, lake)
     kept = list(Path(lake.root).rglob("*.parquet"))
     assert (found.problems, found.unchecked, found.manifests) == ([], 0, 5)
     assert found.objects >= len(kept)
@@ -165,7 +165,7 @@ def test_lost_and_damaged_objects_are_named_and_left_out_of_a_rebuild(lived: Ben
     manifest = Path(lake.root, fourth)
     text = manifest.read_text(encoding="utf-8")
     manifest.write_text(text.replace('"reconcile": false', '"reconcile": true'), encoding="utf-8")
-    problems = "\n".join(walked(lived, lake).problems)
+    problems = "\n".join(verified(lived, lake).problems)
     for path in (damaged, lost, manifest):
         assert str(path.relative_to(lake.root)) in problems
     found = rehearsed(lived, lake)

@@ -1,11 +1,11 @@
 -- The columns of tables as they are declared, with the constraints that name only one column.
--- Binds: schema, tables, home (the schema whose types those in the temporary schema stand for).
+-- Binds: schema, tables, as_schema (the schema whose types those in the temporary schema stand for).
 SELECT
     c.relname::text AS table_name,
     a.attname::text AS name,
     CASE
         WHEN COALESCE(e.typnamespace, y.typnamespace) = pg_my_temp_schema()
-            THEN format('%%I.', %(home)s::text)
+            THEN format('%%I.', %(as_schema)s::text)
         ELSE ''
     END || format_type(a.atttypid, a.atttypmod) AS type,
     a.attnotnull AS required,

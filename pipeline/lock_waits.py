@@ -20,7 +20,7 @@ _SHOWN = 3
 _logger = logging.getLogger(__name__)
 
 
-class Watch:
+class LockWaits:
     """Checks over a second connection whether a transaction waits for a lock, and logs who holds it.
 
     ``blockers`` describes the blocking sessions at the last check; it is empty if there are none.

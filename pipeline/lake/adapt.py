@@ -29,7 +29,7 @@ def is_complete(manifest: Manifest, tables: Collection[str] | None = None) -> bo
 def rebased(manifest: Manifest, previous: str | None) -> Manifest:
     """A complete batch with another previous batch; everything is computed and compared."""
     return manifest.model_copy(
-        update={"previous": previous, "reconcile": True, "resumed": True, "quiet": (), "chunks": ()}
+        update={"previous": previous, "reconcile": True, "resumed": True, "unchanged": (), "chunks": ()}
     )
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 import psycopg
 import pytest
 
-from pipeline import waiting
+from pipeline import lock_waits
 from pipeline.errors import LockTimeout
 from pipeline.source import snapshots
 from pipeline.warehouse import ledger
@@ -37,9 +37,9 @@ def bench(shared: Bench) -> Bench:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait tenths of a second instead of seconds."""
-    monkeypatch.setattr(waiting, "_BETWEEN_CHECKS", 0.1)
-    monkeypatch.setattr(waiting, "_BEFORE_LOGGING", 0.3)
-    monkeypatch.setattr(waiting, "_BETWEEN_LINES", 0.6)
+    monkeypatch.setattr(lock_waits, "_BETWEEN_CHECKS", 0.1)
+    monkeypatch.setattr(lock_waits, "_BEFORE_LOGGING", 0.3)
+    monkeypatch.setattr(lock_waits, "_BETWEEN_LINES", 0.6)
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def test_a_wait_is_logged_after_five_seconds_and_at_its_end(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "8")
-    assert waiting._BETWEEN_LINES == 60
+    assert lock_waits._BETWEEN_LINES == 60
     what = HOLDER + " ShareLock on table public.fact_sale"
     started = monotonic()
     with holding(bench.house.url, "LOCK TABLE fact_sale IN SHARE MODE"), pytest.raises(LockTimeout) as ended:

@@ -19,16 +19,16 @@ from pipeline.warehouse.bindings import UNKNOWN, last_changes
 from pipeline.warehouse.ledger import adopt_id, lock_for_load, record_batch
 
 
-class Regained(Frozen):
+class Rewritten(Frozen):
     """A line about a warehouse without etl; ``lacking`` are the tables that the lake cannot refill."""
 
     line: str
     lacking: tuple[str, ...] = ()
 
 
-def regain(
-    url: str, schema: str, raw: Bucket, targets: Mapping[str, Target], home: Destination
-) -> Regained | None:
+def rewrite(
+    url: str, schema: str, raw: Bucket, targets: Mapping[str, Target], destination: Destination
+) -> Rewritten | None:
     """Record again which batches a schema's tables hold, if etl has none of that schema.
 
     None if etl has batches of the schema, or the tables hold no batch.
@@ -41,17 +41,21 @@ def regain(
             return None
         last = max(times.values())
         candidates = [chain for chain in chains.find(raw) if chain.has_moment(last) and not chain.has_gaps]
-        chain = max(candidates, key=lambda each: (each.end.may_be_for(home), each.end.batch_id), default=None)
+        chain = max(
+            candidates,
+            key=lambda each: (each.end.may_be_for(destination), each.end.batch_id),
+            default=None,
+        )
         begins = f"warehouse: the schema etl lacks the batches that schema {schema} holds, up to {last}"
         if chain is None:
-            return Regained(
+            return Rewritten(
                 line=f"{begins}, and so does the raw bucket; the rows stay, and the source is read in full",
                 lacking=tuple(sorted(times)),
             )
-        if chain.end.warehouse and home.is_same_warehouse(chain.end.warehouse):
+        if chain.end.warehouse and destination.is_same_warehouse(chain.end.warehouse):
             adopt_id(connection, chain.end.warehouse)
         _write_down(connection, schema, raw, chain, targets)
-    return Regained(
+    return Rewritten(
         line=f"{begins}; etl is written again from the raw bucket, up to batch {chain.end.batch_id}"
     )
 

@@ -14,11 +14,11 @@ _THREADS = 4
 
 
 @dataclass
-class Walk:
-    """The progress of a walk; ``problems`` has a line for each manifest or object that is lost or damaged.
+class Verification:
+    """The progress of a verification.
 
-    ``of`` is the number of objects to read. ``unchecked`` counts objects of earlier releases, which have no
-    checksums.
+    ``problems`` has a line for each manifest or object that is lost or damaged. ``of`` is the number of
+    objects to read. ``unchecked`` counts objects of earlier releases, which have no checksums.
     """
 
     manifests: int = 0
@@ -36,12 +36,12 @@ class Walk:
         return self.bytes / 1e6 / max(1e-6, monotonic() - self.started)
 
 
-def walk(raw: Bucket, processed: Bucket, results: Iterable[State]) -> Iterator[Walk]:
+def verify(raw: Bucket, processed: Bucket, results: Iterable[State]) -> Iterator[Verification]:
     """Verify all objects that manifests name, and ``results``, which the next batches compare with.
 
     Yields the progress after every object.
     """
-    progress = Walk()
+    progress = Verification()
     files = {file.path: file for manifest in _manifests(raw, progress) for file in manifest.all_files}
     kept = {file.path: file for state in results for delta in state for file in delta.all_files}
     progress.of = len(files) + len(kept)
@@ -50,7 +50,7 @@ def walk(raw: Bucket, processed: Bucket, results: Iterable[State]) -> Iterator[W
     yield progress
 
 
-def _manifests(raw: Bucket, progress: Walk) -> Iterator[Manifest]:
+def _manifests(raw: Bucket, progress: Verification) -> Iterator[Manifest]:
     for folder in (MANIFESTS, RESUMED):
         for path in raw.list(folder, deep=True):
             try:
@@ -60,7 +60,7 @@ def _manifests(raw: Bucket, progress: Walk) -> Iterator[Manifest]:
                 progress.problems.append(str(error))
 
 
-def _read(bucket: Bucket, files: Iterable[File], progress: Walk) -> Iterator[Walk]:
+def _read(bucket: Bucket, files: Iterable[File], progress: Verification) -> Iterator[Verification]:
     with ThreadPoolExecutor(_THREADS) as pool:
         for file, problem in pool.map(_problem_of(bucket), files):
             progress.objects += 1
