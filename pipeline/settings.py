@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,7 @@ from pipeline.words import did_you_mean
 SHORTEST_KEY = 32
 Share = Annotated[float, Field(ge=0, le=1)]
 PREFIX = "TOTESYS_"
+_PREFIXES = (PREFIX, "AWS_")
 # Names of environments, which are prefixes of block names, for example dev or prod.
 ENVIRONMENT = r"^([a-z0-9]+(-[a-z0-9]+)*)?$"
 _ENV_FILE = ".env"
@@ -43,7 +45,7 @@ class Settings(BaseSettings):
     """The ``TOTESYS_*`` and ``AWS_*`` variables."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", populate_by_name=True
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", populate_by_name=True, frozen=True
     )
 
     source_url: SecretStr | None = None
@@ -185,10 +187,20 @@ def load() -> Settings:
 
     Also copies the ``AWS_*`` variables of ``.env`` into the environment, where boto3 reads them.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
     in_file = env_file()
-    problems = [*_unknown(os.environ, known, "the environment"), *_unknown(in_file, known, _ENV_FILE)]
     _export(in_file)
+    variables = {name: value for name, value in os.environ.items() if name.upper().startswith(_PREFIXES)}
+    return _load(frozenset(variables.items()), frozenset(in_file.items()))
+
+
+@lru_cache(maxsize=1)
+def _load(environment: frozenset[tuple[str, str]], in_file: frozenset[tuple[str, str | None]]) -> Settings:
+    """All settings; every connection asks for some, so they are parsed only if a variable has changed."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    problems = [
+        *_unknown(sorted(dict(environment)), known, "the environment"),
+        *_unknown(sorted(dict(in_file)), known, _ENV_FILE),
+    ]
     try:
         settings: Settings | None = Settings()
     except ValidationError as error:

@@ -32,7 +32,7 @@ from tests.engine.writers import Bench, Writers
 from tests.house import Warehouse, plan_batch
 from tests.support import database, execute, write_models
 
-EXAMPLES = 10
+EXAMPLES = 6
 COUNTED = ("batches", "kills", "commits", "rollbacks", "deletions", "truncations")
 
 

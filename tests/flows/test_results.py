@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from prefect.client.schemas.objects import TaskRun
 
+from tests.flows.conftest import open_kiosk
+from tests.flows.saved import SavedWorld
 from tests.flows.support import World, query
 
 COUNTS = "SELECT (SELECT count(*) FROM dim_item), (SELECT count(*) FROM fact_sale_current)"
@@ -81,16 +83,23 @@ HARMS = [
 ]
 
 
-@pytest.fixture
-def sealed(kiosk: World) -> World:
+@pytest.fixture(scope="module")
+def saved(make_world: Callable[..., World]) -> SavedWorld:
     """A kiosk whose first batch is sealed, and of whose models one still has to run."""
+    kiosk = open_kiosk(make_world)
     model = kiosk.transforms / "dim_item.sql"
     right = model.read_text(encoding="utf-8")
     unreadable = "CAST(CAST(label AS integer) AS varchar) AS label,"
     model.write_text(right.replace("label,", unreadable), encoding="utf-8")
     assert not kiosk.run().state.is_completed()
     model.write_text(right, encoding="utf-8")
-    return kiosk
+    return SavedWorld.of(kiosk)
+
+
+@pytest.fixture
+def sealed(saved: SavedWorld) -> World:
+    """That kiosk, again in this state."""
+    return saved.restore()
 
 
 def results(uri: str) -> list[Path]:

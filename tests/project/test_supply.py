@@ -1,4 +1,4 @@
-"""The software bill of materials."""
+"""The locked packages, and the software bill of materials."""
 
 import json
 import re
@@ -26,3 +26,9 @@ def test_the_sbom_names_every_locked_package_with_its_hashes(tmp_path: Path) -> 
     assert written["bomFormat"] == "CycloneDX"
     assert {part["name"]: part["version"] for part in written["components"]} == locked
     assert all(part["externalReferences"][0]["hashes"] for part in written["components"])
+
+
+def test_no_process_builds_the_grammar_of_a_package_that_prefect_does_not_need() -> None:
+    locked = (PROJECT / "requirements-dev.lock").read_text()
+    assert "jsonschema==" in locked
+    assert "rfc3987-syntax==" not in locked
