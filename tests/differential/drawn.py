@@ -65,7 +65,7 @@ class Drawn:
     def types(self) -> dict[str, str]:
         """The types of its columns."""
         types = dict.fromkeys(self.query.numbers, "bigint") | dict.fromkeys(self.query.texts, "text")
-        return types | ({self.short: "numeric(1)"} if self.short else {})
+        return types | ({self.short: "numeric(1,0)"} if self.short else {})
 
     @property
     def table(self) -> str:
