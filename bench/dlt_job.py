@@ -48,8 +48,12 @@ class Models:
     def __init__(self, folder: Path) -> None:
         """Read them; DuckDB knows what they read."""
         paths = sorted(path for path in folder.glob("*.sql") if path.stem != "schema")
-        self.sql = {path.stem: path.read_text() for path in paths}
-        self.reads = {name: duckdb.connect().get_table_names(sql) for name, sql in self.sql.items()}
+        seeds = {path.stem for path in folder.glob("seeds/*.csv")}
+        texts = {path.stem: path.read_text() for path in paths}
+        reads = {name: duckdb.connect().get_table_names(sql) for name, sql in texts.items()}
+        # The shipped seed is empty, and so is the table that a model makes of it.
+        self.reads = {name: tables for name, tables in reads.items() if not tables & seeds}
+        self.sql = {name: texts[name] for name in self.reads}
         self.sources = set().union(*self.reads.values()) - self.sql.keys() - {REFERENCE}
 
     def touched(self, tables: Iterable[str]) -> list[str]:

@@ -38,6 +38,14 @@ CREATE TABLE IF NOT EXISTS dim_currency (
     currency_name varchar NOT NULL
 );
 
+CREATE TABLE IF NOT EXISTS dim_exchange_rate (
+    rate_date date NOT NULL,
+    currency_id integer NOT NULL REFERENCES dim_currency (currency_id),
+    rate numeric(20, 10) NOT NULL CHECK (rate > 0),
+    reporting_currency varchar NOT NULL,
+    PRIMARY KEY (rate_date, currency_id)
+);
+
 CREATE TABLE IF NOT EXISTS dim_design (
     design_id integer PRIMARY KEY,
     design_name varchar NOT NULL,

@@ -64,7 +64,7 @@ def history(runs: ShopRuns, table: str, key: str, id_: int, column: str) -> list
 @pytest.mark.parametrize("table", ORACLES)
 def test_the_first_run_equals_plain_sql(runs: ShopRuns, table: str) -> None:
     assert runs.first.differences[table] == EQUAL
-    assert runs.first.versions[table] > 0
+    assert (runs.first.versions[table] > 0) == (table != "dim_exchange_rate"), "its seed is empty"
 
 
 def test_there_is_an_oracle_for_each_warehouse_table(runs_over_s3: ShopRuns) -> None:

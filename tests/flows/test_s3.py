@@ -77,7 +77,7 @@ def test_processed_rows_lie_by_table_and_batch(runs: ShopRuns, s3: Any) -> None:
     _, prefix = bucket_and_prefix(runs.world.processed_uri)
     keys = [version["Key"] for version in listing(s3, runs.world.processed_uri, "Versions")]
     first = runs.first.run.reports[0].batch_id
-    for table in [*FACTS, *DIMENSIONS]:
+    for table in {*FACTS, *DIMENSIONS} - {"dim_exchange_rate"}:  # its seed is empty
         folder = f"{prefix}/{table}/batch={first}/"
         found = [key for key in keys if key.startswith(folder)]
         assert [key for key in found if key.endswith(".parquet")] == found != []

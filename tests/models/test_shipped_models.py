@@ -51,6 +51,9 @@ def contract(postgres: Postgres) -> Iterator[Contract]:
         columns = {
             name: ({column.name: column.type for column in table.columns}, table.key)
             for name, table in tables.items()
+        } | {
+            name: ({column.name: column.type for column in seed.columns}, ())
+            for name, seed in library.read_seeds(all_models).items()
         }
         yield targets, columns
 
@@ -142,6 +145,7 @@ def test_the_warehouse_has_the_documented_columns(contract: Contract) -> None:
         for name, target in targets.items()
         if target.references
     }
+    assert references.pop("dim_exchange_rate") == [("currency_id", "dim_currency")]
     assert {name: len(actual) for name, actual in references.items()} == {
         "fact_sales_order": 9,
         "fact_purchase_order": 8,
