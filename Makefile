@@ -184,7 +184,7 @@ imports:
 
 sql:
 	@echo "SQL: sqlfluff"
-	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline demo bench transforms/schema.sql; \
+	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline demo bench transforms/schema.sql $(wildcard transforms/marts); \
 	checked=$$?; $(PY) -m sqlfluff lint --disable-progress-bar --dialect duckdb $(MODELS) && exit $$checked
 
 dockerfile:

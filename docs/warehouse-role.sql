@@ -24,27 +24,37 @@ CONNECTION LIMIT 10;
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO :"role";
 CREATE SCHEMA IF NOT EXISTS :"schema";
 CREATE SCHEMA IF NOT EXISTS etl;
--- Views of all tables at a moment that a reader chooses.
-SELECT CASE WHEN :'schema' = 'public' THEN 'as_of' ELSE :'schema' || '_as_of' END AS as_of \gset
+-- Views of all tables at a moment that a reader chooses, and what readers need besides.
+SELECT CASE WHEN :'schema' = 'public' THEN '' ELSE :'schema' || '_' END AS prefix \gset
+SELECT :'prefix' || 'as_of' AS as_of, :'prefix' || 'reporting' AS reporting \gset
 CREATE SCHEMA IF NOT EXISTS :"as_of";
-GRANT USAGE, CREATE ON SCHEMA :"schema", :"as_of", etl TO :"role";
+CREATE SCHEMA IF NOT EXISTS :"reporting";
+GRANT USAGE, CREATE ON SCHEMA :"schema", :"as_of", :"reporting", etl TO :"role";
 -- To call etl.look_at. Only the role has rights on the tables in it.
 GRANT USAGE ON SCHEMA etl TO PUBLIC;
 -- Up to Postgres 14, every role can create tables and functions in the schema public.
 REVOKE CREATE ON SCHEMA public, :"schema" FROM PUBLIC;
 
 -- Only objects that the pipeline created, by name, and only if the role that it loaded with owns them.
-SELECT to_regclass('etl.model') IS NOT NULL AS loaded \gset
+SELECT to_regclass('etl.model') IS NOT NULL AS loaded, to_regclass('etl.mart') IS NOT NULL AS has_marts \gset
+\set marts {}
+\if :has_marts
+SELECT COALESCE(array_agg(mart_name), '{}')::text AS marts FROM etl.mart WHERE schema_name = :'schema' \gset
+\endif
 \if :loaded
 WITH ours (name) AS (
-    SELECT unnest('{etl.version,etl.warehouse,etl.batch,etl.watermark,etl.model,etl.rejected,etl.forgotten,etl.schema_file,etl.superseded}'::text[])
+    SELECT unnest('{etl.version,etl.warehouse,etl.batch,etl.watermark,etl.model,etl.rejected,etl.forgotten,etl.schema_file,etl.mart,etl.superseded}'::text[])
     UNION ALL
     SELECT format('%I.%I', :'schema', table_name || suffix)
     FROM etl.model
     CROSS JOIN unnest('{"",_current,_history,_version}'::text[]) AS suffix
     UNION ALL
-    SELECT format('%I.%I', :'as_of', table_name)
+    SELECT format('%I.%I', in_schema, table_name)
     FROM etl.model
+    CROSS JOIN unnest(ARRAY[:'as_of', :'reporting']) AS in_schema
+    UNION ALL
+    SELECT format('%I.%I', :'reporting', mart)
+    FROM unnest(:'marts'::text[]) AS mart
 ),
 
 functions (name, in_schema) AS (
@@ -56,6 +66,10 @@ functions (name, in_schema) AS (
         table_name || '_as_of',
         :'schema'
     FROM etl.model
+    UNION ALL
+    SELECT
+        unnest(:'marts'::text[]),
+        :'reporting'
 )
 
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, :'role')

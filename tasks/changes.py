@@ -24,6 +24,10 @@ EFFECTS = {
     "frozen": "has no model any more; it stays as it is, and no batch is loaded into it",
     "dropped": "is dropped with its history",
     "executed": "is executed; no table gets other columns",
+    "mart created": "is a new mart",
+    "mart replaced": "is made again, as its file has changed",
+    "mart dropped": "is dropped, as its file is gone",
+    "mart broken": "breaks, so the run fails",
 }
 
 
@@ -76,7 +80,10 @@ def _head(each: Preview) -> Iterator[str]:
         size += f", {counted(each.versions, 'version')}"
     if each.in_place:
         effect += f"; only {', '.join(each.in_place)} is written, in place if no row was ever rejected"
-    yield f"{each.table}: {effect}" if each.effect == "executed" else f"{each.table} ({size}): {effect}"
+    has_rows = each.effect != "executed" and not each.effect.startswith("mart")
+    yield f"{each.table} ({size}): {effect}" if has_rows else f"{each.table}: {effect}"
+    if each.error:
+        yield f"  {each.error}"
     if each.rows_read:
         seconds = "" if each.seconds is None else f", about {max(1, round(each.seconds)):,} s"
         yield f"  computes {counted(each.rows_read, 'row')}{seconds}"

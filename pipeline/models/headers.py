@@ -57,6 +57,17 @@ def headers_in(path: Path, text: str) -> dict[str, list[str]]:
     return headers
 
 
+def meaning(text: str) -> str:
+    """The comment lines at the head of a file, up to its first header."""
+    lines: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        match = _HEADER.fullmatch(line)
+        if not line.startswith("--") or (match and match[1].lower() in _FORMS):
+            break
+        lines.append(line.lstrip("-").strip())
+    return " ".join(filter(None, lines))
+
+
 def flag(path: Path, headers: Headers, name: str, value: str) -> bool:
     """Whether a header is set that has only this value."""
     for written in headers.get(name, []):

@@ -18,7 +18,7 @@ import duckdb
 from pipeline.duck import session
 from pipeline.errors import ModelError, all_mistakes
 from pipeline.messages import of_duckdb
-from pipeline.models import checks, headers, reference, seeds
+from pipeline.models import checks, headers, marts, reference, seeds
 from pipeline.models.canonical import with_canonical_names
 from pipeline.models.headers import Kind
 from pipeline.models.names import Relation, relations, with_relation_names
@@ -82,6 +82,11 @@ class Model:
         return f"{self.path}:{self.lines[column]}" if column in self.lines else str(self.path)
 
     @property
+    def meaning(self) -> str:
+        """What its rows are, as the first comment lines say; empty if they do not."""
+        return headers.meaning(self.sql)
+
+    @property
     def bound_sql(self) -> str:
         """Its SQL with the names that relations have in DuckDB."""
         return with_relation_names(self.sql, self.relations)
@@ -106,7 +111,8 @@ def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
     paths = sorted(path for path in folder.glob("*.sql") if path.name != SCHEMA_FILE)
     if not paths:
         raise ModelError(f"{folder}: no models here; set TOTESYS_TRANSFORMS to their folder")
-    if below := sorted(path for path in folder.glob("*/**/*.sql") if path.parent != folder / checks.FOLDER):
+    others = {folder / checks.FOLDER, folder / marts.FOLDER}
+    if below := sorted(path for path in folder.glob("*/**/*.sql") if path.parent not in others):
         raise ModelError(f"{below[0]}: is in a subfolder; models lie directly in {folder}")
     chosen = {path.stem: path for path in [*paths, *([instead] if instead else [])]}
     read_models = dict[str, Model]()

@@ -10,21 +10,39 @@ import psycopg
 from pipeline.columns import Frozen
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
-from pipeline.models.library import Model, closure, source_tables
+from pipeline.models.library import Model
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
-from pipeline.postgres import Connection, exists, statement, transaction
+from pipeline.postgres import exists, transaction
 from pipeline.recovery import restate
 from pipeline.recovery.added_columns import added
 from pipeline.recovery.batches import loaded_batches
-from pipeline.warehouse import alterations, bindings, catalogue, declarations, dependents, ledger, upgrades
+from pipeline.recovery.work import Work, read_whole, table_counts, work_of_batches
+from pipeline.warehouse import (
+    alterations,
+    catalogue,
+    declarations,
+    dependents,
+    ledger,
+    mart_changes,
+    upgrades,
+)
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.dependents import Dependent
 from pipeline.warehouse.evolve import Change
+from pipeline.warehouse.schemas import reporting_schema
 
 Effect = Literal[
-    "created", "restated", "compared", "refilled", "altered", "unchanged", "frozen", "dropped", "executed"
-]
+    "created", "restated", "compared", "refilled", "altered", "unchanged", "frozen", "dropped", "executed",
+    "mart created", "mart replaced", "mart dropped", "mart broken",
+]  # fmt: skip
+
+_OF_MARTS: Mapping[str, Effect] = {
+    "created": "mart created",
+    "replaced": "mart replaced",
+    "dropped": "mart dropped",
+    "broken": "mart broken",
+}
 
 
 class TableChange(Frozen):
@@ -58,7 +76,7 @@ class Preview(Frozen):
     ``rows_read`` the rows that are computed again, which takes about ``seconds`` (None if no batch was
     timed). ``in_place``: the model only gained these columns, so that no more than they is written.
     ``breaks`` are objects of others that the change drops or that stand in its way. ``read_whole``
-    are source tables.
+    are source tables. ``error`` is why a mart breaks.
     """
 
     table: str
@@ -75,6 +93,7 @@ class Preview(Frozen):
     read_by: tuple[str, ...] = ()
     breaks: tuple[Dependent, ...] = ()
     read_whole: tuple[str, ...] = ()
+    error: str = ""
 
     @property
     def altered(self) -> tuple[str, ...]:
@@ -92,14 +111,6 @@ class Preview(Frozen):
         return tuple(change.consent for change in self.changes if not change.happens)
 
 
-class _Work(Frozen):
-    """What the batches have read of a table, and how long that took, as far as it is known."""
-
-    rows: int = 0
-    timed_rows: int = 0
-    seconds: float = 0
-
-
 def preview_if_changed(
     url: str,
     schema: str,
@@ -111,7 +122,8 @@ def preview_if_changed(
     """The same for a run, by one query if no text has changed; nothing in a first run and in an upgrade's."""
     try:
         with transaction(url, "warehouse") as connection:
-            if not alterations.may_differ(connection, schema, models, transforms):
+            is_same = not alterations.may_differ(connection, schema, models, transforms)
+            if is_same and not mart_changes.may_differ(connection, schema, transforms):
                 return []
     except psycopg.errors.InsufficientPrivilege:
         return []  # the run fails with the privilege that its role lacks
@@ -138,15 +150,23 @@ def preview(
         breaks = {
             change.table: tuple(dependents.dependents(connection, schema, change)) for change in found.changes
         }
-        work = _work(connection, schema)
+        work = work_of_batches(connection, schema)
+        of_marts = [
+            Preview(
+                table=f"{reporting_schema(schema)}.{each.name}",
+                effect=_OF_MARTS[each.effect],
+                error=each.error,
+            )
+            for each in mart_changes.changes(connection, schema, transforms, found)
+        ]
     targets = catalogue.targets(url, schema, _under_present_names(models, found))
     loaded = ledger.loaded(url, schema)
     effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found)
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
-        return list(_of_file(found))
-    counts = _counts(url, schema, [*targets, *found.frozen])
+        return [*_of_file(found), *of_marts]
+    counts = table_counts(url, schema, [*targets, *found.frozen])
     chain = loaded_batches(url, schema, raw)
-    return [
+    of_tables = [
         each
         for name, best in effects.items()
         for each in [
@@ -156,6 +176,7 @@ def preview(
         ]
         if each.effect != "unchanged" or each.changes
     ]
+    return [*of_tables, *of_marts]
 
 
 def _of_file(found: Alterations) -> Iterator[Preview]:
@@ -176,13 +197,6 @@ def _under_present_names(models: Mapping[str, Model], found: Alterations) -> dic
     return {name: model for name, model in models.items() if name not in found.new_tables.values()}
 
 
-def _counts(url: str, schema: str, tables: Sequence[str]) -> dict[str, int]:
-    """The rows of tables, and of the versions beside them."""
-    with transaction(url, "warehouse", reading=True) as connection:
-        names = [*tables, *map(versions_name, tables)]
-        return bindings.count_rows(connection, schema, declarations.read(connection, schema, names))
-
-
 def _of_table(
     name: str,
     best: Effect,
@@ -190,12 +204,12 @@ def _of_table(
     models: Mapping[str, Model],
     manifests: Sequence[Manifest],
     counts: Mapping[str, int],
-    work: _Work | None,
+    work: Work | None,
     breaks: tuple[Dependent, ...],
 ) -> Preview:
     effect = "compared" if best == "restated" and not manifests else best
     again = effect in {"restated", "refilled", "compared"}
-    done = work or _Work()
+    done = work or Work()
     return Preview(
         table=name,
         effect=effect,
@@ -210,7 +224,7 @@ def _of_table(
         seconds=done.seconds * done.rows / done.timed_rows if again and done.timed_rows else None,
         read_by=tuple(other for other in models if name in models[other].reads),
         breaks=breaks,
-        read_whole=tuple(_read_whole(name, effect, models, manifests)),
+        read_whole=tuple(read_whole(name, effect, models, manifests)),
     )
 
 
@@ -242,26 +256,6 @@ def _table_diff(name: str, found: Alterations) -> Iterator[str]:
         yield from unified_diff(
             *lines, f"{name} in schema.sql, as loaded", f"{name} in schema.sql", lineterm="", n=1
         )
-
-
-def _read_whole(
-    name: str, effect: Effect, models: Mapping[str, Model], manifests: Sequence[Manifest]
-) -> list[str]:
-    """The source tables that the next batch reads whole for the sake of this model."""
-    if effect not in {"created", "compared"}:
-        return []
-    below = closure(models, name)
-    read_before = manifests[-1].tables.keys() if manifests else set[str]()
-    cursors = {table for model in below.values() for table in model.cursors}
-    return sorted((source_tables(below) - read_before) | cursors)
-
-
-def _work(connection: Connection, schema: str) -> dict[str, _Work]:
-    rows = connection.execute(statement("warehouse/work_of_batches.sql"), {"schema": schema}).fetchall()
-    return {
-        str(name): _Work.model_validate({"rows": read, "timed_rows": timed, "seconds": seconds})
-        for name, read, timed, seconds in rows
-    }
 
 
 def _effects(

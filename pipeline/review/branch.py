@@ -30,8 +30,8 @@ from pipeline.recovery.stage import Stage
 from pipeline.review import versions
 from pipeline.review.versions import TableDifference
 from pipeline.warehouse import catalogue, ledger, upgrades
-from pipeline.warehouse.as_of import as_of_schema
 from pipeline.warehouse.load import load_order
+from pipeline.warehouse.schemas import as_of_schema
 
 _logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def _create(
     connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(branch), _COMMENT))
     restate.copy_tables(connection, schema, [live[name] for name in load_order(live.values())], branch)
     _number_anew(connection, branch, live.values())
-    return catalogue.create_tables(connection, branch, models, transforms)
+    return catalogue.create_tables(connection, branch, models, transforms, for_readers=False)
 
 
 def _stage(

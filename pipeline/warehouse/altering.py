@@ -9,7 +9,7 @@ import psycopg
 from pipeline.errors import WarehouseError
 from pipeline.messages import message
 from pipeline.postgres import Connection, retype
-from pipeline.warehouse import dependents, history, removed, renames, schema_file
+from pipeline.warehouse import dependents, own_objects, removed, renames, schema_file
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.evolve import Change
 
@@ -35,7 +35,7 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
         with suppress(WarehouseError), connection.transaction():
             _create(connection, found)  # new columns can refer to new tables
     replaced = {change.table for change in happen if change.replaces_views}
-    grants += history.drop_views(connection, found.schema, replaced)
+    grants += own_objects.drop(connection, found.schema, replaced)
     for change in happen:
         _execute(connection, change)
         _logger.info("%s: %s", change.table, change.summary)

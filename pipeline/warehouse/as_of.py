@@ -1,20 +1,15 @@
-"""Queries of the past: a function <table>_as_of(moment), and views that show the moment a reader chose."""
+"""Queries of the past: a function <table>_as_of(moment), and views that show the moment a reader chose.
 
-import logging
+The views stand twice: in the schema ``as_of``, and in the schema ``reporting`` among all that readers need.
+"""
 
 import psycopg
 from psycopg import sql
 
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, statement, template
+from pipeline.warehouse import own_objects
 from pipeline.warehouse.history_objects import Existing, names_of
-
-_logger = logging.getLogger(__name__)
-
-
-def as_of_schema(schema: str) -> str:
-    """The schema of the views that show the moment a reader has chosen."""
-    return "as_of" if schema == "public" else f"{schema}_as_of"
 
 
 def ensure_function(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
@@ -31,47 +26,31 @@ def ensure_function(connection: Connection, schema: str, target: Target, existin
         connection.execute(statement("warehouse/as_of_function.sql").format(**names, **parts))
 
 
-def ensure_view(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
-    """Create the view of the table as of the moment that etl.look_at has set."""
+def ensure_view(
+    connection: Connection, home: str, schema: str, target: Target, existing: Existing
+) -> list[str]:
+    """Create the view of the table as of the moment that etl.look_at has set, in the schema ``home``.
+
+    Returns the statements that grant others what they had on what was dropped for that.
+    """
     columns = {column.name for column in target.columns}
-    if target.name in existing.checked_views and columns <= set(existing.as_of_views.get(target.name, ())):
-        return
+    shown = existing.views[home].get(target.name, ())
+    if (home, target.name) in existing.checked_views and columns <= set(shown):
+        return []
     moment = template("(SELECT etl.known(etl.looked_at(), {}, {}))").format(schema, target.name)
-    view = sql.Identifier(as_of_schema(schema), target.name)
+    view = sql.Identifier(home, target.name)
     create = sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(view, _query(schema, target, moment))
     try:
         with connection.transaction():
             connection.execute(create)
     except psycopg.errors.InvalidTableDefinition:  # a column was renamed
-        connection.execute(sql.SQL("DROP VIEW {}").format(view))
+        grants = own_objects.drop(connection, schema, views=[(home, target.name)])
         connection.execute(create)
+        return grants
+    return []
 
 
 def _query(schema: str, target: Target, moment: sql.Composable) -> sql.Composed:
     """A query of the table's rows at a moment, which is an SQL expression."""
     file = "fact_as_of.sql" if target.fact else "dimension_as_of.sql"
     return statement(f"warehouse/{file}").format(**names_of(schema, target), moment=moment)
-
-
-def ensure_schema(connection: Connection, schema: str) -> bool:
-    """Create the schema of these views if it is missing; returns False if the role lacks the privilege.
-
-    A schema whose name begins with pg_, such as a temporary one, gets none, as Postgres reserves these names.
-    """
-    if schema.startswith("pg_"):
-        return False
-    name = as_of_schema(schema)
-    row = connection.execute(
-        "SELECT has_schema_privilege(oid, 'create') FROM pg_namespace WHERE nspname = %s", (name,)
-    ).fetchone()
-    if row is None:
-        row = connection.execute("SELECT has_database_privilege(current_database(), 'create')").fetchone()
-        if row == (True,):
-            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-    if row != (True,):
-        _logger.warning(
-            "Schema %s is not created, because the warehouse's role lacks the privilege;"
-            " docs/warehouse-role.sql grants it",
-            name,
-        )
-    return row == (True,)

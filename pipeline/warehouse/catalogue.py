@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from pipeline.columns import base_of
 from pipeline.errors import ModelError, WarehouseError, all_mistakes
+from pipeline.models import marts as mart_files
 from pipeline.models.library import SCHEMA_FILE, Model, with_meaning
 from pipeline.models.target import (
     ADDED_TO_FACTS,
@@ -24,8 +25,18 @@ from pipeline.models.target import (
     TargetColumn,
     versions_name,
 )
-from pipeline.postgres import Connection, statement, template, transaction
-from pipeline.warehouse import alterations, altering, history, ledger, renames, schema_file, upgrades
+from pipeline.postgres import Connection, statement, transaction
+from pipeline.warehouse import (
+    alterations,
+    altering,
+    history,
+    ledger,
+    own_objects,
+    readers,
+    renames,
+    schema_file,
+    upgrades,
+)
 
 # Postgres truncates longer names.
 _LONGEST_NAME = 63
@@ -53,8 +64,12 @@ def create_tables(
     *,
     beside: str | None = None,
     allow: Collection[str] = (),
+    for_readers: bool = True,
 ) -> dict[str, Target]:
-    """Do the same inside a transaction; ``schema.sql`` may also name types and functions of ``beside``."""
+    """Do the same inside a transaction; ``schema.sql`` may also name types and functions of ``beside``.
+
+    ``for_readers``: with the schema for readers and its marts.
+    """
     with _naming_privileges():
         connection.execute("SET LOCAL client_min_messages TO warning")
         _open_ledger(connection, schema)
@@ -72,9 +87,11 @@ def create_tables(
         version_tables = _version_tables(connection, schema, targets.values())
         for target in targets.values():
             _check_uniques(schema, target)
-        history.ensure(connection, schema, targets.values(), version_tables)
-        for grant in grants:
-            connection.execute(template(grant))
+        marts = mart_files.load(folder, {*targets, *readers.NAMES})
+        homes = readers.ensure_schemas(connection, schema, targets, marts, for_readers=for_readers)
+        grants += history.ensure(connection, schema, targets.values(), version_tables, homes)
+        grants += readers.ensure(connection, schema, models, targets, marts, homes, found)
+        own_objects.grant_again(connection, grants)
         if found:
             known = with_contracts(models, targets)
             required = alterations.required_columns(connection, found)

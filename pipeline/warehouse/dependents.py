@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pipeline.columns import Frozen
 from pipeline.errors import WarehouseError
 from pipeline.postgres import Connection, statement
-from pipeline.warehouse.as_of import as_of_schema
 from pipeline.warehouse.evolve import Change
+from pipeline.warehouse.schemas import as_of_schema, reporting_schema
 
 
 class Dependent(Frozen):
@@ -29,6 +29,7 @@ def dependents(connection: Connection, schema: str, change: Change) -> list[Depe
         {
             "schema": schema,
             "as_of": as_of_schema(schema),
+            "reporting": reporting_schema(schema),
             "table": change.table,
             "columns": [change.column] if change.column else None if drops else [],
         },

@@ -23,9 +23,9 @@ from pipeline.models.target import (
     versions_name,
 )
 from pipeline.postgres import Connection, each, exists, retype, statement, template
-from pipeline.warehouse import as_of
-from pipeline.warehouse.as_of import as_of_schema
+from pipeline.warehouse import as_of, own_objects
 from pipeline.warehouse.history_objects import Existing, names_of, read_existing
+from pipeline.warehouse.schemas import view_schemas
 from pipeline.words import counted
 
 _logger = logging.getLogger(__name__)
@@ -36,44 +36,27 @@ def ensure(
     schema: str,
     targets: Collection[Target],
     version_tables: Mapping[str, Sequence[TargetColumn]],
-) -> None:
+    homes: Collection[str],
+) -> list[str]:
     """Create the history of each table as far as it is missing.
 
-    ``version_tables`` are the columns of the existing tables of versions, by name. Raises WarehouseError.
+    ``version_tables`` are the columns of the existing tables of versions, by name, and ``homes`` the schemas
+    to have views as of a moment. Returns the statements that grant others what they had on what is made
+    again. Raises WarehouseError.
     """
-    existing = read_existing(connection, schema, as_of_schema(schema))
-    has_views = as_of.ensure_schema(connection, schema)
+    existing, grants = read_existing(connection, schema, view_schemas(schema)), list[str]()
     for target in targets:
         with _one_line_errors(schema, target):
             if target.fact:
                 _ensure_fact(connection, schema, target, existing)
             else:
                 versions = version_tables.get(versions_name(target.name), ())
-                _ensure_dimension(connection, schema, target, versions, existing)
+                grants += _ensure_dimension(connection, schema, target, versions, existing)
             as_of.ensure_function(connection, schema, target, existing)
-            if has_views:
-                as_of.ensure_view(connection, schema, target, existing)
+            for home in homes:
+                grants += as_of.ensure_view(connection, home, schema, target, existing)
     _drop_migrated(connection)
-
-
-def drop_views(connection: Connection, schema: str, tables: Collection[str]) -> list[str]:
-    """Drop what :func:`ensure` makes beside tables, whose columns can then change their types.
-
-    Returns the statements that grant others what they had, for after :func:`ensure`. Raises WarehouseError
-    where something else depends on them.
-    """
-    names = {"schema": schema, "as_of": as_of_schema(schema), "tables": list(tables)}
-    granted: list[str] = []
-    for kind, name, grants in connection.execute(statement("warehouse/own_views.sql"), names).fetchall():
-        try:
-            connection.execute(template(f"DROP {kind} {name}"))
-        except psycopg.errors.DependentObjectsStillExist as error:
-            raise WarehouseError(
-                f"warehouse: {name} has to be made again, as schema.sql changes a type; drop what depends on"
-                f" it first: {error.diag.message_detail}"
-            ) from None
-        granted += cast(list[str], grants)
-    return granted
+    return grants
 
 
 @contextmanager
@@ -96,10 +79,10 @@ def _one_line_errors(schema: str, target: Target) -> Iterator[None]:
             " model's `-- key:`, or declare the column as text"
         ) from None
     except psycopg.Error as error:
+        views = " and ".join(f"{home}.{target.name}" for home in view_schemas(schema))
         raise WarehouseError(
             f"{table} cannot have a history: {error.diag.message_primary}; if its columns were changed on"
-            f" purpose, drop its {target.name}_* views and {as_of_schema(schema)}.{target.name}, which the"
-            " next run creates again"
+            f" purpose, drop its {target.name}_* views and {views}, which the next run creates again"
         ) from None
 
 
@@ -142,12 +125,12 @@ def _ensure_dimension(
     target: Target,
     version_columns: Sequence[TargetColumn],
     existing: Existing,
-) -> None:
+) -> list[str]:
     names = names_of(schema, target)
     versions = {column.name: column for column in version_columns}
     if not versions:
         connection.execute(statement("warehouse/dimension_versions.sql").format(**names))
-    _retype_columns(connection, schema, target, versions, existing)
+    grants = _retype_columns(connection, schema, target, versions, existing)
     added = [column for column in target.columns if column.name not in versions]
     for column in added:
         _alter(connection, schema, target, "ADD COLUMN {0} {1}", column)
@@ -160,6 +143,7 @@ def _ensure_dimension(
             connection.execute(query.format(**names, assignments=assignments))
         _ensure_version_index(connection, schema, target, existing)
     _ensure_history_view(connection, target, names, existing)
+    return grants
 
 
 def _retype_columns(
@@ -168,19 +152,22 @@ def _retype_columns(
     target: Target,
     versions: Mapping[str, TargetColumn],
     existing: Existing,
-) -> None:
-    """Give the columns of versions their dimension's present types; the views on them are dropped first."""
+) -> list[str]:
+    """Give the columns of versions their dimension's present types; the views on them are dropped first.
+
+    Returns the statements that grant others what they had on these.
+    """
     retyped = [column for column in target.columns if _has_other_type(column, versions)]
     if not retyped:
-        return
-    history = f"{target.name}_history"
-    views = [sql.Identifier(schema, history), sql.Identifier(as_of_schema(schema), target.name)]
-    for view in views:
-        connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
-    existing.as_of_views.pop(target.name, None)
-    existing.columns.pop(history, None)
+        return []
+    views = [(schema, f"{target.name}_history"), *((home, target.name) for home in existing.views)]
+    grants = own_objects.drop(connection, schema, views=views)
+    for home in existing.views:
+        existing.views[home].pop(target.name, None)
+    existing.columns.pop(f"{target.name}_history", None)
     for column in retyped:
         _alter(connection, schema, target, "ALTER COLUMN {0} TYPE {1}", column, "{0}::{1}")
+    return grants
 
 
 def _has_other_type(column: TargetColumn, versions: Mapping[str, TargetColumn]) -> bool:

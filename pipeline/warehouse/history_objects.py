@@ -17,20 +17,21 @@ class Existing:
 
     ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``unique`` are unique
     indexes by table and name, and ``functions`` the bodies of parallel safe functions, as ours are.
-    ``checked_views`` are those of ``as_of_views`` that check their moment by ``etl.known``.
+    ``views`` are the columns of views by schema and name, in the schemas of views as of a moment, and
+    ``checked_views`` those that check their moment by ``etl.known``.
     """
 
     columns: dict[str, list[str]]
     indexed: Mapping[str, Sequence[str]]
     unique: Collection[tuple[str, str]]
     functions: Mapping[str, str]
-    as_of_views: dict[str, list[str]]
-    checked_views: Collection[str]
+    views: Mapping[str, dict[str, list[str]]]
+    checked_views: Collection[tuple[str, str]]
     is_open_to_readers: bool
 
 
-def read_existing(connection: Connection, schema: str, as_of: str) -> Existing:
-    """The objects in a schema, and the views in its schema ``as_of``."""
+def read_existing(connection: Connection, schema: str, view_schemas: Sequence[str]) -> Existing:
+    """The objects in a schema, and the views in its schemas of views as of a moment."""
     functions = connection.execute(
         "SELECT f.proname::text, f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n"
         " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'",
@@ -43,21 +44,23 @@ def read_existing(connection: Connection, schema: str, as_of: str) -> Existing:
         (schema,),
     ).fetchall()
     checked = connection.execute(
-        "SELECT DISTINCT c.relname::text FROM pg_depend AS d INNER JOIN pg_rewrite AS r ON d.objid = r.oid"
+        "SELECT DISTINCT n.nspname::text, c.relname::text"
+        " FROM pg_depend AS d INNER JOIN pg_rewrite AS r ON d.objid = r.oid"
         " INNER JOIN pg_class AS c ON r.ev_class = c.oid"
         " INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-        " WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regprocedure(%s) AND n.nspname = %s"
+        " WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regprocedure(%s)"
+        " AND n.nspname = ANY(%s)"
         # A renamed table's view names the former table.
         " AND position(quote_literal(c.relname) IN pg_get_viewdef(c.oid)) > 0",
-        ("etl.known(timestamptz, text, text)", as_of),
+        ("etl.known(timestamptz, text, text)", list(view_schemas)),
     ).fetchall()
     return Existing(
         columns=_columns(connection, schema, "rpv"),
         indexed=_columns(connection, schema, "iI"),
         unique=[(str(table), str(index)) for table, index in unique],
         functions={str(name): str(body) for name, body in functions},
-        as_of_views=_columns(connection, as_of, "v"),
-        checked_views=[str(name) for (name,) in checked],
+        views={each: _columns(connection, each, "v") for each in view_schemas},
+        checked_views=[(str(schema), str(name)) for schema, name in checked],
         is_open_to_readers=upgrades.is_open_to_readers(connection),
     )
 

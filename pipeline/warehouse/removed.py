@@ -11,7 +11,7 @@ from pipeline.errors import ModelError, WarehouseError
 from pipeline.models.library import Model
 from pipeline.models.target import versions_name
 from pipeline.postgres import Connection, exists, statement
-from pipeline.warehouse import declarations, history, rejected
+from pipeline.warehouse import declarations, own_objects, rejected
 from pipeline.warehouse.evolve import Change
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def drop(connection: Connection, schema: str, name: str) -> list[str]:
     """Drop a table with all that the pipeline keeps beside it; returns statements that repeat the grants."""
     named = {"schema": schema, "tables": [name, versions_name(name)]}
     rows = connection.execute(statement("warehouse/table_grants.sql"), named).fetchall()
-    grants = [*(str(grant) for (grant,) in rows), *history.drop_views(connection, schema, [name])]
+    grants = [*(str(grant) for (grant,) in rows), *own_objects.drop(connection, schema, [name])]
     for table in declarations.read(connection, schema, [versions_name(name), name]):
         try:
             connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, table)))

@@ -13,9 +13,9 @@ from pipeline.models.library import Model, parse
 from pipeline.models.renaming import only_renames
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, statement, template
-from pipeline.warehouse.as_of import as_of_schema
 from pipeline.warehouse.declarations import Columns, Tables
 from pipeline.warehouse.evolve import Change
+from pipeline.warehouse.schemas import view_schemas
 
 
 def tables(models: Mapping[str, Model], exist: Mapping[str, object]) -> dict[str, str]:
@@ -87,7 +87,7 @@ def changes(
 
 def rename_table(connection: Connection, schema: str, old: str, new: str) -> None:
     """Rename a table, the objects beside it, and what etl records about it."""
-    pattern = {"schema": schema, "as_of": as_of_schema(schema), "old": old, "new": new}
+    pattern = {"schema": schema, "view_schemas": list(view_schemas(schema)), "old": old, "new": new}
     with _naming(f"{old} -> {new}"):
         for (text,) in connection.execute(statement("warehouse/rename_table.sql"), pattern).fetchall():
             connection.execute(template(str(text)))
@@ -135,7 +135,7 @@ def _with_column(connection: Connection, schema: str, table: str, column: str) -
     places = [
         (schema, name) for name in (table, versions_name(table), f"{table}_current", f"{table}_history")
     ]
-    places.append((as_of_schema(schema), table))
+    places += [(home, table) for home in view_schemas(schema)]
     found = connection.execute(
         "SELECT n.nspname::text, c.relname::text FROM pg_attribute AS a"
         " INNER JOIN pg_class AS c ON a.attrelid = c.oid"

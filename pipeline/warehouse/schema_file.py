@@ -11,6 +11,8 @@ from psycopg import sql
 from pipeline.errors import WarehouseError
 from pipeline.postgres import SAFE_PATH, Connection, exists, identifiers, statement, template
 
+_IN_THIS_TRANSACTION = sql.SQL("d.xmin = pg_current_xact_id()::xid")
+
 
 class Followed(NamedTuple):
     """What tables follow: the digest of a schema.sql, and its text unless an earlier release recorded it."""
@@ -61,7 +63,8 @@ def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | 
         connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifiers(schemas)))
         connection.execute(template(read(path) if text is None else text))
         connection.execute(SAFE_PATH)
-        untrusted = connection.execute(statement("warehouse/untrusted_functions.sql")).fetchone()
+        query = statement("warehouse/untrusted_functions.sql").format(made=_IN_THIS_TRANSACTION)
+        untrusted = connection.execute(query).fetchone()
     except psycopg.OperationalError:
         raise
     except psycopg.errors.InsufficientPrivilege as error:

@@ -70,7 +70,7 @@ def test_only_objects_of_the_pipeline_change_their_owner(
         "dim_shop", "dim_shop_history", "dim_shop_version",
         "fact_sale", "fact_sale_current", "fact_sale_history",
         "etl.version", "etl.warehouse", "etl.batch", "etl.watermark", "etl.model", "etl.rejected",
-        "etl.forgotten", "etl.schema_file",
+        "etl.forgotten", "etl.schema_file", "etl.mart",
         *(name for name in after if name.endswith("_as_of(timestamp with time zone)")),
     }  # fmt: skip
     assert {after[name] for name in after if after[name] != before[name]} == {role}

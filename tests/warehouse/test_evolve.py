@@ -91,7 +91,7 @@ def test_what_a_person_altered_is_left_to_that_person(
 ) -> None:
     """Only what schema.sql asks for is refused; of what an earlier release has recorded, nothing is known."""
     altered = "ALTER TABLE dim_shop_version ALTER city TYPE text; ALTER TABLE dim_shop ALTER city TYPE text"
-    drop = "DROP FUNCTION dim_shop_as_of; DROP VIEW dim_shop_history, as_of.dim_shop"
+    drop = "DROP FUNCTION dim_shop_as_of; DROP VIEW dim_shop_history, as_of.dim_shop, reporting.dim_shop"
     execute(loaded.house.url, f"{drop}; {altered}", "UPDATE etl.schema_file SET content = NULL")
     declare(loaded, SCHEMA.replace("shop_id integer NOT NULL", "shop_id bigint NOT NULL"))
     assert (

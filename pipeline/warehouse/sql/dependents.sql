@@ -1,7 +1,8 @@
 -- What others have made on columns of a table and of its versions, and on the pipeline's views of it, whose
--- columns all count: views over views, functions, foreign keys, indexes.
--- Binds: schema, as_of (the schema of the views as of a moment), table, columns (NULL for all, and for the
--- table itself).
+-- columns all count: views over views, functions, foreign keys, indexes. What others have made on marts
+-- counts, too; the marts themselves are the pipeline's.
+-- Binds: schema, as_of (the schema of the views as of a moment), reporting (the schema for readers), table,
+-- columns (NULL for all, and for the table itself).
 WITH RECURSIVE own AS (
     SELECT
         c.oid,
@@ -20,7 +21,25 @@ WITH RECURSIVE own AS (
                 %(table)s::text || '_history'
             )
         )
-        OR (n.nspname = %(as_of)s AND c.relname = %(table)s::text AND c.relkind = 'v')
+        OR (
+            n.nspname IN (%(as_of)s, %(reporting)s)
+            AND c.relname = %(table)s::text
+            AND c.relkind = 'v'
+        )
+),
+
+marts AS (
+    SELECT c.oid
+    FROM etl.mart AS m
+    INNER JOIN pg_class AS c ON m.mart_name = c.relname
+    INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+    WHERE m.schema_name = %(schema)s AND n.nspname = %(reporting)s
+    UNION ALL
+    SELECT p.oid
+    FROM etl.mart AS m
+    INNER JOIN pg_proc AS p ON m.mart_name = p.proname
+    INNER JOIN pg_namespace AS n ON p.pronamespace = n.oid
+    WHERE m.schema_name = %(schema)s AND n.nspname = %(reporting)s
 ),
 
 direct AS (
@@ -75,6 +94,7 @@ WHERE
     f.classid NOT IN ('pg_attrdef'::regclass, 'pg_type'::regclass)
     AND COALESCE(c.relkind NOT IN ('S', 't'), true)
     AND COALESCE(c.oid NOT IN (SELECT own.oid FROM own), true)
+    AND f.objid NOT IN (SELECT marts.oid FROM marts)
     AND COALESCE(r.conrelid NOT IN (SELECT own.oid FROM own), true)
     AND NOT COALESCE(i.indisprimary OR c.relname = %(table)s::text || '_version', false)
     -- The unique index of a dimension's versions has a name that Postgres gives it.

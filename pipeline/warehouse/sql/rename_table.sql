@@ -1,5 +1,5 @@
 -- The statements that rename a table and what the pipeline keeps beside it.
--- Binds: schema, as_of (the schema of the views as of a moment), old, new.
+-- Binds: schema, view_schemas (those of the views as of a moment), old, new.
 WITH suffixes AS (
     SELECT unnest(ARRAY['', '_version', '_current', '_history']) AS suffix
 )
@@ -17,7 +17,7 @@ INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
 INNER JOIN suffixes AS s ON c.relname = %(old)s::text || s.suffix
 WHERE
     (n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'v', 'i', 'I'))
-    OR (n.nspname = %(as_of)s AND c.relkind = 'v' AND s.suffix = '')
+    OR (n.nspname = ANY(%(view_schemas)s) AND c.relkind = 'v' AND s.suffix = '')
 UNION ALL
 SELECT format('ALTER FUNCTION %%s RENAME TO %%I', p.oid::regprocedure, %(new)s::text || '_as_of')
 FROM pg_proc AS p

@@ -1,5 +1,6 @@
--- Functions and operators that the objects made in this transaction use, owned by roles that own neither the
--- schema nor the database. They would run with the rights of whoever writes to the table.
+-- Functions and operators that objects use, owned by roles that own neither the schema nor the database. They
+-- would run with the rights of whoever writes to the table or reads the view.
+-- Names: made (a condition for the dependencies d of these objects).
 SELECT
     pg_describe_object(d.refclassid, d.refobjid, 0),
     r.rolname
@@ -14,7 +15,7 @@ INNER JOIN (
 INNER JOIN pg_namespace AS n ON called.namespace = n.oid
 INNER JOIN pg_roles AS r ON called.owner = r.oid
 WHERE
-    d.xmin = pg_current_xact_id()::xid
+    {made}
     AND NOT r.rolsuper
     AND called.owner <> quote_ident(current_user)::regrole
     AND called.owner <> n.nspowner

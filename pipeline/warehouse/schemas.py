@@ -1,0 +1,48 @@
+"""The schemas that the pipeline makes beside a warehouse's schema."""
+
+import logging
+
+from psycopg import sql
+
+from pipeline.postgres import Connection
+
+_logger = logging.getLogger(__name__)
+
+
+def as_of_schema(schema: str) -> str:
+    """The schema of the views that show the moment a reader has chosen."""
+    return "as_of" if schema == "public" else f"{schema}_as_of"
+
+
+def reporting_schema(schema: str) -> str:
+    """The schema for readers: the same views, marts, and the state of the warehouse."""
+    return "reporting" if schema == "public" else f"{schema}_reporting"
+
+
+def view_schemas(schema: str) -> tuple[str, str]:
+    """The schemas of the views that show the moment a reader has chosen."""
+    return as_of_schema(schema), reporting_schema(schema)
+
+
+def ensure_schema(connection: Connection, schema: str, name: str) -> bool:
+    """Create a schema beside this one if it is missing; returns False if the role lacks the privilege.
+
+    A schema whose name begins with pg_, such as a temporary one, gets none, as Postgres reserves these names.
+    """
+    if schema.startswith("pg_"):
+        return False
+    row = connection.execute(
+        "SELECT has_schema_privilege(oid, 'create') FROM pg_namespace WHERE nspname = %s", (name,)
+    ).fetchone()
+    if row is None:
+        row = connection.execute("SELECT has_database_privilege(current_database(), 'create')").fetchone()
+        if row == (True,):
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    if row != (True,):
+        role = sql.Identifier(connection.info.user).as_string()
+        _logger.warning(
+            "Schema %s is not used, because the warehouse's role may not create objects in it; the database's"
+            " owner can create it: CREATE SCHEMA IF NOT EXISTS %s; GRANT USAGE, CREATE ON SCHEMA %s TO %s",
+            name, *[sql.Identifier(name).as_string()] * 2, role,
+        )  # fmt: skip
+    return row == (True,)
