@@ -31,6 +31,7 @@ def bench(shared: Bench) -> Bench:
 def new_role(postgres: Postgres) -> Iterator[NewRole]:
     """A function that runs a script of ``docs/`` with psql and returns the URL of the role."""
     with ExitStack() as stack:
+        made = set[str]()
 
         def make(script: str, url: str, **settings: str) -> str:
             role = f"{Path(script).stem} {url.rsplit('_', 1)[1]}"
@@ -44,7 +45,9 @@ def new_role(postgres: Postgres) -> Iterator[NewRole]:
             name = sql.Identifier(role)
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, PASSWORD))
-            stack.callback(drop, url, role)
+            if role not in made:
+                stack.callback(drop, url, role)
+            made.add(role)
             return f"postgresql://{quote(role)}:{quote(PASSWORD, safe='')}@{url.partition('@')[2]}"
 
         yield make
