@@ -1,4 +1,4 @@
--- One row per design, with the present location of its file.
+-- One row per design, with the present location of its file. Many designs share a name.
 SELECT
     design_id,
     design_name,

@@ -1,4 +1,5 @@
--- One row per transaction, with its sales order or purchase order.
+-- One row per transaction, with its sales order or purchase order. Payments join to their orders
+-- through it.
 SELECT
     transaction_id,
     transaction_type,

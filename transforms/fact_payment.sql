@@ -1,5 +1,5 @@
--- One row per version of a payment. payment_amount can be summed within one currency, and
--- separately for sales (types 1 and 2) and purchases (3 and 4).
+-- One row per payment. payment_amount can be summed within one currency, and separately for
+-- sales (types 1 and 2) and purchases (3 and 4). dim_transaction leads to its order.
 -- key: payment_id
 SELECT
     payment_id,

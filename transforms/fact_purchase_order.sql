@@ -1,4 +1,4 @@
--- One row per version of a purchase order. item_quantity can be summed, item_unit_price
+-- One row per purchase order. item_quantity can be summed, item_unit_price
 -- cannot, and neither can amounts of different currencies.
 -- key: purchase_order_id
 SELECT

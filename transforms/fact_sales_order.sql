@@ -1,4 +1,4 @@
--- One row per version of a sales order. units_sold can be summed, unit_price cannot, and
+-- One row per sales order. units_sold can be summed, unit_price cannot, and
 -- neither can amounts of different currencies.
 -- key: sales_order_id
 SELECT
