@@ -17,7 +17,7 @@ from pipeline.lake.manifest import Destination
 from pipeline.models import checks, library
 from pipeline.models.check import verify
 from pipeline.postgres import transaction
-from pipeline.recovery.preview import Preview, preview_if_changed
+from pipeline.review.preview import Preview, preview_if_changed
 from pipeline.settings import Settings
 from pipeline.steps import Pipeline
 from pipeline.warehouse import catalogue, ledger

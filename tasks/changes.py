@@ -7,8 +7,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pipeline.errors import SettingsError
-from pipeline.recovery.preview import Preview, TableChange
 from pipeline.redaction import safe
+from pipeline.review.feeds import Feed
+from pipeline.review.preview import Preview, TableChange
 from pipeline.warehouse.evolve import CONSENTS
 from pipeline.words import counted
 from tasks.failures import clean_failures
@@ -67,10 +68,22 @@ def _of_table(each: Preview) -> Iterator[str]:
     if each.effect == "frozen":
         yield f"  if its model has a new name, write `-- renamed: {each.table} -> new name` at its head"
         yield f'  to drop it: make run ALLOW="drop {each.table}"'
+    for feed in each.feeds:
+        yield f"  {_of_feed(feed)}"
     if each.read_by:
         yield f"  read by {', '.join(each.read_by)}"
     for line in (*each.model_diff, *each.table_diff):
         yield f"    {line}"
+
+
+def _of_feed(feed: Feed) -> str:
+    what = f"{feed.column} is computed from" if feed.column else "which rows there are depends on"
+    before = "" if feed.before is None else f"; before, {_or_nothing(feed.before)}"
+    return f"{what} {_or_nothing(feed.sources)}{before}"
+
+
+def _or_nothing(sources: Iterable[str]) -> str:
+    return ", ".join(sources) or "no column of the source"
 
 
 def _head(each: Preview) -> Iterator[str]:

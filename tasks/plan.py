@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 from pipeline import settings
 from pipeline.models import library
-from pipeline.recovery.preview import Preview, preview
 from pipeline.redaction import safe
+from pipeline.review.preview import Preview, preview
 from tasks import blocks
 from tasks.changes import consents, lines
 from tasks.failures import clean_failures, in_some_line

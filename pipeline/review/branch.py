@@ -25,9 +25,9 @@ from pipeline.postgres import Connection, statement, template, transaction
 from pipeline.recovery import restate
 from pipeline.recovery import stage as stages
 from pipeline.recovery.batches import loaded_batches
-from pipeline.recovery.preview import preview
 from pipeline.recovery.stage import Stage
 from pipeline.review import versions
+from pipeline.review.preview import preview
 from pipeline.review.versions import TableDifference
 from pipeline.warehouse import catalogue, ledger, upgrades
 from pipeline.warehouse.load import load_order

@@ -9,8 +9,8 @@ import pytest
 from pipeline.errors import SettingsError, WarehouseError
 from pipeline.models import library
 from pipeline.recovery import restate
-from pipeline.recovery.preview import Preview, preview
 from pipeline.recovery.rehearsal import rehearse
+from pipeline.review.preview import Preview, preview
 from pipeline.warehouse import ledger
 from tests.bench import Bench
 from tests.recovery.restating import MODELS, SCHEMA, change, lived_shop, restated

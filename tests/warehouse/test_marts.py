@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import ModelError, WarehouseError
 from pipeline.postgres import transaction
-from pipeline.recovery.preview import preview
+from pipeline.review.preview import preview
 from pipeline.warehouse import catalogue
 from tasks.changes import lines
 from tests.bench import Bench

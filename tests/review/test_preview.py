@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.models import library
-from pipeline.recovery.preview import Preview, preview, preview_if_changed
+from pipeline.review.preview import Preview, preview, preview_if_changed
 from tasks.changes import lines
 from tests.bench import Bench
 from tests.support import execute
@@ -93,6 +93,12 @@ def test_a_dropped_column_shows_diffs_cost_consent_and_what_breaks(loaded: Bench
     allowed = planned(loaded, "drop dim_shop.manager", dim_shop=model, schema=schema)["dim_shop"]
     assert (allowed.consents, allowed.by_hand) == ((), ())
     assert allowed.altered[0] == 'ALTER TABLE "public"."dim_shop" DROP COLUMN IF EXISTS "manager"'
+
+
+def test_other_sources_of_a_column_are_named(loaded: Bench) -> None:
+    model = "SELECT shop_id, upper(manager) AS city, manager FROM shop"
+    found = planned(loaded, dim_shop=model)["dim_shop"]
+    assert "  city is computed from shop.manager; before, shop.city" in lines([found])
 
 
 def test_new_names_other_keys_and_models_that_come_and_go(loaded: Bench) -> None:

@@ -1,7 +1,7 @@
 """What the next run does because models or schema.sql have changed; nothing is changed to find out."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from difflib import unified_diff
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +17,12 @@ from pipeline.postgres import exists, transaction
 from pipeline.recovery import restate
 from pipeline.recovery.added_columns import added
 from pipeline.recovery.batches import loaded_batches
-from pipeline.recovery.work import Work, read_whole, table_counts, work_of_batches
+from pipeline.review import diffs
+from pipeline.review.costs import Work, read_whole, table_counts, work_of_batches
+from pipeline.review.feeds import Feed, feeds
 from pipeline.warehouse import (
     alterations,
     catalogue,
-    declarations,
     dependents,
     ledger,
     mart_changes,
@@ -76,7 +77,8 @@ class Preview(Frozen):
     ``rows_read`` the rows that are computed again, which takes about ``seconds`` (None if no batch was
     timed). ``in_place``: the model only gained these columns, so that no more than they is written.
     ``breaks`` are objects of others that the change drops or that stand in its way. ``read_whole``
-    are source tables. ``error`` is why a mart breaks.
+    are source tables. ``feeds`` are columns that other columns of the source feed than before.
+    ``error`` is why a mart breaks.
     """
 
     table: str
@@ -93,6 +95,7 @@ class Preview(Frozen):
     read_by: tuple[str, ...] = ()
     breaks: tuple[Dependent, ...] = ()
     read_whole: tuple[str, ...] = ()
+    feeds: tuple[Feed, ...] = ()
     error: str = ""
 
     @property
@@ -176,21 +179,31 @@ def preview(
         ]
         if each.effect != "unchanged" or each.changes
     ]
-    return [*of_tables, *of_marts]
+    names = {each.table for each in of_tables} & models.keys()
+    fed = _feeds(found, models, targets, chain.manifests, names)
+    return [*(each.model_copy(update={"feeds": fed.get(each.table, ())}) for each in of_tables), *of_marts]
+
+
+def _feeds(
+    found: Alterations,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    manifests: Sequence[Manifest],
+    names: AbstractSet[str],
+) -> dict[str, tuple[Feed, ...]]:
+    """What feeds these tables differently from before, by the last batch's columns of the source."""
+    if not manifests:
+        return {}
+    tables = manifests[-1].tables
+    columns = {name: table.columns for name, table in tables.items()}
+    keys = {name: table.key for name, table in tables.items()}
+    return feeds(models, found.texts, targets, columns, keys, names)
 
 
 def _of_file(found: Alterations) -> Iterator[Preview]:
     """The file schema.sql, if more than its comments has changed."""
-    old, new = (_statements(text or "") for text in (found.old_text, found.text))
-    if found.is_new and found.old_text is not None and old != new:
-        diff = unified_diff(old, new, "schema.sql, as loaded", "schema.sql", lineterm="", n=1)
+    if found.is_new and found.old_text is not None and (diff := diffs.of_file(found.old_text, found.text)):
         yield Preview(table="schema.sql", effect="executed", table_diff=tuple(diff))
-
-
-def _statements(text: str) -> list[str]:
-    """The lines of SQL without comments and blank lines."""
-    lines = (line.partition("--")[0].rstrip() for line in text.splitlines())
-    return [line for line in lines if line.strip()]
 
 
 def _under_present_names(models: Mapping[str, Model], found: Alterations) -> dict[str, Model]:
@@ -214,8 +227,8 @@ def _of_table(
         table=name,
         effect=effect,
         changes=tuple(_change(change) for change in found.changes if change.table == name),
-        model_diff=tuple(_model_diff(name, found, models)),
-        table_diff=tuple(_table_diff(name, found)),
+        model_diff=tuple(diffs.of_model(name, found, models)),
+        table_diff=tuple(diffs.of_table(name, found)),
         batches=len(manifests) if effect in {"restated", "refilled"} else 0,
         rows=counts.get(name, 0),
         versions=counts.get(versions_name(name), counts.get(name, 0)),
@@ -240,22 +253,6 @@ def _change(change: Change) -> TableChange:
         happens=change.happens,
         follow_up=change.follow_up,
     )
-
-
-def _model_diff(name: str, found: Alterations, models: Mapping[str, Model]) -> Iterator[str]:
-    """The lines of a unified diff of the model, if its former text is known."""
-    if (old := found.texts.get(name)) is not None and name in models:
-        lines = old.splitlines(), models[name].sql.splitlines()
-        yield from unified_diff(*lines, f"{name}.sql, as loaded", f"{name}.sql", lineterm="", n=1)
-
-
-def _table_diff(name: str, found: Alterations) -> Iterator[str]:
-    """The same of the columns that schema.sql declares."""
-    if before := declarations.lines(found.before.get(name)):
-        lines = before, declarations.lines(found.declared.get(name))
-        yield from unified_diff(
-            *lines, f"{name} in schema.sql, as loaded", f"{name} in schema.sql", lineterm="", n=1
-        )
 
 
 def _effects(

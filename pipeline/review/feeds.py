@@ -1,0 +1,77 @@
+"""Which source columns feed the columns of models that have changed, now and before."""
+
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+from pipeline.columns import Column, Frozen
+from pipeline.errors import ModelError
+from pipeline.models import library, lineage, reference
+from pipeline.models.library import Model, parse
+from pipeline.models.lineage import Lineage
+from pipeline.models.target import Target
+from pipeline.review import fitting
+
+Tables = Mapping[str, Sequence[Column]]
+Keys = Mapping[str, tuple[str, ...]]
+
+
+class Feed(Frozen):
+    """A column that is computed from other ``sources`` than before, or the rows of the table if it is empty.
+
+    ``before`` is None if the column is new.
+    """
+
+    column: str
+    sources: tuple[str, ...]
+    before: tuple[str, ...] | None
+
+
+def feeds(
+    models: Mapping[str, Model],
+    texts: Mapping[str, str],
+    targets: Mapping[str, Target],
+    tables: Tables,
+    keys: Keys,
+    changed: AbstractSet[str],
+) -> dict[str, tuple[Feed, ...]]:
+    """By changed model, the columns that are fed by other columns of the source than by their former text.
+
+    Empty if a model does not fit these tables, or reads one that is not among them.
+    """
+    former = dict(models)
+    known = tables.keys() | models.keys() | reference.NAMES
+    try:
+        for name in changed & texts.keys():
+            former[name] = replace(parse(models[name].path, texts[name]), seeds=models[name].seeds)
+        if any(library.tables_read(each) - known for each in (models, former)):
+            return {}
+        now = _lineages(models, targets, tables, keys, changed)
+        before = _lineages(former, targets, tables, keys, changed & texts.keys())
+    except ModelError:
+        return {}
+    return {name: tuple(_differences(each, before.get(name))) for name, each in now.items()}
+
+
+def _lineages(
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Tables,
+    keys: Keys,
+    names: Collection[str],
+) -> dict[str, Lineage]:
+    kept = {name: target for name, target in targets.items() if name not in names}
+    complete = fitting.with_missing(models, kept, tables, keys)
+    found = lineage.of_models(models, complete, tables, keys)
+    return {name: each for name, each in found.items() if name in names}
+
+
+def _differences(now: Lineage, before: Lineage | None) -> Iterator[Feed]:
+    for column, sources in now.columns.items():
+        former = before.columns.get(column) if before else None
+        if sources != former:
+            yield Feed(column=column, sources=sources, before=former)
+    if before and now.rows != before.rows:
+        yield Feed(column="", sources=now.rows, before=before.rows)
