@@ -101,6 +101,15 @@ CREATE TABLE IF NOT EXISTS dim_exchange_rate (
     PRIMARY KEY (rate_date, currency_id)
 );
 
+COMMENT ON COLUMN dim_exchange_rate.rate_date IS
+'The day from which the rate holds, until the currency has a later one.';
+COMMENT ON COLUMN dim_exchange_rate.currency_id IS
+'The currency that the rate is of.';
+COMMENT ON COLUMN dim_exchange_rate.rate IS
+'How many units of the reporting currency one unit of this currency is worth. It does not add up.';
+COMMENT ON COLUMN dim_exchange_rate.reporting_currency IS
+'The code by ISO 4217 of the currency that amounts are shown in.';
+
 CREATE TABLE IF NOT EXISTS dim_design (
     design_id integer PRIMARY KEY,
     design_name varchar NOT NULL,

@@ -26,7 +26,7 @@ _OF_ETL = {
     "batches": "warehouse/reporting_batches.sql",
 }
 NAMES = frozenset(_OF_ETL)
-_HEAD_FOR_DEVELOPERS = "-- Names: schema (a literal).\n"
+_FOR_DEVELOPERS = re.compile(r"^-- Names: .*\n", re.MULTILINE)
 _PATH = ["pg_catalog", "pg_temp"]
 _INCOMPATIBLE = psycopg.errors.InvalidTableDefinition, psycopg.errors.InvalidFunctionDefinition
 
@@ -37,7 +37,7 @@ def of_etl(schema: str, taken: Collection[str]) -> list[Mart]:
     for name, file in _OF_ETL.items():
         if name not in taken:
             text = statement(file).format(schema=sql.Literal(schema)).as_string()
-            found.append(read(Path(f"{name}.sql"), text.replace(_HEAD_FOR_DEVELOPERS, "")))
+            found.append(read(Path(f"{name}.sql"), _FOR_DEVELOPERS.sub("", text)))
     return found
 
 

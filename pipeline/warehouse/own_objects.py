@@ -25,6 +25,9 @@ def drop(
     Returns the statements that grant others what they had, for :func:`grant_again`. Raises WarehouseError
     where something else depends on them.
     """
+    views = list(views)
+    if not (tables or views or marts):
+        return []
     names = {
         "schema": schema,
         "as_of": as_of_schema(schema),

@@ -33,5 +33,5 @@ def make(site: Site) -> Backup:
 
 def restore(site: Site, backup: Backup, what: str) -> None:
     """Restore the whole warehouse (``all``) or one schema of it."""
-    site.drop(*(("public", "etl", "as_of") if what == "all" else (what,)))
+    site.drop(*(("public", "etl", "as_of", "reporting") if what == "all" else (what,)))
     servers.restore(site.servers.warehouse, site.warehouse_url, backup.dumps[what])

@@ -184,7 +184,7 @@ class Site:
 
     def lose_warehouse(self) -> None:
         """Drop everything in the warehouse."""
-        self.drop("public", "etl", "as_of")
+        self.drop("public", "etl", "as_of", "reporting")
         self.shop.prepare(self.warehouse_url)
 
     def terminate(self, server: Postgres) -> None:

@@ -75,7 +75,7 @@ class Life:
                 shutil.rmtree(root, ignore_errors=True)
                 shutil.copytree(getattr(day, each), root)
             else:
-                self.drop(*(("public", "etl", "as_of") if each == "all" else (each,)))
+                self.drop(*(("public", "etl", "as_of", "reporting") if each == "all" else (each,)))
                 script = _into_public(day.dumps[each])
                 program(self.server, "psql", "-qX", "-vON_ERROR_STOP=1", self.house.url, text=script)
         self.house.prepared = None
@@ -95,7 +95,7 @@ class Life:
 
     def lose_warehouse(self) -> None:
         """Delete everything."""
-        self.drop("public", "etl", "as_of")
+        self.drop("public", "etl", "as_of", "reporting")
         self.house.prepare()
 
     def seen(self) -> dict[str, list[tuple[Any, ...]]]:

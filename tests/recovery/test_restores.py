@@ -85,7 +85,7 @@ def test_a_warehouse_may_be_restored_elsewhere(life: Life) -> None:
         there = replace(life.house, url=url, prepared=None)
         moved = replace(life, bench=replace(life.bench, house=there))
         there.prepare()
-        assert there.home.id == life.house.destination.id
+        assert there.destination.id == life.house.destination.id
         assert moved.settles()
         assert moved.has_history(life.today)
         assert moved.run()
@@ -130,7 +130,7 @@ def test_tables_without_etl(life: Life) -> None:
 
 @pytest.mark.campaign
 def test_tables_of_yesterday_without_etl_are_rebuilt_up_to_today(life: Life) -> None:
-    life.drop("etl", "public", "as_of")
+    life.drop("etl", "public", "as_of", "reporting")
     life.restore(life.yesterday, "public")
     assert life.house.rebuild() == 0
     assert life.has_history(life.today)
@@ -173,7 +173,7 @@ def test_tables_older_than_etl_whose_history_has_as_many_versions(life: Life) ->
 def test_tables_and_etl_that_were_restored_to_different_days(life: Life) -> None:
     """Neither is the one that the other knew."""
     for tables, etl in ((life.yesterday, life.today), (life.today, life.yesterday)):
-        life.drop("public", "etl", "as_of")
+        life.drop("public", "etl", "as_of", "reporting")
         life.restore(tables, "public")
         life.restore(etl, "etl")
         assert life.settles()

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy
 
 from pipeline.errors import ModelError, WarehouseError
 from pipeline.postgres import transaction
@@ -358,6 +359,27 @@ def test_comments_say_what_objects_and_columns_mean(shop: Bench) -> None:
     for view in ("freshness", "rejected", "batches"):
         relation = f"reporting.{view}"
         assert comments_of(shop, relation).keys() == {"", *columns_of(shop, relation)}
+
+
+def test_tools_over_sqlalchemy_see_views_comments_and_keys(shop: Bench) -> None:
+    engine = sqlalchemy.create_engine(shop.house.url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        seen = sqlalchemy.inspect(engine)
+        assert set(seen.get_view_names("reporting")) == {
+            "dim_shop", "fact_sale", "best_city", "sales_by_city", "freshness", "rejected", "batches",
+        }  # fmt: skip
+        about = seen.get_table_comment("sales_by_city", "reporting")["text"]
+        assert about == "One row per city of shops. Made by the pipeline."
+        columns = {each["name"]: each["comment"] for each in seen.get_columns("fact_sale", "reporting")}
+        assert columns == {"record_id": None, "sale_id": None, "shop_id": None, "amount": "What was paid."}
+        assert seen.get_pk_constraint("dim_shop")["constrained_columns"] == ["shop_id"]
+        ((key, table),) = [
+            (each["constrained_columns"], each["referred_table"])
+            for each in seen.get_foreign_keys("fact_sale")
+        ]
+        assert (key, table) == (["shop_id"], "dim_shop")
+    finally:
+        engine.dispose()
 
 
 def test_comments_follow_models_and_schema_file(shop: Bench) -> None:

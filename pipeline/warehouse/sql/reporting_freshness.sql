@@ -8,31 +8,33 @@
 -- first_batch: The moment of the first batch. Nothing is known of earlier ones, except what was imported.
 -- rejected_rows: How many rows the warehouse could not take; the view rejected lists them.
 -- rejected_tables: The tables that lack these rows; NULL if there are none.
--- Names: schema (a literal).
-WITH batches AS (
-    SELECT
-        min(b.snapshot_at) AS first_batch,
-        max(b.snapshot_at) FILTER (WHERE b.snapshot_at <= etl.looked_at()) AS last_batch
-    FROM etl.batch AS b
-    WHERE b.schema_name = {schema}
-),
-
-rejected AS (
-    SELECT
-        count(*) AS rejected_rows,
-        array_agg(DISTINCT r.table_name ORDER BY r.table_name) AS rejected_tables
-    FROM etl.rejected AS r
-    WHERE r.schema_name = {schema} AND NOT r.resolved
-)
-
+-- Names: schema (a literal). Sub-SELECTs cost nothing where a query does not name their column.
 SELECT
     CASE WHEN w.up_to_date_at IS NOT NULL THEN LEAST(etl.looked_at(), w.up_to_date_at) END AS as_of,
     now() - w.up_to_date_at AS behind,
     w.up_to_date_at,
-    b.last_batch,
-    b.first_batch,
-    r.rejected_rows,
-    r.rejected_tables
-FROM batches AS b
-CROSS JOIN rejected AS r
-LEFT JOIN etl.watermark AS w ON w.schema_name = {schema}
+    (
+        SELECT max(b.snapshot_at)
+        FROM etl.batch AS b
+        WHERE b.schema_name = {schema} AND b.snapshot_at <= etl.looked_at()
+    ) AS last_batch,
+    (
+        SELECT min(b.snapshot_at)
+        FROM etl.batch AS b
+        WHERE b.schema_name = {schema}
+    ) AS first_batch,
+    (
+        SELECT count(*)
+        FROM etl.rejected AS r
+        WHERE r.schema_name = {schema} AND NOT r.resolved
+    ) AS rejected_rows,
+    (
+        SELECT array_agg(DISTINCT r.table_name ORDER BY r.table_name)
+        FROM etl.rejected AS r
+        WHERE r.schema_name = {schema} AND NOT r.resolved
+    ) AS rejected_tables
+FROM (
+    SELECT max(e.up_to_date_at) AS up_to_date_at
+    FROM etl.watermark AS e
+    WHERE e.schema_name = {schema}
+) AS w

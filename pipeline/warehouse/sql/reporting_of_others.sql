@@ -1,6 +1,16 @@
 -- What others have made in the schema for readers under names that the pipeline uses. Its own views read the
 -- schema etl, or are marts, which are recorded and marked in their comments.
 -- Binds: schema, reporting (the schema for readers), names, mark (a pattern of comments).
+WITH of_etl AS (
+    SELECT p.oid
+    FROM pg_proc AS p
+    WHERE p.pronamespace = to_regnamespace('etl')
+    UNION ALL
+    SELECT t.oid
+    FROM pg_class AS t
+    WHERE t.relnamespace = to_regnamespace('etl')
+)
+
 SELECT pg_describe_object('pg_class'::regclass, c.oid, 0) AS name
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
@@ -11,18 +21,8 @@ WHERE
         SELECT
         FROM pg_rewrite AS r
         INNER JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-        INNER JOIN (
-            SELECT
-                p.oid,
-                p.pronamespace AS namespace
-            FROM pg_proc AS p
-            UNION ALL
-            SELECT
-                t.oid,
-                t.relnamespace
-            FROM pg_class AS t
-        ) AS read ON d.refobjid = read.oid
-        WHERE r.ev_class = c.oid AND read.namespace = to_regnamespace('etl')
+        INNER JOIN of_etl AS e ON d.refobjid = e.oid
+        WHERE r.ev_class = c.oid
     )
     AND NOT EXISTS (
         SELECT FROM etl.mart AS m WHERE m.schema_name = %(schema)s AND m.mart_name = c.relname
