@@ -47,7 +47,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test coverage blocks deploy plan try lineage grants run reconcile status automations rebuild restate import-history retain forget verify campaign bench bench-quick \
+.PHONY: help setup demo live test coverage blocks deploy plan try lineage relations grants run reconcile status automations rebuild restate import-history retain forget verify campaign bench bench-quick \
 	lint sbom lock clean venv dlt style types imports sql dockerfile security secrets audit
 
 help: ## list these targets
@@ -83,6 +83,9 @@ try: venv ## run one model on the last batch and compare it with the warehouse (
 
 lineage: venv ## print what the columns of the source feed in the warehouse (TABLE=staff: those of one table)
 	@$(PY) -m tasks.lineage $(ARGS) $(if $(TABLE),-- "$(TABLE)")
+
+relations: venv ## write how the views for readers belong together, for Metabase and Superset, into relations/
+	@$(PY) -m tasks.relations $(ARGS)
 
 grants: venv ## print what the source's role must be granted (ARGS="--role name")
 	@$(PY) -m tasks.grants $(ARGS)
