@@ -230,13 +230,12 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_mart_is_refused_with_its_line_and_nothing_changes(shop: Bench, kind: str) -> None:
-    marts, line = WRONG[kind]
-    write(shop, MARTS | marts)
-    with pytest.raises(ModelError, match=line) as refused:
-        shop.house.prepare()
-    assert "\n" not in str(refused.value)
+def test_a_wrong_mart_is_refused_with_its_line_and_nothing_changes(shop: Bench) -> None:
+    for kind, (marts, line) in WRONG.items():
+        write(shop, MARTS | marts)
+        with pytest.raises(ModelError, match=line) as refused:
+            shop.house.prepare()
+        assert "\n" not in str(refused.value), kind
     assert shop.house.query("TABLE reporting.best_city") == [("Bath",)]
 
 
@@ -258,22 +257,24 @@ def test_what_others_made_of_marts_is_named_and_not_touched(shop: Bench) -> None
         execute(house.url, "DROP VIEW public.mine")
 
 
-@pytest.mark.parametrize(
-    ("made", "name"),
-    [
-        ("CREATE VIEW reporting.bought AS SELECT 1 AS x", "view reporting.bought"),
-        ("CREATE TABLE reporting.bought (x int)", "table reporting.bought"),
-        ("CREATE FUNCTION reporting.bought() RETURNS int LANGUAGE sql AS 'SELECT 1'", "function reporting.b"),
-    ],
-)
-def test_an_object_of_others_is_not_replaced(shop: Bench, made: str, name: str) -> None:
-    execute(shop.house.url, made)
+OF_OTHERS = {
+    "VIEW reporting.bought": "CREATE VIEW reporting.bought AS SELECT 1 AS x",
+    "TABLE reporting.bought": "CREATE TABLE reporting.bought (x int)",
+    "FUNCTION reporting.bought": "CREATE FUNCTION reporting.bought() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+}
+
+
+def test_an_object_of_others_is_not_replaced(shop: Bench) -> None:
     write(shop, MARTS | {"bought": "-- A row.\nSELECT 2 AS x"})
-    try:
-        with pytest.raises(WarehouseError, match=f"{name}.* was not made by the pipeline, which needs this"):
-            shop.house.prepare()
-    finally:
-        execute(shop.house.url, f"DROP {made.split()[1]} reporting.bought")
+    for name, made in OF_OTHERS.items():
+        execute(shop.house.url, made)
+        try:
+            with pytest.raises(
+                WarehouseError, match=f"(?i){name}.* was not made by the pipeline, which needs"
+            ):
+                shop.house.prepare()
+        finally:
+            execute(shop.house.url, f"DROP {name}")
 
 
 def test_marts_follow_tables_that_change(shop: Bench) -> None:
@@ -324,6 +325,17 @@ def test_marts_follow_tables_that_change(shop: Bench) -> None:
     write(shop, MARTS, MODELS | back)
     house.prepare()
     execute(house.url, "DELETE FROM etl.schema_file")
+
+
+def test_a_table_that_a_mart_reads_is_not_dropped(shop: Bench) -> None:
+    house = shop.house
+    write(shop, MARTS, MODELS | {"schema": MODELS["schema"].partition("CREATE TABLE IF NOT EXISTS fact")[0]})
+    (house.folder / "fact_sale.sql").unlink()
+    house.prepare()
+    assert house.query("TABLE reporting.best_city") == [("Bath",)], "a frozen table stays in reporting"
+    with pytest.raises(ModelError, match=r'sales_by_city\.sql:8: relation "fact_sale" does not exist'):
+        catalogue.prepare(house.url, "public", house.models, house.folder, ["drop fact_sale"])
+    assert house.query("TABLE reporting.best_city") == [("Bath",)]
 
 
 def test_lost_marts_are_made_again(shop: Bench) -> None:

@@ -101,7 +101,10 @@ def test_new_names_need_no_computing_and_keep_everything(loaded: Bench) -> None:
     assert house.query("SELECT count(*), count(manager) FROM mine") == [(3, 2)]
     assert house.query("SELECT count(*) FROM sales") == [(3,)]
     assert house.query("SELECT boss FROM dim_shop_as_of('infinity') WHERE shop_id = 1") == [("Bo",)]
-    assert house.query("SELECT boss FROM as_of.dim_shop WHERE shop_id = 1") == [("Bo",)]
+    for schema in ("as_of", "reporting"):
+        assert house.query(f"SELECT boss FROM {schema}.dim_shop WHERE shop_id = 1") == [("Bo",)]
+        views = f"SELECT relname::text FROM pg_class WHERE relnamespace = '{schema}'::regnamespace"
+        assert {"fact_sold"} == {name for (name,) in house.query(views) if "fact_" in name}
     assert house.query("SELECT sold_id FROM fact_sold_as_of('infinity') WHERE amount = 7") == [(3,)]
     defined = "SELECT pg_get_viewdef('as_of.fact_sold'::regclass) LIKE '%''fact_sold''%'"
     assert house.query(defined) == [(True,)]

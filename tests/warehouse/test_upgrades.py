@@ -126,6 +126,8 @@ def test_an_earlier_releases_warehouse_and_lake_are_continued(earlier: Bench) ->
     assert earlier.house.rejected() == [("fact_sale", {"sale_id": "11"}, "shop_id is not in dim_shop")]
     kept = "SELECT * FROM facts_before WHERE sale_id <> 8 ORDER BY sale_id"
     assert earlier.house.query(facts) == earlier.house.query(kept)
+    shown = "SELECT * FROM reporting.fact_sale ORDER BY sale_id"
+    assert earlier.house.query(shown) == earlier.house.query(kept)
 
 
 def test_earlier_versions_that_do_not_fit_stay_in_etl_superseded(
