@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import psycopg
 import pytest
 
 from demo.home import PROJECT
@@ -56,3 +58,13 @@ def test_each_model_and_mart_says_what_one_row_is() -> None:
     assert [model.name for model in models if not model.meaning.startswith("One row per ")] == []
     silent = [mart.name for mart in marts.load(TRANSFORMS) if not mart.meaning.startswith("One row")]
     assert silent == []
+
+
+def test_the_mart_of_the_documentation_can_be_made(warehouse: str) -> None:
+    _, _, page = (PROJECT / "docs" / "models.md").read_text(encoding="utf-8").partition("\n## Marts\n")
+    text = page.partition("```sql\n")[2].partition("```")[0]
+    mart = marts.read(Path("daily.sql"), text)
+    assert mart.meaning.startswith("One row per ")
+    with psycopg.connect(warehouse, options="-c search_path=reporting") as reader:
+        assert reader.execute(mart.sql.encode()).fetchall() == []
+    assert mart.columns.keys() == {"day", "currency_code", "revenue"}
