@@ -102,13 +102,13 @@ CREATE TABLE IF NOT EXISTS dim_exchange_rate (
 );
 
 COMMENT ON COLUMN dim_exchange_rate.rate_date IS
-'The day from which the rate holds, until the currency has a later one.';
+'The day from which the rate holds, until the currency''s next one.';
 COMMENT ON COLUMN dim_exchange_rate.currency_id IS
-'The currency that the rate is of.';
+'The currency that is converted, from currency.currency_id.';
 COMMENT ON COLUMN dim_exchange_rate.rate IS
-'How many units of the reporting currency one unit of this currency is worth. It does not add up.';
+'Units of the reporting currency per unit of this currency. It cannot be summed.';
 COMMENT ON COLUMN dim_exchange_rate.reporting_currency IS
-'The code by ISO 4217 of the currency that amounts are shown in.';
+'The ISO 4217 code of the currency that amounts are converted to.';
 
 CREATE TABLE IF NOT EXISTS dim_design (
     design_id integer PRIMARY KEY,
