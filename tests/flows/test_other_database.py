@@ -168,6 +168,7 @@ def test_a_type_that_cannot_be_carried_is_refused(story: Story, tmp_path: Path) 
 # manager), of servers (when one was started), and of everybody (an id, a day, a checksum).
 EVERYDAY = {
     "transaction", "id", "address", "manager", "started_at", "day", "month", "year", "location", "checksum",
+    "rate",
 }  # fmt: skip
 
 

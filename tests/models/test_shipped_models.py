@@ -15,26 +15,21 @@ from typing import Any
 
 import duckdb
 import psycopg
-import pyarrow as pa
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are not worth a dependency
 
 from demo.home import PROJECT
 from demo.postgres import Postgres
-from pipeline.columns import Column, schema_of
 from pipeline.lake.buckets import Bucket
 from pipeline.models import library
 from pipeline.models.output import Loaded, Output
 from pipeline.models.target import Target
-from pipeline.source import snapshots
-from pipeline.source.catalogue import describe
 from pipeline.warehouse import catalogue
 from tests.house import transform_all
 from tests.made_up import MadeUp
+from tests.shipped import TRANSFORMS, as_arrow, as_text, source_columns
 from tests.support import database, execute
 
-TRANSFORMS = PROJECT / "transforms"
-SOURCE = PROJECT / "demo" / "source.sql"
 CASES = sorted((PROJECT / "tests" / "models").glob("*/*.yaml"))
 Contract = tuple[dict[str, Target], dict[str, Any]]
 
@@ -45,33 +40,8 @@ def contract(postgres: Postgres) -> Iterator[Contract]:
     all_models = library.load(TRANSFORMS)
     with database(postgres, "contract") as house, database(postgres, "totesys") as totesys:
         targets = catalogue.prepare(house, "public", all_models, TRANSFORMS)
-        execute(totesys, SOURCE.read_text(encoding="utf-8"))
-        with snapshots.snapshot(totesys) as (connection, _):
-            tables = describe(connection, "public", sorted(library.source_tables(all_models)))
-        columns = {
-            name: ({column.name: column.type for column in table.columns}, table.key)
-            for name, table in tables.items()
-        } | {
-            name: ({column.name: column.type for column in seed.columns}, ())
-            for name, seed in library.read_seeds(all_models).items()
-        }
+        columns = source_columns(totesys, all_models)
         yield targets, columns
-
-
-def as_arrow(rows: list[dict[str, Any]], types: dict[str, str]) -> list[dict[str, Any]]:
-    """Rows of YAML with the source's types."""
-    given = {name: [None if row.get(name) is None else as_text(row[name]) for row in rows] for name in types}
-    unknown = {name for row in rows for name in row} - types.keys()
-    assert not unknown, f"the source has no columns {unknown}"
-    schema = schema_of([Column(name=name, type=type_) for name, type_ in types.items()])
-    arrays = {field.name: pa.array(given[field.name], pa.string()).cast(field.type) for field in schema}
-    actual: list[dict[str, Any]] = pa.table(arrays).to_pylist()
-    return actual
-
-
-def as_text(value: object) -> str:
-    """A value as Postgres prints it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def run_case(path: Path, case: dict[str, Any], contract: Contract, raw: Bucket, processed: Bucket) -> Output:

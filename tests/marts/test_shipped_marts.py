@@ -1,0 +1,100 @@
+"""The shipped marts, case by case: ``marts/<mart>/<case>.yaml``, over the shop in ``shop.yaml``.
+
+A case has the ``expected`` rows, and may have the moment that is ``looked_at``, the ``arguments`` of a
+function, and a condition (``where``). Times are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml  # type: ignore[import-untyped]  # its stubs are not worth a dependency
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from demo.home import PROJECT
+from demo.postgres import Postgres
+from pipeline.lake.buckets import folder
+from pipeline.models import library, marts
+from tests.house import Warehouse
+from tests.made_up import SOME_TIME, MadeUp
+from tests.shipped import TRANSFORMS, as_arrow, as_text, source_columns
+from tests.support import Row, database
+
+HERE = PROJECT / "tests" / "marts"
+CASES = sorted(HERE.glob("*/*.yaml"))
+MARTS = {mart.name: mart for mart in marts.load(TRANSFORMS)}
+
+
+def load_shop(house: Warehouse, source_url: str) -> None:
+    """Load the batches of the shop, each at its moment."""
+    columns = source_columns(source_url, library.load(TRANSFORMS))
+    batches = MadeUp(house.raw, columns)
+    for batch in yaml.safe_load((HERE / "shop.yaml").read_text(encoding="utf-8")):
+        # MadeUp counts the minutes from its first moment.
+        batches.number = int((batch["at"].replace(tzinfo=UTC) - SOME_TIME).total_seconds()) // 60 - 1
+        rows, deleted = (
+            {name: as_arrow(rows, columns[name][0]) for name, rows in batch.get(part, {}).items()}
+            for part in ("given", "deleted")
+        )
+        house.bring(batches.batch(rows, deleted=deleted))
+
+
+@pytest.fixture(scope="module")
+def shop(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """The warehouse of the shop after its batches."""
+    home = tmp_path_factory.mktemp("marts")
+    with database(postgres, "marts") as url, database(postgres, "totesys") as source_url:
+        house = Warehouse(url, TRANSFORMS, folder(f"{home}/raw"), folder(f"{home}/processed"))
+        load_shop(house, source_url)
+        yield house
+
+
+@pytest.fixture(scope="module")
+def reader(shop: Warehouse) -> Iterator[psycopg.Connection[Row]]:
+    """A connection that shows times in UTC."""
+    with psycopg.connect(shop.url, row_factory=dict_row, autocommit=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+
+
+def rows_of(reader: psycopg.Connection[Row], name: str, case: dict[str, Any]) -> list[Row]:
+    """The rows of a mart as a case asks for them, as text."""
+    called: sql.Composable = sql.Identifier("reporting", name)
+    if MARTS[name].is_function:
+        called = sql.SQL("{}({})").format(called, sql.SQL(", ").join(map(sql.Literal, case["arguments"])))
+    reader.execute("SELECT etl.look_at(%s)", (case.get("looked_at"),))
+    condition = sql.SQL(case.get("where", "true"))
+    rows = reader.execute(sql.SQL("SELECT * FROM {} WHERE {}").format(called, condition)).fetchall()
+    reader.execute("SELECT etl.look_at(NULL)")
+    return [{column: None if v is None else as_text(v) for column, v in row.items()} for row in rows]
+
+
+@pytest.mark.parametrize("path", CASES, ids=[f"{path.parent.name}/{path.stem}" for path in CASES])
+def test_a_mart(path: Path, reader: psycopg.Connection[Row]) -> None:
+    case = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert set(case) <= {"about", "looked_at", "arguments", "where", "expected"}
+    rows = rows_of(reader, path.parent.name, case)
+    expected = [
+        {column: None if v is None else as_text(v) for column, v in row.items()} for row in case["expected"]
+    ]
+    assert sorted(rows, key=str) == sorted(expected, key=str)
+
+
+def test_every_mart_has_a_case_and_every_case_a_mart() -> None:
+    assert {path.parent.name for path in CASES} == set(MARTS)
+
+
+def test_every_column_of_a_mart_has_a_meaning(reader: psycopg.Connection[Row]) -> None:
+    moment = datetime(2024, 5, 10, 9, tzinfo=UTC)
+    for name, mart in MARTS.items():
+        arguments = sql.SQL("(%s)") if mart.is_function else sql.SQL("")
+        query = sql.SQL("SELECT * FROM {}{} LIMIT 0").format(sql.Identifier("reporting", name), arguments)
+        described = reader.execute(query, (moment,) if mart.is_function else None).description
+        assert list(mart.columns) == [column.name for column in described or ()], name
+        assert mart.meaning.startswith("One row"), name

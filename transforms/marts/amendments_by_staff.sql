@@ -1,0 +1,93 @@
+-- One row per member of staff, kind of order and currency: how often and by how much orders were amended
+-- after they were first captured.
+-- columns:
+-- staff_id: the orders' member of staff now, not who amended them
+-- staff_name: first and last name; may not be unique
+-- department_name: the department of the member of staff
+-- kind: sale or purchase; amounts of the two do not add up
+-- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
+-- orders: number of orders that are not deleted; can be summed
+-- amended_orders: those with at least one changed value; can be summed
+-- share_amended: amended_orders divided by orders; cannot be summed
+-- changed_values: number of changed values; can be summed
+-- amount_change: by how much the amounts of orders changed; can be summed within a currency
+WITH changes AS (
+    SELECT
+        sales_order_id,
+        purchase_order_id,
+        count(*) AS changed_values,
+        sum(amount_change) AS amount_change
+    FROM amendments
+    WHERE table_name IN ('fact_sales_order', 'fact_purchase_order')
+    GROUP BY sales_order_id, purchase_order_id
+),
+
+amended AS (
+    SELECT
+        'sale' AS kind,
+        orders.sales_staff_id AS staff_id,
+        orders.currency_id,
+        changes.changed_values,
+        changes.amount_change
+    FROM changes
+    INNER JOIN fact_sales_order AS orders ON changes.sales_order_id = orders.sales_order_id
+    UNION ALL
+    SELECT
+        'purchase' AS kind,
+        orders.staff_id,
+        orders.currency_id,
+        changes.changed_values,
+        changes.amount_change
+    FROM changes
+    INNER JOIN fact_purchase_order AS orders ON changes.purchase_order_id = orders.purchase_order_id
+),
+
+amended_totals AS (
+    SELECT
+        kind,
+        staff_id,
+        currency_id,
+        count(*) AS amended_orders,
+        sum(changed_values) AS changed_values,
+        sum(amount_change) AS amount_change
+    FROM amended
+    GROUP BY kind, staff_id, currency_id
+),
+
+totals AS (
+    SELECT
+        'sale' AS kind,
+        sales_staff_id AS staff_id,
+        currency_id,
+        count(*) AS orders
+    FROM fact_sales_order
+    GROUP BY sales_staff_id, currency_id
+    UNION ALL
+    SELECT
+        'purchase' AS kind,
+        staff_id,
+        currency_id,
+        count(*) AS orders
+    FROM fact_purchase_order
+    GROUP BY staff_id, currency_id
+)
+
+SELECT
+    totals.staff_id,
+    concat(staff.first_name, ' ', staff.last_name) AS staff_name,
+    staff.department_name,
+    totals.kind,
+    currencies.currency_code,
+    totals.orders,
+    COALESCE(amended.amended_orders, 0) AS amended_orders,
+    round(COALESCE(amended.amended_orders, 0) / CAST(totals.orders AS numeric), 4) AS share_amended,
+    COALESCE(CAST(amended.changed_values AS bigint), 0) AS changed_values,
+    COALESCE(amended.amount_change, 0) AS amount_change
+FROM totals
+LEFT JOIN amended_totals AS amended
+    ON
+        totals.kind = amended.kind
+        AND totals.staff_id = amended.staff_id
+        AND totals.currency_id = amended.currency_id
+LEFT JOIN dim_staff AS staff ON totals.staff_id = staff.staff_id
+LEFT JOIN dim_currency AS currencies ON totals.currency_id = currencies.currency_id

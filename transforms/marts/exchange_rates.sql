@@ -1,0 +1,29 @@
+-- One row per day and currency for which a rate holds: from the day of its first rate on. A rate holds until
+-- the currency's next one. Rates cannot be summed.
+-- columns:
+-- day: the day on which the rate holds
+-- currency_id: the currency that is converted
+-- rate: units of the reporting currency per unit of this currency
+WITH periods AS (
+    SELECT
+        currency_id,
+        rate_date,
+        rate,
+        lead(rate_date) OVER (PARTITION BY currency_id ORDER BY rate_date) AS next_date
+    FROM dim_exchange_rate
+    WHERE reporting_currency = (SELECT currency_code FROM reporting_currency)
+),
+
+ends AS (
+    SELECT GREATEST((SELECT max(date_id) FROM dim_date), (SELECT day FROM today)) AS last_day
+)
+
+SELECT
+    periods.rate_date + place.number AS day,
+    periods.currency_id,
+    periods.rate
+FROM periods
+CROSS JOIN
+    LATERAL generate_series(
+        0, COALESCE(periods.next_date - 1, (SELECT last_day FROM ends)) - periods.rate_date
+    ) AS place (number)

@@ -1,0 +1,107 @@
+-- One row per sales order that is not deleted. The columns can be summed as they say; count orders with
+-- count(*).
+-- columns:
+-- sales_order_id: the order
+-- day: the day on which the order was placed
+-- placed_at_time: the time of that day
+-- staff_id: who took the order
+-- staff_name: first and last name; may not be unique
+-- department_name: the department of the member of staff
+-- counterparty_id: the customer
+-- counterparty_name: legal name of the customer
+-- country: country of the customer's legal address
+-- city: city of the customer's legal address
+-- location_id: where the order is to be delivered to
+-- delivery_city: city of that location
+-- design_id: the design that is sold
+-- design_name: not unique: many designs share a name, so group by design_id, too
+-- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
+-- units: units sold; can be summed
+-- unit_price: price of a unit; cannot be summed
+-- revenue: units times unit price; can be summed within a currency
+-- revenue_reporting: revenue in the reporting currency, at the rate of the order's day; NULL without a rate
+-- agreed_delivery_date: the day for which delivery is agreed; the actual one is not known
+-- agreed_payment_date: the day on which the payment is due
+WITH staff AS (
+    -- DISTINCT ON tells Postgres that a join finds one row at most, so that it leaves out the joins that a
+    -- query does not need.
+    SELECT DISTINCT ON (staff_id)
+        staff_id,
+        concat(first_name, ' ', last_name) AS staff_name,
+        department_name
+    FROM dim_staff
+    ORDER BY staff_id
+),
+
+counterparties AS (
+    SELECT DISTINCT ON (counterparty_id)
+        counterparty_id,
+        counterparty_legal_name AS counterparty_name,
+        counterparty_legal_country AS country,
+        counterparty_legal_city AS city
+    FROM dim_counterparty
+    ORDER BY counterparty_id
+),
+
+locations AS (
+    SELECT DISTINCT ON (location_id)
+        location_id,
+        city
+    FROM dim_location
+    ORDER BY location_id
+),
+
+designs AS (
+    SELECT DISTINCT ON (design_id)
+        design_id,
+        design_name
+    FROM dim_design
+    ORDER BY design_id
+),
+
+currencies AS (
+    SELECT DISTINCT ON (currency_id)
+        currency_id,
+        currency_code
+    FROM dim_currency
+    ORDER BY currency_id
+),
+
+rates AS (
+    SELECT DISTINCT ON (day, currency_id)
+        day,
+        currency_id,
+        rate
+    FROM exchange_rates
+    ORDER BY day ASC, currency_id ASC
+)
+
+SELECT
+    orders.sales_order_id,
+    orders.created_date AS day,
+    orders.created_time AS placed_at_time,
+    orders.sales_staff_id AS staff_id,
+    staff.staff_name,
+    staff.department_name,
+    orders.counterparty_id,
+    counterparties.counterparty_name,
+    counterparties.country,
+    counterparties.city,
+    orders.agreed_delivery_location_id AS location_id,
+    locations.city AS delivery_city,
+    orders.design_id,
+    designs.design_name,
+    currencies.currency_code,
+    orders.units_sold AS units,
+    orders.unit_price,
+    orders.units_sold * orders.unit_price AS revenue,
+    orders.units_sold * orders.unit_price * rates.rate AS revenue_reporting,
+    orders.agreed_delivery_date,
+    orders.agreed_payment_date
+FROM fact_sales_order AS orders
+LEFT JOIN staff ON orders.sales_staff_id = staff.staff_id
+LEFT JOIN counterparties ON orders.counterparty_id = counterparties.counterparty_id
+LEFT JOIN locations ON orders.agreed_delivery_location_id = locations.location_id
+LEFT JOIN designs ON orders.design_id = designs.design_id
+LEFT JOIN currencies ON orders.currency_id = currencies.currency_id
+LEFT JOIN rates ON orders.created_date = rates.day AND orders.currency_id = rates.currency_id

@@ -1,0 +1,31 @@
+-- One row per day and currency with sales: the orders placed on that day.
+-- columns:
+-- day: the day on which the orders were placed
+-- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
+-- orders: number of orders; can be summed
+-- units: units sold; can be summed
+-- revenue: units times unit price of all orders; can be summed within a currency
+-- average_price: revenue divided by units; cannot be summed or averaged again
+-- revenue_reporting: revenue in the reporting currency, at the rate of the day; NULL without a rate
+WITH totals AS (
+    SELECT
+        created_date AS day,
+        currency_id,
+        count(*) AS orders,
+        sum(units_sold) AS units,
+        sum(units_sold * unit_price) AS revenue
+    FROM fact_sales_order
+    GROUP BY created_date, currency_id
+)
+
+SELECT
+    totals.day,
+    currencies.currency_code,
+    totals.orders,
+    totals.units,
+    totals.revenue,
+    round(totals.revenue / NULLIF(totals.units, 0), 4) AS average_price,
+    totals.revenue * rates.rate AS revenue_reporting
+FROM totals
+LEFT JOIN dim_currency AS currencies ON totals.currency_id = currencies.currency_id
+LEFT JOIN exchange_rates AS rates ON totals.day = rates.day AND totals.currency_id = rates.currency_id

@@ -1,0 +1,36 @@
+-- One row per changed value of an order or payment that left the source's last_updated as it was: what a
+-- pipeline that follows last_updated would miss. Edits of dimensions are in amendments.
+-- columns:
+-- table_name: the warehouse's table
+-- key: the row's key as text; of two columns with a slash between them
+-- sales_order_id: the sales order, also of its payment; otherwise NULL
+-- purchase_order_id: the purchase order, also of its payment; otherwise NULL
+-- column_name: the column that changed
+-- old_value: the value before, as text
+-- new_value: the value after, as text
+-- amended_at: the moment of the batch that first saw the new value
+-- previous_at: since when the old version was known; -infinity: before the first batch
+-- staff_id: the order's member of staff after the change, not who made it; NULL for other tables
+-- staff_name: first and last name; NULL for other tables
+-- counterparty_id: the order's or payment's counterparty; NULL for dimensions
+-- counterparty_name: legal name; NULL for dimensions
+-- currency_code: ISO 4217 code of the order or payment; NULL for dimensions
+-- amount_change: by how much the order's amount changed; NULL for other columns, or if its currency changed
+SELECT
+    table_name,
+    key,
+    sales_order_id,
+    purchase_order_id,
+    column_name,
+    old_value,
+    new_value,
+    amended_at,
+    previous_at,
+    staff_id,
+    staff_name,
+    counterparty_id,
+    counterparty_name,
+    currency_code,
+    amount_change
+FROM amendments
+WHERE left_last_updated

@@ -1,0 +1,7 @@
+-- One row: the day that the marts show. It is the day (UTC) of the moment that etl.look_at has set, by
+-- default of the source's state that the warehouse shows. Overdue days, quarters and lost customers count
+-- from it.
+-- columns:
+-- day: the day that the marts show, in UTC
+SELECT CAST(as_of AT TIME ZONE 'UTC' AS date) AS day
+FROM freshness
