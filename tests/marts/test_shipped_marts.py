@@ -6,6 +6,7 @@ function, and a condition (``where``). Times are UTC.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,3 +99,29 @@ def test_every_column_of_a_mart_has_a_meaning(reader: psycopg.Connection[Row]) -
         described = reader.execute(query, (moment,) if mart.is_function else None).description
         assert list(mart.columns) == [column.name for column in described or ()], name
         assert mart.meaning.startswith("One row"), name
+
+
+def test_the_documented_questions_have_answers(reader: psycopg.Connection[Row]) -> None:
+    text = (PROJECT / "docs" / "marts.md").read_text(encoding="utf-8")
+    questions = re.findall(r"^```sql\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(questions) == 10
+    for question in questions:
+        assert reader.execute(question.encode()).fetchall(), question
+    table = "".join(line for line in text.splitlines() if line.startswith("| "))
+    assert set(re.findall(r"`(\w+)(?:\(shown_at\))?`", table)) - {"last_updated"} == set(MARTS)
+
+
+def test_the_marts_of_sales_agree(reader: psycopg.Connection[Row]) -> None:
+    """Each one has all orders, once."""
+    for kind, amount in (("sales", "revenue"), ("purchases", "amount")):
+        total = sql.SQL("SELECT currency_code, sum({}) AS amount, {} AS orders FROM {} GROUP BY 1 ORDER BY 1")
+        orders = sql.Identifier("reporting", kind)
+        expected = reader.execute(
+            total.format(sql.Identifier(amount), sql.SQL("count(*)"), orders)
+        ).fetchall()
+        assert len(expected) > 1
+        for name in MARTS:
+            if name.startswith(f"{kind}_by_"):
+                mart = sql.Identifier("reporting", name)
+                query = total.format(sql.Identifier(amount), sql.SQL("sum(orders)"), mart)
+                assert reader.execute(query).fetchall() == expected, name
