@@ -201,6 +201,10 @@ CREATE TABLE IF NOT EXISTS fact_sales_order (
     agreed_delivery_location_id integer NOT NULL REFERENCES dim_location (location_id)
 );
 
+-- Sales of a period are read from a part of the table: orders lie there in the order of their days.
+CREATE INDEX IF NOT EXISTS fact_sales_order_created_date ON fact_sales_order
+USING brin (created_date) WITH (pages_per_range = 32);
+
 COMMENT ON COLUMN fact_sales_order.sales_record_id IS
 'The number of the version in this warehouse. It means nothing in the shop.';
 COMMENT ON COLUMN fact_sales_order.sales_order_id IS

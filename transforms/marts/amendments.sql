@@ -42,7 +42,12 @@ WITH versions AS (
     FROM fact_sales_order_history AS earlier
     INNER JOIN fact_sales_order_history AS later
         ON earlier.sales_order_id = later.sales_order_id AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        -- Tells Postgres that most versions have no end.
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'fact_purchase_order',
@@ -67,7 +72,11 @@ WITH versions AS (
     FROM fact_purchase_order_history AS earlier
     INNER JOIN fact_purchase_order_history AS later
         ON earlier.purchase_order_id = later.purchase_order_id AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'fact_payment',
@@ -89,7 +98,11 @@ WITH versions AS (
     INNER JOIN fact_payment_history AS later
         ON earlier.payment_id = later.payment_id AND earlier.valid_to = later.valid_from
     LEFT JOIN dim_transaction AS transactions ON later.transaction_id = transactions.transaction_id
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'dim_staff',
@@ -109,7 +122,11 @@ WITH versions AS (
     FROM dim_staff_history AS earlier
     INNER JOIN dim_staff_history AS later
         ON earlier.staff_id = later.staff_id AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'dim_counterparty',
@@ -129,7 +146,11 @@ WITH versions AS (
     FROM dim_counterparty_history AS earlier
     INNER JOIN dim_counterparty_history AS later
         ON earlier.counterparty_id = later.counterparty_id AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'dim_location',
@@ -149,7 +170,11 @@ WITH versions AS (
     FROM dim_location_history AS earlier
     INNER JOIN dim_location_history AS later
         ON earlier.location_id = later.location_id AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'dim_design',
@@ -169,7 +194,11 @@ WITH versions AS (
     FROM dim_design_history AS earlier
     INNER JOIN dim_design_history AS later
         ON earlier.design_id = later.design_id AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'dim_currency',
@@ -189,7 +218,11 @@ WITH versions AS (
     FROM dim_currency_history AS earlier
     INNER JOIN dim_currency_history AS later
         ON earlier.currency_id = later.currency_id AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'dim_exchange_rate',
@@ -211,7 +244,11 @@ WITH versions AS (
         ON earlier.rate_date = later.rate_date
             AND earlier.currency_id = later.currency_id
             AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'dim_payment_type',
@@ -231,7 +268,11 @@ WITH versions AS (
     FROM dim_payment_type_history AS earlier
     INNER JOIN dim_payment_type_history AS later
         ON earlier.payment_type_id = later.payment_type_id AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
     UNION ALL
     SELECT
         'dim_transaction',
@@ -251,7 +292,11 @@ WITH versions AS (
     FROM dim_transaction_history AS earlier
     INNER JOIN dim_transaction_history AS later
         ON earlier.transaction_id = later.transaction_id AND earlier.valid_to = later.valid_from
-    WHERE earlier.valid_to <= (SELECT etl.looked_at()) AND NOT earlier.deleted AND NOT later.deleted
+    WHERE
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
 )
 
 SELECT

@@ -22,7 +22,7 @@ WITH earlier AS (
         valid_from,
         max(valid_from) FILTER (WHERE NOT paid) OVER (PARTITION BY payment_id) AS last_unpaid
     FROM fact_payment_history
-    WHERE valid_to <= (SELECT etl.looked_at()) AND NOT deleted
+    WHERE valid_to IS NOT NULL AND valid_to <= (SELECT etl.looked_at()) AND NOT deleted
 ),
 
 first_paid AS (
