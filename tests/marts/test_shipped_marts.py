@@ -22,6 +22,7 @@ from demo.home import PROJECT
 from demo.postgres import Postgres
 from pipeline.lake.buckets import folder
 from pipeline.models import library, marts
+from pipeline.warehouse import catalogue
 from tests.house import Warehouse
 from tests.made_up import SOME_TIME, MadeUp
 from tests.shipped import TRANSFORMS, as_arrow, as_text, source_columns
@@ -125,3 +126,20 @@ def test_the_marts_of_sales_agree(reader: psycopg.Connection[Row]) -> None:
                 mart = sql.Identifier("reporting", name)
                 query = total.format(sql.Identifier(amount), sql.SQL("sum(orders)"), mart)
                 assert reader.execute(query).fetchall() == expected, name
+
+
+def test_a_moment_before_the_first_batch_is_an_error(reader: psycopg.Connection[Row]) -> None:
+    """In one line, whatever rows the mart would have."""
+    message = "nothing is known of 2020-01-01 .*: the first batch shows 2024-05-10 09:00:00"
+    for name in MARTS:
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match=message):
+            rows_of(reader, name, {"looked_at": "2020-01-01", "arguments": ["2020-01-01"]})
+
+
+def test_an_empty_warehouse_has_no_rows(postgres: Postgres) -> None:
+    with database(postgres, "empty") as url:
+        catalogue.prepare(url, "public", library.load(TRANSFORMS), TRANSFORMS)
+        with psycopg.connect(url, row_factory=dict_row, autocommit=True) as reader:
+            for name in MARTS.keys() - {"today"}:
+                assert rows_of(reader, name, {"arguments": ["2024-05-13"]}) == [], name
+            assert rows_of(reader, "today", {}) == [{"day": None}]

@@ -325,7 +325,8 @@ LEFT JOIN dim_staff AS staff ON versions.staff_id = staff.staff_id
 LEFT JOIN dim_counterparty AS counterparties ON versions.counterparty_id = counterparties.counterparty_id
 LEFT JOIN dim_currency AS currencies ON versions.currency_id = currencies.currency_id
 WHERE
-    changed.new_value IS DISTINCT FROM versions.earlier_row -> changed.column_name
+    (SELECT day FROM today) IS NOT NULL
+    AND changed.new_value IS DISTINCT FROM versions.earlier_row -> changed.column_name
     AND changed.column_name NOT IN (
         'valid_from', 'valid_to', 'deleted', 'last_updated_date', 'last_updated_time',
         'sales_record_id', 'purchase_record_id', 'payment_record_id'

@@ -27,3 +27,4 @@ CROSS JOIN
     LATERAL generate_series(
         0, COALESCE(periods.next_date - 1, (SELECT last_day FROM ends)) - periods.rate_date
     ) AS place (number)
+WHERE (SELECT day FROM today) IS NOT NULL

@@ -4,5 +4,6 @@
 -- currency_code: ISO 4217 code of the reporting currency
 SELECT reporting_currency AS currency_code
 FROM dim_exchange_rate
+WHERE (SELECT day FROM today) IS NOT NULL
 ORDER BY rate_date DESC, reporting_currency ASC
 LIMIT 1

@@ -74,5 +74,8 @@ AS $$
         compared.revenue_now - compared.revenue_then
     FROM compared
     LEFT JOIN dim_currency AS currencies ON compared.currency_id = currencies.currency_id
-    WHERE compared.revenue_now <> compared.revenue_then
+    WHERE
+        compared.revenue_now <> compared.revenue_then
+        -- Refuses a moment before the first batch, also if nothing was touched.
+        AND (SELECT count(*) FROM (SELECT FROM fact_sales_order_as_of(shown_at) LIMIT 1) AS one_order) >= 0
 $$

@@ -5,3 +5,5 @@
 -- day: the day that the marts show, in UTC
 SELECT CAST(as_of AT TIME ZONE 'UTC' AS date) AS day
 FROM freshness
+-- The tables refuse a moment before the first batch, also if no row of theirs is wanted.
+WHERE (SELECT count(*) FROM dim_currency) >= 0
