@@ -47,7 +47,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test coverage blocks deploy plan try lineage relations grants run reconcile status automations rebuild restate import-history retain forget verify campaign bench bench-quick \
+.PHONY: help setup demo live test coverage blocks deploy plan try docs lineage relations grants run reconcile status automations rebuild restate import-history retain forget verify campaign bench bench-quick \
 	lint sbom lock clean venv dlt style types imports sql dockerfile security secrets audit
 
 help: ## list these targets
@@ -80,6 +80,9 @@ plan: venv ## print what the next run does because models or schema.sql have cha
 
 try: venv ## run one model on the last batch and compare it with the warehouse (MODEL=transforms/dim_staff.sql)
 	@$(PY) -m tasks.trial $(ARGS) $(if $(MODEL),-- "$(MODEL)")
+
+docs: venv ## write the data dictionary of the warehouse, one HTML page (ARGS="--file name.html")
+	@$(PY) -m tasks.data_dictionary $(ARGS)
 
 lineage: venv ## print what the columns of the source feed in the warehouse (TABLE=staff: those of one table)
 	@$(PY) -m tasks.lineage $(ARGS) $(if $(TABLE),-- "$(TABLE)")

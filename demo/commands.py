@@ -70,7 +70,7 @@ def _parse() -> argparse.Namespace:
         nargs="?",
         choices=("live", *_OPENERS),
         help="live: keep running, with the Prefect UI; psql: open the databases;"
-        " status, try MODEL: the output of `make status` and `make try` for the demo",
+        " status, try MODEL, docs: as `make status`, `make try` and `make docs`, for the demo",
     )
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -156,6 +156,22 @@ def _status(home: Home, postgres: Postgres, _: list[str]) -> int:
 def _try(home: Home, postgres: Postgres, rest: list[str]) -> int:
     """Run one model on the last batch, without a Prefect server."""
     words = [str(Path(word).absolute()) if Path(word).is_file() else word for word in rest]
+    _use_own_settings(home, postgres)
+    from tasks import trial
+
+    return trial.main(words)
+
+
+def _docs(home: Home, postgres: Postgres, rest: list[str]) -> int:
+    """Write the data dictionary, without a Prefect server."""
+    folder = Path.cwd()
+    _use_own_settings(home, postgres)
+    from tasks import data_dictionary
+
+    return data_dictionary.main(rest, folder)
+
+
+def _use_own_settings(home: Home, postgres: Postgres) -> None:
     home.isolate()
     os.environ |= {
         "TOTESYS_SOURCE_URL": postgres.url(SOURCE),
@@ -163,13 +179,10 @@ def _try(home: Home, postgres: Postgres, rest: list[str]) -> int:
         "TOTESYS_RAW_URI": str(home.raw),
         "TOTESYS_PROCESSED_URI": str(home.processed),
     }
-    from tasks import trial
-
-    return trial.main(words)
 
 
 _Opener = Callable[[Home, Postgres, list[str]], int]
-_OPENERS: dict[str, _Opener] = {"psql": _psql, "status": _status, "try": _try}
+_OPENERS: dict[str, _Opener] = {"psql": _psql, "status": _status, "try": _try, "docs": _docs}
 
 
 def _in_one_line(error: Exception, home: Home) -> str:

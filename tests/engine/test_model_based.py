@@ -254,4 +254,4 @@ def test_after_any_sequence_of_events_the_warehouse_equals_the_oracle(
         with capsys.disabled():
             print("\n" + ", ".join(f"{number:,} {what}" for what, number in place.tally.items()))  # noqa: T201
     assert place.tally["steps"] > 200
-    assert min(place.tally[what] for what in COUNTED) > 1
+    assert min(place.tally[what] for what in COUNTED) > 0

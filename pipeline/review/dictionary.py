@@ -1,0 +1,149 @@
+"""The data dictionary: what the tables, views and functions of a warehouse mean, from its catalogue."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Literal, TypeVar
+
+from psycopg.rows import class_row
+
+from pipeline.columns import Frozen
+from pipeline.lake.buckets import Bucket
+from pipeline.models.library import Model
+from pipeline.models.lineage import Lineage
+from pipeline.models.marts import Mart
+from pipeline.models.target import Target
+from pipeline.postgres import Connection, statement, transaction
+from pipeline.review.sources import lineage_of
+from pipeline.warehouse import catalogue
+from pipeline.warehouse.schemas import reporting_schema
+
+Kind = Literal["fact", "dimension", "bridge"]
+_Row = TypeVar("_Row", bound=Frozen)
+
+
+class DescribedColumn(Frozen):
+    """A column with its meaning, which is empty if nothing says it.
+
+    ``refers_to`` is the table that it refers to, and ``sources`` the columns of the source that feed it.
+    """
+
+    name: str
+    type: str
+    meaning: str | None = None
+    required: bool = False
+    in_key: bool = False
+    refers_to: str | None = None
+    sources: tuple[str, ...] = ()
+
+
+class DescribedTable(Frozen):
+    """A table of the warehouse; ``rows`` and ``versions`` are those of its last load, if they are known."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    columns: tuple[DescribedColumn, ...]
+    rows: int | None
+    versions: int | None
+    row_sources: tuple[str, ...]
+
+
+class DescribedView(Frozen):
+    """A view for readers, or a function if it has ``arguments``."""
+
+    name: str
+    arguments: str | None
+    meaning: str | None
+    columns: tuple[DescribedColumn, ...]
+
+
+class State(Frozen):
+    """How current a warehouse is; ``last_batch`` is None if its batches are not known any more."""
+
+    up_to_date_at: datetime
+    last_batch: datetime | None
+    rejected_rows: int
+
+
+class Dictionary(Frozen):
+    """Everything that readers of a warehouse can use."""
+
+    schema_name: str
+    reporting: str
+    state: State
+    tables: tuple[DescribedTable, ...]
+    views: tuple[DescribedView, ...]
+
+
+class _Loaded(Frozen):
+    table_name: str
+    row_count: int | None
+    version_count: int | None
+    meanings: dict[str, str | None] | None
+
+
+def read(
+    url: str, schema: str, models: Mapping[str, Model], marts: Iterable[Mart], raw: Bucket
+) -> Dictionary:
+    """The dictionary of a warehouse's schema.
+
+    Raises SettingsError before the first batch, and ModelError if a model does not fit the last one.
+    """
+    by_name = {mart.name: mart for mart in marts}
+    lineages = lineage_of(url, schema, models, raw, None)
+    with transaction(url, "warehouse", reading=True) as connection:
+        targets = catalogue.existing_targets(connection, schema, models)
+        state = _all(connection, State, "review/state_of_warehouse.sql", schema)
+        loaded = {
+            each.table_name: each for each in _all(connection, _Loaded, "review/loaded_rows.sql", schema)
+        }
+        views = _all(connection, DescribedView, "review/readable_objects.sql", reporting_schema(schema))
+    return Dictionary(
+        schema_name=schema,
+        reporting=reporting_schema(schema),
+        state=state[0],
+        tables=tuple(
+            _table(target, models[name], loaded.get(name), lineages[name]) for name, target in targets.items()
+        ),
+        views=tuple(_view(view, by_name.get(view.name)) for view in views if view.name not in targets),
+    )
+
+
+def _all(connection: Connection, kind: type[_Row], file: str, schema: str) -> list[_Row]:
+    with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(statement(file), {"schema": schema}).fetchall()
+
+
+def _view(view: DescribedView, mart: Mart | None) -> DescribedView:
+    """The view; the columns that a function returns have no comments in the catalogue."""
+    if mart is None or not mart.is_function:
+        return view
+    columns = [each.model_copy(update={"meaning": mart.columns.get(each.name)}) for each in view.columns]
+    return view.model_copy(update={"meaning": mart.meaning, "columns": tuple(columns)})
+
+
+def _table(target: Target, model: Model, loaded: _Loaded | None, lineage: Lineage) -> DescribedTable:
+    return DescribedTable(
+        name=target.name,
+        kind="fact" if target.fact else "bridge" if target.bridge else "dimension",
+        meaning=model.meaning,
+        columns=tuple(_columns(target, loaded, lineage)),
+        rows=loaded.row_count if loaded else None,
+        versions=loaded.version_count if loaded else None,
+        row_sources=lineage.rows,
+    )
+
+
+def _columns(target: Target, loaded: _Loaded | None, lineage: Lineage) -> Iterator[DescribedColumn]:
+    refers_to = {column: each.to_table for each in target.references for column in each.columns}
+    meanings = loaded.meanings if loaded and loaded.meanings else {}
+    for column in target.columns:
+        yield DescribedColumn(
+            name=column.name,
+            type=column.type,
+            meaning=meanings.get(column.name),
+            required=column.required,
+            in_key=column.name in target.key,
+            refers_to=refers_to.get(column.name),
+            sources=lineage.columns.get(column.name, ()),
+        )

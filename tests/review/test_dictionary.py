@@ -1,0 +1,52 @@
+"""The data dictionary has tables, views, meanings, keys, sources and row counts, in a page of its own."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.models import library
+from pipeline.review import dictionary
+from pipeline.review.dictionary import Dictionary
+from tasks import data_dictionary
+from tests.bench import Bench
+
+
+@pytest.fixture
+def found(shop: Bench) -> Dictionary:
+    house = shop.house
+    return dictionary.read(house.url, house.schema, library.load(house.folder), [], house.raw)
+
+
+def test_tables_have_keys_references_sources_and_row_counts(found: Dictionary) -> None:
+    tables = {table.name: table for table in found.tables}
+    assert {name: table.kind for name, table in tables.items()} == {
+        "dim_shop": "dimension", "fact_sale": "fact", "dim_total": "dimension",
+    }  # fmt: skip
+    columns = {column.name: column for column in tables["fact_sale"].columns}
+    assert [name for name, column in columns.items() if column.in_key] == ["sale_id"]
+    assert columns["shop_id"].refers_to == "dim_shop"
+    assert (columns["amount"].type, columns["amount"].sources) == ("numeric(8,2)", ("sale.amount",))
+    assert tables["dim_shop"].rows == 3
+    assert (tables["dim_shop"].versions or 0) > 3
+    assert found.state.last_batch is not None
+
+
+def test_views_for_readers_have_their_columns(found: Dictionary) -> None:
+    views = {view.name: view for view in found.views}
+    assert {"freshness", "rejected", "batches"} <= views.keys()
+    assert not views.keys() & {table.name for table in found.tables}
+    as_of = views["freshness"].columns[0]
+    assert (as_of.name, as_of.type) == ("as_of", "timestamp with time zone")
+    assert as_of.meaning
+
+
+def test_the_page_needs_no_other_file_and_escapes_what_it_shows(found: Dictionary) -> None:
+    table = found.tables[0].model_copy(update={"meaning": "<script>alert(1)</script>"})
+    page = data_dictionary.page(found.model_copy(update={"tables": (table,)}), datetime.now(UTC))
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert '<svg xmlns="http://www.w3.org/2000/svg"' in page
+    assert not re.search(r"(?:src|href|url)\s*[=(]\s*[\"']?(?:https?:)?//", page)
