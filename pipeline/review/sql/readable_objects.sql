@@ -33,4 +33,4 @@ SELECT
     )
 FROM pg_proc AS p
 WHERE p.pronamespace = to_regnamespace(%(schema)s) AND p.prokind = 'f'
-ORDER BY 1
+ORDER BY name
