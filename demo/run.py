@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -161,7 +161,9 @@ class Demo:
             if is_new:
                 self.home.forget_buckets()
                 shop.create(connection)
-                shop.fill(connection, orders)
+                # The working day that follows is today, or the last weekday.
+                today = trading.last_weekday(datetime.now(UTC).date())
+                shop.fill(connection, orders, until=today - timedelta(1))
             rows = sum(count(connection, table) for table in shop.COLUMNS)
             sales = count(connection, "sales_order")
             origin = "generated:" if is_new else "kept from before:"

@@ -136,6 +136,11 @@ def next_weekday(day: date) -> date:
     return day + timedelta({4: 3, 5: 2}.get(day.weekday(), 1))
 
 
+def last_weekday(day: date) -> date:
+    """Return the day, or the last weekday before it."""
+    return day - timedelta(max(0, day.weekday() - 4))
+
+
 def within_hours(at: datetime) -> datetime:
     """Return the time, or the next opening if the shop is closed then."""
     if at.weekday() > 4 or at.time() > CLOSES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
@@ -135,3 +135,16 @@ def test_activity_makes_every_kind_of_change(server: Postgres) -> None:
 def test_opening_hours(at: str, open_at: str) -> None:
     found = trading.within_hours(datetime.fromisoformat(at))
     assert found == datetime.fromisoformat(open_at)
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        ("2024-08-23", "2024-08-23"),
+        ("2024-08-24", "2024-08-23"),
+        ("2024-08-25", "2024-08-23"),
+        ("2024-08-26", "2024-08-26"),
+    ],
+)
+def test_the_last_weekday_before_a_weekend_is_friday(day: str, expected: str) -> None:
+    assert trading.last_weekday(date.fromisoformat(day)) == date.fromisoformat(expected)
