@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from demo.postgres import Postgres
 from pipeline.models import library
 from pipeline.review.preview import Preview, preview, preview_if_changed
 from tasks.changes import lines
 from tests.bench import Bench
-from tests.support import execute
+from tests.support import database, execute
 from tests.warehouse.test_renames import MODELS, RENAMED, SCHEMA, SOURCE, write
 
 
@@ -115,3 +116,11 @@ def test_new_names_other_keys_and_models_that_come_and_go(loaded: Bench) -> None
     assert {name: each.effect for name, each in new.items()} == {"dim_new": "created", "dim_total": "frozen"}
     assert new["dim_new"].read_whole == ("other",)
     assert '  to drop it: make run ALLOW="drop dim_total"' in lines(new.values())
+
+
+def test_an_empty_warehouse_has_nothing_to_change(postgres: Postgres, loaded: Bench) -> None:
+    house = loaded.house
+    write(loaded, MODELS)
+    models = library.load(house.folder)
+    with database(postgres, "empty") as url:
+        assert preview_if_changed(url, "public", models, house.folder, house.raw) == []
