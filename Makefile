@@ -4,7 +4,7 @@
 PYTHON ?= python3
 LOCK := requirements-dev.lock
 PY := .venv/bin/python
-CODE := pipeline tasks flows demo bench
+CODE := pipeline tasks flows demo bench dashboard
 INSTALLED := .venv/$(LOCK)
 DLT_LOCK := bench/requirements-dlt.lock
 DLT_INSTALLED := .venv-dlt/requirements-dlt.lock
@@ -47,7 +47,7 @@ unexport HOME
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test coverage blocks deploy plan try docs lineage relations grants run reconcile status automations rebuild restate import-history retain forget verify campaign bench bench-quick \
+.PHONY: help setup demo live dashboard test coverage blocks deploy plan try docs lineage relations grants run reconcile status automations rebuild restate import-history retain forget verify campaign bench bench-quick \
 	lint sbom lock clean venv dlt style types imports sql dockerfile security secrets audit
 
 help: ## list these targets
@@ -62,6 +62,9 @@ demo: venv ## run the pipeline on an embedded Postgres and folders (FRESH=1 star
 
 live: venv ## the same with a worker, a shop that trades and the Prefect UI, until Ctrl-C
 	@$(PY) -m demo $(if $(filter-out 0,$(FRESH)),--fresh) live
+
+dashboard: venv ## a web page on the warehouse, or on the demo's (ARGS="--port 8051": options, --help lists them)
+	@$(PY) -m tasks.dashboard $(ARGS)
 
 test: venv ## the tests (ARGS="-k words": some of them)
 	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
@@ -190,7 +193,7 @@ imports:
 
 sql:
 	@echo "SQL: sqlfluff"
-	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline demo bench transforms/schema.sql $(wildcard transforms/marts); \
+	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline demo bench dashboard transforms/schema.sql $(wildcard transforms/marts); \
 	checked=$$?; $(PY) -m sqlfluff lint --disable-progress-bar --dialect duckdb $(MODELS) && exit $$checked
 
 dockerfile:

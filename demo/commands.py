@@ -18,6 +18,7 @@ from demo.home import FOLDER, SOURCE, WAREHOUSE, DemoError, Home, InUse, command
 from demo.interrupts import STOPPED, Interrupts
 from demo.live import live
 from demo.postgres import Postgres, PostgresError
+from demo.processes import Dashboard
 from demo.run import Demo
 from demo.terminal import Terminal
 
@@ -70,7 +71,7 @@ def _parse() -> argparse.Namespace:
         nargs="?",
         choices=("live", *_OPENERS),
         help="live: keep running, with the Prefect UI; psql: open the databases;"
-        " status, try MODEL, docs: as `make status`, `make try` and `make docs`, for the demo",
+        " status, try MODEL, docs, dashboard: as `make status` and so on, for the demo",
     )
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -181,8 +182,16 @@ def _use_own_settings(home: Home, postgres: Postgres) -> None:
     }
 
 
+def _dashboard(home: Home, postgres: Postgres, rest: list[str]) -> int:
+    """Serve the page on the warehouse until Ctrl-C."""
+    home.isolate()
+    return Dashboard(postgres.url(WAREHOUSE), home.folder, *rest).wait_for_end()
+
+
 _Opener = Callable[[Home, Postgres, list[str]], int]
-_OPENERS: dict[str, _Opener] = {"psql": _psql, "status": _status, "try": _try, "docs": _docs}
+_OPENERS: dict[str, _Opener] = {
+    "psql": _psql, "status": _status, "try": _try, "docs": _docs, "dashboard": _dashboard,
+}  # fmt: skip
 
 
 def _in_one_line(error: Exception, home: Home) -> str:

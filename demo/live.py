@@ -29,7 +29,9 @@ def live(demo: Demo, orders: int, every: int) -> None:
     demo.home.forget_prefect()
     prefect = demo.open(orders)
     worker = demo.start_worker(every)
+    dashboard = demo.start_dashboard()
     demo.terminal.heading(f"Open {prefect.address}/deployments", "Ctrl-C ends all of it")
+    demo.terminal.show_verbatim(f"The dashboard is at {dashboard.address}")
     with (
         psycopg.connect(demo.source, autocommit=True) as source,
         psycopg.connect(demo.warehouse, autocommit=True) as warehouse,

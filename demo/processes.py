@@ -11,6 +11,7 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+from demo.home import PROJECT
 from demo.postgres import HOST, free_port
 
 POOL = "totesys"
@@ -22,11 +23,12 @@ _END_WITH_PARENT = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" 3<&- </
 class Process:
     """A program that ends with this process, together with its process group."""
 
-    def __init__(self, *command: str | Path, **environment: str) -> None:
+    def __init__(self, *command: str | Path, folder: Path | None = None, **environment: str) -> None:
         """Start it."""
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", _END_WITH_PARENT, "sh", *command],
             stdin=subprocess.PIPE,
+            cwd=folder,
             env=os.environ | environment,
             start_new_session=True,
         )
@@ -35,6 +37,10 @@ class Process:
     def running(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
+
+    def wait_for_end(self) -> int:
+        """Wait until it ends by itself; returns its exit status."""
+        return self._process.wait()
 
     def stop(self) -> None:
         """End its process group at once; no effect if it has ended."""
@@ -79,6 +85,27 @@ class PrefectServer(Process):
                     return
             time.sleep(0.1)
         raise RuntimeError("the Prefect server did not start")
+
+
+class Dashboard(Process):
+    """The web page on the warehouse. It prints its address when it is ready."""
+
+    def __init__(self, url: str, folder: Path, *arguments: str) -> None:
+        """Start it in a folder without .env; ``arguments`` are those of ``python -m dashboard``."""
+        super().__init__(
+            sys.executable, "-m", "dashboard", *arguments, folder=folder,
+            TOTESYS_DASHBOARD_URL=url, PYTHONPATH=str(PROJECT),
+        )  # fmt: skip
+
+
+class LiveDashboard(Dashboard):
+    """The same, on a port that is known before it is ready."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        """Start it."""
+        port = free_port()
+        self.address = f"http://{HOST}:{port}"
+        super().__init__(url, folder, "--port", str(port))
 
 
 class Worker(Process):

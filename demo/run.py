@@ -20,7 +20,7 @@ from demo.changes import Change, Watermarks
 from demo.home import PROJECT, SOURCE, WAREHOUSE, Home
 from demo.interrupts import Interrupts
 from demo.postgres import Postgres
-from demo.processes import PrefectServer, Worker
+from demo.processes import LiveDashboard, PrefectServer, Worker
 from demo.queries import count, exists, statement, value
 from demo.terminal import Terminal
 from pipeline.words import counted
@@ -87,6 +87,7 @@ class Demo:
         self.postgres: Postgres = home.postgres()
         self.prefect: PrefectServer | None = None
         self.worker: Worker | None = None
+        self.dashboard: LiveDashboard | None = None
 
     @property
     def source(self) -> str:
@@ -100,7 +101,7 @@ class Demo:
 
     def stop(self) -> None:
         """Stop whatever was started."""
-        for process in (self.worker, self.postgres, self.prefect):
+        for process in (self.worker, self.dashboard, self.postgres, self.prefect):
             if process:
                 process.stop()
 
@@ -124,6 +125,12 @@ class Demo:
                 self.worker = Worker(PROJECT, deployments)
             step.finish(f"prefect.yaml, with a run due every {every} s, and a worker")
         return self.worker
+
+    def start_dashboard(self) -> LiveDashboard:
+        """Start the page on the warehouse, which is ready some seconds later."""
+        with self.interrupts.held():
+            self.dashboard = LiveDashboard(self.warehouse, self.home.folder)
+        return self.dashboard
 
     def _start_prefect(self) -> PrefectServer:
         """Start Prefect's server, which is ready some seconds later."""

@@ -96,19 +96,26 @@ class Unreachable(PipelineError, psycopg.OperationalError):
 
 @contextmanager
 def transaction(
-    url: str, database: str, *, reading: bool = False, one_moment: bool = False, snapshot: str | None = None
+    url: str,
+    database: str,
+    *,
+    reading: bool = False,
+    one_moment: bool = False,
+    snapshot: str | None = None,
+    pauses: Sequence[float] | None = None,
 ) -> Iterator[Connection]:
     """One transaction on a new connection; ``database`` names it in messages: source or warehouse.
 
     ``url`` is a URL or a conninfo string. With ``reading`` the transaction is read-only and sees one
     snapshot, its own or the exported ``snapshot``. With ``one_moment`` it sees one snapshot and its own
-    writes. A wait for a lock is logged, and limited by TOTESYS_LOCK_TIMEOUT.
+    writes. A wait for a lock is logged, and limited by TOTESYS_LOCK_TIMEOUT. ``pauses`` are the seconds between
+    tries to connect, by default PAUSES.
 
     Raises SettingsError for a refused login and for a server that is too old, Unreachable if the server does
     not answer, and LockTimeout. No message holds the password.
     """
     bound = settings.load().lock_timeout
-    with _connect(url, database) as connection:
+    with _connect(url, database, PAUSES if pauses is None else pauses) as connection:
         _refuse_older(connection, database)
         connection.isolation_level = (
             IsolationLevel.REPEATABLE_READ if reading or one_moment else IsolationLevel.READ_COMMITTED
@@ -172,13 +179,13 @@ def once(url: str, database: str) -> Iterator[Connection]:
         yield connection
 
 
-def _connect(url: str, database: str) -> Connection:
+def _connect(url: str, database: str, pauses: Sequence[float]) -> Connection:
     """Connect, with retries for a server that restarts or a network that is down for a moment."""
     try:
         conninfo = connecting.of(url)
     except connecting.Malformed as malformed:
         raise SettingsError(f"{database}: {malformed}") from None
-    for pause in (*PAUSES, None):
+    for pause in (*pauses, None):
         try:
             return _open(conninfo)
         except psycopg.Error as error:

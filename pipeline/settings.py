@@ -50,6 +50,7 @@ class Settings(BaseSettings):
 
     source_url: SecretStr | None = None
     warehouse_url: SecretStr | None = None
+    dashboard_url: SecretStr | None = None
     raw_uri: str | None = None
     processed_uri: str | None = None
     source_schema: str = "public"
@@ -127,6 +128,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Variables of the environment have precedence over ``.env``."""
         return init_settings, env_settings, _EnvFile(settings_cls)
+
+    @field_validator("dashboard_url")
+    @classmethod
+    def _is_connection(cls, url: SecretStr | None) -> SecretStr | None:
+        return SecretStr(connection.of(url.get_secret_value().strip())) if url else None
 
     def model_post_init(self, _: object) -> None:
         """Register the secrets, so that no text shows them from now on."""

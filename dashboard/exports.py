@@ -1,0 +1,74 @@
+"""A view's rows as a CSV or Parquet file, with their exact values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from psycopg import sql
+
+from dashboard.filters import Filters, Period
+from dashboard.rows import selected
+from dashboard.warehouse import Reports, View
+from pipeline.columns import Column, base_of, numeric_of, schema_of
+from pipeline.postgres import template
+
+_ROWS = 20_000
+# Numbers without declared decimals, such as averages, get ten.
+_NUMERIC = "numeric(38,10)"
+_PLAIN = frozenset(["smallint", "integer", "bigint", "boolean", "real", "double precision"]).union(
+    ["date", "time", "timestamp", "timestamptz", "text", "character varying"]
+)
+
+
+def _as_csv(reports: Reports, query: sql.Composed, bound: Mapping[str, Any], _: View, path: Path) -> None:
+    copy = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(query)
+    with reports.connection.cursor().copy(copy, bound) as chunks, path.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+def _as_parquet(
+    reports: Reports, query: sql.Composed, bound: Mapping[str, Any], view: View, path: Path
+) -> None:
+    schema = schema_of([Column(name=name, type=type_) for name, type_ in _types(view).items()])
+    with (
+        reports.connection.cursor("export") as cursor,
+        pq.ParquetWriter(path, schema, compression="zstd") as writer,
+    ):
+        cursor.execute(query, bound)
+        while rows := cursor.fetchmany(_ROWS):
+            columns = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema)]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+FORMATS: Mapping[str, Callable[[Reports, sql.Composed, Mapping[str, Any], View, Path], None]] = {
+    "csv": _as_csv,
+    "parquet": _as_parquet,
+}
+
+
+def export(
+    reports: Reports, view: View, filters: Filters, period: Period | None, path: Path, kind: str
+) -> None:
+    """Write all rows of a view that pass the filters into a file."""
+    columns = sql.SQL(", ").join(
+        template(f"{{0}}::{type_} AS {{0}}").format(sql.Identifier(name))
+        for name, type_ in _types(view).items()
+    )
+    query, bound = selected(reports, view, filters, period, columns)
+    FORMATS[kind](reports, query, bound, view, path)
+
+
+def _types(view: View) -> dict[str, str]:
+    """The type in which each column is exported: types that Parquet lacks as text."""
+    return {name: _type(column.type) for name, column in view.columns.items()}
+
+
+def _type(type_: str) -> str:
+    if type_ == "numeric":
+        return _NUMERIC
+    return type_ if base_of(type_) in _PLAIN or numeric_of(type_) else "text"

@@ -1,0 +1,80 @@
+"""Rows of any view, filtered and sorted: for tables and exports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg import sql
+
+from dashboard.filters import FilterError, Filters, Period
+from dashboard.orders import filtered
+from dashboard.warehouse import Reports, Row, View, names, statement
+from pipeline.postgres import template
+
+# Columns that the period filters, the first of them that a view has.
+_DAYS = ("day", "week", "month")
+# What orders rows of one day or moment.
+_TIES = ("sales_order_id", "purchase_order_id", "payment_id", "table_name", "key", "column_name")
+# Views whose rows have a moment instead.
+CHANGED = "amended_at"
+
+
+def selected(
+    reports: Reports,
+    view: View,
+    filters: Filters,
+    period: Period | None,
+    columns: sql.Composable | None = None,
+    limit: int | None = None,
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """A query of a view's rows as the reader filters and sorts them, with its bound values."""
+    condition, bound = filtered(view, filters, period, day_of(view) or "")
+    if CHANGED in view.columns and filters.changed_since:
+        condition = template("{} AND {} >= %(changed_since)s").format(condition, sql.Identifier(CHANGED))
+        bound["changed_since"] = filters.changed_since
+    if "left_last_updated" in view.columns and filters.silent:
+        condition = sql.SQL("{} AND left_last_updated").format(condition)
+    query = statement("rows.sql").format(
+        columns=columns or names(list(view.columns)),
+        view=reports.relation(view.name),
+        condition=condition,
+        sorted=_sorted(view, filters),
+        limited=sql.SQL("LIMIT {}").format(limit) if limit else sql.SQL(""),
+    )
+    return query, bound
+
+
+def shown(
+    reports: Reports, name: str, filters: Filters, period: Period | None = None, limit: int = 100
+) -> list[Row]:
+    """The first rows of a view."""
+    query, bound = selected(reports, reports.view(name), filters, period, limit=limit)
+    return reports.rows(query, bound)
+
+
+def day_of(view: View) -> str | None:
+    """The column that the period filters."""
+    return next((column for column in _DAYS if column in view.columns), None)
+
+
+def applied(view: View) -> Mapping[str, bool]:
+    """Which filters a view has columns for."""
+    return {
+        "period": day_of(view) is not None,
+        "currency": "currency_code" in view.columns,
+        "department": "department_name" in view.columns,
+        "counterparty": "counterparty_id" in view.columns,
+    }
+
+
+def _sorted(view: View, filters: Filters) -> sql.Composable:
+    column = filters.sort or day_of(view) or (CHANGED if CHANGED in view.columns else "")
+    if not column:
+        return sql.SQL("")
+    if column not in view.columns:
+        raise FilterError(f"sort: {view.name} has no such column; choose a column's heading")
+    direction = sql.SQL("DESC NULLS LAST" if filters.order == "desc" else "ASC NULLS FIRST")
+    ties = [name for name in _TIES if name in view.columns and name != column]
+    keys = [sql.SQL("{} {}").format(sql.Identifier(name), direction) for name in (column, *ties)]
+    return sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(keys))

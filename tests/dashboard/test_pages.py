@@ -1,0 +1,130 @@
+"""The pages' figures equal those of the warehouse's tables."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import httpx
+import pytest
+
+from tests.support import query, value
+
+PAGES = ("/", "/sales", "/purchases", "/owed", "/amendments", "/table", "/health")
+ALL = "since=2020-01-01&until=2030-12-31"
+
+
+def text_of(page: httpx.Client, address: str) -> str:
+    """The page's text, its tags as spaces."""
+    response = page.get(address)
+    assert response.status_code == 200, response.text
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", response.text)).split())
+
+
+def orders_on(page: httpx.Client, address: str) -> int:
+    """The number on the card of sales orders."""
+    found = re.search(r"Sales orders ([\d,]+)", text_of(page, address))
+    assert found
+    return int(found[1].replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    "address", [*PAGES, "/sales?by=design", "/purchases?by=location", "/table?view=amendments"]
+)
+def test_every_page_answers_and_asks_no_other_server(page: httpx.Client, address: str) -> None:
+    response = page.get(address)
+    assert response.status_code == 200, response.text
+    assert re.findall(r"""(?:src|href|action)=["']?(?:https?:)?//""", response.text) == []
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert "behind the source" in response.text
+
+
+def test_revenue_is_told_by_currency(page: httpx.Client, shop_url: str) -> None:
+    expected = query(
+        shop_url,
+        "SELECT currency_code, sum(units_sold * unit_price) FROM fact_sales_order_current"
+        " JOIN dim_currency USING (currency_id) GROUP BY 1 ORDER BY 1",
+    )
+    found = re.findall(
+        r'<span class="value" title="([\d,.]+)"><small>(\w{3})</small>', page.get(f"/?{ALL}").text
+    )
+    assert [(code, amount) for amount, code in found[: len(expected)]] == [
+        (code, f"{amount:,}") for code, amount in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "condition"),
+    [
+        ("currency=GBP", "currency_code = 'GBP'"),
+        ("department=Sales", "department_name = 'Sales'"),
+        ("counterparty=3", "counterparty_id = 3"),
+        ("currency=USD&counterparty=3", "currency_code = 'USD' AND counterparty_id = 3"),
+        ("since=2024-08-01&until=2024-08-10", "created_date BETWEEN '2024-08-01' AND '2024-08-10'"),
+    ],
+)
+def test_filters_leave_the_orders_that_they_name(
+    page: httpx.Client, shop_url: str, choice: str, condition: str
+) -> None:
+    expected = value(
+        shop_url,
+        "SELECT count(*) FROM fact_sales_order_current JOIN dim_currency USING (currency_id)"
+        f" JOIN dim_staff ON staff_id = sales_staff_id WHERE {condition}",
+    )
+    address = f"/sales?{choice}" if "since" in choice else f"/sales?{choice}&{ALL}"
+    assert orders_on(page, address) == expected
+
+
+def test_a_past_moment_shows_all_of_it_as_it_was(page: httpx.Client, shop_url: str) -> None:
+    first = value(shop_url, "SELECT min(snapshot_at) FROM etl.batch")
+    moment = first.isoformat().replace("+00:00", "")
+    assert orders_on(page, f"/?{ALL}") == orders_on(page, f"/?{ALL}&as_of={moment}") - 1
+    assert "O'Keefe & Sons" not in text_of(page, f"/sales?{ALL}&by=staff&as_of={moment}")
+
+
+def test_names_are_shown_as_text(page: httpx.Client) -> None:
+    assert "<b>O'Keefe & Sons</b>" in text_of(page, f"/sales?{ALL}&by=staff")
+    assert "<b>O'Keefe" not in page.get(f"/sales?{ALL}&by=staff").text
+
+
+def test_amendments_have_old_and_new_value_order_by_order(page: httpx.Client, shop_url: str) -> None:
+    ((before,),) = query(
+        shop_url,
+        "SELECT agreed_delivery_date FROM fact_sales_order_history WHERE sales_order_id = 7 ORDER BY valid_from LIMIT 1",
+    )
+    found = text_of(page, "/amendments")
+    assert f"sales order 7 agreed_delivery_date silent {before} 2031-02-03" in found
+    assert re.search(r"sales order 8 unit_price \d\.\d+ \d\.\d+", found)
+    silent = text_of(page, "/amendments?silent=1")
+    assert "sales order 7" in silent
+    assert "sales order 8" not in silent
+    assert "Nothing was amended since 2031-01-01" in text_of(page, "/amendments?changed_since=2031-01-01")
+
+
+def test_the_amendments_page_explains_a_changed_month(page: httpx.Client, shop_url: str) -> None:
+    deleted = value(
+        shop_url, "SELECT units_sold * unit_price FROM fact_sales_order WHERE sales_order_id = 9 LIMIT 1"
+    )
+    assert f"-{deleted:,.2f}" in text_of(page, "/amendments")
+
+
+def test_the_page_follows_the_warehouse(page: httpx.Client, shop_url: str) -> None:
+    batch = value(shop_url, "SELECT max(snapshot_at) FROM etl.batch")
+    same = page.get("/", headers={"X-Batch": str(batch)})
+    assert (same.headers.get("X-Same-Batch"), "data-chart" in same.text) == ("1", False)
+    newer = page.get("/", headers={"X-Batch": "an earlier one"})
+    assert ("X-Same-Batch" in newer.headers, "data-chart" in newer.text) == (False, True)
+
+
+def test_a_table_is_sorted_by_a_column(page: httpx.Client) -> None:
+    response = page.get(f"/table?view=sales&sort=revenue&order=asc&{ALL}")
+    cells = re.findall(r"<tr>(.*?)</tr>", response.text, re.DOTALL)[1:]
+    heads = re.findall(r"sort=(\w+)", re.findall(r"<thead>.*?</thead>", response.text, re.DOTALL)[0])
+    place = heads.index("revenue")
+    found = [float(re.findall(r"<td[^>]*>(.*?)</td>", each)[place].replace(",", "")) for each in cells]
+    assert found == sorted(found)
+    assert len(found) > 10
+
+
+def test_only_this_machine_names_the_page(page: httpx.Client) -> None:
+    assert page.get("/", headers={"Host": "evil.example"}).status_code == 400
