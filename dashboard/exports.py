@@ -41,7 +41,10 @@ def _as_parquet(
     ):
         cursor.execute(query, bound)
         while rows := cursor.fetchmany(_ROWS):
-            columns = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema)]
+            columns = [
+                pa.array(values, field.type)
+                for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+            ]
             writer.write_batch(pa.record_batch(columns, schema=schema))
 
 

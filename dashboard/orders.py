@@ -98,9 +98,9 @@ def totals(
     has_rates = f"{subject.amount}_reporting" in view.columns
     query = statement("grouped.sql").format(
         columns=names(columns),
-        orders=sql.SQL("sum(orders)" if "orders" in view.columns else "count(*)"),
+        counted=sql.SQL("sum(orders)" if "orders" in view.columns else "count(*)"),
         amount=sql.Identifier(subject.amount),
-        reporting=sql.Identifier(f"{subject.amount}_reporting") if has_rates else sql.SQL("NULL::numeric"),
+        converted=sql.Identifier(f"{subject.amount}_reporting") if has_rates else sql.SQL("NULL::numeric"),
         view=reports.relation(view.name),
         condition=condition,
     )

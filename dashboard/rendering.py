@@ -124,9 +124,9 @@ class Renderer:
         )  # fmt: skip
         environment.globals.update(
             menu=list(menu.items()), version=_version(), is_number=_is_number, tone=_tone,
-            trend_columns=TREND_COLUMNS, debt_columns=DEBT_COLUMNS, delivery_columns=DELIVERY_COLUMNS, slip_columns=SLIP_COLUMNS,
-            revenue_columns=REVENUE_COLUMNS, rejected_columns=REJECTED_COLUMNS, batch_columns=BATCH_COLUMNS,
-            order_columns=ORDER_COLUMNS,
+            trend_columns=TREND_COLUMNS, debt_columns=DEBT_COLUMNS, delivery_columns=DELIVERY_COLUMNS,
+            slip_columns=SLIP_COLUMNS, revenue_columns=REVENUE_COLUMNS, rejected_columns=REJECTED_COLUMNS,
+            batch_columns=BATCH_COLUMNS, order_columns=ORDER_COLUMNS,
         )  # fmt: skip
 
     def render(

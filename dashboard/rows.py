@@ -40,7 +40,7 @@ def selected(
         view=reports.relation(view.name),
         condition=condition,
         sorted=_sorted(view, filters),
-        limited=sql.SQL("LIMIT {}").format(limit) if limit else sql.SQL(""),
+        limited=sql.Literal(limit),
     )
     return query, bound
 
@@ -55,7 +55,8 @@ def shown(
 
 def day_of(view: View) -> str | None:
     """The column that the period filters."""
-    return next((column for column in _DAYS if column in view.columns), None)
+    dates = [name for name, column in view.columns.items() if column.type == "date"]
+    return next((column for column in _DAYS if column in dates), None)
 
 
 def applied(view: View) -> Mapping[str, bool]:
@@ -69,12 +70,13 @@ def applied(view: View) -> Mapping[str, bool]:
 
 
 def _sorted(view: View, filters: Filters) -> sql.Composable:
-    column = filters.sort or day_of(view) or (CHANGED if CHANGED in view.columns else "")
-    if not column:
-        return sql.SQL("")
+    """The columns that sort a view's rows: the chosen one, the newest first, or the first column."""
+    newest = day_of(view) or (CHANGED if CHANGED in view.columns else "")
+    column = filters.sort or newest or next(iter(view.columns))
     if column not in view.columns:
         raise FilterError(f"sort: {view.name} has no such column; choose a column's heading")
-    direction = sql.SQL("DESC NULLS LAST" if filters.order == "desc" else "ASC NULLS FIRST")
+    is_down = filters.order == "desc" and bool(filters.sort or newest)
+    direction = sql.SQL("DESC NULLS LAST" if is_down else "ASC NULLS FIRST")
     ties = [name for name in _TIES if name in view.columns and name != column]
     keys = [sql.SQL("{} {}").format(sql.Identifier(name), direction) for name in (column, *ties)]
-    return sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(keys))
+    return sql.SQL(", ").join(keys)

@@ -98,7 +98,7 @@ class Reports:
         """The quoted name of a view or function."""
         return sql.Identifier(self.schema, name)
 
-    def rows(self, query: sql.Composable, bound: Mapping[str, Any] | None = None) -> list[Row]:
+    def rows(self, query: sql.SQL | sql.Composed, bound: Mapping[str, Any] | None = None) -> list[Row]:
         """The rows of a query."""
         with self.connection.cursor(row_factory=dict_row) as cursor:
             return list(cursor.execute(query, bound or {}).fetchall())
@@ -124,8 +124,10 @@ class Warehouse:
     def reports(self, moment: datetime | None = None) -> Iterator[Reports]:
         """The views as of a moment, by default now; raises FilterError for one before the first batch."""
         with transaction(self.url, "warehouse", reading=True, pauses=()) as connection:
+            # Estimates that are far too high would have short queries compiled.
             connection.execute(
-                template("SELECT set_config('statement_timeout', %s, true)"), (f"{_TIMEOUT}s",)
+                template("SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)"),
+                (f"{_TIMEOUT}s",),
             )
             reports = Reports(connection, self.reporting, _NOTHING, moment)
             _check_schema(reports)
@@ -147,8 +149,8 @@ def _check_schema(reports: Reports) -> None:
     row = reports.connection.execute("SELECT to_regnamespace(quote_ident(%s)) IS NULL", (reports.schema,))
     if row.fetchone() == (True,):
         raise NoReports(
-            f"the database has no schema {reports.schema}: `make run` creates it with the next batch; if it is"
-            " another warehouse's database, correct TOTESYS_DASHBOARD_URL"
+            f"the database has no schema {reports.schema}: `make run` creates it with the next batch;"
+            " if it is another warehouse's database, correct TOTESYS_DASHBOARD_URL"
         )
 
 

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -23,13 +24,15 @@ _END_WITH_PARENT = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" 3<&- </
 class Process:
     """A program that ends with this process, together with its process group."""
 
-    def __init__(self, *command: str | Path, folder: Path | None = None, **environment: str) -> None:
+    def __init__(
+        self, *command: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> None:
         """Start it."""
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", _END_WITH_PARENT, "sh", *command],
             stdin=subprocess.PIPE,
             cwd=folder,
-            env=os.environ | environment,
+            env=os.environ | dict(environment or {}),
             start_new_session=True,
         )
 
@@ -61,7 +64,7 @@ class PrefectServer(Process):
         quietly = ("--log-level", "error", "--timeout-graceful-shutdown", "1")
         super().__init__(
             sys.executable, "-P", "-m", "uvicorn", *app, *where, *quietly,
-            PREFECT_API_URL=self.api, PREFECT__SERVER_FINAL="1",
+            environment={"PREFECT_API_URL": self.api, "PREFECT__SERVER_FINAL": "1"},
         )  # fmt: skip
 
     @property
@@ -94,7 +97,7 @@ class Dashboard(Process):
         """Start it in a folder without .env; ``arguments`` are those of ``python -m dashboard``."""
         super().__init__(
             sys.executable, "-m", "dashboard", *arguments, folder=folder,
-            TOTESYS_DASHBOARD_URL=url, PYTHONPATH=str(PROJECT),
+            environment={"TOTESYS_DASHBOARD_URL": url, "PYTHONPATH": str(PROJECT)},
         )  # fmt: skip
 
 
@@ -119,4 +122,4 @@ class Worker(Process):
         script = f"cd {shlex.quote(str(project))} && {deploy} && exec {start}"
         # A run fetched before it is due would meet the one before it.
         at_once = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_WORKER_PREFETCH_SECONDS": "0"}
-        super().__init__("/bin/sh", "-c", script, **at_once)
+        super().__init__("/bin/sh", "-c", script, environment=at_once)

@@ -108,8 +108,8 @@ def transaction(
 
     ``url`` is a URL or a conninfo string. With ``reading`` the transaction is read-only and sees one
     snapshot, its own or the exported ``snapshot``. With ``one_moment`` it sees one snapshot and its own
-    writes. A wait for a lock is logged, and limited by TOTESYS_LOCK_TIMEOUT. ``pauses`` are the seconds between
-    tries to connect, by default PAUSES.
+    writes. A wait for a lock is logged, and limited by TOTESYS_LOCK_TIMEOUT. ``pauses`` are the seconds
+    between tries to connect, by default PAUSES.
 
     Raises SettingsError for a refused login and for a server that is too old, Unreachable if the server does
     not answer, and LockTimeout. No message holds the password.

@@ -5,19 +5,19 @@ The options are those of ``python -m dashboard``.
 
 import os
 import sys
+from typing import NoReturn
 
 from pipeline import connection, settings
 from pipeline.settings import Settings, env_file
 from tasks.desk import in_line
 
 
-def main() -> int:
-    """Replace this process by the page's; returns the exit status if that is not possible."""
+def main() -> NoReturn:
+    """Replace this process by the page's; an error ends it with one line."""
     try:
         url = _url(settings.load())
     except Exception as error:  # noqa: BLE001  a person always gets one line
-        print(f"error: {in_line(error)}", file=sys.stderr)
-        return 1
+        sys.exit(f"error: {in_line(error)}")
     module = ["dashboard"] if url else ["demo", "dashboard"]
     if url:
         os.environ["TOTESYS_DASHBOARD_URL"] = url
@@ -42,4 +42,4 @@ def _url_of_block(config: Settings) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,6 +2,6 @@
 -- Names: amendments (a query).
 SELECT
     count(*) AS changes,
-    count(DISTINCT (table_name, key)) AS changed_rows,
+    count(DISTINCT concat(table_name, ' ', key)) AS changed_rows, -- noqa: CP03
     count(*) FILTER (WHERE left_last_updated) AS silent
 FROM ({amendments}) AS amended

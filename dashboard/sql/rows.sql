@@ -1,6 +1,8 @@
--- Rows of a view.
--- Names: columns, view, condition, sorted (an ORDER BY clause or nothing), limited (likewise a LIMIT).
+-- Rows of a view; a limit of NULL is none.
+-- Names: columns, view, condition, sorted (columns with their directions), limited.
 -- Binds: what the condition binds.
 SELECT {columns}
 FROM {view}
-WHERE {condition} {sorted} {limited}
+WHERE {condition}
+ORDER BY {sorted}
+LIMIT {limited}

@@ -29,7 +29,10 @@ ORDERS = 60
 CHANGES = (
     "UPDATE sales_order SET agreed_delivery_date = '2031-02-03' WHERE sales_order_id = 7",
     "UPDATE sales_order SET unit_price = unit_price + 1, last_updated = now() WHERE sales_order_id = 8",
-    "DELETE FROM payment WHERE transaction_id IN (SELECT transaction_id FROM transaction WHERE sales_order_id = 9)",
+    (
+        "DELETE FROM payment WHERE transaction_id IN"
+        " (SELECT transaction_id FROM transaction WHERE sales_order_id = 9)"
+    ),
     "DELETE FROM transaction WHERE sales_order_id = 9",
     "DELETE FROM sales_order WHERE sales_order_id = 9",
     "UPDATE staff SET last_name = '<b>O''Keefe & Sons</b>' WHERE staff_id = 1",

@@ -6,8 +6,8 @@ import re
 import uuid
 from contextlib import ExitStack
 
-import psycopg
 import httpx
+import psycopg
 import pytest
 from psycopg import sql
 

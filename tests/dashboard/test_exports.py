@@ -6,9 +6,9 @@ import csv
 import io
 from decimal import Decimal
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
-import httpx
 import pytest
 
 from tests.support import query

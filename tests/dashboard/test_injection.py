@@ -33,7 +33,7 @@ def test_a_parameter_is_never_part_of_the_sql(page: httpx.Client, shop_url: str,
         response = page.get(_PAGES.get(name, "/sales"), params={name: attack})
         assert response.status_code in {200, 400}, response.text
         assert "<script>alert" not in response.text
-        assert "rolpassword FROM pg_authid" not in response.text or response.status_code == 200
+        assert "SCRAM-SHA-256" not in response.text
     assert time.monotonic() - began < 9
     assert query(shop_url, "SELECT count(*) FROM fact_sales_order") == before
 
@@ -44,7 +44,7 @@ def test_a_path_or_header_is_never_part_of_the_sql(page: httpx.Client, attack: s
         response = page.get(path.replace("%", "%25").replace("#", "%23"))
         assert response.status_code in {400, 404}, response.text
         assert "<script>alert" not in response.text
-    assert page.get("/", headers={"X-Batch": attack.encode("ascii")}).status_code == 200
+    assert page.get("/", headers={"X-Batch": attack}).status_code == 200
 
 
 def test_an_export_binds_what_it_filters(page: httpx.Client) -> None:

@@ -90,7 +90,8 @@ def test_names_are_shown_as_text(page: httpx.Client) -> None:
 def test_amendments_have_old_and_new_value_order_by_order(page: httpx.Client, shop_url: str) -> None:
     ((before,),) = query(
         shop_url,
-        "SELECT agreed_delivery_date FROM fact_sales_order_history WHERE sales_order_id = 7 ORDER BY valid_from LIMIT 1",
+        "SELECT agreed_delivery_date FROM fact_sales_order_history WHERE sales_order_id = 7"
+        " ORDER BY valid_from LIMIT 1",
     )
     found = text_of(page, "/amendments")
     assert f"sales order 7 agreed_delivery_date silent {before} 2031-02-03" in found
