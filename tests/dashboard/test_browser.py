@@ -33,7 +33,7 @@ def test_every_page_fits_and_asks_no_other_server(
     chromium: Browser, page: httpx.Client, path: str, size: tuple[int, int], theme: str
 ) -> None:
     chromium.resize(*size)
-    chromium.open(f"{page.base_url}{path.removeprefix('/')}?{ALL}", theme)
+    chromium.open(f"{str(page.base_url).rstrip('/')}{path}?{ALL}", theme)
     assert chromium.evaluate("document.documentElement.scrollWidth") <= size[0]
     background = chromium.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, background[4:-1].split(","))) < 300) == (theme == "dark")
@@ -42,7 +42,7 @@ def test_every_page_fits_and_asks_no_other_server(
 
 def test_a_filter_applies_at_once_and_the_theme_stays(chromium: Browser, page: httpx.Client) -> None:
     chromium.resize(*DESKTOP)
-    chromium.open(f"{page.base_url}?{ALL}")
+    chromium.open(f"{str(page.base_url).rstrip('/')}/?{ALL}")
     chromium.evaluate("document.getElementById('theme').click()")
     chromium.evaluate(
         "(() => { const field = document.querySelector('[name=currency]'); field.value = 'GBP';"
@@ -55,7 +55,7 @@ def test_a_filter_applies_at_once_and_the_theme_stays(chromium: Browser, page: h
 
 
 def test_the_numbers_move_with_a_new_batch(chromium: Browser, page: httpx.Client, shop_url: str) -> None:
-    chromium.open(f"{page.base_url}?{ALL}")
+    chromium.open(f"{str(page.base_url).rstrip('/')}/?{ALL}")
     chromium.evaluate("document.getElementById('main').dataset.mark = 'old'")
     execute(shop_url, "UPDATE etl.batch SET snapshot_at = snapshot_at + interval '1 second'"
             " WHERE snapshot_at = (SELECT max(snapshot_at) FROM etl.batch)")  # fmt: skip
