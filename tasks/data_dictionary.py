@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
-from markupsafe import Markup
 
 from pipeline.models import library, marts
 from pipeline.review import dictionary
@@ -50,12 +49,10 @@ def page(found: Dictionary, now: datetime) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    diagram = erd.draw(found.tables)
     return environment.get_template(_PAGE).render(
         dictionary=found,
         now=now,
-        # It is drawn by D2, which escapes names.
-        diagram=Markup(diagram) if diagram else "",  # noqa: S704
+        diagram=erd.draw(found.tables),
     )
 
 

@@ -44,7 +44,8 @@ def test_views_for_readers_have_their_columns(found: Dictionary) -> None:
 
 
 def test_the_page_needs_no_other_file_and_escapes_what_it_shows(found: Dictionary) -> None:
-    table = found.tables[0].model_copy(update={"meaning": "<script>alert(1)</script>"})
+    script = "<script>alert(1)</script>"
+    table = found.tables[0].model_copy(update={"name": script, "meaning": script})
     page = data_dictionary.page(found.model_copy(update={"tables": (table,)}), datetime.now(UTC))
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
