@@ -15,15 +15,16 @@ from prefect import Flow
 import flows
 from tests.flows.support import ROOT
 
-LAYERS = ["flows", "tasks", "pipeline"]
+LAYERS = ["flows", "tasks", "pipeline", "dashboard"]
 # What each folder may not import, downwards being the only way.
 FORBIDDEN = {
     "pipeline": {"prefect", "prefect_aws", "prefect_sqlalchemy", "tasks", "flows", "demo", "tests"},
     "tasks": {"flows", "demo", "tests"},
     "flows": {"demo", "tests"},
     "demo": {"tests"},
+    "dashboard": {"prefect", "prefect_aws", "prefect_sqlalchemy", "tasks", "flows", "demo", "tests"},
 }
-TOP_LEVEL = {"flows", "tasks", "transforms", "tests", "pipeline", "demo", "docs", "infra", "bench"}
+TOP_LEVEL = {*LAYERS, "transforms", "tests", "demo", "docs", "infra", "bench"}
 MODULES = [importlib.import_module(f"flows.{found.name}") for found in pkgutil.iter_modules(flows.__path__)]
 FLOWS: dict[str, Flow[..., Any]] = {
     value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Flow)
@@ -58,10 +59,11 @@ def test_top_level_folders_are_those_of_the_layout() -> None:
     assert {"flows", "tasks", "transforms", "tests"} <= folders
 
 
-def test_transforms_are_sql_and_nothing_else() -> None:
-    found = [path for path in (ROOT / "transforms").rglob("*") if path.is_file()]
-    assert found
-    assert {path.suffix for path in found} == {".sql"}
+def test_transforms_are_sql_and_seeds_and_nothing_else() -> None:
+    folder = ROOT / "transforms"
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert {path.suffix for path in found if path.parts[0] != "seeds"} == {".sql"}
+    assert {path.suffix for path in found if path.parts[0] == "seeds"} == {".csv"}
 
 
 @pytest.mark.parametrize("layer", LAYERS)

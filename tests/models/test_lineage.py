@@ -238,7 +238,10 @@ def shipped(postgres: Postgres) -> tuple[dict[str, Model], dict[str, Target], Ta
         with snapshots.snapshot(totesys) as (connection, _):
             tables = describe(connection, "public", sorted(library.source_tables(models)))
     columns = {name: tuple(table.columns) for name, table in tables.items()}
-    return models, targets, columns, {name: table.key for name, table in tables.items()}
+    keys = {name: table.key for name, table in tables.items()}
+    seeds = library.read_seeds(models)
+    columns |= {name: tuple(seed.columns) for name, seed in seeds.items()}
+    return models, targets, columns, keys | dict.fromkeys(seeds, ())
 
 
 def test_the_shipped_models(shipped: tuple[dict[str, Model], dict[str, Target], Tables, Keys]) -> None:

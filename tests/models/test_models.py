@@ -111,8 +111,8 @@ def test_a_header_below_the_head_is_a_comment(tmp_path: Path) -> None:
 
 
 def test_a_model_in_a_subfolder_is_refused(tmp_path: Path) -> None:
-    write_models(tmp_path / "marts", {"dim_a": PLAIN})
-    with pytest.raises(ModelError, match=r"marts/dim_a\.sql: is in a subfolder; models lie directly in"):
+    write_models(tmp_path / "more", {"dim_a": PLAIN})
+    with pytest.raises(ModelError, match=r"more/dim_a\.sql: is in a subfolder; models lie directly in"):
         write_models(tmp_path, {"dim_b": PLAIN})
 
 
