@@ -17,6 +17,7 @@ from psycopg.types.datetime import DateLoader, TimestamptzLoader
 from dashboard.filters import FilterError
 from pipeline.errors import PipelineError
 from pipeline.postgres import Connection, template, transaction
+from pipeline.warehouse.schemas import reporting_schema
 
 Row = Mapping[str, Any]
 # Seconds after which a query is given up.
@@ -118,7 +119,7 @@ class Warehouse:
     @property
     def reporting(self) -> str:
         """The schema of the reporting views."""
-        return "reporting" if self.schema == "public" else f"{self.schema}_reporting"
+        return reporting_schema(self.schema)
 
     @contextmanager
     def reports(self, moment: datetime | None = None) -> Iterator[Reports]:
