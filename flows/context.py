@@ -8,7 +8,7 @@ from time import monotonic
 import psycopg
 from prefect import get_run_logger
 
-from pipeline import settings
+from pipeline import pool, settings
 from pipeline.capture.batch import BatchPlan
 from pipeline.capture.source_columns import changed_columns
 from pipeline.columns import Column
@@ -132,7 +132,7 @@ def open_run(
     seconds = config.run_lock_timeout if wait_for_lock else 0
     if seconds:
         get_run_logger().info("If another run holds the warehouse, this one waits up to %d s for it", seconds)
-    with ledger.lock(url, schema, seconds) as lock:
+    with pool.reused(), ledger.lock(url, schema, seconds) as lock:
         changes: list[Preview] = []
         with best_effort("What models and schema.sql change is not reported"):
             changes = preview_if_changed(url, schema, models, config.transforms, raw, allow)

@@ -1,22 +1,19 @@
-"""Transactions on both databases, with settings under which every value is printed exactly.
-
-Settings are made with ``SET LOCAL`` and end with the transaction: behind a pooler, the server's session goes
-to another client afterwards.
-"""
+"""Transactions on both databases, and the SQL that they run."""
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
 import psycopg
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from pipeline import connection as connecting
-from pipeline import settings
+from pipeline import pool, settings
+from pipeline.beginning import CHANGING, ONE_MOMENT, READING, Beginning
 from pipeline.errors import LockTimeout, PipelineError, SettingsError
 from pipeline.lock_waits import LockWaits
 from pipeline.messages import message
@@ -34,39 +31,6 @@ _PARAMETERS = {
     "keepalives_count": "3",
 }
 
-# Only built-in objects may be called without a schema. Otherwise anybody who may create functions or
-# operators in one of our schemas could make us call them. Temporary tables come last, because a pooled
-# session may hold another client's.
-SAFE_PATH = sql.SQL("SET LOCAL search_path TO pg_catalog, pg_temp")
-
-_LOCAL = {
-    "client_encoding": "utf8",
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "xmloption": "content",
-    "array_nulls": "on",
-    "quote_all_identifiers": "off",
-    "standard_conforming_strings": "on",
-    # A row-level policy raises an error instead of hiding rows.
-    "row_security": "off",
-    # Compiling takes 0.1 s for queries that take 0.01 s.
-    "jit": "off",
-    # Changed rows are found by key, which is cheap: their pages have to be read for writing anyway.
-    "random_page_cost": "1.1",
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-}
-# The format of money, if it has two decimals; with another lc_monetary its values would mean other amounts.
-_MONEY = sql.SQL(
-    "SELECT set_config('lc_monetary', 'C', true)"
-    " WHERE 0.01::money::numeric = 0.01 AND 0.001::money::numeric = 0"
-)
-# idle_session_timeout does not count inside a transaction.
-_SINCE_17 = {"transaction_timeout": "0"}
-
 # libpq gives no SQLSTATE for a refused login, so its messages and PgBouncer's are matched, as libpq 18 and
 # PgBouncer 1.24 write them. The tests of logins fail where they change. Messages in another language are not
 # recognised: the login is then retried before the error is reported.
@@ -77,11 +41,6 @@ _LOGIN_REFUSED = re.compile(
     r"|missing \"=\".*|.*is not permitted to log in|invalid (?:\w+ )?value.*|server does not support SSL.*"
     r"|(?:root )?certificate .*|.*certificate .* (?:does not match|verify failed).*)"
 )
-
-
-_POSTGRES_17 = 170_000
-# The first version with pg_current_snapshot().
-OLDEST = 13
 
 # What pg_stat_activity shows of our sessions; tasks/__init__.py sets it.
 application_name = "pipeline"
@@ -104,7 +63,7 @@ def transaction(
     snapshot: str | None = None,
     pauses: Sequence[float] | None = None,
 ) -> Iterator[Connection]:
-    """One transaction on a new connection; ``database`` names it in messages: source or warehouse.
+    """One transaction on a connection of its own; ``database`` names it in messages: source or warehouse.
 
     ``url`` is a URL or a conninfo string. With ``reading`` the transaction is read-only and sees one
     snapshot, its own or the exported ``snapshot``. With ``one_moment`` it sees one snapshot and its own
@@ -115,76 +74,90 @@ def transaction(
     not answer, and LockTimeout. No message holds the password.
     """
     bound = settings.load().lock_timeout
-    with _connect(url, database, PAUSES if pauses is None else pauses) as connection:
-        _refuse_older(connection, database)
-        connection.isolation_level = (
-            IsolationLevel.REPEATABLE_READ if reading or one_moment else IsolationLevel.READ_COMMITTED
-        )
-        connection.read_only = reading or None
-        with _in_transaction(connection, database, bound, snapshot) as pid:
-            watch = LockWaits(connection, pid, database, lambda: once(url, database), bound)
-            try:
-                with watch:
-                    yield connection
-            except psycopg.errors.LockNotAvailable:
-                blockers = watch.blockers or "another session holds a lock"
-                raise LockTimeout(
-                    f"{database}: {blockers}; gave up after {bound} s (TOTESYS_LOCK_TIMEOUT);"
-                    " nothing was changed, run again when the lock is free"
-                ) from None
+    conninfo = _conninfo(url, database)
 
+    def connect() -> Connection:
+        return _connect(conninfo, database, PAUSES if pauses is None else pauses)
 
-def _refuse_older(connection: Connection, database: str) -> None:
-    version = connection.info.server_version // 10_000
-    if version < OLDEST:
-        raise SettingsError(
-            f"{database}: its server is PostgreSQL {version}, and the oldest supported version is {OLDEST};"
-            " upgrade the server"
-        )
+    mode = READING if reading else ONE_MOMENT if one_moment else CHANGING
+    beginning = Beginning(database, mode, bound, snapshot)
+    with _in_transaction(conninfo, connect, beginning) as (connection, pid):
+        watch = LockWaits(connection, pid, database, lambda: once(url, database), bound)
+        try:
+            with watch:
+                yield connection
+        except psycopg.errors.LockNotAvailable:
+            blockers = watch.blockers or "another session holds a lock"
+            raise LockTimeout(
+                f"{database}: {blockers}; gave up after {bound} s (TOTESYS_LOCK_TIMEOUT);"
+                " nothing was changed, run again when the lock is free"
+            ) from None
 
 
 @contextmanager
 def _in_transaction(
-    connection: Connection, database: str, bound: int, snapshot: str | None = None
-) -> Iterator[int]:
-    """Begin a transaction with our settings; yields the process id of the server's session."""
-    parameters = _LOCAL | (_SINCE_17 if connection.info.server_version >= _POSTGRES_17 else {})
-    script = [SAFE_PATH, *(_set_local(name, value) for name, value in parameters.items())]
-    script.append(_set_local("lock_timeout", f"{bound}s"))
-    if snapshot is not None:
-        script.append(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
-    script.append(_MONEY)
-    # The process id that a pooler reports when it connects is its own.
-    script.append(sql.SQL("SELECT pg_backend_pid()"))
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(connection.transaction())
-            cursor = connection.execute(sql.SQL("; ").join(script))
-        except psycopg.errors.ProtocolViolation as error:
-            raise _pooler_error(error, database) from None
-        while cursor.nextset():
-            pass
-        row = cursor.fetchone()
-        yield int(str(row[0])) if row else 0
+    conninfo: str, connect: Callable[[], Connection], beginning: Beginning
+) -> Iterator[tuple[Connection, int]]:
+    """A transaction on an idle connection or a new one; also yields its server's process id.
+
+    An idle connection that turns out to be lost is replaced.
+    """
+    begun = None
+    if (idle := pool.take(conninfo)) is not None:
+        with suppress(psycopg.OperationalError):
+            begun = idle, _begin(idle, beginning)
+    if begun is None:
+        connection = connect()
+        begun = connection, _begin(connection, beginning)
+    try:
+        with _ending(begun[0]):
+            yield begun
+    finally:
+        pool.put(conninfo, begun[0])
 
 
-def _set_local(name: str, value: str) -> sql.Composed:
-    return sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value)
+def _begin(connection: Connection, beginning: Beginning) -> int:
+    """Begin the transaction; if that fails, the connection is closed."""
+    try:
+        return beginning.begin(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+@contextmanager
+def _ending(connection: Connection) -> Iterator[None]:
+    """Commit after the block, or roll back what it did if it raises; psycopg.Rollback ends here."""
+    try:
+        yield
+    except BaseException as error:
+        # What the block raised says more than that its connection is lost.
+        with suppress(psycopg.Error):
+            connection.rollback()
+        if not isinstance(error, psycopg.Rollback):
+            raise
+    else:
+        connection.commit()
 
 
 @contextmanager
 def once(url: str, database: str) -> Iterator[Connection]:
     """A transaction for optional reads: one attempt to connect, and no wait for locks beyond a second."""
-    with _open(connecting.of(url)) as connection, _in_transaction(connection, database, 1):
+    conninfo = connecting.of(url)
+    beginning = Beginning(database, CHANGING, lock_timeout=1)
+    with _in_transaction(conninfo, lambda: _open(conninfo), beginning) as (connection, _):
         yield connection
 
 
-def _connect(url: str, database: str, pauses: Sequence[float]) -> Connection:
-    """Connect, with retries for a server that restarts or a network that is down for a moment."""
+def _conninfo(url: str, database: str) -> str:
     try:
-        conninfo = connecting.of(url)
+        return connecting.of(url)
     except connecting.Malformed as malformed:
         raise SettingsError(f"{database}: {malformed}") from None
+
+
+def _connect(conninfo: str, database: str, pauses: Sequence[float]) -> Connection:
+    """Connect, with retries for a server that restarts or a network that is down for a moment."""
     for pause in (*pauses, None):
         try:
             return _open(conninfo)
@@ -201,13 +174,6 @@ def _open(conninfo: str) -> Connection:
     parameters |= {"application_name": application_name, "client_encoding": "utf8"}
     # A prepared statement would stay on one of a pooler's sessions.
     return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
-
-
-def _pooler_error(error: psycopg.Error, database: str) -> Exception:
-    """The error for a pooler in statement mode."""
-    return SettingsError(
-        f"{database}: {' '.join(str(error).split())}; the pooler must work in transaction or session mode"
-    )
 
 
 def _login_error(error: psycopg.Error, database: str) -> Exception:

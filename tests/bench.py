@@ -12,6 +12,7 @@ from textwrap import dedent
 from typing import Any
 
 from demo.postgres import Postgres
+from pipeline import pool
 from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
 from pipeline.lake.manifest import Manifest
@@ -71,6 +72,10 @@ class Bench:
 
         ``limits`` are those of ``Warehouse.bring``.
         """
+        with pool.reused():
+            return self._run(reconcile=reconcile, full=full, **limits)
+
+    def _run(self, *, reconcile: bool, full: bool, **limits: Any) -> dict[str, Counts] | None:
         lacking = self.house.prepared is not None and self.house.fill_again()
         full = full or lacking
         while self.house.prepared and not lacking and (waiting := self.sealed()):

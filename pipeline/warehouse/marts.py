@@ -9,11 +9,12 @@ from typing import cast
 import psycopg
 from psycopg import sql
 
+from pipeline.beginning import SAFE_PATH
 from pipeline.errors import ModelError, WarehouseError, all_mistakes
 from pipeline.messages import message
 from pipeline.models.marts import Mart, read
 from pipeline.models.target import Target
-from pipeline.postgres import SAFE_PATH, Connection, identifiers, statement, template
+from pipeline.postgres import Connection, identifiers, statement, template
 from pipeline.warehouse import own_objects
 from pipeline.warehouse.schemas import reporting_schema
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
+from pipeline.beginning import SAFE_PATH
 from pipeline.errors import WarehouseError
-from pipeline.postgres import SAFE_PATH, Connection, exists, identifiers, statement, template
+from pipeline.postgres import Connection, exists, identifiers, statement, template
 
 _IN_THIS_TRANSACTION = sql.SQL("d.xmin = pg_current_xact_id()::xid")
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import postgres
+from pipeline.beginning import SAFE_PATH
 from pipeline.capture import plan
 from pipeline.lake import buckets, manifests
 from pipeline.source import snapshots
@@ -112,7 +113,7 @@ class Meeting:
                 # The oracle's SQL names tables as an analyst does.
                 connection.execute("SET LOCAL search_path TO public")
                 self.state = state_of(connection, self.shop)
-                connection.execute(postgres.SAFE_PATH)
+                connection.execute(SAFE_PATH)
                 self.visit("after snapshot")
                 yield connection, found.model_copy(update={"taken_at": found.taken_at + moved})
 

@@ -258,7 +258,7 @@ def test_a_server_that_is_too_old_is_refused_in_one_line(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Servers that old are not available here, so the test raises the limit."""
-    monkeypatch.setattr("pipeline.postgres.OLDEST", postgres.version + 1)
+    monkeypatch.setattr("pipeline.beginning.OLDEST", postgres.version + 1)
     words = rf"PostgreSQL {postgres.version}, and the oldest supported version is {postgres.version + 1}"
     with pytest.raises(SettingsError, match=words), transaction(postgres.url("postgres"), "source"):
         pass

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from demo.postgres import Postgres
 from pipeline import postgres
+from pipeline.beginning import SAFE_PATH
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.warehouse.counts import Merged
 from pipeline.warehouse.rejected import reject_violations
@@ -203,7 +204,7 @@ def goes_and_comes_back(
             connection.execute(
                 sql.SQL("INSERT INTO truth VALUES ({}, 9, {})").format(number, sql.SQL(", ").join(values))
             )
-        connection.execute(postgres.SAFE_PATH)
+        connection.execute(SAFE_PATH)
         table = Table(connection, "public", target, columns, batches.batch({}))
         table.execute("stage_rows.sql")
         connection.execute(sql.SQL("INSERT INTO {} SELECT * FROM public.truth").format(table.stage))
