@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.columns import Column
 from pipeline.errors import ModelError, all_mistakes
-from pipeline.models import inputs
+from pipeline.models import properties
 from pipeline.models.library import Model, closure
 from pipeline.models.target import Target
 
@@ -43,7 +43,7 @@ def _verify(
 ) -> tuple[str, ...]:
     """Run the last of these models; returns the columns that its table does not have."""
     model = list(needed.values())[-1]
-    analysis, _ = inputs.analysed(needed, targets, tables, keys)
+    analysis, _ = properties.analysed(needed, targets, tables, keys)
     if analysis.unknown_labels and keys is not None:
         raise ModelError(f"{model.path}: {analysis.unknown_labels[0]}")
     read = cursors & {table for each in needed.values() for table in each.reads}

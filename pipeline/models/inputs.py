@@ -5,30 +5,29 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import duckdb
 import pyarrow as pa
 
 from pipeline.columns import Column
 from pipeline.duck import is_storage_error, quote, relation_name, session
-from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.state import bind_changes, bind_state
 from pipeline.models import reference
-from pipeline.models.analysis import Analysis, Misread, analyse
-from pipeline.models.comparisons import ROWS, as_model_type, as_stored, is_special, model_type
+from pipeline.models.comparisons import as_model_type, as_stored, model_type
 from pipeline.models.computing import Probe
-from pipeline.models.contract import Check, checks, left_out
+from pipeline.models.contract import Check, checks
 from pipeline.models.library import Model, error_in
-from pipeline.models.literals import unknown_labels, with_labels
+from pipeline.models.literals import with_labels
 from pipeline.models.mistakes import explained
 from pipeline.models.reference import BATCH
 from pipeline.models.stored import create_functions, is_stored_as_text
 from pipeline.models.target import Target
 
+TableColumns = tuple[tuple[str, tuple[Column, ...]], ...]
 # The view of the result of the model that runs.
 RESULT = "result"
 _DUCKDB_MESSAGE = re.compile(r"[A-Z][A-Za-z ]+ Error: ")
@@ -47,7 +46,7 @@ def bind(
 
     A model reads another one as a view of its SQL, with the types of its table.
     """
-    names = _named(models)
+    names = read_names(models)
     for name in sorted(names & manifest.tables.keys()):
         table = manifest.tables[name]
         stored = f"stored {relation_name(name)}"
@@ -76,7 +75,7 @@ def bind_empty(
 
     Columns that DuckDB compares differently from Postgres are marked, see pipeline.models.comparisons.
     """
-    names = _named(models)
+    names = read_names(models)
     for name in sorted(names & tables.keys()):
         columns = ", ".join(f"{quote(each.name)} {model_type(each, marked=True)}" for each in tables[name])
         listed = columns or "no_column INTEGER"
@@ -96,7 +95,7 @@ def _has_stored_text(
 ) -> bool:
     """Whether the models read columns that other SQL is needed for: of enums, or stored as text."""
     below = list(models.values())[:-1]
-    columns = [column for name in _named(models) & tables.keys() for column in tables[name]]
+    columns = [column for name in read_names(models) & tables.keys() for column in tables[name]]
     columns += [column for model in below for column in _columns_of(targets[model.name])]
     return any(column.labels or is_stored_as_text(column) for column in columns)
 
@@ -107,72 +106,27 @@ def _texts(
     """The models' SQL as it is run: labels of enums, and what is stored as text, are cast."""
     if not _has_stored_text(models, targets, tables):
         return {model.name: model.bound_sql for model in models.values()}
+    return _computed_texts(*as_key(models, targets, tables))
+
+
+@lru_cache(maxsize=512)  # the same at every batch of a rebuild
+def _computed_texts(
+    models: tuple[Model, ...], targets: tuple[Target, ...], tables: TableColumns
+) -> dict[str, str]:
     with session() as connection:
-        return bind_empty(connection, models, targets, tables)
+        named = {model.name: model for model in models}
+        return bind_empty(connection, named, {target.name: target for target in targets}, dict(tables))
 
 
-def analysed(
-    models: Mapping[str, Model],
-    targets: Mapping[str, Target],
-    tables: Mapping[str, Sequence[Column]],
-    keys: Mapping[str, tuple[str, ...]] | None = None,
-) -> tuple[Analysis, list[Check]]:
-    """The analysis of the last of the models, and the checks of its columns.
-
-    If the tables' primary ``keys`` are given, a result that depends on the order of ties counts as unstable.
-    Raises ModelError with file, line and DuckDB's message, also if the model is unstable without permission.
-    """
-    model = list(models.values())[-1]
-    with session() as connection:
-        text = bind_empty(connection, models, targets, tables)[model.name]
-        yields = types_of(connection, model, RESULT)
-        unknown = tuple(unknown_labels(connection, text))
-        declared = {
-            each.name.lower(): each.type for name in model.reads & tables.keys() for each in tables[name]
-        }
-        column_checks = checks(model, targets[model.name], yields, declared)
-        try:
-            analysis = analyse(connection, f"FROM {RESULT}", list(yields), _relation_keys(keys))
-        except ValueError as error:
-            raise ModelError(f"{model.path}: {error}") from None
-        except Misread as misread:
-            name, remedy = misread.args
-            columns = name if name == ROWS else _special(models, tables, name) or name
-            raise ModelError(
-                f"{model.path}: compares {columns} differently from Postgres; {remedy}"
-            ) from None
-    unstable = (*analysis.unstable, *(words for each in models.values() for words in each.changing))
-    if unstable and not model.unstable:
-        raise ModelError(f"{model.path}: {unstable[0]}; or write `-- unstable: allowed` at its head")
-    by_relation = {relation_name(name): name for name in tables}
-    return replace(
-        analysis,
-        table=by_relation.get(analysis.table or ""),
-        unstable=unstable,
-        unknown_labels=unknown,
-        left_out=tuple(left_out(model, targets[model.name], yields)),
-    ), column_checks
-
-
-def _relation_keys(keys: Mapping[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
-    """The keys of source and reference tables, by the names that these have in DuckDB."""
-    if keys is None:
-        return None
-    source = {name: key for name, key in keys.items() if key}
-    others = {name: key for name, key in reference.KEYS.items() if name not in keys}
-    return {relation_name(name): key for name, key in (source | others).items()}
-
-
-def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]], name: str) -> str:
-    """The columns that DuckDB compares differently, with their types: those of this name, or else all."""
-    special = [
-        (column.name, f"{table}.{column.name} ({column.type})")
-        for table in sorted(_named(models) & tables.keys())
-        for column in tables[table]
-        if is_special(column)
-    ]
-    return " or ".join(
-        [shown for column, shown in special if column == name] or [each for _, each in special]
+def as_key(
+    models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
+) -> tuple[tuple[Model, ...], tuple[Target, ...], TableColumns]:
+    """What the models' binding depends on, as values that a cache can compare."""
+    read = read_names(models)
+    return (
+        tuple(models.values()),
+        tuple(targets[name] for name in models if name in targets),
+        tuple((name, tuple(columns)) for name, columns in tables.items() if name in read),
     )
 
 
@@ -188,7 +142,8 @@ def naming_model(model: Model) -> Iterator[None]:
         raise error_in(model.path, text) from None
 
 
-def _named(models: Mapping[str, Model]) -> set[str]:
+def read_names(models: Mapping[str, Model]) -> set[str]:
+    """The source tables, seeds and reference tables that the models read."""
     return {name for model in models.values() for name in model.reads} - models.keys()
 
 

@@ -56,7 +56,7 @@ class Model:
     relations: tuple[Relation, ...]
     kind: Kind
     key: tuple[str, ...]
-    cursors: Mapping[str, Cursor]
+    cursors: Mapping[str, Cursor] = field(hash=False)
     untracked: tuple[str, ...] = ()
     keeps_deleted: bool = False
     sees_changes: bool = False
@@ -64,13 +64,13 @@ class Model:
     max_deleted_share: float | None = None
     contract: str = ""
     upstream: tuple[str, ...] = ()
-    seeds: Mapping[str, Seed] = field(default_factory=dict)
+    seeds: Mapping[str, Seed] = field(default_factory=dict, hash=False)
     changing: tuple[str, ...] = ()
     names: frozenset[str] | None = None
     personal: tuple[Declared, ...] = ()
     tree: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
-    lines: Mapping[str, int] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def reads(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ from pipeline.duck import quote
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.lake.paths import batch_folder
-from pipeline.models import inputs
+from pipeline.models import properties
 from pipeline.models.analysis import Analysis
 from pipeline.models.contract import Check
 from pipeline.models.library import Model
@@ -56,10 +56,10 @@ class Work:
         return [table for name, table in self.manifest.tables.items() if name in names]
 
     @cached_property
-    def analysed(self) -> tuple[Analysis, list[Check]]:
+    def analysed(self) -> tuple[Analysis, tuple[Check, ...]]:
         """The analysis of its plan, and the checks of its columns."""
         tables = {name: table.columns for name, table in self.manifest.tables.items()}
-        return inputs.analysed(self.models, self.targets, tables)
+        return properties.analysed(self.models, self.targets, tables)
 
     @property
     def is_unchanged(self) -> bool:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from pipeline.columns import Column
 from pipeline.duck import session
-from pipeline.models import inputs
+from pipeline.models import inputs, properties
 from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model, closure
 from pipeline.models.target import Target, TargetColumn
@@ -122,7 +122,7 @@ def _source_key(
     """The columns of a model that hold the key of the table that it is over, or else its first column."""
     first = next(iter(types))
     guessed = {**targets, name: target_for(models[name], types, [first])}
-    analysis, _ = inputs.analysed(closure(models, name), guessed, tables)
+    analysis, _ = properties.analysed(closure(models, name), guessed, tables)
     carried = {source: column for column, source in analysis.carries.items()}
     key = keys.get(analysis.table or "", ())
     return tuple(carried[column] for column in key) if key and carried.keys() >= set(key) else (first,)

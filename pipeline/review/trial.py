@@ -14,7 +14,7 @@ from pipeline.duck import quote, session
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
-from pipeline.models import inputs, library, lineage
+from pipeline.models import inputs, library, lineage, properties
 from pipeline.models.contract import Check, left_out
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.library import Model, closure
@@ -115,7 +115,7 @@ class _Trying:
         types = fitting.types_of(self.models, self.targets, self.tables, self.model.name)
         personal = self._personal()
         remarks = list(self._extend_target(types))
-        analysis, checks = inputs.analysed(self.models, self.targets, self.tables, self.keys)
+        analysis, checks = properties.analysed(self.models, self.targets, self.tables, self.keys)
         if analysis.unknown_labels:
             raise ModelError(f"{self.model.path}: {analysis.unknown_labels[0]}")
         target, names = self.targets[self.model.name], [check.column for check in checks]

@@ -22,7 +22,7 @@ from pipeline.errors import ModelError
 from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
 from pipeline.lake.manifest import Manifest
-from pipeline.models import inputs
+from pipeline.models import properties
 from pipeline.models.library import closure
 from pipeline.warehouse import bindings, ledger
 from tests.differential import grammar, relations, shop
@@ -238,7 +238,7 @@ def _try(drawn: Sequence[Drawn], folder: Path, keys: Mapping[str, tuple[str, ...
     all_models = write_models(folder, {model.name: model.file for model in drawn})
     targets = {model.name: made_target(model.name, model.query.key, **model.types) for model in drawn}
     columns = {table.name.strip('"'): table.catalogue for table in (*relations.TABLES, SEED)}
-    inputs.analysed(closure(all_models, drawn[-1].name), targets, columns, keys)
+    properties.analysed(closure(all_models, drawn[-1].name), targets, columns, keys)
 
 
 def _reference(random: Random, columns: Sequence[str], made: Sequence[Drawn]) -> tuple[str, Drawn] | None:

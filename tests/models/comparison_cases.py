@@ -15,7 +15,7 @@ from pipeline.duck import session
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
 from pipeline.lake.paths import batch_folder
-from pipeline.models import inputs
+from pipeline.models import inputs, properties
 from pipeline.models.check import verify
 from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
@@ -171,7 +171,7 @@ class Models:
         all_models = write_models(self.home / "models", {"dim_m": f"-- unstable: allowed\n{sql}"})
         types = {"kind": "text", "id": "bigint", "n": "bigint"}
         targets = {"dim_m": made_target("dim_m", tuple(types), **types)}
-        inputs.analysed(all_models, targets, self.columns)
+        properties.analysed(all_models, targets, self.columns)
         with session() as connection:
             inputs.bind(connection, all_models, targets, self.manifest, self.raw, changes=False)
             return sorted(connection.sql(f"SELECT kind, id, n FROM {inputs.RESULT}").fetchall())

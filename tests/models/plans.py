@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.columns import Column
 from pipeline.duck import session
-from pipeline.models import inputs, library
+from pipeline.models import inputs, library, properties
 from pipeline.models.analysis import Analysis
 from pipeline.models.inputs import RESULT
 from pipeline.models.target import Target
@@ -41,4 +41,4 @@ def analysed(folder: Path, *texts: str, keys: dict[str, tuple[str, ...]] | None 
         types = {str(row[0]): TYPES.get(str(row[1]), "text") for row in actual}
         targets[name] = made_target(name, (next(iter(types)),), **types)
     below = library.closure(all_models, f"m{len(texts) - 1}")
-    return inputs.analysed(below, targets, TABLES, keys)[0]
+    return properties.analysed(below, targets, TABLES, keys)[0]

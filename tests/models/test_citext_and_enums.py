@@ -12,7 +12,7 @@ from pipeline.columns import Column, schema_of
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import folder
-from pipeline.models import inputs
+from pipeline.models import inputs, properties
 from pipeline.models.work import Work
 from tests.bench import Bench
 from tests.house import plan_batch
@@ -44,7 +44,7 @@ def compared(home: Path, sql: str, *columns: Column) -> list[Any]:
     )
     all_models = write_models(home / "models", {"dim_m": sql})
     targets = {"dim_m": made_target("dim_m", ("n",), n="text")}
-    inputs.analysed(all_models, targets, {"t": columns})
+    properties.analysed(all_models, targets, {"t": columns})
     with session() as connection:
         inputs.bind(connection, all_models, targets, manifest, raw, changes=False)
         return sorted(value for (value,) in connection.sql(f"FROM {inputs.RESULT}").fetchall())

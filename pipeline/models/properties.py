@@ -1,0 +1,102 @@
+"""The properties of a model: what the analysis of its plan says, and the checks of its columns."""
+
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from pipeline.columns import Column
+from pipeline.duck import relation_name, session
+from pipeline.errors import ModelError
+from pipeline.models import reference
+from pipeline.models.analysis import Analysis, Misread, analyse
+from pipeline.models.comparisons import ROWS, is_special
+from pipeline.models.contract import Check, checks, left_out
+from pipeline.models.inputs import RESULT, TableColumns, as_key, bind_empty, read_names, types_of
+from pipeline.models.library import Model
+from pipeline.models.literals import unknown_labels
+from pipeline.models.target import Target
+
+Keys = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def analysed(
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+    keys: Mapping[str, tuple[str, ...]] | None = None,
+) -> tuple[Analysis, tuple[Check, ...]]:
+    """The analysis of the last of the models, and the checks of its columns.
+
+    If the tables' primary ``keys`` are given, a result that depends on the order of ties counts as unstable.
+    Raises ModelError with file, line and DuckDB's message, also if the model is unstable without permission.
+    """
+    read = read_names(models)
+    of_read = None if keys is None else tuple((name, key) for name, key in keys.items() if name in read)
+    return _analysed(*as_key(models, targets, tables), of_read)
+
+
+@lru_cache(maxsize=512)  # a rebuild asks for the same models at every batch; analysing one takes some 20 ms
+def _analysed(
+    chain: tuple[Model, ...],
+    their_targets: tuple[Target, ...],
+    their_tables: TableColumns,
+    keys: Keys | None,
+) -> tuple[Analysis, tuple[Check, ...]]:
+    models = {model.name: model for model in chain}
+    targets = {target.name: target for target in their_targets}
+    tables = dict(their_tables)
+    model = chain[-1]
+    with session() as connection:
+        text = bind_empty(connection, models, targets, tables)[model.name]
+        yields = types_of(connection, model, RESULT)
+        unknown = tuple(unknown_labels(connection, text))
+        declared = {
+            each.name.lower(): each.type for name in model.reads & tables.keys() for each in tables[name]
+        }
+        column_checks = checks(model, targets[model.name], yields, declared)
+        try:
+            analysis = analyse(connection, f"FROM {RESULT}", list(yields), _relation_keys(keys))
+        except ValueError as error:
+            raise ModelError(f"{model.path}: {error}") from None
+        except Misread as misread:
+            name, remedy = misread.args
+            columns = name if name == ROWS else _special(models, tables, name) or name
+            raise ModelError(
+                f"{model.path}: compares {columns} differently from Postgres; {remedy}"
+            ) from None
+    unstable = (*analysis.unstable, *(words for each in chain for words in each.changing))
+    if unstable and not model.unstable:
+        raise ModelError(f"{model.path}: {unstable[0]}; or write `-- unstable: allowed` at its head")
+    by_relation = {relation_name(name): name for name in tables}
+    return replace(
+        analysis,
+        table=by_relation.get(analysis.table or ""),
+        unstable=unstable,
+        unknown_labels=unknown,
+        left_out=tuple(left_out(model, targets[model.name], yields)),
+    ), tuple(column_checks)
+
+
+def _relation_keys(keys: Keys | None) -> dict[str, tuple[str, ...]] | None:
+    """The keys of source and reference tables, by the names that these have in DuckDB."""
+    if keys is None:
+        return None
+    source = dict(keys)
+    others = {name: key for name, key in reference.KEYS.items() if name not in source}
+    source = {name: key for name, key in source.items() if key}
+    return {relation_name(name): key for name, key in (source | others).items()}
+
+
+def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]], name: str) -> str:
+    """The columns that DuckDB compares differently, with their types: those of this name, or else all."""
+    special = [
+        (column.name, f"{table}.{column.name} ({column.type})")
+        for table in sorted(read_names(models) & tables.keys())
+        for column in tables[table]
+        if is_special(column)
+    ]
+    return " or ".join(
+        [shown for column, shown in special if column == name] or [each for _, each in special]
+    )
