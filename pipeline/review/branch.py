@@ -6,7 +6,7 @@ live tables, ledger and lake are only read, and runs never look at a branch.
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +29,7 @@ from pipeline.recovery.stage import Stage
 from pipeline.review import versions
 from pipeline.review.preview import preview
 from pipeline.review.versions import TableDifference
-from pipeline.warehouse import catalogue, ledger, upgrades
+from pipeline.warehouse import catalogue, declarations, ledger, renames, upgrades
 from pipeline.warehouse.load import load_order
 from pipeline.warehouse.schemas import as_of_schema
 
@@ -83,24 +83,27 @@ def compute(
     ):
         upgrades.check(connection)
         _drop(connection, branch, must_exist=False)
-        names = _with_readers(models, changed)
+        views = f"{branch}_live"
+        shown, renamed = _show_live_tables(connection, schema, views, models)
+        names = _with_readers(models, changed | renamed)
         if not names:
+            _drop_schemas(connection, views)
             return Branch(schema_name=branch, batches=0, tables=())
         manifests = _loaded(connection, schema, chain.manifests)
         live = catalogue.existing_targets(connection, schema, models)
         targets = _create(connection, schema, branch, models, live, transforms)
-        filled = _stage(connection, schema, branch, models, targets, live, names, raw, outputs)
+        filled = _stage(connection, views, branch, models, targets, shown, names, raw, outputs)
         for number, manifest in enumerate(manifests, 1):
             _logger.info("%s: batch %d of %d", branch, number, len(manifests))
             _load(filled, manifest, branch)
         personal = lineage.personal_of(models, targets, manifests[-1])
         differences = [
             versions.difference(
-                connection, schema, branch, targets[each], live.get(each), manifests[0], first
+                connection, views, branch, targets[each], shown.get(each), manifests[0], first
             ).model_copy(update={"personal": tuple(sorted(personal.get(each, ())))})
             for each in names
         ]
-        _tidy(connection, branch, names)
+        _tidy(connection, branch, views, names)
     return Branch(schema_name=branch, batches=len(manifests), tables=tuple(differences))
 
 
@@ -154,6 +157,38 @@ def _with_readers(models: Mapping[str, Model], changed: set[str]) -> list[str]:
     return found
 
 
+def _show_live_tables(
+    connection: Connection, schema: str, views: str, models: Mapping[str, Model]
+) -> tuple[dict[str, list[str]], set[str]]:
+    """Create a schema of views that show live tables under the names that models give them and their columns.
+
+    Returns the columns of each, and which tables have new names or columns with new names.
+    """
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(views)))
+    former = [old for model in models.values() for old, new in model.renamed if new == model.name]
+    names = [*models, *former]
+    tables = declarations.read(connection, schema, [*names, *map(versions_name, names)])
+    new_names = renames.tables(models, tables)
+    shown, renamed = dict[str, list[str]](), set[str]()
+    for old in tables.keys() & {*models, *new_names}:
+        new = new_names.get(old, old)
+        columns = renames.columns(models[new], tables[old])
+        if columns or new != old:
+            renamed.add(new)
+        for table, view in ((old, new), (versions_name(old), versions_name(new))):
+            if table in tables:
+                shown[view] = [columns.get(each, each) for each in tables[table]]
+                listed = [
+                    sql.SQL("{} AS {}").format(sql.Identifier(each), sql.Identifier(name))
+                    for each, name in zip(tables[table], shown[view], strict=True)
+                ]
+                query = sql.SQL("CREATE VIEW {} AS SELECT {} FROM {}").format(
+                    sql.Identifier(views, view), sql.SQL(", ").join(listed), sql.Identifier(schema, table)
+                )
+                connection.execute(query)
+    return shown, renamed
+
+
 def _loaded(connection: Connection, schema: str, manifests: Sequence[Manifest]) -> list[Manifest]:
     """The batches that the warehouse has at this transaction's moment."""
     last = ledger.batch_of(connection, schema)
@@ -184,11 +219,11 @@ def _create(
 
 def _stage(
     connection: Connection,
-    schema: str,
+    views: str,
     branch: str,
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
-    live: Mapping[str, Target],
+    live: Mapping[str, Sequence[str]],
     names: Sequence[str],
     raw: Bucket,
     outputs: str,
@@ -198,9 +233,14 @@ def _stage(
     known = catalogue.with_contracts(models, targets)
     staged = {name: model for name, model in known.items() if name in needed}
     buckets = dict.fromkeys(needed, folder(outputs))
-    present = {name: live[name] for name in needed if name in live}
-    restate.copy_rows_of_others(connection, schema, Stage(connection, branch, staged, present, raw, buckets))
+    present = {name: _with_columns(needed[name], live[name]) for name in needed if name in live}
+    restate.copy_rows_of_others(connection, views, Stage(connection, branch, staged, present, raw, buckets))
     return Stage(connection, branch, staged, needed, raw, buckets)
+
+
+def _with_columns(target: Target, names: Collection[str]) -> Target:
+    columns = tuple(column for column in target.columns if column.name in names)
+    return target.model_copy(update={"columns": columns})
 
 
 def _number_anew(connection: Connection, branch: str, targets: Iterable[Target]) -> None:
@@ -232,7 +272,7 @@ def _load(filled: Stage, manifest: Manifest, branch: str) -> None:
         ) from None
 
 
-def _tidy(connection: Connection, branch: str, names: Sequence[str]) -> None:
+def _tidy(connection: Connection, branch: str, views: str, names: Sequence[str]) -> None:
     """Drop what only the computation needed: other tables, what needs batches of its own, rows in etl."""
     connection.execute("SET LOCAL client_min_messages TO warning")
     kept = [*names, *map(versions_name, names)]
@@ -240,9 +280,14 @@ def _tidy(connection: Connection, branch: str, names: Sequence[str]) -> None:
         statement("review/branch_leftovers.sql"), {"schema": branch, "kept": kept}
     ).fetchall():
         connection.execute(template(f"DROP {kind} IF EXISTS {name} CASCADE"))
-    connection.execute(
-        sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(as_of_schema(branch)))
-    )
+    _drop_schemas(connection, as_of_schema(branch), views)
     for (table,) in connection.execute(statement("review/tables_by_schema.sql")).fetchall():
         query = template(f"DELETE FROM {table} WHERE schema_name = %s")  # noqa: S608
         connection.execute(query, (branch,))
+
+
+def _drop_schemas(connection: Connection, *names: str) -> None:
+    """Drop schemas that only the computation needed."""
+    connection.execute("SET LOCAL client_min_messages TO warning")
+    for name in names:
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))

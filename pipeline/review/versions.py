@@ -1,6 +1,6 @@
 """How the versions of a table in a branch differ from those of the live table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -45,11 +45,14 @@ def difference(
     schema: str,
     branch: str,
     target: Target,
-    live: Target | None,
+    live: Collection[str] | None,
     base: Manifest,
     first: int,
 ) -> TableDifference:
-    """Compare by key and begin; versions that ended before the ``base`` batch are not expected."""
+    """Compare by key and begin with the live table in ``schema``, whose columns are ``live``; None if new.
+
+    Versions that ended before the ``base`` batch are not expected.
+    """
     rejected = _one(
         connection.execute(
             "SELECT count(*) FROM etl.rejected WHERE schema_name = %s AND table_name = %s AND NOT resolved",
@@ -64,10 +67,9 @@ def difference(
             table=target.name, is_new=True, versions=number, added=number, rejected=rejected
         )
     begin, end = (RECORDED_AT, SUPERSEDED_AT) if target.fact else ("valid_from", "valid_to")
-    RebuiltTable(connection, target, name, schema, branch, base.snapshot_at, (begin, end)).align()
-    pair = _Pair(
-        connection, target, live, sql.Identifier(schema, name), sql.Identifier(branch, name), begin, end
-    )
+    rebuilt = RebuiltTable(connection, target, name, schema, branch, base.snapshot_at, (begin, end))
+    rebuilt.align()
+    pair = _Pair(connection, target, live, rebuilt.table, rebuilt.rebuilt, begin, end)
     return TableDifference(
         table=target.name,
         versions=number,
@@ -92,7 +94,7 @@ class _Pair:
 
     connection: Connection
     target: Target
-    live: Target
+    live: Collection[str]
     table: sql.Identifier
     rebuilt: sql.Identifier
     begin: str
@@ -100,7 +102,7 @@ class _Pair:
 
     @property
     def new_columns(self) -> list[str]:
-        return [column.name for column in self.target.columns if self.live.column(column.name) is None]
+        return [column.name for column in self.target.columns if column.name not in self.live]
 
     @property
     def _compared(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import psycopg
 import pytest
@@ -23,10 +23,14 @@ from tests.support import execute, query, write_models
 DOUBLED = MODELS["fact_sale"].replace("amount", "amount * 2 AS amount")
 
 
-def computed(shop: Bench, name: str, models: Mapping[str, str], url: str | None = None) -> Branch:
+def computed(
+    shop: Bench, name: str, models: Mapping[str, str], url: str | None = None, removed: Sequence[str] = ()
+) -> Branch:
     """A branch of the models with these changes, which are then taken back."""
     house = shop.house
     before = {path: path.read_text() for path in house.folder.iterdir()}
+    for each in removed:
+        (house.folder / f"{each}.sql").unlink()
     write_models(house.folder, models)
     try:
         known = library.load(house.folder)
@@ -110,6 +114,20 @@ def test_new_columns_new_tables_and_personal_values(untouched: Bench) -> None:
     assert shop.first_changed[0].columns == {"manager": ("…", "…")}
     visit = tables(found)["fact_visit"]
     assert (visit.is_new, visit.versions, visit.rejected) == (True, 22, 0)
+
+
+def test_new_names_of_tables_and_columns(untouched: Bench) -> None:
+    changed = {
+        "fact_deal": f"-- renamed: fact_sale -> fact_deal\n{DOUBLED}",
+        "dim_shop": "-- renamed: manager -> boss\nSELECT shop_id, city, upper(manager) AS boss FROM shop",
+        "dim_total": MODELS["dim_total"].replace("fact_sale", "fact_deal"),
+        "schema": SCHEMA.replace("fact_sale", "fact_deal").replace("manager text", "boss text"),
+    }
+    found = tables(computed(untouched, "names", changed, removed=["fact_sale"]))
+    deal, shop = found["fact_deal"], found["dim_shop"]
+    assert (deal.is_new, deal.versions, deal.added, deal.changed, deal.missing) == (False, 24, 0, 24, 0)
+    assert (shop.new_columns, shop.added, shop.changed, shop.missing) == ((), 0, 4, 0)
+    assert shop.first_changed[0].columns == {"boss": ("Ann", "ANN")}
 
 
 def test_a_branch_that_fails_or_is_killed_leaves_nothing(
