@@ -112,6 +112,29 @@ def test_every_test_that_a_page_names_exists() -> None:
     assert sorted(path for path in paths if not (PROJECT / path).exists()) == []
 
 
+def test_each_place_in_the_code_that_a_page_names_exists() -> None:
+    named = re.compile(r"`([\w/]+\.py)` \(((?:`[\w.]+`(?:, )?)+)\)")
+    places = [
+        (path, name)
+        for page in (DOCS / "where.md", DOCS / "architecture.md", PROJECT / "CONTRIBUTING.md")
+        for path, names in named.findall(page.read_text(encoding="utf-8"))
+        for name in re.findall(r"[\w.]+", names)
+    ]
+    assert len(places) > 50
+    assert [f"{path}: {name}" for path, name in places if name.split(".")[-1] not in defined(path)] == []
+
+
+@cache
+def defined(path: str) -> set[str]:
+    """The functions, classes and constants of a module, whose path may start below pipeline/."""
+    file = PROJECT / path if (PROJECT / path).exists() else PROJECT / "pipeline" / path
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    assigned = [
+        ast.unparse(target) for node in nodes if isinstance(node, ast.Assign) for target in node.targets
+    ]
+    return {*assigned, *(node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef))}
+
+
 def test_every_link_leads_to_a_file_and_a_heading() -> None:
     broken = []
     for page in [*DOCS.rglob("*.md"), *PROJECT.glob("*.md"), PROJECT / "infra" / "README.md"]:
