@@ -1,27 +1,40 @@
 """Fill an empty table: rows first, then indexes and constraints, which is faster than maintaining them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import psycopg
 from psycopg import sql
 
-from pipeline.models.target import RECORDED_AT, version_index
+from pipeline.models.target import RECORDED_AT, Constraint, Reference, version_index
 from pipeline.postgres import identifiers, template
-from pipeline.warehouse import bisection
+from pipeline.warehouse import bisection, integrity, references
 from pipeline.warehouse.table import Table
 
 
-def fill(table: Table, rows: int, insert_rows: Callable[[], int]) -> int | None:
+class _MissingReference(Exception):
+    """A row lacks a row that it refers to."""
+
+
+def fill(table: Table, rows: int, insert_rows: Callable[[], int], *, proves: bool) -> int | None:
     """Insert about that many rows into the empty table; returns how many were inserted.
 
-    Returns None, and leaves the table empty, if Postgres rejects a row or the change of the table's
+    With ``proves`` its references are locked; they stay, and are proven in one scan. Returns None, and leaves
+    the table empty, if a reference is missing, or if Postgres rejects a row or the change of the table's
     definition.
     """
+    dropped = [each for each in table.target.constraints if not (proves and isinstance(each, Reference))]
     try:
-        with table.connection.transaction(), _without_constraints(table), _cached_sequences(table, rows):
-            added = insert_rows()
-    except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.ObjectInUse):
+        with (
+            table.connection.transaction(),
+            _without_constraints(table, dropped),
+            _cached_sequences(table, rows),
+        ):
+            with references.unchecked(table.connection) if proves else nullcontext():
+                added = insert_rows()
+            if proves:
+                _prove_references(table)
+    except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.ObjectInUse, _MissingReference):
         return None
     except psycopg.Error as error:
         if bisection.is_rejection(error, of_values=True):
@@ -33,10 +46,14 @@ def fill(table: Table, rows: int, insert_rows: Callable[[], int]) -> int | None:
     return added
 
 
+def _prove_references(table: Table) -> None:
+    if integrity.count_missing_references(table):
+        raise _MissingReference
+
+
 @contextmanager
-def _without_constraints(table: Table) -> Iterator[None]:
-    """Drop the constraints for the block; of a fact also the version index, and set its recorded_at."""
-    constraints = table.target.constraints
+def _without_constraints(table: Table, constraints: Sequence[Constraint]) -> Iterator[None]:
+    """Drop these constraints for the block; of a fact also the version index, and set its recorded_at."""
     for constraint in constraints:
         table.alter(sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(constraint.name)))
     if table.target.fact:

@@ -1,7 +1,8 @@
 """References and CHECK rules of a table, as expressions that say which of them a staged row violates.
 
 They are checked by set operations before rows are merged, which is many times faster than row by row. All
-other constraints are checked by Postgres as it merges the rows.
+other constraints are checked by Postgres as it merges the rows. References of a filled table are checked in
+one scan of it.
 """
 
 from psycopg import sql
@@ -22,22 +23,51 @@ def violations(table: Table) -> list[sql.Composable]:
     return [*missing, *violated]
 
 
+def count_missing_references(table: Table) -> int:
+    """How many rows of the table lack a row that they refer to; the table must not refer to itself."""
+    joined, missing = [sql.SQL("{} AS s").format(table.name)], []
+    for number, reference in enumerate(table.target.references):
+        alias = sql.Identifier(f"d{number}")
+        referenced = sql.Identifier(reference.to_schema, reference.to_table)
+        same_row = _same_row(reference, alias)
+        joined.append(sql.SQL("LEFT JOIN {} AS {} ON {}").format(referenced, alias, same_row))
+        missing.append(
+            sql.SQL("({} AND {}.{} IS NULL)").format(
+                _has_reference(reference), alias, sql.Identifier(reference.to_columns[0])
+            )
+        )
+    parts = {"joined": sql.SQL(" ").join(joined), "is_missing": sql.SQL(" OR ").join(missing)}
+    row = table.execute("count_missing_references.sql", **parts).fetchone()
+    return int(str(row[0])) if row else 0
+
+
 def _missing_reference(table: Table, reference: Reference) -> sql.Composable:
     """The reason if the row that is referred to is missing; a reference with a NULL in it is none."""
-    pairs = zip(reference.columns, reference.to_columns, reference.equality, strict=True)
-    same_row = sql.SQL(" AND ").join(
-        equality.between(each("d.{0}", [to_column]), each("s.{0}", [column]))
-        for column, to_column, equality in pairs
-    )
+    same_row = _same_row(reference, sql.Identifier("d"))
     query = sql.SQL("SELECT FROM {} AS d WHERE {}")
     present = query.format(sql.Identifier(reference.to_schema, reference.to_table), same_row)
     if table.is_target_of(reference):
         present = sql.SQL("{} UNION ALL {}").format(present, query.format(table.stage, same_row))
     return sql.SQL("CASE WHEN {has_reference} AND NOT EXISTS ({present}) THEN {reason}::text END").format(
-        has_reference=each("s.{0} IS NOT NULL", reference.columns, " AND "),
+        has_reference=_has_reference(reference),
         present=present,
         reason=f"{', '.join(reference.columns)} is not in {reference.to_table}",
     )
+
+
+def _same_row(reference: Reference, referenced: sql.Identifier) -> sql.Composed:
+    """The condition that the row s refers to the row of this alias."""
+    pairs = zip(reference.columns, reference.to_columns, reference.equality, strict=True)
+    return sql.SQL(" AND ").join(
+        equality.between(
+            sql.SQL("{}.{}").format(referenced, sql.Identifier(to_column)), each("s.{0}", [column])
+        )
+        for column, to_column, equality in pairs
+    )
+
+
+def _has_reference(reference: Reference) -> sql.Composed:
+    return each("s.{0} IS NOT NULL", reference.columns, " AND ")
 
 
 def _violated_rule(rule: Rule) -> sql.Composable:

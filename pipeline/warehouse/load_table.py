@@ -14,7 +14,7 @@ from pipeline.errors import WarehouseError
 from pipeline.lake.buckets import Bucket
 from pipeline.messages import message
 from pipeline.models.output import Output
-from pipeline.warehouse import deletions, rejected, staging
+from pipeline.warehouse import deletions, references, rejected, staging
 from pipeline.warehouse.bisection import RejectionLimitExceeded
 from pipeline.warehouse.copying import copy_in
 from pipeline.warehouse.counts import Counts, Merged
@@ -90,16 +90,17 @@ def _fill_or_merge(
         return table.execute("fill_from_stage.sql").rowcount
 
     is_empty = output.rows > 0 and table.is_empty()
-    can_fill = is_empty and _refers_only_to(table, filled)
+    proves = references.lock(table, output.rows)
+    can_fill = is_empty and (proves or _refers_only_to(table, filled))
     if is_empty:
         filled.add(table.target.name)
-    if can_fill and (added := fill(table, output.rows, copy_files)) is not None:
+    if can_fill and (added := fill(table, output.rows, copy_files, proves=proves)) is not None:
         return Merged(added), table.name
     rejected_rows = staging.stage(table, output, processed, progress, row_limit)
     rejected_rows += rejected.reject_violations(table)
-    if can_fill and (added := fill(table, output.rows, copy_stage)) is not None:
+    if can_fill and (added := fill(table, output.rows, copy_stage, proves=proves)) is not None:
         return Merged(added, rejected=rejected_rows), table.name
-    merged = merge(table, row_limit)
+    merged = merge(table, row_limit, proven=proves)
     return merged._replace(rejected=rejected_rows + merged.rejected), table.stage
 
 

@@ -4,12 +4,12 @@ A fact gets a new version of each row that differs. A dimension's row is updated
 the table of versions.
 """
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import psycopg
 from psycopg import sql
 
-from pipeline.warehouse import bisection, rejected, swaps
+from pipeline.warehouse import bisection, references, rejected, swaps
 from pipeline.warehouse.bisection import RejectionLimitExceeded
 from pipeline.warehouse.counts import Merged
 from pipeline.warehouse.table import Table
@@ -17,12 +17,13 @@ from pipeline.warehouse.table import Table
 _CONFLICTS = (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation)
 
 
-def merge(table: Table, row_limit: int, *, is_retry: bool = False) -> Merged:
+def merge(table: Table, row_limit: int, *, is_retry: bool = False, proven: bool = False) -> Merged:
     """Merge all staged rows that Postgres accepts, and reject the others.
 
-    Raises RejectionLimitExceeded if it rejects more than ``row_limit`` rows.
+    With ``proven`` their references are locked and proven. Raises RejectionLimitExceeded if it rejects more
+    than ``row_limit`` rows.
     """
-    merged = _merge_rows(table, row_limit, is_retry=is_retry)
+    merged = _merge_rows(table, row_limit, is_retry=is_retry, proven=proven)
     if table.target.fact or not table.keeps_history:
         return merged
     same_key = table.target.same_key("t", "s")
@@ -32,11 +33,11 @@ def merge(table: Table, row_limit: int, *, is_retry: bool = False) -> Merged:
     return merged._replace(changed=max(merged.changed, versions - merged.added))
 
 
-def _merge_rows(table: Table, row_limit: int, *, is_retry: bool) -> Merged:
+def _merge_rows(table: Table, row_limit: int, *, is_retry: bool, proven: bool) -> Merged:
     """Merge the rows in one statement; if Postgres rejects some, without unique indexes or by bisection."""
     try:
         with table.connection.transaction():
-            return _merge_all(table)
+            return _merge_all(table, proven=proven)
     except psycopg.Error as error:
         if not bisection.is_rejection(error):
             raise
@@ -50,10 +51,11 @@ def _merge_rows(table: Table, row_limit: int, *, is_retry: bool) -> Merged:
     return _merge_by_bisection(table, row_limit, is_retry=is_retry)
 
 
-def _merge_all(table: Table) -> Merged:
+def _merge_all(table: Table, *, proven: bool) -> Merged:
     if table.target.deferrable:
         table.connection.execute("SET CONSTRAINTS ALL DEFERRED")
-    added, changed = bisection.counts(table.execute(_statement(table)).fetchone())
+    with references.unchecked(table.connection) if proven else nullcontext():
+        added, changed = bisection.counts(table.execute(_statement(table)).fetchone())
     if table.target.deferrable:
         table.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     return Merged(added, changed)

@@ -206,6 +206,10 @@ SELECT
             r.conrelid = c.oid
             AND r.contype = 'f'
             AND COALESCE((to_jsonb(r) ->> 'conenforced')::boolean, true)
+            -- A reference to a partitioned table has one for each partition, which need not have the row.
+            AND NOT EXISTS (
+                SELECT FROM pg_constraint AS p WHERE r.conparentid = p.oid AND r.conrelid = p.conrelid
+            )
     ) AS "references",
     (
         SELECT
