@@ -21,7 +21,7 @@ from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
-from pipeline.warehouse import catalogue, ledger, removed, upgrades
+from pipeline.warehouse import catalogue, ledger, references, removed, upgrades
 from pipeline.warehouse.checks import Warned
 from pipeline.warehouse.mismatches import Mismatch, find_mismatches
 
@@ -75,7 +75,8 @@ class Status:
     that the last reconciliation found and earlier runs had missed. ``readers`` are, by table with rejected
     rows, the models that read it; their results include those rows. ``frozen`` are the tables without a
     model, with the time since when, or None if the next run freezes them. ``warned`` are the checks that
-    warned in the last batch.
+    warned in the last batch. ``checked_by_row`` are the tables whose references Postgres checks for each row,
+    with the reason.
     """
 
     at: datetime
@@ -92,6 +93,7 @@ class Status:
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     frozen: Mapping[str, datetime | None] = field(default_factory=dict)
     warned: tuple[Warned, ...] = ()
+    checked_by_row: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def age(self) -> timedelta | None:
@@ -125,6 +127,7 @@ def inspect(
         frozen = removed.without_model(connection, schema, models) if up_to_date_at else {}
         removed.refuse_readers(models, frozen)
         warned_now = warned(connection, schema) if up_to_date_at else []
+        by_row = references.checked_by_row(connection, schema, models) if up_to_date_at else {}
     destination = ledger.destination(warehouse_url, schema)
     sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, destination)
     if counting == "nothing":
@@ -154,6 +157,7 @@ def inspect(
         warned=tuple(warned_now),
         readers=_readers(models, by_table(rejected_now)),
         frozen=frozen,
+        checked_by_row=by_row,
     )
 
 

@@ -212,9 +212,22 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
             "Missed by earlier runs, found by the last reconciliation",
             as_table(("table", "rows"), missed, right=[1]),
         )
+    yield from ((line, None) for line in _references(status))
     if status.usage:
         used = [(name, _number(used.objects), decimal(used.bytes)) for name, used in status.usage.items()]
         yield "Buckets", as_table(("bucket", "objects", "size"), used, right=[1, 2])
+
+
+def _references(status: Status) -> Iterator[str]:
+    """Which tables' references Postgres checks, too."""
+    by_reason = dict[str, list[str]]()
+    for table, reason in status.checked_by_row.items():
+        by_reason.setdefault(reason, []).append(table)
+    for reason, tables in by_reason.items():
+        names = ", ".join(tables)
+        yield f"References of {names}: Postgres checks them for each row again, because {reason}"
+    if status.up_to_date_at and not by_reason:
+        yield "References: checked by the load, all at once"
 
 
 def _checks(status: Status) -> Iterator[tuple[str, Table]]:

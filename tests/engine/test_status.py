@@ -67,6 +67,20 @@ def test_before_the_first_batch_all_rows_are_to_be_read_and_nothing_is_created(b
     assert query(bench.house.url, "SELECT FROM pg_tables WHERE schemaname IN ('public', 'etl')") == []
 
 
+def test_tables_whose_references_postgres_checks_again_are_named(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.run()
+    show(look(bench, counting="nothing"), Verdict.OK)
+    assert "References: checked by the load, all at once\n" in capsys.readouterr().out
+    execute(bench.house.url, "CREATE RULE notes AS ON INSERT TO fact_sale DO ALSO NOTIFY news")
+    show(look(bench, counting="nothing"), Verdict.OK)
+    assert (
+        "References of fact_sale: Postgres checks them for each row again, because it has the rule notes\n"
+        in capsys.readouterr().out
+    )
+
+
 def test_an_up_to_date_warehouse_is_as_old_as_the_last_probe(bench: Bench) -> None:
     bench.run()
     loaded = look(bench)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 import psycopg
 import pytest
 
 import tasks.grants
-from pipeline.warehouse import ledger
+from pipeline.postgres import transaction
+from pipeline.warehouse import ledger, references
 from tests.bench import Bench
 from tests.house import Warehouse
-from tests.postgres.roles import NewRole
+from tests.postgres.roles import NewRole, drop
 from tests.support import query, value, write_models
 
 
@@ -40,6 +43,17 @@ def test_a_warehouse_that_was_there_before_becomes_the_roles(bench: Bench, new_r
     house = bench.house
     Bench(bench.source_url, Warehouse(loader_url, house.folder, house.raw, house.processed), bench.home).run()
     assert value(house.url, "SELECT count(*) FROM fact_sale_current") == 2
+
+
+@pytest.mark.since(15, "GRANT SET ON PARAMETER")
+def test_the_role_may_skip_checked_references_if_this_is_wanted(bench: Bench, new_role: NewRole) -> None:
+    url = new_role("warehouse-role.sql", bench.house.url)
+    with transaction(url, "warehouse") as connection:
+        assert not references.may_skip(connection)
+    drop(bench.house.url, unquote(urlsplit(url).username or ""))
+    url = new_role("warehouse-role.sql", bench.house.url, skip_checked_references="on")
+    with transaction(url, "warehouse") as connection:
+        assert references.may_skip(connection)
 
 
 def test_the_role_reads_only_tables_that_models_name(bench: Bench, reader_url: str) -> None:
