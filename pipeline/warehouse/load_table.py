@@ -91,7 +91,7 @@ def _fill_or_merge(
 
     is_empty = output.rows > 0 and table.is_empty()
     proves = references.lock(table, output.rows)
-    can_fill = is_empty and (proves or _refers_only_to(table, filled))
+    can_fill = is_empty and _refers_only_to(table, filled)
     if is_empty:
         filled.add(table.target.name)
     if can_fill and (added := fill(table, output.rows, copy_files, proves=proves)) is not None:
@@ -107,7 +107,8 @@ def _fill_or_merge(
 def _refers_only_to(table: Table, filled: set[str]) -> bool:
     """Whether the table refers only to itself and to these tables.
 
-    To drop a reference locks the table that it points to, which others may be reading unless it was empty.
+    To drop a reference locks the table that it points to, which others may be reading unless it was empty. So
+    may this one, if it was emptied beside full ones.
     """
     return all(
         table.is_target_of(each) or (each.to_schema == table.schema and each.to_table in filled)

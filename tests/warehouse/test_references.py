@@ -403,6 +403,19 @@ def test_the_role_needs_the_right_and_a_view_of_what_others_commit(own: Place) -
         assert not references.may_skip(connection)
 
 
+def test_a_load_into_an_emptied_table_does_not_wait_for_its_readers(
+    own: Place, monkeypatch: pytest.MonkeyPatch, skipped: list[int]
+) -> None:
+    """Filling it would drop its indexes, for which they would have to leave."""
+    monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "1")
+    execute(own.url, "DELETE FROM fact_sale")
+    with psycopg.connect(own.url) as reader:
+        reader.execute("SELECT FROM fact_sale, dim_shop")
+        own.bring(sales=[sale(91), sale(92)])
+    assert skipped == [1]
+    assert own.house.query("SELECT sale_id FROM fact_sale_current ORDER BY 1") == [(91,), (92,)]
+
+
 def test_few_rows_are_not_worth_the_locks(
     own: Place, monkeypatch: pytest.MonkeyPatch, skipped: list[int]
 ) -> None:
