@@ -44,16 +44,17 @@ def bind(
 ) -> None:
     """Bind all that the last of the models reads: tables' present state, or their changed rows.
 
+    Of a table without a state, as one that is read by a cursor, these are the rows that the batch read.
     A model reads another one as a view of its SQL, with the types of its table.
     """
     names = read_names(models)
     for name in sorted(names & manifest.tables.keys()):
         table = manifest.tables[name]
         stored = f"stored {relation_name(name)}"
-        if changes:
+        if changes or table.state is None:
             bind_changes(connection, table, raw, stored)
         else:
-            bind_state(connection, table, table.state or (), raw, stored)
+            bind_state(connection, table, table.state, raw, stored)
         shown = ", ".join(
             f"{as_model_type(each, quote(each.name))} AS {quote(each.name)}" for each in table.columns
         )

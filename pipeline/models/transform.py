@@ -8,6 +8,7 @@ with the header `reads: changes` runs on the changed rows of all that it reads, 
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import duckdb
@@ -90,6 +91,10 @@ def _bind_commit_times(connection: duckdb.DuckDBPyConnection, work: Work, table:
 def _append_only(work: Work) -> Output:
     """Run on the changed rows of all that the model reads; rows of earlier batches stay."""
     complete = not work.sees_changes or any(table.mode == "full" for table in work.tables)
+    if complete:
+        _require_states(
+            work, [table for table in work.tables if table.mode == "changes" and not table.reached]
+        )
     with session() as connection:
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=not complete)
         accepted, rejected = write_rows(connection, work, may_repeat_keys=True)
@@ -98,7 +103,7 @@ def _append_only(work: Work) -> Output:
 
 def _by_result(work: Work) -> Output:
     """Run on the present state of all that the model reads, and write what differs from the last result."""
-    _require_states(work)
+    _require_states(work, work.tables)
     last = work.loaded.result if work.loaded and work.sees_changes else None
     if last is not None:
         with suppress(ObjectMissing):  # if an object of the raw bucket is missing, _whole_result raises again
@@ -106,9 +111,9 @@ def _by_result(work: Work) -> Output:
     return _whole_result(work)
 
 
-def _require_states(work: Work) -> None:
-    """Refuse a batch of an earlier release that stored no state of a table."""
-    for table in work.tables:
+def _require_states(work: Work, tables: Sequence[TableBatch]) -> None:
+    """Refuse a batch of an earlier release that stored no state of one of the tables."""
+    for table in tables:
         if table.state is None:
             raise UnusableBatch(f"batch {work.manifest.batch_id} was read without the state of {table.table}")
 

@@ -137,6 +137,13 @@ def test_an_infinite_value_does_not_hide_later_rows(
     equal(shared)
 
 
+def test_of_rows_with_one_key_the_last_one_read_counts(shared: Bench) -> None:
+    start(shared, "integer", "v.c", "1, 'a', 1", "2, 'a', 5")
+    shared.do("INSERT INTO t VALUES (1, 'b', 6)")
+    assert step(shared) == ("changed rows", 2)
+    assert shared.house.query("SELECT id, note FROM fact_v_current ORDER BY 1") == [(1, "b"), (2, "a")]
+
+
 def test_a_view_that_is_empty_at_first_or_loses_its_rows(shared: Bench) -> None:
     start(shared, "integer", "v.c")
     shared.do("INSERT INTO t VALUES (1, 'a', 5)")
@@ -161,6 +168,30 @@ def test_a_changed_model_reads_its_view_whole_once(shared: Bench) -> None:
     write_models(shared.house.folder, {"fact_v": model("v.c").replace("note", "upper(note) AS note")})
     assert step(shared) == ("fact_v or its model is new or changed", 2)
     assert step(shared) == ("changed rows", 1)
+
+
+def test_a_model_that_only_appends_has_all_rows_that_are_read_by_a_cursor(shared: Bench) -> None:
+    """Also if another table is read whole, and only the changed rows of the view are."""
+    shared.fresh(
+        {
+            "dim_note": "-- cursor: v.c\n-- reads: changes\nSELECT note FROM v UNION SELECT note FROM other",
+            "schema": "CREATE TABLE IF NOT EXISTS dim_note (note varchar PRIMARY KEY);",
+        },
+        "CREATE TABLE t (id int, note text, c int)",
+        "CREATE TABLE other (note text)",
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
+        "INSERT INTO other VALUES ('x')",
+        "CREATE VIEW v AS SELECT * FROM t",
+    )
+    shared.run()
+    assert shared.house.query("SELECT note FROM dim_note ORDER BY 1") == [("a",), ("b",), ("x",)]
+    shared.do("INSERT INTO t VALUES (3, 'c', 3)", "UPDATE other SET note = 'y'")
+    shared.run()
+    notes = [("a",), ("b",), ("c",), ("x",), ("y",)]
+    assert shared.house.query("SELECT note FROM dim_note ORDER BY 1") == notes
+    shared.do("DELETE FROM t WHERE id = 1")
+    shared.run(reconcile=True)
+    assert shared.house.query("SELECT note FROM dim_note ORDER BY 1") == notes
 
 
 def test_names_in_quotes_and_two_models_with_the_same_cursor(shared: Bench) -> None:
