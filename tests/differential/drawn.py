@@ -29,7 +29,8 @@ class Drawn:
     """A random model.
 
     ``short``: a column of numbers of one digit. ``filled``: a column that is NOT NULL. ``refers``: a column,
-    and the dimension to whose key it refers. ``keeps_deleted``: rows that leave the result stay.
+    and the dimension to whose key it refers. ``keeps_deleted``: rows that leave the result stay. ``appends``:
+    the same, and it reads changed rows only. ``cursor``: the cursor of the view that it reads.
     ``untracked``: a column whose change alone makes no version, so that its value can be out of date.
     """
 
@@ -41,6 +42,8 @@ class Drawn:
     refers: tuple[str, Drawn] | None = None
     keeps_deleted: bool = False
     untracked: str | None = None
+    appends: bool = False
+    cursor: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -58,6 +61,8 @@ class Drawn:
         """The model's text."""
         headers = [f"-- kind: {self.kind}", f"-- key: {', '.join(self.query.key)}"]
         headers += ["-- deletes: ignore"] if self.keeps_deleted else []
+        headers += ["-- reads: changes"] if self.appends else []
+        headers += [f"-- cursor: {self.cursor}"] if self.cursor else []
         headers += [f"-- untracked: {self.untracked}"] if self.untracked else []
         return "\n".join([*headers, self.query.sql, ""])
 
@@ -104,7 +109,7 @@ class Drawn:
         """The expected contents for a result; the key of a rejected row keeps its last row."""
         keys = [row[: len(self.query.key)] for row in result]
         times = Counter(keys)
-        present: Rows = dict(before.present) if self.keeps_deleted else {}
+        present: Rows = dict(before.present) if self.keeps_deleted or self.appends else {}
         for key, row in zip(keys, result, strict=True):
             if times[key] == 1 and self._fits(row, others):
                 present[key] = row

@@ -9,6 +9,9 @@ from random import Random
 from tests.differential import rows, sets
 from tests.differential.relations import Query, Relation
 
+# The others are refused over relations that are read by a cursor.
+_ROW_BY_ROW = (rows.plain, rows.filtered, rows.imported, rows.called)
+
 
 def draw(random: Random, relations: list[Relation]) -> Query:
     """A query over some of the relations."""
@@ -37,8 +40,13 @@ def draw(random: Random, relations: list[Relation]) -> Query:
         sets.listed,
         sets.recursive,
         sets.grouping_sets,
+        rows.called,
+        sets.averaged,
     ]
-    return random.choice(makers)(random, [each for each in relations if each.numbers])
+    by_cursor = [each for each in relations if each.numbers and each.by_cursor]
+    if by_cursor and random.random() < 0.1:
+        return random.choice(_ROW_BY_ROW)(random, by_cursor)
+    return random.choice(makers)(random, [each for each in relations if each.numbers and not each.by_cursor])
 
 
 def varied(random: Random, query: Query) -> Query:

@@ -30,6 +30,12 @@ def _whole(relation: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return relation.numbers, relation.texts
 
 
+def _row_by_row(relation: Relation, sql: str, more: str | None = None) -> Query:
+    """A query whose rows each come from one row of a relation; ``more`` is another column of numbers."""
+    numbers = (*relation.numbers, more) if more else relation.numbers
+    return Query(sql, numbers, relation.texts, relation.key, relation.grows, relation.by_cursor)
+
+
 def listed_columns(columns: tuple[str, ...], alias: str = "") -> str:
     return ", ".join(f"{alias}{column}" for column in columns)
 
@@ -40,7 +46,24 @@ def plain(random: Random, relations: list[Relation]) -> Query:
     more = fresh(random)
     extra = f"COALESCE({number}, 0) + 1 AS {more}"
     sql = f"SELECT {listed_columns(relation.columns)}, {extra} FROM {relation.name}"
-    return Query(sql, (*relation.numbers, more), relation.texts, relation.key)
+    return _row_by_row(relation, sql, more)
+
+
+def called(random: Random, relations: list[Relation]) -> Query:
+    """A macro of DuckDB."""
+    relation = keyed(random, relations)
+    one, two, more = random.choice(relation.numbers), random.choice(relation.numbers), fresh(random)
+    calls = [
+        f"nullif({one}, {random.randrange(8)})",
+        f"if({one} > {random.randrange(8)}, {one}, {two})",
+        f"CAST(fdiv({one}, {random.randrange(2, 5)}) AS bigint)",
+    ]
+    lists = [f"list_max(ARRAY[{one}, {two}])", f"CAST(list_sum(ARRAY[{one}, {two}]) AS bigint)"]
+    # An aggregate of a list is not taken for a function of one row.
+    call = random.choice(calls if relation.by_cursor else calls + lists)
+    where = f" WHERE if({one} > 3, {two}, {one}) > 1" if random.random() < 0.3 else ""
+    sql = f"SELECT {listed_columns(relation.columns)}, {call} AS {more} FROM {relation.name}{where}"
+    return _row_by_row(relation, sql, more)
 
 
 def filtered(random: Random, relations: list[Relation]) -> Query:
@@ -48,7 +71,7 @@ def filtered(random: Random, relations: list[Relation]) -> Query:
     sql = (
         f"SELECT {listed_columns(relation.columns)} FROM {relation.name} WHERE {condition(random, relation)}"
     )
-    return Query(sql, *_whole(relation), relation.key)
+    return _row_by_row(relation, sql)
 
 
 def joined(random: Random, relations: list[Relation]) -> Query:
@@ -142,7 +165,7 @@ def imported(random: Random, relations: list[Relation]) -> Query:
         f"WITH {name} AS (SELECT * FROM {name}), picked AS (SELECT {listed} FROM {name}"
         f" WHERE {condition(random, relation)}) SELECT {listed} FROM picked"
     )
-    return Query(sql, *_whole(relation), relation.key)
+    return _row_by_row(relation, sql)
 
 
 def subquery(random: Random, relations: list[Relation]) -> Query:

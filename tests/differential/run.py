@@ -5,8 +5,7 @@ The models change too, and runs are killed.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,21 +17,19 @@ from unittest import mock
 import psycopg
 from psycopg import sql
 
-from pipeline.errors import ModelError
+from pipeline.capture.batch import BatchPlan
 from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
 from pipeline.lake.manifest import Manifest
-from pipeline.models import properties
-from pipeline.models.library import closure
 from pipeline.warehouse import bindings, ledger
 from tests.differential import grammar, relations, shop
+from tests.differential.choice import choose
 from tests.differential.drawn import Connection, Contents, Drawn, Row
-from tests.differential.relations import SEED
+from tests.differential.feed import Feed
+from tests.differential.relations import FEED, SEED
 from tests.house import Warehouse, plan_batch
-from tests.made_up import made_target
-from tests.support import execute, write_models
+from tests.support import execute
 
-KINDS = ("fact", "fact", "dimension", "bridge")
 ContentsByModel = dict[str, Contents]
 
 
@@ -53,12 +50,14 @@ class Differential:
     models: list[Drawn]
     seed_rows: Sequence[Row] = ()
     changes_keys: bool = False
+    overlap: int = 0
+    feed: Feed = field(default_factory=Feed)
     expected: ContentsByModel = field(default_factory=dict)
     past: list[tuple[datetime, ContentsByModel]] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
-    _sealed: tuple[Manifest, ContentsByModel] | None = None
+    _sealed: tuple[Manifest, ContentsByModel, Feed] | None = None
 
     def __post_init__(self) -> None:
         raw, out = folder(str(self.home / "raw")), folder(str(self.home / "out"))
@@ -77,7 +76,7 @@ class Differential:
             (self.house.folder / f"{model.name}.sql").write_text(model.file, encoding="utf-8")
         self.views.append(
             "DROP SCHEMA IF EXISTS oracle CASCADE; CREATE SCHEMA oracle; SET search_path = oracle, public;\n"
-            + relations.SEED_TABLE
+            + relations.ORACLE
             + "".join(f"\nINSERT INTO {SEED.name} VALUES ({_values(row)});" for row in self.seed_rows)
             + "".join(f"\n{view};" for model in self.models for view in model.views)
         )
@@ -110,33 +109,37 @@ class Differential:
         how: dict[str, Any] = random.choice([*([{}] * 8), {"full": True}, {"reconcile": True}])
         planned, manifest = plan_batch(self.source_url, self.house, **how)
         self._sealed = None
-        expected = self._contents()
+        feed, expected = self._contents(planned)
         if manifest is None:
             self.expected = expected
         elif random.random() < 0.1 and self.past:
-            self._sealed = manifest, expected
+            self._sealed = manifest, expected, feed
         else:
-            self._load(manifest, expected, random)
+            self._load(manifest, expected, feed, random)
         return f"{planned.summary}{' (not loaded)' if self._sealed else ''}"
 
-    def _contents(self) -> ContentsByModel:
-        """The expected contents for the present source."""
+    def _contents(self, planned: BatchPlan) -> tuple[Feed, ContentsByModel]:
+        """The rows of the feed that are read after this batch, and the expected contents of all tables."""
         made: ContentsByModel = {}
         with psycopg.connect(self.source_url) as source:
+            feed = self.feed
+            if plan := planned.tables.get(FEED.name):
+                feed = feed.after(source, self.overlap, whole=plan.mode == "full")
+            feed.write(source)
             self.sources.append(_dump(source))
             for model in self.models:
                 result = model.select(source, f"oracle.all_of_{model.name}")
                 made[model.name] = model.contents(result, self.expected.get(model.name, Contents()), made)
-        return made
+        return feed, made
 
-    def _load(self, manifest: Manifest, expected: ContentsByModel, random: Random) -> None:
+    def _load(self, manifest: Manifest, expected: ContentsByModel, feed: Feed, random: Random) -> None:
         if random.random() < 0.15:
             self._load_and_die(manifest, random)
         if ledger.last_batch(self.warehouse_url, "public") != manifest.batch_id:
             counts = self.house.bring(manifest, max_rejected_share=1)
             self.alarms += [f"-- {each.table}: reconciling found {each.missed} missed rows"
                             for each in counts.values() if each.missed]  # fmt: skip
-        self.expected = expected
+        self.expected, self.feed = expected, feed
         self.past.append((manifest.snapshot_at, expected))
 
     def _load_and_die(self, manifest: Manifest, random: Random) -> None:
@@ -201,57 +204,6 @@ def _repeated_versions(connection: Connection, model: Drawn) -> list[Any]:
     ).fetchall()
 
 
-# Why a random model may be refused; anything else is a fault of the engine.
-REFUSALS = re.compile(r"`-- unstable: allowed`|differently from Postgres")
-
-
-def models(random: Random, number: int, folder: Path, keys: Mapping[str, tuple[str, ...]]) -> list[Drawn]:
-    """Random models, of which later ones read earlier ones and refer to them.
-
-    None is refused if the source's tables have these ``keys``; they are tried in ``folder``.
-    """
-    made: list[Drawn] = []
-    while len(made) < number:
-        below = [each.query.as_relation(each.name) for each in made[-4:]]
-        drawn = grammar.draw(random, [*relations.TABLES, SEED, *below])
-        others = [each for each in drawn.numbers if each not in drawn.key]
-        short = random.choice(others) if others and random.random() < 0.3 else None
-        filled = random.choice(others) if others and random.random() < 0.2 else None
-        refers = _reference(random, [each for each in others if each != short], made)
-        # A rejected row whose deletion is ignored is retried forever; the oracle does not model that.
-        keeps_deleted = refers is None and random.random() < 0.1
-        name, kind = f"m{len(made):02}", random.choice(KINDS)
-        untracked = random.choice(others) if others and kind != "bridge" and random.random() < 0.1 else None
-        model = Drawn(name, kind, drawn, short, filled, refers, keeps_deleted, untracked)
-        try:
-            _try([*made, model], folder, keys)
-        except ModelError as refused:
-            if not REFUSALS.search(str(refused)):
-                raise
-        else:
-            made.append(model)
-    return made
-
-
-def _try(drawn: Sequence[Drawn], folder: Path, keys: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise ModelError if the last of the models is refused."""
-    all_models = write_models(folder, {model.name: model.file for model in drawn})
-    targets = {model.name: made_target(model.name, model.query.key, **model.types) for model in drawn}
-    columns = {table.name.strip('"'): table.catalogue for table in (*relations.TABLES, SEED)}
-    properties.analysed(closure(all_models, drawn[-1].name), targets, columns, keys)
-
-
-def _reference(random: Random, columns: Sequence[str], made: Sequence[Drawn]) -> tuple[str, Drawn] | None:
-    """A column of numbers and the dimension that it refers to, or None."""
-    all_models = [
-        each for each in made
-        if each.kind == "dimension" and len(each.query.key) == 1 and each.query.key[0] in each.query.numbers
-    ]  # fmt: skip
-    if not (columns and all_models and random.random() < 0.5):
-        return None
-    return random.choice(columns), random.choice(all_models)
-
-
 def _as_csv(row: Row) -> str:
     return ",".join("" if value is None else str(value) for value in row)
 
@@ -263,10 +215,10 @@ def _values(row: Row) -> str:
 def _dump(source: Connection) -> str:
     """The source's rows as SQL."""
     lines = []
-    for table in relations.TABLES:
-        lines.append(f"TRUNCATE {table.name};")
-        rows = source.execute(f"SELECT * FROM {table.name}".encode())
-        lines += [f"INSERT INTO {table.name} VALUES ({_values(row)});" for row in rows]
+    for name in (*(table.name for table in relations.TABLES), "feed_row", "read_of_feed"):
+        lines.append(f"TRUNCATE {name};")
+        rows = source.execute(f"SELECT * FROM {name}".encode())
+        lines += [f"INSERT INTO {name} VALUES ({_values(row)});" for row in rows]
     return "\n".join(lines)
 
 
@@ -286,8 +238,11 @@ def search(
     keys = {table.name.strip('"'): table.key for table in relations.TABLES}
     # If keys are dropped and added, no model may depend on them.
     changes_keys = random.random() < 0.3
-    drawn = models(random, number, home / "tried", {} if changes_keys else keys)
-    trial = Differential(source_url, warehouse_url, home, drawn, shop.seed_rows(random), changes_keys)
+    overlap = random.choice([0, 0, 2])
+    drawn = choose(random, number, home / "tried", {} if changes_keys else keys, overlap)
+    trial = Differential(
+        source_url, warehouse_url, home, drawn, shop.seed_rows(random), changes_keys, overlap
+    )
     for run in range(runs):
         plan = trial.run(random)
         if wrong := list(trial.differences()):

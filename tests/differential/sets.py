@@ -30,9 +30,8 @@ def distinct(random: Random, relations: list[Relation]) -> Query:
     relation = random.choice(relations)
     column = random.choice(relation.columns)
     sql = f"SELECT DISTINCT {column} AS k FROM {relation.name} WHERE {column} IS NOT NULL"
-    return Query(
-        sql, () if column in relation.texts else ("k",), ("k",) if column in relation.texts else (), ("k",)
-    )
+    numbers, texts = ((), ("k",)) if column in relation.texts else (("k",), ())
+    return Query(sql, numbers, texts, ("k",), grows=relation.grows)
 
 
 def united(random: Random, relations: list[Relation]) -> Query:
@@ -42,7 +41,7 @@ def united(random: Random, relations: list[Relation]) -> Query:
         f"SELECT 'one' AS part, {one.key[0]} AS k, {random.choice(one.numbers)} AS v FROM {one.name}"
         f" UNION ALL SELECT 'two', {two.key[0]}, {random.choice(two.numbers)} FROM {two.name}"
     )
-    return Query(sql, ("k", "v"), ("part",), ("part", "k"))
+    return Query(sql, ("k", "v"), ("part",), ("part", "k"), grows=one.grows and two.grows)
 
 
 def difference(random: Random, relations: list[Relation]) -> Query:
@@ -83,7 +82,7 @@ def several_rows(random: Random, relations: list[Relation]) -> Query:
         f"SELECT x.{relation.key[0]} AS k, g.n, CASE g.n WHEN 1 THEN x.{one} ELSE x.{two} END AS v"
         f" FROM {relation.name} AS x CROSS JOIN generate_series(1, 2) AS g(n)"
     )
-    return Query(sql, ("k", "n", "v"), (), ("k", "n"))
+    return Query(sql, ("k", "n", "v"), (), ("k", "n"), grows=relation.grows)
 
 
 def unnested(random: Random, relations: list[Relation]) -> Query:
@@ -109,6 +108,17 @@ def listed(random: Random, relations: list[Relation]) -> Query:
     is_text = by in relation.texts
     numbers = ("many", "late") if is_text else ("k", "many", "late")
     return Query(sql, numbers, ("k", "list") if is_text else ("list",), ("k",))
+
+
+def averaged(random: Random, relations: list[Relation]) -> Query:
+    """A macro of DuckDB that is an aggregate."""
+    relation = random.choice(relations)
+    by, value, weight = (random.choice(relation.numbers) for _ in range(3))
+    sql = (
+        f"SELECT {by} AS k, CAST(floor(weighted_avg({value}, abs({weight}) + 1)) AS bigint) AS average"
+        f" FROM {relation.name} WHERE {by} IS NOT NULL GROUP BY {by}"
+    )
+    return Query(sql, ("k", "average"), (), ("k",))
 
 
 def recursive(random: Random, _: list[Relation]) -> Query:

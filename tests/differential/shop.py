@@ -17,11 +17,12 @@ def fill(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> 
     """Some rows in each table."""
     for _ in range(random.randrange(3, 15)):
         insert(connection, random)
+        feed(connection, random)
 
 
 def edit(connection: psycopg.Connection[tuple[object, ...]], random: Random, *, changes_keys: bool) -> None:
     """Run a few transactions; some are rolled back, completely or in part."""
-    edits = [insert, insert, _update, _update, _delete, _move, _again, _rare]
+    edits = [insert, insert, _update, _update, _delete, _move, _again, _rare, feed, feed]
     edits += [_other_key] if changes_keys else []
     for _ in range(random.randrange(0, 4)):
         with connection.transaction(force_rollback=random.random() < 0.15):
@@ -136,3 +137,24 @@ def _other_key(connection: psycopg.Connection[tuple[object, ...]], random: Rando
     if random.random() < 0.7:
         with suppress(psycopg.errors.UniqueViolation), connection.transaction():
             connection.execute(f"ALTER TABLE {table} ADD PRIMARY KEY ({random.choice(keys)})".encode())
+
+
+def feed(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
+    """Change rows of the view with a cursor: with a higher version, a late one, or none; or delete some."""
+    row, person, note = random.randrange(12), _number(random), _text(random)
+    version = "(SELECT COALESCE(max(version), 0) + 1 FROM feed_row)"
+    late = f"{version} - {random.randrange(1, 5)}"
+    match random.randrange(8):
+        case 0:
+            query = "UPDATE feed_row SET person = %(person)s, note = %(note)s WHERE id = %(row)s"
+        case 1:
+            query = "DELETE FROM feed_row WHERE id %% 4 = %(row)s %% 4"
+        case 2:
+            query = "UPDATE feed_row SET version = NULL WHERE id = %(row)s"
+        case number:
+            query = (
+                f"INSERT INTO feed_row VALUES (%(row)s, {late if number == 3 else version},"
+                " %(person)s, %(note)s) ON CONFLICT (id) DO UPDATE SET"
+                " version = excluded.version, person = excluded.person, note = excluded.note"
+            )
+    connection.execute(query.encode(), {"row": row, "person": person, "note": note})

@@ -28,5 +28,6 @@ def test_tables_equal_their_sql(seed: int, source_url: str, warehouse_url: str, 
 def test_a_thousand_models_over_ten_runs_equal_their_sql(postgres: Postgres, tmp_path: Path) -> None:
     for seed in range(_FRESH, _FRESH + 125):
         with database(postgres, "source") as source_url, database(postgres, "warehouse") as warehouse_url:
+            print(f"DIFFERENTIAL_SEED={seed}", flush=True)  # noqa: T201 - with -s it shows the progress
             wrong = search(seed, source_url, warehouse_url, tmp_path / str(seed), number=8, runs=10)
         assert not wrong, "\n".join(wrong)
