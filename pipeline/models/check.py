@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.columns import Column
 from pipeline.errors import ModelError, all_mistakes
 from pipeline.models import properties
+from pipeline.models.analysis import Analysis
 from pipeline.models.library import Model, closure
 from pipeline.models.target import Target
 
@@ -52,7 +53,20 @@ def _verify(
             f"{model.path}: reads {min(read)} by a cursor, which shows only changed rows, so each row has"
             " to come from one of them; remove the joins and aggregates, or the cursor"
         )
+    if read and analysis.filtered and not (model.keeps_deleted or model.sees_changes):
+        _require_known_keys(model, targets[model.name], analysis, min(read))
     return analysis.left_out
+
+
+def _require_known_keys(model: Model, target: Target, analysis: Analysis, relation: str) -> None:
+    """Refuse a filter over a relation that is read by a cursor if the keys of rows left out are unknown."""
+    for name in target.key:
+        if name not in analysis.carries:
+            raise ModelError(
+                f"{model.path}: filters {relation}, which is read by a cursor, but column {name} of its key"
+                f" does not have the values and type of a column of {relation}, so rows that leave the result"
+                " are not found; take the column as it is, remove the filter, or write `-- deletes: ignore`"
+            )
 
 
 def _refuse_similar_columns(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]]) -> None:

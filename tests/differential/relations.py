@@ -29,7 +29,8 @@ class Relation:
     @property
     def catalogue(self) -> tuple[Column, ...]:
         """A table's columns as the source's catalogue has them."""
-        types = {name: "numeric" if name == "amount" else "integer" for name in self.numbers}
+        whole = "bigint" if self.by_cursor else "integer"
+        types = {name: "numeric" if name == "amount" else whole for name in self.numbers}
         types |= dict.fromkeys(self.texts, "text")
         return tuple(Column(name=name, type=type_) for name, type_ in types.items())
 
@@ -47,7 +48,7 @@ SOURCE = """
     CREATE TABLE people (id int PRIMARY KEY, boss int, age int, name text, town text);
     CREATE TABLE "Stock" (shelf int, count int, item text, PRIMARY KEY (shelf, item));
     CREATE TABLE log (number int, place int, message text);
-    CREATE TABLE feed_row (id int PRIMARY KEY, version int, person int, note text);
+    CREATE TABLE feed_row (id bigint PRIMARY KEY, version bigint, person bigint, note text);
     CREATE VIEW feed AS SELECT * FROM feed_row;
     CREATE TABLE read_of_feed (LIKE feed_row);
 """

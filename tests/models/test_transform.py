@@ -166,6 +166,22 @@ def test_a_model_that_reads_by_a_cursor_must_run_row_by_row(tmp_path: Path, sql:
             verify(all_models, targets, {"v": columns, "t": columns})
 
 
+@pytest.mark.parametrize("ending", ["", " WHERE n > 1"])
+@pytest.mark.parametrize("header", ["", "-- deletes: ignore\n", "-- reads: changes\n"])
+def test_a_filter_over_a_cursor_needs_a_key_of_its_relation(tmp_path: Path, header: str, ending: str) -> None:
+    sql = f"{header}SELECT id * 2 AS id, n FROM v{ending}"
+    all_models = write_models(tmp_path, {"dim_m": f"-- cursor: v.changed_at 1 hour\n{sql}"})
+    targets = {"dim_m": made_target("dim_m", ("id",), id="integer!", n="integer")}
+    columns = {"v": (Column(name="id", type="integer"), Column(name="n", type="integer"))}
+    if header or not ending:
+        verify(all_models, targets, columns)
+    else:
+        with pytest.raises(
+            ModelError, match=r"filters v, which is read by a cursor, but column id of its key"
+        ):
+            verify(all_models, targets, columns)
+
+
 def test_a_reader_of_a_model_with_a_cursor_has_the_same_limits(tmp_path: Path) -> None:
     all_models = write_models(
         tmp_path,

@@ -194,6 +194,23 @@ def test_a_model_that_only_appends_has_all_rows_that_are_read_by_a_cursor(shared
     assert shared.house.query("SELECT note FROM dim_note ORDER BY 1") == notes
 
 
+def test_a_row_that_leaves_the_filter_of_a_model_over_a_model_leaves_its_table(shared: Bench) -> None:
+    shared.fresh(
+        {
+            "fact_v": model("v.c"),
+            "fact_w": "-- key: id\nSELECT id, note FROM fact_v WHERE note <> 'gone'",
+            "schema": SCHEMA,
+        },
+        "CREATE TABLE t (id int, note text, c int)",
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
+        "CREATE VIEW v AS SELECT * FROM t",
+    )
+    shared.run()
+    shared.do("UPDATE t SET note = 'gone', c = 3 WHERE id = 1")
+    shared.run()
+    assert shared.house.query("SELECT id FROM fact_w_current") == [(2,)]
+
+
 def test_names_in_quotes_and_two_models_with_the_same_cursor(shared: Bench) -> None:
     shared.fresh(
         {
