@@ -67,11 +67,8 @@ def etl(
                 reports.extend(finish_sealed(run, source_url))
         except CANNOT_LOAD as error:
             return [*reports, *_replace_sealed(run, source_url, error, reconcile=reconcile, full=full)]
-        is_first = run.pipeline.last_batch() is None
-        if is_first:
-            _warn_of_foreign_batches(run)
         # Rows that only the reconciling batch finds, after an ordinary one, were missed by ordinary runs.
-        for compare in (reconcile,) if is_first or not reconcile else (False, True):
+        for compare in (False, True) if reconcile and run.pipeline.last_batch() else (reconcile,):
             reports.extend(_load_next(run, source_url, reconcile=compare, full=full and compare == reconcile))
     return reports
 
@@ -155,7 +152,9 @@ def _take_batch(run: RunContext, source_url: str, *, reconcile: bool, full: bool
     with snapshots.snapshot(source_url, key) as (connection, snapshot):
         with run.timed("plan"):
             batch = pipeline.plan(connection, snapshot, schema, reconcile=reconcile, full=full, key=key)
-        if batch.watermark and batch.nothing_new:
+        if batch.watermark is None:
+            _warn_of_foreign_batches(run)
+        elif batch.nothing_new:
             _record_up_to_date(run, batch.watermark.batch_id, snapshot)
             return None
         run.compare_columns(batch)

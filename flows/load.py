@@ -1,6 +1,7 @@
 """The subflow that loads a sealed, transformed batch into the warehouse."""
 
-from pathlib import PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -10,7 +11,9 @@ from pipeline import settings
 from pipeline.errors import PipelineError
 from pipeline.lake.manifests import read_manifest
 from pipeline.models import checks, library
+from pipeline.models.library import Model
 from pipeline.models.output import Output
+from pipeline.models.target import Target
 from pipeline.settings import Share
 from pipeline.steps import definitions_digest
 from pipeline.warehouse import catalogue
@@ -54,11 +57,11 @@ def load_warehouse(
     environment = config.environment_for(environment)
     models = library.load(config.transforms)
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    targets = catalogue.prepare(url, config.warehouse_schema, models, config.transforms)
-    if definitions and definitions != definitions_digest(catalogue.with_contracts(models, targets), targets):
-        raise PipelineError(
-            f"{config.transforms}: models or tables have changed since the batch was transformed; run again"
-        )
+    if definitions:
+        targets = catalogue.targets(url, config.warehouse_schema, models)
+        _refuse_changed(models, targets, definitions, config.transforms)
+    else:
+        targets = catalogue.prepare(url, config.warehouse_schema, models, config.transforms)
     batch = read_manifest(blocks.bucket(blocks.RAW, environment), manifest)
     return loading.load(
         config.warehouse_schema,
@@ -72,3 +75,16 @@ def load_warehouse(
         models,
         checks.load(config.transforms) if checked and not replays else [],
     )
+
+
+def _refuse_changed(
+    models: Mapping[str, Model], targets: Mapping[str, Target], definitions: str, folder: Path
+) -> None:
+    """Raise PipelineError if models or tables are not those of the digest, which the run has prepared."""
+    is_same = models.keys() == targets.keys() and definitions == definitions_digest(
+        catalogue.with_contracts(models, targets), targets
+    )
+    if not is_same:
+        raise PipelineError(
+            f"{folder}: models or tables have changed since the batch was transformed; run again"
+        )

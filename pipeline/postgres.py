@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import Params
 from psycopg.conninfo import conninfo_to_dict
 
 from pipeline import connection as connecting
@@ -20,6 +21,7 @@ from pipeline.messages import message
 from pipeline.redaction import in_one_line
 
 Connection = psycopg.Connection[tuple[object, ...]]
+Rows = list[tuple[object, ...]]
 
 # Defaults for connections, unless the URL sets them. Keepalives keep connections through firewalls open and
 # detect a dead peer within a minute.
@@ -228,6 +230,13 @@ def retype(connection: Connection, alter: sql.Composed, cast: sql.Composable | N
         if cast is None:
             raise
         connection.execute(sql.SQL("{} USING {}").format(alter, cast))
+
+
+def together(connection: Connection, *queries: tuple[LiteralString, Params]) -> list[Rows]:
+    """The rows of queries with their parameters, which are sent at once: one round trip for all of them."""
+    with connection.pipeline():
+        cursors = [connection.execute(query, parameters) for query, parameters in queries]
+    return [cursor.fetchall() for cursor in cursors]
 
 
 def exists(connection: Connection, relation: str) -> bool:

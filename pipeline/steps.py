@@ -14,7 +14,7 @@ from pipeline.models.library import Model, closure
 from pipeline.models.output import Loaded, Output, no_output
 from pipeline.models.target import Target
 from pipeline.models.work import Work, needed
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, transaction
 from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse import ledger
@@ -49,19 +49,22 @@ class Pipeline:
         key: HashKey | None = None,
     ) -> BatchPlan:
         """Plan the batch that follows the warehouse's last one; ``connection`` holds the snapshot open."""
-        watermark = ledger.watermark(self.warehouse_url, self.warehouse_schema)
+        with transaction(self.warehouse_url, "warehouse") as warehouse:
+            watermark = ledger.watermark_of(warehouse, self.warehouse_schema)
+            loaded = ledger.loaded_models(warehouse, self.warehouse_schema)
+            forgotten = erasures.in_warehouse(warehouse, self.warehouse_schema)
         return plan.plan_batch(
             connection,
             snapshot,
             source_schema,
             self.models,
-            ledger.loaded(self.warehouse_url, self.warehouse_schema),
+            loaded,
             watermark,
             manifests.last_manifest(self.raw, watermark),
             reconcile=reconcile,
             full=full,
             key=key,
-            forgotten=erasures.in_warehouse(self.warehouse_url, self.warehouse_schema).values(),
+            forgotten=forgotten.values(),
         )
 
     def seal(self, manifest: Manifest) -> Manifest:

@@ -20,6 +20,7 @@ from pipeline.lake.erasures import Entry
 from pipeline.models import library
 from pipeline.models.library import Model
 from pipeline.models.target import Target
+from pipeline.postgres import transaction
 from pipeline.recovery.refill import Lake
 from pipeline.settings import Settings
 from pipeline.warehouse import catalogue, ledger
@@ -96,7 +97,9 @@ def _entries(
     arguments: argparse.Namespace, url: str, schema: str, lake: Lake, environment: str
 ) -> list[Entry]:
     """The entry of the named row, or all entries of the ledger if no row is named."""
-    ledger_entries = list((erasures.in_lake(lake.raw) | erasures.in_warehouse(url, schema)).values())
+    with transaction(url, "warehouse") as connection:
+        in_warehouse = erasures.in_warehouse(connection, schema)
+    ledger_entries = list((erasures.in_lake(lake.raw) | in_warehouse).values())
     if not arguments.table:
         return ledger_entries
     _, table, erased = engine.the_table(lake.models, engine.sealed(lake.raw), arguments.table)

@@ -28,6 +28,7 @@ from pipeline.lake.manifests import manifest_paths, read_manifest
 from pipeline.lake.paths import batch_folder
 from pipeline.models import personal
 from pipeline.models.library import Model, closure
+from pipeline.postgres import transaction
 from pipeline.recovery.refill import Lake, fill_again
 from pipeline.warehouse.mismatches import Mismatch
 
@@ -158,8 +159,10 @@ def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def pending(url: str, schema: str, raw: Bucket) -> list[Entry]:
     """The entries that are missing in the lake or the warehouse, or that were not completed."""
-    in_lake, in_warehouse = erasures.in_lake(raw), erasures.in_warehouse(url, schema)
-    completed = in_lake.keys() & erasures.certified(url, schema)
+    in_lake = erasures.in_lake(raw)
+    with transaction(url, "warehouse") as connection:
+        in_warehouse = erasures.in_warehouse(connection, schema)
+        completed = in_lake.keys() & (erasures.certified(connection, schema) if in_warehouse else set())
     return [entry for key, entry in (in_lake | in_warehouse).items() if key not in completed]
 
 

@@ -19,7 +19,7 @@ from pipeline.columns import Column, Frozen, base_of, duckdb_type, identity, len
 from pipeline.duck import literal, quote, session
 from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket
-from pipeline.postgres import Connection, exists, transaction
+from pipeline.postgres import Connection, transaction
 from pipeline.source.hashing import HashKey
 
 FORGOTTEN = "_forgotten"
@@ -169,14 +169,9 @@ def write_to_lake(raw: Bucket, new: Entry) -> None:
     raw.write_text(new.path, new.model_dump_json())
 
 
-def in_warehouse(url: str, schema: str) -> dict[str, Entry]:
+def in_warehouse(connection: Connection, schema: str) -> dict[str, Entry]:
     """The entries of a schema of the warehouse, by key hash."""
-    with (
-        transaction(url, "warehouse") as connection,
-        connection.cursor(row_factory=class_row(Entry)) as cursor,
-    ):
-        if not exists(connection, "etl.forgotten"):
-            return {}
+    with connection.cursor(row_factory=class_row(Entry)) as cursor:
         cursor.execute(
             "SELECT table_name AS table, salt, key_hash, forgotten_at FROM etl.forgotten"
             " WHERE schema_name = %s",
@@ -185,14 +180,11 @@ def in_warehouse(url: str, schema: str) -> dict[str, Entry]:
         return {each.key_hash: each for each in cursor}
 
 
-def certified(url: str, schema: str) -> set[str]:
+def certified(connection: Connection, schema: str) -> set[str]:
     """The key hashes of the entries whose erasure is complete."""
-    with transaction(url, "warehouse") as connection:
-        if not exists(connection, "etl.forgotten"):
-            return set()
-        rows = connection.execute(
-            "SELECT key_hash FROM etl.forgotten WHERE schema_name = %s AND certificate IS NOT NULL", (schema,)
-        ).fetchall()
+    rows = connection.execute(
+        "SELECT key_hash FROM etl.forgotten WHERE schema_name = %s AND certificate IS NOT NULL", (schema,)
+    ).fetchall()
     return {str(key_hash) for (key_hash,) in rows}
 
 

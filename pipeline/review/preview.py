@@ -125,6 +125,8 @@ def preview_if_changed(
     """The same for a run, by one query if no text has changed; nothing in a first run and in an upgrade's."""
     try:
         with transaction(url, "warehouse") as connection:
+            if upgrades.version(connection) != upgrades.VERSION:
+                return []
             is_same = not alterations.may_differ(connection, schema, models, transforms)
             if is_same and not mart_changes.may_differ(connection, schema, transforms):
                 return []

@@ -14,7 +14,7 @@ from pipeline.errors import ModelError, WarehouseError
 from pipeline.models.library import SCHEMA_FILE, Model, parse
 from pipeline.models.renaming import only_renames
 from pipeline.models.target import versions_name
-from pipeline.postgres import Connection, exists
+from pipeline.postgres import Connection
 from pipeline.warehouse import (
     declarations,
     dependents,
@@ -23,7 +23,6 @@ from pipeline.warehouse import (
     removed,
     renames,
     schema_file,
-    upgrades,
 )
 from pipeline.warehouse.declarations import Columns, Tables
 from pipeline.warehouse.evolve import Change
@@ -180,8 +179,6 @@ def only_renamed(found: Alterations, altered: Collection[str]) -> set[str]:
 
 def may_differ(connection: Connection, schema: str, models: Mapping[str, Model], folder: Path) -> bool:
     """Whether the text of a model or of schema.sql differs from that of the last run, if it is recorded."""
-    if upgrades.version(connection) != upgrades.VERSION:
-        return False
     texts, followed = recorded_texts(connection, schema), schema_file.followed(connection, schema)
     digest = schema_file.digest(schema_file.read(folder / SCHEMA_FILE))
     is_same = followed is None or followed.digest == digest
@@ -205,8 +202,6 @@ def required_columns(connection: Connection, found: Alterations) -> dict[str, se
 
 def recorded_texts(connection: Connection, schema: str) -> dict[str, str]:
     """The texts of the models that tables were computed with, as far as they are recorded."""
-    if not exists(connection, "etl.model"):
-        return {}
     rows = connection.execute(
         "SELECT table_name, model_sql FROM etl.model WHERE schema_name = %s AND model_sql IS NOT NULL",
         (schema,),
@@ -257,6 +252,8 @@ def _of_models(connection: Connection, found: Alterations) -> Iterator[Change]:
 
 def _of_schema(connection: Connection, found: Alterations) -> Iterator[Change]:
     both = [name for name in found.existing if name in found.declared]
+    if not both:
+        return
     versions = declarations.read(
         connection, found.schema, [versions_name(_former_name(found, n)) for n in both]
     )

@@ -75,10 +75,11 @@ def _drop_tables(connection: Connection, schema: str, changes: Iterable[Change])
 def _forget_texts(connection: Connection, schema: str, changes: Iterable[Change]) -> None:
     """Forget the models of tables with another key or kind, so that no later run asks for consent again."""
     names = [change.table for change in changes if change.kind in {"rekeyed", "remade"}]
-    connection.execute(
-        "UPDATE etl.model SET model_sql = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
-        (schema, names),
-    )
+    if names:
+        connection.execute(
+            "UPDATE etl.model SET model_sql = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
+            (schema, names),
+        )
 
 
 def _execute(connection: Connection, change: Change) -> None:

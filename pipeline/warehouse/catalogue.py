@@ -75,16 +75,17 @@ def create_tables(
         _open_ledger(connection, schema)
         found = None if beside else alterations.find(connection, schema, models, folder, allow)
         grants = altering.apply(connection, found) if found else []
-        described = _describe(connection, schema, models)
+        names = [*models, *map(versions_name, models)]
+        described = _describe(connection, schema, names)
         if models.keys() - described.keys():
             schema_file.run(connection, [schema, beside] if beside else [schema], folder / SCHEMA_FILE)
-            described = _describe(connection, schema, models)
+            described = _describe(connection, schema, names)
         if missing := sorted(models.keys() - described.keys()):
             raise WarehouseError(
                 f"warehouse: {schema}.{missing[0]} is missing; add it to {folder / SCHEMA_FILE}"
             )
         targets = _targets(models, described)
-        version_tables = _version_tables(connection, schema, targets.values())
+        version_tables = _version_tables(described, targets.values())
         for target in targets.values():
             _check_uniques(schema, target)
         marts = mart_files.load(folder, {*targets, *readers.NAMES})
@@ -97,7 +98,8 @@ def create_tables(
             required = alterations.required_columns(connection, found)
             renames.keep_fingerprints(connection, schema, known, targets, found.new_columns, required)
             ledger.record_texts(connection, schema, known)
-            schema_file.record(connection, schema, found.text)
+            if found.text and (found.is_new or found.old_text is None):
+                schema_file.record(connection, schema, found.text)
         return targets
 
 
@@ -141,15 +143,17 @@ def _naming_privileges() -> Iterator[None]:
 
 def _open_ledger(connection: Connection, schema: str) -> None:
     """Create or upgrade the schema etl."""
+    names = ["etl", schema]
+    rows = connection.execute("SELECT nspname::text FROM pg_namespace WHERE nspname = ANY(%s)", (names,))
+    existing = [name for (name,) in rows]
     # The role may own the schema etl without the privilege to create schemas.
-    if connection.execute("SELECT to_regnamespace('etl')").fetchone() == (None,):
+    if "etl" not in existing:
         connection.execute("CREATE SCHEMA etl")
     upgrades.upgrade(connection, schema)
     connection.execute(
         "INSERT INTO etl.warehouse (warehouse_id) VALUES (%s) ON CONFLICT DO NOTHING", (uuid4(),)
     )
-    row = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
-    if row is None:
+    if schema not in existing:
         raise WarehouseError(
             f"warehouse: there is no schema {schema}; create it or set TOTESYS_WAREHOUSE_SCHEMA"
         )
@@ -164,14 +168,14 @@ def _describe(connection: Connection, schema: str, models: Iterable[str]) -> dic
 
 
 def _version_tables(
-    connection: Connection, schema: str, targets: Iterable[Target]
+    described: Mapping[str, Mapping[str, object]], targets: Iterable[Target]
 ) -> dict[str, list[TargetColumn]]:
     """The columns of the dimensions' existing tables of versions, by name."""
-    names = [versions_name(target.name) for target in targets if not target.fact]
-    tables = _describe(connection, schema, names)
+    names = {versions_name(target.name) for target in targets if not target.fact}
     return {
         name: [TargetColumn.model_validate(column) for column in cast(list[object], row["columns"])]
-        for name, row in tables.items()
+        for name, row in described.items()
+        if name in names
     }
 
 

@@ -22,7 +22,7 @@ from pipeline.models.target import (
     version_index,
     versions_name,
 )
-from pipeline.postgres import Connection, each, exists, retype, statement, template
+from pipeline.postgres import Connection, each, retype, statement, template
 from pipeline.warehouse import as_of, own_objects
 from pipeline.warehouse.history_objects import Existing, names_of, read_existing
 from pipeline.warehouse.schemas import view_schemas
@@ -55,7 +55,8 @@ def ensure(
             as_of.ensure_function(connection, schema, target, existing)
             for home in homes:
                 grants += as_of.ensure_view(connection, home, schema, target, existing)
-    _drop_migrated(connection)
+    if existing.has_superseded:
+        _drop_migrated(connection)
     return grants
 
 
@@ -135,7 +136,7 @@ def _ensure_dimension(
     for column in added:
         _alter(connection, schema, target, "ADD COLUMN {0} {1}", column)
     if not versions:
-        _insert_first_versions(connection, target, names)
+        _insert_first_versions(connection, target, names, has_superseded=existing.has_superseded)
     else:
         if added:
             assignments = each("{0} = s.{0}", [column.name for column in added])
@@ -217,11 +218,11 @@ def _create_version_index(connection: Connection, names: Mapping[str, sql.Compos
 
 
 def _insert_first_versions(
-    connection: Connection, target: Target, names: Mapping[str, sql.Composable]
+    connection: Connection, target: Target, names: Mapping[str, sql.Composable], *, has_superseded: bool
 ) -> None:
     """Insert a first version of each row, after the versions that earlier releases kept as JSON."""
     _create_version_index(connection, names)
-    if exists(connection, "etl.superseded"):
+    if has_superseded:
         _migrate_versions(connection, target, names)
     connection.execute(statement("warehouse/first_versions.sql").format(**names))
 
@@ -243,7 +244,6 @@ def _migrate_versions(connection: Connection, target: Target, names: Mapping[str
 
 def _drop_migrated(connection: Connection) -> None:
     """Drop etl.superseded of earlier releases once it is empty."""
-    if exists(connection, "etl.superseded"):
-        row = connection.execute("SELECT EXISTS (SELECT FROM etl.superseded)").fetchone()
-        if row == (False,):
-            connection.execute("DROP TABLE etl.superseded")
+    row = connection.execute("SELECT EXISTS (SELECT FROM etl.superseded)").fetchone()
+    if row == (False,):
+        connection.execute("DROP TABLE etl.superseded")

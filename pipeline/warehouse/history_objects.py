@@ -7,8 +7,7 @@ from typing import cast
 from psycopg import sql
 
 from pipeline.models.target import Target, key_json, version_index, versions_name
-from pipeline.postgres import Connection, each, identifiers
-from pipeline.warehouse import upgrades
+from pipeline.postgres import Connection, each, identifiers, together
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,8 @@ class Existing:
     ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``unique`` are unique
     indexes by table and name, and ``functions`` the bodies of parallel safe functions, as ours are.
     ``views`` are the columns of views by schema and name, in the schemas of views as of a moment, and
-    ``checked_views`` those that check their moment by ``etl.known``.
+    ``checked_views`` those that check their moment by ``etl.known``. ``is_open_to_readers``: every role
+    may call the functions of the schema etl. ``has_superseded``: it has the versions of an earlier release.
     """
 
     columns: dict[str, list[str]]
@@ -28,53 +28,67 @@ class Existing:
     views: Mapping[str, dict[str, list[str]]]
     checked_views: Collection[tuple[str, str]]
     is_open_to_readers: bool
+    has_superseded: bool
+
+
+_FUNCTIONS = (
+    "SELECT f.proname::text, f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n"
+    " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'"
+)
+_UNIQUE_INDEXES = (
+    "SELECT t.relname::text, x.relname::text FROM pg_index AS i"
+    " INNER JOIN pg_class AS t ON i.indrelid = t.oid INNER JOIN pg_class AS x ON i.indexrelid = x.oid"
+    " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s AND i.indisunique"
+)
+_CHECKED_VIEWS = (
+    "SELECT DISTINCT n.nspname::text, c.relname::text"
+    " FROM pg_depend AS d INNER JOIN pg_rewrite AS r ON d.objid = r.oid"
+    " INNER JOIN pg_class AS c ON r.ev_class = c.oid"
+    " INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+    " WHERE d.classid = 'pg_rewrite'::regclass"
+    " AND d.refobjid = to_regprocedure('etl.known(timestamptz, text, text)') AND n.nspname = ANY(%s)"
+    # A renamed table's view names the former table.
+    " AND position(quote_literal(c.relname) IN pg_get_viewdef(c.oid)) > 0"
+)
+_COLUMNS = (
+    "SELECT n.nspname::text, c.relkind::text, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)"
+    " FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+    " INNER JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+    " WHERE n.nspname = ANY(%s) AND c.relkind = ANY('{r,p,v,i,I}') GROUP BY 1, 2, 3"
+)
 
 
 def read_existing(connection: Connection, schema: str, view_schemas: Sequence[str]) -> Existing:
     """The objects in a schema, and the views in its schemas of views as of a moment."""
-    functions = connection.execute(
-        "SELECT f.proname::text, f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n"
-        " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'",
-        (schema,),
-    ).fetchall()
-    unique = connection.execute(
-        "SELECT t.relname::text, x.relname::text FROM pg_index AS i"
-        " INNER JOIN pg_class AS t ON i.indrelid = t.oid INNER JOIN pg_class AS x ON i.indexrelid = x.oid"
-        " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s AND i.indisunique",
-        (schema,),
-    ).fetchall()
-    checked = connection.execute(
-        "SELECT DISTINCT n.nspname::text, c.relname::text"
-        " FROM pg_depend AS d INNER JOIN pg_rewrite AS r ON d.objid = r.oid"
-        " INNER JOIN pg_class AS c ON r.ev_class = c.oid"
-        " INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-        " WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regprocedure(%s)"
-        " AND n.nspname = ANY(%s)"
-        # A renamed table's view names the former table.
-        " AND position(quote_literal(c.relname) IN pg_get_viewdef(c.oid)) > 0",
-        ("etl.known(timestamptz, text, text)", list(view_schemas)),
-    ).fetchall()
-    return Existing(
-        columns=_columns(connection, schema, "rpv"),
-        indexed=_columns(connection, schema, "iI"),
-        unique=[(str(table), str(index)) for table, index in unique],
-        functions={str(name): str(body) for name, body in functions},
-        views={each: _columns(connection, each, "v") for each in view_schemas},
-        checked_views=[(str(schema), str(name)) for schema, name in checked],
-        is_open_to_readers=upgrades.is_open_to_readers(connection),
+    homes = [schema, *view_schemas]
+    functions, unique, checked, columns, open_to_all, superseded = together(
+        connection,
+        (_FUNCTIONS, [schema]),
+        (_UNIQUE_INDEXES, [schema]),
+        (_CHECKED_VIEWS, [list(view_schemas)]),
+        (_COLUMNS, [homes]),
+        ("SELECT has_schema_privilege('public', 'etl', 'usage')", []),
+        ("SELECT to_regclass('etl.superseded') IS NOT NULL", []),
     )
 
+    def columns_of(home: str, kinds: str) -> dict[str, list[str]]:
+        """The columns, in their order, of the schema's relations of these kinds (``relkind``)."""
+        return {
+            str(relation): cast(list[str], names)
+            for place, kind, relation, names in columns
+            if place == home and str(kind) in kinds
+        }
 
-def _columns(connection: Connection, schema: str, kinds: str) -> dict[str, list[str]]:
-    """The columns, in their order, of the schema's relations of these kinds (``relkind``)."""
-    rows = connection.execute(
-        "SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)"
-        " FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-        " INNER JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-        " WHERE n.nspname = %s AND c.relkind = ANY(%s) GROUP BY c.relname",
-        (schema, list(kinds)),
-    ).fetchall()
-    return {str(relation): cast(list[str], columns) for relation, columns in rows}
+    return Existing(
+        columns=columns_of(schema, "rpv"),
+        indexed=columns_of(schema, "iI"),
+        unique=[(str(table), str(index)) for table, index in unique],
+        functions={str(name): str(body) for name, body in functions},
+        views={each: columns_of(each, "v") for each in view_schemas},
+        checked_views=[(str(home), str(name)) for home, name in checked],
+        is_open_to_readers=open_to_all == [(True,)],
+        has_superseded=superseded == [(True,)],
+    )
 
 
 def names_of(schema: str, target: Target) -> dict[str, sql.Composable]:

@@ -14,7 +14,7 @@ from pipeline.lake.manifest import Destination, Manifest, State, Watermark
 from pipeline.models.library import Model
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target
-from pipeline.postgres import Connection, exists, statement, transaction
+from pipeline.postgres import Connection, exists, statement, together, transaction
 from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse.counts import Counts
 
@@ -22,6 +22,8 @@ from pipeline.warehouse.counts import Counts
 _RUN_LOCK = "totesys-etl"
 _LOAD_LOCK = "totesys-etl load"
 _PREPARE_LOCK = "totesys-etl prepare"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))"
+_BATCH = "SELECT batch_id FROM etl.watermark WHERE schema_name = %s"
 
 
 class Lock:
@@ -52,9 +54,9 @@ def lock(url: str, schema: str, seconds: int = 0) -> Iterator[Lock]:
     connection = stack.enter_context(transaction(url, "warehouse"))
     try:
         # Never 0, which means no timeout.
-        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{1_000 * seconds + 1}ms",))
+        timeout = "SELECT set_config('lock_timeout', %s, true)", [f"{1_000 * seconds + 1}ms"]
         try:
-            _take_lock(connection, _RUN_LOCK, schema)
+            together(connection, timeout, (_LOCK, [_RUN_LOCK, schema]))
         except psycopg.errors.LockNotAvailable:
             raise WarehouseBusy("another run is at work on this warehouse; let it finish") from None
         # The portal of a statement with parameters keeps its snapshot, which would hold back vacuum until the
@@ -72,25 +74,19 @@ def lock_for_load(connection: Connection, schema: str) -> str | None:
 
     A run's own lock does not replace this one, because its connection may be lost meanwhile.
     """
-    _take_lock(connection, _LOAD_LOCK, schema)
-    return batch_of(connection, schema)
+    _, rows = together(connection, (_LOCK, [_LOAD_LOCK, schema]), (_BATCH, [schema]))
+    return str(rows[0][0]) if rows else None
 
 
 def batch_of(connection: Connection, schema: str) -> str | None:
     """The last batch of a schema at the moment of a transaction; None before the first one."""
-    row = connection.execute(
-        "SELECT batch_id FROM etl.watermark WHERE schema_name = %s", (schema,)
-    ).fetchone()
+    row = connection.execute(_BATCH, (schema,)).fetchone()
     return str(row[0]) if row else None
 
 
 def lock_for_prepare(connection: Connection) -> None:
     """Keep other first runs away until the transaction ends: they would create the same tables."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_PREPARE_LOCK,))
-
-
-def _take_lock(connection: Connection, name: str, schema: str) -> None:
-    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", (name, schema))
 
 
 def destination(url: str, schema: str) -> Destination:
@@ -116,10 +112,13 @@ def adopt_id(connection: Connection, former: Destination) -> None:
 
 def watermark(url: str, schema: str) -> Watermark | None:
     """The watermark of a schema of the warehouse; None before its first batch."""
-    with (
-        transaction(url, "warehouse") as connection,
-        connection.cursor(row_factory=class_row(Watermark)) as cursor,
-    ):
+    with transaction(url, "warehouse") as connection:
+        return watermark_of(connection, schema)
+
+
+def watermark_of(connection: Connection, schema: str) -> Watermark | None:
+    """The same inside a transaction."""
+    with connection.cursor(row_factory=class_row(Watermark)) as cursor:
         return cursor.execute(
             "SELECT batch_id, manifest, snapshot_at, source_xmin FROM etl.watermark WHERE schema_name = %s",
             (schema,),
@@ -216,9 +215,14 @@ def record_texts(connection: Connection, schema: str, models: Mapping[str, Model
 def loaded(url: str, schema: str) -> dict[str, Loaded]:
     """The model that each table of a schema was last computed with, and its stored result."""
     with transaction(url, "warehouse") as connection:
-        rows = connection.execute(
-            "SELECT table_name, fingerprint, result FROM etl.model WHERE schema_name = %s", (schema,)
-        ).fetchall()
+        return loaded_models(connection, schema)
+
+
+def loaded_models(connection: Connection, schema: str) -> dict[str, Loaded]:
+    """The same inside a transaction."""
+    rows = connection.execute(
+        "SELECT table_name, fingerprint, result FROM etl.model WHERE schema_name = %s", (schema,)
+    ).fetchall()
     return {
         str(name): Loaded(fingerprint=str(fingerprint), result=_validated(result))
         for name, fingerprint, result in rows

@@ -135,8 +135,9 @@ def _record(
 ) -> None:
     """Record the batch, the models that its tables were computed with, and how many rows these have."""
     ledger.record_batch(connection, schema, manifest, counts, [each.model_dump() for each in warned])
-    for output in outputs:
-        loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
-        ledger.record_model(connection, schema, manifest.batch_id, targets[output.model], loaded)
+    with connection.pipeline():
+        for output in outputs:
+            loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
+            ledger.record_model(connection, schema, manifest.batch_id, targets[output.model], loaded)
     new_rows = {count.table: bindings.new_rows(targets[count.table], count) for count in counts}
     bindings.bind(connection, schema, manifest.batch_id, targets, new_rows)

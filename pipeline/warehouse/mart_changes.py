@@ -10,7 +10,7 @@ from psycopg import sql
 from pipeline.columns import Frozen
 from pipeline.models.library import Model
 from pipeline.models.marts import Mart, load
-from pipeline.postgres import Connection, exists, template
+from pipeline.postgres import Connection, template
 from pipeline.warehouse import marts
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.declarations import Columns
@@ -54,9 +54,7 @@ def may_differ(connection: Connection, schema: str, transforms: Path) -> bool:
 
 
 def _recorded(connection: Connection, schema: str) -> dict[str, str]:
-    """The text of each mart that a run has made; none before the first run, and before an upgrade's."""
-    if not exists(connection, "etl.mart"):
-        return {}
+    """The text of each mart that a run has made; none before the first run."""
     rows = connection.execute(
         "SELECT mart_name, content FROM etl.mart WHERE schema_name = %s", (schema,)
     ).fetchall()

@@ -6,10 +6,10 @@ from pipeline.models.library import Model
 from pipeline.models.marts import Mart
 from pipeline.models.target import Target
 from pipeline.postgres import Connection
-from pipeline.warehouse import comments, marts
+from pipeline.warehouse import comments, marts, schemas
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.marts import NAMES
-from pipeline.warehouse.schemas import as_of_schema, ensure_schema, reporting_schema
+from pipeline.warehouse.schemas import as_of_schema, reporting_schema
 
 __all__ = ["NAMES", "ensure", "ensure_schemas"]
 
@@ -28,7 +28,7 @@ def ensure_schemas(
     """
     reporting = reporting_schema(schema)
     wanted = [as_of_schema(schema), *([reporting] if for_readers else [])]
-    homes = [name for name in wanted if ensure_schema(connection, schema, name)]
+    homes = schemas.ensure_schemas(connection, schema, wanted)
     if reporting in homes:
         names = {*targets, *NAMES, *(mart.name for mart in files)}
         marts.refuse_others(connection, schema, names)

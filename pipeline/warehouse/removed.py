@@ -10,7 +10,7 @@ from psycopg import sql
 from pipeline.errors import ModelError, WarehouseError
 from pipeline.models.library import Model
 from pipeline.models.target import versions_name
-from pipeline.postgres import Connection, exists, statement
+from pipeline.postgres import Connection, statement
 from pipeline.warehouse import declarations, own_objects, rejected
 from pipeline.warehouse.evolve import Change
 
@@ -19,8 +19,6 @@ _logger = logging.getLogger(__name__)
 
 def without_model(connection: Connection, schema: str, models: Collection[str]) -> dict[str, datetime | None]:
     """The tables that have no model any more, with the time since when they are frozen, if they are."""
-    if not exists(connection, "etl.model"):
-        return {}
     rows = connection.execute(
         "SELECT table_name, frozen_at FROM etl.model WHERE schema_name = %s AND table_name <> ALL(%s)"
         " ORDER BY table_name",

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pipeline.beginning import SAFE_PATH
 from pipeline.errors import WarehouseError
-from pipeline.postgres import Connection, exists, identifiers, statement, template
+from pipeline.postgres import Connection, identifiers, statement, template
 
 _IN_THIS_TRANSACTION = sql.SQL("d.xmin = pg_current_xact_id()::xid")
 
@@ -34,8 +34,6 @@ def read(path: Path) -> str:
 
 def followed(connection: Connection, schema: str) -> Followed | None:
     """What the tables of a schema follow; None before they follow a file."""
-    if not exists(connection, "etl.schema_file"):
-        return None
     row = connection.execute(
         "SELECT digest, content FROM etl.schema_file WHERE schema_name = %s", (schema,)
     ).fetchone()
@@ -43,9 +41,7 @@ def followed(connection: Connection, schema: str) -> Followed | None:
 
 
 def record(connection: Connection, schema: str, text: str) -> None:
-    """Record that the tables follow this text, unless that is recorded already or there is no file."""
-    if not text or followed(connection, schema) == (digest(text), text):
-        return
+    """Record that the tables follow this text."""
     connection.execute(
         "INSERT INTO etl.schema_file (schema_name, digest, content) VALUES (%s, %s, %s)"
         " ON CONFLICT (schema_name) DO UPDATE SET digest = excluded.digest, content = excluded.content",

@@ -77,12 +77,6 @@ def version(connection: Connection) -> int:
     return int(str(row[0])) if row and row[0] is not None else 0
 
 
-def is_open_to_readers(connection: Connection) -> bool:
-    """Whether every role may call the functions of the schema etl."""
-    row = connection.execute("SELECT has_schema_privilege('public', 'etl', 'usage')").fetchone()
-    return row == (True,)
-
-
 _CREATE = """
 CREATE TABLE etl.version (
     version integer PRIMARY KEY,
