@@ -57,12 +57,16 @@ class Pool:
         """Close all idle connections, and those that are put back later."""
         with self._lock:
             self._is_open = False
-            idle = [connection for each in self._idle.values() for connection, _ in each]
-            self._idle.clear()
-        for connection in idle:
+            logins = list(self._idle)
+        for conninfo in logins:
+            self.close_idle(conninfo)
+
+    def close_idle(self, conninfo: str) -> None:
+        """Close the idle connections of a login."""
+        while (idle := self._pop(conninfo)) is not None:
             # A pooler closes the server's session of a client that leaves without the answer.
-            _is_cleared(connection)
-            connection.close()
+            _is_cleared(idle[0])
+            idle[0].close()
 
     def _pop(self, conninfo: str) -> tuple[Connection, float] | None:
         # A forked process must not use its parent's connections.
@@ -125,3 +129,10 @@ def put(conninfo: str, connection: Connection) -> None:
         pool.put(conninfo, connection)
     else:
         connection.close()
+
+
+def close_idle(conninfo: str) -> None:
+    """Close the idle connections of a login, which the present block needs no more."""
+    pool = _current.get()
+    if pool:
+        pool.close_idle(conninfo)

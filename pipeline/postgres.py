@@ -143,6 +143,16 @@ def _ending(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
+def connections_closed(url: str) -> Iterator[None]:
+    """Close the idle connections of this login at the end of the block."""
+    try:
+        yield
+    finally:
+        with suppress(connecting.Malformed):
+            pool.close_idle(connecting.of(url))
+
+
+@contextmanager
 def once(url: str, database: str) -> Iterator[Connection]:
     """A transaction for optional reads: one attempt to connect, and no wait for locks beyond a second."""
     conninfo = connecting.of(url)

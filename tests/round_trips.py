@@ -12,15 +12,17 @@ from threading import Lock, Thread
 from psycopg.conninfo import conninfo_to_dict
 
 _CHUNK = 1 << 16
-_SIMPLE_QUERY, _PARSE = ord("Q"), ord("P")
+_SIMPLE_QUERY, _PARSE = b"Q", b"P"
+# Messages after which a client waits for an answer: a query, the end of one or more queries in the extended
+# protocol, a flush, the end of a COPY, and a password. The messages that begin a session have no type.
+_AWAITED = {_SIMPLE_QUERY, b"S", b"H", b"c", b"p", b""}
 
 
 @dataclass
 class Traffic:
     """What clients have sent since the last ``clear``.
 
-    ``round_trips`` counts how often a client waited for an answer before it went on; connecting takes some.
-    ``statements`` are the texts, the settings at the beginning of a transaction left out.
+    ``round_trips`` counts how often a client waited for an answer; connecting takes some.
     """
 
     connections: int = 0
@@ -58,14 +60,19 @@ class Relay:
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 _Link(self, client, server).start()
 
-    def count(
-        self, *, connections: int = 0, round_trips: int = 0, statements: list[str] | None = None
-    ) -> None:
-        """Add to the traffic."""
+    def count(self, message: bytes, text: bytes) -> None:
+        """Count a message of this type and content."""
         with self._lock:
-            self.traffic.connections += connections
-            self.traffic.round_trips += round_trips
-            self.traffic.statements += statements or []
+            self.traffic.round_trips += message in _AWAITED
+            if message == _SIMPLE_QUERY:
+                self.traffic.statements.append(text[:-1].decode())
+            elif message == _PARSE:
+                self.traffic.statements.append(text.split(b"\0")[1].decode())
+
+    def count_connection(self) -> None:
+        """Count a connection."""
+        with self._lock:
+            self.traffic.connections += 1
 
 
 class _Link:
@@ -73,30 +80,26 @@ class _Link:
 
     def __init__(self, relay: Relay, client: socket.socket, server: socket.socket) -> None:
         self._relay, self._client, self._server = relay, client, server
-        self._is_asking = False
         self._is_started = False
         self._rest = b""
 
     def start(self) -> None:
         """Pass on both directions."""
-        self._relay.count(connections=1)
+        self._relay.count_connection()
         Thread(target=self._to_server, daemon=True).start()
         Thread(target=self._to_client, daemon=True).start()
 
     def _to_server(self) -> None:
         with suppress(OSError):
             while data := self._client.recv(_CHUNK):
-                if not self._is_asking:
-                    self._is_asking = True
-                    self._relay.count(round_trips=1)
-                self._relay.count(statements=list(self._statements(data)))
+                self._rest += data
+                self._count_messages()
                 self._server.sendall(data)
         self._shut_down()
 
     def _to_client(self) -> None:
         with suppress(OSError):
             while data := self._server.recv(_CHUNK):
-                self._is_asking = False
                 if self._relay.delay:
                     time.sleep(self._relay.delay)
                 self._client.sendall(data)
@@ -108,24 +111,17 @@ class _Link:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
-    def _statements(self, data: bytes) -> Iterator[str]:
-        """The texts of statements, as far as their messages are complete."""
-        self._rest += data
+    def _count_messages(self) -> None:
+        """Count the messages that have come as a whole."""
         while True:
             # Before the session has started, messages have no type; the startup's version is 3.
             head = 1 if self._is_started else 0
-            if len(self._rest) < head + 4:
-                return
             size = head + int.from_bytes(self._rest[head : head + 4])
-            if len(self._rest) < size:
+            if len(self._rest) < max(size, head + 4):
                 return
             message, self._rest = self._rest[:size], self._rest[size:]
-            if not self._is_started:
-                self._is_started = message[4:6] == b"\0\3"
-            elif message[0] == _SIMPLE_QUERY:
-                yield message[5:-1].decode()
-            elif message[0] == _PARSE:
-                yield message[5:].split(b"\0")[1].decode()
+            self._relay.count(message[:head], message[head + 4 :])
+            self._is_started = self._is_started or message[4:6] == b"\0\3"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 from pipeline import settings
 from pipeline.columns import Frozen
 from pipeline.errors import PipelineError, SnapshotLost
-from pipeline.postgres import Connection, once, statement, transaction
+from pipeline.postgres import Connection, connections_closed, once, statement, transaction
 from pipeline.source.hashing import HashKey
 
 
@@ -57,8 +57,12 @@ class Snapshot(Frozen):
 
 @contextmanager
 def snapshot(url: str, key: HashKey | None = None) -> Iterator[tuple[Connection, Snapshot]]:
-    """Export a snapshot of the source and keep it open; ``adopt`` reads it by its name."""
+    """Export a snapshot of the source and keep it open; ``adopt`` reads it by its name.
+
+    At its end, no connection of the run to the source is left.
+    """
     with (
+        connections_closed(url),
         transaction(url, "source", reading=True) as connection,
         connection.cursor(row_factory=class_row(Snapshot)) as cursor,
     ):

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from demo.postgres import Postgres
 from pipeline import pool, postgres
 from pipeline.postgres import transaction
+from pipeline.source import snapshots
 from tests.support import database, execute, query, value
 
 SESSIONS = (
@@ -72,6 +73,16 @@ def test_transactions_one_after_another_share_a_connection_and_none_outlives_the
     assert len(pids) == 1
     assert query(url, SESSIONS) == []
     assert pid_of_one(url) != pid_of_one(url)
+
+
+def test_no_connection_to_the_source_outlives_the_snapshot(url: str) -> None:
+    with pool.reused():
+        with snapshots.snapshot(url) as (_, snapshot):
+            for _ in range(2):
+                with snapshots.adopt(url, snapshot.name):
+                    pass
+            assert len(query(url, SESSIONS)) == 2
+        assert query(url, SESSIONS) == []
 
 
 def test_threads_of_the_block_share_the_connections_and_use_each_alone(url: str) -> None:
