@@ -7,6 +7,7 @@ from time import monotonic
 
 import psycopg
 from prefect import get_run_logger
+from prefect.context import TagsContext
 
 from pipeline import pool, settings
 from pipeline.capture.batch import BatchPlan
@@ -23,7 +24,7 @@ from pipeline.steps import Pipeline
 from pipeline.warehouse import catalogue, ledger
 from pipeline.warehouse.checks import verify as verify_checks
 from pipeline.warehouse.ledger import Lock
-from tasks import blocks
+from tasks import blocks, saved_blocks
 from tasks.failures import best_effort, raise_with
 from tasks.places import places
 from tasks.report import left_out
@@ -132,7 +133,9 @@ def open_run(
     seconds = config.run_lock_timeout if wait_for_lock else 0
     if seconds:
         get_run_logger().info("If another run holds the warehouse, this one waits up to %d s for it", seconds)
-    with pool.reused(), ledger.lock(url, schema, seconds) as lock:
+    # Prefect asks its server about each tag of each task run; those of the run are not for its tasks.
+    untagged = TagsContext(current_tags=set())
+    with saved_blocks.shared(), untagged, pool.reused(), ledger.lock(url, schema, seconds) as lock:
         changes: list[Preview] = []
         with best_effort("What models and schema.sql change is not reported"):
             changes = preview_if_changed(url, schema, models, config.transforms, raw, allow)

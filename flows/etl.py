@@ -112,7 +112,7 @@ def _load_next(run: RunContext, source_url: str, *, reconcile: bool, full: bool)
 
 
 def _finish(run: RunContext, manifest: Manifest | None) -> list[BatchReport]:
-    return [finish(run, manifest)] if manifest else []
+    return [finish(run, manifest, is_new=True)] if manifest else []
 
 
 def _replace_sealed(

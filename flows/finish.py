@@ -19,10 +19,15 @@ from tasks.results import Results
 from tasks.transform import gather, transform
 
 
-def finish(run: RunContext, manifest: Manifest, *, replays: bool = False) -> BatchReport:
-    """Transform, load and report a sealed batch; ``replays`` is True for one that a warehouse had before."""
+def finish(
+    run: RunContext, manifest: Manifest, *, is_new: bool = False, replays: bool = False
+) -> BatchReport:
+    """Transform, load and report a sealed batch.
+
+    ``is_new`` is True for one that this run has sealed, ``replays`` for one that a warehouse had before.
+    """
     with run.timed("transform"):
-        outputs = _transform(run, manifest)
+        outputs = _transform(run, manifest, is_new=is_new)
     with run.timed("load"):
         counts = _load(run, manifest, outputs, replays=replays)
     finished = batch_report(
@@ -56,18 +61,18 @@ def _load(run: RunContext, manifest: Manifest, outputs: list[Output], *, replays
         )
 
 
-def _transform(run: RunContext, manifest: Manifest) -> list[Output]:
-    outputs = run.pipeline.transform(manifest, partial(_submit, run))
+def _transform(run: RunContext, manifest: Manifest, *, is_new: bool) -> list[Output]:
+    outputs = run.pipeline.transform(manifest, partial(_submit, run, is_new))
     return [output.result() if isinstance(output, PrefectFuture) else output for output in outputs]
 
 
-def _submit(run: RunContext, work: Work) -> PrefectFuture[Output]:
+def _submit(run: RunContext, is_new: bool, work: Work) -> PrefectFuture[Output]:
     """Start a model's task; on a cluster one task per file of the batch, where the model allows it.
 
     In one process DuckDB uses all cores for one task, so several at once would only need more memory.
     """
     manifests = splits(work) if run.settings.on_cluster else [work.manifest]
-    storage = Results(bucket=blocks.PROCESSED, environment=run.environment)
+    storage = Results(bucket=blocks.PROCESSED, environment=run.environment, of_new_batch=is_new)
     task = transform.with_options(result_storage=storage)
     futures = [
         task.submit(dict(work.models), dict(work.targets), manifest, work.loaded, run.environment)

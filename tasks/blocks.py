@@ -8,34 +8,27 @@ Block names begin with the environment's name, so that one Prefect server can ho
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
 from enum import Enum
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
-from types import MappingProxyType
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from prefect.blocks.core import Block
 from prefect.blocks.system import Secret
 from prefect.filesystems import LocalFileSystem
-from prefect.runtime import flow_run
-from prefect.settings import get_current_settings
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pyarrow import fs
-from pydantic import Field, ValidationError
-from sqlalchemy import make_url
+from pydantic import Field
 
 from pipeline import connection
 from pipeline.connection import Malformed
 from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.messages import message
-from pipeline.redaction import learn, learn_all
+from pipeline.redaction import learn
 from pipeline.settings import ENVIRONMENT, one_spelling
 from pipeline.source.hashing import HashKey
-from tasks.prefect_messages import NO_BLOCK
+from tasks import saved_blocks
 
 if TYPE_CHECKING:
     from prefect_aws import AwsSecret, S3Bucket
@@ -61,13 +54,15 @@ def database_url(name: str, environment: str) -> str:
     Its parts come from a ``sqlalchemy-connector`` block or from the secret that an ``aws-secret`` block
     names.
     """
-    name = named(name, environment)
-    block = _load(SqlAlchemyConnector, name)
+    block = _load(SqlAlchemyConnector, name, environment)
+    full_name = named(name, environment)
     origin = (
-        f"block sqlalchemy-connector/{name}" if block else f"the secret that block aws-secret/{name} names"
+        f"block sqlalchemy-connector/{full_name}"
+        if block
+        else f"the secret that block aws-secret/{full_name} names"
     )
     try:
-        return connection.make(_parts_in_block(block) if block else _parts_in_secret(name))
+        return connection.make(_parts_in_block(block) if block else _parts_in_secret(name, environment))
     except Malformed as error:
         raise SettingsError(f"{origin}: {error}") from None
 
@@ -115,12 +110,13 @@ def _components(info: ConnectionComponents) -> dict[str, str]:
     return {key: value for key, value in fields.items() if value} | hosts
 
 
-def _parts_in_secret(name: str) -> dict[str, str]:
+def _parts_in_secret(name: str, environment: str) -> dict[str, str]:
     """The parts of a secret: a URL, or the JSON that RDS writes when it rotates passwords."""
     from prefect_aws import AwsSecret  # noqa: PLC0415
 
-    block = _load(AwsSecret, name)
+    block = _load(AwsSecret, name, environment)
     if block is None:
+        name = named(name, environment)
         raise _missing(f"sqlalchemy-connector/{name} or aws-secret/{name}")
     text = _read(block)
     if connection.is_url(text):
@@ -158,25 +154,35 @@ def _read(block: "AwsSecret") -> str:
 
 def hash_key(environment: str) -> HashKey | None:
     """The key for hashing personal columns; None if there is no block for it."""
-    block = _load(Secret, named(HASH_KEY, environment))
+    block = _load(Secret, HASH_KEY, environment)
     return HashKey(str(block.get())) if block else None
 
 
 def storage(name: str, environment: str) -> "S3Bucket | LocalFileSystem":
     """The block of a bucket: a folder or an S3 prefix."""
-    name = named(name, environment)
-    if block := _load(LocalFileSystem, name):
+    if block := _load(LocalFileSystem, name, environment):
         return block
     from prefect_aws import S3Bucket  # noqa: PLC0415
 
-    if bucket := _load(S3Bucket, name):
+    bucket, name = _load(S3Bucket, name, environment), named(name, environment)
+    if bucket:
         _refuse_unusable(name, bucket)
         return bucket
     raise _missing(f"s3-bucket/{name} or local-file-system/{name}")
 
 
 def bucket(name: str, environment: str) -> Bucket:
-    """The bucket of a block, as the engine uses it."""
+    """The bucket of a block, as the engine uses it; one for all that a flow run does in this process."""
+    run = saved_blocks.current_run()
+    return _bucket_once(run, name, environment) if run else _bucket(name, environment)
+
+
+@lru_cache(maxsize=8)
+def _bucket_once(_: str, name: str, environment: str) -> Bucket:
+    return _bucket(name, environment)
+
+
+def _bucket(name: str, environment: str) -> Bucket:
     block = storage(name, environment)
     return folder(str(block.basepath)) if isinstance(block, LocalFileSystem) else s3(block)
 
@@ -223,77 +229,10 @@ def _refuse_unusable(name: str, block: "S3Bucket") -> None:
         )
 
 
-# Blocks that are tested before they are saved, by name.
-_unsaved: ContextVar[Mapping[str, Block]] = ContextVar("unsaved", default=MappingProxyType({}))
-
-
-@contextmanager
-def unsaved(name: str, block: Block) -> Iterator[None]:
-    """Use this block for the name in the body of the ``with``, instead of the saved one."""
-    token = _unsaved.set({**_unsaved.get(), name: block})
-    try:
-        yield
-    finally:
-        _unsaved.reset(token)
-
-
-def _load(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
-    """The block, loaded once per flow run, because each load takes 20 ms; None if there is none."""
-    if unsaved_block := _unsaved.get().get(name):
-        return unsaved_block if isinstance(unsaved_block, kind) else None
-    run = flow_run.id
-    return _load_once(run, kind, name) if run else _load_now(kind, name)
-
-
-@lru_cache(maxsize=64)
-def _load_once(_: str, kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
-    return _load_now(kind, name)
-
-
-def _load_now(kind: type[_AnyBlock], name: str) -> _AnyBlock | None:
-    if _prefect_is_new():
-        return None
-    try:
-        loaded = kind.load(name)
-    except (ValidationError, RuntimeError) as error:
-        invalid = error if isinstance(error, ValidationError) else error.__cause__
-        if not isinstance(invalid, ValidationError):
-            raise
-        # Its own message shows the block's values.
-        parts = ", ".join(sorted({str(each["loc"][0]) for each in invalid.errors() if each["loc"]}))
-        slug = f"{kind.get_block_type_slug()}/{name}"
-        raise SettingsError(
-            f"block {slug}: {parts}: Prefect cannot read it; edit the block or run `make blocks` again"
-        ) from None
-    except ValueError as error:
-        if NO_BLOCK not in str(error):
-            raise
-        return None
-    if not isinstance(loaded, kind):
-        return None
-    learn_all(loaded)
-    return loaded
-
-
-def _prefect_is_new() -> bool:
-    """Whether Prefect has no server and no database file, so that it has no block either.
-
-    Asking it would start a temporary server, which takes half a minute to make its database.
-    """
-    prefect = get_current_settings()
-    connection_url = prefect.server.database.connection_url
-    if prefect.api.url or connection_url is None:
-        return False
-    url = make_url(connection_url.get_secret_value())
-    if url.get_backend_name() != "sqlite" or not url.database:
-        return False
-    return not Path(url.database).exists()
-
-
-def forget(kind: type[Block], name: str) -> None:
-    """Delete a block if it exists."""
-    if _load(kind, name) is not None:
-        kind.delete(name)
+def _load(kind: type[_AnyBlock], name: str, environment: str) -> _AnyBlock | None:
+    """A block of an environment; None if there is none."""
+    names = (named(each, environment) for each in (SOURCE, WAREHOUSE, RAW, PROCESSED, HASH_KEY))
+    return saved_blocks.load(kind, named(name, environment), tuple(names))
 
 
 def _missing(slug: str) -> SettingsError:

@@ -69,8 +69,9 @@ def extracting(
     task run with its server, which takes up to two seconds on a busy SQLite server, so only large tables are
     tagged.
     """
-    much = isinstance(spec, ReadSpec) and chunk.of >= _MANY_CHUNKS
-    kept = results.Results(bucket=blocks.RAW, environment=environment)
+    is_new = isinstance(spec, ReadSpec)
+    much = is_new and chunk.of >= _MANY_CHUNKS
+    kept = results.Results(bucket=blocks.RAW, environment=environment, of_new_batch=is_new)
     return extract.with_options(result_storage=kept, tags=["source"] if much else [])
 
 

@@ -67,14 +67,20 @@ NOTHING_KEPT: dict[str, Any] = {"persist_result": False, "result_storage": Nowhe
 
 
 class Results(Nowhere):
-    """The results in a bucket of an environment."""
+    """The results in a bucket of an environment.
+
+    ``of_new_batch``: nobody can have stored results of the batch, so the bucket is not asked for them.
+    """
 
     bucket: str
     environment: str
+    of_new_batch: bool = False
     _cached: dict[str, bytes] = PrivateAttr(default_factory=dict)
 
     def read_path(self, path: str, **_: object) -> bytes:  # type: ignore[override]
         """A stored result. Prefect reads twice: to see whether there is one, and then to get it."""
+        if self.of_new_batch:
+            raise FileNotFoundError(path)
         cached = self._cached.pop(path, None)
         return cached or self._cached.setdefault(path, self._read(path))
 

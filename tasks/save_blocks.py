@@ -22,7 +22,7 @@ from pipeline.settings import PREFIX, Settings
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
 from pipeline.warehouse import ledger
-from tasks import blocks
+from tasks import blocks, saved_blocks
 from tasks.failures import in_some_line, print_all
 
 _DRIVER = "postgresql+psycopg"
@@ -60,7 +60,7 @@ def check_and_save(config: Settings, *, temporary: bool = False) -> Iterator[str
     plans = _planned(config, temporary=temporary)
     for planned in plans:
         try:
-            with blocks.unsaved(planned.name, planned.block):
+            with saved_blocks.unsaved(planned.name, planned.block):
                 answer = planned.test()
         except Exception as error:  # noqa: BLE001  the other blocks are tested all the same
             yield error
@@ -70,7 +70,7 @@ def check_and_save(config: Settings, *, temporary: bool = False) -> Iterator[str
     if len(working) == len(plans):
         with ExitStack() as stack:
             for planned in plans:
-                stack.enter_context(blocks.unsaved(planned.name, planned.block))
+                stack.enter_context(saved_blocks.unsaved(planned.name, planned.block))
             yield from _foreign_batches(config)
     yield from map("saved block {}".format, _save(working, config.environment))
 
@@ -84,7 +84,7 @@ def as_set(config: Settings) -> Iterator[None]:
     with ExitStack() as stack:
         if all((config.source_url, config.warehouse_url, config.raw_uri, config.processed_uri)):
             for planned in _planned(config, temporary=True):
-                stack.enter_context(blocks.unsaved(planned.name, planned.block))
+                stack.enter_context(saved_blocks.unsaved(planned.name, planned.block))
         yield
 
 
@@ -147,7 +147,7 @@ def _save(plans: Iterable[_Planned], environment: str) -> list[str]:
             slugs.append(f"aws-credentials/{name}")
         planned.block.save(planned.name, overwrite=True)
         if planned.other:
-            blocks.forget(planned.other, planned.name)
+            saved_blocks.forget(planned.other, planned.name)
         slugs.append(f"{planned.block.get_block_type_slug()}/{planned.name}")
     return list(dict.fromkeys(slugs))
 

@@ -55,6 +55,12 @@ def database(server: Postgres, purpose: str, options: str | None = None) -> Iter
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def reopened(bucket: Bucket) -> Bucket:
+    """A bucket in S3 as another process has it, which has read and written nothing yet."""
+    client = bucket.filesystem.handler.client  # type: ignore[attr-defined]
+    return Bucket(fs.PyFileSystem(S3(client)), bucket.root, bucket.uri)
+
+
 def s3_filesystem(endpoint: str) -> fs.PyFileSystem:
     """A connection to the S3 server, which takes any credentials."""
     client = boto3.client(

@@ -21,6 +21,7 @@ from pydantic import NonNegativeInt, model_validator
 from pipeline.columns import Frozen
 from pipeline.errors import BucketError, ObjectMissing
 from pipeline.lake.checksums import ChecksumWriter, VerifiedFiles, VerifiedReader, blocks, damaged
+from pipeline.lake.handlers import Handler
 from pipeline.lake.parquet import row_groups, streamed_dataset
 from pipeline.lake.paths import Checksum, ObjectPath, is_path
 
@@ -100,6 +101,8 @@ class Bucket:
     def dataset(self, files: Sequence[File], schema: pa.Schema | None = None) -> ds.Dataset:
         """The files as one dataset; columns of the schema that a file lacks are NULL."""
         by_path = {self._full(file.path): file for file in files}
+        if isinstance(handler := getattr(self.filesystem, "handler", None), Handler):
+            handler.prefetch(by_path)
         with self._named("read", ", ".join(file.path for file in files[:3])):
             return streamed_dataset(
                 {path: file.rows for path, file in by_path.items()},

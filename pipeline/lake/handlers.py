@@ -1,6 +1,7 @@
 """Bases for file systems and streams that Arrow reads through."""
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 from pyarrow import fs
@@ -23,6 +24,9 @@ class Handler(fs.FileSystemHandler):
     def normalize_path(self, path: str) -> str:
         """The path unchanged."""
         return path
+
+    def prefetch(self, paths: Iterable[str]) -> None:
+        """Start to read objects that are going to be read, where reading takes time; here nothing."""
 
     get_file_info = get_file_info_selector = open_input_file = open_input_stream = _unused
     open_output_stream = open_append_stream = move = copy_file = delete_file = _unused

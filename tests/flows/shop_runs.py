@@ -14,6 +14,7 @@ import boto3
 import psycopg
 
 from demo import shop
+from tests.flows.requests_sent import Sent, recorded
 from tests.flows.support import HERE, ROOT, Difference, Run, World, difference, query
 
 ORDERS = 300
@@ -26,9 +27,10 @@ TRANSFORMS = ROOT / "transforms"
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """A run, and the contents of the warehouse and the buckets after it."""
+    """A run, the requests that it sent, and the contents of the warehouse and the buckets after it."""
 
     run: Run
+    sent: list[Sent]
     differences: dict[str, Difference]
     versions: dict[str, int]
     up_to_date_at: Any
@@ -67,10 +69,13 @@ def run_the_shop(world: World) -> ShopRuns:
 
 def run_and_read(world: World, **parameters: Any) -> RunOutcome:
     """Run the flow, and read everything that it left."""
-    run = world.run(**parameters)
+    world.save_blocks()
+    with recorded() as sent:
+        run = world.run(**parameters)
     run.reports  # noqa: B018  raises what the run failed with
     return RunOutcome(
         run=run,
+        sent=sent,
         differences={
             name: difference(world, "public", path, f"{name}_current" if name in FACTS else name)
             for name, path in ORACLES.items()

@@ -38,7 +38,7 @@ def test_credentials_that_expire_during_a_run_are_renewed(
     world = over(kiosk, uris, server, AWS_CONTAINER_CREDENTIALS_FULL_URI=server.url + CREDENTIALS)
     world.save_blocks()
     before = len(server.issued)
-    server.lifetime = 8
+    server.lifetime = 5
     assert world.flow().state.is_completed()
     assert query(world.warehouse_url, SALES) == [(3,)]
     used = keys_of(server)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Iterator
+from threading import Barrier
 from typing import Any
 
 import boto3
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 from pyarrow import fs
 from werkzeug.wrappers import Response
 
-from pipeline.errors import BucketError
+from pipeline.errors import BucketError, ObjectDamaged
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.s3 import S3
 from tests import s3_server
 from tests.s3_server import CREDENTIALS, Seen, Server, refusal
+from tests.support import reopened
 
 NOISE = random.Random(1).randbytes(40 << 20)
 SCHEMA = pa.schema([pa.field("id", pa.int64())])
@@ -85,8 +87,49 @@ def test_a_small_file_costs_one_request_to_write_and_one_to_read(server: Server)
     server.seen.clear()
     file = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1, 2, 3]], schema=SCHEMA)])
     assert file
-    assert bucket.dataset([file], SCHEMA).to_table()["id"].to_pylist() == [1, 2, 3]
+    other = reopened(bucket)
+    assert other.holds([file])
+    for _ in range(2):
+        assert other.dataset([file], SCHEMA).to_table()["id"].to_pylist() == [1, 2, 3]
     assert [seen.method for seen in server.seen] == ["PUT", "GET"]
+
+
+def test_what_was_just_written_is_not_requested(server: Server) -> None:
+    bucket = bucket_of(server)
+    server.seen.clear()
+    bucket.write_text("text", "some text")
+    file = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1, 2, 3]], schema=SCHEMA)])
+    assert file
+    assert bucket.read_text("text") == "some text"
+    assert bucket.dataset([file], SCHEMA).to_table()["id"].to_pylist() == [1, 2, 3]
+    assert [seen.method for seen in server.seen] == ["PUT", "PUT"]
+    bucket.remove(file.path)
+    assert not bucket.holds([file])
+
+
+def test_small_files_are_requested_side_by_side(server: Server) -> None:
+    """Each request waits until another one has arrived."""
+    bucket = bucket_of(server)
+    files = [bucket.write_rows("t", SCHEMA, [pa.record_batch([[n]], schema=SCHEMA)]) for n in range(2)]
+    together = Barrier(2)
+
+    def wait(seen: Seen) -> None:
+        if seen.method == "GET":
+            together.wait(timeout=20)
+
+    server.refuse = wait
+    table = reopened(bucket).dataset([file for file in files if file], SCHEMA).to_table()
+    assert set(table["id"].to_pylist()) == {0, 1}
+
+
+def test_an_empty_object_is_not_what_was_written(server: Server) -> None:
+    bucket = bucket_of(server)
+    file = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1]], schema=SCHEMA)])
+    assert file
+    bucket.write_text(file.path, "")
+    assert not reopened(bucket).holds([file])
+    with pytest.raises(ObjectDamaged, match="it has 0 bytes"):
+        reopened(bucket).dataset([file], SCHEMA).to_table()
 
 
 def test_a_response_that_is_cut_off_is_requested_again(server: Server) -> None:

@@ -24,6 +24,7 @@ from tests import s3_server
 from tests.flows.shop_runs import s3_client
 from tests.lake.test_buckets import SCHEMA, rows
 from tests.s3_server import Server, refusal
+from tests.support import reopened
 
 PAGE = PROJECT / "docs" / "s3.md"
 # The HTTP status of each code; a code of digits is the status of a response without a body.
@@ -192,8 +193,8 @@ def test_a_refusal_while_duckdb_reads_is_a_bucket_error(server: Server, bucket: 
     files = [bucket.write_rows("t", SCHEMA, [rows(number)]) for number in range(3)]
     written = [file for file in files if file]
     for read in (read_at_once, read_as_a_stream):
-        dataset = bucket.dataset(written, SCHEMA)
         refuse(server, "ExpiredToken", 400)
+        dataset = reopened(bucket).dataset(written, SCHEMA)
         with pytest.raises(BucketError, match=r"cannot read t/part-.*the credentials have expired") as caught:
             read(dataset)
         assert "\n" not in str(caught.value)
