@@ -13,6 +13,7 @@ import psycopg
 
 from bench import dlt_runs, machine, page, plot
 from bench.errors import BenchError
+from bench.figures import FAR
 from bench.plan import CONTENDERS, DLTS, Options, check_room
 from bench.prefect_runs import Flows
 from bench.rounds import Bench
@@ -92,12 +93,13 @@ def _options(arguments: argparse.Namespace) -> Options:
     orders, rounds, large = (200_000, 1, 0) if arguments.quick else (5_000_000, 3, 20_000_000)
     rounds = arguments.rounds or rounds
     missing = dlt_runs.missing()
+    only = arguments.only or set(CONTENDERS.values()) - ({FAR} if arguments.quick else set())
     return Options(
         orders=arguments.orders or orders,
         rounds=rounds,
         dlt_rounds=rounds if arguments.dlt_rounds is None else arguments.dlt_rounds,
         large=large if arguments.large is None else arguments.large,
-        only=frozenset(arguments.only) - (DLTS if missing else frozenset()),
+        only=frozenset(only) - (DLTS if missing else frozenset()),
         missing=missing,
     )
 
@@ -117,9 +119,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         type=_contenders,
-        default=set(CONTENDERS.values()),
         metavar="A,B",
-        help=", ".join(CONTENDERS),
+        help=f"{', '.join(CONTENDERS)}; all of them, with --quick all but far",
     )
     parser.add_argument(
         "--folder", type=Path, default=PROJECT / ".bench", help="where the data lies (.bench)"

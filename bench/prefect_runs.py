@@ -40,13 +40,14 @@ class Flows:
 
     api: str
 
-    def connect(self, source: str, warehouse: str, buckets: Path) -> None:
-        """Save the blocks for the next runs."""
+    def connect(self, source: str, warehouse: str, buckets: Path | str, **access: str) -> None:
+        """Save the blocks for the next runs; ``access`` are settings for the buckets."""
         settings = {
             "TOTESYS_SOURCE_URL": source,
             "TOTESYS_WAREHOUSE_URL": warehouse,
-            "TOTESYS_RAW_URI": str(buckets / "raw"),
-            "TOTESYS_PROCESSED_URI": str(buckets / "processed"),
+            "TOTESYS_RAW_URI": f"{buckets}/raw",
+            "TOTESYS_PROCESSED_URI": f"{buckets}/processed",
+            **access,
         }
         self._python("-m", "tasks.save_blocks", "--unchecked", **settings)
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import psycopg
 from psycopg import sql
 
+from bench import far
 from bench.data import Source, Totals, totals, vacuum
 from bench.dlt_runs import DltRuns
 from bench.errors import BenchError
@@ -21,6 +22,7 @@ from bench.figures import (
     DELETED,
     DLT,
     EMPTY,
+    FAR,
     FLOOR,
     FORGOTTEN,
     FULL,
@@ -117,6 +119,8 @@ class Bench:
                 self._change_and_read(source, runs[0])
         if EMPTY in taking_part:
             self._note(NOTHING, EMPTY, self.flows.empty())
+        if FAR in taking_part:
+            far.measure(self._warehouse, self.flows.api, self._note)
 
     def _change_and_read(self, source: Source, pipeline: Contender) -> None:
         """Our own flow only: deletions, a changed joined row, and the cost of history for readers."""
