@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.source.hashing import HashKey
 from pipeline.warehouse.counts import Counts
 from tests.house import Warehouse, plan_batch
+from tests.servers import memory
 from tests.support import database, execute, query, write_models
 
 EMPTY = ("DROP SCHEMA IF EXISTS public, etl CASCADE", "CREATE SCHEMA public")
@@ -86,12 +88,21 @@ class Bench:
 
 
 @contextmanager
+def copied(original: Bench, server: Postgres, home: Path) -> Iterator[Bench]:
+    """A copy of the warehouse, its models and its buckets in a new folder, over the same source."""
+    with database(server, "copy", f"TEMPLATE {original.house.url.rpartition('/')[2]}") as url:
+        shutil.copytree(original.house.folder.parent, home)
+        house = Warehouse(url, home / "models", folder(f"{home}/raw"), folder(f"{home}/processed"))
+        yield replace(original, house=house, home=home)
+
+
+@contextmanager
 def bench(source_server: Postgres, warehouse_server: Postgres | None = None) -> Iterator[Bench]:
     """Two databases that are dropped when the block ends."""
     with (
         database(source_server, "source") as source_url,
         database(warehouse_server or source_server, "warehouse") as warehouse_url,
-        tempfile.TemporaryDirectory() as home,
+        tempfile.TemporaryDirectory(dir=memory()) as home,
     ):
         house = Warehouse(warehouse_url, Path(home), folder(home), folder(home))
         yield Bench(source_url, house, Path(home))

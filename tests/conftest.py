@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,17 +12,14 @@ import boto3
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from moto.server import ThreadedMotoServer
-from prefect.settings import (
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_RESULTS_LOCAL_STORAGE_PATH,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
-    temporary_settings,
-)
-from prefect.testing.utilities import prefect_test_harness
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from demo.postgres import Postgres
 from pipeline.lake.buckets import Bucket, folder
 from tests.bench import Bench, bench
+from tests.prefect_server import running as prefect_server_running
+from tests.servers import memory, remove_homes_of_dead_processes, running_server
 from tests.support import KEY, database, s3_filesystem
 from tests.system import own_version, use_own_programs
 
@@ -47,7 +43,24 @@ settings.register_profile(
 settings.load_profile("quick")
 
 DEFAULT_VERSION = 18
+# Each worker would make the runs anew, see tests/flows/shop_runs.py.
+SHARE_THE_SHOP = {f"tests/flows/test_{name}.py": "the shop" for name in ("etl", "s3", "watching")}
 use_own_programs(pytest.MonkeyPatch())
+
+
+def pytest_configure() -> None:
+    """Have pytest's own folders in memory, too."""
+    remove_homes_of_dead_processes()
+    if folder := memory():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """All tests of a file run in one worker, and so do those of all files that share the runs of the shop."""
+    scheduler = LoadFileScheduling(config, log)
+    scheduler._split_scope = lambda test: SHARE_THE_SHOP.get(file := test.split("::")[0], file)
+    return scheduler
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -66,12 +79,7 @@ def servers() -> Iterator[Callable[[int], Postgres]]:
 
         def server(version: int) -> Postgres:
             if version not in running:
-                home = Path(tempfile.mkdtemp(prefix="tests-postgres-"))
-                stack.callback(shutil.rmtree, home, ignore_errors=True)
-                home.chmod(0o755)
-                server = Postgres(home, version, {"fsync": "off", "full_page_writes": "off"})
-                stack.callback(server.remove)
-                running[version] = server.start()
+                running[version] = stack.enter_context(running_server("postgres", version))
             return running[version]
 
         yield server
@@ -118,17 +126,7 @@ def processed(tmp_path: Path) -> Bucket:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Prefect server for the session, and results that do not outlive it."""
-    quiet = {
-        PREFECT_SERVER_ANALYTICS_ENABLED: False,
-        PREFECT_RESULTS_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
-        # Each flow run would end by waiting a second for its heartbeat to stop.
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-    }
-    with temporary_settings(quiet), ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            # The server's own lines need no coverage; tracing them takes a good part of every call.
-            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-            stack.enter_context(prefect_test_harness(server_startup_timeout=120))
+    with prefect_server_running(tmp_path_factory.mktemp("results")):
         yield
 
 

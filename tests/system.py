@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -23,6 +22,7 @@ import demo.binaries
 import demo.postgres
 from demo.binaries import INSTALLS, Account, programs
 from demo.postgres import Postgres
+from tests.servers import running_server
 from tests.support import execute
 
 PROGRAMS = "POSTGRES_PROGRAMS"
@@ -61,16 +61,10 @@ def system_server() -> Iterator[Postgres]:
     def of_both(wanted: int, account: Account | None) -> Path:
         return installed[version] if wanted == version else programs(wanted, account)
 
-    home = Path(tempfile.mkdtemp(prefix="tests-system-"))
-    home.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo.postgres, "programs", of_both)
-        server = Postgres(home, version, {"fsync": "off", "full_page_writes": "off"})
-        try:
-            yield server.start()
-        finally:
-            server.remove()
-            shutil.rmtree(home, ignore_errors=True)
+        with running_server("system", version) as server:
+            yield server
 
 
 @cache

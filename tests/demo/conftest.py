@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,17 +11,13 @@ import pytest
 from demo import shop
 from demo.postgres import Postgres
 from tests.demo.shop_database import contents, filled
+from tests.servers import running_server
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Postgres]:
-    folder = Path(tempfile.mkdtemp(prefix="shop-test-"))
-    folder.chmod(0o755)
-    server = Postgres(folder, settings={"fsync": "off"})
-    with server:
+    with running_server("shop") as server:
         yield server
-    server.remove()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

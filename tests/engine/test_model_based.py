@@ -30,6 +30,7 @@ from pipeline.warehouse import load
 from tests.engine.oracle import FACTS, KEYS, MODELS, TICK, Moment, Oracle, Rows, Values
 from tests.engine.writers import Bench, Writers
 from tests.house import Warehouse, plan_batch
+from tests.servers import memory
 from tests.support import database, execute, write_models
 
 EXAMPLES = 6
@@ -235,7 +236,7 @@ def place(postgres: Postgres) -> Iterator[Bench]:
     with (
         database(postgres, "source") as source_url,
         database(postgres, "warehouse") as warehouse_url,
-        tempfile.TemporaryDirectory() as home,
+        tempfile.TemporaryDirectory(dir=memory()) as home,
     ):
         write_models(Path(home) / "models", MODELS)
         house = Warehouse(warehouse_url, Path(home) / "models", folder(home), folder(home))

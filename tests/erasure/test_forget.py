@@ -14,10 +14,10 @@ from demo.postgres import Postgres
 from pipeline.erasure import forget, rewriting
 from pipeline.errors import ModelError, SettingsError
 from pipeline.lake import erasures, manifests
-from pipeline.lake.buckets import Bucket, folder
+from pipeline.lake.buckets import Bucket
 from pipeline.postgres import transaction
 from pipeline.recovery.imports import from_csv, import_versions
-from tests.bench import Bench, bench
+from tests.bench import Bench, bench, copied
 from tests.erasure.people import (
     MODELS,
     NAMES,
@@ -29,7 +29,6 @@ from tests.erasure.people import (
     names_in,
     token,
 )
-from tests.house import Warehouse
 from tests.recovery.test_retain import rebuilt
 from tests.support import database, execute
 
@@ -55,10 +54,8 @@ def life(servers: Callable[[int], Postgres]) -> Iterator[Bench]:
 @pytest.fixture
 def shop(life: Bench, servers: Callable[[int], Postgres], tmp_path: Path) -> Iterator[Bench]:
     """A copy of that shop's warehouse and lake."""
-    with database(servers(16), "copy", f"TEMPLATE {life.house.url.rpartition('/')[2]}") as url:
-        home = Path(shutil.copytree(life.house.folder.parent, tmp_path / "home"))
-        house = Warehouse(url, home / "models", folder(f"{home}/raw"), folder(f"{home}/processed"))
-        yield replace(life, house=house, home=home)
+    with copied(life, servers(16), tmp_path / "home") as copy:
+        yield copy
 
 
 def test_personal_values_are_erased_everywhere_and_nothing_else_changes(

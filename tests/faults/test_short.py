@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.faults.campaign import Campaign, Deck, Draw
 from tests.faults.kinds import KINDS
 from tests.faults.servers import Servers
+from tests.servers import new_home
 
 SEED = int(os.environ.get("FAULTS_SEED", random.SystemRandom().randrange(10**6)))
 SECONDS = 18
@@ -26,12 +24,8 @@ AT_LEAST = 3
 
 @pytest.fixture
 def servers() -> Iterator[Servers]:
-    # Not below pytest's folder: each session that starts locks Postgres' plain user out of it.
-    home = Path(tempfile.mkdtemp(prefix="tests-faults-"))
-    home.chmod(0o755)
-    with Servers(home).running() as running:
+    with new_home("faults") as home, Servers(home).running() as running:
         yield running
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def test_nothing_is_lost_or_duplicated(servers: Servers) -> None:

@@ -14,10 +14,8 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from prefect_aws.credentials import _get_client_cached
-from psycopg import sql
 
 from demo.postgres import Postgres
 from pipeline import postgres as connecting
@@ -29,6 +27,7 @@ from tests.flows.s3_world import Access
 from tests.flows.shop_runs import TRANSFORMS, ShopRuns, run_the_shop, s3_access, s3_client
 from tests.flows.support import HERE, World, blocks_were_changed, execute_file
 from tests.s3_server import Server
+from tests.support import new_database
 
 
 @pytest.fixture
@@ -40,36 +39,22 @@ def without_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def make_world(
     prefect_server: None, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., World]]:
+) -> Callable[..., World]:
     """A function that makes a world: fresh databases, folders as buckets unless changed."""
-    with ExitStack() as stack:
 
-        def make(purpose: str, transforms: Path, **changes: Any) -> World:
-            home = tmp_path_factory.mktemp(purpose)
-            world: dict[str, Any] = {
-                "home": home,
-                "source_url": _database(stack, postgres, f"{purpose}_source"),
-                "warehouse_url": _database(stack, postgres, f"{purpose}_warehouse"),
-                "raw_uri": str(home / "raw"),
-                "processed_uri": str(home / "processed"),
-                "transforms": transforms,
-            }
-            return World(**(world | changes))
+    def make(purpose: str, transforms: Path, **changes: Any) -> World:
+        home = tmp_path_factory.mktemp(purpose)
+        world: dict[str, Any] = {
+            "home": home,
+            "source_url": new_database(postgres, f"{purpose}_source"),
+            "warehouse_url": new_database(postgres, f"{purpose}_warehouse"),
+            "raw_uri": str(home / "raw"),
+            "processed_uri": str(home / "processed"),
+            "transforms": transforms,
+        }
+        return World(**(world | changes))
 
-        yield make
-
-
-def _database(stack: ExitStack, server: Postgres, purpose: str) -> str:
-    name = f"{purpose}_{uuid.uuid4().hex[:12]}"
-    server.create_database(name)
-    stack.callback(_drop, server, name)
-    return server.url(name)
-
-
-def _drop(server: Postgres, name: str) -> None:
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(drop)
+    return make
 
 
 @pytest.fixture(scope="session")

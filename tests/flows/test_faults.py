@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -20,23 +17,20 @@ from tests.faults.oracle import Broken
 from tests.faults.servers import Servers
 from tests.faults.site import Site
 from tests.flows.support import blocks_were_changed, query
+from tests.servers import new_home
 
 SEED = 3
 
 
 @pytest.fixture(scope="module")
 def campaign(prefect_server: None) -> Iterator[Campaign]:
-    # Not below pytest's folder: each session that starts locks Postgres' plain user out of it.
-    home = Path(tempfile.mkdtemp(prefix="tests-faults-"))
-    home.chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
+    with new_home("faults") as home, pytest.MonkeyPatch.context() as patch:
         # Runs are forked from a process that starts with this environment.
         patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         with Servers(home).running() as servers:
             yield Campaign(home, servers, os.environ["PREFECT_API_URL"], SEED, lambda *_: None)
     blocks_were_changed()
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def tried(campaign: Campaign, makers: list[Maker], *, s3: bool, kind: str = "totesys") -> int:

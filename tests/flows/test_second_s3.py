@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +13,7 @@ from tests import swift
 from tests.flows.conftest import open_kiosk
 from tests.flows.shop_runs import FACTS, TRANSFORMS, run_and_read, run_the_shop, s3_access, s3_client
 from tests.flows.support import EQUAL, World, query, words_of
+from tests.servers import new_home
 
 pytestmark = [
     pytest.mark.campaign,
@@ -25,10 +23,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[swift.Swift]:
-    home = Path(tempfile.mkdtemp(prefix="tests-swift-"))
-    with swift.running(home) as running:
+    with new_home("swift") as home, swift.running(home) as running:
         yield running
-    shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def updated(run: Run) -> Event:
 
 @pytest.fixture
 def runs(shop_runs: Callable[[str], ShopRuns]) -> ShopRuns:
-    return shop_runs("folders")
+    return shop_runs("s3")
 
 
 def test_each_run_that_updates_the_warehouse_emits_an_event(runs: ShopRuns) -> None:

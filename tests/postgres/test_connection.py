@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import string
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
@@ -23,6 +20,7 @@ from pipeline import connection
 from pipeline.connection import Malformed
 from pipeline.errors import SettingsError
 from pipeline.postgres import Unreachable, transaction
+from tests.servers import described_server
 from tests.support import execute
 
 # Characters of passwords, and those that are often not percent-encoded by mistake.
@@ -143,16 +141,13 @@ def test_a_raw_password_is_read_as_libpq_does_or_refused_without_showing_it(pass
 @pytest.fixture(scope="module")
 def everywhere() -> Iterator[Postgres]:
     """A server that listens on IPv4, IPv6 and a socket whose folder has a space in its name."""
-    home = Path(tempfile.mkdtemp(prefix="tests-sockets-", dir="/tmp"))
-    home.chmod(0o777)
-    sockets = home / "a b"
-    sockets.mkdir()
-    sockets.chmod(0o777)
-    listen = {"listen_addresses": "127.0.0.1,::1" if has_ipv6() else "127.0.0.1"}
-    server = Postgres(home, 18, listen | {"unix_socket_directories": f'"{sockets}"', "fsync": "off"})
-    yield server.start()
-    server.remove()
-    shutil.rmtree(home, ignore_errors=True)
+    addresses = "127.0.0.1,::1" if has_ipv6() else "127.0.0.1"
+    with described_server("sockets", listen_addresses=addresses) as server:
+        sockets = server.folder / "a b"
+        sockets.mkdir()
+        sockets.chmod(0o777)
+        server.settings["unix_socket_directories"] = f'"{sockets}"'
+        yield server.start()
 
 
 def has_ipv6() -> bool:

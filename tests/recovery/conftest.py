@@ -9,30 +9,47 @@ from pathlib import Path
 import pytest
 
 from demo.postgres import Postgres
+from tests.bench import Bench, copied
 from tests.bench import bench as open_bench
+from tests.recovery import restating
 from tests.recovery.life import Day, Life
 from tests.warehouse.test_bindings import DAYS, MODELS, SOURCE
 
 
 @pytest.fixture(scope="module")
-def lived(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+def days(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     with open_bench(postgres) as bench:
         bench.fresh(MODELS, *SOURCE)
         bench.run()
         empty = Day({}, Path(), Path(), {}, None)
         life = Life(bench, postgres, tmp_path_factory.mktemp("backups"), empty, empty)
-        days = []
+        kept = []
         for number, day in enumerate(DAYS):
             bench.do(*day)
             bench.run()
             if number in {1, len(DAYS) - 1}:
-                days.append(life.keep(f"day {number}"))
-        yield replace(life, yesterday=days[0], today=days[1])
+                kept.append(life.keep(f"day {number}"))
+        yield replace(life, yesterday=kept[0], today=kept[1])
+
+
+@pytest.fixture(scope="session")
+def lived_shop(postgres: Postgres) -> Iterator[Bench]:
+    """A shop after some batches, in which rows changed, were deleted, rejected and retried."""
+    with open_bench(postgres) as bench:
+        bench.live(restating.MODELS, restating.SOURCE, restating.DAYS)
+        yield bench
 
 
 @pytest.fixture
-def life(lived: Life) -> Life:
+def lived(lived_shop: Bench, postgres: Postgres, tmp_path: Path) -> Iterator[Bench]:
+    """A copy of its warehouse and lake; its source is for reading only."""
+    with copied(lived_shop, postgres, tmp_path / "home") as copy:
+        yield copy
+
+
+@pytest.fixture
+def life(days: Life) -> Life:
     """A warehouse and a lake of today, after whatever was done to them."""
-    lived.restore(lived.today, "raw", "processed", "all")
-    assert lived.has_history(lived.today)
-    return lived
+    days.restore(days.today, "raw", "processed", "all")
+    assert days.has_history(days.today)
+    return days

@@ -41,12 +41,6 @@ DAYS = (
 )
 
 
-def lived_shop(shared: Bench) -> Bench:
-    """A warehouse after some batches, in which rows changed, were deleted, rejected and retried."""
-    shared.live(MODELS, SOURCE, DAYS)
-    return shared
-
-
 def restated(bench: Bench, models: dict[str, str]) -> list[str]:
     """Change models and restate their tables; returns these."""
     house = bench.house

@@ -13,7 +13,7 @@ from pipeline.postgres import transaction
 from pipeline.recovery.imports import Imported, from_csv, from_table, import_versions
 from pipeline.recovery.rehearsal import rehearse
 from tests.bench import Bench
-from tests.recovery.restating import MODELS, change, lived_shop
+from tests.recovery.restating import MODELS, change
 from tests.support import execute
 
 STAFF = """shop_id,city,valid_from,valid_to
@@ -31,12 +31,6 @@ SALES = """sale_id,shop_id,amount,valid_from,valid_to
 40,9,1,2020-01-01,2020-02-01
 40,9,2,2020-03-01,
 """
-
-
-@pytest.fixture
-def lived(shared: Bench) -> Bench:
-    """A warehouse after some batches."""
-    return lived_shop(shared)
 
 
 def imported(bench: Bench, name: str, text: str) -> Imported:

@@ -13,14 +13,8 @@ from pipeline.recovery.rehearsal import rehearse
 from pipeline.review.preview import Preview, preview
 from pipeline.warehouse import ledger
 from tests.bench import Bench
-from tests.recovery.restating import MODELS, SCHEMA, change, lived_shop, restated
+from tests.recovery.restating import DAYS, MODELS, SCHEMA, SOURCE, change, restated
 from tests.support import execute, write_models
-
-
-@pytest.fixture
-def lived(shared: Bench) -> Bench:
-    """A shop after some batches, in which rows changed, were deleted, rejected and retried."""
-    return lived_shop(shared)
 
 
 def test_a_changed_model_makes_no_version(lived: Bench) -> None:
@@ -151,13 +145,12 @@ def test_a_table_that_was_changed_by_hand_is_as_the_lake_has_it_after_restating(
     assert house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from") == before
 
 
-def test_a_deleted_dimension_row_is_the_same_in_a_rebuild_and_may_be_left_out(lived: Bench) -> None:
-    house = lived.house
-    lived.do("DELETE FROM shop WHERE shop_id = 1")
-    lived.run()
+def test_a_deleted_dimension_row_is_the_same_in_a_rebuild_and_may_be_left_out(shared: Bench) -> None:
+    house = shared.house
+    shared.live(MODELS, SOURCE, (*DAYS, ("DELETE FROM shop WHERE shop_id = 1",)))
     *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
     assert (found.differences, found.gaps) == ([], [])
-    restated(lived, {"dim_shop": MODELS["dim_shop"] + " WHERE shop_id > 1"})
+    restated(shared, {"dim_shop": MODELS["dim_shop"] + " WHERE shop_id > 1"})
     assert house.query("SELECT DISTINCT shop_id FROM dim_shop_history ORDER BY 1") == [(2,), (3,)]
 
 

@@ -10,13 +10,14 @@ import psycopg
 import pytest
 
 from tests.bench import Bench
-from tests.recovery.restating import change, lived_shop, restated
+from tests.recovery.restating import DAYS, MODELS, SOURCE, change, restated
 
 
 @pytest.fixture
 def lived(shared: Bench) -> Bench:
     """A shop after some batches, in which rows changed, were deleted, rejected and retried."""
-    return lived_shop(shared)
+    shared.live(MODELS, SOURCE, DAYS)
+    return shared
 
 
 CHANGES = (

@@ -9,7 +9,8 @@ import pytest
 from demo.postgres import Postgres
 from tests.bench import Bench
 from tests.bench import bench as new_bench
-from tests.source.server import MODELS, SOURCE, away, new_server
+from tests.servers import running_server
+from tests.source.server import MODELS, SOURCE
 from tests.support import database, execute
 from tests.system import system_server
 
@@ -59,11 +60,8 @@ def bench_of_version(server: Postgres, postgres: Postgres) -> Iterator[Bench]:
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Postgres]:
     """A server of the module's own, which may be stopped."""
-    server = new_server()
-    try:
-        yield server.start()
-    finally:
-        away(server)
+    with running_server("primary", autovacuum="off") as server:
+        yield server
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from demo.binaries import account_for, programs, run
@@ -29,17 +27,6 @@ SOURCE = (
     "INSERT INTO sale SELECT i, 1 + i % 2, i FROM generate_series(1, 5) AS i",
 )
 CHANGED = {"changed rows"}
-
-
-def new_server() -> Postgres:
-    home = Path(tempfile.mkdtemp(prefix="tests-identity-"))
-    home.chmod(0o755)
-    return Postgres(home, settings={"fsync": "off", "full_page_writes": "off", "autovacuum": "off"})
-
-
-def away(server: Postgres) -> None:
-    server.remove()
-    shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def read(bench: Bench, url: str | None = None) -> tuple[set[str], int]:

@@ -1,15 +1,13 @@
 """Versions of facts have the commit time of the source, where the source keeps it."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from demo.postgres import Postgres
 from tests.bench import Bench
 from tests.bench import bench as open_bench
+from tests.servers import running_server
 from tests.support import execute, value
 
 MODELS = {
@@ -33,15 +31,11 @@ KEPT = "SELECT sale_id, committed_at FROM fact_sale WHERE NOT deleted AND supers
 @pytest.fixture(scope="module")
 def keeping(postgres: Postgres) -> Iterator[Bench]:
     """A source whose server keeps commit times."""
-    home = Path(tempfile.mkdtemp(prefix="tests-postgres-"))
-    home.chmod(0o755)
-    server = Postgres(home, 18, {"fsync": "off", "track_commit_timestamp": "on"})
-    try:
-        with open_bench(server.start(), postgres) as bench:
-            yield bench
-    finally:
-        server.remove()
-        shutil.rmtree(home, ignore_errors=True)
+    with (
+        running_server("commit_times", track_commit_timestamp="on") as server,
+        open_bench(server, postgres) as bench,
+    ):
+        yield bench
 
 
 def test_versions_have_the_time_of_their_commit(keeping: Bench) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic, sleep
 
 import pytest
@@ -14,11 +15,10 @@ from demo.postgres import Postgres
 from pipeline.errors import SourceError
 from tests.bench import Bench
 from tests.bench import bench as new_bench
+from tests.servers import described_server
 from tests.source.server import (
     CHANGED,
-    away,
     equal,
-    new_server,
     program,
     read,
 )
@@ -45,21 +45,22 @@ def test_a_source_restored_from_a_dump_is_read_whole_and_doubles_nothing(
         equal(bench, restored.source_url)
 
 
-def standby_of(primary: Postgres) -> Postgres:
-    """A running physical standby, made by pg_basebackup."""
-    standby = new_server()
-    account = account_for(primary.home)
-    home = standby.folder / "server"
-    home.mkdir(mode=0o700)
-    shutil.copy2(primary.home / "password", home / "password")
-    if account:
-        for path in (home, home / "password"):
-            os.chown(path, account.uid, account.gid)
-    url = primary.url("postgres")
-    program(primary, "pg_basebackup", "--wal-method=stream", "--checkpoint=fast", "--write-recovery-conf",
-            "--no-sync", f"--pgdata={home / 'data'}", f"--dbname={url}")  # fmt: skip
-    (home / "data" / "postmaster.pid").unlink(missing_ok=True)
-    return standby.start()
+@contextmanager
+def standby_of(primary: Postgres, bench: Bench) -> Iterator[str]:
+    """The URL of the source on a running physical standby, made by pg_basebackup."""
+    with described_server("standby", autovacuum="off") as standby:
+        account = account_for(primary.home)
+        home = standby.folder / "server"
+        home.mkdir(mode=0o700)
+        shutil.copy2(primary.home / "password", home / "password")
+        if account:
+            for path in (home, home / "password"):
+                os.chown(path, account.uid, account.gid)
+        url = primary.url("postgres")
+        program(primary, "pg_basebackup", "--wal-method=stream", "--checkpoint=fast", "--write-recovery-conf",
+                "--no-sync", f"--pgdata={home / 'data'}", f"--dbname={url}")  # fmt: skip
+        (home / "data" / "postmaster.pid").unlink(missing_ok=True)
+        yield standby.start().url(bench.source_url.rsplit("/", 1)[1])
 
 
 def wait_for(url: str, condition: str) -> None:
@@ -76,9 +77,7 @@ def catch_up(primary_url: str, standby_url: str) -> None:
 
 
 def test_a_standby_is_read_as_its_primary_is_until_it_is_promoted(bench: Bench, primary: Postgres) -> None:
-    standby = standby_of(primary)
-    try:
-        url = standby.url(bench.source_url.rsplit("/", 1)[1])
+    with standby_of(primary, bench) as url:
         catch_up(bench.source_url, url)
         assert read(bench, url) == (CHANGED, 0), "the same source, read from elsewhere"
         bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
@@ -96,15 +95,10 @@ def test_a_standby_is_read_as_its_primary_is_until_it_is_promoted(bench: Bench, 
         execute(url, "UPDATE town SET name = 'Hull' WHERE town_id = 1")
         assert read(bench, url) == (CHANGED, 0)
         equal(bench, url)
-    finally:
-        with suppress(OSError):
-            away(standby)
 
 
 def test_a_standby_that_is_behind_the_last_batch_is_refused(bench: Bench, primary: Postgres) -> None:
-    standby = standby_of(primary)
-    try:
-        url = standby.url(bench.source_url.rsplit("/", 1)[1])
+    with standby_of(primary, bench) as url:
         catch_up(bench.source_url, url)
         execute(url, "SELECT pg_wal_replay_pause()")
         wait_for(url, "pg_get_wal_replay_pause_state() = 'paused'")
@@ -117,6 +111,3 @@ def test_a_standby_that_is_behind_the_last_batch_is_refused(bench: Bench, primar
         execute(url, "SELECT pg_wal_replay_resume()")
         catch_up(bench.source_url, url)
         assert read(bench, url) == (CHANGED, 0)
-    finally:
-        with suppress(OSError):
-            away(standby)
