@@ -9,7 +9,7 @@ from pipeline.lake.manifests import read_manifest, sealed_after
 from pipeline.models.check import verify
 from pipeline.warehouse import ledger
 from tests.bench import Bench
-from tests.capture.sales import CURRENT, MODELS, SOURCE, STAR, equal, versions
+from tests.capture.sales import CURRENT, MODELS, SALES, SOURCE, STAR, equal, versions
 from tests.house import plan_batch
 from tests.support import execute, parquet_rows, write_models
 
@@ -110,32 +110,36 @@ def test_two_columns_that_change_places(bench: Bench) -> None:
     equal(bench)
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        "SELECT * FROM sale",
-        "SELECT s.* FROM sale AS s JOIN shop USING (shop_id)",
-        "WITH s AS (SELECT * FROM sale) SELECT * FROM s WHERE sale_id > 0",
-        "SELECT * REPLACE (trim(amount) AS amount) FROM sale",
-        "SELECT COLUMNS(*) FROM sale",
-        "SELECT * FROM sale UNION ALL SELECT * FROM sale WHERE sale_id < 0",
-    ],
-)
-def test_a_new_source_column_waits_for_the_table(shared: Bench, model: str) -> None:
-    shared.fresh(MODELS | {"fact_sale": f"-- key: sale_id\n{model}"}, *SOURCE)
+ALL_COLUMNS = {
+    "fact_star": "SELECT * FROM sale",
+    "fact_joined": "SELECT s.* FROM sale AS s JOIN shop USING (shop_id)",
+    "fact_with": "WITH s AS (SELECT * FROM sale) SELECT * FROM s WHERE sale_id > 0",
+    "fact_replaced": "SELECT * REPLACE (trim(amount) AS amount) FROM sale",
+    "fact_columns": "SELECT COLUMNS(*) FROM sale",
+    "fact_union": "SELECT * FROM sale UNION ALL SELECT * FROM sale WHERE sale_id < 0",
+}
+
+
+def test_a_new_source_column_waits_for_the_table(shared: Bench) -> None:
+    table = "CREATE TABLE IF NOT EXISTS {} (sale_id int NOT NULL, shop_id int, amount numeric(10, 2));"
+    models = {name: f"-- key: sale_id\n{model}" for name, model in ALL_COLUMNS.items()}
+    shared.fresh(models | {"schema": "".join(map(table.format, ALL_COLUMNS))}, *SOURCE)
     shared.run()
     shared.do("ALTER TABLE sale ADD COLUMN tax int DEFAULT 7", "UPDATE sale SET amount = 9 WHERE sale_id = 2")
     planned, manifest = plan_batch(shared.source_url, shared.house)
     assert manifest
     left = verify(shared.house.models, shared.house.targets(), planned.columns)
-    assert left == {"fact_sale": ("tax",)}
+    assert left == dict.fromkeys(ALL_COLUMNS, ("tax",))
     shared.house.bring(manifest)
-    equal(shared)
-    assert versions(shared) == 6
-    execute(shared.house.url, "ALTER TABLE fact_sale ADD COLUMN tax int")
+    for name in ALL_COLUMNS:
+        current = CURRENT.replace("fact_sale", name)
+        assert shared.house.query(current) == shared.source(SALES), name
+        assert shared.house.query(f"SELECT count(*) FROM {name}") == [(6,)], name
+    execute(shared.house.url, *(f"ALTER TABLE {name} ADD COLUMN tax int" for name in ALL_COLUMNS))
     shared.house.prepared = None
     shared.run()
-    assert shared.house.query("SELECT DISTINCT tax FROM fact_sale_current") == [(7,)]
+    for name in ALL_COLUMNS:
+        assert shared.house.query(f"SELECT DISTINCT tax FROM {name}_current") == [(7,)], name
     assert verify(shared.house.models, shared.house.targets(), planned.columns) == {}
 
 

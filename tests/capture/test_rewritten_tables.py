@@ -22,17 +22,19 @@ REWRITES = {
 }
 
 
-@pytest.mark.parametrize("case", REWRITES)
-def test_a_rewritten_table_gives_no_version_and_hides_no_change(bench: Bench, case: str) -> None:
+def test_a_rewritten_table_gives_no_version_and_hides_no_change(bench: Bench) -> None:
     """Changes from before and from after the rewrite are in the same batch."""
-    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", *REWRITES[case].split("; "))
-    bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
-    bench.run()
-    equal(bench)
-    assert versions(bench) == 7
-    bench.do(*REWRITES[case].replace("ADD COLUMN more", "ADD COLUMN yet_more").split("; "))
-    bench.run()
-    assert versions(bench) == 7
+    expected = versions(bench)
+    for number, (case, rewrite) in enumerate(REWRITES.items()):
+        bench.do(f"UPDATE sale SET amount = {20 + number} WHERE sale_id = 2", *rewrite.split("; "))
+        bench.do(f"UPDATE sale SET amount = {30 + number} WHERE sale_id = 3")
+        bench.run()
+        equal(bench)
+        expected += 2
+        assert versions(bench) == expected, case
+        bench.do(*rewrite.replace("ADD COLUMN more", "ADD COLUMN yet_more").split("; "))
+        bench.run()
+        assert versions(bench) == expected, case
 
 
 def test_a_lookup_table_may_get_another_key(bench: Bench) -> None:

@@ -12,15 +12,20 @@ MODELS = {
 }
 
 
-def read(bench: Bench) -> str:
-    """Take a batch and load it; returns the reason in the plan of table t."""
+def read_all(bench: Bench) -> dict[str, str]:
+    """Take a batch and load it; returns the reasons in its plan by table."""
     planned, manifest = plan_batch(bench.source_url, bench.house)
     if manifest:
         bench.house.bring(manifest)
-    return planned.tables["t"].reason
+    return {name: table.reason for name, table in planned.tables.items()}
 
 
-def equal(bench: Bench) -> None:
+def read(bench: Bench) -> str:
+    """Take a batch and load it; returns the reason in the plan of table t."""
+    return read_all(bench)["t"]
+
+
+def equal(bench: Bench, table: str = "t") -> None:
     """Assert that the warehouse equals plain SQL on the source."""
-    shown = bench.house.query("SELECT id, v FROM fact_t_current ORDER BY 1")
-    assert shown == query(bench.source_url, "SELECT id, v::text FROM t ORDER BY 1")
+    shown = bench.house.query(f"SELECT id, v FROM fact_{table}_current ORDER BY 1")
+    assert shown == query(bench.source_url, f"SELECT id, v::text FROM {table} ORDER BY 1"), table
