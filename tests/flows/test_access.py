@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
@@ -34,12 +37,11 @@ COMMANDS = {
 Command = Callable[..., tuple[int, list[str]]]
 
 
-@pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """A function that runs a module against such a server: its exit status and its lines."""
-    home = tmp_path_factory.mktemp("access")
+def command_at(api: str, home: Path) -> Command:
+    """A function that runs a module against a Prefect server: its exit status and its lines."""
     settings = {
         "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": api,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PYTHONPATH": str(ROOT),
         "TOTESYS_SOURCE_URL": "postgresql://reader:unused@127.0.0.1:1/totesys",
@@ -49,38 +51,68 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
         "TOTESYS_TRANSFORMS": str(ROOT / "transforms"),
         "TOTESYS_ALERT_URL": "json://127.0.0.1:1",
     }
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "TOTESYS_"))
+    }
+
+    def run(module: str, *arguments: str, **more: str) -> tuple[int, list[str]]:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=home,
+            env=inherited | settings | more,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, (done.stdout + done.stderr).splitlines()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """A function that runs a module against such a server."""
+    home = tmp_path_factory.mktemp("access")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("PREFECT_", "TOTESYS_"))]:
             patch.delenv(name)
-        for name, value in settings.items():
-            patch.setenv(name, value)
+        patch.setenv("PREFECT_HOME", str(home))
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         patch.setenv("PREFECT_SERVER_API_AUTH_STRING", CREDENTIALS)
         server = PrefectServer()
-        patch.delenv("PREFECT_SERVER_API_AUTH_STRING")
         server.wait()
-        environment = os.environ | {"PREFECT_API_URL": server.api}
-
-        def run(module: str, *arguments: str, **more: str) -> tuple[int, list[str]]:
-            done = subprocess.run(
-                [sys.executable, "-m", module, *arguments],
-                cwd=home,
-                env=environment | more,
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            return done.returncode, (done.stdout + done.stderr).splitlines()
-
-        yield run
-        server.stop()
+    yield command_at(server.api, home)
+    server.stop()
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["flows", *(pytest.param(name, marks=pytest.mark.campaign) for name in COMMANDS if name != "flows")],
-)
+class Refusing(BaseHTTPRequestHandler):
+    """Answers as Prefect's server does where credentials are missing, which takes seconds to start."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b'{"exception_message":"Unauthorized"}')
+
+    do_POST = do_GET  # noqa: N815  as the library names it
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_a_run_without_credentials_ends_with_one_line(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        status, (line,) = command_at(f"http://127.0.0.1:{server.server_port}/api", tmp_path)("flows")
+        server.shutdown()
+    assert status == 1
+    assert line.startswith("error: ")
+    assert "asks for credentials (401): set PREFECT_API_AUTH_STRING to user:password" in line
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("module", COMMANDS)
 def test_missing_credentials_are_one_line_that_says_what_to_set(command: Command, module: str) -> None:
     status, (line,) = command(module, *COMMANDS[module])
     assert status == (3 if module == "tasks.status" else 1)

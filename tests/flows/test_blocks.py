@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION
 from prefect_aws import AwsSecret
 from prefect_sqlalchemy import SqlAlchemyConnector
 
+from pipeline import settings
 from pipeline.errors import SettingsError
 from tasks import blocks, save_blocks
 from tests.flows.conftest import open_kiosk, s3_buckets
@@ -190,19 +191,18 @@ def test_urls_may_be_kept_in_secrets_manager(
     ],
 )
 def test_an_unusable_secret_is_named_and_not_shown(
-    kiosk: World, vault: Any, command: Callable[..., list[str]], content: str | None, words: str
+    tmp_path: Path, vault: Any, content: str | None, words: str
 ) -> None:
     manager, access = vault
-    name = f"{kiosk.home.name}/{len(content or '')}"
+    name = f"{tmp_path.parent.name}/{tmp_path.name}"
     if content:
         manager.create_secret(Name=name, SecretString=content)
-    (line,) = [
-        line
-        for line in command(replace(kiosk, source_url=name, more=access), status=1)
-        if line.startswith("error: ")
-    ]
-    assert re.search(f"secret {name}: {words}", line)
-    assert "hunter2" not in line
+    nowhere = "postgresql://reader:unused@127.0.0.1:1/nowhere"
+    world = World(tmp_path, name, nowhere, str(tmp_path), str(tmp_path), tmp_path, access)
+    with world.entered(), save_blocks.as_set(settings.load()), pytest.raises(SettingsError) as caught:
+        blocks.database_url(blocks.SOURCE, "")
+    assert re.search(f"secret {name}: {words}", str(caught.value))
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -115,15 +115,19 @@ def finish(world: World) -> dict[str, TaskRun]:
     return {name: task for name, task in run.task_runs(names).items() if name in names}
 
 
-@pytest.mark.parametrize("harm", HARMS)
+# All at once, one for each result, and each for all results.
+SHARED = [tuple(HARMS[:3]), tuple(HARMS[3:6]), tuple(HARMS[5:])]
+ALONE = [pytest.param((harm,) * 3, marks=pytest.mark.campaign, id=harm.__name__) for harm in HARMS]
+
+
+@pytest.mark.parametrize("harms", [*SHARED, *ALONE])
 def test_a_hostile_result_is_not_executed_and_computed_again(
-    sealed: World, harm: Callable[[Path, str], str], monkeypatch: pytest.MonkeyPatch
+    sealed: World, harms: tuple[Callable[[Path, str], str], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker = sealed.home / "it ran"
     monkeypatch.syspath_prepend(str(sealed.home))
     before = results(sealed.raw_uri) + results(sealed.processed_uri)
-    assert len(before) == 3
-    for path in before:
+    for path, harm in zip(before, harms, strict=True):
         path.write_text(harm(marker, path.read_text(encoding="utf-8")), encoding="utf-8")
     runs = finish(sealed)
     assert not marker.exists()
