@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from pipeline.errors import ObjectMissing
+from pipeline.errors import ConcurrentRunError, ObjectMissing
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifests import read_manifest
-from pipeline.postgres import transaction
+from pipeline.postgres import Connection, transaction
+from pipeline.warehouse import ledger
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,16 @@ class Batches:
         """The batches that follow a batch; None if some of them are lost."""
         ids = [manifest.previous for manifest in self.manifests]
         return self.manifests[ids.index(batch_id) :] if batch_id in ids else None
+
+    def lock_for_load(self, connection: Connection, schema: str) -> str:
+        """Keep other loads away until the transaction ends, and return the schema's last batch.
+
+        Raises ConcurrentRunError if that is not the last of these.
+        """
+        last = ledger.lock_for_load(connection, schema)
+        if last is None or (self.manifests and last != self.manifests[-1].batch_id):
+            raise ConcurrentRunError("warehouse: another run has moved the watermark in the meantime")
+        return last
 
 
 def loaded_batches(url: str, schema: str, raw: Bucket) -> Batches:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from pipeline.errors import ConcurrentRunError, ModelError, ObjectMissing, UnusableBatch
+from pipeline.errors import ModelError, ObjectMissing, UnusableBatch
 from pipeline.lake.adapt import with_later_columns
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
@@ -28,7 +28,7 @@ from pipeline.postgres import Connection, transaction
 from pipeline.recovery import losses
 from pipeline.recovery.batches import Batches, loaded_batches
 from pipeline.warehouse import bindings, ledger
-from pipeline.warehouse.ledger import lock_for_load, record_model
+from pipeline.warehouse.ledger import record_model
 from pipeline.warehouse.limits import DEFAULT, UNLIMITED, Limits
 from pipeline.warehouse.load import load_order
 from pipeline.warehouse.load_table import load_table
@@ -187,9 +187,7 @@ def fill(
     would lose more rows than the limits allow.
     """
     with transaction(url, "warehouse") as connection:
-        last = lock_for_load(connection, schema)
-        if last is None or (batches.manifests and last != batches.manifests[-1].batch_id):
-            raise ConcurrentRunError("warehouse: another run has moved the watermark in the meantime")
+        last = batches.lock_for_load(connection, schema)
         connection.execute(
             "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))
         )

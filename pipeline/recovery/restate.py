@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.columns import Frozen
-from pipeline.errors import ConcurrentRunError, SettingsError
+from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.models.library import FINGERPRINT, Model, closure
 from pipeline.models.output import Loaded
@@ -98,9 +98,7 @@ def restate(
         return None
     done: list[Restated] = []
     with TemporaryDirectory() as outputs, transaction(url, "warehouse") as connection:
-        last = ledger.lock_for_load(connection, schema)
-        if last != known.manifests[-1].batch_id:
-            raise ConcurrentRunError("warehouse: another run has moved the watermark in the meantime")
+        last = known.lock_for_load(connection, schema)
         lake = Lake(models, targets, raw, folder(outputs))
         done.extend(_fill_added(connection, schema, lake, known, names))
         names = [name for name in names if name not in {each.table for each in done}]
