@@ -109,11 +109,13 @@ def inspect(
     config: Settings,
     *,
     counting: Counting,
+    small: int = _SMALL,
     key: HashKey | None = None,
 ) -> Status:
     """Read the status of source, warehouse and buckets; nothing is changed.
 
-    Counting the pending rows of a table reads all of it. Counting objects takes one request per thousand.
+    Counting the pending rows of a table reads all of it; a small one has up to that many bytes. Counting
+    objects takes one request per thousand.
     """
     with transaction(warehouse_url, "warehouse") as connection:
         upgrades.check(connection)
@@ -135,7 +137,7 @@ def inspect(
             at, pending, summary = snapshot.taken_at, None, "not counted"
         left_out: Mapping[str, Sequence[str]] = {}
     else:
-        most = _SMALL if counting == "small" else None
+        most = small if counting == "small" else None
         planned, left_out = _planned(
             source_url, warehouse_url, raw, config, models, begun=bool(last), most_bytes=most, key=key
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 
 import psycopg
 import pyarrow as pa
@@ -26,24 +27,35 @@ _NOT_UTF8 = (psycopg.errors.CharacterNotInRepertoire, psycopg.errors.Untranslata
 
 
 def read_rows(
-    connection: Connection, schema: str, name: str, columns: Sequence[Column], slice_: Slice
+    connection: Connection,
+    schema: str,
+    name: str,
+    columns: Sequence[Column],
+    slice_: Slice,
+    *,
+    buffer_bytes: int = _BUFFER_BYTES,
+    pages_per_message: int = _PAGES_PER_MESSAGE,
 ) -> Generator[pa.RecordBatch, None, None]:
     """Stream a slice of a table as Arrow; memory does not grow with the table.
 
-    Close the generator before the connection if you may leave it early.
+    Rows arrive in buffers of this size, those of a concatenated slice in messages of as many pages. Close
+    the generator before the connection if you may leave it early.
 
     Raises SourceError where the role may not read the table, the schema has changed since it was described,
     a value cannot be carried exactly, or another session waits to alter the table.
     """
-    query, buffers = (_copy_of_pages, _messages) if slice_.concatenated else (_copy_of_rows, _buffered_rows)
     table = sql.Identifier(schema, name)
+    if slice_.concatenated:
+        query, buffers = _copy_of_pages(table, columns, slice_, pages_per_message), _messages
+    else:
+        query, buffers = _copy_of_rows(table, columns, slice_), partial(_buffered_rows, size=buffer_bytes)
     connection.execute("SAVEPOINT before_reading")
     try:
         with (
             source_errors(name),
             _stopping_for_locks(name),
             connection.cursor() as cursor,
-            cursor.copy(query(table, columns, slice_)) as copy,
+            cursor.copy(query) as copy,
             closing(ahead(buffers(copy))) as texts,
         ):
             for text in texts:
@@ -84,7 +96,9 @@ def _copy_of_rows(table: sql.Identifier, columns: Sequence[Column], slice_: Slic
     )
 
 
-def _copy_of_pages(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:
+def _copy_of_pages(
+    table: sql.Identifier, columns: Sequence[Column], slice_: Slice, pages: int
+) -> sql.Composed:
     """A COPY that sends one message for the rows of many pages.
 
     A client spends more time on each message of COPY than on the row in it.
@@ -95,7 +109,7 @@ def _copy_of_pages(table: sql.Identifier, columns: Sequence[Column], slice_: Sli
         changed=changed_rows_predicate(columns, slice_),
         first_page=sql.Literal(slice_.first_page),
         end_page=sql.Literal(slice_.end_page),
-        pages=sql.Literal(_PAGES_PER_MESSAGE),
+        pages=sql.Literal(pages),
     )
     return sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
 
@@ -104,12 +118,12 @@ def _values_of(columns: Sequence[Column]) -> sql.Composed:
     return sql.SQL(", ").join(map(cursors.expression, columns))
 
 
-def _buffered_rows(copy: psycopg.Copy) -> Iterator[bytes | bytearray]:
-    """The messages of one row each, joined into buffers of about a megabyte."""
+def _buffered_rows(copy: psycopg.Copy, size: int) -> Iterator[bytes | bytearray]:
+    """The messages of one row each, joined into buffers of about that size."""
     buffer = bytearray()
     for row in copy:
         buffer += row
-        if len(buffer) >= _BUFFER_BYTES:
+        if len(buffer) >= size:
             yield buffer
             buffer = bytearray()
     if buffer:

@@ -50,10 +50,12 @@ def bench(shared: Bench) -> Bench:
     return shared
 
 
-def look(bench: Bench, *, counting: Counting = "small") -> Status:
+def look(bench: Bench, *, counting: Counting = "small", small: int = 1 << 26) -> Status:
     house = bench.house
     config = Settings(transforms=house.folder)
-    return status.inspect(bench.source_url, house.url, house.raw, house.processed, config, counting=counting)
+    return status.inspect(
+        bench.source_url, house.url, house.raw, house.processed, config, counting=counting, small=small
+    )
 
 
 def test_before_the_first_batch_all_rows_are_to_be_read_and_nothing_is_created(bench: Bench) -> None:
@@ -102,16 +104,13 @@ def test_rows_to_read_are_shown_by_table_until_they_are_loaded(bench: Bench) -> 
     assert look(bench).pending == {}
 
 
-def test_rows_of_large_tables_are_counted_only_on_request(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_of_large_tables_are_counted_only_on_request(bench: Bench) -> None:
     """Counting scans the table."""
-    monkeypatch.setattr(status, "_SMALL", 20_000)
     bench.do("INSERT INTO sale SELECT n, 1, 1 FROM generate_series(10, 1000) AS n")
     bench.run()
     bench.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
     scans = scans_of_sale(bench)
-    found = look(bench)
+    found = look(bench, small=20_000)
     assert (found.pending, found.pending_summary) == (None, "not counted: sale; nothing new in 1 other table")
     assert scans_of_sale(bench) == scans
     assert look(bench, counting="all").pending == {"sale": 3}
@@ -142,13 +141,10 @@ INHERITED = """
 
 
 @pytest.mark.parametrize("extend", [PARTITIONED, INHERITED])
-def test_the_size_of_a_table_includes_partitions_and_inheriting_tables(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, extend: str
-) -> None:
-    monkeypatch.setattr(status, "_SMALL", 20_000)
+def test_the_size_of_a_table_includes_partitions_and_inheriting_tables(bench: Bench, extend: str) -> None:
     bench.do("INSERT INTO sale SELECT n, 1, 1 FROM generate_series(10, 1000) AS n", extend)
     bench.run()
-    assert look(bench).pending_summary == "not counted: sale; nothing new in 1 other table"
+    assert look(bench, small=20_000).pending_summary == "not counted: sale; nothing new in 1 other table"
 
 
 def test_a_status_without_counting_reads_no_table_of_the_source(bench: Bench) -> None:

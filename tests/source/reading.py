@@ -13,20 +13,20 @@ from pipeline.source.changes import Slice
 from pipeline.source.read import read_rows
 
 
-def carried(url: str, name: str, slice_: Slice | None = None) -> pa.Table:
+def carried(url: str, name: str, slice_: Slice | None = None, **sizes: int) -> pa.Table:
     """A table of the source as Arrow; asserts that reading row by row and concatenated gives the same."""
     with snapshots.snapshot(url) as (connection, _):
         table = describe(connection, "public", [name])[name]
-        rows = arrow(connection, table, slice_ or Slice())
+        rows = arrow(connection, table, slice_ or Slice(), **sizes)
         if table.can_concatenate:
             concatenated = arrow(connection, table, concatenated_slice(table, slice_ or Slice()))
             assert in_order(concatenated) == in_order(rows)
         return rows
 
 
-def arrow(connection: Connection, table: Table, slice_: Slice) -> pa.Table:
-    """A slice of a table as Arrow."""
-    batches = read_rows(connection, "public", table.name, table.columns, slice_)
+def arrow(connection: Connection, table: Table, slice_: Slice, **sizes: int) -> pa.Table:
+    """A slice of a table as Arrow; ``sizes`` are those of ``read_rows``."""
+    batches = read_rows(connection, "public", table.name, table.columns, slice_, **sizes)
     return pa.Table.from_batches(batches, schema_of(table.columns))
 
 

@@ -16,7 +16,7 @@ from pipeline.columns import schema_of
 from pipeline.errors import SettingsError, SourceError
 from pipeline.lake.buckets import Bucket
 from pipeline.postgres import Unreachable, transaction
-from pipeline.source import read, snapshots
+from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
 from pipeline.source.changes import Slice
 from pipeline.source.read import read_rows
@@ -53,10 +53,7 @@ def test_a_column_dropped_during_the_read_is_named(source_url: str) -> None:
         list(read_rows(connection, "public", "t", columns, Slice()))
 
 
-def test_a_connection_that_is_cut_is_retried(
-    source_url: str, raw: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(read, "_BUFFER_BYTES", 100_000)
+def test_a_connection_that_is_cut_is_retried(source_url: str, raw: Bucket) -> None:
     execute(source_url, "CREATE TABLE t AS SELECT repeat('x', 1000) AS v FROM generate_series(1, 20000)")
 
     def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -73,7 +70,7 @@ def test_a_connection_that_is_cut_is_retried(
         snapshots.snapshot(source_url) as (connection, _),
     ):
         table = describe(connection, "public", ["t"])["t"]
-        rows = read_rows(connection, "public", "t", table.columns, Slice())
+        rows = read_rows(connection, "public", "t", table.columns, Slice(), buffer_bytes=100_000)
         raw.write_rows("t", schema_of(table.columns), cut(rows))
     assert raw.list("t") == []
 

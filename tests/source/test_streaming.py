@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.source import read, snapshots
+from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
 from pipeline.source.changes import Slice
 from tests.source.reading import arrow, carried, concatenated_slice
@@ -25,14 +25,11 @@ def test_an_empty_table_has_its_columns(source_url: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100, 5_000])
-def test_rows_larger_than_a_buffer_and_buffers_of_any_size(
-    source_url: str, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    monkeypatch.setattr(read, "_BUFFER_BYTES", size)
+def test_rows_larger_than_a_buffer_and_buffers_of_any_size(source_url: str, size: int) -> None:
     execute(
         source_url, "CREATE TABLE t AS SELECT i, repeat(E'a\"\\n,', i) AS v FROM generate_series(0, 200) AS i"
     )
-    rows = carried(source_url, "t").sort_by("i").to_pylist()
+    rows = carried(source_url, "t", buffer_bytes=size).sort_by("i").to_pylist()
     assert rows == [{"i": i, "v": 'a"\n,' * i} for i in range(201)]
 
 
@@ -71,9 +68,8 @@ def test_only_named_tables_of_the_schema_are_described(source_url: str) -> None:
 @pytest.mark.parametrize("pages_per_message", [0, 1, 2, 1000])
 @pytest.mark.parametrize("pages_per_chunk", [1, 3, 7, 1000])
 def test_ranges_of_pages_cover_a_table_exactly(
-    source_url: str, monkeypatch: pytest.MonkeyPatch, pages_per_chunk: int, pages_per_message: int
+    source_url: str, pages_per_chunk: int, pages_per_message: int
 ) -> None:
-    monkeypatch.setattr(read, "_PAGES_PER_MESSAGE", pages_per_message)
     execute(
         source_url,
         "CREATE TABLE t AS SELECT i, repeat('x', 500) AS v FROM generate_series(1, 150) AS i",
@@ -87,7 +83,8 @@ def test_ranges_of_pages_cover_a_table_exactly(
             Slice(first_page=first, end_page=end, concatenated=pages_per_message > 0)
             for first, end in pairwise(bounds)
         ]
-        ids = [str(i) for slice_ in slices for i in arrow(connection, table, slice_)["i"].to_pylist()]
+        chunks = [arrow(connection, table, each, pages_per_message=pages_per_message) for each in slices]
+    ids = [str(i) for chunk in chunks for i in chunk["i"].to_pylist()]
     assert sorted(map(int, ids)) == [i for i in range(1, 151) if i % 7]
 
 
