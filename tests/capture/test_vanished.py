@@ -212,8 +212,17 @@ def test_a_source_that_lost_most_rows_does_not_empty_the_warehouse(bench: Bench,
     assert bench.house.query(shown) == bench.source("SELECT count(*) FROM item")
 
 
-@pytest.mark.parametrize("flags", [{}, {"full": True}, {"reconcile": True}], ids=["run", "full", "reconcile"])
-@pytest.mark.parametrize("table", ["dim_tag", "bridge_tagged"])
+@pytest.mark.parametrize(
+    ("table", "flags"),
+    [
+        ("dim_tag", {}),
+        ("bridge_tagged", {"full": True}),
+        ("dim_tag", {"reconcile": True}),
+        pytest.param("bridge_tagged", {}, marks=pytest.mark.campaign),
+        pytest.param("dim_tag", {"full": True}, marks=pytest.mark.campaign),
+        pytest.param("bridge_tagged", {"reconcile": True}, marks=pytest.mark.campaign),
+    ],
+)
 def test_a_dimension_or_bridge_is_not_emptied_either(bench: Bench, table: str, flags: dict[str, Any]) -> None:
     bench.do(
         "INSERT INTO tag SELECT n, 'x' FROM generate_series(3, 1600) AS n",
