@@ -17,6 +17,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from demo.postgres import Postgres
 from pipeline.lake.buckets import Bucket, folder
+from tests import s3_server
 from tests.bench import Bench, bench
 from tests.prefect_server import running as prefect_server_running
 from tests.servers import memory, remove_homes_of_dead_processes, running_server
@@ -138,6 +139,13 @@ def s3_endpoint() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def recording_s3() -> Iterator[s3_server.Server]:
+    """An S3 server that records requests and can refuse them; its data are those of the other one."""
+    with s3_server.running() as server:
+        yield server
 
 
 @pytest.fixture

@@ -53,6 +53,12 @@ class Server:
     _moto: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
     _lock: Lock = field(default_factory=Lock)
 
+    def renewed(self) -> Server:
+        """The same server, without recorded requests, refusals or expiring keys."""
+        self.refuse, self.lifetime = lambda _: None, None
+        self.seen.clear()
+        return self
+
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Handle a WSGI request."""
         request = Request(environ)

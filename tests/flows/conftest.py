@@ -21,7 +21,6 @@ from demo.postgres import Postgres
 from pipeline import postgres as connecting
 from pipeline import settings
 from tasks import blocks, save_blocks
-from tests import s3_server
 from tests.flows.attempts import PASSWORDS, WRONG, Attempt, Try, kept_log
 from tests.flows.s3_world import Access
 from tests.flows.shop_runs import TRANSFORMS, ShopRuns, run_the_shop, s3_access, s3_client
@@ -152,18 +151,9 @@ def fresh_s3_clients() -> Iterator[None]:
     blocks_were_changed()
 
 
-@pytest.fixture(scope="session")
-def running() -> Iterator[Server]:
-    with s3_server.running() as server:
-        yield server
-
-
 @pytest.fixture
-def server(running: Server) -> Server:
-    """The S3 server, without recorded requests and refusals."""
-    running.refuse, running.lifetime = lambda _: None, None
-    running.seen.clear()
-    return running
+def server(recording_s3: Server) -> Server:
+    return recording_s3.renewed()
 
 
 @pytest.fixture

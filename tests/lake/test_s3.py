@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator
 from threading import Barrier
 from typing import Any
 
@@ -20,7 +19,6 @@ from werkzeug.wrappers import Response
 from pipeline.errors import BucketError, ObjectDamaged
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.s3 import S3
-from tests import s3_server
 from tests.s3_server import CREDENTIALS, Seen, Server, refusal
 from tests.support import reopened
 
@@ -28,18 +26,9 @@ NOISE = random.Random(1).randbytes(40 << 20)
 SCHEMA = pa.schema([pa.field("id", pa.int64())])
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Server]:
-    with s3_server.running() as server:
-        yield server
-
-
 @pytest.fixture
-def server(running: Server) -> Server:
-    """A server without recorded requests or refusals."""
-    running.refuse, running.lifetime = lambda _: None, None
-    running.seen.clear()
-    return running
+def server(recording_s3: Server) -> Server:
+    return recording_s3.renewed()
 
 
 def bucket_of(server: Server, **keys: Any) -> Bucket:
@@ -58,9 +47,9 @@ def bucket_of(server: Server, **keys: Any) -> Bucket:
 
 
 @pytest.fixture(scope="module")
-def noise(running: Server) -> Bucket:
+def noise(recording_s3: Server) -> Bucket:
     """A bucket with an object of 40 MB, uploaded in parts."""
-    bucket = bucket_of(running)
+    bucket = bucket_of(recording_s3)
     with bucket.filesystem.open_output_stream(f"{bucket.root}/noise") as stream:
         for start in range(0, len(NOISE), 1 << 20):
             stream.write(NOISE[start : start + (1 << 20)])

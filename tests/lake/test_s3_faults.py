@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,7 +20,6 @@ from pipeline.errors import BucketError, SettingsError
 from pipeline.lake.buckets import Bucket, File
 from tasks import blocks
 from tasks.failures import RETRY_IF_TRANSIENT, in_one_line
-from tests import s3_server
 from tests.flows.shop_runs import s3_client
 from tests.lake.test_buckets import SCHEMA, rows
 from tests.s3_server import Server, refusal
@@ -68,9 +67,8 @@ def no_certificates_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with s3_server.running() as server:
-        yield server
+def server(recording_s3: Server) -> Server:
+    return recording_s3.renewed()
 
 
 @pytest.fixture

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.lake.buckets import Bucket
+from tests.bench import Bench
 from tests.house import Warehouse
 from tests.made_up import MadeUp
 from tests.support import write_models
+from tests.warehouse import consenting
+from tests.warehouse.consenting import filled_shop, follow
 from tests.warehouse.shops import (
     MODELS,
     TABLES,
@@ -27,3 +30,17 @@ def house(warehouse_url: str, raw: Bucket, processed: Bucket, tmp_path: Path) ->
 def batches(raw: Bucket) -> MadeUp:
     """Batches of shops and orders."""
     return MadeUp(raw, TABLES)
+
+
+@pytest.fixture(scope="module")
+def filled(shared: Bench) -> Bench:
+    """The shop of ``consenting`` after two batches."""
+    return filled_shop(shared)
+
+
+@pytest.fixture
+def loaded(filled: Bench) -> Bench:
+    """The same with its models as they were; tests leave its tables as they are."""
+    write_models(filled.house.folder, consenting.MODELS)
+    assert follow(filled) == []
+    return filled

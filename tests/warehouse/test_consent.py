@@ -9,21 +9,7 @@ from pipeline.errors import ModelError, WarehouseError
 from pipeline.warehouse import catalogue
 from tests.bench import Bench
 from tests.support import execute, write_models
-from tests.warehouse.consenting import MODELS, SCHEMA, SOURCE, WITHOUT_NOTE, filled_shop, follow
-
-
-@pytest.fixture(scope="module")
-def filled(shared: Bench) -> Bench:
-    return filled_shop(shared)
-
-
-@pytest.fixture
-def loaded(filled: Bench) -> Bench:
-    """A warehouse after two batches; all tests of this module use it and leave it as it was."""
-    write_models(filled.house.folder, MODELS)
-    assert follow(filled) == []
-    return filled
-
+from tests.warehouse.consenting import MODELS, SCHEMA, SOURCE, WITHOUT_NOTE, follow
 
 COLUMN = (
     "SELECT format_type(atttypid, atttypmod), attnotnull FROM pg_catalog.pg_attribute"

@@ -6,22 +6,7 @@ import pytest
 
 from pipeline.errors import WarehouseError
 from tests.bench import Bench
-from tests.support import write_models
-from tests.warehouse.consenting import MODELS, SCHEMA, WITHOUT_NOTE, filled_shop, follow
-
-
-@pytest.fixture(scope="module")
-def filled(shared: Bench) -> Bench:
-    return filled_shop(shared)
-
-
-@pytest.fixture
-def loaded(filled: Bench) -> Bench:
-    """A warehouse after two batches; all tests of this module use it and leave it as it was."""
-    write_models(filled.house.folder, MODELS)
-    assert follow(filled) == []
-    return filled
-
+from tests.warehouse.consenting import SCHEMA, WITHOUT_NOTE, follow
 
 OF_OTHERS = {
     "view": ("CREATE VIEW mine AS SELECT note FROM fact_sale", "view public.mine"),
