@@ -17,6 +17,7 @@ from psycopg.types.datetime import DateLoader, TimestamptzLoader
 from dashboard.filters import FilterError
 from pipeline.errors import PipelineError
 from pipeline.postgres import Connection, template, transaction
+from pipeline.warehouse.marts import meaning_of
 from pipeline.warehouse.schemas import reporting_schema
 
 Row = Mapping[str, Any]
@@ -81,7 +82,7 @@ class Reports:
         """The views that the role may read, by name."""
         found: dict[str, View] = {}
         for row in self.rows(statement("views.sql"), {"schema": self.schema}):
-            view = found.setdefault(row["view"], View(row["view"], row["view_meaning"] or "", {}))
+            view = found.setdefault(row["view"], View(row["view"], meaning_of(row["view_meaning"]), {}))
             column = Column(row["name"], row["type"], row["meaning"] or "")
             found[view.name] = View(view.name, view.meaning, {**view.columns, column.name: column})
         return found

@@ -15,6 +15,7 @@ from pipeline.models.target import Target
 from pipeline.postgres import Connection, statement, transaction
 from pipeline.review.sources import lineage_of
 from pipeline.warehouse import catalogue
+from pipeline.warehouse.marts import meaning_of
 from pipeline.warehouse.schemas import reporting_schema
 
 Kind = Literal["fact", "dimension", "bridge"]
@@ -117,7 +118,7 @@ def _all(connection: Connection, kind: type[_Row], file: str, schema: str) -> li
 def _view(view: DescribedView, mart: Mart | None) -> DescribedView:
     """The view; the columns that a function returns have no comments in the catalogue."""
     if mart is None or not mart.is_function:
-        return view
+        return view.model_copy(update={"meaning": meaning_of(view.meaning)})
     columns = [each.model_copy(update={"meaning": mart.columns.get(each.name)}) for each in view.columns]
     return view.model_copy(update={"meaning": mart.meaning, "columns": tuple(columns)})
 

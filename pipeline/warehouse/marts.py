@@ -32,6 +32,11 @@ _PATH = ["pg_catalog", "pg_temp"]
 _INCOMPATIBLE = psycopg.errors.InvalidTableDefinition, psycopg.errors.InvalidFunctionDefinition
 
 
+def meaning_of(comment: str | None) -> str:
+    """The comment of a view without the mark, which says nothing to readers; empty if there is none."""
+    return (comment or "").removesuffix(f" {MARK}.")
+
+
 def of_etl(schema: str, taken: Collection[str]) -> list[Mart]:
     """The views of the schema etl, except those whose names the models of the warehouse have."""
     found = []

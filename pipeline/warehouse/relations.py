@@ -16,6 +16,7 @@ from psycopg.rows import class_row
 from pipeline.columns import Frozen
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, statement
+from pipeline.warehouse.marts import meaning_of
 from pipeline.warehouse.schemas import reporting_schema
 
 # Postgres truncates longer names.
@@ -77,7 +78,7 @@ def read(connection: Connection, schema: str, targets: Mapping[str, Target]) -> 
     return [
         View(
             name=name,
-            about=columns[0].about or "",
+            about=meaning_of(columns[0].about),
             columns=tuple(columns),
             key=targets[name].key if name in targets else (),
             links=tuple(_links(schema, targets[name], found)) if name in targets else (),

@@ -127,5 +127,11 @@ def test_a_table_is_sorted_by_a_column(page: httpx.Client) -> None:
     assert len(found) > 10
 
 
+def test_a_view_is_shown_with_its_meaning_alone(page: httpx.Client) -> None:
+    found = text_of(page, "/table?view=silent_edits")
+    assert "One row per changed value of an order or payment" in found
+    assert "Made by the pipeline" not in found
+
+
 def test_only_this_machine_names_the_page(page: httpx.Client) -> None:
     assert page.get("/", headers={"Host": "evil.example"}).status_code == 400

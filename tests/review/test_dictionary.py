@@ -41,6 +41,7 @@ def test_views_for_readers_have_their_columns(found: Dictionary) -> None:
     as_of = views["freshness"].columns[0]
     assert (as_of.name, as_of.type) == ("as_of", "timestamp with time zone")
     assert as_of.meaning
+    assert not any("Made by the pipeline" in (view.meaning or "") for view in found.views)
 
 
 def test_the_page_needs_no_other_file_and_escapes_what_it_shows(found: Dictionary) -> None:

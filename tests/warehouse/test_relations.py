@@ -73,6 +73,7 @@ def test_metabase_gets_keys_and_relations_of_views(written: tuple[Bench, Path]) 
     }
     shop = manifest["nodes"]["model.warehouse.dim_shop"]["columns"]
     assert shop["city"]["description"] == "Where it is."
+    assert "Made by" not in manifest["nodes"]["model.warehouse.freshness"]["description"]
     assert manifest["child_map"].keys() == manifest["nodes"].keys()
 
 

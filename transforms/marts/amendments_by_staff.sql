@@ -11,12 +11,15 @@
 -- share_amended: amended_orders divided by orders; cannot be summed
 -- changed_values: number of changed values; can be summed
 -- amount_change: by how much the amounts of orders changed; can be summed within a currency
+-- amount_change_reporting: the same in the reporting currency, at each day's rate; NULL if a day has no rate
 WITH changes AS (
     SELECT
         sales_order_id,
         purchase_order_id,
         count(*) AS changed_values,
-        sum(amount_change) AS amount_change
+        sum(amount_change) AS amount_change,
+        sum(amount_change_reporting) AS amount_change_reporting,
+        count(amount_change) - count(amount_change_reporting) AS without_rate
     FROM amendments
     WHERE table_name IN ('fact_sales_order', 'fact_purchase_order')
     GROUP BY sales_order_id, purchase_order_id
@@ -28,7 +31,9 @@ amended AS (
         orders.sales_staff_id AS staff_id,
         orders.currency_id,
         changes.changed_values,
-        changes.amount_change
+        changes.amount_change,
+        changes.amount_change_reporting,
+        changes.without_rate
     FROM changes
     INNER JOIN fact_sales_order AS orders ON changes.sales_order_id = orders.sales_order_id
     UNION ALL
@@ -37,7 +42,9 @@ amended AS (
         orders.staff_id,
         orders.currency_id,
         changes.changed_values,
-        changes.amount_change
+        changes.amount_change,
+        changes.amount_change_reporting,
+        changes.without_rate
     FROM changes
     INNER JOIN fact_purchase_order AS orders ON changes.purchase_order_id = orders.purchase_order_id
 ),
@@ -49,7 +56,9 @@ amended_totals AS (
         currency_id,
         count(*) AS amended_orders,
         sum(changed_values) AS changed_values,
-        sum(amount_change) AS amount_change
+        sum(amount_change) AS amount_change,
+        sum(amount_change_reporting) AS amount_change_reporting,
+        sum(without_rate) AS without_rate
     FROM amended
     GROUP BY kind, staff_id, currency_id
 ),
@@ -82,7 +91,10 @@ SELECT
     COALESCE(amended.amended_orders, 0) AS amended_orders,
     round(COALESCE(amended.amended_orders, 0) / CAST(totals.orders AS numeric), 4) AS share_amended,
     COALESCE(CAST(amended.changed_values AS bigint), 0) AS changed_values,
-    COALESCE(amended.amount_change, 0) AS amount_change
+    COALESCE(amended.amount_change, 0) AS amount_change,
+    CASE
+        WHEN COALESCE(amended.without_rate, 0) = 0 THEN COALESCE(amended.amount_change_reporting, 0)
+    END AS amount_change_reporting
 FROM totals
 LEFT JOIN amended_totals AS amended
     ON

@@ -12,6 +12,7 @@
 -- revenue: units times unit price; can be summed within a currency
 -- revenue_reporting: revenue in the reporting currency, at the rate of the order's day; NULL without a rate
 -- unpaid_amount: what the customer still has to pay; 0 if all is paid
+-- unpaid_amount_reporting: the same in the reporting currency, at the rate of the day shown
 -- due_on: the day on which the payment is due
 -- agreed_delivery_date: the day for which delivery is agreed
 -- is_paid: whether the order's payment is paid
@@ -51,6 +52,7 @@ SELECT
     orders.units_sold * orders.unit_price AS revenue,
     orders.units_sold * orders.unit_price * rates.rate AS revenue_reporting,
     orders.unpaid_amount,
+    orders.unpaid_amount * rates_now.rate AS unpaid_amount_reporting,
     orders.agreed_payment_date AS due_on,
     orders.agreed_delivery_date,
     orders.is_paid,
@@ -60,4 +62,6 @@ LEFT JOIN dim_counterparty AS counterparties ON orders.counterparty_id = counter
 LEFT JOIN dim_currency AS currencies ON orders.currency_id = currencies.currency_id
 LEFT JOIN exchange_rates AS rates
     ON orders.created_date = rates.day AND orders.currency_id = rates.currency_id
+LEFT JOIN exchange_rates AS rates_now
+    ON orders.currency_id = rates_now.currency_id AND rates_now.day = (SELECT day FROM today)
 WHERE NOT (orders.is_paid AND orders.is_delivery_due)

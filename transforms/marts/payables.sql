@@ -14,22 +14,17 @@
 -- days_overdue: days from the due date to the day shown; negative: not yet due
 -- age_band: not yet due, 1 to 30 days, 31 to 60 days, 61 to 90 days or over 90 days after the due date
 SELECT
-    unpaid.payment_id,
-    unpaid.transaction_id,
-    transactions.sales_order_id,
-    transactions.purchase_order_id,
-    unpaid.counterparty_id,
-    counterparties.counterparty_legal_name AS counterparty_name,
-    currencies.currency_code,
-    unpaid.amount,
-    unpaid.amount * rates.rate AS amount_reporting,
-    unpaid.due_on,
-    unpaid.days_overdue,
-    unpaid.age_band
-FROM unpaid_payments AS unpaid
-LEFT JOIN dim_transaction AS transactions ON unpaid.transaction_id = transactions.transaction_id
-LEFT JOIN dim_counterparty AS counterparties ON unpaid.counterparty_id = counterparties.counterparty_id
-LEFT JOIN dim_currency AS currencies ON unpaid.currency_id = currencies.currency_id
-LEFT JOIN exchange_rates AS rates
-    ON unpaid.currency_id = rates.currency_id AND rates.day = (SELECT day FROM today)
-WHERE unpaid.direction = 'payable'
+    payment_id,
+    transaction_id,
+    sales_order_id,
+    purchase_order_id,
+    counterparty_id,
+    counterparty_name,
+    currency_code,
+    amount,
+    amount_reporting,
+    due_on,
+    days_overdue,
+    age_band
+FROM unpaid_payments
+WHERE direction = 'payable'

@@ -7,6 +7,7 @@
 -- revenue_then: the month's revenue at the moment shown_at
 -- revenue_now: the month's revenue at the moment until
 -- difference: revenue_now minus revenue_then; can be summed within a currency
+-- difference_reporting: the same in the reporting currency, at each day's rate; NULL if a day has no rate
 -- from_new: the part of the difference from orders that were captured later
 -- from_amended: the part from orders that were amended
 -- from_deleted: the part from orders that were deleted
@@ -19,6 +20,7 @@ RETURNS TABLE (
     revenue_then numeric,
     revenue_now numeric,
     difference numeric,
+    difference_reporting numeric,
     from_new numeric,
     from_amended numeric,
     from_deleted numeric
@@ -49,6 +51,9 @@ AS $$
             changes.month,
             changes.currency_code,
             sum(changes.difference) AS difference,
+            CASE
+                WHEN count(*) = count(changes.difference_reporting) THEN sum(changes.difference_reporting)
+            END AS difference_reporting,
             COALESCE(sum(changes.difference) FILTER (WHERE changes.reason = 'new'), 0) AS from_new,
             COALESCE(sum(changes.difference) FILTER (WHERE changes.reason = 'amended'), 0) AS from_amended,
             COALESCE(sum(changes.difference) FILTER (WHERE changes.reason = 'deleted'), 0) AS from_deleted
@@ -62,6 +67,7 @@ AS $$
         COALESCE(shown.revenue, 0),
         COALESCE(shown.revenue, 0) + COALESCE(changes.difference, 0),
         COALESCE(changes.difference, 0),
+        CASE WHEN changes.difference IS NULL THEN 0 ELSE changes.difference_reporting END,
         COALESCE(changes.from_new, 0),
         COALESCE(changes.from_amended, 0),
         COALESCE(changes.from_deleted, 0)

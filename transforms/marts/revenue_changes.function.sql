@@ -9,6 +9,7 @@
 -- revenue_then: the order's revenue at the moment shown_at; 0 if it was not there
 -- revenue_now: the order's revenue at the moment until; 0 if it is not there
 -- difference: revenue_now minus revenue_then; can be summed within a currency
+-- difference_reporting: the same in the reporting currency, at the rate of each order's day
 CREATE OR REPLACE FUNCTION revenue_changes(shown_at timestamptz, until timestamptz DEFAULT etl.looked_at())
 RETURNS TABLE (
     month date,
@@ -17,7 +18,8 @@ RETURNS TABLE (
     reason text,
     revenue_then numeric,
     revenue_now numeric,
-    difference numeric
+    difference numeric,
+    difference_reporting numeric
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
@@ -32,9 +34,12 @@ AS $$
             orders.sales_order_id,
             orders.currency_id,
             CAST(date_trunc('month', CAST(orders.created_date AS timestamp)) AS date) AS month,
-            orders.units_sold * orders.unit_price AS revenue
+            orders.units_sold * orders.unit_price AS revenue,
+            orders.units_sold * orders.unit_price * rates.rate AS revenue_reporting
         FROM fact_sales_order_as_of(shown_at) AS orders
         INNER JOIN touched ON orders.sales_order_id = touched.sales_order_id
+        LEFT JOIN exchange_rates AS rates
+            ON orders.currency_id = rates.currency_id AND orders.created_date = rates.day
     ),
 
     orders_now AS (
@@ -42,9 +47,12 @@ AS $$
             orders.sales_order_id,
             orders.currency_id,
             CAST(date_trunc('month', CAST(orders.created_date AS timestamp)) AS date) AS month,
-            orders.units_sold * orders.unit_price AS revenue
+            orders.units_sold * orders.unit_price AS revenue,
+            orders.units_sold * orders.unit_price * rates.rate AS revenue_reporting
         FROM fact_sales_order_as_of(until) AS orders
         INNER JOIN touched ON orders.sales_order_id = touched.sales_order_id
+        LEFT JOIN exchange_rates AS rates
+            ON orders.currency_id = rates.currency_id AND orders.created_date = rates.day
     ),
 
     compared AS (
@@ -53,7 +61,10 @@ AS $$
             currency_id,
             month,
             COALESCE(orders_then.revenue, 0) AS revenue_then,
-            COALESCE(orders_now.revenue, 0) AS revenue_now
+            COALESCE(orders_now.revenue, 0) AS revenue_now,
+            CASE WHEN orders_now.revenue IS NULL THEN 0 ELSE orders_now.revenue_reporting END
+            - CASE WHEN orders_then.revenue IS NULL THEN 0 ELSE orders_then.revenue_reporting END
+                AS difference_reporting
         FROM orders_then
         FULL JOIN orders_now USING (sales_order_id, currency_id, month)
     )
@@ -71,7 +82,8 @@ AS $$
         END,
         compared.revenue_then,
         compared.revenue_now,
-        compared.revenue_now - compared.revenue_then
+        compared.revenue_now - compared.revenue_then,
+        compared.difference_reporting
     FROM compared
     LEFT JOIN dim_currency AS currencies ON compared.currency_id = currencies.currency_id
     WHERE

@@ -16,6 +16,7 @@
 -- counterparty_name: legal name; NULL for dimensions
 -- currency_code: ISO 4217 code of the order or payment; NULL for dimensions
 -- amount_change: by how much the order's amount changed; NULL for other columns, or if its currency changed
+-- amount_change_reporting: the same in the reporting currency, at the rate of the order's day
 SELECT
     table_name,
     key,
@@ -31,6 +32,7 @@ SELECT
     counterparty_id,
     counterparty_name,
     currency_code,
-    amount_change
+    amount_change,
+    amount_change_reporting
 FROM amendments
 WHERE left_last_updated

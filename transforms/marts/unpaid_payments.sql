@@ -3,26 +3,68 @@
 -- its whole amount.
 -- columns:
 -- payment_id: the payment
--- transaction_id: leads to the order through dim_transaction
+-- transaction_id: the transaction of the payment and its order
+-- sales_order_id: the sales order; NULL for a purchase
+-- purchase_order_id: the purchase order; NULL for a sale
 -- direction: receivable or payable; amounts of the two do not add up
 -- payment_type_name: SALES_RECEIPT, SALES_REFUND, PURCHASE_PAYMENT or PURCHASE_REFUND
 -- counterparty_id: who owes or is owed
+-- counterparty_name: legal name of the counterparty
 -- currency_id: the currency
+-- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
 -- amount: can be summed within a direction and a currency
+-- amount_reporting: amount in the reporting currency, at the rate of the day shown; NULL without a rate
 -- due_on: the day on which the payment is due, as agreed in the order
 -- days_overdue: days from the due date to the day shown; negative: not yet due
 -- age_band: not yet due, 1 to 30 days, 31 to 60 days, 61 to 90 days or over 90 days after the due date
+WITH counterparties AS (
+    -- DISTINCT ON tells Postgres that a join finds one row at most, so that it leaves out the joins that a
+    -- query does not need.
+    SELECT DISTINCT ON (counterparty_id)
+        counterparty_id,
+        counterparty_legal_name AS counterparty_name
+    FROM dim_counterparty
+    ORDER BY counterparty_id
+),
+
+currencies AS (
+    SELECT DISTINCT ON (currency_id)
+        currency_id,
+        currency_code
+    FROM dim_currency
+    ORDER BY currency_id
+),
+
+rates AS (
+    SELECT DISTINCT ON (currency_id)
+        currency_id,
+        rate
+    FROM exchange_rates
+    WHERE day = (SELECT day FROM today)
+    ORDER BY currency_id
+)
+
 SELECT
     payments.payment_id,
     payments.transaction_id,
+    -- As sub-SELECTs they cost nothing where they are not shown.
+    (
+        SELECT t.sales_order_id FROM dim_transaction AS t WHERE payments.transaction_id = t.transaction_id
+    ) AS sales_order_id,
+    (
+        SELECT t.purchase_order_id FROM dim_transaction AS t WHERE payments.transaction_id = t.transaction_id
+    ) AS purchase_order_id,
     CASE
         WHEN types.payment_type_name IN ('SALES_RECEIPT', 'PURCHASE_REFUND') THEN 'receivable'
         ELSE 'payable'
     END AS direction,
     types.payment_type_name,
     payments.counterparty_id,
+    counterparties.counterparty_name,
     payments.currency_id,
+    currencies.currency_code,
     payments.payment_amount AS amount,
+    payments.payment_amount * rates.rate AS amount_reporting,
     payments.payment_date AS due_on,
     today.day - payments.payment_date AS days_overdue,
     CASE
@@ -35,4 +77,7 @@ SELECT
 FROM fact_payment AS payments
 INNER JOIN dim_payment_type AS types ON payments.payment_type_id = types.payment_type_id
 CROSS JOIN today
+LEFT JOIN counterparties ON payments.counterparty_id = counterparties.counterparty_id
+LEFT JOIN currencies ON payments.currency_id = currencies.currency_id
+LEFT JOIN rates ON payments.currency_id = rates.currency_id
 WHERE NOT payments.paid
