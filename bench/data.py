@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from importlib.resources import files
 from typing import NamedTuple
@@ -18,6 +18,12 @@ from pipeline.postgres import template
 # The shop's own orders end on the Thursday before; these cover a hundred weeks.
 _MONDAY, _DAYS = date(2024, 8, 26), 500
 _FIRST_CHANGE = datetime(2026, 8, 3, 9)  # noqa: DTZ001  the source's times have no zone
+
+
+def recent_monday() -> date:
+    """A Monday from which the sales orders last until last week."""
+    today = datetime.now(UTC).date()
+    return today - timedelta(_DAYS // 5 * 7 + today.weekday())
 
 
 class Totals(NamedTuple):
@@ -36,18 +42,28 @@ class Source:
     url: str
     orders: int
     changes: int = 0
+    monday: date = _MONDAY
 
     def make(self) -> None:
         """Fill it with the demo's shop, and add sales orders."""
         by_shop = min(shop.ORDERS, self.orders // 2)
-        bound = {"first": by_shop + 1, "last": self.orders, "monday": _MONDAY, "days": _DAYS}
+        bound = {"first": by_shop + 1, "last": self.orders, "monday": self.monday, "days": _DAYS}
         with psycopg.connect(self.url) as connection:
             shop.create(connection)
-            shop.fill(connection, by_shop)
+            shop.fill(connection, by_shop, until=self.monday - timedelta(4))
             # Checking references row by row takes longer than everything else.
             connection.execute("SET LOCAL session_replication_role = replica")
             connection.execute("SELECT setseed(0.5)")
             connection.execute(statement("sell.sql"), bound)
+        vacuum(self.url)
+
+    def trade(self) -> None:
+        """Add purchase orders, and a transaction and a payment for each order, made up to today."""
+        bound = {"first": min(shop.ORDERS, self.orders // 2), "today": datetime.now(UTC).date()}
+        with psycopg.connect(self.url) as connection:
+            connection.execute("SET LOCAL session_replication_role = replica")
+            connection.execute("SET LOCAL work_mem = '256MB'")
+            connection.execute(statement("trade.sql"), bound)
         vacuum(self.url)
 
     def change(self, one_in: int) -> int:

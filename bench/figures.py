@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 # Who does it.
-FLOOR, PIPELINE, EMPTY = "floor", "pipeline", "empty flow"
+FLOOR, PIPELINE, EMPTY, PAGE = "floor", "pipeline", "empty flow", "web page"
 DLT, TUNED, KEYED = "dlt as documented", "dlt, tuned", "dlt, tuned and keyed"
 # The work.
 FULL, CHANGED, NOTHING = "first full load", "1% changed", "nothing changed"
@@ -16,6 +16,7 @@ FORGOTTEN, VERIFIED = "a row is forgotten", "lake and warehouse verified"
 RESTATED, REBUILT = "a changed fact restated", "a rebuild of everything"
 # Who is asked, and what.
 READ = "a grouped sum"
+CLICKED = "a click on the web page"
 BARE, CURRENT, AS_OF, HISTORY = "bare table", "_current", "_as_of", "_history"
 NEAR, FAR = "near", "far"
 SMALL_FIRST, SMALL_CHANGED, SMALL_NOTHING = (

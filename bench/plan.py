@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.figures import DLT, EMPTY, FAR, FLOOR, KEYED, PIPELINE, TUNED
+from bench.figures import DLT, EMPTY, FAR, FLOOR, KEYED, PAGE, PIPELINE, TUNED
 
 CONTENDERS = {
     "floor": FLOOR,
@@ -17,6 +17,7 @@ CONTENDERS = {
     "dlt-keyed": KEYED,
     "empty": EMPTY,
     "far": FAR,
+    "page": PAGE,
 }
 DLTS = frozenset({DLT, TUNED, KEYED})
 # Seconds a million rows and seconds a run, on two quiet cores; checks and tidying included.
@@ -29,6 +30,7 @@ _PACES = {
     KEYED: (14.0, 16.0),
     EMPTY: (0.0, 2.0),
     FAR: (0.0, 60.0),
+    PAGE: (80.0, 120.0),
 }
 # A row in the source, in the warehouse and in the buckets; dlt's files are larger.
 _BYTES_A_ROW = 700
@@ -54,6 +56,8 @@ class Options:
         """How often a contender runs."""
         if who not in self.only:
             return 0
+        if who == PAGE:
+            return 1
         return min(self.rounds, self.dlt_rounds) if who in DLTS else self.rounds
 
     @property
@@ -74,7 +78,9 @@ class Options:
     def bytes(self) -> int:
         """About how much room it needs at once."""
         dlt = len(self.only & DLTS) * self.orders * _BYTES_A_ROW_OF_DLT
-        return (self.orders + self.large) * _BYTES_A_ROW + dlt + _BYTES_OF_POSTGRES
+        # Its shop has payments and transactions, too.
+        page = 4 * self.orders * _BYTES_A_ROW if PAGE in self.only else 0
+        return max((self.orders + self.large) * _BYTES_A_ROW + dlt, page) + _BYTES_OF_POSTGRES
 
 
 def check_room(options: Options, *folders: Path) -> None:

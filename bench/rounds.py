@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Protocol
 
@@ -14,11 +15,12 @@ import psycopg
 from psycopg import sql
 
 from bench import far
-from bench.data import Source, Totals, totals, vacuum
+from bench.data import Source, Totals, recent_monday, totals, vacuum
 from bench.dlt_runs import DltRuns
 from bench.errors import BenchError
 from bench.figures import (
     CHANGED,
+    CLICKED,
     DELETED,
     DLT,
     EMPTY,
@@ -32,6 +34,7 @@ from bench.figures import (
     LARGE_SAME,
     MEGABYTES,
     NOTHING,
+    PAGE,
     PIPELINE,
     QUARTER,
     READ,
@@ -46,6 +49,7 @@ from bench.figures import (
     words,
 )
 from bench.floor import FACT, Floor
+from bench.pages import clicks
 from bench.plan import Options
 from bench.prefect_runs import Flows, PipelineRuns
 from bench.reads import read
@@ -94,12 +98,27 @@ class Bench:
             self._round(source, [who for who in self.options.only if number <= self.options.rounds_of(who)])
             if large and PIPELINE in self.options.only:
                 self._large_round(large, source.orders // _ONE_IN)
+        if PAGE in self.options.only:
+            self._page()
         return self.figures
 
-    def _made(self, name: str, orders: int) -> Source:
+    def _page(self) -> None:
+        """The web page on a shop with purchases and payments, after 1% of the sales orders have changed."""
+        source = self._made("source_of_page", self.options.orders, recent_monday())
+        source.trade()
+        with self._contender(source, PIPELINE) as pipeline:
+            pipeline.run()
+            source.change(_ONE_IN)
+            pipeline.run()
+            vacuum(pipeline.warehouse)
+            for click, measured in clicks(pipeline.warehouse).items():
+                self._note(CLICKED, click, measured)
+
+    def _made(self, name: str, orders: int, monday: date | None = None) -> Source:
         self.say(f"making a source of {words(orders)} sales orders")
         self.server.create_database(name)
         source = Source(self.server.url(name), orders)
+        source.monday = monday or source.monday
         source.make()
         return source
 

@@ -16,7 +16,7 @@ from dashboard.figures import Amount, Card
 from dashboard.filters import Period
 from dashboard.orders import PURCHASES, SALES, Subject
 from dashboard.page import Page
-from dashboard.warehouse import Row
+from dashboard.warehouse import Row, statement
 from pipeline.words import counted
 
 _NO_RATE = (
@@ -35,8 +35,7 @@ def overview(page: Page) -> dict[str, Any]:
     return {
         "cards": [*_cards(page, SALES, sold), _amounts(page, PURCHASES, bought), _receivables(page)],
         "charts": [_trend(page, SALES, sold), _trend(page, PURCHASES, bought), *_level(largest)],
-        "rising": _trending(page, rising=True),
-        "fading": _trending(page, rising=False),
+        **_trends(page),
         "customers": _customers(page),
         "notes": _notes(by_counterparty),
     }
@@ -155,7 +154,7 @@ def _table(breakdown: list[Row], name: Callable[[Row], str]) -> list[dict[str, A
 
 def _receivables(page: Page) -> Card:
     """What customers owe now, and a period earlier if a batch shows that time."""
-    now, overdue = debts.unpaid(page, "receivables")
+    ages = debts.unpaid(page)
     then, first = (
         page.moment - timedelta(min(page.period.days, 100_000)),
         page.reports.freshness["first_batch"],
@@ -163,20 +162,26 @@ def _receivables(page: Page) -> Card:
     before = None
     if first and then >= first:
         page.reports.look_at(then)
-        before, _ = debts.unpaid(page, "receivables")
+        before = debts.by_currency(debts.unpaid(page))
         page.reports.look_at(page.reports.moment)
     amounts = [
         Amount(amount, before.get(currency, Decimal(0)) if before is not None else None, currency)
-        for currency, amount in now.items()
+        for currency, amount in debts.by_currency(ages).items()
     ]
     against = f"{counted(page.period.days, 'day')} earlier"
-    return Card("Receivables", "amount", amounts, "neither", debts.overdue_text(overdue), against)
+    return Card("Receivables", "amount", amounts, "neither", debts.overdue_text(ages), against)
 
 
-def _trending(page: Page, *, rising: bool) -> list[Row]:
-    filters = page.filters.model_copy(update={"sort": "change", "order": "desc" if rising else "asc"})
-    found = rows.shown(page.reports, "design_trends", filters, None, 100)
-    return [row for row in found if row["change"] and (row["change"] > 0) == rising][:_FEW]
+def _trends(page: Page) -> dict[str, list[Row]]:
+    """The designs that rise and those that fade most."""
+    view = page.reports.view("design_trends")
+    condition, bound = orders.filtered(view, page.filters)
+    names = {"trends": page.reports.relation(view.name), "condition": condition, "limited": sql.Literal(_FEW)}
+    found = page.reports.rows(statement("trends.sql").format(**names), bound)
+    return {
+        "rising": [row for row in found if row["change"] > 0],
+        "fading": [row for row in found if row["change"] < 0],
+    }
 
 
 def _customers(page: Page) -> dict[str, int]:

@@ -23,13 +23,19 @@ def amendments(page: Page) -> dict[str, Any]:
     """What was amended since a day, value by value, and why revenue changed."""
     since = page.filters.changed_since or (page.moment - timedelta(_RECENT_DAYS)).date()
     filters = page.filters.model_copy(update={"changed_since": since})
-    changes = rows.shown(page.reports, "amendments", filters, None, _MANY)
+    found = _amended(page, filters)
+    changes = [row for row in found if row["table_name"]]
+    values = {
+        row["counted_staff"]: {"values": Decimal(row["changes"])}
+        for row in found
+        if row["counted_staff"] is not None
+    }
     return {
         "since": since,
         "changes": changes,
         "is_cut": len(changes) == _MANY,
-        "summary": _summary(page, filters),
-        "by_staff": _by_staff(page, filters),
+        "summary": next(row for row in found if row["is_total"]),
+        "by_staff": charts.bars("Amended values by the order's staff", values, ["values"]),
         "revenue": _revenue_changes(page, since),
     }
 
@@ -70,22 +76,12 @@ def _by_batch(title: str, batches: list[Row], unit: str, columns: tuple[str, ...
     return charts.columns(title, f"{unit} per batch", labels, series, charts.COLOURS, is_log=unit == "rows")
 
 
-def _amended(page: Page, filters: Filters, file: str) -> list[Row]:
-    """The rows of a query over the amendments that pass the filters."""
+def _amended(page: Page, filters: Filters) -> list[Row]:
+    """The newest amendments that pass the filters, and the counts of all."""
     view = page.reports.view("amendments")
-    unsorted = filters.model_copy(update={"sort": "table_name"})
-    query, bound = rows.selected(page.reports, view, unsorted, None)
-    return page.reports.rows(statement(file).format(amendments=query), bound)
-
-
-def _summary(page: Page, filters: Filters) -> Row:
-    return _amended(page, filters, "amendments_counted.sql")[0]
-
-
-def _by_staff(page: Page, filters: Filters) -> Chart:
-    found = _amended(page, filters, "amendments_by_staff.sql")
-    amounts = {row["name"]: {"values": Decimal(row["changes"])} for row in found}
-    return charts.bars("Amended values by the order's staff", amounts, ["values"])
+    query, bound = rows.selected(page.reports, view, filters, None, is_sorted=False)
+    names = {"amendments": query, "sorted": rows.sorting(view, filters), "limited": sql.Literal(_MANY)}
+    return page.reports.rows(statement("amendments.sql").format(**names), bound)
 
 
 def _revenue_changes(page: Page, since: date) -> Mapping[str, Any]:

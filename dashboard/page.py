@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from psycopg import sql
 
 from dashboard.filters import FilterError, Filters, Period
-from dashboard.warehouse import Reports, Row, names
+from dashboard.warehouse import Reports, Row, names, statement
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def open_page(reports: Reports, filters: Filters) -> Page:
 
 def days_with_sales(reports: Reports) -> Period | None:
     """The days from the oldest to the newest sales order; None without one."""
-    query = sql.SQL("SELECT min(created_date) AS since, max(created_date) AS until FROM {}")
-    (row,) = reports.rows(query.format(reports.relation("fact_sales_order")))
-    return Period(row["since"], row["until"]) if row["since"] else None
+    relations = {name: reports.relation(name) for name in ("fact_sales_order", "dim_date")}
+    found = reports.rows(statement("days_with_sales.sql").format(**relations))
+    return Period(found[0]["since"], found[0]["until"]) if found else None
 
 
 def choices(reports: Reports) -> Mapping[str, Sequence[Row]]:

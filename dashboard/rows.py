@@ -27,6 +27,8 @@ def selected(
     period: Period | None,
     columns: sql.Composable | None = None,
     limit: int | None = None,
+    *,
+    is_sorted: bool = True,
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """A query of a view's rows as the reader filters and sorts them, with its bound values."""
     condition, bound = filtered(view, filters, period, day_of(view) or "")
@@ -39,7 +41,7 @@ def selected(
         columns=columns or names(list(view.columns)),
         view=reports.relation(view.name),
         condition=condition,
-        sorted=_sorted(view, filters),
+        sorted=sorting(view, filters) if is_sorted else sql.SQL("NULL::integer"),
         limited=sql.Literal(limit),
     )
     return query, bound
@@ -69,14 +71,14 @@ def applied(view: View) -> Mapping[str, bool]:
     }
 
 
-def _sorted(view: View, filters: Filters) -> sql.Composable:
+def sorting(view: View, filters: Filters) -> sql.Composable:
     """The columns that sort a view's rows: the chosen one, the newest first, or the first column."""
     newest = day_of(view) or (CHANGED if CHANGED in view.columns else "")
     column = filters.sort or newest or next(iter(view.columns))
     if column not in view.columns:
         raise FilterError(f"sort: {view.name} has no such column; choose a column's heading")
     is_down = filters.order == "desc" and bool(filters.sort or newest)
-    direction = sql.SQL("DESC NULLS LAST" if is_down else "ASC NULLS FIRST")
+    direction = sql.SQL("DESC NULLS LAST" if is_down else "ASC")
     ties = [name for name in _TIES if name in view.columns and name != column]
     keys = [sql.SQL("{} {}").format(sql.Identifier(name), direction) for name in (column, *ties)]
     return sql.SQL(", ").join(keys)

@@ -301,6 +301,9 @@ CREATE TABLE IF NOT EXISTS fact_payment (
     payment_date date NOT NULL REFERENCES dim_date (date_id)
 );
 
+-- Finds the payments that are longest overdue.
+CREATE INDEX IF NOT EXISTS fact_payment_unpaid ON fact_payment (payment_date) WHERE NOT paid;
+
 COMMENT ON COLUMN fact_payment.payment_record_id IS
 'The number of the version in this warehouse. It means nothing in the shop.';
 COMMENT ON COLUMN fact_payment.payment_id IS

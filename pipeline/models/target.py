@@ -156,6 +156,11 @@ def version_index(target: Target) -> str:
     return f"{target.name}_version"
 
 
+def ended_index(target: Target) -> str:
+    """The name of the index of a fact's versions that have ended."""
+    return f"{target.name}_ended"
+
+
 def versions_name(dimension: str) -> str:
     """The name of the table of a dimension's versions."""
     return f"{dimension}_version"

@@ -19,6 +19,7 @@ from pipeline.models.target import (
     SUPERSEDED_AT,
     Target,
     TargetColumn,
+    ended_index,
     version_index,
     versions_name,
 )
@@ -94,7 +95,8 @@ def _ensure_fact(connection: Connection, schema: str, target: Target, existing: 
     indexed = existing.indexed.get(version_index(target), ())
     has_other_key = bool(indexed) and list(indexed) != [*target.key, RECORDED_AT]
     table_columns = set(existing.columns[target.name])
-    if has_views and not has_other_key and set(ADDED_TO_FACTS) <= table_columns:
+    is_indexed = ended_index(target) in existing.indexed
+    if has_views and is_indexed and not has_other_key and set(ADDED_TO_FACTS) <= table_columns:
         return
     if has_other_key:
         index = sql.Identifier(schema, version_index(target))

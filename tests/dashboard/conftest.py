@@ -25,6 +25,8 @@ from tests.house import plan_batch
 from tests.support import database, execute
 
 ORDERS = 60
+# The other currencies have none.
+RATES = "rate_date,currency_code,rate,reporting_currency\n2020-01-01,GBP,1.25,USD\n"
 # Between the batches: a silent edit, a new price, an order that is gone, a payment that is made.
 CHANGES = (
     "UPDATE sales_order SET agreed_delivery_date = '2031-02-03' WHERE sales_order_id = 7",
@@ -48,6 +50,7 @@ def shop_url(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> It
             shop.create(connection)
             shop.fill(connection, orders=ORDERS)
         models = shutil.copytree(PROJECT / "transforms", made / "transforms")
+        (models / "seeds" / "exchange_rate.csv").write_text(RATES, encoding="utf-8")
         loaded = house.Warehouse(
             url, Path(models), folder(str(made / "raw")), folder(str(made / "processed"))
         )

@@ -133,5 +133,14 @@ def test_a_view_is_shown_with_its_meaning_alone(page: httpx.Client) -> None:
     assert "Made by the pipeline" not in found
 
 
+def test_currencies_without_a_rate_are_named(page: httpx.Client) -> None:
+    line = "so there is no sum in the reporting currency: add it to transforms/seeds/exchange_rate.csv"
+    for path in ("/", "/sales", "/purchases"):
+        assert f"No rate for EUR, USD on some of these days, {line}" in text_of(page, f"{path}?{ALL}")
+    found = text_of(page, f"/sales?{ALL}&currency=GBP")
+    assert "No rate" not in found
+    assert "in the reporting currency" in found
+
+
 def test_only_this_machine_names_the_page(page: httpx.Client) -> None:
     assert page.get("/", headers={"Host": "evil.example"}).status_code == 400

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-import psycopg
 import pytest
-from psycopg import sql
 
-from demo.binaries import account_for, programs, run
 from demo.postgres import Postgres
 from tasks.grants import grants
 from tests.bench import Bench
 from tests.house import Warehouse
-from tests.postgres.roles import MODELS, PASSWORD, SOURCE, NewRole, drop, script_of
+from tests.postgres.roles import MODELS, SOURCE, NewRole, roles_of
 from tests.support import execute
 
 
@@ -30,26 +25,7 @@ def bench(shared: Bench) -> Bench:
 @pytest.fixture
 def new_role(postgres: Postgres) -> Iterator[NewRole]:
     """A function that runs a script of ``docs/`` with psql and returns the URL of the role."""
-    with ExitStack() as stack:
-        made = set[str]()
-
-        def make(script: str, url: str, **settings: str) -> str:
-            role = f"{Path(script).stem} {url.rsplit('_', 1)[1]}"
-            account = account_for(postgres.home)
-            options = [f"--set={name}={text}" for name, text in (settings | {"role": role}).items()]
-            psql = programs(postgres.version, account) / "psql"
-            finished = run(
-                [psql, "--no-psqlrc", "--quiet", *options, "--file=-", url], account, script_of(script)
-            )
-            assert (finished.returncode, finished.stderr) == (0, "")
-            name = sql.Identifier(role)
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, PASSWORD))
-            if role not in made:
-                stack.callback(drop, url, role)
-            made.add(role)
-            return f"postgresql://{quote(role)}:{quote(PASSWORD, safe='')}@{url.partition('@')[2]}"
-
+    with roles_of(postgres) as make:
         yield make
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
+from demo.binaries import account_for, programs, run
 from demo.home import PROJECT
+from demo.postgres import Postgres
 
 ROOT = PROJECT
 PASSWORD = "its/own:pass@word"
@@ -42,3 +47,29 @@ def drop(url: str, role: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(name))
         connection.execute(sql.SQL("DROP OWNED BY {}; DROP ROLE {}").format(name, name))
+
+
+@contextmanager
+def roles_of(postgres: Postgres) -> Iterator[NewRole]:
+    """A function that runs a script of ``docs/`` with psql and returns the URL of the role."""
+    with ExitStack() as stack:
+        made = set[str]()
+
+        def make(script: str, url: str, **settings: str) -> str:
+            role = f"{Path(script).stem} {url.rsplit('_', 1)[1]}"
+            account = account_for(postgres.home)
+            options = [f"--set={name}={text}" for name, text in (settings | {"role": role}).items()]
+            psql = programs(postgres.version, account) / "psql"
+            finished = run(
+                [psql, "--no-psqlrc", "--quiet", *options, "--file=-", url], account, script_of(script)
+            )
+            assert (finished.returncode, finished.stderr) == (0, "")
+            name = sql.Identifier(role)
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, PASSWORD))
+            if role not in made:
+                stack.callback(drop, url, role)
+            made.add(role)
+            return f"postgresql://{quote(role)}:{quote(PASSWORD, safe='')}@{url.partition('@')[2]}"
+
+        yield make

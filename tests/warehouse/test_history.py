@@ -16,7 +16,7 @@ from demo.postgres import Postgres
 from pipeline.lake.buckets import Bucket, folder
 from tests.house import Warehouse
 from tests.made_up import MadeUp
-from tests.support import Row, database, write_models
+from tests.support import Row, database, execute, write_models
 
 MODELS = {
     "dim_shop": "SELECT shop_id, city FROM shops",
@@ -92,6 +92,16 @@ def test_an_unchanged_row_gets_no_version(house: Warehouse, source_batches: Made
     for amount in ("3.5", "3.50", "3.500"):
         bring(house, source_batches, order(1, "a", amount))
     assert len(house.query(HISTORY)) == 1
+
+
+def test_versions_that_have_ended_have_an_index(house: Warehouse, source_batches: MadeUp) -> None:
+    """Also in a warehouse of an earlier release, which has none."""
+    house.bring(source_batches.batch({"orders": [order(1, "1", "10")]}))
+    for statement in ("SELECT 1", "DROP INDEX fact_order_ended"):
+        execute(house.url, statement)
+        house.prepare()
+        (definition,) = house.query("SELECT indexdef FROM pg_indexes WHERE indexname = 'fact_order_ended'")
+        assert definition[0].endswith("(superseded_at) WHERE (superseded_at IS NOT NULL)")
 
 
 def test_a_deletion_and_a_return_are_versions(house: Warehouse, source_batches: MadeUp) -> None:

@@ -13,18 +13,47 @@
 -- days_slipped: days from first_agreed to agreed_now; negative: delivery is earlier
 -- times_moved: how often the day was changed
 -- last_moved_at: the moment of the batch that saw the last change
-WITH moves AS (
+WITH changes AS (
+    SELECT
+        later.sales_order_id,
+        CAST(NULL AS integer) AS purchase_order_id,
+        earlier.agreed_delivery_date AS agreed_before,
+        later.agreed_delivery_date,
+        earlier.valid_to AS moved_at
+    FROM fact_sales_order_history AS earlier
+    INNER JOIN fact_sales_order_history AS later
+        ON earlier.sales_order_id = later.sales_order_id AND earlier.valid_to = later.valid_from
+    WHERE
+        earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
+        AND earlier.agreed_delivery_date <> later.agreed_delivery_date
+    UNION ALL
+    SELECT
+        NULL,
+        later.purchase_order_id,
+        earlier.agreed_delivery_date,
+        later.agreed_delivery_date,
+        earlier.valid_to
+    FROM fact_purchase_order_history AS earlier
+    INNER JOIN fact_purchase_order_history AS later
+        ON earlier.purchase_order_id = later.purchase_order_id AND earlier.valid_to = later.valid_from
+    WHERE
+        earlier.valid_to <= (SELECT etl.looked_at())
+        AND NOT earlier.deleted
+        AND NOT later.deleted
+        AND earlier.agreed_delivery_date <> later.agreed_delivery_date
+),
+
+moves AS (
     SELECT
         sales_order_id,
         purchase_order_id,
-        CAST((array_agg(old_value ORDER BY amended_at ASC))[1] AS date) AS first_agreed,
-        CAST((array_agg(new_value ORDER BY amended_at DESC))[1] AS date) AS agreed_now,
+        (array_agg(agreed_before ORDER BY moved_at ASC))[1] AS first_agreed,
+        (array_agg(agreed_delivery_date ORDER BY moved_at DESC))[1] AS agreed_now,
         count(*) AS times_moved,
-        max(amended_at) AS last_moved_at
-    FROM amendments
-    WHERE
-        table_name IN ('fact_sales_order', 'fact_purchase_order')
-        AND column_name = 'agreed_delivery_date'
+        max(moved_at) AS last_moved_at
+    FROM changes
     GROUP BY sales_order_id, purchase_order_id
 ),
 

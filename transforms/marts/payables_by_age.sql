@@ -9,30 +9,14 @@
 -- amount: can be summed within a currency
 -- amount_reporting: amount in the reporting currency, at the rate of the day shown; NULL without a rate
 -- most_days_overdue: days overdue of the oldest payment; orders the age bands
-WITH totals AS (
-    SELECT
-        counterparty_id,
-        currency_id,
-        age_band,
-        count(*) AS payments,
-        sum(amount) AS amount,
-        max(days_overdue) AS most_days_overdue
-    FROM unpaid_payments
-    WHERE direction = 'payable'
-    GROUP BY counterparty_id, currency_id, age_band
-)
-
 SELECT
-    totals.counterparty_id,
-    counterparties.counterparty_legal_name AS counterparty_name,
-    currencies.currency_code,
-    totals.age_band,
-    totals.payments,
-    totals.amount,
-    totals.amount * rates.rate AS amount_reporting,
-    totals.most_days_overdue
-FROM totals
-LEFT JOIN dim_counterparty AS counterparties ON totals.counterparty_id = counterparties.counterparty_id
-LEFT JOIN dim_currency AS currencies ON totals.currency_id = currencies.currency_id
-LEFT JOIN exchange_rates AS rates
-    ON totals.currency_id = rates.currency_id AND rates.day = (SELECT day FROM today)
+    counterparty_id,
+    counterparty_name,
+    currency_code,
+    age_band,
+    payments,
+    amount,
+    amount_reporting,
+    most_days_overdue
+FROM unpaid_by_age
+WHERE direction = 'payable'

@@ -17,33 +17,6 @@
 -- due_on: the day on which the payment is due, as agreed in the order
 -- days_overdue: days from the due date to the day shown; negative: not yet due
 -- age_band: not yet due, 1 to 30 days, 31 to 60 days, 61 to 90 days or over 90 days after the due date
-WITH counterparties AS (
-    -- DISTINCT ON tells Postgres that a join finds one row at most, so that it leaves out the joins that a
-    -- query does not need.
-    SELECT DISTINCT ON (counterparty_id)
-        counterparty_id,
-        counterparty_legal_name AS counterparty_name
-    FROM dim_counterparty
-    ORDER BY counterparty_id
-),
-
-currencies AS (
-    SELECT DISTINCT ON (currency_id)
-        currency_id,
-        currency_code
-    FROM dim_currency
-    ORDER BY currency_id
-),
-
-rates AS (
-    SELECT DISTINCT ON (currency_id)
-        currency_id,
-        rate
-    FROM exchange_rates
-    WHERE day = (SELECT day FROM today)
-    ORDER BY currency_id
-)
-
 SELECT
     payments.payment_id,
     payments.transaction_id,
@@ -77,7 +50,34 @@ SELECT
 FROM fact_payment AS payments
 INNER JOIN dim_payment_type AS types ON payments.payment_type_id = types.payment_type_id
 CROSS JOIN today
-LEFT JOIN counterparties ON payments.counterparty_id = counterparties.counterparty_id
-LEFT JOIN currencies ON payments.currency_id = currencies.currency_id
-LEFT JOIN rates ON payments.currency_id = rates.currency_id
+-- DISTINCT ON tells Postgres that a join finds one row at most, so that it leaves out the joins that a query
+-- does not need. They are no CTEs, as Postgres finds the oldest payments by an index only without these.
+LEFT JOIN
+    (
+        SELECT DISTINCT ON (counterparty_id)
+            counterparty_id,
+            counterparty_legal_name AS counterparty_name
+        FROM dim_counterparty
+        ORDER BY counterparty_id
+    ) AS counterparties
+    ON payments.counterparty_id = counterparties.counterparty_id
+LEFT JOIN
+    (
+        SELECT DISTINCT ON (currency_id)
+            currency_id,
+            currency_code
+        FROM dim_currency
+        ORDER BY currency_id
+    ) AS currencies
+    ON payments.currency_id = currencies.currency_id
+LEFT JOIN
+    (
+        SELECT DISTINCT ON (currency_id)
+            currency_id,
+            rate
+        FROM exchange_rates
+        WHERE day = (SELECT day FROM today)
+        ORDER BY currency_id
+    ) AS rates
+    ON payments.currency_id = rates.currency_id
 WHERE NOT payments.paid
