@@ -120,8 +120,9 @@ def changed_rows_predicate(columns: Sequence[Column], slice_: Slice) -> sql.Comp
         return cursors.condition(slice_.cursor, column_named(columns, slice_.cursor.column), slice_.reached)
     if slice_.since is not None:
         # Do not narrow this by pg_visible_in_snapshot: it is wrong for savepoints.
-        # The subselect computes the age of the constant once, not once per row.
-        age = sql.SQL("age(xmin) BETWEEN 0 AND (SELECT age({}::xid))")
+        # The subselect computes the age of the constant once, not once per row. Most rows are old and fail
+        # the first comparison; BETWEEN would compute the age of each twice.
+        age = sql.SQL("age(xmin) <= (SELECT age({}::xid)) AND age(xmin) >= 0")
         return age.format(str(slice_.since % 2**32))
     return sql.SQL("TRUE")
 
