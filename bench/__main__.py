@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psycopg
 
-from bench import dlt_runs, machine, page, plot
+from bench import dlt_runs, machine, page, plot, released
 from bench.errors import BenchError
-from bench.figures import FAR
+from bench.figures import FAR, RELEASED
 from bench.plan import CONTENDERS, DLTS, Options, check_room
 from bench.prefect_runs import Flows
 from bench.rounds import Bench
@@ -94,12 +94,13 @@ def _options(arguments: argparse.Namespace) -> Options:
     rounds = arguments.rounds or rounds
     missing = dlt_runs.missing()
     only = arguments.only or set(CONTENDERS.values()) - ({FAR} if arguments.quick else set())
+    absent = (DLTS if missing else frozenset()) | (frozenset() if released.exists() else {RELEASED})
     return Options(
         orders=arguments.orders or orders,
         rounds=rounds,
         dlt_rounds=rounds if arguments.dlt_rounds is None else arguments.dlt_rounds,
         large=large if arguments.large is None else arguments.large,
-        only=frozenset(only) - (DLTS if missing else frozenset()),
+        only=frozenset(only) - absent,
         missing=missing,
     )
 

@@ -8,6 +8,7 @@ from statistics import median
 
 # Who does it.
 FLOOR, PIPELINE, EMPTY, PAGE = "floor", "pipeline", "empty flow", "web page"
+RELEASED = "release 0.1"
 DLT, TUNED, KEYED = "dlt as documented", "dlt, tuned", "dlt, tuned and keyed"
 # The work.
 FULL, CHANGED, NOTHING = "first full load", "1% changed", "nothing changed"
@@ -22,6 +23,7 @@ NEAR, FAR = "near", "far"
 SMALL_FIRST, SMALL_CHANGED, SMALL_NOTHING = (
     f"small shop: {run}" for run in ("first load", "a working day", "nothing changed")
 )
+DIMENSION, ONE_ROW = "a dimension's million versions", "_history of one row"
 LARGE, LARGE_SAME, LARGE_CHANGED = "large: first full load", "large: as many changed", "large: 1% changed"
 # What is measured of it, beside the flow's own steps.
 SECONDS, MEGABYTES, INSIDE, UNSCANNED = "seconds", "megabytes", "inside the flow", "without scans"
@@ -110,12 +112,17 @@ def targets(orders: int, large: int) -> list[Target]:
         Target("1% of rows changed", changed, Key(CHANGED, DLT), 1.5, faster=True),
         Target("the same", changed, Key(CHANGED, TUNED), 1.5, faster=True),
         Target("the same", changed, Key(CHANGED, KEYED), 1.5, faster=True),
+        Target("the same", changed, Key(CHANGED, RELEASED), 1.05),
+        Target("10,000 rows deleted", Key(DELETED, PIPELINE), changed, 1.5),
+        Target("one row of a dimension gets another reference", Key(RELINKED, PIPELINE), changed, 1),
         Target("nothing changed", nothing, Key(NOTHING, EMPTY), 2),
         Target(
             "a changed fact restated over all batches", Key(RESTATED, PIPELINE), Key(REBUILT, PIPELINE), 1
         ),
         Target("a grouped sum over _current", Key(READ, CURRENT), Key(READ, BARE), 1.3),
         Target("the same over _as_of", Key(READ, AS_OF), Key(READ, BARE), 1.5),
+        Target("a dimension with a million versions, _as_of", Key(DIMENSION, AS_OF), None, 0.5),
+        Target("the same, _history of one row", Key(DIMENSION, ONE_ROW), None, 0.01),
         Target(f"peak memory, {words(orders)} rows", memory, None, 500),
         Target("far away: a working day of a small shop", *_far_and_near(SMALL_CHANGED), 1.5, more=2),
         Target("far away: nothing changed", *_far_and_near(SMALL_NOTHING), 1.2, more=1.5),

@@ -45,10 +45,14 @@ _HOW = """\
 - **small shop**: 300 orders, then a working day on which most tables change; buckets are on an S3 server of
   this machine. **far**: the same through proxies that add a round trip of 80 ms to Prefect's API, 20 ms to S3
   and 2 ms to the databases.
+- **release 0.1**: the code of that release from git's history, on the packages of this one: its first load
+  and its load of 1% changed, in the same rounds.
 - **empty flow**: `python -c` with a flow that does nothing, on the same server. Prefect's wait for its
   heartbeat at the end, up to a second, is switched off here and for the pipeline.
 - **a grouped sum**: the sales of each member of staff in each month, over the present rows, after a quarter
   of the orders have changed and 10,000 were deleted. The bare table contains only the present rows.
+- **a dimension's million versions**: `dim_design` with 100,000 more keys of ten versions each; the number
+  of designs in each location as of the last batch, and all versions of one design.
 - **a row is forgotten**: `python -m tasks.forget --yes staff 1`, then `counterparty 1`, each as a separate
   process, including the search of all objects and tables. **verified**: `python -m tasks.verify` after that,
   which fails if a rebuild would not equal the warehouse.

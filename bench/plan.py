@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.figures import DLT, EMPTY, FAR, FLOOR, KEYED, PAGE, PIPELINE, TUNED
+from bench.figures import DLT, EMPTY, FAR, FLOOR, KEYED, PAGE, PIPELINE, RELEASED, TUNED
 
 CONTENDERS = {
     "floor": FLOOR,
     "pipeline": PIPELINE,
+    "release": RELEASED,
     "dlt": DLT,
     "dlt-tuned": TUNED,
     "dlt-keyed": KEYED,
@@ -25,6 +26,7 @@ _PACES = {
     "source": (6.0, 2.0),
     FLOOR: (4.0, 1.0),
     PIPELINE: (14.0, 32.0),
+    RELEASED: (5.0, 14.0),
     DLT: (55.0, 14.0),
     TUNED: (12.0, 14.0),
     KEYED: (14.0, 16.0),

@@ -36,9 +36,10 @@ _STEP = re.compile(r"(\w+) ([\d.]+) s")
 
 @dataclass(frozen=True)
 class Flows:
-    """The two flows; ``api`` is the URL of Prefect's server."""
+    """The two flows; ``api`` is the URL of Prefect's server, ``home`` the folder of the project."""
 
     api: str
+    home: Path = PROJECT
 
     def connect(self, source: str, warehouse: str, buckets: Path | str, **access: str) -> None:
         """Save the blocks for the next runs; ``access`` are settings for the buckets."""
@@ -86,8 +87,12 @@ class Flows:
         return {SECONDS: self._python("-c", _EMPTY).seconds}
 
     def _python(self, *arguments: str, **environment: str) -> Ran:
-        own = {"PREFECT_API_URL": self.api, "PYTHONPATH": str(PROJECT)}
-        return run([sys.executable, *arguments], own | environment)
+        own = {
+            "PREFECT_API_URL": self.api,
+            "PYTHONPATH": str(self.home),
+            "TOTESYS_TRANSFORMS": str(self.home / "transforms"),
+        }
+        return run([sys.executable, *arguments], own | environment, self.home)
 
     def _seconds_of_last_run(self) -> float:
         """The newest flow run that is not a subflow."""

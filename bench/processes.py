@@ -30,8 +30,10 @@ class Ran:
     said: str
 
 
-def run(argv: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Ran:
-    """Run a program to its end; ``environment`` is added to this process' own.
+def run(
+    argv: Sequence[str | Path], environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Ran:
+    """Run a program to its end, in a folder; ``environment`` is added to this process' own.
 
     Raises BenchError with the last lines that it said where its status is not 0.
     """
@@ -40,6 +42,7 @@ def run(argv: Sequence[str | Path], environment: Mapping[str, str] | None = None
         process = subprocess.Popen(
             [str(argument) for argument in argv],
             env={**os.environ, **(environment or {})},
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

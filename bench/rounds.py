@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ from typing import Protocol
 import psycopg
 from psycopg import sql
 
-from bench import far
+from bench import far, released
 from bench.data import Source, Totals, recent_monday, totals, vacuum
 from bench.dlt_runs import DltRuns
 from bench.errors import BenchError
@@ -22,6 +22,7 @@ from bench.figures import (
     CHANGED,
     CLICKED,
     DELETED,
+    DIMENSION,
     DLT,
     EMPTY,
     FAR,
@@ -39,6 +40,7 @@ from bench.figures import (
     QUARTER,
     READ,
     REBUILT,
+    RELEASED,
     RELINKED,
     RESTATED,
     SECONDS,
@@ -52,7 +54,7 @@ from bench.floor import FACT, Floor
 from bench.pages import clicks
 from bench.plan import Options
 from bench.prefect_runs import Flows, PipelineRuns
-from bench.reads import read
+from bench.reads import read, read_dimension
 from demo.home import PROJECT
 from demo.postgres import Postgres
 
@@ -127,6 +129,8 @@ class Bench:
             if FLOOR in taking_part:
                 with self._contender(source, FLOOR) as floor:
                     self._measure(FULL, floor, source)
+            if RELEASED in taking_part:
+                self._released_round(source)
             runs = [stack.enter_context(self._contender(source, who)) for who in self._loaders(taking_part)]
             for contender in runs:
                 self._measure(FULL, contender, source)
@@ -140,6 +144,13 @@ class Bench:
             self._note(NOTHING, EMPTY, self.flows.empty())
         if FAR in taking_part:
             far.measure(self._warehouse, self.flows.api, self._note)
+
+    def _released_round(self, source: Source) -> None:
+        """The former release alone, because both keep their databases in the same Prefect blocks."""
+        with self._contender(source, RELEASED) as former:
+            self._measure(FULL, former, source)
+            source.change(_ONE_IN)
+            self._measure(CHANGED, former, source)
 
     def _change_and_read(self, source: Source, pipeline: Contender) -> None:
         """Our own flow only: deletions, a changed joined row, and the cost of history for readers."""
@@ -170,6 +181,8 @@ class Bench:
             self._note(REBUILT, pipeline.name, self.flows.rebuild(models))
             if (rebuilt := totals(url, f"{FACT}_current")) != pipeline.arrived():
                 raise BenchError(f"restated: {pipeline.arrived()}, rebuilt: {rebuilt}")
+            for who, measured in read_dimension(url).items():
+                self._note(DIMENSION, who, measured)
 
     def _large_round(self, source: Source, rows: int) -> None:
         """Our own flow only: as many changed rows as in the smaller source, then the same share."""
@@ -205,6 +218,9 @@ class Bench:
                 yield Floor(source.url, url, self.programs, PROJECT / "transforms")
             elif who == PIPELINE:
                 yield PipelineRuns(source.url, url, folder, self.flows)
+            elif who == RELEASED:
+                home = released.unpack(self.folder / "release")
+                yield PipelineRuns(source.url, url, folder, replace(self.flows, home=home), RELEASED)
             else:
                 yield DltRuns(source.url, url, folder, who)
 
