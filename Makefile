@@ -6,8 +6,10 @@ LOCK := requirements-dev.lock
 PY := .venv/bin/python
 CODE := pipeline tasks flows demo bench dashboard
 INSTALLED := .venv/$(LOCK)
-DLT_LOCK := bench/requirements-dlt.lock
-DLT_INSTALLED := .venv-dlt/requirements-dlt.lock
+# Programs that the benchmark compares with; each has its own environment, .venv-NAME.
+OTHERS := dlt meltano ingestr
+# Connectors of ingestr to other databases, which only exist as source code.
+WITHOUT_ingestr := $(foreach name,clickhouse-sqlalchemy curlify python-quickbooks rauth thrift,--no-emit-package=$(name))
 
 # If PYTHON is set on the command line, .venv must have this version.
 ifeq ($(origin PYTHON),command line)
@@ -48,7 +50,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo live dashboard test coverage blocks deploy plan try docs lineage relations grants run reconcile status automations rebuild restate import-history retain forget verify campaign bench bench-quick \
-	lint sbom lock clean venv dlt style types imports sql dockerfile security secrets audit
+	lint sbom lock clean venv $(OTHERS) style types imports sql dockerfile security secrets audit
 
 help: ## list these targets
 	@echo "make TARGET, with Python 3.11 to 3.14 (PYTHON=python3.12 picks one):"
@@ -131,7 +133,7 @@ campaign: venv ## 500 failures and 20,000 random steps, compared with plain SQL 
 	@$(PY) -m pytest -q -m campaign tests/engine/test_habits.py
 	@$(PY) -m pytest -q --hypothesis-profile=campaign tests/engine/test_model_based.py
 
-bench: venv dlt ## compare with the floor, dlt and an empty flow; writes docs/performance.md
+bench: venv $(OTHERS) ## compare with the floor, dlt, Meltano, ingestr and an empty flow; writes docs/performance.md
 	@$(PY) -m bench --write $(ARGS)
 
 bench-quick: venv dlt ## the same on fewer rows in a minute, printed only (ARGS="--orders 50000": options, --help lists them)
@@ -150,7 +152,8 @@ lock: ## update the lock files from pyproject.toml (UPGRADE=1: to the newest ver
 	@test -x .venv/bin/uv || $(PY) -m pip install --quiet --disable-pip-version-check uv
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --output-file=$(LOCK) pyproject.toml
 	@$(COMPILE) --constraints=$(LOCK) --output-file=requirements.lock pyproject.toml
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file=$(DLT_LOCK) $(DLT_LOCK:.lock=.in)
+	@$(foreach name,$(OTHERS),$(COMPILE) $(if $(UPGRADE),--upgrade) $(WITHOUT_$(name)) \
+		--output-file=bench/requirements-$(name).lock bench/requirements-$(name).in &&) true
 
 clean: ## remove files of tests and checks
 	@rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -168,15 +171,15 @@ venv:
 	cp $(LOCK) $(INSTALLED) || { \
 		echo "error: the packages were not installed; what pip says is above; run make setup again" >&2; exit 1; }
 
-# dlt has its own environment. If it cannot be installed, the benchmark runs without it.
-dlt: venv
-	@if cmp -s $(DLT_LOCK) $(DLT_INSTALLED); then exit 0; fi; \
-	echo "Installing dlt into .venv-dlt: about a minute, once ..."; \
-	$(PY) -m venv --clear .venv-dlt && \
-	.venv-dlt/bin/python -m pip install -qq --disable-pip-version-check --no-input --only-binary :all: \
-		--no-deps --require-hashes -r $(DLT_LOCK) && \
-	cp $(DLT_LOCK) $(DLT_INSTALLED) || { \
-		echo "dlt was not installed; what pip says is above" >&2; rm -rf .venv-dlt; }
+# If one of them cannot be installed, the benchmark runs without it.
+$(OTHERS): venv
+	@if cmp -s bench/requirements-$@.lock .venv-$@/requirements-$@.lock; then exit 0; fi; \
+	echo "Installing $@ into .venv-$@: about a minute, once ..."; \
+	$(PY) -m venv --clear .venv-$@ && \
+	.venv-$@/bin/python -m pip install -qq --disable-pip-version-check --no-input --only-binary :all: \
+		--no-deps --require-hashes -r bench/requirements-$@.lock && \
+	cp bench/requirements-$@.lock .venv-$@/ || { \
+		echo "$@ was not installed; what pip says is above" >&2; rm -rf .venv-$@; }
 
 style:
 	@echo "style: ruff"

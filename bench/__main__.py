@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from bench import dlt_runs, machine, page, plot, released
+from bench import copiers, dlt_runs, machine, page, plot, released
 from bench.errors import BenchError
 from bench.figures import FAR, RELEASED
 from bench.plan import CONTENDERS, DLTS, Options, check_room
@@ -66,8 +66,9 @@ def _measure(options: Options, home: Home, docs: Path | None) -> None:
         prefect.wait()
         bench = Bench(options, server, Flows(prefect.api), programs(server.version, None), home.folder, _say)
         figures = bench.run()
-        described = machine.described(_version(server), options.missing or f"dlt {dlt_runs.version()}")
-    print(f"\n{page.table(figures, options)}")
+        others = [options.missing or f"dlt {dlt_runs.version()}"]
+        described = machine.described(_version(server), ", ".join([*others, *copiers.versions()]))
+    print(f"\n{page.table(figures, options)}\n\n{page.kept(figures)}")
     if docs:
         _write(docs, page.rendered(figures, options, described), plot.drawn(figures))
 
@@ -94,11 +95,16 @@ def _options(arguments: argparse.Namespace) -> Options:
     rounds = arguments.rounds or rounds
     missing = dlt_runs.missing()
     only = arguments.only or set(CONTENDERS.values()) - ({FAR} if arguments.quick else set())
-    absent = (DLTS if missing else frozenset()) | (frozenset() if released.exists() else {RELEASED})
+    absent = (
+        copiers.missing()
+        | (DLTS if missing else frozenset())
+        | (frozenset() if released.exists() else {RELEASED})
+    )
     return Options(
         orders=arguments.orders or orders,
         rounds=rounds,
         dlt_rounds=rounds if arguments.dlt_rounds is None else arguments.dlt_rounds,
+        copier_rounds=arguments.copier_rounds,
         large=large if arguments.large is None else arguments.large,
         only=frozenset(only) - absent,
         missing=missing,
@@ -111,6 +117,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--orders", type=_at_least(1_000), metavar="N", help="sales orders (5,000,000)")
     parser.add_argument("--rounds", type=_at_least(1), metavar="N", help="rounds (3)")
     parser.add_argument("--dlt-rounds", type=_at_least(0), metavar="N", help="rounds that dlt is in (3)")
+    parser.add_argument(
+        "--copier-rounds",
+        type=_at_least(0),
+        default=0,
+        metavar="N",
+        help="rounds that meltano and ingestr are in (0: they take an hour for five million rows)",
+    )
     parser.add_argument(
         "--large",
         type=_at_least(0),

@@ -13,6 +13,7 @@ from psycopg import sql
 from bench.data import Totals, totals
 from bench.figures import DLT, KEYED, MEGABYTES, SECONDS
 from bench.floor import FACT
+from bench.keeping import STAR
 from bench.processes import run
 from demo.home import PROJECT
 from pipeline.models import library
@@ -23,7 +24,7 @@ from pipeline.warehouse import catalogue
 _PYTHON = PROJECT / ".venv-dlt" / "bin" / "python"
 _JOB = PROJECT / "bench" / "dlt_job.py"
 _MODELS = PROJECT / "transforms"
-_STAR = "star"
+_STAR = STAR.schema
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from statistics import median
 FLOOR, PIPELINE, EMPTY, PAGE = "floor", "pipeline", "empty flow", "web page"
 RELEASED = "release 0.1"
 DLT, TUNED, KEYED = "dlt as documented", "dlt, tuned", "dlt, tuned and keyed"
+MELTANO, INGESTR = "meltano", "ingestr"
 # The work.
 FULL, CHANGED, NOTHING = "first full load", "1% changed", "nothing changed"
 QUARTER, DELETED, RELINKED = "a quarter changed", "10,000 deleted", "one row gets another reference"
@@ -25,6 +26,10 @@ SMALL_FIRST, SMALL_CHANGED, SMALL_NOTHING = (
 )
 DIMENSION, ONE_ROW = "a dimension's million versions", "_history of one row"
 LARGE, LARGE_SAME, LARGE_CHANGED = "large: first full load", "large: as many changed", "large: 1% changed"
+# What a program keeps of a source that changes; 1 if it does.
+KEPT = "kept"
+EARLIER, DELETIONS, EDITS = "history", "deletions", "silent edits"
+REFERENCES, ONE_MOMENT = "references", "one snapshot"
 # What is measured of it, beside the flow's own steps.
 SECONDS, MEGABYTES, INSIDE, UNSCANNED = "seconds", "megabytes", "inside the flow", "without scans"
 

@@ -8,19 +8,28 @@ from statistics import median
 from bench.figures import (
     CHANGED,
     CLICKED,
+    DELETIONS,
+    EARLIER,
+    EDITS,
     FULL,
     INSIDE,
+    KEPT,
     LARGE,
     LARGE_CHANGED,
     LARGE_SAME,
     MEGABYTES,
+    NOTHING,
+    ONE_MOMENT,
+    PIPELINE,
+    REFERENCES,
     SECONDS,
     UNSCANNED,
     Figures,
+    Key,
     Target,
     targets,
 )
-from bench.plan import DLTS, Options
+from bench.plan import CONTENDERS, COPIERS, DLTS, Options
 
 _PLOT = "images/performance.svg"
 _HOW = """\
@@ -47,6 +56,16 @@ _HOW = """\
   and 2 ms to the databases.
 - **release 0.1**: the code of that release from git's history, on the packages of this one: its first load
   and its load of 1% changed, in the same rounds.
+- **meltano** and **ingestr** copy the source's tables and have no models, so they do less than the others.
+  Both read by `last_updated` and merge by key, as documented. Meltano is `tap-postgres | target-postgres`,
+  with the target's `COPY`; ingestr is a process per table, and the last version that is a Python package.
+  They run in one round only, because they take long.
+- **What a program keeps** is checked after the timed runs: an application edits a sales order, somebody edits
+  another one without `last_updated`, a third one is deleted. The program runs once more, while transactions
+  write the same number to a design and to a member of staff every few milliseconds. It is *history* if the
+  warehouse has the earlier version of the first order, *silent edits* if it has the new value of the second,
+  *deletions* if it lacks the third, *one snapshot* if both rows have the same number, and *references* if the
+  sales orders have validated foreign keys.
 - **empty flow**: `python -c` with a flow that does nothing, on the same server. Prefect's wait for its
   heartbeat at the end, up to a second, is switched off here and for the pipeline.
 - **a grouped sum**: the sales of each member of staff in each month, over the present rows, after a quarter
@@ -82,6 +101,8 @@ def rendered(figures: Figures, options: Options, machine: Mapping[str, str]) -> 
             "Targets that are not reached, the reasons, and what was tried:"
             " [scale.md](scale.md#targets-that-are-not-reached)."
         ),
+        "## What else a team would take, and what it keeps",
+        kept(figures),
         "## Where the time goes",
         _steps(figures),
         *_clicks(figures),
@@ -99,6 +120,27 @@ def table(figures: Figures, options: Options) -> str:
     """The targets, and whether they were reached."""
     rows = [_row(target, figures, options.missing) for target in targets(options.orders, options.large)]
     return _lines(("run", "pipeline", "compared with", "ratio", "target", "reached"), rows)
+
+
+def kept(figures: Figures) -> str:
+    """The seconds of each program beside what it keeps; programs without figures are left out."""
+    promises = (EARLIER, DELETIONS, EDITS, REFERENCES, ONE_MOMENT)
+    works = (FULL, CHANGED, NOTHING)
+    rows = [
+        (
+            who,
+            "copies of tables" if who in COPIERS else "star schema",
+            *(_shown(figures.median(Key(work, who)), "s") for work in works),
+            *(_answered(figures.median(Key(KEPT, who, promise))) for promise in promises),
+        )
+        for who in CONTENDERS.values()
+        if who in {PIPELINE} | DLTS | COPIERS and figures.median(Key(FULL, who)) is not None
+    ]
+    return _lines(("program", "loads", *works, *promises), rows)
+
+
+def _answered(figure: float | None) -> str:
+    return "-" if figure is None else "yes" if figure == 1 else "**no**"
 
 
 def _row(target: Target, figures: Figures, missing: str) -> tuple[str, ...]:

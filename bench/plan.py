@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.figures import DLT, EMPTY, FAR, FLOOR, KEYED, PAGE, PIPELINE, RELEASED, TUNED
+from bench.figures import DLT, EMPTY, FAR, FLOOR, INGESTR, KEYED, MELTANO, PAGE, PIPELINE, RELEASED, TUNED
 
 CONTENDERS = {
     "floor": FLOOR,
@@ -16,11 +16,14 @@ CONTENDERS = {
     "dlt": DLT,
     "dlt-tuned": TUNED,
     "dlt-keyed": KEYED,
+    "meltano": MELTANO,
+    "ingestr": INGESTR,
     "empty": EMPTY,
     "far": FAR,
     "page": PAGE,
 }
 DLTS = frozenset({DLT, TUNED, KEYED})
+COPIERS = frozenset({MELTANO, INGESTR})
 # Seconds a million rows and seconds a run, on two quiet cores; checks and tidying included.
 _PACES = {
     "source": (6.0, 2.0),
@@ -30,6 +33,8 @@ _PACES = {
     DLT: (55.0, 14.0),
     TUNED: (12.0, 14.0),
     KEYED: (14.0, 16.0),
+    MELTANO: (600.0, 60.0),
+    INGESTR: (200.0, 200.0),
     EMPTY: (0.0, 2.0),
     FAR: (0.0, 60.0),
     PAGE: (80.0, 120.0),
@@ -50,6 +55,7 @@ class Options:
     orders: int
     rounds: int
     dlt_rounds: int
+    copier_rounds: int
     large: int
     only: frozenset[str]
     missing: str = ""
@@ -60,6 +66,8 @@ class Options:
             return 0
         if who == PAGE:
             return 1
+        if who in COPIERS:
+            return min(self.rounds, self.copier_rounds)
         return min(self.rounds, self.dlt_rounds) if who in DLTS else self.rounds
 
     @property
@@ -79,7 +87,7 @@ class Options:
     @property
     def bytes(self) -> int:
         """About how much room it needs at once."""
-        dlt = len(self.only & DLTS) * self.orders * _BYTES_A_ROW_OF_DLT
+        dlt = len(self.only & (DLTS | COPIERS)) * self.orders * _BYTES_A_ROW_OF_DLT
         # Its shop has payments and transactions, too.
         page = 4 * self.orders * _BYTES_A_ROW if PAGE in self.only else 0
         return max((self.orders + self.large) * _BYTES_A_ROW + dlt, page) + _BYTES_OF_POSTGRES

@@ -14,7 +14,8 @@ from typing import Protocol
 import psycopg
 from psycopg import sql
 
-from bench import far, released
+from bench import far, keeping, released
+from bench.copiers import Copier
 from bench.data import Source, Totals, recent_monday, totals, vacuum
 from bench.dlt_runs import DltRuns
 from bench.errors import BenchError
@@ -29,11 +30,14 @@ from bench.figures import (
     FLOOR,
     FORGOTTEN,
     FULL,
+    INGESTR,
+    KEPT,
     KEYED,
     LARGE,
     LARGE_CHANGED,
     LARGE_SAME,
     MEGABYTES,
+    MELTANO,
     NOTHING,
     PAGE,
     PIPELINE,
@@ -52,13 +56,18 @@ from bench.figures import (
 )
 from bench.floor import FACT, Floor
 from bench.pages import clicks
-from bench.plan import Options
+from bench.plan import COPIERS, DLTS, Options
 from bench.prefect_runs import Flows, PipelineRuns
 from bench.reads import read, read_dimension
 from demo.home import PROJECT
 from demo.postgres import Postgres
 
 _ONE_IN, _A_QUARTER, _DELETED = 100, 4, 10_000
+_RELATIONS = {
+    PIPELINE: keeping.OURS,
+    **dict.fromkeys(DLTS, keeping.STAR),
+    **dict.fromkeys(COPIERS, keeping.COPY),
+}
 
 
 class Contender(Protocol):
@@ -137,8 +146,10 @@ class Bench:
             source.change(_ONE_IN)
             for contender in runs:
                 self._measure(CHANGED, contender, source)
+            for contender in runs:
+                self._measure(NOTHING, contender, source)
+            self._check_what_is_kept(source, runs)
             if runs and runs[0].name == PIPELINE:
-                self._measure(NOTHING, runs[0], source)
                 self._change_and_read(source, runs[0])
         if EMPTY in taking_part:
             self._note(NOTHING, EMPTY, self.flows.empty())
@@ -151,6 +162,14 @@ class Bench:
             self._measure(FULL, former, source)
             source.change(_ONE_IN)
             self._measure(CHANGED, former, source)
+
+    def _check_what_is_kept(self, source: Source, runs: list[Contender]) -> None:
+        """Compare each warehouse with the source after changes that programs may miss."""
+        changes = keeping.change(source)
+        for contender in runs:
+            kept = keeping.check(source, changes, contender, _RELATIONS[contender.name])
+            self.figures.add(KEPT, contender.name, kept)
+            self.say(f"  {KEPT:<24} {contender.name:<18}{', '.join(what for what in kept if kept[what])}")
 
     def _change_and_read(self, source: Source, pipeline: Contender) -> None:
         """Our own flow only: deletions, a changed joined row, and the cost of history for readers."""
@@ -194,7 +213,7 @@ class Bench:
             self._measure(LARGE_CHANGED, pipeline, source)
 
     def _loaders(self, taking_part: list[str]) -> list[str]:
-        return [who for who in (PIPELINE, DLT, TUNED, KEYED) if who in taking_part]
+        return [who for who in (PIPELINE, DLT, TUNED, KEYED, MELTANO, INGESTR) if who in taking_part]
 
     def _measure(self, work: str, contender: Contender, source: Source) -> None:
         """Run a candidate, add its figures, and compare the totals."""
@@ -221,6 +240,8 @@ class Bench:
             elif who == RELEASED:
                 home = released.unpack(self.folder / "release")
                 yield PipelineRuns(source.url, url, folder, replace(self.flows, home=home), RELEASED)
+            elif who in COPIERS:
+                yield Copier(source.url, url, folder, who)
             else:
                 yield DltRuns(source.url, url, folder, who)
 

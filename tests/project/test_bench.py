@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bench import page, plot
+from bench import keeping, page, plot
 from bench.data import Source, Totals, statement, totals
 from bench.delays import Delays
 from bench.errors import BenchError
@@ -23,22 +23,29 @@ from bench.figures import (
     CHANGED,
     CURRENT,
     DELETED,
+    DELETIONS,
     DIMENSION,
     DLT,
+    EARLIER,
+    EDITS,
     EMPTY,
     FAR,
     FLOOR,
     FULL,
     HISTORY,
+    INGESTR,
+    KEPT,
     KEYED,
     LARGE,
     LARGE_SAME,
     MEGABYTES,
     NEAR,
     NOTHING,
+    ONE_MOMENT,
     ONE_ROW,
     PIPELINE,
     READ,
+    REFERENCES,
     RELEASED,
     RELINKED,
     RESTATED,
@@ -112,7 +119,14 @@ def figures() -> Figures:
 
 
 def options(**changed: object) -> Options:
-    known = {"orders": 5_000_000, "rounds": 3, "dlt_rounds": 3, "large": 20_000_000, "only": EVERYBODY}
+    known = {
+        "orders": 5_000_000,
+        "rounds": 3,
+        "dlt_rounds": 3,
+        "copier_rounds": 1,
+        "large": 20_000_000,
+        "only": EVERYBODY,
+    }
     return Options(**known | changed)  # type: ignore[arg-type]
 
 
@@ -162,6 +176,78 @@ def test_the_page_says_so(figures: Figures) -> None:
         "| memory | 8 GiB |",
     ):
         assert row in text.splitlines()
+
+
+def test_what_programs_keep_stands_beside_their_seconds(figures: Figures) -> None:
+    figures.add(FULL, INGESTR, {SECONDS: 50})
+    figures.add(KEPT, INGESTR, {EARLIER: 0.0, DELETIONS: 0.0, EDITS: 1.0, REFERENCES: 0.0})
+    lines = page.kept(figures).splitlines()
+    assert lines[0].endswith("| history | deletions | silent edits | references | one snapshot |")
+    assert "| ingestr | copies of tables | 50.0 s | - | - | **no** | **no** | yes | **no** | - |" in lines
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        f"| {who}" for who in (PIPELINE, DLT, TUNED, KEYED, INGESTR)
+    ]
+
+
+def test_copiers_run_in_fewer_rounds() -> None:
+    assert [options().rounds_of(who) for who in (PIPELINE, TUNED, INGESTR)] == [3, 3, 1]
+
+
+@dataclass
+class Copies:
+    """Copies tables: all of them anew at one snapshot, or what is new by ``last_updated``, table by table."""
+
+    source: str
+    warehouse: str
+    is_exact: bool
+
+    def run(self) -> dict[str, float]:
+        """Copy once; between two tables, the source's writers commit."""
+        with psycopg.connect(self.source) as reader, psycopg.connect(self.warehouse) as writer:
+            if self.is_exact:
+                reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            for table, column in (
+                ("sales_order", "units_sold"),
+                ("design", "design_name"),
+                ("staff", "first_name"),
+            ):
+                self._copy(reader, writer, table, column)
+                reader.execute("SELECT pg_sleep(0.1)")
+                if not self.is_exact:
+                    reader.commit()
+        return {}
+
+    def _copy(self, reader: psycopg.Connection, writer: psycopg.Connection, table: str, column: str) -> None:
+        key, copied = f"{table}_id", f"copied.{table}"
+        type_ = "integer" if table == "sales_order" else "text"
+        writer.execute("CREATE SCHEMA IF NOT EXISTS copied")
+        writer.execute(
+            f"CREATE TABLE IF NOT EXISTS {copied}"
+            f" ({key} integer PRIMARY KEY, {column} {type_}, last_updated timestamp)"
+        )
+        if self.is_exact:
+            writer.execute(f"TRUNCATE {copied}")
+        newest = writer.execute(f"SELECT coalesce(max(last_updated), '2000-01-01') FROM {copied}").fetchone()
+        rows = reader.execute(
+            f"SELECT {key}, {column}, last_updated FROM {table} WHERE last_updated > %s", newest
+        ).fetchall()
+        with writer.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO {copied} VALUES (%s, %s, %s) ON CONFLICT ({key}) DO UPDATE"
+                f" SET {column} = excluded.{column}, last_updated = excluded.last_updated",
+                rows,
+            )
+
+
+def test_what_a_program_keeps_is_read_from_its_warehouse(source: Source, postgres: Postgres) -> None:
+    with database(postgres, "exact") as exact, database(postgres, "newer") as newer:
+        loaders = [Copies(source.url, exact, is_exact=True), Copies(source.url, newer, is_exact=False)]
+        for loader in loaders:
+            loader.run()
+        changes = keeping.change(source)
+        kept = [keeping.check(source, changes, loader, keeping.COPY) for loader in loaders]
+        nothing = dict.fromkeys((EARLIER, DELETIONS, EDITS, REFERENCES, ONE_MOMENT), 0.0)
+        assert kept == [nothing | {DELETIONS: 1.0, EDITS: 1.0, ONE_MOMENT: 1.0}, nothing]
 
 
 def test_the_plot_has_a_bar_for_each(figures: Figures) -> None:
