@@ -64,9 +64,11 @@ def write_rows(
 
 
 def _is_in_last_result(work: Work) -> str:
-    """The condition that an accepted row is in the last result, equal in key and tracked columns."""
-    ignored = {*work.target.key, *work.model.untracked}
-    names = [column.name for column in work.columns if column.name not in ignored]
+    """The condition that an accepted row is in the last result, equal in all columns.
+
+    Untracked ones count: if the load has rejected the row for one of them, their change can make it right.
+    """
+    names = [column.name for column in work.columns if column.name not in work.target.key]
     same = [f"rows.{quote(name)} IS NOT DISTINCT FROM {LAST_RESULT}.{quote(name)}" for name in names]
     accepted = [f"rows.{_FITS}", f"{LAST_RESULT}.{quote(IS_REJECTED.name)} IS NULL"]
     return " AND ".join([*accepted, same_key(_key_of(work), "rows", LAST_RESULT), *same])
