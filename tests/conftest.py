@@ -18,7 +18,7 @@ from xdist.scheduler import LoadFileScheduling
 from demo.postgres import Postgres
 from pipeline.lake.buckets import Bucket, folder
 from tests import s3_server
-from tests.bench import Bench, bench
+from tests.pair import Pair, pair
 from tests.prefect_server import running as prefect_server_running
 from tests.servers import memory, remove_homes_of_dead_processes, running_server
 from tests.support import KEY, database, s3_filesystem
@@ -168,7 +168,7 @@ def s3_bucket(s3_endpoint: str) -> Callable[[str], Bucket]:
 
 
 @pytest.fixture(scope="module")
-def shared(postgres: Postgres) -> Iterator[Bench]:
-    """A source and a warehouse for a whole module; ``Bench.fresh`` empties them for a test."""
-    with bench(postgres) as made:
+def shared(postgres: Postgres) -> Iterator[Pair]:
+    """A source and a warehouse for a whole module; ``Pair.fresh`` empties them for a test."""
+    with pair(postgres) as made:
         yield made

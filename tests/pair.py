@@ -27,7 +27,7 @@ EMPTY = ("DROP SCHEMA IF EXISTS public, etl CASCADE", "CREATE SCHEMA public")
 
 
 @dataclass
-class Bench:
+class Pair:
     """A source, a warehouse and its buckets; ``tally`` is for whoever wants to count.
 
     ``key`` is what personal columns are hashed with.
@@ -88,7 +88,7 @@ class Bench:
 
 
 @contextmanager
-def copied(original: Bench, server: Postgres, home: Path) -> Iterator[Bench]:
+def copied(original: Pair, server: Postgres, home: Path) -> Iterator[Pair]:
     """A copy of the warehouse, its models and its buckets in a new folder, over the same source."""
     with database(server, "copy", f"TEMPLATE {original.house.url.rpartition('/')[2]}") as url:
         shutil.copytree(original.house.folder.parent, home)
@@ -97,7 +97,7 @@ def copied(original: Bench, server: Postgres, home: Path) -> Iterator[Bench]:
 
 
 @contextmanager
-def bench(source_server: Postgres, warehouse_server: Postgres | None = None) -> Iterator[Bench]:
+def pair(source_server: Postgres, warehouse_server: Postgres | None = None) -> Iterator[Pair]:
     """Two databases that are dropped when the block ends."""
     with (
         database(source_server, "source") as source_url,
@@ -105,4 +105,4 @@ def bench(source_server: Postgres, warehouse_server: Postgres | None = None) -> 
         tempfile.TemporaryDirectory(dir=memory()) as home,
     ):
         house = Warehouse(warehouse_url, Path(home), folder(home), folder(home))
-        yield Bench(source_url, house, Path(home))
+        yield Pair(source_url, house, Path(home))

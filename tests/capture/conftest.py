@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.lake.buckets import Bucket
-from tests.bench import Bench
 from tests.capture import orders, sales
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.support import execute, write_models
 
 
@@ -22,7 +22,7 @@ def house(source_url: str, warehouse_url: str, raw: Bucket, processed: Bucket, t
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     """The source and the models of ``sales``, after the first run."""
     shared.fresh(sales.MODELS, *sales.SOURCE)
     shared.run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import query, value
 
 MODELS = {
@@ -30,14 +30,14 @@ CURRENT = "SELECT sale_id, shop_id, amount FROM fact_sale_current ORDER BY 1"
 SHOPS = "SELECT shop_id, name FROM shop LEFT JOIN town USING (town_id) ORDER BY 1"
 
 
-def equal(bench: Bench) -> None:
+def equal(pair: Pair) -> None:
     """Assert that the warehouse equals plain SQL on the source."""
-    assert bench.house.query(CURRENT) == query(bench.source_url, SALES)
-    assert bench.house.query("SELECT * FROM dim_shop ORDER BY 1") == query(bench.source_url, SHOPS)
+    assert pair.house.query(CURRENT) == query(pair.source_url, SALES)
+    assert pair.house.query("SELECT * FROM dim_shop ORDER BY 1") == query(pair.source_url, SHOPS)
 
 
-def versions(bench: Bench) -> int:
-    return int(value(bench.house.url, "SELECT count(*) FROM fact_sale"))
+def versions(pair: Pair) -> int:
+    return int(value(pair.house.url, "SELECT count(*) FROM fact_sale"))
 
 
 STAR = MODELS | {"fact_sale": "-- key: sale_id\nSELECT * FROM sale"}

@@ -8,26 +8,26 @@ from pipeline.errors import ModelError
 from pipeline.lake.manifests import read_manifest, sealed_after
 from pipeline.models.check import verify
 from pipeline.warehouse import ledger
-from tests.bench import Bench
 from tests.capture.sales import CURRENT, MODELS, SALES, SOURCE, STAR, equal, versions
 from tests.house import plan_batch
+from tests.pair import Pair
 from tests.support import execute, parquet_rows, write_models
 
 
-def test_an_added_column_is_read_from_its_first_batch(bench: Bench) -> None:
-    bench.do("ALTER TABLE sale ADD COLUMN note text DEFAULT 'new'")
-    bench.run()
-    mark = ledger.watermark(bench.house.url, "public")
+def test_an_added_column_is_read_from_its_first_batch(pair: Pair) -> None:
+    pair.do("ALTER TABLE sale ADD COLUMN note text DEFAULT 'new'")
+    pair.run()
+    mark = ledger.watermark(pair.house.url, "public")
     assert mark is not None
-    read = read_manifest(bench.house.raw, mark.manifest).tables["sale"]
-    assert {row["note"] for row in parquet_rows(bench.house.raw, read.files)} == {"new"}
-    assert versions(bench) == 5, "a column that no model reads makes no version"
+    read = read_manifest(pair.house.raw, mark.manifest).tables["sale"]
+    assert {row["note"] for row in parquet_rows(pair.house.raw, read.files)} == {"new"}
+    assert versions(pair) == 5, "a column that no model reads makes no version"
     write_models(
-        bench.house.folder,
+        pair.house.folder,
         {"fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, length(note) + 90 AS amount FROM sale"},
     )
-    bench.run()
-    assert versions(bench) == 10, "a model may read it from now on"
+    pair.run()
+    assert versions(pair) == 10, "a model may read it from now on"
 
 
 # What the source does, what the error says, and a model that works with it.
@@ -61,53 +61,53 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("case", LOSSES)
-def test_a_lost_column_is_named_and_nothing_is_read_until_its_model_is_fixed(bench: Bench, case: str) -> None:
+def test_a_lost_column_is_named_and_nothing_is_read_until_its_model_is_fixed(pair: Pair, case: str) -> None:
     change, words, fixed = LOSSES[case]
     name = "dim_shop" if "town" in change else "fact_sale"
     if case == "retyped in an expression":
-        write_models(bench.house.folder, {name: fixed.replace("::varchar", "")})
-        bench.run()
-    before = ledger.watermark(bench.house.url, "public"), bench.house.query(CURRENT)
-    bench.do(change)
+        write_models(pair.house.folder, {name: fixed.replace("::varchar", "")})
+        pair.run()
+    before = ledger.watermark(pair.house.url, "public"), pair.house.query(CURRENT)
+    pair.do(change)
     for _ in range(2):
         with pytest.raises(ModelError, match=words) as caught:
-            bench.run()
+            pair.run()
         assert "\n" not in str(caught.value)
-    assert bench.sealed() is None
-    assert (ledger.watermark(bench.house.url, "public"), bench.house.query(CURRENT)) == before
-    write_models(bench.house.folder, {name: fixed})
-    bench.run()
-    assert bench.run() is None
+    assert pair.sealed() is None
+    assert (ledger.watermark(pair.house.url, "public"), pair.house.query(CURRENT)) == before
+    write_models(pair.house.folder, {name: fixed})
+    pair.run()
+    assert pair.run() is None
     if name == "fact_sale":
         expected = {"dropped": 0, "renamed": 1, "retyped": 2024}[case]
-        assert bench.house.query(CURRENT)[0] == (1, 2, expected)
+        assert pair.house.query(CURRENT)[0] == (1, 2, expected)
     else:
         towns = {"retyped in an expression": ["7", "7"], "dropped from a lookup": ["x1", "x2"]}[case]
-        assert bench.house.query("SELECT town FROM dim_shop ORDER BY shop_id") == [(town,) for town in towns]
+        assert pair.house.query("SELECT town FROM dim_shop ORDER BY shop_id") == [(town,) for town in towns]
 
 
-def test_a_column_whose_name_is_taken_by_another_column(bench: Bench) -> None:
+def test_a_column_whose_name_is_taken_by_another_column(pair: Pair) -> None:
     """Names and types stay, and rows that nobody wrote have other contents."""
-    bench.do(
+    pair.do(
         "ALTER TABLE sale ADD COLUMN other numeric DEFAULT 7",
         "ALTER TABLE sale RENAME amount TO old",
         "ALTER TABLE sale RENAME other TO amount",
     )
-    bench.run()
-    equal(bench)
+    pair.run()
+    equal(pair)
 
 
-def test_two_columns_that_change_places(bench: Bench) -> None:
+def test_two_columns_that_change_places(pair: Pair) -> None:
     """Both have one type, so names, types and transactions stay, and only the values change."""
-    bench.do("ALTER TABLE sale ADD COLUMN tax numeric DEFAULT 9")
-    bench.run()
-    bench.do(
+    pair.do("ALTER TABLE sale ADD COLUMN tax numeric DEFAULT 9")
+    pair.run()
+    pair.do(
         "ALTER TABLE sale RENAME amount TO x",
         "ALTER TABLE sale RENAME tax TO amount",
         "ALTER TABLE sale RENAME x TO tax",
     )
-    bench.run()
-    equal(bench)
+    pair.run()
+    equal(pair)
 
 
 ALL_COLUMNS = {
@@ -120,7 +120,7 @@ ALL_COLUMNS = {
 }
 
 
-def test_a_new_source_column_waits_for_the_table(shared: Bench) -> None:
+def test_a_new_source_column_waits_for_the_table(shared: Pair) -> None:
     table = "CREATE TABLE IF NOT EXISTS {} (sale_id int NOT NULL, shop_id int, amount numeric(10, 2));"
     models = {name: f"-- key: sale_id\n{model}" for name, model in ALL_COLUMNS.items()}
     shared.fresh(models | {"schema": "".join(map(table.format, ALL_COLUMNS))}, *SOURCE)
@@ -143,7 +143,7 @@ def test_a_new_source_column_waits_for_the_table(shared: Bench) -> None:
     assert verify(shared.house.models, shared.house.targets(), planned.columns) == {}
 
 
-def test_a_column_that_the_model_writes_is_not_left_out(shared: Bench) -> None:
+def test_a_column_that_the_model_writes_is_not_left_out(shared: Pair) -> None:
     shared.fresh(MODELS | {"fact_sale": "-- key: sale_id\nSELECT *, 1 AS more FROM sale"}, *SOURCE)
     with pytest.raises(ModelError, match=r"column more is not in the warehouse table fact_sale"):
         shared.run()
@@ -152,7 +152,7 @@ def test_a_column_that_the_model_writes_is_not_left_out(shared: Bench) -> None:
 @pytest.mark.parametrize(
     "name", ["deleted", "recorded_at", "superseded_at", "committed_at", "valid_from", "valid_to"]
 )
-def test_a_source_column_with_a_reserved_name_is_refused_with_an_alias(shared: Bench, name: str) -> None:
+def test_a_source_column_with_a_reserved_name_is_refused_with_an_alias(shared: Pair, name: str) -> None:
     alias = rf"write `{name} AS source_{name}`, and rename it in the table"
     source = (*SOURCE, f"ALTER TABLE sale ADD COLUMN {name} int DEFAULT 1")
     shared.fresh(STAR, *source)

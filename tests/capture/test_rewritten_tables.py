@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import Bench
 from tests.capture.sales import equal, versions
+from tests.pair import Pair
 
 REWRITES = {
     "vacuum full": "VACUUM FULL sale",
@@ -22,47 +22,47 @@ REWRITES = {
 }
 
 
-def test_a_rewritten_table_gives_no_version_and_hides_no_change(bench: Bench) -> None:
+def test_a_rewritten_table_gives_no_version_and_hides_no_change(pair: Pair) -> None:
     """Changes from before and from after the rewrite are in the same batch."""
-    expected = versions(bench)
+    expected = versions(pair)
     for number, (case, rewrite) in enumerate(REWRITES.items()):
-        bench.do(f"UPDATE sale SET amount = {20 + number} WHERE sale_id = 2", *rewrite.split("; "))
-        bench.do(f"UPDATE sale SET amount = {30 + number} WHERE sale_id = 3")
-        bench.run()
-        equal(bench)
+        pair.do(f"UPDATE sale SET amount = {20 + number} WHERE sale_id = 2", *rewrite.split("; "))
+        pair.do(f"UPDATE sale SET amount = {30 + number} WHERE sale_id = 3")
+        pair.run()
+        equal(pair)
         expected += 2
-        assert versions(bench) == expected, case
-        bench.do(*rewrite.replace("ADD COLUMN more", "ADD COLUMN yet_more").split("; "))
-        bench.run()
-        assert versions(bench) == expected, case
+        assert versions(pair) == expected, case
+        pair.do(*rewrite.replace("ADD COLUMN more", "ADD COLUMN yet_more").split("; "))
+        pair.run()
+        assert versions(pair) == expected, case
 
 
-def test_a_lookup_table_may_get_another_key(bench: Bench) -> None:
+def test_a_lookup_table_may_get_another_key(pair: Pair) -> None:
     """Rows that are stored under the old key are not matched by the new one."""
-    bench.do(
+    pair.do(
         "ALTER TABLE town ADD COLUMN code int",
         "UPDATE town SET code = town_id",
         "ALTER TABLE town DROP CONSTRAINT town_pkey",
         "ALTER TABLE town ADD PRIMARY KEY (code)",
     )
-    bench.run()
-    equal(bench)
-    bench.do("ALTER TABLE town DROP CONSTRAINT town_pkey", "ALTER TABLE town ADD PRIMARY KEY (town_id)")
-    bench.run()
-    bench.do("UPDATE town SET code = 7, name = 'Hull' WHERE town_id = 1")
-    bench.run()
-    equal(bench)
-    bench.do(
+    pair.run()
+    equal(pair)
+    pair.do("ALTER TABLE town DROP CONSTRAINT town_pkey", "ALTER TABLE town ADD PRIMARY KEY (town_id)")
+    pair.run()
+    pair.do("UPDATE town SET code = 7, name = 'Hull' WHERE town_id = 1")
+    pair.run()
+    equal(pair)
+    pair.do(
         "ALTER TABLE town DROP CONSTRAINT town_pkey",
         "UPDATE town SET name = 'Ayr' WHERE town_id = 2",
     )
-    bench.run()
-    equal(bench)
+    pair.run()
+    equal(pair)
 
 
-def test_a_table_that_was_emptied_and_filled_again(bench: Bench) -> None:
+def test_a_table_that_was_emptied_and_filled_again(pair: Pair) -> None:
     """Equal rows add no version, different rows do, and missing rows are deleted."""
-    bench.do(
+    pair.do(
         "CREATE TABLE kept AS SELECT * FROM sale",
         "TRUNCATE sale",
         "INSERT INTO sale SELECT sale_id, shop_id, amount * CASE sale_id WHEN 2 THEN 10 ELSE 1 END"
@@ -70,48 +70,46 @@ def test_a_table_that_was_emptied_and_filled_again(bench: Bench) -> None:
         "TRUNCATE town",
         "INSERT INTO town VALUES (1, 'York'), (2, 'Hull')",
     )
-    counts = bench.run()
+    counts = pair.run()
     assert counts is not None
     assert (counts["fact_sale"].changed, counts["fact_sale"].deleted) == (1, 1)
-    assert versions(bench) == 7
-    assert bench.house.query("SELECT town FROM dim_shop ORDER BY shop_id") == [("York",), ("Hull",)]
-    equal(bench)
-    bench.run(reconcile=True)
-    assert versions(bench) == 7
+    assert versions(pair) == 7
+    assert pair.house.query("SELECT town FROM dim_shop ORDER BY shop_id") == [("York",), ("Hull",)]
+    equal(pair)
+    pair.run(reconcile=True)
+    assert versions(pair) == 7
 
 
-def test_a_table_that_is_emptied_and_stays_so(bench: Bench) -> None:
-    bench.do("TRUNCATE sale")
-    bench.run()
-    equal(bench)
-    assert versions(bench) == 10
-    assert bench.run() is None
+def test_a_table_that_is_emptied_and_stays_so(pair: Pair) -> None:
+    pair.do("TRUNCATE sale")
+    pair.run()
+    equal(pair)
+    assert versions(pair) == 10
+    assert pair.run() is None
 
 
 @pytest.mark.parametrize("attached", [True, False], ids=["attached", "copied"])
-def test_a_table_that_becomes_partitioned(bench: Bench, attached: bool) -> None:
-    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "ALTER TABLE sale RENAME TO old")
-    bench.do("CREATE TABLE sale (LIKE old INCLUDING DEFAULTS) PARTITION BY RANGE (sale_id)")
-    bench.do("CREATE TABLE sale_2 PARTITION OF sale FOR VALUES FROM (100) TO (200)")
+def test_a_table_that_becomes_partitioned(pair: Pair, attached: bool) -> None:
+    pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "ALTER TABLE sale RENAME TO old")
+    pair.do("CREATE TABLE sale (LIKE old INCLUDING DEFAULTS) PARTITION BY RANGE (sale_id)")
+    pair.do("CREATE TABLE sale_2 PARTITION OF sale FOR VALUES FROM (100) TO (200)")
     if attached:
-        bench.do("ALTER TABLE sale ATTACH PARTITION old FOR VALUES FROM (0) TO (100)")
+        pair.do("ALTER TABLE sale ATTACH PARTITION old FOR VALUES FROM (0) TO (100)")
     else:
-        bench.do("CREATE TABLE sale_1 PARTITION OF sale DEFAULT", "INSERT INTO sale SELECT * FROM old")
-    bench.do("INSERT INTO sale VALUES (100, 1, 1)")
-    bench.run()
-    equal(bench)
-    assert versions(bench) == 7
-    bench.do(
-        "UPDATE sale SET sale_id = 101 WHERE sale_id = 3", "UPDATE sale SET amount = 0 WHERE sale_id = 4"
-    )
-    bench.run()
-    equal(bench)
-    assert versions(bench) == 10, "a new key, the end of the old one, and a change"
-    bench.do("CREATE TABLE sale_3 (LIKE old)", "INSERT INTO sale_3 VALUES (300, 2, 3)")
-    bench.run()
-    bench.do("ALTER TABLE sale ATTACH PARTITION sale_3 FOR VALUES FROM (300) TO (400)")
-    bench.run()
-    equal(bench)
-    bench.do("ALTER TABLE sale DETACH PARTITION sale_3")
-    bench.run()
-    equal(bench)
+        pair.do("CREATE TABLE sale_1 PARTITION OF sale DEFAULT", "INSERT INTO sale SELECT * FROM old")
+    pair.do("INSERT INTO sale VALUES (100, 1, 1)")
+    pair.run()
+    equal(pair)
+    assert versions(pair) == 7
+    pair.do("UPDATE sale SET sale_id = 101 WHERE sale_id = 3", "UPDATE sale SET amount = 0 WHERE sale_id = 4")
+    pair.run()
+    equal(pair)
+    assert versions(pair) == 10, "a new key, the end of the old one, and a change"
+    pair.do("CREATE TABLE sale_3 (LIKE old)", "INSERT INTO sale_3 VALUES (300, 2, 3)")
+    pair.run()
+    pair.do("ALTER TABLE sale ATTACH PARTITION sale_3 FOR VALUES FROM (300) TO (400)")
+    pair.run()
+    equal(pair)
+    pair.do("ALTER TABLE sale DETACH PARTITION sale_3")
+    pair.run()
+    equal(pair)

@@ -7,7 +7,7 @@ import pytest
 from pipeline.capture.source_columns import changed_columns
 from pipeline.errors import ModelError
 from pipeline.source import snapshots
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import write_models
 
 MODELS = {
@@ -33,41 +33,41 @@ SOURCE = (
 
 
 @pytest.fixture(scope="module")
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     shared.fresh(MODELS, *SOURCE)
     shared.run()
     return shared
 
 
-def reported(bench: Bench) -> list[str]:
+def reported(pair: Pair) -> list[str]:
     """What the next batch reports."""
-    pipeline = bench.house.pipeline
-    with snapshots.snapshot(bench.source_url) as (connection, snapshot):
+    pipeline = pair.house.pipeline
+    with snapshots.snapshot(pair.source_url) as (connection, snapshot):
         planned = pipeline.plan(connection, snapshot, "public", reconcile=False, full=False)
         return list(changed_columns(pipeline.models, pipeline.targets, planned))
 
 
-def test_columns_that_no_model_reads_are_reported_once(bench: Bench) -> None:
-    assert reported(bench) == []
-    bench.do(
+def test_columns_that_no_model_reads_are_reported_once(pair: Pair) -> None:
+    assert reported(pair) == []
+    pair.do(
         "ALTER TABLE shop ADD COLUMN middle text, DROP COLUMN fax", "ALTER TABLE sale ADD COLUMN fax text"
     )
-    bench.do("ALTER TABLE staff ADD COLUMN shoe int, DROP COLUMN pin")
-    assert sorted(reported(bench)) == [
+    pair.do("ALTER TABLE staff ADD COLUMN shoe int, DROP COLUMN pin")
+    assert sorted(reported(pair)) == [
         "sale.fax is new, and no model reads it",
         "shop.fax is gone, and no model read it",
         "shop.middle is new, and no model reads it",
         "staff.pin is gone, and no model read it",
     ]
-    assert bench.run() is not None
-    assert reported(bench) == []
-    bench.do("ALTER TABLE sale ADD COLUMN middle int")
+    assert pair.run() is not None
+    assert reported(pair) == []
+    pair.do("ALTER TABLE sale ADD COLUMN middle int")
     write_models(
-        bench.house.folder, {"fact_sale": MODELS["fact_sale"].replace("test", "test AND sale.middle > 1")}
+        pair.house.folder, {"fact_sale": MODELS["fact_sale"].replace("test", "test AND sale.middle > 1")}
     )
-    assert reported(bench) == []
-    write_models(bench.house.folder, MODELS)
-    bench.do("ALTER TABLE sale DROP COLUMN middle")
+    assert reported(pair) == []
+    write_models(pair.house.folder, MODELS)
+    pair.do("ALTER TABLE sale DROP COLUMN middle")
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_columns_that_no_model_reads_are_reported_once(bench: Bench) -> None:
     ],
 )
 def test_a_column_that_is_read_stops_with_model_table_and_column(
-    bench: Bench, column: str, message: str
+    pair: Pair, column: str, message: str
 ) -> None:
     table, _, name = column.partition(".")
-    bench.do(f"ALTER TABLE {table} RENAME {name} TO new")
+    pair.do(f"ALTER TABLE {table} RENAME {name} TO new")
     with pytest.raises(ModelError, match=message) as stopped:
-        reported(bench)
+        reported(pair)
     assert "\n" not in str(stopped.value)
-    bench.do(f"ALTER TABLE {table} RENAME new TO {name}")
+    pair.do(f"ALTER TABLE {table} RENAME new TO {name}")

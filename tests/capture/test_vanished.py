@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import WarehouseError
-from tests.bench import Bench
 from tests.house import plan_batch
+from tests.pair import Pair
 from tests.support import execute
 
 # Keys that name columns in another order than their tables.
@@ -50,7 +50,7 @@ PAIRS = "SELECT a, b, tag_id FROM bridge_pair ORDER BY 1, 2"
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     """A warehouse after its first run."""
     shared.fresh(MODELS, *SOURCE)
     shared.run()
@@ -68,49 +68,49 @@ LOSSES = [
 
 
 @pytest.mark.parametrize("flags", [{}, {"full": True}, {"reconcile": True}], ids=["run", "full", "reconcile"])
-def test_a_bridge_loses_its_rows(bench: Bench, flags: dict[str, bool]) -> None:
+def test_a_bridge_loses_its_rows(pair: Pair, flags: dict[str, bool]) -> None:
     """One loss after the other, from the same rows."""
     source = "SELECT item_id, tag_id FROM tagged WHERE note <> 'void' ORDER BY 1, 2"
     history = "SELECT item_id, tag_id FROM bridge_tagged_history WHERE valid_to IS NOT NULL"
     for change in LOSSES:
-        ended = Counter(bench.house.query(history))
-        bench.do(change)
-        counts = bench.run(**flags)
+        ended = Counter(pair.house.query(history))
+        pair.do(change)
+        counts = pair.run(**flags)
         assert counts is not None
-        assert bench.house.query(LINKS) == bench.source(source)
-        deleted = {(1, 1), (2, 1), (2, 2)} - set(bench.house.query(LINKS))
+        assert pair.house.query(LINKS) == pair.source(source)
+        deleted = {(1, 1), (2, 1), (2, 2)} - set(pair.house.query(LINKS))
         assert counts["bridge_tagged"].deleted == len(deleted)
-        assert Counter(bench.house.query(history)) - ended == Counter(deleted), "it keeps the deleted links"
-        pairs = bench.source(
+        assert Counter(pair.house.query(history)) - ended == Counter(deleted), "it keeps the deleted links"
+        pairs = pair.source(
             "SELECT x.item_id, y.item_id, x.tag_id FROM tagged AS x JOIN tagged AS y"
             " ON x.tag_id = y.tag_id AND x.item_id < y.item_id ORDER BY 1, 2"
         )
-        assert bench.house.query(PAIRS) == pairs
-        bench.do("DELETE FROM tagged", SOURCE[-1])
-        bench.run()
-        assert bench.house.query(LINKS) == [(1, 1), (2, 1), (2, 2)]
+        assert pair.house.query(PAIRS) == pairs
+        pair.do("DELETE FROM tagged", SOURCE[-1])
+        pair.run()
+        assert pair.house.query(LINKS) == [(1, 1), (2, 1), (2, 2)]
 
 
 @pytest.mark.parametrize("flags", [{}, {"full": True}], ids=["run", "full"])
-def test_a_bridge_keeps_the_last_accepted_row_of_a_rejected_key(bench: Bench, flags: dict[str, bool]) -> None:
-    bench.do(
+def test_a_bridge_keeps_the_last_accepted_row_of_a_rejected_key(pair: Pair, flags: dict[str, bool]) -> None:
+    pair.do(
         "ALTER TABLE tagged DROP CONSTRAINT tagged_pkey",
         "ALTER TABLE tagged ADD COLUMN id serial PRIMARY KEY",
     )
-    bench.run()
-    bench.do("INSERT INTO tagged VALUES (1, 1, 'twice'), (2, 9, 'no such tag')")
-    bench.run(**flags)
-    assert bench.house.query(LINKS) == [(1, 1), (2, 1), (2, 2)]
-    rejected = [key for table, key, _ in bench.house.rejected() if table == "bridge_tagged"]
+    pair.run()
+    pair.do("INSERT INTO tagged VALUES (1, 1, 'twice'), (2, 9, 'no such tag')")
+    pair.run(**flags)
+    assert pair.house.query(LINKS) == [(1, 1), (2, 1), (2, 2)]
+    rejected = [key for table, key, _ in pair.house.rejected() if table == "bridge_tagged"]
     assert rejected == [{"item_id": "1", "tag_id": "1"}, {"item_id": "2", "tag_id": "9"}]
-    bench.do("DELETE FROM tagged WHERE item_id = 1 OR tag_id = 9")
-    bench.run(**flags)
-    assert bench.house.query(LINKS) == [(2, 1), (2, 2)]
-    assert bench.house.rejected() == []
+    pair.do("DELETE FROM tagged WHERE item_id = 1 OR tag_id = 9")
+    pair.run(**flags)
+    assert pair.house.query(LINKS) == [(2, 1), (2, 2)]
+    assert pair.house.rejected() == []
 
 
 @pytest.mark.parametrize("meanwhile", ["a reconciliation", "another model", "another column"])
-def test_a_rejected_keys_last_row_is_deleted_with_its_key(shared: Bench, meanwhile: str) -> None:
+def test_a_rejected_keys_last_row_is_deleted_with_its_key(shared: Pair, meanwhile: str) -> None:
     """Also where the batch that rejects it recomputes the whole table."""
     sql = "-- key: item_id\nSELECT item_id, note FROM tagged"
     table = "CREATE TABLE IF NOT EXISTS bridge_t (item_id integer, note text)"
@@ -138,7 +138,7 @@ def test_a_rejected_keys_last_row_is_deleted_with_its_key(shared: Bench, meanwhi
     assert shared.house.rejected() == []
 
 
-def test_a_bridge_may_get_another_key(shared: Bench) -> None:
+def test_a_bridge_may_get_another_key(shared: Pair) -> None:
     table = "CREATE TABLE IF NOT EXISTS bridge_t (item_id integer, note text)"
     source = "CREATE TABLE tagged (id serial PRIMARY KEY, item_id int, note text)"
     rows = "SELECT item_id, note FROM {} ORDER BY 1, 2"
@@ -162,27 +162,47 @@ def test_a_bridge_may_get_another_key(shared: Bench) -> None:
     assert shared.house.query(history) == [("a",), ("b",)]
 
 
-def test_a_dimension_keeps_deleted_rows_and_revives_them(bench: Bench) -> None:
-    bench.do("DELETE FROM tag WHERE tag_id = 2")
-    bench.run()
-    assert bench.house.query("SELECT * FROM dim_tag ORDER BY 1") == [(1, "red"), (2, "blue")]
-    bench.do("INSERT INTO tag VALUES (2, 'green')")
-    bench.run()
-    assert bench.house.query("SELECT * FROM dim_tag ORDER BY 1") == [(1, "red"), (2, "green")]
+def test_a_dimension_keeps_deleted_rows_and_revives_them(pair: Pair) -> None:
+    pair.do("DELETE FROM tag WHERE tag_id = 2")
+    pair.run()
+    assert pair.house.query("SELECT * FROM dim_tag ORDER BY 1") == [(1, "red"), (2, "blue")]
+    pair.do("INSERT INTO tag VALUES (2, 'green')")
+    pair.run()
+    assert pair.house.query("SELECT * FROM dim_tag ORDER BY 1") == [(1, "red"), (2, "green")]
 
 
-def test_an_untracked_column_makes_no_version_by_itself(bench: Bench) -> None:
+def test_an_untracked_column_makes_no_version_by_itself(pair: Pair) -> None:
     rows = "SELECT price, seen FROM fact_item WHERE item_id = 1 ORDER BY recorded_at"
-    bench.do("UPDATE item SET seen = 2")
-    bench.run()
-    assert bench.house.query(rows) == [(10, 1)]
-    bench.do("UPDATE item SET price = 11, seen = 3 WHERE item_id = 1")
-    bench.run()
-    bench.run(reconcile=True)
-    assert bench.house.query(rows) == [(10, 1), (11, 3)]
+    pair.do("UPDATE item SET seen = 2")
+    pair.run()
+    assert pair.house.query(rows) == [(10, 1)]
+    pair.do("UPDATE item SET price = 11, seen = 3 WHERE item_id = 1")
+    pair.run()
+    pair.run(reconcile=True)
+    assert pair.house.query(rows) == [(10, 1), (11, 3)]
 
 
-def test_what_a_model_keeps_survives_every_run(shared: Bench) -> None:
+def test_an_untracked_column_that_is_corrected_lets_a_rejected_row_in(shared: Pair) -> None:
+    models = {
+        "fact_item": (
+            "-- key: item_id\n-- untracked: tag\n"
+            "SELECT item_id, min(price) AS price, min(seen) AS tag FROM item GROUP BY item_id"
+        ),
+        "dim_tag": MODELS["dim_tag"],
+        "schema": """
+            CREATE TABLE IF NOT EXISTS dim_tag (tag_id integer PRIMARY KEY, label varchar);
+            CREATE TABLE IF NOT EXISTS fact_item (item_id int, price integer, tag int REFERENCES dim_tag);
+        """,
+    }
+    shared.fresh(models, *SOURCE, "UPDATE item SET seen = 9 WHERE item_id = 2")
+    shared.run()
+    assert shared.house.query("SELECT item_id FROM fact_item_current") == [(1,)]
+    shared.do("UPDATE item SET seen = NULL WHERE item_id = 2")
+    shared.run()
+    assert shared.house.query("SELECT item_id, tag FROM fact_item_current ORDER BY 1") == [(1, 1), (2, None)]
+
+
+def test_what_a_model_keeps_survives_every_run(shared: Pair) -> None:
     models = MODELS | {
         "fact_item": "-- key: item_id\n-- deletes: ignore\nSELECT item_id, price, seen FROM item"
     }
@@ -195,21 +215,21 @@ def test_what_a_model_keeps_survives_every_run(shared: Bench) -> None:
 
 
 @pytest.mark.parametrize("change", ["TRUNCATE item", "DELETE FROM item WHERE item_id > 500"])
-def test_a_source_that_lost_most_rows_does_not_empty_the_warehouse(bench: Bench, change: str) -> None:
-    bench.do("INSERT INTO item SELECT n, n, n FROM generate_series(3, 1600) AS n")
-    bench.run()
+def test_a_source_that_lost_most_rows_does_not_empty_the_warehouse(pair: Pair, change: str) -> None:
+    pair.do("INSERT INTO item SELECT n, n, n FROM generate_series(3, 1600) AS n")
+    pair.run()
     shown = "SELECT count(*) FROM fact_item_current"
-    bench.do(change)
-    _, manifest = plan_batch(bench.source_url, bench.house)
+    pair.do(change)
+    _, manifest = plan_batch(pair.source_url, pair.house)
     assert manifest
     with pytest.raises(
         WarehouseError,
         match=HELD_BACK,
     ):
-        bench.house.bring(manifest)
-    assert bench.house.query(shown) == [(1600,)]
-    bench.house.bring(manifest, max_deleted_share=1)
-    assert bench.house.query(shown) == bench.source("SELECT count(*) FROM item")
+        pair.house.bring(manifest)
+    assert pair.house.query(shown) == [(1600,)]
+    pair.house.bring(manifest, max_deleted_share=1)
+    assert pair.house.query(shown) == pair.source("SELECT count(*) FROM item")
 
 
 @pytest.mark.parametrize(
@@ -223,29 +243,29 @@ def test_a_source_that_lost_most_rows_does_not_empty_the_warehouse(bench: Bench,
         pytest.param("bridge_tagged", {"reconcile": True}, marks=pytest.mark.campaign),
     ],
 )
-def test_a_dimension_or_bridge_is_not_emptied_either(bench: Bench, table: str, flags: dict[str, Any]) -> None:
-    bench.do(
+def test_a_dimension_or_bridge_is_not_emptied_either(pair: Pair, table: str, flags: dict[str, Any]) -> None:
+    pair.do(
         "INSERT INTO tag SELECT n, 'x' FROM generate_series(3, 1600) AS n",
         "INSERT INTO tagged SELECT n, n, 'x' FROM generate_series(3, 1600) AS n",
     )
-    bench.run()
+    pair.run()
     history = f"SELECT count(*) FROM {table}_history WHERE valid_to IS NULL"
-    before = bench.house.query(history)
-    bench.do("DELETE FROM tagged WHERE item_id > 9" if table == "bridge_tagged" else "DELETE FROM tag")
-    _, manifest = plan_batch(bench.source_url, bench.house, **flags)
+    before = pair.house.query(history)
+    pair.do("DELETE FROM tagged WHERE item_id > 9" if table == "bridge_tagged" else "DELETE FROM tag")
+    _, manifest = plan_batch(pair.source_url, pair.house, **flags)
     assert manifest
     with pytest.raises(WarehouseError, match=rf"table {table}: 1,\d+ rows would be deleted"):
-        bench.house.bring(manifest)
-    assert bench.house.query(history) == before
-    bench.house.bring(manifest, max_deleted_share=1)
-    assert bench.house.query(history) != before
+        pair.house.bring(manifest)
+    assert pair.house.query(history) == before
+    pair.house.bring(manifest, max_deleted_share=1)
+    assert pair.house.query(history) != before
 
 
-def test_a_smaller_part_of_a_table_is_deleted_without_consent(bench: Bench) -> None:
-    bench.do("INSERT INTO item SELECT n, n, n FROM generate_series(3, 4000) AS n")
-    bench.run()
-    bench.do("DELETE FROM item WHERE item_id > 2500")
-    counts = bench.run()
+def test_a_smaller_part_of_a_table_is_deleted_without_consent(pair: Pair) -> None:
+    pair.do("INSERT INTO item SELECT n, n, n FROM generate_series(3, 4000) AS n")
+    pair.run()
+    pair.do("DELETE FROM item WHERE item_id > 2500")
+    counts = pair.run()
     assert counts is not None
     assert counts["fact_item"].deleted == 1500
 
@@ -254,7 +274,7 @@ def test_a_smaller_part_of_a_table_is_deleted_without_consent(bench: Bench) -> N
     ("1", None, True), ("0.9", None, True), ("0.1", None, False), ("1", 0.2, False), ("0.1", 1, True),
 ])  # fmt: skip
 def test_a_model_may_set_its_share_and_a_run_overrides_it(
-    shared: Bench, header: str, max_share: float | None, allowed: bool
+    shared: Pair, header: str, max_share: float | None, allowed: bool
 ) -> None:
     text = f"-- key: item_id\n-- max_deleted_share: {header}\nSELECT item_id, price, seen FROM item"
     shared.fresh(MODELS | {"fact_item": text}, *SOURCE)

@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from demo.postgres import Postgres
-from tests.bench import bench
 from tests.habits import COMMON, RARE, SOURCE, Habits, edit
+from tests.pair import pair
 from tests.support import database, execute
 
 # A fixed seed and a fresh one; a failure shows the seed.
@@ -17,7 +17,7 @@ _FRESH = int(os.environ.get("HABITS_SEED", Random().randrange(10_000, 10**9)))
 
 
 def search(postgres: Postgres, seed: int, runs: int) -> None:
-    with bench(postgres) as made:
+    with pair(postgres) as made:
         habits = Habits(made, Random(seed))
         for number in range(runs):
             habits.run()

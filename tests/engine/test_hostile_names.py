@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import PipelineError
-from tests.bench import Bench
 from tests.engine.hostile import NAMES, all_rows, insert, quoted
+from tests.pair import Pair
 from tests.support import value
 
 # A model is named like its file, and the names of its views must not be too long.
 TABLES = [name for name in NAMES if len(name.encode()) <= 50 and "/" not in name]
 
 
-def test_columns_of_any_name(shared: Bench) -> None:
+def test_columns_of_any_name(shared: Pair) -> None:
     """In a fact and a dimension, with a key of such a name; rejected, changed, deleted and restored."""
     columns = ", ".join(f"{quoted(name)} text" for name in NAMES)
     selected = ", ".join(map(quoted, NAMES))
@@ -57,7 +57,7 @@ def test_columns_of_any_name(shared: Bench) -> None:
     assert value(shared.house.url, "SELECT to_regclass('canary') IS NOT NULL")
 
 
-def test_tables_of_any_name(shared: Bench) -> None:
+def test_tables_of_any_name(shared: Pair) -> None:
     """In the source and, as a fact with key and reference, in the warehouse."""
     parent = "dim_" + TABLES[3]
     models = {f"fact_{name}": f"-- key: id\nSELECT id, v FROM {quoted(name)}" for name in TABLES}
@@ -94,7 +94,7 @@ def test_tables_of_any_name(shared: Bench) -> None:
 
 @pytest.mark.parametrize("kind", ["fact", "dimension"])
 @pytest.mark.parametrize("length", [55, 56, 63])
-def test_a_name_that_leaves_no_room_for_its_views_is_refused(shared: Bench, kind: str, length: int) -> None:
+def test_a_name_that_leaves_no_room_for_its_views_is_refused(shared: Pair, kind: str, length: int) -> None:
     name = "x" * length
     shared.fresh(
         {
@@ -122,7 +122,7 @@ OURS = [
 COLUMNS = ["k0", "fits_the_contract", "kept", "later", "moment", "order"]
 
 
-def test_tables_and_columns_may_have_internal_names(shared: Bench) -> None:
+def test_tables_and_columns_may_have_internal_names(shared: Pair) -> None:
     """Row by row, and as a whole through a CTE with the name of the table."""
     columns = ", ".join(f'"{name}"' for name in COLUMNS)
     typed = ", ".join(f'"{name}" int' for name in COLUMNS)

@@ -11,8 +11,8 @@ import boto3
 import pytest
 
 from pipeline.lake.buckets import Bucket, folder
-from tests.bench import Bench
 from tests.engine.hostile import NAMES, all_rows, insert, quoted
+from tests.pair import Pair
 from tests.support import KEY, s3_filesystem
 
 PATHS = ["..", "../../outside", "/etc", "a/b", "_manifests", "_resumed", "_results", "batch=1", "a%2Fb%20c"]
@@ -52,7 +52,7 @@ PREFIXES = ["a b", "a+b=c&d", "%20", "x'y;z", "{0}{{}}", "naïve 🧾", "100%s",
 @pytest.mark.campaign
 @pytest.mark.parametrize("kind", ["folder", "s3"])
 def test_objects_lie_below_the_prefix_whatever_tables_are_called(
-    shared: Bench, bucket_of: Any, kind: str
+    shared: Pair, bucket_of: Any, kind: str
 ) -> None:
     """Neither a table nor a prefix leads out of the bucket, or into the folder of another table."""
     names = PATHS + ([name for name in NAMES if name != "*"] if kind == "folder" else [])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.bench import Bench
 from tests.engine.hostile import all_rows, insert
+from tests.pair import Pair
 from tests.support import value
 
 VALUES = [
@@ -38,7 +38,7 @@ VALUES = [
 ]
 
 
-def test_text_of_any_kind_arrives_exactly(shared: Bench) -> None:
+def test_text_of_any_kind_arrives_exactly(shared: Pair) -> None:
     """As value and key of a fact and a dimension, and through a join, on every path of the load."""
     shared.fresh(
         {
@@ -78,7 +78,7 @@ def test_text_of_any_kind_arrives_exactly(shared: Bench) -> None:
     assert value(shared.house.url, "SELECT to_regclass('canary') IS NOT NULL")
 
 
-def test_text_of_any_kind_may_be_rejected_and_accepted(shared: Bench) -> None:
+def test_text_of_any_kind_may_be_rejected_and_accepted(shared: Pair) -> None:
     """The reason and the row show it unchanged."""
     shared.fresh(
         {

@@ -28,7 +28,7 @@ from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
 from pipeline.warehouse import load
 from tests.engine.oracle import FACTS, KEYS, MODELS, TICK, Moment, Oracle, Rows, Values
-from tests.engine.writers import Bench, Writers
+from tests.engine.writers import Shared, Writers
 from tests.house import Warehouse, plan_batch
 from tests.servers import memory
 from tests.support import database, execute, write_models
@@ -54,7 +54,7 @@ kills = st.sampled_from(
 class Pipeline(Writers):
     """The pipeline's runs on the source, and checks of the warehouse after each."""
 
-    def __init__(self, place: Bench) -> None:
+    def __init__(self, place: Shared) -> None:
         super().__init__(place)
         self.house = place.house
         self.oracle = Oracle()
@@ -232,7 +232,7 @@ class Pipeline(Writers):
 
 
 @pytest.fixture
-def place(postgres: Postgres) -> Iterator[Bench]:
+def place(postgres: Postgres) -> Iterator[Shared]:
     with (
         database(postgres, "source") as source_url,
         database(postgres, "warehouse") as warehouse_url,
@@ -241,12 +241,12 @@ def place(postgres: Postgres) -> Iterator[Bench]:
         write_models(Path(home) / "models", MODELS)
         house = Warehouse(warehouse_url, Path(home) / "models", folder(home), folder(home))
         house.prepare()
-        yield Bench(source_url, house, Path(home))
+        yield Shared(source_url, house, Path(home))
 
 
 @pytest.mark.timeout(6 * 3600)
 def test_after_any_sequence_of_events_the_warehouse_equals_the_oracle(
-    place: Bench, capsys: pytest.CaptureFixture[str]
+    place: Shared, capsys: pytest.CaptureFixture[str]
 ) -> None:
     examples = max(settings().max_examples, EXAMPLES)
     machine: Any = partial(Pipeline, place)

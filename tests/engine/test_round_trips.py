@@ -14,8 +14,8 @@ from demo.postgres import Postgres
 from pipeline import lock_waits, pool
 from pipeline.review.preview import preview_if_changed
 from pipeline.warehouse import ledger
-from tests.bench import Bench
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.round_trips import Relay, relay
 
 MODELS = {
@@ -53,36 +53,36 @@ def relays(postgres: Postgres) -> Iterator[tuple[Relay, Relay]]:
 
 
 @pytest.fixture(scope="module")
-def bench(shared: Bench, relays: tuple[Relay, Relay]) -> Bench:
+def pair(shared: Pair, relays: tuple[Relay, Relay]) -> Pair:
     """A source and a warehouse behind the relays, after the first batch."""
     shared.fresh(MODELS, *SOURCE)
     house, (to_source, to_warehouse) = shared.house, relays
     behind = Warehouse(to_warehouse.through(house.url), house.folder, house.raw, house.processed)
-    bench = Bench(to_source.through(shared.source_url), behind, shared.home)
-    bench.run()
-    return bench
+    pair = Pair(to_source.through(shared.source_url), behind, shared.home)
+    pair.run()
+    return pair
 
 
-def whole_run(bench: Bench) -> None:
+def whole_run(pair: Pair) -> None:
     """A run as the flow makes it."""
-    house = bench.house
+    house = pair.house
     with pool.reused(), ledger.lock(house.url, "public"):
         assert preview_if_changed(house.url, "public", house.models, house.folder, house.raw) == []
         house.prepare()
-        bench.run()
+        pair.run()
 
 
 @pytest.mark.parametrize("case", MOST)
 def test_a_run_connects_and_waits_no_more_often_than_before(
-    bench: Bench, relays: tuple[Relay, Relay], case: str, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, relays: tuple[Relay, Relay], case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No second connection, however slow this machine is.
     monkeypatch.setattr(lock_waits, "_BETWEEN_CHECKS", 3_600.0)
     if case != "nothing has changed":
-        bench.do(*CHANGES)
+        pair.do(*CHANGES)
     for each in relays:
         each.traffic.clear()
-    whole_run(bench)
+    whole_run(pair)
     for name, each, most in zip(("source", "warehouse"), relays, MOST[case], strict=True):
         sent = each.traffic
         listed = "\n".join(" ".join(statement.split())[:150] for statement in sent.statements)

@@ -32,7 +32,7 @@ class Transaction:
 
 
 @dataclass
-class Bench:
+class Shared:
     """The databases that all examples share, and a tally of events."""
 
     source_url: str
@@ -52,7 +52,7 @@ texts = st.sampled_from(["a", "b", "", None])
 class Writers(RuleBasedStateMachine):
     """Sessions that write to the source, and the rows that they committed."""
 
-    def __init__(self, place: Bench) -> None:
+    def __init__(self, place: Shared) -> None:
         super().__init__()
         self.place = place
         place.tally["examples"] += 1

@@ -9,8 +9,8 @@ from pipeline.erasure import forget
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
 from pipeline.recovery import refill
-from tests.bench import Bench
 from tests.house import Warehouse
+from tests.pair import Pair
 
 MODELS = {
     "dim_person": """
@@ -71,23 +71,23 @@ LOOKS = {
 }
 
 
-def lake(shop: Bench) -> refill.Lake:
+def lake(shop: Pair) -> refill.Lake:
     targets = shop.house.targets()
     return refill.Lake(shop.house.models, targets, shop.house.raw, shop.house.processed)
 
 
-def entry(shop: Bench, table: str, *key: str) -> Entry:
+def entry(shop: Pair, table: str, *key: str) -> Entry:
     known = list(erasures.in_lake(shop.house.raw).values())
     _, _, erased = forget.the_table(shop.house.models, forget.sealed(shop.house.raw), table)
     return erasures.entry(table, erased.key, key, known, datetime.now(UTC), None)
 
 
-def forgotten(shop: Bench, key: str = "7") -> dict[str, Any]:
+def forgotten(shop: Pair, key: str = "7") -> dict[str, Any]:
     found = forget.find(lake(shop), forget.sealed(shop.house.raw), entry(shop, "person", key))
     return forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
 
 
-def again(shop: Bench) -> None:
+def again(shop: Pair) -> None:
     """Complete pending erasures, as every run does first."""
     for each in forget.pending(shop.house.url, "public", shop.house.raw):
         found = forget.find(lake(shop), forget.sealed(shop.house.raw), each)
@@ -98,7 +98,7 @@ def looks(house: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     return {name: house.query(text) for name, text in LOOKS.items()}
 
 
-def names_in(shop: Bench) -> list[str]:
+def names_in(shop: Pair) -> list[str]:
     """The person's names that are left in the lake or the warehouse."""
     texts = []
     for bucket in (shop.house.raw, shop.house.processed):
@@ -114,5 +114,5 @@ def names_in(shop: Bench) -> list[str]:
     return [name for name in NAMES if any(name in text for text in texts)]
 
 
-def token(shop: Bench, key: str = "7") -> str:
+def token(shop: Pair, key: str = "7") -> str:
     return f"erased {entry(shop, 'person', key).key_hash[:12]}"

@@ -17,7 +17,6 @@ from pipeline.lake import erasures, manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.postgres import transaction
 from pipeline.recovery.imports import from_csv, import_versions
-from tests.bench import Bench, bench, copied
 from tests.erasure.people import (
     MODELS,
     NAMES,
@@ -29,6 +28,7 @@ from tests.erasure.people import (
     names_in,
     token,
 )
+from tests.pair import Pair, copied, pair
 from tests.recovery.test_retain import rebuilt
 from tests.support import database, execute
 
@@ -44,22 +44,22 @@ DAYS: Sequence[Sequence[str]] = (
 
 
 @pytest.fixture(scope="module")
-def life(servers: Callable[[int], Postgres]) -> Iterator[Bench]:
+def life(servers: Callable[[int], Postgres]) -> Iterator[Pair]:
     """A shop of some days, which tests copy."""
-    with bench(servers(16)) as made:
+    with pair(servers(16)) as made:
         made.live(MODELS, SOURCE, DAYS)
         yield made
 
 
 @pytest.fixture
-def shop(life: Bench, servers: Callable[[int], Postgres], tmp_path: Path) -> Iterator[Bench]:
+def shop(life: Pair, servers: Callable[[int], Postgres], tmp_path: Path) -> Iterator[Pair]:
     """A copy of that shop's warehouse and lake."""
     with copied(life, servers(16), tmp_path / "home") as copy:
         yield copy
 
 
 def test_personal_values_are_erased_everywhere_and_nothing_else_changes(
-    shop: Bench, servers: Callable[[int], Postgres]
+    shop: Pair, servers: Callable[[int], Postgres]
 ) -> None:
     before = looks(shop.house)
     assert names_in(shop) == list(NAMES)
@@ -87,7 +87,7 @@ def test_personal_values_are_erased_everywhere_and_nothing_else_changes(
     assert looks(shop.house) == after
 
 
-def test_imported_versions_are_erased_although_the_lake_does_not_have_them(shop: Bench) -> None:
+def test_imported_versions_are_erased_although_the_lake_does_not_have_them(shop: Pair) -> None:
     path = shop.home / "old.csv"
     path.write_text(
         "person_id,first_name,last_name,full_name,mail,valid_from\n"
@@ -105,7 +105,7 @@ def test_imported_versions_are_erased_although_the_lake_does_not_have_them(shop:
     assert names_in(shop) == []
 
 
-def test_a_text_in_rows_of_another_table_is_listed_but_no_hit(shop: Bench) -> None:
+def test_a_text_in_rows_of_another_table_is_listed_but_no_hit(shop: Pair) -> None:
     shop.do("UPDATE team SET team = 'Marriedname and Sons' WHERE team_id = 1")
     shop.run()
     certificate = forgotten(shop)
@@ -117,7 +117,7 @@ def test_a_text_in_rows_of_another_table_is_listed_but_no_hit(shop: Bench) -> No
     shop.do("UPDATE team SET team = 'north' WHERE team_id = 1")
 
 
-def test_a_change_in_the_source_does_not_restore_erased_values(shop: Bench) -> None:
+def test_a_change_in_the_source_does_not_restore_erased_values(shop: Pair) -> None:
     forgotten(shop)
     shop.do("UPDATE person SET last_name = 'Marriedname', team_id = 1 WHERE person_id IN (7)")
     shop.run()
@@ -155,9 +155,7 @@ OFTEN = ("erase_in_warehouse", "seal", "remove")
         for place, (_, name) in enumerate(STEPS)
     ],
 )
-def test_an_interrupted_erasure_is_completed(
-    shop: Bench, monkeypatch: pytest.MonkeyPatch, place: int
-) -> None:
+def test_an_interrupted_erasure_is_completed(shop: Pair, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
     holder, name = STEPS[place]
     real, calls = getattr(holder, name), []
 
@@ -187,7 +185,7 @@ def test_an_interrupted_erasure_is_completed(
 
 @pytest.mark.parametrize("lost", ["the warehouse", "the raw bucket"])
 def test_a_restore_of_either_side_is_erased_again(
-    shop: Bench, life: Bench, servers: Callable[[int], Postgres], tmp_path: Path, lost: str
+    shop: Pair, life: Pair, servers: Callable[[int], Postgres], tmp_path: Path, lost: str
 ) -> None:
     forgotten(shop)
     after = looks(shop.house)
@@ -209,7 +207,7 @@ def test_a_restore_of_either_side_is_erased_again(
 
 
 def test_aggregates_and_models_keyed_by_names_are_refilled(
-    shop: Bench, servers: Callable[[int], Postgres]
+    shop: Pair, servers: Callable[[int], Postgres]
 ) -> None:
     (shop.house.folder / "fact_name.sql").write_text(
         "-- key: last_name\nSELECT last_name, count(*) AS people FROM person GROUP BY last_name"
@@ -231,7 +229,7 @@ def test_aggregates_and_models_keyed_by_names_are_refilled(
     assert not shop.house.fill_again()
 
 
-def test_rejected_rows_are_erased_too(shop: Bench) -> None:
+def test_rejected_rows_are_erased_too(shop: Pair) -> None:
     shop.do("UPDATE person SET last_name = 'Rejectedname' WHERE person_id = 6")
     execute(shop.house.url, "ALTER TABLE dim_person DROP CONSTRAINT dim_person_person_id_check")
     execute(shop.house.url, "ALTER TABLE dim_person ADD CHECK (last_name NOT LIKE 'Reject%')")
@@ -243,7 +241,7 @@ def test_rejected_rows_are_erased_too(shop: Bench) -> None:
     shop.do("UPDATE person SET last_name = 'last6' WHERE person_id = 6")
 
 
-def test_an_impossible_erasure_is_refused_in_one_line(shop: Bench) -> None:
+def test_an_impossible_erasure_is_refused_in_one_line(shop: Pair) -> None:
     for table, key, words in (
         ("nothing", ("1",), "TABLE: no batch has a table nothing of the source"),
         ("team", ("1",), "TABLE: no column of team is declared personal; write `-- personal: column`"),
@@ -261,7 +259,7 @@ def test_an_impossible_erasure_is_refused_in_one_line(shop: Bench) -> None:
     assert erasures.in_lake(shop.house.raw) == {}
 
 
-def test_an_unknown_row_changes_nothing(shop: Bench) -> None:
+def test_an_unknown_row_changes_nothing(shop: Pair) -> None:
     before = looks(shop.house)
     assert forgotten(shop, "4711")["hits"] == []
     assert looks(shop.house) == before

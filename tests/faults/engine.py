@@ -15,9 +15,9 @@ from pipeline.fast_exit import fast_exit
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.messages import message
 from tests import house
-from tests.bench import Bench
 from tests.faults.meetings import begin
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.support import s3_filesystem
 
 
@@ -39,8 +39,8 @@ def _run(reconcile: bool) -> int:
             _bucket(os.environ["TOTESYS_PROCESSED_URI"]),
         )
         warehouse.prepare()
-        bench = Bench(os.environ["TOTESYS_SOURCE_URL"], warehouse, Path.cwd())
-        bench.run(reconcile=reconcile, max_rejected_share=1, max_deleted_share=1)
+        pair = Pair(os.environ["TOTESYS_SOURCE_URL"], warehouse, Path.cwd())
+        pair.run(reconcile=reconcile, max_rejected_share=1, max_deleted_share=1)
     except (PipelineError, psycopg.Error, OSError) as error:
         print(f"error: {message(error)}", file=sys.stderr)  # noqa: T201  as the flow does
         return 1

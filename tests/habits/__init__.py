@@ -13,7 +13,7 @@ from random import Random
 
 import psycopg
 
-from tests.bench import Bench
+from tests.pair import Pair
 
 Edit = Callable[[Random], str]
 _WIDE = 120
@@ -95,27 +95,27 @@ def key_of(name: str) -> list[str]:
 class Habits:
     """The source and its warehouse."""
 
-    def __init__(self, bench: Bench, random: Random) -> None:
-        self.bench, self.random = bench, random
-        bench.fresh(models(), SOURCE)
-        with psycopg.connect(bench.house.url, autocommit=True) as connection:
+    def __init__(self, pair: Pair, random: Random) -> None:
+        self.pair, self.random = pair, random
+        pair.fresh(models(), SOURCE)
+        with psycopg.connect(pair.house.url, autocommit=True) as connection:
             connection.execute(TYPES.encode())
         self.edit(30)
 
     def run(self) -> None:
         """Run the pipeline; a tenth of the runs reconcile."""
-        self.bench.run(reconcile=self.random.random() < 0.1, max_rejected_share=1, max_deleted_share=1)
+        self.pair.run(reconcile=self.random.random() < 0.1, max_rejected_share=1, max_deleted_share=1)
 
     def differences(self) -> list[str]:
         """The tables that differ from their SELECT on the source, and rejected rows."""
-        actual = [str(rejected) for rejected in self.bench.house.rejected()]
+        actual = [str(rejected) for rejected in self.pair.house.rejected()]
         for name, query in QUERIES.items():
             present = f"{name}_current"
             if name.startswith("dim_"):
                 present = f"{name}_history WHERE valid_to IS NULL"
-            expected = self.bench.source(f"SELECT o::text FROM ({query}) AS o ORDER BY 1")
+            expected = self.pair.source(f"SELECT o::text FROM ({query}) AS o ORDER BY 1")
             columns = ", ".join(self._columns(query))
-            ours = self.bench.house.query(
+            ours = self.pair.house.query(
                 f"SELECT o::text FROM (SELECT {columns} FROM {present}) AS o ORDER BY 1"
             )
             if ours != expected:
@@ -124,13 +124,13 @@ class Habits:
         return actual
 
     def _columns(self, query: str) -> list[str]:
-        with psycopg.connect(self.bench.source_url) as connection:
+        with psycopg.connect(self.pair.source_url) as connection:
             described = connection.execute(f"SELECT * FROM ({query}) AS o LIMIT 0".encode()).description
         return [f'"{column.name}"' for column in described or []]
 
     def edit(self, times: int = 6) -> None:
         """Edit the source."""
-        edit(self.bench.source_url, self.random, times)
+        edit(self.pair.source_url, self.random, times)
 
 
 def edit(url: str, random: Random, times: int, kinds: Sequence[Edit] = ()) -> int:

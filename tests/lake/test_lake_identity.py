@@ -13,9 +13,9 @@ from pipeline.errors import LakeIncomplete
 from pipeline.lake import chains, manifests
 from pipeline.source.snapshots import identify
 from pipeline.warehouse import ledger
-from tests.bench import EMPTY, Bench
-from tests.bench import bench as open_bench
 from tests.house import plan_batch
+from tests.pair import EMPTY, Pair
+from tests.pair import pair as open_pair
 from tests.support import execute, shows, write_models
 
 SALES = {
@@ -45,39 +45,39 @@ LOOKS = {
 
 
 @pytest.fixture(scope="module")
-def others(postgres: Postgres) -> Iterator[list[Bench]]:
+def others(postgres: Postgres) -> Iterator[list[Pair]]:
     """Two more sources with warehouses."""
     with ExitStack() as stack:
-        yield [stack.enter_context(open_bench(postgres)) for _ in range(2)]
+        yield [stack.enter_context(open_pair(postgres)) for _ in range(2)]
 
 
-def environment(bench: Bench, other: Bench, models: dict[str, str], *, own_source: bool = False) -> Bench:
+def environment(pair: Pair, other: Pair, models: dict[str, str], *, own_source: bool = False) -> Pair:
     """A second environment on the lake of a first one: another warehouse and, on request, another source."""
     other.fresh(models, *(SOURCE if own_source else ()))
-    house = replace(other.house, raw=bench.house.raw, processed=bench.house.processed)
-    return replace(other, house=house, source_url=other.source_url if own_source else bench.source_url)
+    house = replace(other.house, raw=pair.house.raw, processed=pair.house.processed)
+    return replace(other, house=house, source_url=other.source_url if own_source else pair.source_url)
 
 
-def is_equal(bench: Bench, table: str) -> bool:
+def is_equal(pair: Pair, table: str) -> bool:
     """Whether a table equals its model on the source."""
     names, text = LOOKS[table]
     shown = f"{table}_current" if table.startswith("fact_") else table
     columns = names.replace(", recorded_at, deleted", "")
-    return bench.house.query(f"SELECT {columns} FROM {shown} ORDER BY 1") == sorted(bench.source(text))
+    return pair.house.query(f"SELECT {columns} FROM {shown} ORDER BY 1") == sorted(pair.source(text))
 
 
-def history(bench: Bench, table: str) -> list[tuple[object, ...]]:
-    return bench.house.query(f"SELECT {LOOKS[table][0]} FROM {table} ORDER BY 1, 2")
+def history(pair: Pair, table: str) -> list[tuple[object, ...]]:
+    return pair.house.query(f"SELECT {LOOKS[table][0]} FROM {table} ORDER BY 1, 2")
 
 
-def lose(bench: Bench) -> None:
+def lose(pair: Pair) -> None:
     """Drop everything in the warehouse."""
-    execute(bench.house.url, *EMPTY)
-    bench.house.prepared = None
-    bench.house.prepare()
+    execute(pair.house.url, *EMPTY)
+    pair.house.prepared = None
+    pair.house.prepare()
 
 
-def test_another_environments_rows_stay_out(shared: Bench, others: list[Bench]) -> None:
+def test_another_environments_rows_stay_out(shared: Pair, others: list[Pair]) -> None:
     """Development has its own source and its own warehouse, and the raw bucket of production."""
     shared.fresh(SALES, *SOURCE)
     development = environment(shared, others[0], SALES, own_source=True)
@@ -106,7 +106,7 @@ def test_another_environments_rows_stay_out(shared: Bench, others: list[Bench]) 
     assert (666, 2) in [row[:2] for row in history(development, "fact_sale")]
 
 
-def test_the_other_run_is_named(shared: Bench, others: list[Bench]) -> None:
+def test_the_other_run_is_named(shared: Pair, others: list[Pair]) -> None:
     shared.fresh(SALES, *SOURCE)
     development = environment(shared, others[0], SALES, own_source=True)
     assert chains.foreign(shared.house.raw, shared.house.destination, identify(shared.source_url)) == []
@@ -124,27 +124,25 @@ def test_the_other_run_is_named(shared: Bench, others: list[Bench]) -> None:
         shared.house.rebuild(named="nobody")
 
 
-def test_two_warehouses_with_the_same_models_continue_independently(
-    shared: Bench, others: list[Bench]
-) -> None:
+def test_two_warehouses_with_the_same_models_continue_independently(shared: Pair, others: list[Pair]) -> None:
     shared.fresh(SALES, *SOURCE)
     second = environment(shared, others[0], SALES)
     for amount in (1, 2, 3):
         shared.do(f"UPDATE sale SET amount = {amount} WHERE sale_id = 1")
-        for bench in (shared, second):
-            assert bench.run() is not None
-            assert is_equal(bench, "fact_sale")
-    before = [history(bench, "fact_sale") for bench in (shared, second)]
-    for bench in (shared, second):
-        lose(bench)
-        assert bench.house.rebuild() == 3
-    assert [history(bench, "fact_sale") for bench in (shared, second)] == before
+        for pair in (shared, second):
+            assert pair.run() is not None
+            assert is_equal(pair, "fact_sale")
+    before = [history(pair, "fact_sale") for pair in (shared, second)]
+    for pair in (shared, second):
+        lose(pair)
+        assert pair.house.rebuild() == 3
+    assert [history(pair, "fact_sale") for pair in (shared, second)] == before
     execute(second.house.url, "UPDATE etl.warehouse SET warehouse_id = gen_random_uuid()")
     assert second.run() is None
 
 
 @shows("one of several warehouses on a raw bucket, with other models or the same")
-def test_three_warehouses_with_other_models_are_rebuilt_each(shared: Bench, others: list[Bench]) -> None:
+def test_three_warehouses_with_other_models_are_rebuilt_each(shared: Pair, others: list[Pair]) -> None:
     shared.fresh(SALES, *SOURCE)
     world = {
         "fact_sale": shared,
@@ -155,13 +153,13 @@ def test_three_warehouses_with_other_models_are_rebuilt_each(shared: Bench, othe
         shared.do(
             f"UPDATE sale SET amount = {amount}", f"UPDATE shop SET town = 'Hull {amount}' WHERE shop_id = 1"
         )
-        for bench in world.values():
-            bench.run()
-    for table, bench in world.items():
-        before = history(bench, table)
-        lose(bench)
-        assert bench.house.rebuild() == 2
-        assert history(bench, table) == before
+        for pair in world.values():
+            pair.run()
+    for table, pair in world.items():
+        before = history(pair, table)
+        lose(pair)
+        assert pair.house.rebuild() == 2
+        assert history(pair, table) == before
     # In another database and without its id, the tables that the models read decide.
     elsewhere = environment(shared, others[1], SHOPS)
     execute(elsewhere.house.url, "CREATE SCHEMA moved")
@@ -173,7 +171,7 @@ def test_three_warehouses_with_other_models_are_rebuilt_each(shared: Bench, othe
     assert house.query("SELECT DISTINCT town FROM moved.dim_shop") == [("Ely",)]
 
 
-def test_three_schemas_with_other_models_are_rebuilt_each(shared: Bench) -> None:
+def test_three_schemas_with_other_models_are_rebuilt_each(shared: Pair) -> None:
     """They share an id, and each has its own chain from then on."""
     shared.fresh(SALES, *SOURCE)
     houses = {}
@@ -205,7 +203,7 @@ def test_three_schemas_with_other_models_are_rebuilt_each(shared: Bench) -> None
         execute(shared.house.url, f"DROP SCHEMA of_{name} CASCADE")
 
 
-def test_a_manifest_names_its_destination(shared: Bench) -> None:
+def test_a_manifest_names_its_destination(shared: Pair) -> None:
     shared.fresh(SALES, *SOURCE)
     shared.run()
     home = shared.house.destination

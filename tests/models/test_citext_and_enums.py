@@ -14,13 +14,13 @@ from pipeline.errors import ModelError
 from pipeline.lake.buckets import folder
 from pipeline.models import inputs, properties
 from pipeline.models.work import Work
-from tests.bench import Bench
 from tests.house import plan_batch
 from tests.made_up import made_target
 from tests.models.comparison_cases import (
     batch_of,
     manifest_of,
 )
+from tests.pair import Pair
 from tests.support import execute, write_models
 
 CITEXT = Column(name="mail", type="citext", equality="case-insensitive")
@@ -115,7 +115,7 @@ CHANGES = (
 )
 
 
-def test_an_enum_keeps_its_order_when_its_labels_change(shared: Bench) -> None:
+def test_an_enum_keeps_its_order_when_its_labels_change(shared: Pair) -> None:
     """Keys are included, and warehouse columns that are text or another enum."""
     shared.fresh(
         LABELS,
@@ -137,7 +137,7 @@ def test_an_enum_keeps_its_order_when_its_labels_change(shared: Bench) -> None:
         assert set(house.query("SELECT state::text, parcels FROM dim_state")) >= set(expected(states)), change
 
 
-def test_a_key_with_an_enum_is_read_row_by_row(shared: Bench) -> None:
+def test_a_key_with_an_enum_is_read_row_by_row(shared: Pair) -> None:
     shared.fresh(
         LABELS,
         "CREATE TYPE state AS ENUM ('new', 'sent')",

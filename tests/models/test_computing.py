@@ -14,9 +14,9 @@ from pipeline.lake.buckets import folder
 from pipeline.models import inputs
 from pipeline.models.transform import transform
 from pipeline.models.work import Work
-from tests.bench import Bench
 from tests.made_up import MadeUp, made_target
 from tests.models.both import Both
+from tests.pair import Pair
 from tests.support import parquet_rows, query, write_models
 
 EXPRESSIONS = (
@@ -175,7 +175,7 @@ def test_only_models_with_such_numbers_are_rewritten(both: Both) -> None:
         }
 
 
-def test_numbers_reach_the_warehouse_exactly(shared: Bench) -> None:
+def test_numbers_reach_the_warehouse_exactly(shared: Pair) -> None:
     """Through the buckets and a model over a model, in each batch and when a table is computed again."""
     shared.fresh(
         {

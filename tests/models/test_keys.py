@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from demo.postgres import Postgres
-from tests.bench import Bench, bench
+from tests.pair import Pair, pair
 from tests.support import execute
 
 TYPES = (
@@ -65,7 +65,7 @@ QUICK = (
 class Keyed:
     """A table for each type of key, with its models, and the number of versions."""
 
-    bench: Bench
+    pair: Pair
     tables: dict[str, str]
     versions: int = 0
     spellings: int = 0
@@ -83,12 +83,12 @@ class Keyed:
                 for type_ in whole
             ]
         )
-        self.bench.fresh(models, *TYPES)
-        execute(self.bench.house.url, *TYPES)
+        self.pair.fresh(models, *TYPES)
+        execute(self.pair.house.url, *TYPES)
         for type_, name in self.tables.items():
             first, _, *others = KEYS[type_]
             rows = ", ".join(f"('{key}', {place})" for place, key in enumerate([first, *others]))
-            self.bench.do(
+            self.pair.do(
                 f"CREATE TABLE {name} (k {type_} PRIMARY KEY, v int)", f"INSERT INTO {name} VALUES {rows}"
             )
 
@@ -98,14 +98,14 @@ class Keyed:
         for type_, name in self.tables.items():
             first, spelled, *others = (f"'{key}'::text::{type_}" for key in KEYS[type_])
             done.append(statement.format(t=name, k=first, s=spelled, last=others[-1]))
-        self.bench.do(*done)
+        self.pair.do(*done)
 
     def wrong(self) -> dict[str, object]:
         """Types whose tables differ from the source, or whose facts have another number of versions."""
         actual: dict[str, object] = {}
         for type_, name in self.tables.items():
-            query, ask = "SELECT v FROM {} ORDER BY k", self.bench.house.query
-            expected = self.bench.source(query.format(name))
+            query, ask = "SELECT v FROM {} ORDER BY k", self.pair.house.query
+            expected = self.pair.source(query.format(name))
             rows = {"fact": ask(query.format(f"fact_{name}_current"))}
             if type_ in WHOLE:  # a dimension keeps deleted rows
                 rows["dim"] = [row for row in ask(query.format(f"dim_{name}")) if row in expected]
@@ -124,7 +124,7 @@ def test_keys_are_equal_exactly_if_postgres_compares_them_as_equal(
     postgres: Postgres, types: tuple[str, ...]
 ) -> None:
     """Rows are changed, spelled differently and deleted, states are merged, and runs read everything."""
-    with bench(postgres) as made:
+    with pair(postgres) as made:
         keyed = Keyed(made, {type_: f"t{place}" for place, type_ in enumerate(types)})
         made.run()
         assert keyed.wrong() == {}

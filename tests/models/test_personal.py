@@ -19,8 +19,8 @@ from pipeline.redaction import redact
 from pipeline.settings import Settings
 from pipeline.source import hashing, snapshots
 from pipeline.source.hashing import HashKey
-from tests.bench import Bench, bench
 from tests.house import plan_batch
+from tests.pair import Pair, pair
 from tests.support import execute, query, value
 
 SECRET = "a secret that is long enough for a key"
@@ -69,13 +69,13 @@ def hashed(text: str | None, secret: str = SECRET) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def shop(servers: Callable[[int], Postgres]) -> Iterator[Bench]:
-    with bench(servers(16)) as made:
+def shop(servers: Callable[[int], Postgres]) -> Iterator[Pair]:
+    with pair(servers(16)) as made:
         yield made
 
 
 @pytest.fixture
-def people(shop: Bench) -> Bench:
+def people(shop: Pair) -> Pair:
     """A source with people, whose first batch is loaded."""
     shop.key = HashKey(SECRET)
     shop.fresh(MODELS, *TYPES, PEOPLE)
@@ -84,7 +84,7 @@ def people(shop: Bench) -> Bench:
     return shop
 
 
-def known(shop: Bench) -> dict[int, tuple[str | None, ...]]:
+def known(shop: Pair) -> dict[int, tuple[str | None, ...]]:
     rows = shop.house.query("SELECT person_id, mail, born, pin, mood FROM dim_person")
     return {number: tuple(rest) for number, *rest in rows}
 
@@ -102,7 +102,7 @@ def spelled_in(folder: Path) -> list[tuple[str, Path]]:
     return actual
 
 
-def test_hashes_are_those_of_pythons_hmac(people: Bench) -> None:
+def test_hashes_are_those_of_pythons_hmac(people: Pair) -> None:
     expected = {
         number: tuple(map(hashed, values))
         for number, values in {
@@ -118,7 +118,7 @@ def test_hashes_are_those_of_pythons_hmac(people: Bench) -> None:
     }
 
 
-def test_keys_of_each_length_give_the_hashes_of_python(shop: Bench) -> None:
+def test_keys_of_each_length_give_the_hashes_of_python(shop: Pair) -> None:
     for secret in ("x" * 32, "é" * 40, "y" * 64, "z" * 65):
         key = HashKey(secret)
         with snapshots.snapshot(shop.source_url, key) as (connection, _):
@@ -128,7 +128,7 @@ def test_keys_of_each_length_give_the_hashes_of_python(shop: Bench) -> None:
 
 
 def test_clear_text_is_in_no_object_after_changes_rejected_rows_and_reconciling(
-    people: Bench,
+    people: Pair,
 ) -> None:
     people.do("ALTER TABLE person ADD UNIQUE (mail)", "DELETE FROM person WHERE person_id = 3")
     execute(people.house.url, "ALTER TABLE dim_person ADD CHECK (person_id < 5)")
@@ -143,7 +143,7 @@ def test_clear_text_is_in_no_object_after_changes_rejected_rows_and_reconciling(
     assert not [clear for clear in CLEAR if clear in str(kept)]
 
 
-def test_a_hashed_key_finds_deleted_rows(shop: Bench) -> None:
+def test_a_hashed_key_finds_deleted_rows(shop: Pair) -> None:
     shop.key = HashKey(SECRET)
     shop.fresh(
         {
@@ -163,7 +163,7 @@ def test_a_hashed_key_finds_deleted_rows(shop: Bench) -> None:
 
 
 @pytest.mark.parametrize("why", ["another key", "hashed only now"])
-def test_tables_are_read_whole_after_a_change_of_their_hashes(people: Bench, why: str) -> None:
+def test_tables_are_read_whole_after_a_change_of_their_hashes(people: Pair, why: str) -> None:
     if why == "another key":
         people.key = HashKey(SECRET * 2)
     else:
@@ -175,7 +175,7 @@ def test_tables_are_read_whole_after_a_change_of_their_hashes(people: Bench, why
     assert planned.tables["person"].reason == "its columns are hashed differently than before"
 
 
-def test_no_statement_contains_the_hash_key(people: Bench) -> None:
+def test_no_statement_contains_the_hash_key(people: Pair) -> None:
     key = HashKey(SECRET)
     pads = [bytes(byte ^ mask for byte in SECRET.encode()).hex() for mask in (0x36, 0x5C)]
     with snapshots.snapshot(people.source_url, key) as (connection, _):
@@ -204,7 +204,7 @@ REFUSED = {
 }
 
 
-def test_a_personal_header_with_an_unknown_column_is_refused(people: Bench) -> None:
+def test_a_personal_header_with_an_unknown_column_is_refused(people: Pair) -> None:
     people.do("DROP TABLE IF EXISTS team", "CREATE TABLE team (team_id integer PRIMARY KEY)")
     path = people.house.folder / "dim_person.sql"
     for header, message in REFUSED.items():
@@ -229,7 +229,7 @@ def test_headers_declare_personal_and_hashed_columns(tmp_path: Path) -> None:
     )
 
 
-def test_a_cursor_cannot_be_hashed(shop: Bench) -> None:
+def test_a_cursor_cannot_be_hashed(shop: Pair) -> None:
     shop.key = HashKey(SECRET)
     shop.fresh(
         {
@@ -245,7 +245,7 @@ def test_a_cursor_cannot_be_hashed(shop: Bench) -> None:
         shop.run()
 
 
-def test_without_a_hash_key_nothing_is_read(people: Bench) -> None:
+def test_without_a_hash_key_nothing_is_read(people: Pair) -> None:
     people.key = None
     with pytest.raises(SettingsError, match=r"dim_person\.sql: mail is hashed, and there is no key; set TOT"):
         people.run()
@@ -260,7 +260,7 @@ def test_a_short_key_is_refused_and_no_text_shows_a_long_one() -> None:
     assert "k" * 20 not in redact(f"{key!r} {vars(key)} {'k' * 20 + 'l' * 20}".replace("b'", "'"))
 
 
-def test_personal_columns_without_a_hash_are_unchanged(people: Bench) -> None:
+def test_personal_columns_without_a_hash_are_unchanged(people: Pair) -> None:
     (people.house.folder / "dim_person.sql").write_text(
         "-- personal: mail, born\nSELECT * EXCLUDE (team_id) FROM person"
     )

@@ -13,8 +13,8 @@ import pytest
 from pipeline.errors import ModelError
 from pipeline.lake import manifests
 from pipeline.models import seeds
-from tests.bench import EMPTY, Bench
 from tests.house import plan_batch
+from tests.pair import EMPTY, Pair
 from tests.support import execute, write_models
 
 
@@ -141,20 +141,20 @@ SOURCE = (
 WORTH = "SELECT sale_id, worth::text FROM fact_sale_current ORDER BY 1"
 
 
-def write(bench: Bench, rates: str) -> None:
-    folder = bench.house.folder / "seeds"
+def write(pair: Pair, rates: str) -> None:
+    folder = pair.house.folder / "seeds"
     folder.mkdir(exist_ok=True)
     (folder / "rates.csv").write_text(rates, encoding="utf-8")
 
 
-def begin(bench: Bench) -> None:
-    bench.fresh(MODELS, *SOURCE)
-    write(bench, "code,rate\nGBP,1.00\nEUR,0.80\n")
-    bench.run()
-    assert bench.house.query(WORTH) == [(1, "2.00"), (2, "3.20")]
+def begin(pair: Pair) -> None:
+    pair.fresh(MODELS, *SOURCE)
+    write(pair, "code,rate\nGBP,1.00\nEUR,0.80\n")
+    pair.run()
+    assert pair.house.query(WORTH) == [(1, "2.00"), (2, "3.20")]
 
 
-def test_a_changed_seed_recomputes_the_models_that_read_it(shared: Bench) -> None:
+def test_a_changed_seed_recomputes_the_models_that_read_it(shared: Pair) -> None:
     begin(shared)
     assert shared.run() is None
     write(shared, "code,rate\r\nGBP,1.00\r\nEUR,0.80\r\n")
@@ -175,7 +175,7 @@ def test_a_changed_seed_recomputes_the_models_that_read_it(shared: Bench) -> Non
 
 
 @pytest.mark.parametrize("how", [{"full": True}, {"reconcile": True}])
-def test_reading_everything_writes_the_seed_again(shared: Bench, how: dict[str, Any]) -> None:
+def test_reading_everything_writes_the_seed_again(shared: Pair, how: dict[str, Any]) -> None:
     begin(shared)
     shutil.rmtree(Path(shared.house.raw.root) / "rates")
     shared.run(**how)
@@ -184,7 +184,7 @@ def test_reading_everything_writes_the_seed_again(shared: Bench, how: dict[str, 
     assert shared.house.query(WORTH) == [(1, "2.00"), (2, "3.20")]
 
 
-def test_a_rebuild_reads_the_seed_that_each_batch_had(shared: Bench) -> None:
+def test_a_rebuild_reads_the_seed_that_each_batch_had(shared: Pair) -> None:
     begin(shared)
     write(shared, "code,rate\nGBP,1.00\nEUR,0.90\n")
     shared.run()
@@ -199,7 +199,7 @@ def test_a_rebuild_reads_the_seed_that_each_batch_had(shared: Bench) -> None:
     assert shared.house.query(versions) == before
 
 
-def test_a_seed_with_the_name_of_a_source_table_is_refused(shared: Bench) -> None:
+def test_a_seed_with_the_name_of_a_source_table_is_refused(shared: Pair) -> None:
     shared.fresh(MODELS, *SOURCE, "CREATE VIEW rates AS SELECT 1 AS code")
     write(shared, "code,rate\nGBP,1.00\n")
     with pytest.raises(

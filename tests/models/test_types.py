@@ -15,8 +15,8 @@ import pytest
 
 from demo.postgres import Postgres
 from pipeline.lake.manifest import Manifest
-from tests.bench import Bench, bench
 from tests.house import plan_batch
+from tests.pair import Pair, pair
 from tests.support import execute, query, value
 from tests.system import system_server
 from tests.type_samples import BUILT_IN, CONTRIB, KEYS, NEVER_NULL, SAME, TYPES, XML
@@ -33,23 +33,23 @@ ROWS = 4
 class Matrix:
     """A source and a warehouse with the same types, and the batches loaded so far."""
 
-    bench: Bench
+    pair: Pair
     version: int | str
     types: dict[str, list[str]]
     batches: list[Manifest] = field(default_factory=list)
 
     def run(self, *, full: bool = False) -> dict[str, Any]:
         """Run a batch that is not empty."""
-        _, manifest = plan_batch(self.bench.source_url, self.bench.house, full=full)
+        _, manifest = plan_batch(self.pair.source_url, self.pair.house, full=full)
         assert manifest is not None
         self.batches.append(manifest)
         # Most rows are rejected until their shop arrives.
-        return self.bench.house.bring(manifest, max_rejected_share=1)
+        return self.pair.house.bring(manifest, max_rejected_share=1)
 
     def start(self, models: dict[str, str], *source: str) -> None:
         """Empty databases with all types, these models and these statements in the source."""
-        self.bench.fresh(models, *self.declarations, *source)
-        execute(self.bench.house.url, *self.declarations)
+        self.pair.fresh(models, *self.declarations, *source)
+        execute(self.pair.house.url, *self.declarations)
         self.batches = []
 
     @property
@@ -61,7 +61,7 @@ class Matrix:
     def insert(self, table: str, row: list[tuple[str, str | None]]) -> None:
         """Insert a row of values, which are cast from text, unless it exists."""
         places = ", ".join(f"%s::text::{type_}" for type_, _ in row)
-        with psycopg.connect(self.bench.source_url) as connection:
+        with psycopg.connect(self.pair.source_url) as connection:
             statement = f"INSERT INTO {table} VALUES ({places}) ON CONFLICT DO NOTHING"
             connection.execute(statement.encode(), [text for _, text in row])
 
@@ -75,7 +75,7 @@ def matrix(request: pytest.FixtureRequest, servers: Callable[[int], Postgres]) -
     with ExitStack() as stack:
         contrib = request.param == "contrib"
         server = stack.enter_context(system_server()) if contrib else servers(request.param)
-        made = stack.enter_context(bench(server))
+        made = stack.enter_context(pair(server))
         execute(made.source_url, *TYPES)
         there = {name for (name,) in query(made.source_url, "SELECT name FROM pg_available_extensions")}
         more = {type_: values for type_, (name, values) in CONTRIB.items() if contrib and name in there}
@@ -98,7 +98,7 @@ def _is_there(url: str, type_: str, text: str) -> bool:
 
 def test_every_type_of_the_catalogue_has_values(matrix: Matrix) -> None:
     """Except types without input, such as pg_node_tree."""
-    url = matrix.bench.source_url
+    url = matrix.pair.source_url
     execute(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public", *matrix.declarations)
     known = {value(url, f"SELECT '{type_}'::regtype::oid") for type_ in matrix.types}
     unknown = []
@@ -154,31 +154,31 @@ def test_a_row_of_all_types_equals_the_source(matrix: Matrix) -> None:
             matrix.insert("t", [*key, *values_of(matrix, place + shift)])
 
     def holds(condition: str = "true") -> None:
-        expected = matrix.bench.source(f"SELECT {shown} FROM t WHERE {condition} ORDER BY id")
+        expected = matrix.pair.source(f"SELECT {shown} FROM t WHERE {condition} ORDER BY id")
         for table in present:
-            actual = matrix.bench.house.query(f"SELECT {shown} FROM {table} WHERE {condition} ORDER BY id")
+            actual = matrix.pair.house.query(f"SELECT {shown} FROM {table} WHERE {condition} ORDER BY id")
             assert_same(actual, expected, list(matrix.types), table)
 
     write(10, 1, 0)
     write(20, 9, 1)
     matrix.run()
     holds("shop_id = 1")
-    assert len(matrix.bench.house.rejected()) == len(present) * ROWS
-    matrix.bench.do("DELETE FROM t WHERE id < 20")
+    assert len(matrix.pair.house.rejected()) == len(present) * ROWS
+    matrix.pair.do("DELETE FROM t WHERE id < 20")
     write(10, 1, 1)
     write(30, 9, 2)
     matrix.run()
     holds("shop_id = 1")
-    matrix.bench.do("INSERT INTO shop VALUES (9)")
+    matrix.pair.do("INSERT INTO shop VALUES (9)")
     assert matrix.run()["fact_t"].added == 2 * ROWS
     holds()
-    assert matrix.bench.house.rejected() == []
+    assert matrix.pair.house.rejected() == []
     counts = matrix.run(full=True)
     assert {count.summary for count in counts.values()} == {"nothing new"}
-    matrix.bench.do("DELETE FROM t WHERE id IN (10, 31)")
+    matrix.pair.do("DELETE FROM t WHERE id IN (10, 31)")
     matrix.run()
-    assert [row[0] for row in matrix.bench.house.query("SELECT id FROM fact_t_current ORDER BY 1")] == [
-        row[0] for row in matrix.bench.source("SELECT id FROM t ORDER BY 1")
+    assert [row[0] for row in matrix.pair.house.query("SELECT id FROM fact_t_current ORDER BY 1")] == [
+        row[0] for row in matrix.pair.source("SELECT id FROM t ORDER BY 1")
     ]
     rebuilt(matrix, ["fact_t_history", "dim_t_history", "fact_join_history", "dim_t"])
 
@@ -199,7 +199,7 @@ def assert_same(
 
 def rebuilt(matrix: Matrix, relations: list[str]) -> None:
     """Empty the warehouse, load the batches again, and compare."""
-    house = matrix.bench.house
+    house = matrix.pair.house
 
     def contents() -> dict[str, list[tuple[Any, ...]]]:
         return {name: house.query(f"SELECT r::text FROM {name} AS r ORDER BY 1") for name in relations}
@@ -233,7 +233,7 @@ def indexable(url: str, type_: str) -> bool:
 @pytest.mark.campaign
 def test_any_type_that_has_an_order_is_a_key(matrix: Matrix) -> None:
     """As a key of source, fact and dimension: rows are changed, deleted and inserted again."""
-    url = matrix.bench.source_url
+    url = matrix.pair.source_url
     execute(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public", *matrix.declarations)
     known = matrix.types | {type_: values for type_, values in KEYS.items() if type_ not in CONTRIB}
     known |= {type_: values for type_, values in KEYS.items() if type_ in matrix.types}
@@ -271,9 +271,9 @@ def test_any_type_that_has_an_order_is_a_key(matrix: Matrix) -> None:
     for table, type_ in tables.items():
         if type_ in SAME:
             changes.append(f"UPDATE {table} SET v = '{SAME[type_][1]}'::text::{type_} WHERE n = 100")
-    matrix.bench.do(*changes, *(f"DELETE FROM {table} WHERE n = 1" for table in tables))
+    matrix.pair.do(*changes, *(f"DELETE FROM {table} WHERE n = 1" for table in tables))
     holds(matrix, relations)
-    matrix.bench.do(*(f"DELETE FROM {table} WHERE n = 0" for table in tables))
+    matrix.pair.do(*(f"DELETE FROM {table} WHERE n = 0" for table in tables))
     for table, type_ in tables.items():
         for number, text in enumerate(keys[type_][1:2]):
             matrix.insert(table, [(type_, text), ("int", str(number + 1)), ("text", "back")])
@@ -285,14 +285,14 @@ def test_any_type_that_has_an_order_is_a_key(matrix: Matrix) -> None:
 def holds(matrix: Matrix, relations: dict[str, str]) -> None:
     """Run, and compare the tables with the source; nothing is rejected."""
     matrix.run()
-    assert matrix.bench.house.rejected() == []
+    assert matrix.pair.house.rejected() == []
     wrong = []
     for name, type_ in relations.items():
         shown = SHOWN.get(type_, "v::text")
         present = f"{name}_current" if name.startswith("fact") else f"{name}_history WHERE valid_to IS NULL"
         query = f"SELECT {shown}, n, note FROM {{}} ORDER BY n"
-        expected = matrix.bench.source(query.format(name.partition("_")[2]))
-        actual = matrix.bench.house.query(query.format(present))
+        expected = matrix.pair.source(query.format(name.partition("_")[2]))
+        actual = matrix.pair.house.query(query.format(present))
         if actual != expected:
             wrong.append(f"{type_}: {name} has {actual}, not {expected}")
     assert not wrong, "\n".join(wrong)

@@ -9,14 +9,14 @@ import pytest
 
 from demo.postgres import Postgres
 from tasks.grants import grants
-from tests.bench import Bench
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.postgres.roles import MODELS, SOURCE, NewRole, roles_of
 from tests.support import execute
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     """A source and models, before the first run."""
     shared.fresh(MODELS, *SOURCE)
     return shared
@@ -30,17 +30,17 @@ def new_role(postgres: Postgres) -> Iterator[NewRole]:
 
 
 @pytest.fixture
-def reader_url(bench: Bench, new_role: NewRole, monkeypatch: pytest.MonkeyPatch) -> str:
+def reader_url(pair: Pair, new_role: NewRole, monkeypatch: pytest.MonkeyPatch) -> str:
     """The source's role after `make grants`."""
-    url = new_role("source-role.sql", bench.source_url)
-    monkeypatch.setenv("TOTESYS_TRANSFORMS", str(bench.house.folder))
-    execute(bench.source_url, *grants(unquote(urlsplit(url).username or "")))
+    url = new_role("source-role.sql", pair.source_url)
+    monkeypatch.setenv("TOTESYS_TRANSFORMS", str(pair.house.folder))
+    execute(pair.source_url, *grants(unquote(urlsplit(url).username or "")))
     return url
 
 
 @pytest.fixture
-def least(bench: Bench, new_role: NewRole, reader_url: str) -> Bench:
+def least(pair: Pair, new_role: NewRole, reader_url: str) -> Pair:
     """The source and the warehouse with the two roles."""
-    house = bench.house
+    house = pair.house
     url = new_role("warehouse-role.sql", house.url)
-    return Bench(reader_url, Warehouse(url, house.folder, house.raw, house.processed), bench.home)
+    return Pair(reader_url, Warehouse(url, house.folder, house.raw, house.processed), pair.home)

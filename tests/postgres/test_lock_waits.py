@@ -15,7 +15,7 @@ from pipeline import lock_waits
 from pipeline.errors import LockTimeout
 from pipeline.source import snapshots
 from pipeline.warehouse import ledger
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import query, value
 
 MODELS = {
@@ -27,7 +27,7 @@ HOLDER = r"session \d+ of role postgres \(psql of ann\) holds"
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     shared.fresh(MODELS, *SOURCE)
     shared.run()
     shared.do("UPDATE sale SET units = 2")
@@ -52,14 +52,14 @@ def holding(url: str, statement: str) -> Iterator[psycopg.Connection]:
 
 
 def test_a_wait_is_logged_after_five_seconds_and_at_its_end(
-    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "8")
     assert lock_waits._BETWEEN_LINES == 60
     what = HOLDER + " ShareLock on table public.fact_sale"
     started = monotonic()
-    with holding(bench.house.url, "LOCK TABLE fact_sale IN SHARE MODE"), pytest.raises(LockTimeout) as ended:
-        bench.run()
+    with holding(pair.house.url, "LOCK TABLE fact_sale IN SHARE MODE"), pytest.raises(LockTimeout) as ended:
+        pair.run()
     assert 8 <= monotonic() - started < 15
     (line,) = caplog.messages
     assert re.fullmatch(rf"warehouse: waiting for [4-7] s: {what}", line)
@@ -68,32 +68,32 @@ def test_a_wait_is_logged_after_five_seconds_and_at_its_end(
         r" nothing was changed, run again when the lock is free",
         str(ended.value),
     )
-    assert bench.run() is None, "the batch that was sealed comes in first"
-    assert value(bench.house.url, "SELECT units FROM fact_sale_current") == 2
+    assert pair.run() is None, "the batch that was sealed comes in first"
+    assert value(pair.house.url, "SELECT units FROM fact_sale_current") == 2
 
 
-def waits_for_rows(bench: Bench) -> None:
-    with snapshots.snapshot(bench.source_url) as (_, snapshot):
+def waits_for_rows(pair: Pair) -> None:
+    with snapshots.snapshot(pair.source_url) as (_, snapshot):
         ledger.record_up_to_date(
-            bench.house.url, "public", ledger.last_batch(bench.house.url, "public") or "", snapshot
+            pair.house.url, "public", ledger.last_batch(pair.house.url, "public") or "", snapshot
         )
 
 
-def waits_for_another_run(bench: Bench) -> None:
-    with ledger.lock(bench.house.url, "public", seconds=60):
+def waits_for_another_run(pair: Pair) -> None:
+    with ledger.lock(pair.house.url, "public", seconds=60):
         pass
 
 
 ROWS = "rows that it has changed"
-WAITS: dict[str, tuple[Callable[[Bench], object], str, str, str]] = {
+WAITS: dict[str, tuple[Callable[[Pair], object], str, str, str]] = {
     "altered source": (
-        Bench.run,
+        Pair.run,
         "source",
         "ALTER TABLE sale ADD more int",
         "AccessExclusiveLock on table public.sale",
     ),
     "altered warehouse": (
-        Bench.run,
+        Pair.run,
         "house",
         "ALTER TABLE fact_sale ADD more int",
         "on table public.fact_sale",
@@ -111,12 +111,12 @@ WAITS: dict[str, tuple[Callable[[Bench], object], str, str, str]] = {
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("case", WAITS)
 def test_a_wait_is_logged_repeatedly_until_it_ends(
-    bench: Bench, caplog: pytest.LogCaptureFixture, case: str
+    pair: Pair, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
     do, where, statement, what = WAITS[case]
-    url = bench.source_url if where == "source" else bench.house.url
+    url = pair.source_url if where == "source" else pair.house.url
     with ThreadPoolExecutor() as pool, holding(url, statement) as other:
-        doing = pool.submit(do, bench)
+        doing = pool.submit(do, pair)
         deadline = monotonic() + 30
         while len(caplog.messages) < 2 and monotonic() < deadline:
             with psycopg.connect(url) as pausing:
@@ -130,23 +130,21 @@ def test_a_wait_is_logged_repeatedly_until_it_ends(
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_wait_behind_several_sessions_names_them_all(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_wait_behind_several_sessions_names_them_all(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     """Sessions that only wait in front are named too; the line stays short."""
-    with ThreadPoolExecutor() as pool, holding(bench.source_url, "SELECT * FROM sale"):
-        readers = [psycopg.connect(bench.source_url) for _ in range(4)]
+    with ThreadPoolExecutor() as pool, holding(pair.source_url, "SELECT * FROM sale"):
+        readers = [psycopg.connect(pair.source_url) for _ in range(4)]
         for reader in readers:
             reader.execute("SELECT * FROM sale")
-        altering = psycopg.connect(bench.source_url, application_name="a migration")
+        altering = psycopg.connect(pair.source_url, application_name="a migration")
         pool.submit(altering.execute, "ALTER TABLE sale ADD more int")
         queued = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        while not value(bench.source_url, queued):
+        while not value(pair.source_url, queued):
             pass
-        doing = pool.submit(bench.run)
+        doing = pool.submit(pair.run)
         deadline = monotonic() + 30
         while not caplog.messages and monotonic() < deadline:
-            query(bench.source_url, "SELECT pg_sleep(0.05)")
+            query(pair.source_url, "SELECT pg_sleep(0.05)")
         for reader in (*readers, altering):
             reader.cancel()
             reader.close()
@@ -157,20 +155,20 @@ def test_a_wait_behind_several_sessions_names_them_all(
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_long_query_is_not_a_wait(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    with snapshots.snapshot(bench.source_url) as (connection, _):
+def test_a_long_query_is_not_a_wait(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    with snapshots.snapshot(pair.source_url) as (connection, _):
         connection.execute("SELECT pg_sleep(1)")
     assert caplog.messages == []
 
 
 def test_a_timeout_shorter_than_the_check_interval_still_names_the_session(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "2")
     with (
-        holding(bench.source_url, "ALTER TABLE sale ADD more int"),
+        holding(pair.source_url, "ALTER TABLE sale ADD more int"),
         pytest.raises(
             LockTimeout, match=rf"source: {HOLDER} AccessExclusiveLock on table public\.sale; gave up"
         ),
     ):
-        bench.run()
+        pair.run()

@@ -19,8 +19,8 @@ from pipeline.errors import SettingsError, WarehouseBusy
 from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.warehouse import ledger
-from tests.bench import Bench
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.pooler import MISSING, PROGRAM, pooler
 from tests.support import execute, value
 
@@ -58,7 +58,7 @@ Through = Callable[[str], str]
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     shared.fresh(MODELS, *SOURCE)
     return shared
 
@@ -71,11 +71,11 @@ def through(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[Thro
 
 
 @pytest.fixture
-def pooled(bench: Bench, through: Through) -> Bench:
+def pooled(pair: Pair, through: Through) -> Pair:
     """A source and a warehouse behind a pooler."""
-    house = bench.house
+    house = pair.house
     behind = Warehouse(through(house.url), house.folder, house.raw, house.processed)
-    return Bench(through(bench.source_url), behind, bench.home)
+    return Pair(through(pair.source_url), behind, pair.home)
 
 
 def on_every_session(url: str, statement: str) -> list[tuple[object, ...]]:
@@ -91,16 +91,16 @@ def on_every_session(url: str, statement: str) -> list[tuple[object, ...]]:
     return rows
 
 
-def whole_job(bench: Bench, pooled: Bench) -> None:
+def whole_job(pair: Pair, pooled: Pair) -> None:
     with ledger.lock(pooled.house.url, "public") as lock:
         pooled.run()
-        bench.do("UPDATE sale SET taken = '3 days' WHERE sale_id = 1", "INSERT INTO shop VALUES (9, 'Bath')")
+        pair.do("UPDATE sale SET taken = '3 days' WHERE sale_id = 1", "INSERT INTO shop VALUES (9, 'Bath')")
         pooled.run()
         lock.check()
-    bench.do("DELETE FROM sale WHERE sale_id = 2")
+    pair.do("DELETE FROM sale WHERE sale_id = 2")
     pooled.run(reconcile=True)
     assert pooled.run() is None
-    rows = bench.house.query(
+    rows = pair.house.query(
         "SELECT sale_id, amount::text, taken::text FROM fact_sale_history ORDER BY 1, 2, 3"
     )
     assert rows == [
@@ -111,16 +111,14 @@ def whole_job(bench: Bench, pooled: Bench) -> None:
     ]
 
 
-def test_the_whole_job_leaves_nothing_behind(bench: Bench, pooled: Bench) -> None:
-    whole_job(bench, pooled)
+def test_the_whole_job_leaves_nothing_behind(pair: Pair, pooled: Pair) -> None:
+    whole_job(pair, pooled)
     for url in (pooled.source_url, pooled.house.url):
         assert on_every_session(url, LEFT_BEHIND) == []
 
 
-def test_settings_left_by_other_sessions_change_no_value(
-    bench: Bench, pooled: Bench, through: Through
-) -> None:
-    if pooled.source_url == bench.source_url:
+def test_settings_left_by_other_sessions_change_no_value(pair: Pair, pooled: Pair, through: Through) -> None:
+    if pooled.source_url == pair.source_url:
         pytest.fail("the pooler is passed by")
     for url in (pooled.source_url, pooled.house.url):
         on_every_session(
@@ -129,12 +127,12 @@ def test_settings_left_by_other_sessions_change_no_value(
             " SET search_path = nowhere; SET row_security = on; SET lock_timeout = '1ms';"
             " SET default_transaction_isolation = 'serializable'; CREATE TEMP TABLE pg_class (relname name)",
         )
-    whole_job(bench, pooled)
+    whole_job(pair, pooled)
     for url in (pooled.source_url, pooled.house.url):
         on_every_session(url, "DISCARD TEMP; RESET ALL")
 
 
-def test_a_run_excludes_another_until_it_ends(pooled: Bench) -> None:
+def test_a_run_excludes_another_until_it_ends(pooled: Pair) -> None:
     for _ in range(3):
         with (
             ledger.lock(pooled.house.url, "public"),
@@ -155,7 +153,7 @@ with ledger.lock(sys.argv[1], "public"):
 """
 
 
-def test_a_run_that_dies_releases_its_lock(pooled: Bench) -> None:
+def test_a_run_that_dies_releases_its_lock(pooled: Pair) -> None:
     root = PROJECT
     with subprocess.Popen(
         [sys.executable, "-c", HOLDING, pooled.house.url],
@@ -175,16 +173,16 @@ def test_a_run_that_dies_releases_its_lock(pooled: Bench) -> None:
 
 
 def test_a_run_needs_two_sessions_of_the_warehouse_and_four_of_the_source(
-    bench: Bench, postgres: Postgres
+    pair: Pair, postgres: Postgres
 ) -> None:
     """The lock and one transaction; the snapshot and three readers. The pools have no more sessions."""
-    house = bench.house
+    house = pair.house
     with (
         pooler(postgres, "transaction", size=2) as to_warehouse,
         pooler(postgres, "transaction", size=1 + Settings().readers) as to_source,
     ):
         behind = Warehouse(to_warehouse(house.url), house.folder, house.raw, house.processed)
-        pooled = Bench(to_source(bench.source_url), behind, bench.home)
+        pooled = Pair(to_source(pair.source_url), behind, pair.home)
         with ledger.lock(behind.url, "public"):
             pooled.run()
         with snapshots.snapshot(pooled.source_url) as (_, snapshot), ExitStack() as readers:
@@ -193,7 +191,7 @@ def test_a_run_needs_two_sessions_of_the_warehouse_and_four_of_the_source(
                 assert reader.execute("SELECT count(*) FROM public.sale").fetchone() == (2,)
 
 
-def test_a_snapshot_is_read_by_many(pooled: Bench) -> None:
+def test_a_snapshot_is_read_by_many(pooled: Pair) -> None:
     with snapshots.snapshot(pooled.source_url) as (_, snapshot):
         execute(pooled.source_url, "DELETE FROM sale")
         for _ in range(3):
@@ -202,16 +200,16 @@ def test_a_snapshot_is_read_by_many(pooled: Bench) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["user", "password"])
-def test_a_login_that_the_pooler_refuses_is_not_retried(pooled: Bench, wrong: str) -> None:
+def test_a_login_that_the_pooler_refuses_is_not_retried(pooled: Pair, wrong: str) -> None:
     with pytest.raises(SettingsError, match=r"^source: .*(authentication failed|no such user)") as refused:
         engine.login(make_conninfo(pooled.source_url, **{wrong: "hunter2-hunter2"}), "source")
     assert str(refused.value).endswith("; check its URL and run `make blocks` again")
 
 
-def test_a_pooler_that_hands_out_statements_is_refused_in_one_line(bench: Bench, postgres: Postgres) -> None:
+def test_a_pooler_that_hands_out_statements_is_refused_in_one_line(pair: Pair, postgres: Postgres) -> None:
     words = r"warehouse: .*statement pooling mode; the pooler must work in transaction or session mode$"
     with pooler(postgres, "statement") as through:
-        url = through(bench.house.url)
+        url = through(pair.house.url)
         with pytest.raises(SettingsError, match=words) as refused:
             engine.login(url, "warehouse")
         assert "\n" not in str(refused.value)

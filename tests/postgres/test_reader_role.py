@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.bench import Bench
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.postgres.roles import MODELS, NewRole
 from tests.support import execute, query, value, write_models
 
@@ -23,23 +23,23 @@ def write_mart(house: Warehouse, name: str, text: str) -> None:
     (folder / f"{name}.sql").write_text(text, encoding="utf-8")
 
 
-def test_a_reader_sees_what_there_is_and_what_comes(bench: Bench, least: Bench, new_role: NewRole) -> None:
+def test_a_reader_sees_what_there_is_and_what_comes(pair: Pair, least: Pair, new_role: NewRole) -> None:
     """Tables of before and after the role was made, of models and marts, made again, and of later columns."""
     house = least.house
     write_mart(house, "sales_by_label", MART)
-    bench.do("INSERT INTO sale (shop_id, amount) VALUES (9, 9)")
+    pair.do("INSERT INTO sale (shop_id, amount) VALUES (9, 9)")
     least.run()
-    url = new_role("reader-role.sql", bench.house.url, loader=loader_of(bench))
+    url = new_role("reader-role.sql", pair.house.url, loader=loader_of(pair))
     execute(
-        bench.house.url, "DROP SCHEMA IF EXISTS secret CASCADE", "CREATE SCHEMA secret CREATE TABLE t (x int)"
+        pair.house.url, "DROP SCHEMA IF EXISTS secret CASCADE", "CREATE SCHEMA secret CREATE TABLE t (x int)"
     )
-    execute(bench.house.url, "CREATE TABLE public.of_others (x int)")
+    execute(pair.house.url, "CREATE TABLE public.of_others (x int)")
     again = MART.replace("label, count(*) AS sales", "count(*) AS sales, label")
     write_mart(house, "sales_by_label", again)
     write_mart(house, "shops", "-- One row per shop.\nSELECT shop_id FROM dim_shop")
     schema = MODELS["schema"] + "CREATE TABLE IF NOT EXISTS dim_tag (tag_id integer PRIMARY KEY);"
     write_models(house.folder, {"schema": schema, "dim_tag": "SELECT DISTINCT shop_id AS tag_id FROM sale"})
-    bench.do("INSERT INTO sale (shop_id, amount) VALUES (1, 7)")
+    pair.do("INSERT INTO sale (shop_id, amount) VALUES (1, 7)")
     least.run()
     for name, rows in {
         "fact_sale": 2, "fact_sale_current": 2, "fact_sale_history": 2, "fact_sale_as_of(now())": 2,
@@ -65,23 +65,23 @@ def test_a_reader_sees_what_there_is_and_what_comes(bench: Bench, least: Bench, 
             reader.execute(wrong.encode())
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         query(url, "CREATE TEMP TABLE mine (x int)")
-    new_role("reader-role.sql", bench.house.url, loader=loader_of(bench))
+    new_role("reader-role.sql", pair.house.url, loader=loader_of(pair))
 
 
-def loader_of(bench: Bench) -> str:
+def loader_of(pair: Pair) -> str:
     owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'etl.model'::regclass"
-    return str(value(bench.house.url, owner))
+    return str(value(pair.house.url, owner))
 
 
 def test_without_the_right_to_create_its_schema_the_run_warns_and_goes_on(
-    bench: Bench, least: Bench, caplog: pytest.LogCaptureFixture
+    pair: Pair, least: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As in a warehouse whose role an earlier release's script has made."""
-    execute(bench.house.url, "DROP SCHEMA reporting CASCADE")
+    execute(pair.house.url, "DROP SCHEMA reporting CASCADE")
     least.run()
     line = "Schema reporting is not used, because the warehouse's role may not create objects in it; the"
     assert line in caplog.text
     ((_, _, grant),) = [text.partition("can create it: ") for text in caplog.messages if line in text]
-    execute(bench.house.url, grant)
+    execute(pair.house.url, grant)
     least.house.prepare()
     assert query(least.house.url, "SELECT count(*) FROM reporting.fact_sale") == [(1,)]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from demo.postgres import Postgres
-from tests.bench import Bench
-from tests.bench import bench as open_bench
+from tests.pair import Pair
+from tests.pair import pair as open_pair
 from tests.support import execute, query
 
 COLUMNS = {
@@ -86,16 +86,16 @@ def value(name: str, text: str) -> str:
     return text if name in {"DateStyle", "search_path"} else f"'{text}'"
 
 
-def stored(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
+def stored(pair: Pair) -> dict[str, list[tuple[Any, ...]]]:
     """The contents of the warehouse, read without those settings."""
-    return {name: bench.house.query(text) for name, text in STORED.items()}
+    return {name: pair.house.query(text) for name, text in STORED.items()}
 
 
 @pytest.fixture(scope="module", params=[18, pytest.param(16, marks=pytest.mark.campaign)])
-def both(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
+def both(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A source and a warehouse of one Postgres version."""
-    with open_bench(servers(request.param)) as bench:
-        yield bench
+    with open_pair(servers(request.param)) as pair:
+        yield pair
 
 
 # Each side and each owner once; the other pairs are in the campaign.
@@ -106,38 +106,38 @@ RARELY = [("source", "role"), ("warehouse", "database"), ("both", "role")]
 @pytest.mark.parametrize(
     ("sides", "owner"), [*OFTEN, *(pytest.param(*pair, marks=pytest.mark.campaign) for pair in RARELY)]
 )
-def test_settings_of_the_reader_change_nothing(both: Bench, sides: str, owner: str) -> None:
-    bench = both
-    urls = {"source": [bench.source_url], "warehouse": [bench.house.url]}
-    hostile = urls.get(sides, [bench.source_url, bench.house.url])
-    bench.fresh(MODELS, *SOURCE)
-    bench.run()
-    before = stored(bench)
+def test_settings_of_the_reader_change_nothing(both: Pair, sides: str, owner: str) -> None:
+    pair = both
+    urls = {"source": [pair.source_url], "warehouse": [pair.house.url]}
+    hostile = urls.get(sides, [pair.source_url, pair.house.url])
+    pair.fresh(MODELS, *SOURCE)
+    pair.run()
+    before = stored(pair)
     assert [rows[1]["id"] for rows in before["rejected"]] == ["2"]
     try:
         for url in hostile:
             set_all(url, owner, HOSTILE)
-        bench.house.prepare()
-        assert bench.run() is None, "nothing is another value, type or model by them"
-        execute(bench.source_url, "UPDATE public.event SET id = id")
+        pair.house.prepare()
+        assert pair.run() is None, "nothing is another value, type or model by them"
+        execute(pair.source_url, "UPDATE public.event SET id = id")
         for mode in ({}, {"full": True}, {"reconcile": True}):
-            bench.run(**mode)
-        execute(bench.source_url, "UPDATE public.event SET amount = 2 WHERE id = 2")
-        execute(bench.source_url, "DELETE FROM public.event WHERE id = 3")
+            pair.run(**mode)
+        execute(pair.source_url, "UPDATE public.event SET amount = 2 WHERE id = 2")
+        execute(pair.source_url, "DELETE FROM public.event WHERE id = 3")
     finally:
         for url in hostile:
             set_all(url, owner, None)
-    assert stored(bench) == before
+    assert stored(pair) == before
     try:
         for url in hostile:
             set_all(url, owner, HOSTILE)
-        bench.run()
+        pair.run()
     finally:
         for url in hostile:
             set_all(url, owner, None)
-    assert [row[-1] for row in bench.house.query(STORED["rejected"])] == [True]
+    assert [row[-1] for row in pair.house.query(STORED["rejected"])] == [True]
     printed = ", ".join(f"{name}::text" for name in COLUMNS)
-    assert bench.house.query(f"SELECT id, {printed} FROM fact_event_current ORDER BY 1") == bench.source(
+    assert pair.house.query(f"SELECT id, {printed} FROM fact_event_current ORDER BY 1") == pair.source(
         f"SELECT id, {printed} FROM event ORDER BY 1"
     )
-    assert bench.run() is None
+    assert pair.run() is None

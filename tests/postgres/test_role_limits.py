@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from pipeline.errors import SourceError
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.postgres.roles import NewRole, drop
 from tests.support import execute, query
 
@@ -29,20 +29,20 @@ def owners(url: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def stranger(bench: Bench) -> Iterator[str]:
+def stranger(pair: Pair) -> Iterator[str]:
     """Another user of the warehouse."""
-    role = f"stranger {bench.house.url.rsplit('_', 1)[1]}"
+    role = f"stranger {pair.house.url.rsplit('_', 1)[1]}"
     name = sql.Identifier(role)
-    with psycopg.connect(bench.house.url, autocommit=True) as connection:
+    with psycopg.connect(pair.house.url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE ROLE {}").format(name))
         yield role
-    drop(bench.house.url, role)
+    drop(pair.house.url, role)
 
 
 def test_only_objects_of_the_pipeline_change_their_owner(
-    bench: Bench, new_role: NewRole, stranger: str
+    pair: Pair, new_role: NewRole, stranger: str
 ) -> None:
-    bench.run()
+    pair.run()
     theirs = (
         "TABLE notes",
         "TABLE etl.notes",
@@ -52,7 +52,7 @@ def test_only_objects_of_the_pipeline_change_their_owner(
         "FUNCTION fact_sale_as_of(int)",
     )
     execute(
-        bench.house.url,
+        pair.house.url,
         "CREATE TABLE notes (id int)",
         "CREATE TABLE etl.notes (id int)",
         "CREATE VIEW sale_history AS SELECT 1 AS id",
@@ -62,9 +62,9 @@ def test_only_objects_of_the_pipeline_change_their_owner(
         *(f'ALTER {what} OWNER TO "{stranger}"' for what in theirs),
         "CREATE TABLE ledger (id int)",  # of the owner of it all, and not the pipeline's
     )
-    before = owners(bench.house.url)
-    url = new_role("warehouse-role.sql", bench.house.url)
-    after = owners(bench.house.url)
+    before = owners(pair.house.url)
+    url = new_role("warehouse-role.sql", pair.house.url)
+    after = owners(pair.house.url)
     role = f'"{unquote(urlsplit(url).username or "")}"'
     assert {name for name in after if after[name] != before[name]} == {
         "dim_shop", "dim_shop_history", "dim_shop_version",
@@ -81,10 +81,10 @@ def test_only_objects_of_the_pipeline_change_their_owner(
 
 @pytest.mark.parametrize("script", ["source-role.sql", "warehouse-role.sql"])
 def test_no_other_role_creates_functions_in_the_schemas(
-    bench: Bench, new_role: NewRole, stranger: str, script: str
+    pair: Pair, new_role: NewRole, stranger: str, script: str
 ) -> None:
     """Postgres 14 and older grant this to everybody."""
-    url = bench.source_url if script.startswith("source") else bench.house.url
+    url = pair.source_url if script.startswith("source") else pair.house.url
     execute(url, "GRANT CREATE ON SCHEMA public TO PUBLIC")
     new_role(script, url)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -119,22 +119,22 @@ WRITES = (
 
 
 @pytest.mark.parametrize("statement", WRITES)
-def test_the_source_role_cannot_write(bench: Bench, reader_url: str, statement: str) -> None:
+def test_the_source_role_cannot_write(pair: Pair, reader_url: str, statement: str) -> None:
     for prefix in ("", "SET default_transaction_read_only = off; "):
         with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
             execute(reader_url, prefix + statement)
-    assert query(bench.source_url, "SELECT * FROM shop") == [(1, "York")]
+    assert query(pair.source_url, "SELECT * FROM shop") == [(1, "York")]
 
 
-def test_the_source_role_reads_its_schema_and_no_other(bench: Bench, reader_url: str) -> None:
-    bench.do("CREATE SCHEMA IF NOT EXISTS wages", "CREATE TABLE IF NOT EXISTS wages.list (id int)")
+def test_the_source_role_reads_its_schema_and_no_other(pair: Pair, reader_url: str) -> None:
+    pair.do("CREATE SCHEMA IF NOT EXISTS wages", "CREATE TABLE IF NOT EXISTS wages.list (id int)")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         query(reader_url, "SELECT * FROM wages.list")
-    bench.do("DROP SCHEMA wages CASCADE")
+    pair.do("DROP SCHEMA wages CASCADE")
 
 
-def test_rows_that_a_policy_hides_from_the_role_are_an_error(bench: Bench, least: Bench) -> None:
-    bench.do("ALTER TABLE shop ENABLE ROW LEVEL SECURITY", "CREATE POLICY hides ON shop USING (shop_id > 1)")
+def test_rows_that_a_policy_hides_from_the_role_are_an_error(pair: Pair, least: Pair) -> None:
+    pair.do("ALTER TABLE shop ENABLE ROW LEVEL SECURITY", "CREATE POLICY hides ON shop USING (shop_id > 1)")
     with pytest.raises(SourceError, match="row-level security"):
         least.run()
 
@@ -150,10 +150,10 @@ OUTSIDE = (
 
 
 @pytest.mark.parametrize("statement", OUTSIDE)
-def test_the_warehouse_role_stays_in_its_schemas(bench: Bench, least: Bench, statement: str) -> None:
-    execute(bench.house.url, "CREATE SCHEMA elsewhere", "CREATE TABLE elsewhere.secret (id int)")
+def test_the_warehouse_role_stays_in_its_schemas(pair: Pair, least: Pair, statement: str) -> None:
+    execute(pair.house.url, "CREATE SCHEMA elsewhere", "CREATE TABLE elsewhere.secret (id int)")
     try:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             execute(least.house.url, statement)
     finally:
-        execute(bench.house.url, "DROP SCHEMA elsewhere CASCADE")
+        execute(pair.house.url, "DROP SCHEMA elsewhere CASCADE")

@@ -10,23 +10,23 @@ import pytest
 import tasks.grants
 from pipeline.postgres import transaction
 from pipeline.warehouse import ledger, references
-from tests.bench import Bench
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.postgres.roles import NewRole, drop
 from tests.support import query, value, write_models
 
 
-def test_the_whole_job_works_with_these_roles(bench: Bench, least: Bench) -> None:
+def test_the_whole_job_works_with_these_roles(pair: Pair, least: Pair) -> None:
     with ledger.lock(least.house.url, "public"):
         least.run()
-    bench.do(
+    pair.do(
         "UPDATE sale SET amount = 3 WHERE sale_id = 1",
         "INSERT INTO shop VALUES (2, 'Bath')",
         "UPDATE shop SET label = 'Leeds' WHERE shop_id = 1",
     )
     with ledger.lock(least.house.url, "public"):
         least.run()
-    bench.do("DELETE FROM sale WHERE sale_id = 1")
+    pair.do("DELETE FROM sale WHERE sale_id = 1")
     least.run(reconcile=True)
     assert least.run() is None
     assert least.house.query("SELECT sale_id, amount FROM fact_sale_current") == [(2, 2)]
@@ -36,29 +36,29 @@ def test_the_whole_job_works_with_these_roles(bench: Bench, least: Bench) -> Non
     assert least.house.rejected() == []
 
 
-def test_a_warehouse_that_was_there_before_becomes_the_roles(bench: Bench, new_role: NewRole) -> None:
-    bench.run()
-    loader_url = new_role("warehouse-role.sql", bench.house.url)
-    bench.do("INSERT INTO sale (shop_id, amount) VALUES (1, 9)")
-    house = bench.house
-    Bench(bench.source_url, Warehouse(loader_url, house.folder, house.raw, house.processed), bench.home).run()
+def test_a_warehouse_that_was_there_before_becomes_the_roles(pair: Pair, new_role: NewRole) -> None:
+    pair.run()
+    loader_url = new_role("warehouse-role.sql", pair.house.url)
+    pair.do("INSERT INTO sale (shop_id, amount) VALUES (1, 9)")
+    house = pair.house
+    Pair(pair.source_url, Warehouse(loader_url, house.folder, house.raw, house.processed), pair.home).run()
     assert value(house.url, "SELECT count(*) FROM fact_sale_current") == 2
 
 
 @pytest.mark.since(15, "GRANT SET ON PARAMETER")
-def test_the_role_may_skip_checked_references_if_this_is_wanted(bench: Bench, new_role: NewRole) -> None:
-    url = new_role("warehouse-role.sql", bench.house.url)
+def test_the_role_may_skip_checked_references_if_this_is_wanted(pair: Pair, new_role: NewRole) -> None:
+    url = new_role("warehouse-role.sql", pair.house.url)
     with transaction(url, "warehouse") as connection:
         assert not references.may_skip(connection)
-    drop(bench.house.url, unquote(urlsplit(url).username or ""))
-    url = new_role("warehouse-role.sql", bench.house.url, skip_checked_references="on")
+    drop(pair.house.url, unquote(urlsplit(url).username or ""))
+    url = new_role("warehouse-role.sql", pair.house.url, skip_checked_references="on")
     with transaction(url, "warehouse") as connection:
         assert references.may_skip(connection)
 
 
-def test_the_role_reads_only_tables_that_models_name(bench: Bench, reader_url: str) -> None:
+def test_the_role_reads_only_tables_that_models_name(pair: Pair, reader_url: str) -> None:
     """Neither existing tables nor later ones."""
-    bench.do(
+    pair.do(
         "CREATE TABLE app_user (id int, password_hash text)",
         "CREATE VIEW sale_view AS SELECT * FROM sale",
     )
@@ -69,16 +69,16 @@ def test_the_role_reads_only_tables_that_models_name(bench: Bench, reader_url: s
 
 
 def test_names_in_grants_are_quoted(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_models(
-        bench.house.folder,
+        pair.house.folder,
         {
             "dim_shop": 'SELECT * FROM "a ""table""; --" JOIN shop USING (shop_id)',
             "dim_currency": "SELECT code AS currency_id FROM iso_4217",
         },
     )
-    monkeypatch.setenv("TOTESYS_TRANSFORMS", str(bench.house.folder))
+    monkeypatch.setenv("TOTESYS_TRANSFORMS", str(pair.house.folder))
     monkeypatch.setenv("TOTESYS_SOURCE_SCHEMA", "Sales")
     monkeypatch.setattr("sys.argv", ["grants", "--role", 'the "reader"'])
     assert tasks.grants.main() == 0

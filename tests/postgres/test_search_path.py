@@ -12,7 +12,7 @@ from pipeline import status
 from pipeline.errors import WarehouseError
 from pipeline.postgres import transaction
 from pipeline.warehouse import ledger
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import execute, query, value
 
 MODELS = {
@@ -67,22 +67,22 @@ OPERATORS = ("=", "<>", "<", "<=", ">", ">=", "||")
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     shared.fresh(MODELS, *SOURCE)
     return shared
 
 
 @pytest.fixture
-def stranger(bench: Bench) -> Iterator[str]:
+def stranger(pair: Pair) -> Iterator[str]:
     """A role that may create objects in both schemas named public, and nothing else."""
-    name = f"stranger_{bench.source_url.rsplit('_', 1)[1]}"
-    execute(bench.house.url, f"CREATE ROLE {name}")
-    for url in (bench.house.url, bench.source_url):
+    name = f"stranger_{pair.source_url.rsplit('_', 1)[1]}"
+    execute(pair.house.url, f"CREATE ROLE {name}")
+    for url in (pair.house.url, pair.source_url):
         execute(url, f"GRANT CREATE, USAGE ON SCHEMA public TO {name}")
     yield name
-    for url in (bench.house.url, bench.source_url):
+    for url in (pair.house.url, pair.source_url):
         execute(url, f"DROP OWNED BY {name} CASCADE")
-    execute(bench.house.url, f"DROP ROLE {name}")
+    execute(pair.house.url, f"DROP ROLE {name}")
 
 
 def lay_traps(url: str, role: str) -> int:
@@ -114,9 +114,9 @@ def lay_traps(url: str, role: str) -> int:
     return laid
 
 
-def test_a_careless_session_would_call_the_traps(bench: Bench, stranger: str) -> None:
-    bench.house.prepare()
-    assert lay_traps(bench.house.url, stranger) == len(FUNCTIONS) + len(PAIRS) * (1 + len(OPERATORS))
+def test_a_careless_session_would_call_the_traps(pair: Pair, stranger: str) -> None:
+    pair.house.prepare()
+    assert lay_traps(pair.house.url, stranger) == len(FUNCTIONS) + len(PAIRS) * (1 + len(OPERATORS))
     for expression in (
         "concat_ws('; '::text, 'x'::text)",
         "'x'::varchar = 'y'::varchar",
@@ -124,27 +124,27 @@ def test_a_careless_session_would_call_the_traps(bench: Bench, stranger: str) ->
         "1.5 > 1",
     ):
         with pytest.raises(psycopg.errors.RaiseException, match=r"the trap .* was called"):
-            query(bench.house.url, f"SELECT {expression}")
+            query(pair.house.url, f"SELECT {expression}")
 
 
-def whole_job(bench: Bench) -> None:
+def whole_job(pair: Pair) -> None:
     """First batch, changes, rejected rows that come in, deletions, reconciling, status, and the lock."""
-    with ledger.lock(bench.house.url, "public"):
-        bench.run()
-    bench.do(
+    with ledger.lock(pair.house.url, "public"):
+        pair.run()
+    pair.do(
         "UPDATE sale SET amount = 7, label = 'y' WHERE sale_id = 1",
         "UPDATE shop SET label = 'Leeds'",
         "INSERT INTO sale VALUES (4, 'a', 4, NULL)",
         "INSERT INTO shop VALUES ('b', 'Bath')",
     )
-    bench.run()
-    bench.do("DELETE FROM sale WHERE sale_id = 4")
-    bench.run(reconcile=True)
-    assert bench.run() is None
-    with transaction(bench.house.url, "warehouse") as connection:
+    pair.run()
+    pair.do("DELETE FROM sale WHERE sale_id = 4")
+    pair.run(reconcile=True)
+    assert pair.run() is None
+    with transaction(pair.house.url, "warehouse") as connection:
         assert len(status.recent(connection, "public", 9)) == 3
         assert len(status.rejected(connection, "public")) == 1
-    house = bench.house
+    house = pair.house
     assert house.query("SELECT sale_id, shop_id, amount, label FROM fact_sale_current ORDER BY 1") == [
         (1, "a", 7, "y"),
         (2, "b", 2, None),
@@ -155,62 +155,60 @@ def whole_job(bench: Bench) -> None:
     assert [key for _, key, _ in house.rejected()] == [{"sale_id": "3"}]
 
 
-def test_no_function_of_another_user_in_the_warehouse_is_called(bench: Bench, stranger: str) -> None:
-    bench.house.prepare()
-    lay_traps(bench.house.url, stranger)
-    whole_job(bench)
+def test_no_function_of_another_user_in_the_warehouse_is_called(pair: Pair, stranger: str) -> None:
+    pair.house.prepare()
+    lay_traps(pair.house.url, stranger)
+    whole_job(pair)
 
 
-def test_no_function_of_another_user_is_called_in_the_schema_of_the_tables(
-    bench: Bench, stranger: str
-) -> None:
-    lay_traps(bench.house.url, stranger)
-    bench.house.prepare()
-    whole_job(bench)
+def test_no_function_of_another_user_is_called_in_the_schema_of_the_tables(pair: Pair, stranger: str) -> None:
+    lay_traps(pair.house.url, stranger)
+    pair.house.prepare()
+    whole_job(pair)
 
 
-def test_no_function_of_another_user_in_the_source_is_called(bench: Bench, stranger: str) -> None:
-    bench.do("INSERT INTO sale SELECT i, 'a', i, 'x' FROM generate_series(100, 5000) AS i")
-    assert lay_traps(bench.source_url, stranger) > 20
-    bench.run()
-    assert value(bench.house.url, "SELECT count(*) FROM fact_sale_current") == 4902
-    bench.do("UPDATE sale SET amount = 9 WHERE sale_id = 200", "DELETE FROM sale WHERE sale_id > 200")
-    bench.run(reconcile=True, max_deleted_share=1.0)
-    assert value(bench.house.url, "SELECT count(*) FROM fact_sale_current") == 102
+def test_no_function_of_another_user_in_the_source_is_called(pair: Pair, stranger: str) -> None:
+    pair.do("INSERT INTO sale SELECT i, 'a', i, 'x' FROM generate_series(100, 5000) AS i")
+    assert lay_traps(pair.source_url, stranger) > 20
+    pair.run()
+    assert value(pair.house.url, "SELECT count(*) FROM fact_sale_current") == 4902
+    pair.do("UPDATE sale SET amount = 9 WHERE sale_id = 200", "DELETE FROM sale WHERE sale_id > 200")
+    pair.run(reconcile=True, max_deleted_share=1.0)
+    assert value(pair.house.url, "SELECT count(*) FROM fact_sale_current") == 102
 
 
-def test_a_table_that_would_call_another_users_function_is_not_created(bench: Bench, stranger: str) -> None:
+def test_a_table_that_would_call_another_users_function_is_not_created(pair: Pair, stranger: str) -> None:
     """Only the DDL of models uses names without a schema."""
     careless = MODELS["schema"].replace("OPERATOR(pg_catalog.>)", ">")
-    bench.fresh(MODELS | {"schema": careless}, *SOURCE)
-    execute(bench.house.url, f"GRANT CREATE, USAGE ON SCHEMA public TO {stranger}")
-    lay_traps(bench.house.url, stranger)
+    pair.fresh(MODELS | {"schema": careless}, *SOURCE)
+    execute(pair.house.url, f"GRANT CREATE, USAGE ON SCHEMA public TO {stranger}")
+    lay_traps(pair.house.url, stranger)
     words = rf"schema\.sql: a table would call operator public\.>\(numeric,integer\) of role {stranger}"
     with pytest.raises(WarehouseError, match=words):
-        bench.house.prepare()
-    execute(bench.house.url, f"DROP OWNED BY {stranger} CASCADE")
-    bench.house.prepare()
+        pair.house.prepare()
+    execute(pair.house.url, f"DROP OWNED BY {stranger} CASCADE")
+    pair.house.prepare()
 
 
-def test_the_function_of_an_older_warehouse_is_replaced(bench: Bench) -> None:
-    bench.run()
+def test_the_function_of_an_older_warehouse_is_replaced(pair: Pair) -> None:
+    pair.run()
     made = "SELECT prosrc FROM pg_proc WHERE proname = 'fact_sale_as_of'"
-    pinned = value(bench.house.url, made)
+    pinned = value(pair.house.url, made)
     assert "OPERATOR(pg_catalog.<=)" in pinned
     execute(
-        bench.house.url,
+        pair.house.url,
         "CREATE OR REPLACE FUNCTION fact_sale_as_of(moment timestamptz) RETURNS SETOF fact_sale_current"
         " LANGUAGE sql STABLE AS 'SELECT * FROM fact_sale_current WHERE now() <= $1'",
     )
-    bench.house.prepare()
-    assert value(bench.house.url, made) == pinned
+    pair.house.prepare()
+    assert value(pair.house.url, made) == pinned
 
 
-def test_the_planner_looks_into_the_function(bench: Bench) -> None:
+def test_the_planner_looks_into_the_function(pair: Pair) -> None:
     """The planner inlines the function, so a condition narrows the scan."""
-    bench.run()
+    pair.run()
     asked = "EXPLAIN SELECT * FROM fact_sale_as_of(now()) WHERE sale_id = 1"
-    plan = "\n".join(line for (line,) in query(bench.house.url, asked))
+    plan = "\n".join(line for (line,) in query(pair.house.url, asked))
     assert "Function Scan" not in plan
     assert "fact_sale" in plan
 
@@ -245,7 +243,7 @@ COMPARISONS = {"lt": "<", "le": "<=", "eq": "=", "ge": ">=", "gt": ">"}
 
 
 @pytest.mark.parametrize("home", ["public", 'else"where {x} %s'])
-def test_keys_of_an_extensions_type_compare_as_the_type_does(bench: Bench, home: str) -> None:
+def test_keys_of_an_extensions_type_compare_as_the_type_does(pair: Pair, home: str) -> None:
     """Like citext, which no server here has: York and YORK are one key in two spellings."""
     schema = '"' + home.replace('"', '""') + '"'
     compared = [COMPARED.format(name=name, operator=text) for name, text in COMPARISONS.items()]
@@ -264,27 +262,27 @@ def test_keys_of_an_extensions_type_compare_as_the_type_does(bench: Bench, home:
             );
         """,
     }
-    bench.fresh(
+    pair.fresh(
         files,
         "CREATE TABLE shop (shop_id text PRIMARY KEY, label text)",
         "CREATE TABLE sale (sale_id text PRIMARY KEY, shop_id text, amount numeric)",
         "INSERT INTO shop VALUES ('York', 'a')",
         "INSERT INTO sale VALUES ('one', 'YORK', 1), ('two', 'Bath', 2)",
     )
-    with psycopg.connect(bench.house.url) as connection:
+    with psycopg.connect(pair.house.url) as connection:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
         connection.execute(f"SET search_path TO {schema}".encode())
         for part in parts:
             connection.execute(part.encode())
-    bench.run()
-    assert [reason for *_, reason in bench.house.rejected()] == ["shop_id is not in dim_shop"]
-    bench.do(
+    pair.run()
+    assert [reason for *_, reason in pair.house.rejected()] == ["shop_id is not in dim_shop"]
+    pair.do(
         "UPDATE sale SET sale_id = 'ONE', amount = 5 WHERE sale_id = 'one'",
         "UPDATE shop SET label = 'A'",
         "INSERT INTO shop VALUES ('bath', 'b')",
     )
-    bench.run()
-    house = bench.house
+    pair.run()
+    house = pair.house
     assert house.query("SELECT sale_id::text, amount FROM fact_sale_current ORDER BY amount") == [
         ("two", 2),
         ("ONE", 5),

@@ -9,8 +9,8 @@ from typing import Any
 
 from demo.binaries import account_for, programs, run
 from demo.postgres import Postgres
-from tests.bench import Bench
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.support import execute
 from tests.warehouse.test_bindings import LOOKS
 
@@ -45,7 +45,7 @@ class Day:
 class Life:
     """A warehouse that tests damage, with backups of its first days and of the last one."""
 
-    bench: Bench
+    pair: Pair
     server: Postgres
     home: Path
     yesterday: Day
@@ -53,7 +53,7 @@ class Life:
 
     @property
     def house(self) -> Warehouse:
-        return self.bench.house
+        return self.pair.house
 
     def keep(self, name: str) -> Day:
         """Make a backup of everything."""
@@ -109,17 +109,17 @@ class Life:
     def settles(self) -> bool:
         """Run without changes in the source; returns whether nothing was loaded."""
         return not any(
-            count.added + count.changed + count.deleted for count in (self.bench.run() or {}).values()
+            count.added + count.changed + count.deleted for count in (self.pair.run() or {}).values()
         )
 
     def run(self) -> bool:
         """Run after a change in the source; returns whether the warehouse equals the source then."""
-        self.bench.do(CHANGE)
+        self.pair.do(CHANGE)
         try:
-            assert self.bench.run() is not None
-            return is_equal(self.bench) and self.bench.run() is None
+            assert self.pair.run() is not None
+            return is_equal(self.pair) and self.pair.run() is None
         finally:
-            self.bench.do(CHANGE_BACK)
+            self.pair.do(CHANGE_BACK)
 
 
 def _into_public(dump: str) -> str:
@@ -127,12 +127,12 @@ def _into_public(dump: str) -> str:
     return dump.replace("CREATE SCHEMA public;", "")
 
 
-def is_equal(bench: Bench) -> bool:
+def is_equal(pair: Pair) -> bool:
     """Whether the warehouse shows what its models say of the source; a dimension may have more."""
     for table, text in NOW.items():
         columns = text.removeprefix("SELECT ").partition(" FROM ")[0].replace("count(*) AS ", "")
-        found = bench.house.query(f"SELECT {columns} FROM {bench.house.schema}.{table} ORDER BY 1, 2")
-        wanted = sorted(bench.source(text))
+        found = pair.house.query(f"SELECT {columns} FROM {pair.house.schema}.{table} ORDER BY 1, 2")
+        wanted = sorted(pair.source(text))
         if table.startswith("dim_"):
             found = [row for row in found if row in wanted]
         if found != wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.recovery import restate
 from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import ledger
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import write_models
 
 SCHEMA = """
@@ -41,9 +41,9 @@ DAYS = (
 )
 
 
-def restated(bench: Bench, models: dict[str, str]) -> list[str]:
+def restated(pair: Pair, models: dict[str, str]) -> list[str]:
     """Change models and restate their tables; returns these."""
-    house = bench.house
+    house = pair.house
     write_models(house.folder, models)
     house.prepared = None
     targets = house.targets()
@@ -54,10 +54,10 @@ def restated(bench: Bench, models: dict[str, str]) -> list[str]:
     return sorted(each.table for each in done or ())
 
 
-def change(bench: Bench, **models: str) -> list[str]:
+def change(pair: Pair, **models: str) -> list[str]:
     """The same, compared with a rebuild by the changed models."""
-    house, names = bench.house, restated(bench, models)
+    house, names = pair.house, restated(pair, models)
     *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
     assert (found.differences, found.gaps) == ([], [])
-    assert bench.run() is None, "an ordinary run has nothing to do"
+    assert pair.run() is None, "an ordinary run has nothing to do"
     return names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.recovery.restating import MODELS, SOURCE, change
 
 PLAIN = (
@@ -23,7 +23,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("other", [None, *OTHERS])
 def test_new_columns_are_filled_in_place_where_that_is_exact(
-    shared: Bench, other: str | None, caplog: pytest.LogCaptureFixture
+    shared: Pair, other: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     shared.fresh(MODELS, *SOURCE)
     shared.run()

@@ -12,7 +12,7 @@ from pipeline.errors import SettingsError
 from pipeline.postgres import transaction
 from pipeline.recovery.imports import Imported, from_csv, from_table, import_versions
 from pipeline.recovery.rehearsal import rehearse
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.recovery.restating import MODELS, change
 from tests.support import execute
 
@@ -33,22 +33,22 @@ SALES = """sale_id,shop_id,amount,valid_from,valid_to
 """
 
 
-def imported(bench: Bench, name: str, text: str) -> Imported:
-    path = bench.home / f"{name}.csv"
+def imported(pair: Pair, name: str, text: str) -> Imported:
+    path = pair.home / f"{name}.csv"
     path.write_text(text, encoding="utf-8")
-    with transaction(bench.house.url, "warehouse") as connection, from_csv(path) as rows:
-        return import_versions(connection, "public", bench.house.targets()[name], rows)
+    with transaction(pair.house.url, "warehouse") as connection, from_csv(path) as rows:
+        return import_versions(connection, "public", pair.house.targets()[name], rows)
 
 
-def versions(bench: Bench, query: str) -> list[tuple[Any, ...]]:
+def versions(pair: Pair, query: str) -> list[tuple[Any, ...]]:
     """Rows with the times of versions, the first batch's as 'base'."""
     base = "(SELECT min(snapshot_at) FROM etl.batch)"
     time = f"CASE {{0}} WHEN {base} THEN 'base' ELSE to_char({{0}} AT TIME ZONE 'UTC', 'YYYY-MM-DD') END"
     begins, ends = time.format("valid_from"), time.format("valid_to")
-    return bench.house.query(query.format(span=f"{begins}, {ends}"))
+    return pair.house.query(query.format(span=f"{begins}, {ends}"))
 
 
-def test_history_of_a_dimension_and_a_fact_continues_in_the_first_batch(lived: Bench) -> None:
+def test_history_of_a_dimension_and_a_fact_continues_in_the_first_batch(lived: Pair) -> None:
     house = lived.house
     present = house.query("SELECT sale_id, shop_id, amount FROM fact_sale_current ORDER BY 1")
     shops = imported(lived, "dim_shop", STAFF)
@@ -77,7 +77,7 @@ def test_history_of_a_dimension_and_a_fact_continues_in_the_first_batch(lived: B
     assert house.query("SELECT sale_id, shop_id, amount FROM fact_sale_current ORDER BY 1") == present
 
 
-def test_the_past_can_be_asked_for_from_the_first_imported_version_on(lived: Bench) -> None:
+def test_the_past_can_be_asked_for_from_the_first_imported_version_on(lived: Pair) -> None:
     imported(lived, "dim_shop", STAFF)
     asked = "SELECT shop_id, city FROM dim_shop_as_of('%s') ORDER BY 1"
     assert lived.house.query(asked % "2020-02-15") == [(1, "York"), (2, "Hull"), (9, "Rome")]
@@ -92,7 +92,7 @@ def test_the_past_can_be_asked_for_from_the_first_imported_version_on(lived: Ben
     assert looked == [("Rome",)]
 
 
-def test_runs_restating_and_verifying_keep_what_was_imported(lived: Bench) -> None:
+def test_runs_restating_and_verifying_keep_what_was_imported(lived: Pair) -> None:
     imported(lived, "dim_shop", STAFF)
     imported(lived, "fact_sale", SALES)
     before = lived.house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from")
@@ -103,7 +103,7 @@ def test_runs_restating_and_verifying_keep_what_was_imported(lived: Bench) -> No
     assert lived.house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from") == before
 
 
-def test_a_second_import_replaces_the_first(lived: Bench) -> None:
+def test_a_second_import_replaces_the_first(lived: Pair) -> None:
     imported(lived, "dim_shop", STAFF)
     imported(lived, "fact_sale", SALES)
     once = lived.house.query(
@@ -116,7 +116,7 @@ def test_a_second_import_replaces_the_first(lived: Bench) -> None:
     assert once == twice
 
 
-def test_rows_of_a_table_are_imported(lived: Bench) -> None:
+def test_rows_of_a_table_are_imported(lived: Pair) -> None:
     house = lived.house
     execute(
         house.url,
@@ -148,7 +148,7 @@ REFUSED = {
 }
 
 
-def test_rows_that_cannot_be_versions_are_refused_with_their_line(lived: Bench) -> None:
+def test_rows_that_cannot_be_versions_are_refused_with_their_line(lived: Pair) -> None:
     before = lived.house.query("SELECT * FROM dim_shop_history ORDER BY 1, 2")
     for text, message in REFUSED.items():
         with pytest.raises(SettingsError, match=message):

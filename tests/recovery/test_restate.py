@@ -12,12 +12,12 @@ from pipeline.recovery import restate
 from pipeline.recovery.rehearsal import rehearse
 from pipeline.review.preview import Preview, preview
 from pipeline.warehouse import ledger
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.recovery.restating import DAYS, MODELS, SCHEMA, SOURCE, change, restated
 from tests.support import execute, write_models
 
 
-def test_a_changed_model_makes_no_version(lived: Bench) -> None:
+def test_a_changed_model_makes_no_version(lived: Pair) -> None:
     times = "SELECT sale_id, valid_from, valid_to, deleted FROM fact_sale_history ORDER BY 1, 2"
     before = lived.house.query(times)
     expression = MODELS["fact_sale"].replace("amount", "amount * 2 AS amount")
@@ -30,14 +30,14 @@ def test_a_changed_model_makes_no_version(lived: Bench) -> None:
     assert lived.house.query(history) == [("YORK", "Ann"), ("LEEDS", "Ann"), ("LEEDS", "Dot")]
 
 
-def test_a_new_column_shows_what_it_was_at_each_batch(lived: Bench) -> None:
+def test_a_new_column_shows_what_it_was_at_each_batch(lived: Pair) -> None:
     assert change(lived, fact_sale=MODELS["fact_sale"].replace("amount", "amount, item")) == ["fact_sale"]
     items = "SELECT item FROM fact_sale_history WHERE sale_id = 8 ORDER BY valid_from"
     assert lived.house.query(items) == [("item 2",), ("item 9",)]
     assert lived.house.query("SELECT count(*) FROM fact_sale WHERE item IS NULL AND NOT deleted") == [(0,)]
 
 
-def test_a_changed_model_that_loses_its_rows_is_refused(lived: Bench) -> None:
+def test_a_changed_model_that_loses_its_rows_is_refused(lived: Pair) -> None:
     before = lived.house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from")
     wrong = MODELS["fact_sale"].replace("amount", "0 * amount AS amount")
     with pytest.raises(
@@ -47,7 +47,7 @@ def test_a_changed_model_that_loses_its_rows_is_refused(lived: Bench) -> None:
     assert lived.house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from") == before
 
 
-def test_rows_that_the_new_model_leaves_out_leave_the_table_and_those_of_others_stay(lived: Bench) -> None:
+def test_rows_that_the_new_model_leaves_out_leave_the_table_and_those_of_others_stay(lived: Pair) -> None:
     house = lived.house
     execute(
         house.url,
@@ -66,7 +66,7 @@ def test_rows_that_the_new_model_leaves_out_leave_the_table_and_those_of_others_
     assert house.query("SELECT count(*) FROM bridge_shop_item_history WHERE item = 'x'") == [(0,)]
 
 
-def test_versions_of_before_the_base_batch_stay(lived: Bench) -> None:
+def test_versions_of_before_the_base_batch_stay(lived: Pair) -> None:
     house = lived.house
     *_, base, last = sorted(Path(house.raw.root).glob("_manifests/*/*.json"), key=lambda path: path.name)
     for path in Path(house.raw.root).glob("_manifests/*/*.json"):
@@ -87,7 +87,7 @@ def test_versions_of_before_the_base_batch_stay(lived: Bench) -> None:
     assert lived.run() is None
 
 
-def test_a_plan_says_what_the_next_run_does_and_changes_nothing(lived: Bench) -> None:
+def test_a_plan_says_what_the_next_run_does_and_changes_nothing(lived: Pair) -> None:
     house = lived.house
 
     def planned() -> dict[str, Preview]:
@@ -118,7 +118,7 @@ def test_a_plan_says_what_the_next_run_does_and_changes_nothing(lived: Bench) ->
     assert house.query("SELECT xmin::text FROM etl.model ORDER BY 1") == rows
 
 
-def test_a_named_model_is_restated_with_those_that_read_it(lived: Bench) -> None:
+def test_a_named_model_is_restated_with_those_that_read_it(lived: Pair) -> None:
     house = lived.house
     write_models(
         house.folder, {"fact_top": "-- key: sale_id\nSELECT sale_id FROM fact_sale WHERE amount > 5"}
@@ -132,7 +132,7 @@ def test_a_named_model_is_restated_with_those_that_read_it(lived: Bench) -> None
         restate.requested(library.load(house.folder), ["fact_top"])
 
 
-def test_a_table_that_was_changed_by_hand_is_as_the_lake_has_it_after_restating(lived: Bench) -> None:
+def test_a_table_that_was_changed_by_hand_is_as_the_lake_has_it_after_restating(lived: Pair) -> None:
     house = lived.house
     before = house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from")
     execute(house.url, "UPDATE fact_sale SET amount = amount + 1 WHERE sale_id < 5")
@@ -145,7 +145,7 @@ def test_a_table_that_was_changed_by_hand_is_as_the_lake_has_it_after_restating(
     assert house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from") == before
 
 
-def test_a_deleted_dimension_row_is_the_same_in_a_rebuild_and_may_be_left_out(shared: Bench) -> None:
+def test_a_deleted_dimension_row_is_the_same_in_a_rebuild_and_may_be_left_out(shared: Pair) -> None:
     house = shared.house
     shared.live(MODELS, SOURCE, (*DAYS, ("DELETE FROM shop WHERE shop_id = 1",)))
     *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
@@ -154,7 +154,7 @@ def test_a_deleted_dimension_row_is_the_same_in_a_rebuild_and_may_be_left_out(sh
     assert house.query("SELECT DISTINCT shop_id FROM dim_shop_history ORDER BY 1") == [(2,), (3,)]
 
 
-def test_layout_is_no_change(lived: Bench) -> None:
+def test_layout_is_no_change(lived: Pair) -> None:
     house = lived.house
     write_models(
         house.folder, {"fact_sale": "-- key: sale_id\nselect sale_id,\n  shop_id, amount\nfrom sale"}

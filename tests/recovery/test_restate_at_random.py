@@ -9,12 +9,12 @@ from threading import Timer
 import psycopg
 import pytest
 
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.recovery.restating import DAYS, MODELS, SOURCE, change, restated
 
 
 @pytest.fixture
-def lived(shared: Bench) -> Bench:
+def lived(shared: Pair) -> Pair:
     """A shop after some batches, in which rows changed, were deleted, rejected and retried."""
     shared.live(MODELS, SOURCE, DAYS)
     return shared
@@ -46,9 +46,9 @@ EDITS = (
 )
 
 
-def _killed_at_random(bench: Bench, models: dict[str, str], random: Random) -> None:
+def _killed_at_random(pair: Pair, models: dict[str, str], random: Random) -> None:
     """Restate changed models, and end the session in the warehouse meanwhile; nothing changes then."""
-    house = bench.house
+    house = pair.house
     tables = [*(name for name, _ in CHANGES), "dim_shop_version", "dim_total_version", "etl.rejected"]
     held = {name: sorted(map(str, house.query(f"SELECT t::text FROM {name} AS t"))) for name in tables}
     end = (
@@ -59,7 +59,7 @@ def _killed_at_random(bench: Bench, models: dict[str, str], random: Random) -> N
         timer = Timer(random.uniform(0.05, 0.4), other.execute, (end, (other.info.backend_pid,)))
         timer.start()
         try:
-            restated(bench, models)
+            restated(pair, models)
         except psycopg.OperationalError:
             assert held == {
                 name: sorted(map(str, house.query(f"SELECT t::text FROM {name} AS t"))) for name in tables
@@ -70,7 +70,7 @@ def _killed_at_random(bench: Bench, models: dict[str, str], random: Random) -> N
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("seed", range(1, 1 + int(os.environ.get("RESTATE_SEEDS", "5"))))
-def test_models_that_change_at_random_between_batches(lived: Bench, seed: int) -> None:
+def test_models_that_change_at_random_between_batches(lived: Pair, seed: int) -> None:
     """Eight steps a seed; half of the restatements are interrupted first."""
     random = Random(seed)
     for _ in range(8):

@@ -16,9 +16,9 @@ import pytest
 
 from demo.home import PROJECT
 from pipeline.errors import LakeIncomplete
-from tests.bench import bench as open_bench
 from tests.flows import test_lost_prefect
 from tests.lake import test_lake_identity
+from tests.pair import pair as open_pair
 from tests.recovery.life import Life, _into_public, program
 from tests.support import SHOWN, execute, shows
 from tests.warehouse.test_bindings import LOOKS
@@ -74,7 +74,7 @@ def test_a_warehouse_of_yesterday_gets_the_batches_since(life: Life) -> None:
 def test_a_warehouse_may_be_restored_elsewhere(life: Life) -> None:
     role, admin = f"owner_{uuid.uuid4().hex[:12]}", life.server.url("postgres")
     execute(admin, f"CREATE ROLE {role} LOGIN PASSWORD 'restored'")
-    with open_bench(life.server) as other:
+    with open_pair(life.server) as other:
         url = re.sub(r"//[^@]+@", f"//{role}:restored@", other.house.url)
         execute(
             other.house.url, "DROP SCHEMA public", f"ALTER DATABASE {url.rsplit('/', 1)[1]} OWNER TO {role}"
@@ -83,7 +83,7 @@ def test_a_warehouse_may_be_restored_elsewhere(life: Life) -> None:
         execute(url, "CREATE SCHEMA public")
         program(life.server, "psql", "-qX", "-vON_ERROR_STOP=1", url, text=_into_public(script))
         there = replace(life.house, url=url, prepared=None)
-        moved = replace(life, bench=replace(life.bench, house=there))
+        moved = replace(life, pair=replace(life.pair, house=there))
         there.prepare()
         assert there.destination.id == life.house.destination.id
         assert moved.settles()
@@ -159,15 +159,15 @@ def test_tables_older_than_etl(life: Life) -> None:
 def test_tables_older_than_etl_whose_history_has_as_many_versions(life: Life) -> None:
     """A deletion ends a version of a dimension and adds none."""
     dump = program(life.server, "pg_dump", "-npublic", life.house.url)
-    life.bench.do("DELETE FROM shop WHERE shop_id = 2")
+    life.pair.do("DELETE FROM shop WHERE shop_id = 2")
     try:
-        assert life.bench.run() is not None
+        assert life.pair.run() is not None
         now = replace(life.today, dumps={"public": dump}, history=life.seen())
         life.restore(now, "public")
         assert life.settles()
         assert life.has_history(now)
     finally:
-        life.bench.do("INSERT INTO shop VALUES (2, 'Bath')")
+        life.pair.do("INSERT INTO shop VALUES (2, 'Bath')")
 
 
 def test_tables_and_etl_that_were_restored_to_different_days(life: Life) -> None:

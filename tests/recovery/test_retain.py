@@ -17,8 +17,8 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifests import read_manifest
 from pipeline.recovery import retain
 from pipeline.recovery.retain import Removal
-from tests.bench import Bench, bench
 from tests.house import Warehouse
+from tests.pair import Pair, pair
 from tests.support import database
 from tests.warehouse.test_bindings import DAYS, MODELS, SOURCE
 
@@ -28,9 +28,9 @@ SHOPS = "SELECT shop_id, town FROM dim_shop_as_of('{}') ORDER BY 1"
 
 
 @pytest.fixture(scope="module")
-def shop(postgres: Postgres) -> Iterator[Bench]:
+def shop(postgres: Postgres) -> Iterator[Pair]:
     """A shop whose days were loaded, a batch each."""
-    with bench(postgres) as made:
+    with pair(postgres) as made:
         made.fresh(MODELS, *SOURCE, "INSERT INTO sale SELECT n, 2, n FROM generate_series(100, 200) AS n")
         made.run()
         for number, day in enumerate((*DAYS, *DAYS[:2])):
@@ -41,7 +41,7 @@ def shop(postgres: Postgres) -> Iterator[Bench]:
         yield made
 
 
-def moments(shop: Bench) -> list[datetime]:
+def moments(shop: Pair) -> list[datetime]:
     return [at for (at,) in shop.house.query("SELECT snapshot_at FROM etl.batch ORDER BY 1")]
 
 
@@ -50,12 +50,12 @@ def copied(bucket: Bucket, to: Path) -> Bucket:
 
 
 @pytest.fixture
-def lake(shop: Bench, tmp_path: Path) -> tuple[Bucket, Bucket]:
+def lake(shop: Pair, tmp_path: Path) -> tuple[Bucket, Bucket]:
     """A copy of the shop's raw and processed buckets."""
     return copied(shop.house.raw, tmp_path / "raw"), copied(shop.house.processed, tmp_path / "processed")
 
 
-def planned(shop: Bench, lake: tuple[Bucket, Bucket], batch: int) -> Removal:
+def planned(shop: Pair, lake: tuple[Bucket, Bucket], batch: int) -> Removal:
     """What is removed if the batch of that number is the last one before the limit."""
     limit = moments(shop)[batch] + timedelta(microseconds=1)
     removal = retain.plan(*lake, limit, retain.needed(shop.house.url))
@@ -77,7 +77,7 @@ def manifests_left(raw: Bucket) -> list[Manifest]:
     return left
 
 
-def rebuilt(shop: Bench, lake: tuple[Bucket, Bucket], url: str) -> Warehouse:
+def rebuilt(shop: Pair, lake: tuple[Bucket, Bucket], url: str) -> Warehouse:
     """Another warehouse, filled from the lake as a rebuild does it."""
     house = Warehouse(url, shop.house.folder, *lake)
     house.prepare()
@@ -85,7 +85,7 @@ def rebuilt(shop: Bench, lake: tuple[Bucket, Bucket], url: str) -> Warehouse:
     return house
 
 
-def same_from(shop: Bench, house: Warehouse, first: int) -> None:
+def same_from(shop: Pair, house: Warehouse, first: int) -> None:
     """Both warehouses show the same at every batch's moment from one on."""
     for moment in moments(shop)[first:]:
         for look in (FACT, TOWNS, SHOPS):
@@ -95,7 +95,7 @@ def same_from(shop: Bench, house: Warehouse, first: int) -> None:
 
 
 def test_a_rebuild_starts_at_the_base_batch(
-    shop: Bench, lake: tuple[Bucket, Bucket], warehouse_url: str
+    shop: Pair, lake: tuple[Bucket, Bucket], warehouse_url: str
 ) -> None:
     removal = planned(shop, lake, 3)
     retain.remove(removal, *lake, lambda _: None)
@@ -112,7 +112,7 @@ def test_a_rebuild_starts_at_the_base_batch(
 
 
 def test_after_an_interrupted_removal_every_manifest_has_its_objects(
-    shop: Bench, lake: tuple[Bucket, Bucket], tmp_path: Path, servers: Callable[[int], Postgres]
+    shop: Pair, lake: tuple[Bucket, Bucket], tmp_path: Path, servers: Callable[[int], Postgres]
 ) -> None:
     removal = planned(shop, lake, 4)
     steps = len(removal.manifests) + removal.objects
@@ -152,13 +152,13 @@ class _Cut:
         return _Bucket(bucket.filesystem, bucket.root, bucket.uri)
 
 
-def test_nothing_is_removed_if_no_batch_is_old_enough(shop: Bench, lake: tuple[Bucket, Bucket]) -> None:
+def test_nothing_is_removed_if_no_batch_is_old_enough(shop: Pair, lake: tuple[Bucket, Bucket]) -> None:
     before = moments(shop)[0] - timedelta(days=1)
     assert retain.plan(*lake, before, retain.needed(shop.house.url)) is None
 
 
 def test_a_warehouse_that_is_behind_keeps_what_it_needs(
-    shop: Bench, lake: tuple[Bucket, Bucket], warehouse_url: str
+    shop: Pair, lake: tuple[Bucket, Bucket], warehouse_url: str
 ) -> None:
     house = Warehouse(warehouse_url, shop.house.folder, *lake)
     house.prepare()
@@ -173,7 +173,7 @@ def test_a_warehouse_that_is_behind_keeps_what_it_needs(
     assert not removal.objects
 
 
-def test_the_warehouse_goes_on_after_it(shop: Bench, lake: tuple[Bucket, Bucket]) -> None:
+def test_the_warehouse_goes_on_after_it(shop: Pair, lake: tuple[Bucket, Bucket]) -> None:
     house = replace(shop.house, raw=lake[0], processed=lake[1])
     retain.remove(planned(shop, lake, 6), *lake, lambda _: None)
     other = replace(shop, house=house)

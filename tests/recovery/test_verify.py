@@ -18,8 +18,8 @@ from pipeline.models.output import Loaded
 from pipeline.recovery.rehearsal import Difference, Gap, Rehearsal, rehearse, results
 from pipeline.warehouse import ledger, load
 from pipeline.warehouse.limits import UNLIMITED
-from tests.bench import Bench
 from tests.house import plan_batch, transform_all
+from tests.pair import Pair
 from tests.support import database, execute, value
 
 SCHEMA = """
@@ -57,7 +57,7 @@ SEEN = "SELECT (SELECT count(*) FROM pg_class), (SELECT xmin::text FROM etl.wate
 
 
 @pytest.fixture(scope="module")
-def lived(shared: Bench) -> Bench:
+def lived(shared: Pair) -> Pair:
     """A warehouse after some batches, in which rows changed, went, were rejected and came in later."""
     shared.fresh(MODELS, *SOURCE)
     shared.run()
@@ -67,13 +67,13 @@ def lived(shared: Bench) -> Bench:
     return shared
 
 
-def rehearsed(bench: Bench, lake: Bucket | None = None) -> Rehearsal:
-    house = bench.house
+def rehearsed(pair: Pair, lake: Bucket | None = None) -> Rehearsal:
+    house = pair.house
     *_, found = rehearse(house.url, house.schema, house.models, house.folder, lake or house.raw)
     return found
 
 
-def test_a_rehearsed_rebuild_equals_the_warehouse_and_changes_nothing(lived: Bench) -> None:
+def test_a_rehearsed_rebuild_equals_the_warehouse_and_changes_nothing(lived: Pair) -> None:
     tables = lived.house.query("SELECT oid, relname, relfilenode FROM pg_class ORDER BY 1")
     objects = sorted(Path(lived.house.raw.root).rglob("*"))
     rows = lived.house.query("SELECT xmin::text, e.* FROM etl.rejected AS e ORDER BY 1, 2::text")
@@ -102,7 +102,7 @@ CHANGES = (
 )
 
 
-def test_manual_changes_are_found(lived: Bench) -> None:
+def test_manual_changes_are_found(lived: Pair) -> None:
     tables = ("dim_shop", "fact_sale", "dim_shop_version")
     execute(
         lived.house.url,
@@ -123,7 +123,7 @@ def test_manual_changes_are_found(lived: Bench) -> None:
         execute(lived.house.url, f"TRUNCATE {', '.join(tables)}", *again, "DROP SCHEMA kept CASCADE")
 
 
-def test_a_missing_table_is_found(lived: Bench) -> None:
+def test_a_missing_table_is_found(lived: Pair) -> None:
     execute(lived.house.url, "ALTER TABLE dim_total RENAME TO renamed")
     try:
         found = rehearsed(lived)
@@ -133,19 +133,19 @@ def test_a_missing_table_is_found(lived: Bench) -> None:
 
 
 @pytest.fixture
-def lake(lived: Bench, tmp_path: Path) -> Bucket:
+def lake(lived: Pair, tmp_path: Path) -> Bucket:
     """A copy of the raw bucket."""
     shutil.copytree(lived.house.raw.root, tmp_path / "raw")
     return folder(str(tmp_path / "raw"))
 
 
-def verified(bench: Bench, lake: Bucket) -> Verification:
-    found = [*verify(lake, bench.house.processed, results(bench.house.url, bench.house.schema))][-1]
+def verified(pair: Pair, lake: Bucket) -> Verification:
+    found = [*verify(lake, pair.house.processed, results(pair.house.url, pair.house.schema))][-1]
     assert found.objects == found.of > 10
     return found
 
 
-def test_a_whole_lake_has_no_problem(lived: Bench, lake: Bucket) -> None:
+def test_a_whole_lake_has_no_problem(lived: Pair, lake: Bucket) -> None:
     found = verified(lived, lake)
     kept = list(Path(lake.root).rglob("*.parquet"))
     assert (found.problems, found.unchecked, found.manifests) == ([], 0, 5)
@@ -153,7 +153,7 @@ def test_a_whole_lake_has_no_problem(lived: Bench, lake: Bucket) -> None:
     assert found.bytes >= sum(path.stat().st_size for path in kept)
 
 
-def test_lost_and_damaged_objects_are_named_and_left_out_of_a_rebuild(lived: Bench, lake: Bucket) -> None:
+def test_lost_and_damaged_objects_are_named_and_left_out_of_a_rebuild(lived: Pair, lake: Bucket) -> None:
     """It goes on where all rows are: at a batch whose states were merged since, and at a reconciling one."""
     batches = lived.house.query("SELECT batch_id, manifest FROM etl.batch ORDER BY 1")
     (first, _), (_, second), (third, _), (_, fourth), (last, _) = batches
@@ -175,7 +175,7 @@ def test_lost_and_damaged_objects_are_named_and_left_out_of_a_rebuild(lived: Ben
     assert {each.table for each in found.differences} >= {"fact_sale", "dim_shop_version"}
 
 
-def test_a_rebuild_that_cannot_reach_the_last_batch_ends_before_it(lived: Bench, lake: Bucket) -> None:
+def test_a_rebuild_that_cannot_reach_the_last_batch_ends_before_it(lived: Pair, lake: Bucket) -> None:
     batches = [batch for (batch,) in lived.house.query("SELECT batch_id FROM etl.batch ORDER BY 1")]
     shutil.rmtree(Path(lake.root, "_manifests", f"after={batches[2]}"))
     shutil.rmtree(Path(lake.root, "_manifests", f"after={batches[3]}"))
@@ -185,7 +185,7 @@ def test_a_rebuild_that_cannot_reach_the_last_batch_ends_before_it(lived: Bench,
     assert found.differences
 
 
-def test_only_the_warehouses_own_batches_are_rebuilt(lived: Bench, lake: Bucket) -> None:
+def test_only_the_warehouses_own_batches_are_rebuilt(lived: Pair, lake: Bucket) -> None:
     """Another warehouse on the same bucket goes on from the same batch."""
     (first, _), _, (_, third), *_ = lived.house.query("SELECT batch_id, manifest FROM etl.batch ORDER BY 1")
     seal(lake, read_manifest(lake, third).model_copy(update={"previous": first}))
@@ -193,7 +193,7 @@ def test_only_the_warehouses_own_batches_are_rebuilt(lived: Bench, lake: Bucket)
     assert (found.gaps, found.differences, len(found.batches)) == ([], [], 5)
 
 
-def test_a_result_with_files_of_another_folder_is_refused(lived: Bench) -> None:
+def test_a_result_with_files_of_another_folder_is_refused(lived: Pair) -> None:
     def loaded() -> Loaded:
         return ledger.loaded(lived.house.url, lived.house.schema)["dim_total"]
 
@@ -209,7 +209,7 @@ def test_a_result_with_files_of_another_folder_is_refused(lived: Bench) -> None:
 
 
 def test_an_empty_warehouse_shows_what_a_rebuild_would_load(
-    lived: Bench, lake: Bucket, postgres: Postgres
+    lived: Pair, lake: Bucket, postgres: Postgres
 ) -> None:
     with database(postgres, "empty") as url:
         *_, found = rehearse(url, "public", lived.house.models, lived.house.folder, lake)
@@ -218,7 +218,7 @@ def test_an_empty_warehouse_shows_what_a_rebuild_would_load(
         assert value(url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'etl'") == 0
 
 
-def test_the_warehouses_role_has_the_rights_that_it_takes(lived: Bench) -> None:
+def test_the_warehouses_role_has_the_rights_that_it_takes(lived: Pair) -> None:
     """Those that docs/warehouse-role.sql gives: its tables, and temporary ones."""
     role = f"verifier_{uuid4().hex[:8]}"
     owned = "DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT c.oid FROM pg_class AS c WHERE relnamespace IN"
@@ -240,7 +240,7 @@ def test_the_warehouses_role_has_the_rights_that_it_takes(lived: Bench) -> None:
 
 
 @pytest.mark.campaign
-def test_no_damaged_object_is_loaded(lived: Bench) -> None:
+def test_no_damaged_object_is_loaded(lived: Pair) -> None:
     """Rows, keys of deleted rows, rejected rows: if one object is damaged, nothing of the batch is loaded."""
     house = lived.house
     lived.do(

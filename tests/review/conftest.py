@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import query
 
 SCHEMA = """
@@ -40,13 +40,13 @@ DAYS = (
 
 
 @pytest.fixture(scope="module")
-def shop(shared: Bench) -> Bench:
+def shop(shared: Pair) -> Pair:
     """The warehouse; rows have changed, were deleted, rejected and retried."""
     shared.live(MODELS, SOURCE, DAYS)
     return shared
 
 
-def everything(shop: Bench) -> dict[str, object]:
+def everything(shop: Pair) -> dict[str, object]:
     """All relations, rows with their transactions, sequences, and all bytes of lake and models."""
     url = shop.house.url
     relations = query(

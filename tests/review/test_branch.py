@@ -16,7 +16,7 @@ from pipeline.review import branch, hiding
 from pipeline.review.branch import Branch
 from pipeline.review.versions import TableDifference
 from tasks.branch import sections
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.review.conftest import MODELS, SCHEMA, everything
 from tests.support import execute, query, write_models
 
@@ -24,7 +24,7 @@ DOUBLED = MODELS["fact_sale"].replace("amount", "amount * 2 AS amount")
 
 
 def computed(
-    shop: Bench, name: str, models: Mapping[str, str], url: str | None = None, removed: Sequence[str] = ()
+    shop: Pair, name: str, models: Mapping[str, str], url: str | None = None, removed: Sequence[str] = ()
 ) -> Branch:
     """A branch of the models with these changes, which are then taken back."""
     house = shop.house
@@ -47,7 +47,7 @@ def tables(found: Branch) -> dict[str, TableDifference]:
 
 
 @pytest.fixture
-def untouched(shop: Bench) -> Iterator[Bench]:
+def untouched(shop: Pair) -> Iterator[Pair]:
     """The shop, in which everything is as before once the branches are dropped."""
     before = everything(shop)
     yield shop
@@ -56,7 +56,7 @@ def untouched(shop: Bench) -> Iterator[Bench]:
     assert everything(shop) == before
 
 
-def test_a_branch_shows_how_changed_models_and_their_readers_differ(untouched: Bench) -> None:
+def test_a_branch_shows_how_changed_models_and_their_readers_differ(untouched: Pair) -> None:
     shop = untouched
     live = {name: value for name, value in everything(shop).items() if "." not in name and "/" not in name}
     found = computed(shop, "double", {"fact_sale": DOUBLED})
@@ -81,13 +81,13 @@ def test_a_branch_shows_how_changed_models_and_their_readers_differ(untouched: B
     assert headings[1] == "fact_sale: 24 versions: 0 added, 24 changed, 0 missing"
 
 
-def test_an_ordinary_run_ignores_a_branch(shop: Bench) -> None:
+def test_an_ordinary_run_ignores_a_branch(shop: Pair) -> None:
     computed(shop, "other", {"fact_sale": DOUBLED})
     assert shop.run() is None
     branch.drop(shop.house.url, "other")
 
 
-def test_two_branches_side_by_side_and_one_that_replaces_itself(untouched: Bench) -> None:
+def test_two_branches_side_by_side_and_one_that_replaces_itself(untouched: Pair) -> None:
     url = untouched.house.url
     computed(untouched, "one", {"fact_sale": DOUBLED})
     other = computed(untouched, "two", {"dim_shop": MODELS["dim_shop"] + " WHERE shop_id < 3"})
@@ -101,7 +101,7 @@ def test_two_branches_side_by_side_and_one_that_replaces_itself(untouched: Bench
     assert computed(untouched, "one", {}).tables == ()
 
 
-def test_new_columns_new_tables_and_personal_values(untouched: Bench) -> None:
+def test_new_columns_new_tables_and_personal_values(untouched: Pair) -> None:
     changed = {
         "dim_shop": "-- personal: manager\nSELECT shop_id, upper(manager) AS manager, city, opened FROM shop",
         "fact_visit": "-- key: sale_id\nSELECT sale_id, shop_id FROM sale",
@@ -116,7 +116,7 @@ def test_new_columns_new_tables_and_personal_values(untouched: Bench) -> None:
     assert (visit.is_new, visit.versions, visit.rejected) == (True, 22, 0)
 
 
-def test_new_names_of_tables_and_columns(untouched: Bench) -> None:
+def test_new_names_of_tables_and_columns(untouched: Pair) -> None:
     changed = {
         "fact_deal": f"-- renamed: fact_sale -> fact_deal\n{DOUBLED}",
         "dim_shop": "-- renamed: manager -> boss\nSELECT shop_id, city, upper(manager) AS boss FROM shop",
@@ -131,7 +131,7 @@ def test_new_names_of_tables_and_columns(untouched: Bench) -> None:
 
 
 def test_a_branch_that_fails_or_is_killed_leaves_nothing(
-    untouched: Bench, monkeypatch: pytest.MonkeyPatch
+    untouched: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(
         WarehouseError, match=r"branch_bad: batch .* cannot be computed by the changed models"
@@ -153,7 +153,7 @@ def test_a_branch_that_fails_or_is_killed_leaves_nothing(
         computed(untouched, "killed", {"fact_sale": DOUBLED})
 
 
-def test_names_and_what_is_no_branch_are_refused(untouched: Bench) -> None:
+def test_names_and_what_is_no_branch_are_refused(untouched: Pair) -> None:
     url = untouched.house.url
     for name in ("", "A", "1a", 'a"; DROP', "a" * 41):
         with pytest.raises(SettingsError, match="a name is up to 40 lower-case letters"):
@@ -172,7 +172,7 @@ def test_names_and_what_is_no_branch_are_refused(untouched: Bench) -> None:
         execute(url, "DROP SCHEMA branch_mine")
 
 
-def test_the_right_that_a_role_lacks_is_named(untouched: Bench, postgres: Postgres) -> None:
+def test_the_right_that_a_role_lacks_is_named(untouched: Pair, postgres: Postgres) -> None:
     url = untouched.house.url
     database = str(conninfo_to_dict(url)["dbname"])
     execute(

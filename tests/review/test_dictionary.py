@@ -11,11 +11,11 @@ from pipeline.models import library
 from pipeline.review import dictionary
 from pipeline.review.dictionary import Dictionary
 from tasks import data_dictionary
-from tests.bench import Bench
+from tests.pair import Pair
 
 
 @pytest.fixture
-def found(shop: Bench) -> Dictionary:
+def found(shop: Pair) -> Dictionary:
     house = shop.house
     return dictionary.read(house.url, house.schema, library.load(house.folder), [], house.raw)
 

@@ -8,13 +8,13 @@ from demo.postgres import Postgres
 from pipeline.models import library
 from pipeline.review.preview import Preview, preview, preview_if_changed
 from tasks.changes import lines
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import database, execute
 from tests.warehouse.test_renames import MODELS, RENAMED, SCHEMA, SOURCE, write
 
 
 @pytest.fixture(scope="module")
-def loaded(shared: Bench) -> Bench:
+def loaded(shared: Pair) -> Pair:
     """A warehouse after two batches, with a view and an index of others, and seconds of the batches."""
     shared.fresh(MODELS, *SOURCE)
     shared.run()
@@ -29,10 +29,10 @@ def loaded(shared: Bench) -> Bench:
     return shared
 
 
-def planned(bench: Bench, *allow: str, **files: str) -> dict[str, Preview]:
+def planned(pair: Pair, *allow: str, **files: str) -> dict[str, Preview]:
     """The plan for these files instead of the first ones."""
-    house = bench.house
-    write(bench, {name: text for name, text in {**MODELS, **files}.items() if text})
+    house = pair.house
+    write(pair, {name: text for name, text in {**MODELS, **files}.items() if text})
     models = library.load(house.folder)
     state = "SELECT c.xmin::text, m.xmin::text FROM pg_class AS c, etl.model AS m ORDER BY 1, 2"
     before = house.query(state)
@@ -44,7 +44,7 @@ def planned(bench: Bench, *allow: str, **files: str) -> dict[str, Preview]:
     return {each.table: each for each in found}
 
 
-def test_nothing_and_layout_are_no_change(loaded: Bench) -> None:
+def test_nothing_and_layout_are_no_change(loaded: Pair) -> None:
     assert planned(loaded) == {}
     assert planned(loaded, dim_shop="-- Shops.\nselect shop_id,\n city, manager from shop") == {}
     indexed = SCHEMA + "-- Why.\n"
@@ -66,7 +66,7 @@ def test_nothing_and_layout_are_no_change(loaded: Bench) -> None:
     ]
 
 
-def test_a_dropped_column_shows_diffs_cost_consent_and_what_breaks(loaded: Bench) -> None:
+def test_a_dropped_column_shows_diffs_cost_consent_and_what_breaks(loaded: Pair) -> None:
     model, schema = "SELECT shop_id, city FROM shop", SCHEMA.replace(", manager varchar(9)", "")
     found = planned(loaded, dim_shop=model, schema=schema)["dim_shop"]
     head, *others = lines([found])
@@ -96,13 +96,13 @@ def test_a_dropped_column_shows_diffs_cost_consent_and_what_breaks(loaded: Bench
     assert allowed.altered[0] == 'ALTER TABLE "public"."dim_shop" DROP COLUMN IF EXISTS "manager"'
 
 
-def test_other_sources_of_a_column_are_named(loaded: Bench) -> None:
+def test_other_sources_of_a_column_are_named(loaded: Pair) -> None:
     model = "SELECT shop_id, upper(manager) AS city, manager FROM shop"
     found = planned(loaded, dim_shop=model)["dim_shop"]
     assert "  city is computed from shop.manager; before, shop.city" in lines([found])
 
 
-def test_new_names_other_keys_and_models_that_come_and_go(loaded: Bench) -> None:
+def test_new_names_other_keys_and_models_that_come_and_go(loaded: Pair) -> None:
     found = planned(loaded, fact_sale="", **{name: RENAMED[name] for name in RENAMED})
     assert {name: each.effect for name, each in found.items()} == {
         "dim_shop": "altered", "fact_sold": "altered", "dim_total": "restated",
@@ -118,7 +118,7 @@ def test_new_names_other_keys_and_models_that_come_and_go(loaded: Bench) -> None
     assert '  to drop it: make run ALLOW="drop dim_total"' in lines(new.values())
 
 
-def test_an_empty_warehouse_has_nothing_to_change(postgres: Postgres, loaded: Bench) -> None:
+def test_an_empty_warehouse_has_nothing_to_change(postgres: Postgres, loaded: Pair) -> None:
     house = loaded.house
     write(loaded, MODELS)
     models = library.load(house.folder)

@@ -8,17 +8,17 @@ from pipeline.errors import ModelError
 from pipeline.models import library, lineage
 from pipeline.review import sources
 from tasks.lineage import lines
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import write_models
 
 
-def fed(shop: Bench, table: str | None = None) -> list[str]:
+def fed(shop: Pair, table: str | None = None) -> list[str]:
     house = shop.house
     found = sources.lineage_of(house.url, "public", library.load(house.folder), house.raw, table)
     return list(lines(lineage.fed(found, table)))
 
 
-def test_each_column_of_the_source_is_named_with_what_it_feeds(shop: Bench) -> None:
+def test_each_column_of_the_source_is_named_with_what_it_feeds(shop: Pair) -> None:
     assert fed(shop, "shop") == [
         "shop.city: dim_shop.city",
         "shop.manager: dim_shop.manager",
@@ -30,7 +30,7 @@ def test_each_column_of_the_source_is_named_with_what_it_feeds(shop: Bench) -> N
     )
 
 
-def test_a_table_that_no_model_reads_and_a_model_that_was_never_run(shop: Bench) -> None:
+def test_a_table_that_no_model_reads_and_a_model_that_was_never_run(shop: Pair) -> None:
     with pytest.raises(ModelError, match="nothing: no model reads such a table; they read sale, shop"):
         fed(shop, "nothing")
     path = shop.house.folder / "dim_other.sql"

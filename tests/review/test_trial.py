@@ -15,26 +15,26 @@ from pipeline.review import hiding, sources, trial
 from pipeline.review.live import Changed
 from pipeline.review.trial import Trial
 from tasks.trial import sections
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.review.conftest import MODELS, everything
 from tests.support import write_models
 
 
-def tried(shop: Bench, path: Path, text: str) -> Trial:
+def tried(shop: Pair, path: Path, text: str) -> Trial:
     """The trial of a file with this text."""
     path.write_text(text)
     return trial.run(shop.house.url, "public", shop.house.folder, path, shop.house.raw, first=3)
 
 
 @pytest.fixture
-def draft(shop: Bench, tmp_path: Path) -> Iterator[Path]:
+def draft(shop: Pair, tmp_path: Path) -> Iterator[Path]:
     """A folder for models that are not in the models' folder; nothing may change."""
     before = everything(shop)
     yield tmp_path
     assert everything(shop) == before
 
 
-def test_a_model_as_it_is_equals_its_table(shop: Bench, draft: Path) -> None:
+def test_a_model_as_it_is_equals_its_table(shop: Pair, draft: Path) -> None:
     for name in ("dim_shop", "fact_sale", "dim_total"):
         found = tried(shop, draft / f"{name}.sql", MODELS[name])
         assert found.difference is not None
@@ -42,7 +42,7 @@ def test_a_model_as_it_is_equals_its_table(shop: Bench, draft: Path) -> None:
         assert (found.rejected, found.remarks, found.create_table) == ((), (), None)
 
 
-def test_an_edited_model_shows_how_it_differs(shop: Bench, draft: Path) -> None:
+def test_an_edited_model_shows_how_it_differs(shop: Pair, draft: Path) -> None:
     text = MODELS["fact_sale"].replace("amount", "amount * 2 AS amount", 1) + " WHERE sale_id > 2"
     found = tried(
         shop, draft / "fact_sale.sql", text.replace("sale_id, shop", "sale_id % 29 AS sale_id, shop")
@@ -61,7 +61,7 @@ def test_an_edited_model_shows_how_it_differs(shop: Bench, draft: Path) -> None:
     assert [row["sale_id"] for row in found.difference.first_missing] == ["2", "30"]
 
 
-def test_rows_that_would_be_rejected_are_shown_with_their_reasons(shop: Bench, draft: Path) -> None:
+def test_rows_that_would_be_rejected_are_shown_with_their_reasons(shop: Pair, draft: Path) -> None:
     found = tried(
         shop,
         draft / "fact_sale.sql",
@@ -77,7 +77,7 @@ def test_rows_that_would_be_rejected_are_shown_with_their_reasons(shop: Bench, d
     ]
 
 
-def test_a_new_model_gets_a_table_that_fits(shop: Bench, draft: Path) -> None:
+def test_a_new_model_gets_a_table_that_fits(shop: Pair, draft: Path) -> None:
     found = tried(
         shop,
         draft / "fact_opening.sql",
@@ -94,7 +94,7 @@ def test_a_new_model_gets_a_table_that_fits(shop: Bench, draft: Path) -> None:
     assert 'PRIMARY KEY ("sale_id")' in str(other.create_table)
 
 
-def test_a_column_that_the_table_lacks_is_named_and_the_others_are_compared(shop: Bench, draft: Path) -> None:
+def test_a_column_that_the_table_lacks_is_named_and_the_others_are_compared(shop: Pair, draft: Path) -> None:
     found = tried(shop, draft / "dim_shop.sql", "SELECT shop_id, city, manager, opened FROM shop")
     assert found.remarks == (
         "opened is not in the warehouse table dim_shop; add `opened date` to it in schema.sql",
@@ -105,7 +105,7 @@ def test_a_column_that_the_table_lacks_is_named_and_the_others_are_compared(shop
     assert starred.remarks == ("opened comes by * and is left out until the table has it",)
 
 
-def test_personal_values_are_hidden(shop: Bench, draft: Path) -> None:
+def test_personal_values_are_hidden(shop: Pair, draft: Path) -> None:
     text = "-- personal: manager\nSELECT shop_id, city, upper(manager) AS manager FROM shop"
     found = hiding.of_trial(tried(shop, draft / "dim_shop.sql", text))
     assert found.first[0] == {"shop_id": "1", "city": "Leeds", "manager": "…"}
@@ -128,7 +128,7 @@ def test_personal_values_are_hidden(shop: Bench, draft: Path) -> None:
         ("total", "SELECT 1 AS a", "no kind; write"),
     ],
 )
-def test_an_error_is_one_line(shop: Bench, draft: Path, name: str, text: str, words: str) -> None:
+def test_an_error_is_one_line(shop: Pair, draft: Path, name: str, text: str, words: str) -> None:
     path = draft / f"{name}.sql"
     with pytest.raises(ModelError, match=words) as caught:
         tried(shop, path, text) if text else trial.run(
@@ -138,7 +138,7 @@ def test_an_error_is_one_line(shop: Bench, draft: Path, name: str, text: str, wo
 
 
 def test_a_table_of_which_a_batch_holds_only_changes(
-    shop: Bench, draft: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Pair, draft: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without_state(*arguments: Any) -> Manifest:
         found = last_batch(*arguments)
@@ -151,7 +151,7 @@ def test_a_table_of_which_a_batch_holds_only_changes(
         tried(shop, draft / "dim_shop.sql", MODELS["dim_shop"])
 
 
-def test_a_model_of_the_folder_may_be_edited_where_it_lies(shop: Bench) -> None:
+def test_a_model_of_the_folder_may_be_edited_where_it_lies(shop: Pair) -> None:
     path = shop.house.folder / "dim_shop.sql"
     try:
         found = tried(shop, path, MODELS["dim_shop"].replace("city", "lower(city) AS city"))

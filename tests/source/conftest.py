@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from demo.postgres import Postgres
-from tests.bench import Bench
-from tests.bench import bench as new_bench
+from tests.pair import Pair
+from tests.pair import pair as new_pair
 from tests.servers import running_server
 from tests.source.server import MODELS, SOURCE
 from tests.support import database, execute
@@ -51,9 +51,9 @@ def server(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -
 
 
 @pytest.fixture(scope="module")
-def bench_of_version(server: Postgres, postgres: Postgres) -> Iterator[Bench]:
+def pair_of_version(server: Postgres, postgres: Postgres) -> Iterator[Pair]:
     """A source on each of these servers, and a warehouse."""
-    with new_bench(server, postgres) as new:
+    with new_pair(server, postgres) as new:
         yield new
 
 
@@ -65,9 +65,9 @@ def primary() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def bench(primary: Postgres, postgres: Postgres) -> Iterator[Bench]:
+def pair(primary: Postgres, postgres: Postgres) -> Iterator[Pair]:
     """A source on that server, after the first run."""
-    with new_bench(primary, postgres) as new:
+    with new_pair(primary, postgres) as new:
         new.fresh(MODELS, *SOURCE)
         new.run()
         yield new

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.bench import Bench
 from tests.house import plan_batch
+from tests.pair import Pair
 from tests.support import query
 
 MODELS = {
@@ -12,20 +12,20 @@ MODELS = {
 }
 
 
-def read_all(bench: Bench) -> dict[str, str]:
+def read_all(pair: Pair) -> dict[str, str]:
     """Take a batch and load it; returns the reasons in its plan by table."""
-    planned, manifest = plan_batch(bench.source_url, bench.house)
+    planned, manifest = plan_batch(pair.source_url, pair.house)
     if manifest:
-        bench.house.bring(manifest)
+        pair.house.bring(manifest)
     return {name: table.reason for name, table in planned.tables.items()}
 
 
-def read(bench: Bench) -> str:
+def read(pair: Pair) -> str:
     """Take a batch and load it; returns the reason in the plan of table t."""
-    return read_all(bench)["t"]
+    return read_all(pair)["t"]
 
 
-def equal(bench: Bench, table: str = "t") -> None:
+def equal(pair: Pair, table: str = "t") -> None:
     """Assert that the warehouse equals plain SQL on the source."""
-    shown = bench.house.query(f"SELECT id, v FROM fact_{table}_current ORDER BY 1")
-    assert shown == query(bench.source_url, f"SELECT id, v::text FROM {table} ORDER BY 1"), table
+    shown = pair.house.query(f"SELECT id, v FROM fact_{table}_current ORDER BY 1")
+    assert shown == query(pair.source_url, f"SELECT id, v::text FROM {table} ORDER BY 1"), table

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from demo.binaries import account_for, programs, run
 from demo.postgres import Postgres
-from tests.bench import Bench
 from tests.house import plan_batch
+from tests.pair import Pair
 from tests.support import query, value
 
 MODELS = {
@@ -29,26 +29,26 @@ SOURCE = (
 CHANGED = {"changed rows"}
 
 
-def read(bench: Bench, url: str | None = None) -> tuple[set[str], int]:
+def read(pair: Pair, url: str | None = None) -> tuple[set[str], int]:
     """Take a batch from a source and load it; returns the reasons of its tables and the versions added."""
-    before = versions(bench)
-    planned, manifest = plan_batch(url or bench.source_url, bench.house)
+    before = versions(pair)
+    planned, manifest = plan_batch(url or pair.source_url, pair.house)
     if manifest:
-        bench.house.bring(manifest)
-    return {table.reason for table in planned.tables.values()}, versions(bench) - before
+        pair.house.bring(manifest)
+    return {table.reason for table in planned.tables.values()}, versions(pair) - before
 
 
-def versions(bench: Bench) -> int:
-    return int(value(bench.house.url, "SELECT count(*) FROM fact_sale"))
+def versions(pair: Pair) -> int:
+    return int(value(pair.house.url, "SELECT count(*) FROM fact_sale"))
 
 
-def equal(bench: Bench, url: str | None = None) -> None:
+def equal(pair: Pair, url: str | None = None) -> None:
     """Assert that the warehouse equals plain SQL on the source."""
     sales = "SELECT sale_id, shop_id, amount FROM {} ORDER BY 1"
     shops = "SELECT shop_id, name FROM shop LEFT JOIN town USING (town_id) ORDER BY 1"
-    source_url = url or bench.source_url
-    assert bench.house.query(sales.format("fact_sale_current")) == query(source_url, sales.format("sale"))
-    assert bench.house.query("SELECT shop_id, town FROM dim_shop ORDER BY 1") == query(source_url, shops)
+    source_url = url or pair.source_url
+    assert pair.house.query(sales.format("fact_sale_current")) == query(source_url, sales.format("sale"))
+    assert pair.house.query("SELECT shop_id, town FROM dim_shop ORDER BY 1") == query(source_url, shops)
 
 
 def program(server: Postgres, name: str, *arguments: str | Path, text: str | None = None) -> str:

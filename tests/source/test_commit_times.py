@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from demo.postgres import Postgres
-from tests.bench import Bench
-from tests.bench import bench as open_bench
+from tests.pair import Pair
+from tests.pair import pair as open_pair
 from tests.servers import running_server
 from tests.support import execute, value
 
@@ -29,16 +29,16 @@ KEPT = "SELECT sale_id, committed_at FROM fact_sale WHERE NOT deleted AND supers
 
 
 @pytest.fixture(scope="module")
-def keeping(postgres: Postgres) -> Iterator[Bench]:
+def keeping(postgres: Postgres) -> Iterator[Pair]:
     """A source whose server keeps commit times."""
     with (
         running_server("commit_times", track_commit_timestamp="on") as server,
-        open_bench(server, postgres) as bench,
+        open_pair(server, postgres) as pair,
     ):
-        yield bench
+        yield pair
 
 
-def test_versions_have_the_time_of_their_commit(keeping: Bench) -> None:
+def test_versions_have_the_time_of_their_commit(keeping: Pair) -> None:
     keeping.fresh(MODELS, *SOURCE)
     keeping.run()
     first = keeping.source(COMMITTED)
@@ -54,7 +54,7 @@ def test_versions_have_the_time_of_their_commit(keeping: Bench) -> None:
     assert value(keeping.house.url, "SELECT count(committed_at) FROM fact_total") == 0
 
 
-def test_a_refilled_table_has_the_times_again(keeping: Bench) -> None:
+def test_a_refilled_table_has_the_times_again(keeping: Pair) -> None:
     keeping.fresh(MODELS, *SOURCE)
     keeping.run()
     keeping.do("UPDATE sale SET amount = 21 WHERE sale_id = 2")
@@ -65,7 +65,7 @@ def test_a_refilled_table_has_the_times_again(keeping: Bench) -> None:
     assert keeping.house.query(KEPT) == keeping.source(COMMITTED)
 
 
-def test_a_rejected_row_keeps_its_time(keeping: Bench) -> None:
+def test_a_rejected_row_keeps_its_time(keeping: Pair) -> None:
     models = MODELS | {
         "schema": "CREATE TABLE dim_price (amount integer PRIMARY KEY);"
         + MODELS["schema"].replace("NOT NULL", "REFERENCES dim_price (amount)"),
@@ -81,7 +81,7 @@ def test_a_rejected_row_keeps_its_time(keeping: Bench) -> None:
     assert keeping.house.query(KEPT) == times
 
 
-def test_without_such_a_server_it_is_null(shared: Bench) -> None:
+def test_without_such_a_server_it_is_null(shared: Pair) -> None:
     shared.fresh(MODELS, *SOURCE)
     shared.run()
     assert value(shared.house.url, "SELECT count(*) - count(committed_at) FROM fact_sale") == 3

@@ -9,9 +9,9 @@ import pytest
 from demo.postgres import Postgres
 from pipeline.errors import ModelError
 from pipeline.lake.manifest import Manifest
-from tests.bench import Bench
-from tests.bench import bench as new_bench
 from tests.house import plan_batch
+from tests.pair import Pair
+from tests.pair import pair as new_pair
 from tests.support import query, write_models
 from tests.system import own_version
 
@@ -30,33 +30,33 @@ def model(cursor: str | None, table: str = "v") -> str:
 @pytest.fixture(scope="module", params=[18, 16])
 def shared(
     servers: Callable[[int], Postgres], postgres: Postgres, request: pytest.FixtureRequest
-) -> Iterator[Bench]:
-    with new_bench(servers(request.param), postgres) as bench:
-        yield bench
+) -> Iterator[Pair]:
+    with new_pair(servers(request.param), postgres) as pair:
+        yield pair
 
 
-def start(bench: Bench, type_: str, cursor: str, *rows: str) -> None:
+def start(pair: Pair, type_: str, cursor: str, *rows: str) -> None:
     """A view over a table with a column of that type, after the first batch."""
-    bench.fresh(
+    pair.fresh(
         {"fact_v": model(cursor), "schema": SCHEMA},
         f"CREATE TABLE t (id int, note text, c {type_})",
         *[f"INSERT INTO t VALUES ({row})" for row in rows],
         "CREATE VIEW v AS SELECT * FROM t",
     )
-    bench.run()
+    pair.run()
 
 
-def step(bench: Bench) -> tuple[str, int]:
+def step(pair: Pair) -> tuple[str, int]:
     """Take a batch and load it; returns how the view was read, and how many rows of it."""
-    planned, manifest = plan_batch(bench.source_url, bench.house)
+    planned, manifest = plan_batch(pair.source_url, pair.house)
     if manifest:
-        bench.house.bring(manifest)
+        pair.house.bring(manifest)
     return planned.tables["v"].reason, manifest.rows if manifest else 0
 
 
-def equal(bench: Bench, view: str = "v") -> None:
-    shown = bench.house.query(f"SELECT id, note FROM fact_{view}_current ORDER BY 1")
-    assert shown == query(bench.source_url, f"SELECT id, note FROM {view} ORDER BY 1"), view
+def equal(pair: Pair, view: str = "v") -> None:
+    shown = pair.house.query(f"SELECT id, note FROM fact_{view}_current ORDER BY 1")
+    assert shown == query(pair.source_url, f"SELECT id, note FROM {view} ORDER BY 1"), view
 
 
 # Type, overlap, the highest value at first, one within the overlap, one above, and one below it.
@@ -85,9 +85,9 @@ RISING = [
 ]  # fmt: skip
 
 
-def views_of(bench: Bench, columns: Mapping[str, str], cursors: Mapping[str, str]) -> None:
+def views_of(pair: Pair, columns: Mapping[str, str], cursors: Mapping[str, str]) -> None:
     """Views by name over tables with a column of a type, and the models that read them by a cursor."""
-    bench.fresh(
+    pair.fresh(
         {f"fact_{view}": model(cursors[view], view) for view in columns}
         | {"schema": "".join(SCHEMA.splitlines()[1].replace("fact_v", f"fact_{view}") for view in columns)},
         "CREATE TYPE mood AS ENUM ('zen', 'calm', 'angry')",
@@ -96,16 +96,16 @@ def views_of(bench: Bench, columns: Mapping[str, str], cursors: Mapping[str, str
     )
 
 
-def rows_read(bench: Bench) -> dict[str, int]:
+def rows_read(pair: Pair) -> dict[str, int]:
     """Take a batch and load it; returns how many rows of each view were read by its cursor."""
-    planned, manifest = plan_batch(bench.source_url, bench.house)
+    planned, manifest = plan_batch(pair.source_url, pair.house)
     assert manifest is not None
-    bench.house.bring(manifest)
+    pair.house.bring(manifest)
     assert {table.reason for table in planned.tables.values()} == {"changed rows"}
     return {name: table.rows for name, table in manifest.tables.items()}
 
 
-def test_a_view_is_read_from_the_highest_value_of_the_last_batch(shared: Bench) -> None:
+def test_a_view_is_read_from_the_highest_value_of_the_last_batch(shared: Pair) -> None:
     """Rows within the overlap and above are read, rows below it are not."""
     views = {f"v_{number}": values for number, values in enumerate(RISING)}
     views_of(
@@ -129,7 +129,7 @@ def test_a_view_is_read_from_the_highest_value_of_the_last_batch(shared: Bench) 
     assert set(without_overlap.values()) == {1}, "from the new highest value on"
 
 
-def test_nulls_are_read_each_time(shared: Bench) -> None:
+def test_nulls_are_read_each_time(shared: Pair) -> None:
     start(shared, "integer", "v.c", "1, 'a', NULL", "2, 'a', 7")
     shared.do("UPDATE t SET note = 'b' WHERE id = 1")
     assert step(shared) == ("changed rows", 2)
@@ -148,7 +148,7 @@ if own_version() >= 14:
     INFINITE.append(("numeric", "'Infinity'", "1", "2"))
 
 
-def test_an_infinite_value_does_not_hide_later_rows(shared: Bench) -> None:
+def test_an_infinite_value_does_not_hide_later_rows(shared: Pair) -> None:
     views = {f"v_{number}": values for number, values in enumerate(INFINITE)}
     types = {view: type_ for view, (type_, *_) in views.items()}
     views_of(shared, types, {view: f"{view}.c" for view in views})
@@ -163,14 +163,14 @@ def test_an_infinite_value_does_not_hide_later_rows(shared: Bench) -> None:
         equal(shared, view)
 
 
-def test_of_rows_with_one_key_the_last_one_read_counts(shared: Bench) -> None:
+def test_of_rows_with_one_key_the_last_one_read_counts(shared: Pair) -> None:
     start(shared, "integer", "v.c", "1, 'a', 1", "2, 'a', 5")
     shared.do("INSERT INTO t VALUES (1, 'b', 6)")
     assert step(shared) == ("changed rows", 2)
     assert shared.house.query("SELECT id, note FROM fact_v_current ORDER BY 1") == [(1, "b"), (2, "a")]
 
 
-def test_a_view_that_is_empty_at_first_or_loses_its_rows(shared: Bench) -> None:
+def test_a_view_that_is_empty_at_first_or_loses_its_rows(shared: Pair) -> None:
     start(shared, "integer", "v.c")
     shared.do("INSERT INTO t VALUES (1, 'a', 5)")
     assert step(shared) == ("changed rows", 1)
@@ -180,7 +180,7 @@ def test_a_view_that_is_empty_at_first_or_loses_its_rows(shared: Bench) -> None:
     assert step(shared) == ("changed rows", 1)
 
 
-def test_another_cursor_reads_the_view_whole_once(shared: Bench) -> None:
+def test_another_cursor_reads_the_view_whole_once(shared: Pair) -> None:
     start(shared, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
     write_models(shared.house.folder, {"fact_v": model("v.id")})
     assert step(shared) == ("not read by this cursor before", 2)
@@ -189,14 +189,14 @@ def test_another_cursor_reads_the_view_whole_once(shared: Bench) -> None:
     assert step(shared) == ("another table has this name now", 2)
 
 
-def test_a_changed_model_reads_its_view_whole_once(shared: Bench) -> None:
+def test_a_changed_model_reads_its_view_whole_once(shared: Pair) -> None:
     start(shared, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
     write_models(shared.house.folder, {"fact_v": model("v.c").replace("note", "upper(note) AS note")})
     assert step(shared) == ("fact_v or its model is new or changed", 2)
     assert step(shared) == ("changed rows", 1)
 
 
-def test_a_model_that_only_appends_has_all_rows_that_are_read_by_a_cursor(shared: Bench) -> None:
+def test_a_model_that_only_appends_has_all_rows_that_are_read_by_a_cursor(shared: Pair) -> None:
     """Also if another table is read whole, and only the changed rows of the view are."""
     shared.fresh(
         {
@@ -220,7 +220,7 @@ def test_a_model_that_only_appends_has_all_rows_that_are_read_by_a_cursor(shared
     assert shared.house.query("SELECT note FROM dim_note ORDER BY 1") == notes
 
 
-def test_a_row_that_leaves_the_filter_of_a_model_over_a_model_leaves_its_table(shared: Bench) -> None:
+def test_a_row_that_leaves_the_filter_of_a_model_over_a_model_leaves_its_table(shared: Pair) -> None:
     shared.fresh(
         {
             "fact_v": model("v.c"),
@@ -237,7 +237,7 @@ def test_a_row_that_leaves_the_filter_of_a_model_over_a_model_leaves_its_table(s
     assert shared.house.query("SELECT id FROM fact_w_current") == [(2,)]
 
 
-def test_names_in_quotes_and_two_models_with_the_same_cursor(shared: Bench) -> None:
+def test_names_in_quotes_and_two_models_with_the_same_cursor(shared: Pair) -> None:
     shared.fresh(
         {
             "fact_v": model('v."Changed . At"'),
@@ -295,7 +295,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_cursor_that_cannot_work_is_refused_before_anything_is_read(shared: Bench, case: str) -> None:
+def test_a_cursor_that_cannot_work_is_refused_before_anything_is_read(shared: Pair, case: str) -> None:
     files, words = REFUSED[case]
     shared.fresh(
         files | {"schema": SCHEMA},
@@ -308,7 +308,7 @@ def test_a_cursor_that_cannot_work_is_refused_before_anything_is_read(shared: Be
     assert shared.house.raw.usage().objects == 0
 
 
-def test_a_batch_stores_its_cursor_position(shared: Bench) -> None:
+def test_a_batch_stores_its_cursor_position(shared: Pair) -> None:
     start(shared, "timestamptz", "v.c 1 hour", "1, 'a', '2024-01-01 12:00+02'")
     shared.do("INSERT INTO t VALUES (2, 'b', '2024-01-03 00:00:00.123456+00')")
     _, manifest = plan_batch(shared.source_url, shared.house)

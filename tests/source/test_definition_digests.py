@@ -13,9 +13,9 @@ from pipeline.errors import SourceError
 from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
 from pipeline.source.definition import Definition
-from tests.bench import Bench
 from tests.house import plan_batch
 from tests.lake.earlier_formats import as_format_2
+from tests.pair import Pair
 from tests.source.definitions import (
     MODELS,
     read,
@@ -118,17 +118,17 @@ def test_the_equality_of_keys_is_described(source_url: str) -> None:
     }
 
 
-def test_the_first_batch_after_an_upgrade_reads_whole(bench_of_version: Bench) -> None:
+def test_the_first_batch_after_an_upgrade_reads_whole(pair_of_version: Pair) -> None:
     """Manifests of earlier versions have no definitions."""
-    bench_of_version.fresh(
+    pair_of_version.fresh(
         MODELS, "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')"
     )
-    _, manifest = plan_batch(bench_of_version.source_url, bench_of_version.house)
+    _, manifest = plan_batch(pair_of_version.source_url, pair_of_version.house)
     assert manifest is not None
     tables = {name: table.model_copy(update={"definition": None}) for name, table in manifest.tables.items()}
     older = manifest.model_copy(update={"tables": tables, "continuity": None})
     written = older.model_dump(mode="json", exclude={"continuity": True, "tables": {"t": {"definition"}}})
-    Path(bench_of_version.house.raw.root, manifest.path).write_text(json.dumps(as_format_2(written)))
-    bench_of_version.house.bring(older)
-    assert read(bench_of_version) == "its definition was not stored before"
-    assert read(bench_of_version) == "changed rows"
+    Path(pair_of_version.house.raw.root, manifest.path).write_text(json.dumps(as_format_2(written)))
+    pair_of_version.house.bring(older)
+    assert read(pair_of_version) == "its definition was not stored before"
+    assert read(pair_of_version) == "changed rows"

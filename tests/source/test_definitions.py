@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from demo.postgres import Postgres
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.source.definitions import (
     MODELS,
     equal,
@@ -221,8 +221,8 @@ def numbered(number: int, text: str) -> str:
     return NAMES.sub(rf"\g<1>_{number}", text)
 
 
-def test_values_that_change_without_a_write_are_read(bench_of_version: Bench, server: Postgres) -> None:
-    bench = bench_of_version
+def test_values_that_change_without_a_write_are_read(pair_of_version: Pair, server: Postgres) -> None:
+    pair = pair_of_version
     cases = {number: case for number, case in enumerate(CASES.values()) if server.version >= case.oldest}
     models = {
         f"fact_t_{number}": numbered(number, (BY_CURSOR if case.cursor else MODELS)["fact_t"])
@@ -233,27 +233,27 @@ def test_values_that_change_without_a_write_are_read(bench_of_version: Bench, se
     unchanged = {name: "changed rows" for number, name in enumerate(CASES) if number in cases}
 
     def reasons() -> dict[str, str]:
-        tables = read_all(bench)
+        tables = read_all(pair)
         for number in cases:
-            equal(bench, f"t_{number}")
+            equal(pair, f"t_{number}")
         return {name: tables[f"t_{number}"] for number, name in enumerate(CASES) if number in cases}
 
-    bench.fresh(models | {"schema": schema}, *before)
-    bench.run()
+    pair.fresh(models | {"schema": schema}, *before)
+    pair.run()
     assert reasons() == unchanged
-    bench.do(*(numbered(number, sql) for number, case in cases.items() for sql in case.change))
+    pair.do(*(numbered(number, sql) for number, case in cases.items() for sql in case.change))
     assert reasons() == {name: CASES[name].reason for name in unchanged}
     assert reasons() == unchanged
 
 
-def test_a_detached_partition_is_detected(bench_of_version: Bench) -> None:
-    bench_of_version.fresh(
+def test_a_detached_partition_is_detected(pair_of_version: Pair) -> None:
+    pair_of_version.fresh(
         MODELS,
         "CREATE TABLE t (id int, v text) PARTITION BY RANGE (id)",
         "CREATE TABLE p PARTITION OF t FOR VALUES FROM (0) TO (9)",
         "INSERT INTO t VALUES (1, 'a')",
     )
-    bench_of_version.run()
-    bench_of_version.do("ALTER TABLE t DETACH PARTITION p")
-    assert read(bench_of_version) == SHAPE
-    assert bench_of_version.house.query("SELECT * FROM fact_t_current") == []
+    pair_of_version.run()
+    pair_of_version.do("ALTER TABLE t DETACH PARTITION p")
+    assert read(pair_of_version) == SHAPE
+    assert pair_of_version.house.query("SELECT * FROM fact_t_current") == []

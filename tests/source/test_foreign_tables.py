@@ -10,8 +10,8 @@ import pytest
 
 from demo.postgres import Postgres
 from pipeline.errors import SourceError
-from tests.bench import Bench
 from tests.house import plan_batch
+from tests.pair import Pair
 from tests.source.definitions import (
     MODELS,
     equal,
@@ -36,9 +36,9 @@ def foreign(server: Postgres) -> Iterator[Path]:
 
 
 def test_a_partition_that_is_a_foreign_table_is_read_whole_each_time(
-    bench_of_version: Bench, foreign: Path
+    pair_of_version: Pair, foreign: Path
 ) -> None:
-    bench_of_version.fresh(
+    pair_of_version.fresh(
         MODELS,
         "DROP EXTENSION IF EXISTS file_fdw CASCADE",
         "CREATE EXTENSION file_fdw",
@@ -49,16 +49,16 @@ def test_a_partition_that_is_a_foreign_table_is_read_whole_each_time(
         f" SERVER files OPTIONS (filename '{foreign}', format 'csv')",
         "INSERT INTO t VALUES (1, 'x')",
     )
-    bench_of_version.run()
-    equal(bench_of_version)
+    pair_of_version.run()
+    equal(pair_of_version)
     foreign.write_text("11,a\n12,c\n13,d\n")
-    assert read(bench_of_version) == "no xmin and no cursor column"
-    equal(bench_of_version)
-    bench_of_version.do("DROP EXTENSION file_fdw CASCADE")
+    assert read(pair_of_version) == "no xmin and no cursor column"
+    equal(pair_of_version)
+    pair_of_version.do("DROP EXTENSION file_fdw CASCADE")
 
 
-def test_a_table_with_a_foreign_child_is_read_whole_each_time(bench_of_version: Bench, foreign: Path) -> None:
-    bench_of_version.fresh(
+def test_a_table_with_a_foreign_child_is_read_whole_each_time(pair_of_version: Pair, foreign: Path) -> None:
+    pair_of_version.fresh(
         MODELS,
         "DROP EXTENSION IF EXISTS file_fdw CASCADE",
         "CREATE EXTENSION file_fdw",
@@ -67,43 +67,43 @@ def test_a_table_with_a_foreign_child_is_read_whole_each_time(bench_of_version: 
         f"CREATE FOREIGN TABLE f () INHERITS (t) SERVER files OPTIONS (filename '{foreign}', format 'csv')",
         "INSERT INTO t VALUES (1, 'x')",
     )
-    bench_of_version.run()
+    pair_of_version.run()
     foreign.write_text("11,a\n12,c\n13,d\n")
-    assert read(bench_of_version) == "no xmin and no cursor column"
-    equal(bench_of_version)
-    bench_of_version.do("DROP EXTENSION file_fdw CASCADE")
+    assert read(pair_of_version) == "no xmin and no cursor column"
+    equal(pair_of_version)
+    pair_of_version.do("DROP EXTENSION file_fdw CASCADE")
 
 
-def test_a_model_reads_the_columns_that_its_role_may_read(bench_of_version: Bench) -> None:
+def test_a_model_reads_the_columns_that_its_role_may_read(pair_of_version: Pair) -> None:
     """A model that needs another column is refused before anything is read."""
-    bench_of_version.fresh(
+    pair_of_version.fresh(
         MODELS, "CREATE TABLE t (id int PRIMARY KEY, v text, w numeric)", "INSERT INTO t VALUES (1, 'a', 2)"
     )
-    role = "reader_" + bench_of_version.source_url.rsplit("_", 1)[1]
-    reader = f"postgresql://{role}:x@{bench_of_version.source_url.partition('@')[2]}"
-    bench_of_version.do(
+    role = "reader_" + pair_of_version.source_url.rsplit("_", 1)[1]
+    reader = f"postgresql://{role}:x@{pair_of_version.source_url.partition('@')[2]}"
+    pair_of_version.do(
         f"CREATE ROLE {role} LOGIN PASSWORD 'x'",
         f"GRANT USAGE ON SCHEMA public TO {role}",
         f"GRANT SELECT (id, v) ON t TO {role}",
     )
     try:
         for reason in ("first batch", "its role may not read xmin, ctid and tableoid, and no cursor column"):
-            planned, manifest = plan_batch(reader, bench_of_version.house)
+            planned, manifest = plan_batch(reader, pair_of_version.house)
             assert planned.tables["t"].reason == reason
             assert manifest is not None
-            bench_of_version.house.bring(manifest)
-            equal(bench_of_version)
-            bench_of_version.do("UPDATE t SET v = 'b'")
+            pair_of_version.house.bring(manifest)
+            equal(pair_of_version)
+            pair_of_version.do("UPDATE t SET v = 'b'")
         needing = "-- key: id\nSELECT id, w::varchar AS v FROM t"
-        write_models(bench_of_version.house.folder, {"fact_t": needing})
+        write_models(pair_of_version.house.folder, {"fact_t": needing})
         with pytest.raises(SourceError, match=r"fact_t\.sql needs a column .* grant SELECT .* of t\.w$"):
-            plan_batch(reader, bench_of_version.house)
-        bench_of_version.do(f"GRANT SELECT (w, xmin, ctid, tableoid) ON t TO {role}")
+            plan_batch(reader, pair_of_version.house)
+        pair_of_version.do(f"GRANT SELECT (w, xmin, ctid, tableoid) ON t TO {role}")
         for reason in ("the columns that may be read have changed", "changed rows"):
-            planned, manifest = plan_batch(reader, bench_of_version.house)
+            planned, manifest = plan_batch(reader, pair_of_version.house)
             assert planned.tables["t"].table.tracked
             assert planned.tables["t"].reason == reason
             if manifest:
-                bench_of_version.house.bring(manifest)
+                pair_of_version.house.bring(manifest)
     finally:
-        bench_of_version.do(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+        pair_of_version.do(f"DROP OWNED BY {role}", f"DROP ROLE {role}")

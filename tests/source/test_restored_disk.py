@@ -11,7 +11,7 @@ import pytest
 
 from demo.binaries import account_for, run
 from demo.postgres import Postgres
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.source.server import (
     CHANGED,
     equal,
@@ -78,55 +78,55 @@ INSTEAD = {
 @pytest.mark.parametrize("caught_up", [False, True], ids=["behind", "caught up"])
 @pytest.mark.parametrize("instead", INSTEAD)
 def test_a_source_restored_from_a_copy_of_its_disk_is_read_whole(
-    bench: Bench, primary: Postgres, instead: str, caught_up: bool
+    pair: Pair, primary: Postgres, instead: str, caught_up: bool
 ) -> None:
     """Identifier, timeline and oids are the same, and transaction ids catch up."""
     copy = copy_of_disk(primary)
-    bench.do(*UNDONE)
-    assert read(bench) == (CHANGED, 4), "two changed, one new, one deleted"
-    before = position(bench.source_url)
+    pair.do(*UNDONE)
+    assert read(pair) == (CHANGED, 4), "two changed, one new, one deleted"
+    before = position(pair.source_url)
     put_back(primary, copy)
-    bench.do(*INSTEAD[instead])
+    pair.do(*INSTEAD[instead])
     if caught_up:
-        use_up(bench.source_url, before)
-        bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
-    reason = read(bench)[0]
+        use_up(pair.source_url, before)
+        pair.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    reason = read(pair)[0]
     assert reason == UNSURE if caught_up else reason in (PUT_BACK, UNSURE)
-    equal(bench)
-    assert read(bench) == (CHANGED, 0)
+    equal(pair)
+    assert read(pair) == (CHANGED, 0)
 
 
 def test_a_source_restored_to_the_state_of_the_last_batch_is_read_for_changes(
-    bench: Bench, primary: Postgres
+    pair: Pair, primary: Postgres
 ) -> None:
     """The copy has every row that was read, and runs without changes have moved the watermark since."""
     copy = copy_of_disk(primary)
     for _ in range(20):
-        execute(bench.source_url, "SELECT pg_current_xact_id()")
-    assert read(bench) == (CHANGED, 0)
-    before = position(bench.source_url)
+        execute(pair.source_url, "SELECT pg_current_xact_id()")
+    assert read(pair) == (CHANGED, 0)
+    before = position(pair.source_url)
     put_back(primary, copy)
-    bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
-    use_up(bench.source_url, before)
-    assert read(bench) == (CHANGED, 1), "a witness still exists, so changes suffice"
-    equal(bench)
+    pair.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    use_up(pair.source_url, before)
+    assert read(pair) == (CHANGED, 1), "a witness still exists, so changes suffice"
+    equal(pair)
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_source_that_is_only_restarted_is_read_for_changes(
-    bench: Bench, primary: Postgres, mode: Literal["fast", "immediate"]
+    pair: Pair, primary: Postgres, mode: Literal["fast", "immediate"]
 ) -> None:
-    bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
-    assert read(bench) == (CHANGED, 1)
+    pair.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+    assert read(pair) == (CHANGED, 1)
     primary.stop(mode)
     primary.start()
-    assert read(bench) == (CHANGED, 0)
-    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "VACUUM sale")
-    assert read(bench) == (CHANGED, 1)
+    assert read(pair) == (CHANGED, 0)
+    pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "VACUUM sale")
+    assert read(pair) == (CHANGED, 1)
     primary.restart()
-    bench.do("UPDATE sale SET amount = 25 WHERE sale_id = 2")
-    assert read(bench) == (UNSURE, 1), "the only row read last was written again: nothing shows what happened"
-    equal(bench)
+    pair.do("UPDATE sale SET amount = 25 WHERE sale_id = 2")
+    assert read(pair) == (UNSURE, 1), "the only row read last was written again: nothing shows what happened"
+    equal(pair)
 
 
 def move_to(primary: Postgres, transaction: int, *freeze: str) -> None:
@@ -156,30 +156,30 @@ def move_to(primary: Postgres, transaction: int, *freeze: str) -> None:
         execute(url, f"UPDATE pg_database SET datfrozenxid = '{oldest}'")
 
 
-def test_transaction_ids_that_wrap_around(bench: Bench, primary: Postgres) -> None:
+def test_transaction_ids_that_wrap_around(pair: Pair, primary: Postgres) -> None:
     """A watermark older than 2^31 ids is unusable; a recent one works beyond 2^32."""
-    database = bench.source_url.rsplit("/", 1)[1]
+    database = pair.source_url.rsplit("/", 1)[1]
     move_to(primary, 2**31 + 2**21, database)
-    bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
-    assert read(bench) == (WRAPPED, 1)
-    equal(bench)
-    bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
-    assert read(bench) == (CHANGED, 1)
+    pair.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+    assert read(pair) == (WRAPPED, 1)
+    equal(pair)
+    pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+    assert read(pair) == (CHANGED, 1)
 
     move_to(primary, 2**32 - 2**21, database)
-    bench.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
-    assert read(bench) == (CHANGED, 1), "not 2^31 transactions ago"
-    bench.do(
+    pair.do("UPDATE sale SET amount = 30 WHERE sale_id = 3")
+    assert read(pair) == (CHANGED, 1), "not 2^31 transactions ago"
+    pair.do(
         "UPDATE town SET name = 'Hull' WHERE town_id = 1", "UPDATE sale SET amount = 40 WHERE sale_id = 4"
     )
     move_to(primary, 2**32 + 2**19)
-    assert value(bench.source_url, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > 2^32")
-    bench.do("UPDATE sale SET amount = 50 WHERE sale_id = 5", "INSERT INTO sale VALUES (6, 1, 6)")
-    assert read(bench) == (CHANGED, 3), "from both sides of the wraparound"
-    equal(bench)
-    assert read(bench) == (CHANGED, 0)
+    assert value(pair.source_url, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > 2^32")
+    pair.do("UPDATE sale SET amount = 50 WHERE sale_id = 5", "INSERT INTO sale VALUES (6, 1, 6)")
+    assert read(pair) == (CHANGED, 3), "from both sides of the wraparound"
+    equal(pair)
+    assert read(pair) == (CHANGED, 0)
 
     move_to(primary, 2**32 + 2**31 + 2**22, database)
-    bench.do("UPDATE sale SET amount = 60 WHERE sale_id = 6")
-    assert read(bench) == (WRAPPED, 1)
-    equal(bench)
+    pair.do("UPDATE sale SET amount = 60 WHERE sale_id = 6")
+    assert read(pair) == (WRAPPED, 1)
+    equal(pair)

@@ -13,8 +13,8 @@ import pytest
 from demo.binaries import account_for
 from demo.postgres import Postgres
 from pipeline.errors import SourceError
-from tests.bench import Bench
-from tests.bench import bench as new_bench
+from tests.pair import Pair
+from tests.pair import pair as new_pair
 from tests.servers import described_server
 from tests.source.server import (
     CHANGED,
@@ -29,24 +29,24 @@ SECONDS = 60
 
 
 def test_a_source_restored_from_a_dump_is_read_whole_and_doubles_nothing(
-    bench: Bench, primary: Postgres, postgres: Postgres
+    pair: Pair, primary: Postgres, postgres: Postgres
 ) -> None:
-    dump = program(primary, "pg_dump", bench.source_url)
-    bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
-    assert read(bench) == (CHANGED, 1)
-    with new_bench(postgres, primary) as restored:
+    dump = program(primary, "pg_dump", pair.source_url)
+    pair.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+    assert read(pair) == (CHANGED, 1)
+    with new_pair(postgres, primary) as restored:
         program(postgres, "psql", "-qX", "-v", "ON_ERROR_STOP=1", restored.source_url, text=dump)
         execute(restored.source_url, "UPDATE sale SET amount = 20 WHERE sale_id = 2")
-        assert read(bench, restored.source_url) == (ANOTHER, 2), "one is as it was before, one is new"
-        equal(bench, restored.source_url)
-        assert read(bench, restored.source_url) == (CHANGED, 0)
+        assert read(pair, restored.source_url) == (ANOTHER, 2), "one is as it was before, one is new"
+        equal(pair, restored.source_url)
+        assert read(pair, restored.source_url) == (CHANGED, 0)
         execute(restored.source_url, "UPDATE town SET name = 'Hull' WHERE town_id = 1")
-        assert read(bench, restored.source_url) == (CHANGED, 0)
-        equal(bench, restored.source_url)
+        assert read(pair, restored.source_url) == (CHANGED, 0)
+        equal(pair, restored.source_url)
 
 
 @contextmanager
-def standby_of(primary: Postgres, bench: Bench) -> Iterator[str]:
+def standby_of(primary: Postgres, pair: Pair) -> Iterator[str]:
     """The URL of the source on a running physical standby, made by pg_basebackup."""
     with described_server("standby", autovacuum="off") as standby:
         account = account_for(primary.home)
@@ -60,7 +60,7 @@ def standby_of(primary: Postgres, bench: Bench) -> Iterator[str]:
         program(primary, "pg_basebackup", "--wal-method=stream", "--checkpoint=fast", "--write-recovery-conf",
                 "--no-sync", f"--pgdata={home / 'data'}", f"--dbname={url}")  # fmt: skip
         (home / "data" / "postmaster.pid").unlink(missing_ok=True)
-        yield standby.start().url(bench.source_url.rsplit("/", 1)[1])
+        yield standby.start().url(pair.source_url.rsplit("/", 1)[1])
 
 
 def wait_for(url: str, condition: str) -> None:
@@ -76,38 +76,38 @@ def catch_up(primary_url: str, standby_url: str) -> None:
     wait_for(standby_url, f"pg_last_wal_replay_lsn() >= '{position}'")
 
 
-def test_a_standby_is_read_as_its_primary_is_until_it_is_promoted(bench: Bench, primary: Postgres) -> None:
-    with standby_of(primary, bench) as url:
-        catch_up(bench.source_url, url)
-        assert read(bench, url) == (CHANGED, 0), "the same source, read from elsewhere"
-        bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
-        catch_up(bench.source_url, url)
-        assert read(bench, url) == (CHANGED, 1)
-        equal(bench, url)
-        bench.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
-        assert read(bench) == (CHANGED, 1), "and back again"
-        catch_up(bench.source_url, url)
-        bench.do("SELECT pg_switch_wal()")
+def test_a_standby_is_read_as_its_primary_is_until_it_is_promoted(pair: Pair, primary: Postgres) -> None:
+    with standby_of(primary, pair) as url:
+        catch_up(pair.source_url, url)
+        assert read(pair, url) == (CHANGED, 0), "the same source, read from elsewhere"
+        pair.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+        catch_up(pair.source_url, url)
+        assert read(pair, url) == (CHANGED, 1)
+        equal(pair, url)
+        pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+        assert read(pair) == (CHANGED, 1), "and back again"
+        catch_up(pair.source_url, url)
+        pair.do("SELECT pg_switch_wal()")
         execute(url, "SELECT pg_promote()")
         execute(url, "UPDATE sale SET amount = 30 WHERE sale_id = 3")
-        assert read(bench, url) == (ANOTHER, 1), "another timeline counts its own transactions"
-        equal(bench, url)
+        assert read(pair, url) == (ANOTHER, 1), "another timeline counts its own transactions"
+        equal(pair, url)
         execute(url, "UPDATE town SET name = 'Hull' WHERE town_id = 1")
-        assert read(bench, url) == (CHANGED, 0)
-        equal(bench, url)
+        assert read(pair, url) == (CHANGED, 0)
+        equal(pair, url)
 
 
-def test_a_standby_that_is_behind_the_last_batch_is_refused(bench: Bench, primary: Postgres) -> None:
-    with standby_of(primary, bench) as url:
-        catch_up(bench.source_url, url)
+def test_a_standby_that_is_behind_the_last_batch_is_refused(pair: Pair, primary: Postgres) -> None:
+    with standby_of(primary, pair) as url:
+        catch_up(pair.source_url, url)
         execute(url, "SELECT pg_wal_replay_pause()")
         wait_for(url, "pg_get_wal_replay_pause_state() = 'paused'")
-        bench.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
-        assert read(bench) == (CHANGED, 1)
+        pair.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+        assert read(pair) == (CHANGED, 1)
         with pytest.raises(
             SourceError, match="standby is behind the last batch; run again when it has caught"
         ):
-            read(bench, url)
+            read(pair, url)
         execute(url, "SELECT pg_wal_replay_resume()")
-        catch_up(bench.source_url, url)
-        assert read(bench, url) == (CHANGED, 0)
+        catch_up(pair.source_url, url)
+        assert read(pair, url) == (CHANGED, 0)

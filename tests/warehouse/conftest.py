@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.lake.buckets import Bucket
-from tests.bench import Bench
 from tests.house import Warehouse
 from tests.made_up import MadeUp
+from tests.pair import Pair
 from tests.support import write_models
 from tests.warehouse import consenting
 from tests.warehouse.consenting import filled_shop, follow
@@ -33,13 +33,13 @@ def batches(raw: Bucket) -> MadeUp:
 
 
 @pytest.fixture(scope="module")
-def filled(shared: Bench) -> Bench:
+def filled(shared: Pair) -> Pair:
     """The shop of ``consenting`` after two batches."""
     return filled_shop(shared)
 
 
 @pytest.fixture
-def loaded(filled: Bench) -> Bench:
+def loaded(filled: Pair) -> Pair:
     """The same with its models as they were; tests leave its tables as they are."""
     write_models(filled.house.folder, consenting.MODELS)
     assert follow(filled) == []

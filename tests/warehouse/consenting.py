@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from pipeline.postgres import transaction
 from pipeline.warehouse import catalogue
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import execute, write_models
 
 SCHEMA = """
@@ -31,7 +31,7 @@ SOURCE = (
 )
 
 
-def filled_shop(shared: Bench) -> Bench:
+def filled_shop(shared: Pair) -> Pair:
     """A warehouse after two batches."""
     shared.fresh(MODELS, *SOURCE)
     shared.run()
@@ -45,16 +45,16 @@ def filled_shop(shared: Bench) -> Bench:
 
 
 def follow(
-    bench: Bench, *allow: str, query: str = "", made: str = "", killed: bool = False, **models: str
+    pair: Pair, *allow: str, query: str = "", made: str = "", killed: bool = False, **models: str
 ) -> list[tuple[object, ...]]:
     """Follow changed files in a transaction that is rolled back; returns rows of a query in it.
 
     ``made`` is what others have made before; with ``killed`` the session ends before it commits.
     """
-    folder = bench.house.folder
+    folder = pair.house.folder
     write_models(folder, {**MODELS, **models})
-    known, found = bench.house.models, list[tuple[object, ...]]()
-    with suppress(_Back), transaction(bench.house.url, "warehouse") as connection:
+    known, found = pair.house.models, list[tuple[object, ...]]()
+    with suppress(_Back), transaction(pair.house.url, "warehouse") as connection:
         connection.execute("SET LOCAL search_path TO public")
         connection.execute(made.encode() or b"SELECT")
         connection.execute("SET LOCAL search_path TO pg_catalog, pg_temp")
@@ -62,7 +62,7 @@ def follow(
         if query:
             found = connection.execute(query.encode()).fetchall()
         if killed:
-            execute(bench.house.url, f"SELECT pg_terminate_backend({connection.info.backend_pid}, 5000)")
+            execute(pair.house.url, f"SELECT pg_terminate_backend({connection.info.backend_pid}, 5000)")
             connection.execute("SELECT")
         _roll_back()
     return found

@@ -14,8 +14,8 @@ from pipeline.postgres import transaction
 from pipeline.recovery import refill
 from pipeline.warehouse.mismatches import find_mismatches
 from pipeline.words import counted
-from tests.bench import Bench
-from tests.bench import bench as open_bench
+from tests.pair import Pair
+from tests.pair import pair as open_pair
 from tests.support import execute
 
 MODELS = {
@@ -64,29 +64,29 @@ LOOKS = {
 }
 
 
-def seen(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
+def seen(pair: Pair) -> dict[str, list[tuple[Any, ...]]]:
     """All rows that a reader of the warehouse can see."""
-    return {name: bench.house.query(text) for name, text in LOOKS.items()}
+    return {name: pair.house.query(text) for name, text in LOOKS.items()}
 
 
-def mismatches(bench: Bench) -> dict[str, str]:
+def mismatches(pair: Pair) -> dict[str, str]:
     """The reason of each mismatch, by table."""
-    with transaction(bench.house.url, "warehouse") as connection:
+    with transaction(pair.house.url, "warehouse") as connection:
         actual = find_mismatches(connection, "public", TABLES)
     return {each.table: each.reason.removeprefix(f"warehouse: public.{each.table} ") for each in actual}
 
 
 @pytest.fixture(scope="module", params=[18, pytest.param(16, marks=pytest.mark.campaign)])
-def lived(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
+def lived(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A warehouse after some batches."""
-    with open_bench(servers(request.param)) as bench:
-        bench.fresh(MODELS, *SOURCE)
-        bench.run()
+    with open_pair(servers(request.param)) as pair:
+        pair.fresh(MODELS, *SOURCE)
+        pair.run()
         for day in DAYS:
-            bench.do(*day)
-            bench.run()
-            assert mismatches(bench) == {}
-        yield bench
+            pair.do(*day)
+            pair.run()
+            assert mismatches(pair) == {}
+        yield pair
 
 
 NONE, LESS, MORE = -1_000, -1, 1
@@ -145,7 +145,7 @@ HARM: dict[str, tuple[tuple[str, ...], dict[str, int | str]]] = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_table_with_a_mismatch_is_filled_again(lived: Bench, harm: str) -> None:
+def test_a_table_with_a_mismatch_is_filled_again(lived: Pair, harm: str) -> None:
     before = seen(lived)
     rows = {name: number for name, _, _, number in before["model"]}
     statements, wrong = HARM[harm]
@@ -163,7 +163,7 @@ def test_a_table_with_a_mismatch_is_filled_again(lived: Bench, harm: str) -> Non
     assert seen(lived) == before
 
 
-def test_a_rewritten_table_is_no_mismatch(lived: Bench) -> None:
+def test_a_rewritten_table_is_no_mismatch(lived: Pair) -> None:
     before = seen(lived), lived.house.query("SELECT record_id FROM fact_sale ORDER BY 1")
     execute(lived.house.url, "VACUUM FULL fact_sale", "CLUSTER dim_shop USING dim_shop_pkey")
     assert mismatches(lived) == {}
@@ -174,7 +174,7 @@ def test_a_rewritten_table_is_no_mismatch(lived: Bench) -> None:
     assert set(lived.house.query(files)) == {(True,)}
 
 
-def test_a_restored_warehouse_is_compared_with_its_counts(lived: Bench) -> None:
+def test_a_restored_warehouse_is_compared_with_its_counts(lived: Pair) -> None:
     before = seen(lived)
     execute(
         lived.house.url,
@@ -190,7 +190,7 @@ def test_a_restored_warehouse_is_compared_with_its_counts(lived: Bench) -> None:
     assert lived.house.query("SELECT count(*) FROM etl.model WHERE table_oid = 1") == [(0,)]
 
 
-def test_rows_added_by_hand_stay_in_a_dimension(lived: Bench) -> None:
+def test_rows_added_by_hand_stay_in_a_dimension(lived: Pair) -> None:
     before = seen(lived)
     execute(lived.house.url, "INSERT INTO dim_shop VALUES (-1, 'unknown')", "UPDATE dim_shop SET town = 'x'")
     assert mismatches(lived) == {"dim_shop": "has 4 rows, and 3 were loaded"}
@@ -203,7 +203,7 @@ def test_rows_added_by_hand_stay_in_a_dimension(lived: Bench) -> None:
     assert seen(lived) == before
 
 
-def test_a_killed_refill_changes_nothing(lived: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_refill_changes_nothing(lived: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     before = seen(lived)
     execute(lived.house.url, "DELETE FROM fact_sale", "TRUNCATE fact_town")
     broken = seen(lived)
@@ -220,49 +220,49 @@ def test_a_killed_refill_changes_nothing(lived: Bench, monkeypatch: pytest.Monke
     assert seen(lived) == before
 
 
-def test_a_restored_model_gets_the_batches_that_it_missed(shared: Bench) -> None:
-    bench = shared
+def test_a_restored_model_gets_the_batches_that_it_missed(shared: Pair) -> None:
+    pair = shared
     expected = []
     for away in (False, True):
-        bench.fresh(MODELS, *SOURCE)
-        bench.run()
+        pair.fresh(MODELS, *SOURCE)
+        pair.run()
         for number, day in enumerate(DAYS):
-            bench.do(*day)
+            pair.do(*day)
             for name in ("fact_sale", "dim_shop") if away and number in (1, 2) else ():
-                (bench.house.folder / f"{name}.sql").rename(bench.house.folder / f"{name}.away")
-            bench.house.prepare()
-            bench.run()
-            for path in bench.house.folder.glob("*.away"):
+                (pair.house.folder / f"{name}.sql").rename(pair.house.folder / f"{name}.away")
+            pair.house.prepare()
+            pair.run()
+            for path in pair.house.folder.glob("*.away"):
                 path.rename(path.with_suffix(".sql"))
-        bench.house.prepare()
-        bench.run()
+        pair.house.prepare()
+        pair.run()
         counts = "SELECT sale_id, amount::text, deleted FROM fact_sale ORDER BY sale_id, recorded_at"
         times = "SELECT count(DISTINCT recorded_at) FROM fact_sale"
         towns = "SELECT shop_id, town, valid_to IS NULL FROM dim_shop_history ORDER BY 1, valid_to"
-        expected.append([bench.house.query(text) for text in (counts, times, towns)])
+        expected.append([pair.house.query(text) for text in (counts, times, towns)])
     assert expected[0] == expected[1]
 
 
-def test_rows_that_the_lake_lacks_are_read_from_the_source(shared: Bench) -> None:
-    bench = shared
-    bench.live(MODELS, SOURCE, DAYS)
+def test_rows_that_the_lake_lacks_are_read_from_the_source(shared: Pair) -> None:
+    pair = shared
+    pair.live(MODELS, SOURCE, DAYS)
     now = "SELECT sale_id, amount FROM fact_sale_current ORDER BY 1"
-    before = bench.house.query(now), bench.house.query(LOOKS["dim_shop"])
-    shutil.rmtree(Path(bench.house.raw.root) / "_manifests")
-    execute(bench.house.url, "DELETE FROM fact_sale WHERE sale_id = 1")
-    assert bench.run() is not None
-    assert (bench.house.query(now), bench.house.query(LOOKS["dim_shop"])) == before
-    assert mismatches(bench) == {}
-    execute(bench.house.url, "TRUNCATE fact_town")
-    bench.run()
-    assert bench.house.query("SELECT count(*) FROM fact_town_current") == [(2,)]
+    before = pair.house.query(now), pair.house.query(LOOKS["dim_shop"])
+    shutil.rmtree(Path(pair.house.raw.root) / "_manifests")
+    execute(pair.house.url, "DELETE FROM fact_sale WHERE sale_id = 1")
+    assert pair.run() is not None
+    assert (pair.house.query(now), pair.house.query(LOOKS["dim_shop"])) == before
+    assert mismatches(pair) == {}
+    execute(pair.house.url, "TRUNCATE fact_town")
+    pair.run()
+    assert pair.house.query("SELECT count(*) FROM fact_town_current") == [(2,)]
 
 
-def test_an_early_batch_that_lacks_a_column_or_a_table_keeps_its_versions(shared: Bench) -> None:
+def test_an_early_batch_that_lacks_a_column_or_a_table_keeps_its_versions(shared: Pair) -> None:
     """As after a rebuild: NULL, and no rows."""
-    bench, select = shared, "-- key: sale_id\nSELECT sale_id, pieces"
+    pair, select = shared, "-- key: sale_id\nSELECT sale_id, pieces"
     now = "SELECT sale_id, pieces, note, town FROM sale LEFT JOIN town USING (sale_id) ORDER BY 1"
-    bench.fresh(
+    pair.fresh(
         {
             "fact_sale": f"{select} FROM sale",
             "schema": "CREATE TABLE IF NOT EXISTS fact_sale (sale_id int, pieces int, note text, town text);",
@@ -270,22 +270,22 @@ def test_an_early_batch_that_lacks_a_column_or_a_table_keeps_its_versions(shared
         "CREATE TABLE sale (sale_id int PRIMARY KEY, pieces int)",
         "INSERT INTO sale VALUES (1, 1), (2, 2)",
     )
-    bench.run()
-    bench.do("UPDATE sale SET pieces = 9 WHERE sale_id = 1", "DELETE FROM sale WHERE sale_id = 2")
-    bench.run()
-    bench.do(
+    pair.run()
+    pair.do("UPDATE sale SET pieces = 9 WHERE sale_id = 1", "DELETE FROM sale WHERE sale_id = 2")
+    pair.run()
+    pair.do(
         "ALTER TABLE sale ADD COLUMN note text DEFAULT 'old'",
         "CREATE TABLE town (sale_id int PRIMARY KEY, town text)",
         "INSERT INTO town VALUES (1, 'York')",
     )
     later = f"{select}, note, town FROM sale LEFT JOIN town USING (sale_id)"
-    (bench.house.folder / "fact_sale.sql").write_text(later, encoding="utf-8")
-    bench.run()
-    execute(bench.house.url, "TRUNCATE fact_sale")
-    assert bench.run() is None, "the source is not needed for it"
-    assert bench.house.query("SELECT sale_id, pieces, note, town FROM fact_sale_current") == bench.source(now)
+    (pair.house.folder / "fact_sale.sql").write_text(later, encoding="utf-8")
+    pair.run()
+    execute(pair.house.url, "TRUNCATE fact_sale")
+    assert pair.run() is None, "the source is not needed for it"
+    assert pair.house.query("SELECT sale_id, pieces, note, town FROM fact_sale_current") == pair.source(now)
     versions = "SELECT sale_id, pieces, note, deleted FROM fact_sale ORDER BY recorded_at, sale_id"
-    assert bench.house.query(versions) == [
+    assert pair.house.query(versions) == [
         (1, 1, None, False),
         (2, 2, None, False),
         (1, 9, None, False),

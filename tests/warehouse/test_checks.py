@@ -14,7 +14,7 @@ from pipeline.models.checks import Check
 from pipeline.postgres import transaction
 from pipeline.warehouse.checks import CheckFailed, Checks, verify
 from pipeline.warehouse.counts import Counts
-from tests.bench import Bench
+from tests.pair import Pair
 
 MODELS = {
     "dim_shop": "-- personal: owner\nSELECT shop_id, city, owner FROM shop",
@@ -40,7 +40,7 @@ BIG = (
 
 
 @pytest.fixture(scope="module")
-def loaded(shared: Bench) -> Bench:
+def loaded(shared: Pair) -> Pair:
     shared.fresh(MODELS, *SOURCE)
     shared.run()
     return shared
@@ -56,28 +56,28 @@ def write(folder: Path, **texts: str) -> list[Check]:
     return checks.load(folder)
 
 
-def run(bench: Bench, found: list[Check], timeout: int = 60) -> dict[str, Counts] | None:
+def run(pair: Pair, found: list[Check], timeout: int = 60) -> dict[str, Counts] | None:
     """Load the next batch with these checks."""
-    house = bench.house
+    house = pair.house
 
     def personal() -> dict[str, frozenset[str]]:
-        sealed = bench.sealed()
+        sealed = pair.sealed()
         assert sealed is not None
         return lineage.personal_of(house.models, house.targets(), sealed)
 
-    return bench.run(checks=Checks(found, timeout, personal))
+    return pair.run(checks=Checks(found, timeout, personal))
 
 
-def warned(bench: Bench) -> list[tuple[str, int, str]]:
-    with transaction(bench.house.url, "warehouse") as connection:
+def warned(pair: Pair) -> list[tuple[str, int, str]]:
+    with transaction(pair.house.url, "warehouse") as connection:
         return [(each.name, each.rows, each.error) for each in status.warned(connection, "public")]
 
 
-def rows(bench: Bench, text: str) -> list[tuple[Any, ...]]:
-    return bench.house.query(text)
+def rows(pair: Pair, text: str) -> list[tuple[Any, ...]]:
+    return pair.house.query(text)
 
 
-def test_a_failing_check_stops_the_batch_until_its_rows_are_gone(loaded: Bench) -> None:
+def test_a_failing_check_stops_the_batch_until_its_rows_are_gone(loaded: Pair) -> None:
     found = write(loaded.house.folder, big=BIG.format("fail"))
     last = loaded.house.last_batch()
     loaded.do(
@@ -96,7 +96,7 @@ def test_a_failing_check_stops_the_batch_until_its_rows_are_gone(loaded: Bench) 
     assert run(loaded, found) is not None
 
 
-def test_a_warning_check_is_recorded_with_its_batch(loaded: Bench) -> None:
+def test_a_warning_check_is_recorded_with_its_batch(loaded: Pair) -> None:
     found = write(loaded.house.folder, big=BIG.format("warn"), other=BIG.format("warn").replace("100", "999"))
     loaded.do("UPDATE sale SET amount = 200 WHERE sale_id = 4")
     run(loaded, found)
@@ -106,7 +106,7 @@ def test_a_warning_check_is_recorded_with_its_batch(loaded: Bench) -> None:
     assert warned(loaded) == []
 
 
-def test_a_check_sees_the_new_rows_of_the_batch_all_tables_and_histories(loaded: Bench) -> None:
+def test_a_check_sees_the_new_rows_of_the_batch_all_tables_and_histories(loaded: Pair) -> None:
     found = write(
         loaded.house.folder,
         new="-- check: warn\n-- New.\nSELECT * FROM new_fact_sale"
@@ -123,7 +123,7 @@ def test_a_check_sees_the_new_rows_of_the_batch_all_tables_and_histories(loaded:
     assert warned(loaded) == [("all", versions, ""), ("new", 3, ""), ("past", 2, "")]
 
 
-def test_a_check_can_write_nothing(loaded: Bench) -> None:
+def test_a_check_can_write_nothing(loaded: Pair) -> None:
     head = "-- check: warn\n-- It writes.\n"
     found = write(
         loaded.house.folder,
@@ -151,7 +151,7 @@ def test_a_check_can_write_nothing(loaded: Bench) -> None:
     assert rows(loaded, "SELECT last_value < 999 FROM fact_sale_sale_record_id_seq") == [(True,)]
 
 
-def test_a_slow_check_is_cancelled(loaded: Bench) -> None:
+def test_a_slow_check_is_cancelled(loaded: Pair) -> None:
     slow = "-- check: {}\n-- Slow.\nSELECT pg_sleep(20)"
     loaded.do("UPDATE shop SET city = 'Leeds' WHERE shop_id = 1")
     with pytest.raises(CheckFailed, match=r"check slow could not run: .*slow.sql: it took longer than 1 s"):
@@ -159,7 +159,7 @@ def test_a_slow_check_is_cancelled(loaded: Bench) -> None:
     loaded.house.bring(loaded.sealed() or pytest.fail("not sealed"))
 
 
-def test_the_first_row_is_shown_without_personal_values(loaded: Bench) -> None:
+def test_the_first_row_is_shown_without_personal_values(loaded: Pair) -> None:
     found = write(
         loaded.house.folder,
         owner="-- check: fail\n-- No owner.\n"
@@ -194,7 +194,7 @@ def test_a_check_without_its_head_is_refused(tmp_path: Path, text: str, words: s
         write(tmp_path, bad=text)
 
 
-def test_broken_checks_are_refused_before_anything_is_read(loaded: Bench) -> None:
+def test_broken_checks_are_refused_before_anything_is_read(loaded: Pair) -> None:
     house = loaded.house
     head = "-- check: warn\n-- Broken.\n"
     found = write(

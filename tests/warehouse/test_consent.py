@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import ModelError, WarehouseError
 from pipeline.warehouse import catalogue
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import execute, write_models
 from tests.warehouse.consenting import MODELS, SCHEMA, SOURCE, WITHOUT_NOTE, follow
 
@@ -40,7 +40,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("consent", CASES)
-def test_what_loses_data_or_may_fail_needs_consent(loaded: Bench, consent: str) -> None:
+def test_what_loses_data_or_may_fail_needs_consent(loaded: Pair, consent: str) -> None:
     schema, table, column, expected = CASES[consent]
     with pytest.raises(WarehouseError, match=f'allow it by ALLOW="{consent}"') as refused:
         follow(loaded, schema=schema)
@@ -52,7 +52,7 @@ def test_what_loses_data_or_may_fail_needs_consent(loaded: Bench, consent: str) 
     assert follow(loaded, consent, schema=schema, query=COLUMN.format(table, column)) == expected
 
 
-def test_a_not_null_that_all_rows_meet_needs_no_computing(loaded: Bench) -> None:
+def test_a_not_null_that_all_rows_meet_needs_no_computing(loaded: Pair) -> None:
     """Unless a version of a dimension has NULL, which the model would reject now."""
     recorded = "SELECT fingerprint = '{}' FROM etl.model WHERE table_name = '{}'"
     cleared = "UPDATE dim_shop_version SET city = NULL WHERE shop_id = 1"
@@ -66,7 +66,7 @@ def test_a_not_null_that_all_rows_meet_needs_no_computing(loaded: Bench) -> None
         assert after == [(not is_kept,)]
 
 
-def test_all_refusals_are_in_one_line_and_a_dropped_column_may_be_a_renamed_one(loaded: Bench) -> None:
+def test_all_refusals_are_in_one_line_and_a_dropped_column_may_be_a_renamed_one(loaded: Pair) -> None:
     schema = WITHOUT_NOTE.replace("varchar(10)", "varchar(4)")
     with pytest.raises(WarehouseError) as refused:
         follow(loaded, schema=schema)
@@ -95,7 +95,7 @@ def test_all_refusals_are_in_one_line_and_a_dropped_column_may_be_a_renamed_one(
     ],
 )
 def test_an_allowed_change_that_fails_says_so_and_leaves_nothing(
-    loaded: Bench, consent: str, schema: str, message: str
+    loaded: Pair, consent: str, schema: str, message: str
 ) -> None:
     before = loaded.house.query(CATALOGUE)
     write_models(loaded.house.folder, {"schema": schema.replace("note text", "note text, more text")})
@@ -110,7 +110,7 @@ CATALOGUE = """
 """
 
 
-def test_a_killed_run_leaves_nothing_half_applied(loaded: Bench) -> None:
+def test_a_killed_run_leaves_nothing_half_applied(loaded: Pair) -> None:
     before = loaded.house.query(CATALOGUE)
     schema = WITHOUT_NOTE.replace("opened date", "opened date, more text")
     with pytest.raises(psycopg.OperationalError):
@@ -118,13 +118,13 @@ def test_a_killed_run_leaves_nothing_half_applied(loaded: Bench) -> None:
     assert loaded.house.query(CATALOGUE) == before
 
 
-def test_columns_of_others_are_never_dropped(loaded: Bench) -> None:
+def test_columns_of_others_are_never_dropped(loaded: Pair) -> None:
     consents = "drop dim_shop.theirs", "drop fact_sale.note"
     found = follow(loaded, *consents, schema=WITHOUT_NOTE, query=COLUMN.format("dim_shop", "theirs"))
     assert found == [("text", False)]
 
 
-def test_another_key_or_kind_needs_consent_and_the_table_is_made_again(loaded: Bench) -> None:
+def test_another_key_or_kind_needs_consent_and_the_table_is_made_again(loaded: Pair) -> None:
     model = MODELS["fact_sale"]
     rekeyed, rows = model.replace("key: sale_id", "key: sale_id, shop_id"), "SELECT count(*) FROM public.{}"
     with pytest.raises(
@@ -141,7 +141,7 @@ def test_another_key_or_kind_needs_consent_and_the_table_is_made_again(loaded: B
         follow(loaded, dim_shop="-- renamed: a to b\n" + MODELS["dim_shop"])
 
 
-def test_another_primary_key_of_a_dimension_needs_consent(loaded: Bench) -> None:
+def test_another_primary_key_of_a_dimension_needs_consent(loaded: Pair) -> None:
     schema = SCHEMA.replace("integer PRIMARY KEY", "integer").replace(
         "opened date", "opened date, PRIMARY KEY (shop_id, city)"
     )
@@ -155,7 +155,7 @@ def test_another_primary_key_of_a_dimension_needs_consent(loaded: Bench) -> None
     assert found
 
 
-def test_another_label_of_an_own_type_is_no_change_of_a_column(loaded: Bench) -> None:
+def test_another_label_of_an_own_type_is_no_change_of_a_column(loaded: Pair) -> None:
     """A type of schema.sql is not taken for another one, in whatever schema it is read."""
     types = (
         "DO $$ BEGIN CREATE TYPE mood AS ENUM ('good'); EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
@@ -172,7 +172,7 @@ def test_another_label_of_an_own_type_is_no_change_of_a_column(loaded: Bench) ->
     assert warned == []
 
 
-def test_a_rekeyed_fact_is_filled_again_with_its_history(shared: Bench) -> None:
+def test_a_rekeyed_fact_is_filled_again_with_its_history(shared: Pair) -> None:
     shared.fresh(MODELS, *SOURCE)
     shared.run()
     shared.do("UPDATE sale SET amount = 6 WHERE sale_id = 1")

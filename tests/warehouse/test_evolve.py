@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import WarehouseError
 from pipeline.warehouse.evolve import is_wider
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import execute
 
 SCHEMA = """
@@ -33,20 +33,20 @@ COLUMNS = """
 
 
 @pytest.fixture
-def loaded(shared: Bench) -> Bench:
+def loaded(shared: Pair) -> Pair:
     """A warehouse after its first batch."""
     shared.fresh(MODELS, *SOURCE)
     shared.run()
     return shared
 
 
-def declare(bench: Bench, schema: str) -> None:
-    (bench.house.folder / "schema.sql").write_text(schema, encoding="utf-8")
-    bench.house.prepared = None
-    bench.house.targets()
+def declare(pair: Pair, schema: str) -> None:
+    (pair.house.folder / "schema.sql").write_text(schema, encoding="utf-8")
+    pair.house.prepared = None
+    pair.house.targets()
 
 
-def test_additions_are_applied_and_readers_keep_what_they_have(loaded: Bench) -> None:
+def test_additions_are_applied_and_readers_keep_what_they_have(loaded: Pair) -> None:
     url = loaded.house.url
     execute(
         url,
@@ -79,16 +79,14 @@ def test_additions_are_applied_and_readers_keep_what_they_have(loaded: Bench) ->
     assert {(each.added, each.changed, each.deleted) for each in counts.values()} == {(0, 0, 0)}
 
 
-def test_nothing_is_written_if_the_file_is_the_same(loaded: Bench) -> None:
+def test_nothing_is_written_if_the_file_is_the_same(loaded: Pair) -> None:
     recorded = "SELECT xmin::text FROM etl.schema_file"
     before = loaded.house.query(recorded)
     declare(loaded, SCHEMA.strip())
     assert loaded.house.query(recorded) == before != []
 
 
-def test_what_a_person_altered_is_left_to_that_person(
-    loaded: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_a_person_altered_is_left_to_that_person(loaded: Pair, caplog: pytest.LogCaptureFixture) -> None:
     """Only what schema.sql asks for is refused; of what an earlier release has recorded, nothing is known."""
     altered = "ALTER TABLE dim_shop_version ALTER city TYPE text; ALTER TABLE dim_shop ALTER city TYPE text"
     drop = "DROP FUNCTION dim_shop_as_of; DROP VIEW dim_shop_history, as_of.dim_shop, reporting.dim_shop"
@@ -104,7 +102,7 @@ def test_what_a_person_altered_is_left_to_that_person(
     assert loaded.house.query(COLUMNS.format("dim_shop"))[1] == ("city", "text", True)
 
 
-def test_a_view_that_stands_in_the_way_is_named_and_nothing_is_changed(loaded: Bench) -> None:
+def test_a_view_that_stands_in_the_way_is_named_and_nothing_is_changed(loaded: Pair) -> None:
     execute(loaded.house.url, "CREATE VIEW mine AS SELECT amount FROM fact_sale_current")
     with pytest.raises(WarehouseError, match=r"while others depend on it: view public\.mine; drop"):
         declare(loaded, SCHEMA.replace("numeric(8, 2)", "numeric(12, 2)"))

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from pipeline.warehouse import bisection
-from tests.bench import Bench
 from tests.house import plan_batch
+from tests.pair import Pair
 from tests.support import execute, value
 
 MODELS = {
@@ -33,7 +33,7 @@ SCANNED = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'fact_sa
 
 
 def test_rows_that_fit_are_loaded_without_a_search_for_others(
-    shared: Bench, monkeypatch: pytest.MonkeyPatch
+    shared: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searched = []
     real = bisection.run
@@ -55,7 +55,7 @@ def test_rows_that_fit_are_loaded_without_a_search_for_others(
     assert searched, "the test can fail"
 
 
-def test_a_load_finds_changed_rows_by_their_keys(shared: Bench) -> None:
+def test_a_load_finds_changed_rows_by_their_keys(shared: Pair) -> None:
     shared.fresh(MODELS, *SOURCE)
     shared.run()
     execute(shared.house.url, "ANALYZE")

@@ -16,7 +16,7 @@ from pipeline.postgres import transaction
 from pipeline.review.preview import preview
 from pipeline.warehouse import catalogue
 from tasks.changes import lines
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import execute, value, write_models
 
 MODELS = {
@@ -69,19 +69,19 @@ SOURCE = (
 )
 
 
-def write(bench: Bench, marts: Mapping[str, str], models: Mapping[str, str] = MODELS) -> None:
+def write(pair: Pair, marts: Mapping[str, str], models: Mapping[str, str] = MODELS) -> None:
     """Replace all marts, and write these models."""
-    folder = bench.house.folder / "marts"
+    folder = pair.house.folder / "marts"
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         path.unlink()
     for name, text in marts.items():
         (folder / f"{name}.sql").write_text(dedent(text).strip() + "\n", encoding="utf-8")
-    write_models(bench.house.folder, models)
+    write_models(pair.house.folder, models)
 
 
 @pytest.fixture(scope="module")
-def two_batches(shared: Bench) -> Bench:
+def two_batches(shared: Pair) -> Pair:
     """A shop with marts after two batches; the second one changed a sale and deleted another."""
     shared.fresh(MODELS, *SOURCE)
     write(shared, MARTS)
@@ -92,14 +92,14 @@ def two_batches(shared: Bench) -> Bench:
 
 
 @pytest.fixture
-def shop(two_batches: Bench) -> Bench:
+def shop(two_batches: Pair) -> Pair:
     """The same, with its marts and models as they were."""
     write(two_batches, MARTS)
     two_batches.house.prepare()
     return two_batches
 
 
-def columns_of(shop: Bench, relation: str) -> list[str]:
+def columns_of(shop: Pair, relation: str) -> list[str]:
     rows = shop.house.query(
         f"SELECT attname::text FROM pg_attribute WHERE attrelid = '{relation}'::regclass AND attnum > 0"
         " AND NOT attisdropped ORDER BY attnum"
@@ -107,7 +107,7 @@ def columns_of(shop: Bench, relation: str) -> list[str]:
     return [name for (name,) in rows]
 
 
-def comments_of(shop: Bench, relation: str) -> dict[str, str]:
+def comments_of(shop: Pair, relation: str) -> dict[str, str]:
     """The comments of a relation, under its name, and of its columns."""
     rows = shop.house.query(
         "SELECT COALESCE(a.attname, ''), d.description FROM pg_description AS d LEFT JOIN pg_attribute AS a"
@@ -117,7 +117,7 @@ def comments_of(shop: Bench, relation: str) -> dict[str, str]:
     return dict(rows)
 
 
-def test_readers_see_each_table_as_of_their_moment(shop: Bench) -> None:
+def test_readers_see_each_table_as_of_their_moment(shop: Pair) -> None:
     house = shop.house
     assert columns_of(shop, "reporting.fact_sale") == ["record_id", "sale_id", "shop_id", "amount"]
     rows = "SELECT sale_id, amount FROM reporting.fact_sale ORDER BY 1"
@@ -137,7 +137,7 @@ def test_readers_see_each_table_as_of_their_moment(shop: Bench) -> None:
             reader.execute("TABLE reporting.best_city")
 
 
-def test_readers_see_the_warehouses_state_without_values_of_rows(shop: Bench) -> None:
+def test_readers_see_the_warehouses_state_without_values_of_rows(shop: Pair) -> None:
     house = shop.house
     assert house.query(
         "SELECT as_of = up_to_date_at, as_of >= last_batch, first_batch < last_batch, rejected_rows,"
@@ -153,7 +153,7 @@ def test_readers_see_the_warehouses_state_without_values_of_rows(shop: Bench) ->
     ) == [(5, 0, 0, 1, True, None, 0), (0, 1, 1, 0, True, None, 0)]
 
 
-def test_an_empty_warehouse_has_one_row_of_freshness(shop: Bench) -> None:
+def test_an_empty_warehouse_has_one_row_of_freshness(shop: Pair) -> None:
     execute(shop.house.url, "DROP SCHEMA IF EXISTS dw, dw_as_of, dw_reporting CASCADE", "CREATE SCHEMA dw")
     catalogue.prepare(shop.house.url, "dw", shop.house.models, shop.house.folder)
     state = "SELECT as_of, behind, rejected_rows, rejected_tables FROM dw_reporting.freshness"
@@ -163,7 +163,7 @@ def test_an_empty_warehouse_has_one_row_of_freshness(shop: Bench) -> None:
     execute(shop.house.url, "DROP SCHEMA dw, dw_as_of, dw_reporting CASCADE")
 
 
-def test_marts_are_made_replaced_and_dropped_with_their_files(shop: Bench) -> None:
+def test_marts_are_made_replaced_and_dropped_with_their_files(shop: Pair) -> None:
     house = shop.house
     assert house.query("TABLE reporting.best_city") == [("Bath",)]
     assert house.query("SELECT * FROM reporting.sales_of(2)") == [(2,)]
@@ -230,7 +230,7 @@ WRONG = {
 }
 
 
-def test_a_wrong_mart_is_refused_with_its_line_and_nothing_changes(shop: Bench) -> None:
+def test_a_wrong_mart_is_refused_with_its_line_and_nothing_changes(shop: Pair) -> None:
     for kind, (marts, line) in WRONG.items():
         write(shop, MARTS | marts)
         with pytest.raises(ModelError, match=line) as refused:
@@ -239,7 +239,7 @@ def test_a_wrong_mart_is_refused_with_its_line_and_nothing_changes(shop: Bench) 
     assert shop.house.query("TABLE reporting.best_city") == [("Bath",)]
 
 
-def test_what_others_made_of_marts_is_named_and_not_touched(shop: Bench) -> None:
+def test_what_others_made_of_marts_is_named_and_not_touched(shop: Pair) -> None:
     house = shop.house
     execute(house.url, "CREATE VIEW public.mine AS SELECT city FROM reporting.sales_by_city")
     try:
@@ -264,7 +264,7 @@ OF_OTHERS = {
 }
 
 
-def test_an_object_of_others_is_not_replaced(shop: Bench) -> None:
+def test_an_object_of_others_is_not_replaced(shop: Pair) -> None:
     write(shop, MARTS | {"bought": "-- A row.\nSELECT 2 AS x"})
     for name, made in OF_OTHERS.items():
         execute(shop.house.url, made)
@@ -277,7 +277,7 @@ def test_an_object_of_others_is_not_replaced(shop: Bench) -> None:
             execute(shop.house.url, f"DROP {name}")
 
 
-def test_marts_follow_tables_that_change(shop: Bench) -> None:
+def test_marts_follow_tables_that_change(shop: Pair) -> None:
     """A wider type, a new column, a new name: marts are made again over the tables as they are now."""
     house = shop.house
     execute(house.url, "GRANT SELECT ON reporting.best_city, reporting.fact_sale TO pg_monitor")
@@ -327,7 +327,7 @@ def test_marts_follow_tables_that_change(shop: Bench) -> None:
     execute(house.url, "DELETE FROM etl.schema_file")
 
 
-def test_a_table_that_a_mart_reads_is_not_dropped(shop: Bench) -> None:
+def test_a_table_that_a_mart_reads_is_not_dropped(shop: Pair) -> None:
     house = shop.house
     write(shop, MARTS, MODELS | {"schema": MODELS["schema"].partition("CREATE TABLE IF NOT EXISTS fact")[0]})
     (house.folder / "fact_sale.sql").unlink()
@@ -338,14 +338,14 @@ def test_a_table_that_a_mart_reads_is_not_dropped(shop: Bench) -> None:
     assert house.query("TABLE reporting.best_city") == [("Bath",)]
 
 
-def test_lost_marts_are_made_again(shop: Bench) -> None:
+def test_lost_marts_are_made_again(shop: Pair) -> None:
     house = shop.house
     execute(house.url, "DROP VIEW reporting.sales_by_city CASCADE", "DELETE FROM etl.mart")
     house.prepare()
     assert house.query("TABLE reporting.best_city") == [("Bath",)]
 
 
-def test_comments_say_what_objects_and_columns_mean(shop: Bench) -> None:
+def test_comments_say_what_objects_and_columns_mean(shop: Pair) -> None:
     about = comments_of(shop, "fact_sale")
     assert about[""] == (
         "Every version of every row: reporting has the present ones under the same name. One row per sale."
@@ -373,7 +373,7 @@ def test_comments_say_what_objects_and_columns_mean(shop: Bench) -> None:
         assert comments_of(shop, relation).keys() == {"", *columns_of(shop, relation)}
 
 
-def test_tools_over_sqlalchemy_see_views_comments_and_keys(shop: Bench) -> None:
+def test_tools_over_sqlalchemy_see_views_comments_and_keys(shop: Pair) -> None:
     engine = sqlalchemy.create_engine(shop.house.url.replace("postgresql://", "postgresql+psycopg://"))
     try:
         seen = sqlalchemy.inspect(engine)
@@ -394,7 +394,7 @@ def test_tools_over_sqlalchemy_see_views_comments_and_keys(shop: Bench) -> None:
         engine.dispose()
 
 
-def test_comments_follow_models_and_schema_file(shop: Bench) -> None:
+def test_comments_follow_models_and_schema_file(shop: Pair) -> None:
     house = shop.house
     changed = {
         "fact_sale": MODELS["fact_sale"].replace("per sale", "per sale of a shop"),
@@ -419,7 +419,7 @@ def test_comments_follow_models_and_schema_file(shop: Bench) -> None:
     assert after == before, "nothing is written if all comments are right"
 
 
-def test_a_plan_names_marts_that_change_or_break(shop: Bench) -> None:
+def test_a_plan_names_marts_that_change_or_break(shop: Pair) -> None:
     house = shop.house
 
     def plan() -> list[str]:
@@ -451,7 +451,7 @@ def test_a_plan_names_marts_that_change_or_break(shop: Bench) -> None:
     assert house.query("TABLE reporting.best_city") == [("Bath",)]
 
 
-def test_a_function_of_a_stranger_is_not_called(shop: Bench) -> None:
+def test_a_function_of_a_stranger_is_not_called(shop: Pair) -> None:
     house = shop.house
     name = f"stranger_{house.url.rsplit('_', 1)[1]}"
     execute(
@@ -469,7 +469,7 @@ def test_a_function_of_a_stranger_is_not_called(shop: Bench) -> None:
         execute(house.url, f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")
 
 
-def test_a_branch_has_no_schema_for_readers(shop: Bench) -> None:
+def test_a_branch_has_no_schema_for_readers(shop: Pair) -> None:
     with transaction(shop.house.url, "warehouse") as connection, connection.transaction(force_rollback=True):
         connection.execute("CREATE SCHEMA branch_x")
         models: Any = shop.house.models

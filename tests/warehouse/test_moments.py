@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import execute, value
 
 MODELS = {
@@ -42,32 +42,32 @@ Rows = list[tuple[Any, ...]]
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     """A shop, before its first batch."""
     shared.fresh(MODELS, *SOURCE)
     return shared
 
 
 @pytest.fixture
-def seen(bench: Bench) -> dict[datetime, tuple[Rows, Rows]]:
+def seen(pair: Pair) -> dict[datetime, tuple[Rows, Rows]]:
     """The source's rows at the moment of each of four batches: sales with their shops, and streets."""
     moments = {}
     for day in ((), *DAYS):
-        bench.do(*day)
-        bench.run()
-        moment: datetime = value(bench.house.url, "SELECT snapshot_at FROM etl.watermark")
+        pair.do(*day)
+        pair.run()
+        moment: datetime = value(pair.house.url, "SELECT snapshot_at FROM etl.watermark")
         moments[moment] = (
-            bench.source(JOINED.format("")),
-            bench.source("SELECT * FROM shop_street ORDER BY 1"),
+            pair.source(JOINED.format("")),
+            pair.source("SELECT * FROM shop_street ORDER BY 1"),
         )
     return moments
 
 
-def test_facts_and_dimensions_of_a_moment_join(bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]) -> None:
+def test_facts_and_dimensions_of_a_moment_join(pair: Pair, seen: dict[datetime, tuple[Rows, Rows]]) -> None:
     as_of = "SELECT sale_id, city, amount FROM fact_sale_as_of(%s) JOIN dim_shop_as_of(%s) USING (shop_id)"
     views = "SELECT sale_id, city, amount FROM as_of.fact_sale JOIN as_of.dim_shop USING (shop_id) ORDER BY 1"
     streets = "SELECT * FROM as_of.bridge_shop_street ORDER BY 1"
-    with psycopg.connect(bench.house.url, autocommit=True) as reader:
+    with psycopg.connect(pair.house.url, autocommit=True) as reader:
         for moment, (sales, links) in seen.items():
             assert reader.execute(as_of + " ORDER BY 1", (moment, moment)).fetchall() == sales
             reader.execute("SET TimeZone = 'Asia/Kathmandu'; SET DateStyle = 'SQL, DMY'")
@@ -81,7 +81,7 @@ def test_facts_and_dimensions_of_a_moment_join(bench: Bench, seen: dict[datetime
 
 
 def test_each_version_of_a_fact_joins_the_dimensions_version_of_its_time(
-    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
+    pair: Pair, seen: dict[datetime, tuple[Rows, Rows]]
 ) -> None:
     joined = """
         SELECT f.sale_id, s.city, f.amount
@@ -93,15 +93,13 @@ def test_each_version_of_a_fact_joins_the_dimensions_version_of_its_time(
         ORDER BY f.valid_from, 1
     """
     expected = [(1, "York", 10), (2, "Bath", 20), (1, "Hull", 11), (2, "Bath", 21)]
-    assert bench.house.query(joined) == expected
+    assert pair.house.query(joined) == expected
     assert len(seen) == 4
 
 
-def test_a_moment_may_be_set_for_one_transaction(
-    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
-) -> None:
+def test_a_moment_may_be_set_for_one_transaction(pair: Pair, seen: dict[datetime, tuple[Rows, Rows]]) -> None:
     first, *_, last = seen
-    with psycopg.connect(bench.house.url, autocommit=True) as reader:
+    with psycopg.connect(pair.house.url, autocommit=True) as reader:
         with reader.transaction():
             reader.execute("SELECT etl.look_at(%s, for_transaction => true)", (first,))
             amounts = reader.execute("SELECT sum(amount) FROM as_of.fact_sale").fetchone()
@@ -112,12 +110,12 @@ def test_a_moment_may_be_set_for_one_transaction(
 
 @pytest.mark.parametrize("moment", ["before", "-infinity"])
 def test_a_moment_before_the_first_batch_is_an_error(
-    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]], moment: str
+    pair: Pair, seen: dict[datetime, tuple[Rows, Rows]], moment: str
 ) -> None:
     first = next(iter(seen))
     if moment == "before":
         moment = str(first - timedelta(microseconds=1))
-    with psycopg.connect(bench.house.url, autocommit=True) as reader:
+    with psycopg.connect(pair.house.url, autocommit=True) as reader:
         reader.execute("SET TimeZone = 'UTC'")
         message = rf"nothing is known of .*: the first batch shows {first:%Y-%m-%d %H:%M:%S}"
         for table in MODELS.keys() - {"schema"}:
@@ -129,51 +127,51 @@ def test_a_moment_before_the_first_batch_is_an_error(
 
 
 def test_a_reader_needs_only_the_select_privilege(
-    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
+    pair: Pair, seen: dict[datetime, tuple[Rows, Rows]]
 ) -> None:
     first = next(iter(seen))
     execute(
-        bench.house.url,
+        pair.house.url,
         "DROP ROLE IF EXISTS analyst",
         "CREATE ROLE analyst",
         "GRANT USAGE ON SCHEMA public, as_of TO analyst",
         "GRANT SELECT ON ALL TABLES IN SCHEMA public, as_of TO analyst",
     )
-    with psycopg.connect(bench.house.url, autocommit=True) as reader:
+    with psycopg.connect(pair.house.url, autocommit=True) as reader:
         reader.execute("SET ROLE analyst")
         reader.execute("SELECT etl.look_at(%s)", (first,))
         assert reader.execute("SELECT count(*) FROM as_of.fact_sale").fetchone() == (2,)
         assert reader.execute("SELECT count(*) FROM fact_sale_as_of(%s)", (first,)).fetchone() == (2,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute("TABLE etl.batch")
-    execute(bench.house.url, "DROP OWNED BY analyst", "DROP ROLE analyst")
+    execute(pair.house.url, "DROP OWNED BY analyst", "DROP ROLE analyst")
 
 
-def test_each_schema_has_views_of_its_own(bench: Bench) -> None:
-    execute(bench.house.url, "DROP SCHEMA IF EXISTS dw, dw_as_of CASCADE", "CREATE SCHEMA dw")
-    bench.house.schema = "dw"
+def test_each_schema_has_views_of_its_own(pair: Pair) -> None:
+    execute(pair.house.url, "DROP SCHEMA IF EXISTS dw, dw_as_of CASCADE", "CREATE SCHEMA dw")
+    pair.house.schema = "dw"
     try:
-        bench.run()
-        assert value(bench.house.url, "SELECT count(*) FROM dw_as_of.fact_sale") == 2
+        pair.run()
+        assert value(pair.house.url, "SELECT count(*) FROM dw_as_of.fact_sale") == 2
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="the first batch shows"):
-            bench.house.query("SELECT FROM dw.fact_sale_as_of('2001-01-01')")
+            pair.house.query("SELECT FROM dw.fact_sale_as_of('2001-01-01')")
     finally:
-        bench.house.schema = "public"
-        execute(bench.house.url, "DROP SCHEMA IF EXISTS dw, dw_as_of CASCADE")
+        pair.house.schema = "public"
+        execute(pair.house.url, "DROP SCHEMA IF EXISTS dw, dw_as_of CASCADE")
 
 
 def test_new_and_retyped_columns_are_in_the_history(
-    bench: Bench, seen: dict[datetime, tuple[Rows, Rows]]
+    pair: Pair, seen: dict[datetime, tuple[Rows, Rows]]
 ) -> None:
     execute(
-        bench.house.url,
+        pair.house.url,
         "ALTER TABLE dim_shop ADD COLUMN size integer",
         'ALTER TABLE dim_shop ALTER COLUMN city TYPE varchar(9) COLLATE "C"',
         "UPDATE dim_shop SET size = 5",
     )
-    bench.house.prepare()
+    pair.house.prepare()
     history = "SELECT shop_id, city, size FROM dim_shop_history ORDER BY valid_from, shop_id"
-    assert bench.house.query(history) == [
+    assert pair.house.query(history) == [
         (1, "York", None),
         (2, "Bath", None),
         (1, "Hull", 5),
@@ -181,18 +179,18 @@ def test_new_and_retyped_columns_are_in_the_history(
     ]
     types = sql.SQL("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = {}::regclass")
     shown = [
-        {name for (name,) in bench.house.query(types.format(relation).as_string())}
+        {name for (name,) in pair.house.query(types.format(relation).as_string())}
         for relation in ("dim_shop_version", "dim_shop_history")
     ]
     assert all("character varying(9)" in names for names in shown)
-    assert value(bench.house.url, "SELECT max(size) FROM as_of.dim_shop") == 5
+    assert value(pair.house.url, "SELECT max(size) FROM as_of.dim_shop") == 5
 
 
-def test_queries_of_history_run_in_parallel(bench: Bench) -> None:
-    bench.run()
+def test_queries_of_history_run_in_parallel(pair: Pair) -> None:
+    pair.run()
     relations = [f"{table}{suffix}" for table in ("fact_sale", "dim_shop") for suffix in ("", "_history")]
     relations += ["fact_sale_current", "fact_sale_as_of(now())", "dim_shop_as_of(now())"]
-    with psycopg.connect(bench.house.url) as reader:
+    with psycopg.connect(pair.house.url) as reader:
         reader.execute("SET debug_parallel_query = on")
         for relation in [*relations, "as_of.fact_sale", "as_of.dim_shop"]:
             plan = reader.execute(f"EXPLAIN SELECT count(*) FROM {relation}").fetchall()

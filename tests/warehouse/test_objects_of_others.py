@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import WarehouseError
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.warehouse.consenting import SCHEMA, WITHOUT_NOTE, follow
 
 OF_OTHERS = {
@@ -40,7 +40,7 @@ OF_OTHERS = {
         for kind in OF_OTHERS
     ],
 )
-def test_what_others_made_is_named_before_a_column_is_dropped(loaded: Bench, kind: str) -> None:
+def test_what_others_made_is_named_before_a_column_is_dropped(loaded: Pair, kind: str) -> None:
     made, named = OF_OTHERS[kind]
     with pytest.raises(WarehouseError) as refused:
         follow(loaded, "drop fact_sale.note", schema=WITHOUT_NOTE, made=made)
@@ -48,7 +48,7 @@ def test_what_others_made_is_named_before_a_column_is_dropped(loaded: Bench, kin
     assert "\n" not in str(refused.value)
 
 
-def test_an_index_that_is_dropped_with_a_column_is_named_before(loaded: Bench) -> None:
+def test_an_index_that_is_dropped_with_a_column_is_named_before(loaded: Pair) -> None:
     made = "CREATE INDEX mine ON fact_sale (note)"
     with pytest.raises(WarehouseError, match=r"would be lost, and index public\.mine; allow it by"):
         follow(loaded, schema=WITHOUT_NOTE, made=made)
@@ -62,7 +62,7 @@ def test_an_index_that_is_dropped_with_a_column_is_named_before(loaded: Bench) -
     assert gone == [(None,)]
 
 
-def test_what_others_made_survives_a_wider_type(loaded: Bench) -> None:
+def test_what_others_made_survives_a_wider_type(loaded: Pair) -> None:
     """A view on another column, a grant, an index and a foreign key."""
     made = (
         "CREATE VIEW mine AS SELECT sale_id FROM fact_sale; CREATE INDEX theirs ON fact_sale (note);"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tasks.relations import ARCHIVE, MANIFEST, write
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import query
 
 MODELS = {
@@ -45,7 +45,7 @@ SOURCE = (
 
 
 @pytest.fixture(scope="module")
-def written(shared: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Path]:
+def written(shared: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, Path]:
     """A loaded shop, and the folder with its files."""
     shared.fresh(MODELS, *SOURCE)
     shared.run()
@@ -57,7 +57,7 @@ def written(shared: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Be
     return shared, folder
 
 
-def test_metabase_gets_keys_and_relations_of_views(written: tuple[Bench, Path]) -> None:
+def test_metabase_gets_keys_and_relations_of_views(written: tuple[Pair, Path]) -> None:
     manifest = json.loads((written[1] / MANIFEST).read_text(encoding="utf-8"))
     node = manifest["nodes"]["model.warehouse.fact_sale"]
     assert (node["schema"], node["name"]) == ("reporting", "fact_sale")
@@ -82,13 +82,13 @@ def files_of(folder: Path) -> dict[str, Any]:
         return {name: json.loads(archive.read(name)) for name in archive.namelist()}
 
 
-def test_superset_gets_views_and_joined_ones(written: tuple[Bench, Path]) -> None:
-    bench, folder = written
+def test_superset_gets_views_and_joined_ones(written: tuple[Pair, Path]) -> None:
+    pair, folder = written
     files = files_of(folder)
     assert files["warehouse/metadata.yaml"] == {"version": "1.0.0", "type": "SqlaTable"}
     database = files["warehouse/databases/warehouse.yaml"]
     assert urlsplit(database["sqlalchemy_uri"]).hostname == "bi.example"
-    password = urlsplit(bench.house.url).password
+    password = urlsplit(pair.house.url).password
     assert password
     assert password not in json.dumps(files)
     datasets = {
@@ -105,14 +105,14 @@ def test_superset_gets_views_and_joined_ones(written: tuple[Bench, Path]) -> Non
     names = [each["column_name"] for each in joined["columns"]]
     assert names == ["sale_id", "shop_id", "buyer_id", "sold_on", "shop_city", "buyer_city"]
     rows = query(
-        bench.house.url, f"SELECT sale_id, shop_city, buyer_city FROM ({joined['sql']}) AS j ORDER BY 1"
+        pair.house.url, f"SELECT sale_id, shop_city, buyer_city FROM ({joined['sql']}) AS j ORDER BY 1"
     )
     assert rows == [(1, "York", "Bath"), (2, "Bath", None)]
 
 
-def test_a_second_archive_replaces_the_first(written: tuple[Bench, Path], tmp_path: Path) -> None:
-    bench, folder = written
-    house = bench.house
+def test_a_second_archive_replaces_the_first(written: tuple[Pair, Path], tmp_path: Path) -> None:
+    pair, folder = written
+    house = pair.house
     assert len(list(write(house.url, "public", house.folder, tmp_path, "reader", ""))) == 2
     first, second = files_of(folder), files_of(tmp_path)
     assert {name: each.get("uuid") for name, each in first.items()} == {

@@ -12,7 +12,7 @@ from pipeline.recovery.rehearsal import rehearse
 from pipeline.settings import Settings
 from pipeline.warehouse import catalogue
 from tasks.status import Verdict, judge, show
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import execute
 from tests.warehouse.test_renames import MODELS, SCHEMA, SOURCE, write
 
@@ -21,7 +21,7 @@ WITHOUT_FACT = SCHEMA[: SCHEMA.index("CREATE TABLE IF NOT EXISTS fact_sale")]
 
 
 @pytest.fixture
-def loaded(shared: Bench) -> Bench:
+def loaded(shared: Pair) -> Pair:
     """A warehouse after a batch, with a rejected row of fact_sale."""
     shared.fresh(MODELS, *SOURCE)
     shared.run()
@@ -29,7 +29,7 @@ def loaded(shared: Bench) -> Bench:
 
 
 def test_the_table_of_a_removed_model_is_frozen_and_no_warning_remains(
-    loaded: Bench, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    loaded: Pair, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     house = loaded.house
     rows = house.query("SELECT * FROM fact_sale ORDER BY 1")
@@ -63,7 +63,7 @@ def test_the_table_of_a_removed_model_is_frozen_and_no_warning_remains(
     assert [table for table, _, _ in house.rejected()] == ["fact_sale"]
 
 
-def test_a_model_that_reads_a_removed_one_is_refused(loaded: Bench) -> None:
+def test_a_model_that_reads_a_removed_one_is_refused(loaded: Pair) -> None:
     write(loaded, {name: text for name, text in MODELS.items() if name != "fact_sale"})
     with pytest.raises(
         ModelError, match=r"dim_total\.sql: reads fact_sale, whose model was removed; bring back"
@@ -71,12 +71,12 @@ def test_a_model_that_reads_a_removed_one_is_refused(loaded: Bench) -> None:
         loaded.house.targets()
 
 
-def drop(bench: Bench) -> None:
-    house = bench.house
+def drop(pair: Pair) -> None:
+    house = pair.house
     catalogue.prepare(house.url, "public", house.models, house.folder, ["drop fact_sale"])
 
 
-def test_a_table_without_a_model_is_dropped_by_consent(loaded: Bench) -> None:
+def test_a_table_without_a_model_is_dropped_by_consent(loaded: Pair) -> None:
     house = loaded.house
     write(loaded, KEPT)
     with pytest.raises(WarehouseError, match=r"schema\.sql still declares fact_sale"):

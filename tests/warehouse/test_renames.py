@@ -11,7 +11,7 @@ from pipeline.errors import ModelError, WarehouseError
 from pipeline.recovery import restate
 from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import ledger
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import execute, write_models
 
 SCHEMA = """
@@ -50,7 +50,7 @@ RENAMED = {
 
 
 @pytest.fixture
-def loaded(shared: Bench) -> Bench:
+def loaded(shared: Pair) -> Pair:
     """A warehouse after two batches, with a rejected row, and a view and grants of others."""
     shared.fresh(MODELS, *SOURCE)
     shared.run()
@@ -68,15 +68,15 @@ def loaded(shared: Bench) -> Bench:
     return shared
 
 
-def write(bench: Bench, files: Mapping[str, str]) -> None:
+def write(pair: Pair, files: Mapping[str, str]) -> None:
     """Replace the models."""
-    for path in bench.house.folder.glob("*.sql"):
+    for path in pair.house.folder.glob("*.sql"):
         path.unlink()
-    write_models(bench.house.folder, files)
-    bench.house.prepared = None
+    write_models(pair.house.folder, files)
+    pair.house.prepared = None
 
 
-def test_new_names_need_no_computing_and_keep_everything(loaded: Bench) -> None:
+def test_new_names_need_no_computing_and_keep_everything(loaded: Pair) -> None:
     house = loaded.house
     versions = "SELECT valid_from, valid_to, deleted, {} FROM {} ORDER BY 4, 1"
     names = {
@@ -123,7 +123,7 @@ def test_new_names_need_no_computing_and_keep_everything(loaded: Bench) -> None:
     assert loaded.run() is None
 
 
-def test_a_renamed_column_with_other_values_is_restated(loaded: Bench) -> None:
+def test_a_renamed_column_with_other_values_is_restated(loaded: Pair) -> None:
     house = loaded.house
     changed = RENAMED["dim_shop"].replace("manager AS boss", "upper(manager) AS boss")
     write(loaded, {**MODELS, "dim_shop": changed, "schema": SCHEMA.replace("manager", "boss")})
@@ -132,7 +132,7 @@ def test_a_renamed_column_with_other_values_is_restated(loaded: Bench) -> None:
     assert house.query("SELECT boss FROM dim_shop WHERE shop_id = 1") == [("Bo",)]
 
 
-def test_a_renamed_column_of_a_model_that_is_computed_as_a_whole(loaded: Bench) -> None:
+def test_a_renamed_column_of_a_model_that_is_computed_as_a_whole(loaded: Pair) -> None:
     house = loaded.house
     summed = MODELS["dim_total"].replace("AS total", "AS summed")
     schema = SCHEMA.replace("total numeric", "summed numeric")
@@ -153,7 +153,7 @@ def test_a_renamed_column_of_a_model_that_is_computed_as_a_whole(loaded: Bench) 
     ]
 
 
-def test_names_that_contradict_the_files_are_refused(loaded: Bench) -> None:
+def test_names_that_contradict_the_files_are_refused(loaded: Pair) -> None:
     boss = RENAMED["dim_shop"]
     cases: list[tuple[dict[str, str], str]] = [
         ({**MODELS, "dim_shop": boss}, r"dim_shop\.sql: .*, but schema\.sql still declares manager$"),

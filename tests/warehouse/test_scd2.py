@@ -12,8 +12,8 @@ from datetime import datetime
 import pytest
 
 from demo.postgres import Postgres
-from tests.bench import Bench
-from tests.bench import bench as open_bench
+from tests.pair import Pair
+from tests.pair import pair as open_pair
 from tests.support import value
 from tests.warehouse.scd2_scenarios import SCENARIOS, Scenario, Span
 
@@ -43,7 +43,7 @@ MODELS = {
 class Ran:
     """A warehouse after all batches, and their moments."""
 
-    bench: Bench
+    pair: Pair
     moments: list[datetime]
 
 
@@ -64,8 +64,8 @@ def statements(scenario: Scenario, step: int) -> str:
 @pytest.fixture(scope="module")
 def ran(postgres: Postgres) -> Iterator[Ran]:
     """All scenarios in one warehouse."""
-    with open_bench(postgres) as bench:
-        bench.fresh(
+    with open_pair(postgres) as pair:
+        pair.fresh(
             MODELS,
             f"CREATE TABLE member {TABLE}",
             "INSERT INTO member SELECT 'bystander', n, 'a', 'York' FROM generate_series(1, 100) AS n",
@@ -73,20 +73,20 @@ def ran(postgres: Postgres) -> Iterator[Ran]:
         moments = []
         for step in range(max(len(scenario.steps) for scenario in SCENARIOS)):
             # A row that changes in each batch.
-            bench.do(f"INSERT INTO member VALUES ('bystander', {1000 + step}, 'a', 'York')")
+            pair.do(f"INSERT INTO member VALUES ('bystander', {1000 + step}, 'a', 'York')")
             for scenario in SCENARIOS:
                 if text := statements(scenario, step):
-                    bench.do(text)
-            bench.run()
-            moments.append(value(bench.house.url, "SELECT snapshot_at FROM etl.watermark"))
-        yield Ran(bench, moments)
+                    pair.do(text)
+            pair.run()
+            moments.append(value(pair.house.url, "SELECT snapshot_at FROM etl.watermark"))
+        yield Ran(pair, moments)
 
 
 def spans(ran: Ran, table: str, scenario: Scenario, id_: int) -> tuple[Span, ...]:
     """A row's versions in order, without deletions."""
     name = scenario.name.replace("'", "''")
     place: dict[datetime | None, int | None] = {moment: at for at, moment in enumerate(ran.moments)}
-    rows = ran.bench.house.query(
+    rows = ran.pair.house.query(
         "SELECT valid_from, valid_to, name || ' ' || COALESCE(city, '-')"
         f" FROM {table}_history WHERE scenario = '{name}' AND id = {id_}"
         f" AND {'NOT deleted' if table.startswith('fact') else 'true'} ORDER BY valid_from"
@@ -109,7 +109,7 @@ def test_versions_are_those_that_snapshots_of_other_tools_keep(
 def test_each_moment_shows_the_version_of_then(ran: Ran, scenario: Scenario, table: str) -> None:
     name = scenario.name.replace("'", "''")
     for at, moment in enumerate(ran.moments):
-        shown = ran.bench.house.query(
+        shown = ran.pair.house.query(
             f"SELECT name || ' ' || COALESCE(city, '-') FROM {table}_as_of('{moment.isoformat()}')"
             f" WHERE scenario = '{name}' AND id = 1"
         )
@@ -124,15 +124,15 @@ def test_each_moment_shows_the_version_of_then(ran: Ran, scenario: Scenario, tab
 def test_a_deleted_row_has_a_last_version_marked_deleted(ran: Ran) -> None:
     """A fact has a version of its own for it, a dimension marks its last version."""
     ended = "SELECT count(*) FROM {}_history WHERE scenario = 'a deletion is seen once' AND deleted"
-    assert [value(ran.bench.house.url, ended.format(table)) for table in KINDS] == [1, 1]
+    assert [value(ran.pair.house.url, ended.format(table)) for table in KINDS] == [1, 1]
     alive = "SELECT count(*) FROM {}_history WHERE scenario = 'a changed value ends a version' AND deleted"
-    assert [value(ran.bench.house.url, alive.format(table)) for table in KINDS] == [0, 0]
-    assert value(ran.bench.house.url, "SELECT count(*) FROM fact_kept_history WHERE deleted") == 0
+    assert [value(ran.pair.house.url, alive.format(table)) for table in KINDS] == [0, 0]
+    assert value(ran.pair.house.url, "SELECT count(*) FROM fact_kept_history WHERE deleted") == 0
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_model_that_ignores_deletions_keeps_the_last_version(ran: Ran, scenario: Scenario) -> None:
-    shown = ran.bench.house.query(
+    shown = ran.pair.house.query(
         "SELECT name || ' ' || COALESCE(city, '-') FROM fact_kept_current"
         f" WHERE scenario = '{scenario.name.replace(chr(39), chr(39) * 2)}' AND id = 1"
     )

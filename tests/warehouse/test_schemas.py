@@ -9,8 +9,8 @@ from pipeline.errors import ConcurrentRunError, LockTimeout, WarehouseBusy
 from pipeline.postgres import transaction
 from pipeline.warehouse import ledger, load
 from pipeline.warehouse.limits import Limits
-from tests.bench import Bench
 from tests.house import Warehouse, transform_all
+from tests.pair import Pair
 from tests.support import execute
 
 MODELS = {
@@ -32,7 +32,7 @@ SOURCE = (
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     """A source, and a warehouse with two schemas, one of which has a batch."""
     shared.fresh(MODELS, *SOURCE)
     execute(shared.house.url, "DROP SCHEMA IF EXISTS other CASCADE", "CREATE SCHEMA other")
@@ -41,9 +41,9 @@ def bench(shared: Bench) -> Bench:
 
 
 @pytest.fixture
-def other(bench: Bench) -> Warehouse:
+def other(pair: Pair) -> Warehouse:
     """The same warehouse, models and buckets with another schema."""
-    return replace(bench.house, schema="other", prepared=None)
+    return replace(pair.house, schema="other", prepared=None)
 
 
 def rows(house: Warehouse) -> list[tuple[object, ...]]:
@@ -53,70 +53,70 @@ def rows(house: Warehouse) -> list[tuple[object, ...]]:
     )
 
 
-def test_two_schemas_load_the_same_batches_from_one_lake(bench: Bench, other: Warehouse) -> None:
-    both = replace(bench, house=other)
+def test_two_schemas_load_the_same_batches_from_one_lake(pair: Pair, other: Warehouse) -> None:
+    both = replace(pair, house=other)
     other.prepare()
     assert both.run() is None, "the sealed batch is loaded, and the source has nothing newer"
-    assert rows(other) == rows(bench.house) == [(1, "York", 10)]
-    bench.do("UPDATE sale SET amount = 20")
-    bench.run()
-    assert (len(rows(bench.house)), len(rows(other))) == (3, 1)
+    assert rows(other) == rows(pair.house) == [(1, "York", 10)]
+    pair.do("UPDATE sale SET amount = 20")
+    pair.run()
+    assert (len(rows(pair.house)), len(rows(other))) == (3, 1)
     assert both.run() is None
-    assert rows(other) == rows(bench.house) == [(1, "York", 10), (1, "York", 20), (2, "York", 20)]
-    assert bench.house.query("SELECT schema_name, count(*) FROM etl.batch GROUP BY 1 ORDER BY 1") == [
+    assert rows(other) == rows(pair.house) == [(1, "York", 10), (1, "York", 20), (2, "York", 20)]
+    assert pair.house.query("SELECT schema_name, count(*) FROM etl.batch GROUP BY 1 ORDER BY 1") == [
         ("other", 2), ("public", 2)
     ]  # fmt: skip
 
 
-def test_rejected_rows_belong_to_one_schema(bench: Bench, other: Warehouse) -> None:
+def test_rejected_rows_belong_to_one_schema(pair: Pair, other: Warehouse) -> None:
     other.prepare()
     execute(other.url, "ALTER TABLE other.fact_sale DROP CONSTRAINT fact_sale_amount_check")
     other.prepare()
-    replace(bench, house=other).run()
-    assert bench.house.query(
-        "SELECT schema_name, key ->> 'sale_id' FROM etl.rejected WHERE NOT resolved"
-    ) == [("public", "2")]
+    replace(pair, house=other).run()
+    assert pair.house.query("SELECT schema_name, key ->> 'sale_id' FROM etl.rejected WHERE NOT resolved") == [
+        ("public", "2")
+    ]
     with transaction(other.url, "warehouse") as connection:
         assert status.rejected(connection, "other") == []
         assert len(status.rejected(connection, "public")) == 1
         assert [batch.rejected for batch in status.recent(connection, "other", 9)] == [0]
-    bench.do("DELETE FROM sale WHERE sale_id = 2")
-    replace(bench, house=other).run()
-    assert len(bench.house.rejected()) == 1, "the other schema's run closes none of this one's"
+    pair.do("DELETE FROM sale WHERE sale_id = 2")
+    replace(pair, house=other).run()
+    assert len(pair.house.rejected()) == 1, "the other schema's run closes none of this one's"
 
 
 def test_schemas_load_at_the_same_time_and_none_loads_twice(
-    bench: Bench, other: Warehouse, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, other: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other.prepare()
-    bench.do("UPDATE sale SET amount = 20")
-    for house in (bench.house, other):
-        replace(bench, house=house).run()
+    pair.do("UPDATE sale SET amount = 20")
+    for house in (pair.house, other):
+        replace(pair, house=house).run()
     monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "1")
-    bench.do("UPDATE sale SET amount = 30")
+    pair.do("UPDATE sale SET amount = 30")
     begun: list[str] = []
 
     def meanwhile(table: str, number: int) -> None:
         """Load the other schema during the load of the first, and fail to load the first one again."""
         if not begun:
             begun.append(table)
-            waiting = bench.sealed()
+            waiting = pair.sealed()
             assert waiting
             with pytest.raises(LockTimeout):
-                bench.house.bring(waiting)
+                pair.house.bring(waiting)
             other.bring(waiting)
 
-    bench.run(progress=meanwhile)
+    pair.run(progress=meanwhile)
     assert begun
-    assert rows(other) == rows(bench.house)
-    assert bench.house.query("SELECT count(*), count(DISTINCT batch_id) FROM etl.batch") == [(6, 3)]
+    assert rows(other) == rows(pair.house)
+    assert pair.house.query("SELECT count(*), count(DISTINCT batch_id) FROM etl.batch") == [(6, 3)]
 
 
-def test_a_batch_is_not_loaded_twice_into_a_schema(bench: Bench, other: Warehouse) -> None:
+def test_a_batch_is_not_loaded_twice_into_a_schema(pair: Pair, other: Warehouse) -> None:
     other.prepare()
-    first = replace(bench, house=other).sealed()
+    first = replace(pair, house=other).sealed()
     assert first
-    outputs = transform_all(bench.house.models, other.targets(), first, {}, other.raw, other.processed)
+    outputs = transform_all(pair.house.models, other.targets(), first, {}, other.raw, other.processed)
     arguments = other.url, "other", first, other.targets(), outputs.values(), other.processed, Limits()
     one, two = (load.load(*arguments, lambda table, rows: None) for _ in range(2))
     assert one == two
@@ -126,11 +126,11 @@ def test_a_batch_is_not_loaded_twice_into_a_schema(bench: Bench, other: Warehous
         load.load(other.url, "other", later, *arguments[3:], lambda table, rows: None)
 
 
-def test_the_lock_keeps_runs_of_one_schema_apart(bench: Bench) -> None:
+def test_the_lock_keeps_runs_of_one_schema_apart(pair: Pair) -> None:
     with (
-        ledger.lock(bench.house.url, "public"),
-        ledger.lock(bench.house.url, "other"),
+        ledger.lock(pair.house.url, "public"),
+        ledger.lock(pair.house.url, "other"),
         pytest.raises(WarehouseBusy),
-        ledger.lock(bench.house.url, "other"),
+        ledger.lock(pair.house.url, "other"),
     ):
         raise AssertionError

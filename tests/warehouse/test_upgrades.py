@@ -13,8 +13,8 @@ from demo.postgres import Postgres
 from pipeline.errors import WarehouseError
 from pipeline.postgres import transaction
 from pipeline.warehouse import upgrades
-from tests.bench import Bench
-from tests.bench import bench as open_bench
+from tests.pair import Pair
+from tests.pair import pair as open_pair
 from tests.support import execute
 
 MODELS = {
@@ -25,30 +25,30 @@ SOURCE = ("CREATE TABLE sale (sale_id int PRIMARY KEY, amount int)", "INSERT INT
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     """A warehouse of one fact, after its first batch."""
     shared.fresh(MODELS, *SOURCE)
     shared.run()
     return shared
 
 
-def test_a_warehouse_of_a_later_release_is_refused(bench: Bench) -> None:
-    execute(bench.house.url, "INSERT INTO etl.version VALUES (1000)")
+def test_a_warehouse_of_a_later_release_is_refused(pair: Pair) -> None:
+    execute(pair.house.url, "INSERT INTO etl.version VALUES (1000)")
     with pytest.raises(WarehouseError, match=r"version 1000, made by a later release.*; update the pipeline"):
-        bench.house.prepare()
+        pair.house.prepare()
 
 
-def test_a_release_without_an_upgrade_is_recorded_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_without_an_upgrade_is_recorded_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     newest = "SELECT release, xmin::text FROM etl.version ORDER BY version DESC LIMIT 1"
-    ((release, _),) = bench.house.query(newest)
+    ((release, _),) = pair.house.query(newest)
     assert release == pipeline.RELEASE
     monkeypatch.setattr(upgrades, "RELEASE", "9.9.9")
-    bench.house.prepare()
-    after = bench.house.query(newest)
+    pair.house.prepare()
+    after = pair.house.query(newest)
     assert after[0][0] == "9.9.9"
-    assert bench.house.query("SELECT count(*) FROM etl.version WHERE release = '9.9.9'") == [(1,)]
-    bench.house.prepare()
-    assert bench.house.query(newest) == after, "nothing is written if the release is the same"
+    assert pair.house.query("SELECT count(*) FROM etl.version WHERE release = '9.9.9'") == [(1,)]
+    pair.house.prepare()
+    assert pair.house.query(newest) == after, "nothing is written if the release is the same"
 
 
 # A warehouse and a lake of an earlier release
@@ -58,14 +58,14 @@ RELEASE = PROJECT / "tests" / "releases" / "1"
 
 
 @pytest.fixture(params=[18, pytest.param(16, marks=pytest.mark.campaign)])
-def earlier(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Bench]:
+def earlier(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) -> Iterator[Pair]:
     """The source, warehouse, lake and models of the first release, after three batches."""
     models = {path.stem: path.read_text(encoding="utf-8") for path in (RELEASE / "models").iterdir()}
-    with open_bench(servers(request.param)) as bench:
-        bench.fresh(models, (RELEASE / "source.sql").read_text(encoding="utf-8"))
-        execute(bench.house.url, (RELEASE / "warehouse.sql").read_text(encoding="utf-8"))
-        shutil.copytree(RELEASE / "raw", bench.house.raw.root)
-        yield bench
+    with open_pair(servers(request.param)) as pair:
+        pair.fresh(models, (RELEASE / "source.sql").read_text(encoding="utf-8"))
+        execute(pair.house.url, (RELEASE / "warehouse.sql").read_text(encoding="utf-8"))
+        shutil.copytree(RELEASE / "raw", pair.house.raw.root)
+        yield pair
 
 
 TWO, THREE = (
@@ -75,13 +75,13 @@ TWO, THREE = (
 EVER = "-infinity"
 
 
-def history(bench: Bench, table: str, columns: str) -> list[tuple[Any, ...]]:
-    return bench.house.query(
+def history(pair: Pair, table: str, columns: str) -> list[tuple[Any, ...]]:
+    return pair.house.query(
         f"SELECT valid_from::text, valid_to, deleted, {columns} FROM {table}_history ORDER BY {columns}, 1"
     )
 
 
-def test_history_of_an_earlier_release_is_kept(earlier: Bench) -> None:
+def test_history_of_an_earlier_release_is_kept(earlier: Pair) -> None:
     execute(
         earlier.house.url,
         "CREATE VIEW moves AS SELECT shop_id, valid_to, city FROM dim_shop_history",
@@ -110,7 +110,7 @@ def test_history_of_an_earlier_release_is_kept(earlier: Bench) -> None:
     assert earlier.house.query("SELECT to_regclass('etl.superseded')") == [(None,)]
 
 
-def test_an_earlier_releases_warehouse_and_lake_are_continued(earlier: Bench) -> None:
+def test_an_earlier_releases_warehouse_and_lake_are_continued(earlier: Pair) -> None:
     facts = "SELECT * FROM fact_sale_current ORDER BY sale_id"
     execute(earlier.house.url, "CREATE TABLE facts_before AS " + facts)
     earlier.do("UPDATE shop SET city = 'Wick' WHERE shop_id = 2", "DELETE FROM sale WHERE sale_id = 8")
@@ -131,7 +131,7 @@ def test_an_earlier_releases_warehouse_and_lake_are_continued(earlier: Bench) ->
 
 
 def test_earlier_versions_that_do_not_fit_stay_in_etl_superseded(
-    earlier: Bench, caplog: pytest.LogCaptureFixture
+    earlier: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     execute(earlier.house.url, 'UPDATE etl.superseded SET row = row || \'{"opened": "soon"}\'')
     earlier.house.prepare()
@@ -140,7 +140,7 @@ def test_earlier_versions_that_do_not_fit_stay_in_etl_superseded(
     assert len(history(earlier, "dim_shop", "shop_id")) == 3
 
 
-def test_status_of_an_earlier_release_says_that_the_next_run_upgrades_it(earlier: Bench) -> None:
+def test_status_of_an_earlier_release_says_that_the_next_run_upgrades_it(earlier: Pair) -> None:
     with transaction(earlier.house.url, "warehouse") as connection:
         with pytest.raises(WarehouseError, match=r"version \d, made by an earlier release .* upgrades it$"):
             upgrades.check(connection)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.lake.buckets import Bucket
-from tests.bench import Bench
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.warehouse.rejections.shop import MODELS, SOURCE
 
 
@@ -19,7 +19,7 @@ def house(warehouse_url: str, raw: Bucket, processed: Bucket, tmp_path: Path) ->
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Bench:
+def pair(shared: Pair) -> Pair:
     """A source with one valid row in each table, not read yet."""
     shared.fresh(MODELS, *SOURCE)
     return shared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.bench import Bench
+from tests.pair import Pair
 
 MODELS = {
     "dim_currency": """
@@ -57,18 +57,18 @@ SOURCE = (
 Open = tuple[str, str, str]
 
 
-def aside(bench: Bench) -> list[Open]:
+def aside(pair: Pair) -> list[Open]:
     """Table, key and reason of each rejected row that is not resolved."""
-    return [(table, next(iter(key.values())), reason) for table, key, reason in bench.house.rejected()]
+    return [(table, next(iter(key.values())), reason) for table, key, reason in pair.house.rejected()]
 
 
-def sales(bench: Bench) -> list[int]:
-    return [sale for (sale,) in bench.house.query("SELECT sale_id FROM fact_sale_current ORDER BY 1")]
+def sales(pair: Pair) -> list[int]:
+    return [sale for (sale,) in pair.house.query("SELECT sale_id FROM fact_sale_current ORDER BY 1")]
 
 
-def log(bench: Bench) -> list[tuple[Any, ...]]:
+def log(pair: Pair) -> list[tuple[Any, ...]]:
     """Each rejection: the numbers of its first and last batch, and whether it is resolved."""
-    return bench.house.query(
+    return pair.house.query(
         """
         WITH numbered AS (SELECT batch_id, row_number() OVER (ORDER BY batch_id) AS n FROM etl.batch)
         SELECT r.table_name, r.waits, f.n, l.n, r.resolved

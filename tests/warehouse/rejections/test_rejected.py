@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.warehouse.rejections.shop import aside, log, sales
 
 # An invalid row of sale without its key; the reason, and the correction.
@@ -49,56 +49,56 @@ KINDS = {
 }
 
 
-def test_a_row_of_each_kind_from_its_rejection_to_its_acceptance(bench: Bench) -> None:
+def test_a_row_of_each_kind_from_its_rejection_to_its_acceptance(pair: Pair) -> None:
     """One after the other: each is accepted alone, in the batch that corrects it."""
     expected = {str(sale): reason for sale, (_, reason, _) in enumerate(KINDS.values(), 10)}
     for sale, (row, _, _) in enumerate(KINDS.values(), 10):
-        bench.do(f"INSERT INTO sale VALUES ({sale}, {row})")
-    bench.do("INSERT INTO sale VALUES (3, 1, '2024-03-01', 3, 3)")
-    bench.run()
-    assert {key: reason for _, key, reason in aside(bench)} == expected
-    assert sales(bench) == [1, 3], "the others come in"
-    kept = bench.house.query('SELECT key, "row" FROM etl.rejected')
+        pair.do(f"INSERT INTO sale VALUES ({sale}, {row})")
+    pair.do("INSERT INTO sale VALUES (3, 1, '2024-03-01', 3, 3)")
+    pair.run()
+    assert {key: reason for _, key, reason in aside(pair)} == expected
+    assert sales(pair) == [1, 3], "the others come in"
+    kept = pair.house.query('SELECT key, "row" FROM etl.rejected')
     assert all(row["sale_id"] == key["sale_id"] for key, row in kept)
     assert {tuple(sorted(row)) for _, row in kept} == {("amount", "sale_id", "shop_id", "sold_on", "units")}
-    bench.do("INSERT INTO sale VALUES (4, 1, '2024-03-01', 4, 4)")
-    bench.run()
-    assert {key: reason for _, key, reason in aside(bench)} == expected, "another batch changes nothing"
-    bench.run(reconcile=True)
-    assert {key: reason for _, key, reason in aside(bench)} == expected, "nor does reading all of it"
+    pair.do("INSERT INTO sale VALUES (4, 1, '2024-03-01', 4, 4)")
+    pair.run()
+    assert {key: reason for _, key, reason in aside(pair)} == expected, "another batch changes nothing"
+    pair.run(reconcile=True)
+    assert {key: reason for _, key, reason in aside(pair)} == expected, "nor does reading all of it"
     for sale, (_, _, mended) in enumerate(KINDS.values(), 10):
-        bench.do(f"UPDATE sale SET {mended} WHERE sale_id = {sale}")
+        pair.do(f"UPDATE sale SET {mended} WHERE sale_id = {sale}")
         if sale % 4:
             continue
-        counts = bench.run()
+        counts = pair.run()
         assert counts is not None
         assert counts["fact_sale"].rejected == 0
-        assert sales(bench) == [1, 3, 4, *range(10, sale + 1)]
-        assert {int(key) for _, key, _ in aside(bench)} == set(range(sale + 1, 10 + len(KINDS)))
-    assert log(bench) == [("fact_sale", False, 1, 3, True)] * len(KINDS)
-    assert bench.run() is None
+        assert sales(pair) == [1, 3, 4, *range(10, sale + 1)]
+        assert {int(key) for _, key, _ in aside(pair)} == set(range(sale + 1, 10 + len(KINDS)))
+    assert log(pair) == [("fact_sale", False, 1, 3, True)] * len(KINDS)
+    assert pair.run() is None
 
 
 def test_rows_that_refer_to_an_unknown_currency_are_accepted_together_with_it(
-    bench: Bench,
+    pair: Pair,
 ) -> None:
     """A rejected dimension row, one that refers to it, one that refers to that, and a fact."""
-    bench.do(
+    pair.do(
         "INSERT INTO currency VALUES (2, 'ZZZ')",
         "INSERT INTO shop VALUES (2, 'Bath', 2, NULL), (3, 'Hull', 1, 2)",
         "INSERT INTO sale VALUES (2, 3, '2024-03-01', 1, 1), (3, 1, '2024-03-01', 1, 1)",
     )
-    bench.run()
-    assert aside(bench) == [
+    pair.run()
+    assert aside(pair) == [
         ("dim_currency", "2", "currency_name is missing (NULL)"),
         ("dim_shop", "2", "currency_id is not in dim_currency"),
         ("dim_shop", "3", "mother_id is not in dim_shop"),
         ("fact_report", "2", "shop_id is not in dim_shop"),
         ("fact_sale", "2", "shop_id is not in dim_shop"),
     ]
-    assert sales(bench) == [1, 3]
-    bench.do("UPDATE currency SET code = 'EUR' WHERE currency_id = 2")
-    counts = bench.run()
+    assert sales(pair) == [1, 3]
+    pair.do("UPDATE currency SET code = 'EUR' WHERE currency_id = 2")
+    counts = pair.run()
     assert counts is not None
     assert {name: count.added for name, count in counts.items()} == {
         "dim_currency": 1,
@@ -106,81 +106,81 @@ def test_rows_that_refer_to_an_unknown_currency_are_accepted_together_with_it(
         "fact_report": 1,
         "fact_sale": 1,
     }
-    assert aside(bench) == []
-    assert all(resolved for *_, resolved in log(bench))
-    assert bench.house.query("SELECT sale_id, label FROM fact_report_current ORDER BY 1") == [
+    assert aside(pair) == []
+    assert all(resolved for *_, resolved in log(pair))
+    assert pair.house.query("SELECT sale_id, label FROM fact_report_current ORDER BY 1") == [
         (1, "York"),
         (2, "Hull"),
         (3, "York"),
     ]
-    counts = bench.run(reconcile=True)
+    counts = pair.run(reconcile=True)
     assert counts is not None
     assert all(count.summary == "nothing new" for count in counts.values())
 
 
-def test_a_code_that_becomes_invalid_keeps_the_last_valid_version(bench: Bench) -> None:
-    bench.run()
-    bench.do("UPDATE currency SET code = 'gbp'", "INSERT INTO sale VALUES (2, 1, '2024-03-01', 1, 1)")
-    bench.run()
-    assert aside(bench) == [("dim_currency", "1", "currency_name is missing (NULL)")]
-    assert bench.house.query("SELECT code FROM dim_currency") == [("GBP",)]
-    assert sales(bench) == [1, 2], "what refers to it has a version to refer to"
-    bench.do("UPDATE currency SET code = 'GBP'")
-    counts = bench.run()
+def test_a_code_that_becomes_invalid_keeps_the_last_valid_version(pair: Pair) -> None:
+    pair.run()
+    pair.do("UPDATE currency SET code = 'gbp'", "INSERT INTO sale VALUES (2, 1, '2024-03-01', 1, 1)")
+    pair.run()
+    assert aside(pair) == [("dim_currency", "1", "currency_name is missing (NULL)")]
+    assert pair.house.query("SELECT code FROM dim_currency") == [("GBP",)]
+    assert sales(pair) == [1, 2], "what refers to it has a version to refer to"
+    pair.do("UPDATE currency SET code = 'GBP'")
+    counts = pair.run()
     assert counts is not None
     assert counts["dim_currency"].summary == "nothing new"
-    assert aside(bench) == []
+    assert aside(pair) == []
 
 
-def test_the_reason_of_a_rejected_row_may_change(bench: Bench) -> None:
-    bench.do("INSERT INTO sale VALUES (2, 9, 'soon', 1, 1)")
-    bench.run()
-    assert aside(bench) == [
+def test_the_reason_of_a_rejected_row_may_change(pair: Pair) -> None:
+    pair.do("INSERT INTO sale VALUES (2, 9, 'soon', 1, 1)")
+    pair.run()
+    assert aside(pair) == [
         ("fact_report", "2", "shop_id is not in dim_shop"),
         ("fact_sale", "2", "sold_on does not fit date"),
     ]
-    bench.do("UPDATE sale SET sold_on = '2024-03-01' WHERE sale_id = 2")
-    bench.run()
-    assert aside(bench)[1] == ("fact_sale", "2", "shop_id is not in dim_shop")
-    bench.do("UPDATE sale SET units = 99999 WHERE sale_id = 2", "INSERT INTO shop VALUES (9, 'Hull', 1)")
-    bench.run()
-    assert aside(bench) == [("fact_sale", "2", "units does not fit smallint")]
-    assert sales(bench) == [1], "an older version that would fit by now must not come in"
-    bench.do("UPDATE sale SET units = 5 WHERE sale_id = 2")
-    bench.run()
-    assert bench.house.query("SELECT units FROM fact_sale WHERE sale_id = 2") == [(5,)]
-    assert log(bench)[1] == ("fact_sale", False, 1, 3, True)
+    pair.do("UPDATE sale SET sold_on = '2024-03-01' WHERE sale_id = 2")
+    pair.run()
+    assert aside(pair)[1] == ("fact_sale", "2", "shop_id is not in dim_shop")
+    pair.do("UPDATE sale SET units = 99999 WHERE sale_id = 2", "INSERT INTO shop VALUES (9, 'Hull', 1)")
+    pair.run()
+    assert aside(pair) == [("fact_sale", "2", "units does not fit smallint")]
+    assert sales(pair) == [1], "an older version that would fit by now must not come in"
+    pair.do("UPDATE sale SET units = 5 WHERE sale_id = 2")
+    pair.run()
+    assert pair.house.query("SELECT units FROM fact_sale WHERE sale_id = 2") == [(5,)]
+    assert log(pair)[1] == ("fact_sale", False, 1, 3, True)
 
 
-def test_rejected_rows_that_are_deleted_in_the_source_are_resolved(bench: Bench) -> None:
-    bench.do(
+def test_rejected_rows_that_are_deleted_in_the_source_are_resolved(pair: Pair) -> None:
+    pair.do(
         "INSERT INTO sale VALUES (2, 1, 'soon', 1, 1), (3, 9, '2024-03-01', 1, 1)",
         "INSERT INTO shop VALUES (4, NULL, 1), (5, 'Bath', 9)",
         "INSERT INTO currency VALUES (6, 'ZZZ')",
     )
-    bench.run()
+    pair.run()
     rejected = {("fact_sale", "2"), ("fact_report", "3"), ("dim_shop", "4"), ("dim_shop", "5")}
-    assert rejected | {("dim_currency", "6")} <= {(table, key) for table, key, _ in aside(bench)}
-    bench.do(*(f"DELETE FROM {table} WHERE {table}_id > 1" for table in ("sale", "shop", "currency")))
-    bench.run()
-    assert aside(bench) == []
-    assert all(resolved for *_, resolved in log(bench))
-    bench.run(reconcile=True)
-    assert aside(bench) == []
-    assert sales(bench) == [1]
-    assert bench.house.query("SELECT FROM fact_sale WHERE deleted") == [], "it never was in"
+    assert rejected | {("dim_currency", "6")} <= {(table, key) for table, key, _ in aside(pair)}
+    pair.do(*(f"DELETE FROM {table} WHERE {table}_id > 1" for table in ("sale", "shop", "currency")))
+    pair.run()
+    assert aside(pair) == []
+    assert all(resolved for *_, resolved in log(pair))
+    pair.run(reconcile=True)
+    assert aside(pair) == []
+    assert sales(pair) == [1]
+    assert pair.house.query("SELECT FROM fact_sale WHERE deleted") == [], "it never was in"
 
 
-def test_a_deleted_rejected_row_ends_its_last_valid_version(bench: Bench) -> None:
+def test_a_deleted_rejected_row_ends_its_last_valid_version(pair: Pair) -> None:
     for shop, wrong in ((8, "sold_on = 'soon'"), (9, "shop_id = 9")):
-        bench.do("INSERT INTO sale VALUES (2, 1, '2024-03-01', 1, 1)")
-        bench.run()
-        bench.do(f"UPDATE sale SET {wrong} WHERE sale_id = 2")
-        bench.run()
-        assert sales(bench) == [1, 2], "the last version that fitted"
-        bench.do("DELETE FROM sale WHERE sale_id = 2")
-        bench.run()
-        assert (sales(bench), aside(bench)) == ([1], [])
-        bench.do(f"INSERT INTO shop VALUES ({shop}, 'Hull', 1)")
-        bench.run()
-        assert sales(bench) == [1], "what waited for the shop is gone"
+        pair.do("INSERT INTO sale VALUES (2, 1, '2024-03-01', 1, 1)")
+        pair.run()
+        pair.do(f"UPDATE sale SET {wrong} WHERE sale_id = 2")
+        pair.run()
+        assert sales(pair) == [1, 2], "the last version that fitted"
+        pair.do("DELETE FROM sale WHERE sale_id = 2")
+        pair.run()
+        assert (sales(pair), aside(pair)) == ([1], [])
+        pair.do(f"INSERT INTO shop VALUES ({shop}, 'Hull', 1)")
+        pair.run()
+        assert sales(pair) == [1], "what waited for the shop is gone"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import Bench
+from tests.pair import Pair
 from tests.support import execute
 from tests.warehouse.rejections.shop import aside, log, sales
 
 
-def test_a_key_of_rows_in_two_batches_is_rejected_until_one_is_deleted(shared: Bench) -> None:
+def test_a_key_of_rows_in_two_batches_is_rejected_until_one_is_deleted(shared: Pair) -> None:
     shared.fresh(
         {
             "fact_sale": "-- key: code\nSELECT code, units FROM sale",
@@ -32,12 +32,12 @@ def test_a_key_of_rows_in_two_batches_is_rejected_until_one_is_deleted(shared: B
     assert (shared.house.query(rows), aside(shared)) == ([("a", 3)], [])
 
 
-def test_an_accepted_row_that_becomes_invalid_is_a_new_rejection(bench: Bench) -> None:
+def test_an_accepted_row_that_becomes_invalid_is_a_new_rejection(pair: Pair) -> None:
     for sold_on in ("soon", "2024-03-01", "later"):
-        bench.do("DELETE FROM sale WHERE sale_id = 2", f"INSERT INTO sale VALUES (2, 1, '{sold_on}', 1, 1)")
-        bench.run()
-    assert log(bench) == [("fact_sale", False, 1, 1, True), ("fact_sale", False, 3, 3, False)]
-    assert sales(bench) == [1, 2], "the last version that fitted"
+        pair.do("DELETE FROM sale WHERE sale_id = 2", f"INSERT INTO sale VALUES (2, 1, '{sold_on}', 1, 1)")
+        pair.run()
+    assert log(pair) == [("fact_sale", False, 1, 1, True), ("fact_sale", False, 3, 3, False)]
+    assert sales(pair) == [1, 2], "the last version that fitted"
 
 
 RULED = {
@@ -56,7 +56,7 @@ RULED = {
 
 
 @pytest.fixture
-def ruled(shared: Bench) -> Bench:
+def ruled(shared: Pair) -> Pair:
     """Tables with an enum and CHECK rules."""
     shared.fresh(
         RULED,
@@ -71,7 +71,7 @@ def ruled(shared: Bench) -> Bench:
 @pytest.mark.parametrize(
     "first", ["INSERT INTO sale VALUES (1, 1, 'ab')", "SELECT 1"], ids=["merged", "filled"]
 )
-def test_a_row_that_breaks_a_rule_is_rejected(ruled: Bench, first: str) -> None:
+def test_a_row_that_breaks_a_rule_is_rejected(ruled: Pair, first: str) -> None:
     """In a table with rows, and in an empty one."""
     ruled.do(first)
     ruled.run()
@@ -94,7 +94,7 @@ def test_a_row_that_breaks_a_rule_is_rejected(ruled: Bench, first: str) -> None:
     assert aside(ruled) == []
 
 
-def test_rejected_rows_are_accepted_once_their_rule_is_dropped(ruled: Bench) -> None:
+def test_rejected_rows_are_accepted_once_their_rule_is_dropped(ruled: Pair) -> None:
     ruled.do("INSERT INTO sale VALUES (2, 0, 'ab'), (3, 3, 'ab')")
     ruled.run()
     execute(ruled.house.url, "ALTER TABLE fact_sale DROP CONSTRAINT some_units")
@@ -105,7 +105,7 @@ def test_rejected_rows_are_accepted_once_their_rule_is_dropped(ruled: Bench) -> 
     assert aside(ruled) == []
 
 
-def test_an_unknown_label_is_rejected_until_the_enum_has_it(ruled: Bench) -> None:
+def test_an_unknown_label_is_rejected_until_the_enum_has_it(ruled: Pair) -> None:
     ruled.do("INSERT INTO mood VALUES (2, 'it''s \"fine\"'), (3, 'blue')")
     ruled.run()
     assert aside(ruled) == [("dim_mood", "3", "mood does not fit public.mood")]
@@ -117,7 +117,7 @@ def test_an_unknown_label_is_rejected_until_the_enum_has_it(ruled: Bench) -> Non
     assert aside(ruled) == []
 
 
-def test_all_rows_of_a_repeated_key_are_recorded(shared: Bench) -> None:
+def test_all_rows_of_a_repeated_key_are_recorded(shared: Pair) -> None:
     """etl.rejected has one row per key, which lists them."""
     shared.fresh(
         {
@@ -143,7 +143,7 @@ def test_all_rows_of_a_repeated_key_are_recorded(shared: Bench) -> None:
     ]
 
 
-def test_a_deleted_row_whose_key_never_fitted_stops_nothing(shared: Bench) -> None:
+def test_a_deleted_row_whose_key_never_fitted_stops_nothing(shared: Pair) -> None:
     """Its rejection is resolved; the batch's other deletions are applied."""
     tables = {
         "fact_length": "varchar(3)",
