@@ -8,6 +8,7 @@ from prefect_aws import S3Bucket
 
 from pipeline.lake.buckets import Bucket
 from tests.s3_server import Server
+from tests.support import reopened
 
 SALES = "SELECT count(*) FROM fact_sale"
 
@@ -32,7 +33,7 @@ class Access:
     def use(self) -> None:
         """Write and read back data and a result."""
         self.bucket.write_text("data", "of data")
-        assert self.bucket.read_text("data") == "of data"
+        assert reopened(self.bucket).read_text("data") == "of data"
         self.block.write_path("result", b"of results")
         assert self.block.read_path("result") == b"of results"
 
