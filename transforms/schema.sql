@@ -1,6 +1,6 @@
 -- The tables of the warehouse. This file runs when one of them is missing and when the file has changed, so
--- every statement must be repeatable. The pipeline adds the columns of versions to facts. The comments say what
--- each column means; the views beside a table have them, too.
+-- every statement must be repeatable. The pipeline adds the columns of versions to facts. The comments say
+-- what each column means; the views beside a table have them, too.
 
 CREATE TABLE IF NOT EXISTS dim_date (
     date_id date PRIMARY KEY,
