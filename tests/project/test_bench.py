@@ -239,7 +239,9 @@ class Copies:
             )
 
 
-def test_what_a_program_keeps_is_read_from_its_warehouse(source: Source, postgres: Postgres) -> None:
+def test_what_a_program_keeps_is_read_from_its_warehouse(source_url: str, postgres: Postgres) -> None:
+    source = Source(source_url, ORDERS)
+    source.make()
     with database(postgres, "exact") as exact, database(postgres, "newer") as newer:
         loaders = [Copies(source.url, exact, is_exact=True), Copies(source.url, newer, is_exact=False)]
         for loader in loaders:
