@@ -11,7 +11,7 @@ import psycopg
 from bench.data import Totals, statement, totals
 from bench.figures import INGESTR, MEGABYTES, MELTANO, SECONDS
 from bench.keeping import COPY
-from bench.processes import Ran, run
+from bench.processes import Ran, run, version
 from demo.home import PROJECT
 
 _PROGRAMS = {name: PROJECT / f".venv-{name}" / "bin" for name in (MELTANO, INGESTR)}
@@ -82,9 +82,8 @@ def missing() -> frozenset[str]:
 
 def versions() -> list[str]:
     """The packages of those that are installed, with their versions."""
-    asked = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
     return [
-        f"{package} {run([_PROGRAMS[name] / 'python', '-c', asked, package]).said.strip()}"
+        f"{package} {version(_PROGRAMS[name] / 'python', package)}"
         for name in _PROGRAMS.keys() - missing()
         for package in _PACKAGES[name]
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from bench import processes
 from bench.data import Totals, totals
 from bench.figures import DLT, KEYED, MEGABYTES, SECONDS
 from bench.floor import FACT
@@ -92,4 +93,4 @@ def missing() -> str:
 
 def version() -> str:
     """Its version."""
-    return run([_PYTHON, "-c", "from importlib.metadata import version; print(version('dlt'))"]).said.strip()
+    return processes.version(_PYTHON, "dlt")

@@ -105,6 +105,12 @@ def peak_of(pid: int) -> int:
     return 0
 
 
+def version(python: Path, package: str) -> str:
+    """The version of a package that this Python has."""
+    asked = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+    return run([python, "-c", asked, package]).said.strip()
+
+
 def _named(argv: Sequence[str | Path]) -> str:
     """The program and its first arguments, without what a URL may hold."""
     return " ".join(str(argument) for argument in argv[:3] if "://" not in str(argument))

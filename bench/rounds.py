@@ -70,19 +70,12 @@ _RELATIONS = {
 }
 
 
-class Contender(Protocol):
-    """A program that loads a source into its own warehouse."""
+class Contender(keeping.Loader, Protocol):
+    """A loader that takes part in the rounds."""
 
     @property
     def name(self) -> str:
         """Its name."""
-
-    @property
-    def warehouse(self) -> str:
-        """The URL of its warehouse."""
-
-    def run(self) -> dict[str, float]:
-        """Run once; returns the figures."""
 
     def arrived(self) -> Totals:
         """The totals of its warehouse."""

@@ -18,7 +18,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 
 Connection = psycopg.Connection[Any]
 
-# Seconds. Firewalls forget connections that are idle for minutes, and nobody hears of it.
+# Seconds. Firewalls drop connections that are idle for minutes, and tell neither side.
 _LONGEST_IDLE = 60.0
 _LONGEST_CLEARING = 5.0
 

@@ -83,10 +83,11 @@ def _relation_keys(keys: Keys | None) -> dict[str, tuple[str, ...]] | None:
     """The keys of source and reference tables, by the names that these have in DuckDB."""
     if keys is None:
         return None
-    source = dict(keys)
-    others = {name: key for name, key in reference.KEYS.items() if name not in source}
-    source = {name: key for name, key in source.items() if key}
-    return {relation_name(name): key for name, key in (source | others).items()}
+    read = dict(keys)
+    # A reference table without a key has a single row; a source table without one may have any.
+    others = {name: key for name, key in reference.KEYS.items() if name not in read}
+    known = others | {name: key for name, key in read.items() if key}
+    return {relation_name(name): key for name, key in known.items()}
 
 
 def _special(models: Mapping[str, Model], tables: Mapping[str, Sequence[Column]], name: str) -> str:

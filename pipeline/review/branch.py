@@ -177,16 +177,20 @@ def _show_live_tables(
             renamed.add(new)
         for table, view in ((old, new), (versions_name(old), versions_name(new))):
             if table in tables:
-                shown[view] = [columns.get(each, each) for each in tables[table]]
-                listed = [
-                    sql.SQL("{} AS {}").format(sql.Identifier(each), sql.Identifier(name))
-                    for each, name in zip(tables[table], shown[view], strict=True)
-                ]
-                query = sql.SQL("CREATE VIEW {} AS SELECT {} FROM {}").format(
-                    sql.Identifier(views, view), sql.SQL(", ").join(listed), sql.Identifier(schema, table)
-                )
-                connection.execute(query)
+                names_now = {each: columns.get(each, each) for each in tables[table]}
+                _show(connection, sql.Identifier(schema, table), sql.Identifier(views, view), names_now)
+                shown[view] = list(names_now.values())
     return shown, renamed
+
+
+def _show(
+    connection: Connection, table: sql.Identifier, view: sql.Identifier, names: Mapping[str, str]
+) -> None:
+    """Create a view of a table; ``names`` are its columns' names in the view, by those in the table."""
+    listed = [sql.SQL("{} AS {}").format(*map(sql.Identifier, each)) for each in names.items()]
+    connection.execute(
+        sql.SQL("CREATE VIEW {} AS SELECT {} FROM {}").format(view, sql.SQL(", ").join(listed), table)
+    )
 
 
 def _loaded(connection: Connection, schema: str, manifests: Sequence[Manifest]) -> list[Manifest]:

@@ -1,7 +1,7 @@
 """Fill an empty table: rows first, then indexes and constraints, which is faster than maintaining them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
@@ -30,7 +30,7 @@ def fill(table: Table, rows: int, insert_rows: Callable[[], int], *, proves: boo
             _without_constraints(table, dropped),
             _cached_sequences(table, rows),
         ):
-            with references.unchecked(table.connection) if proves else nullcontext():
+            with references.unchecked(table.connection, proven=proves):
                 added = insert_rows()
             if proves:
                 _prove_references(table)

@@ -4,7 +4,7 @@ A fact gets a new version of each row that differs. A dimension's row is updated
 the table of versions.
 """
 
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
 import psycopg
 from psycopg import sql
@@ -54,7 +54,7 @@ def _merge_rows(table: Table, row_limit: int, *, is_retry: bool, proven: bool) -
 def _merge_all(table: Table, *, proven: bool) -> Merged:
     if table.target.deferrable:
         table.connection.execute("SET CONSTRAINTS ALL DEFERRED")
-    with references.unchecked(table.connection) if proven else nullcontext():
+    with references.unchecked(table.connection, proven=proven):
         added, changed = bisection.counts(table.execute(_statement(table)).fetchone())
     if table.target.deferrable:
         table.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
