@@ -48,12 +48,12 @@ def _verify(
     if analysis.unknown_labels and keys is not None:
         raise ModelError(f"{model.path}: {analysis.unknown_labels[0]}")
     read = cursors & {table for each in needed.values() for table in each.reads}
-    if read and not model.sees_changes and analysis.table not in read:
+    if read and not model.appends and analysis.table not in read:
         raise ModelError(
             f"{model.path}: reads {min(read)} by a cursor, which shows only changed rows, so each row has"
             " to come from one of them; remove the joins and aggregates, or the cursor"
         )
-    if read and analysis.filtered and not (model.keeps_deleted or model.sees_changes):
+    if read and analysis.filtered and not (model.keeps_deleted or model.appends):
         _require_known_keys(model, targets[model.name], analysis, min(read))
     return analysis.left_out
 

@@ -38,9 +38,9 @@ class Model:
     """A model as its file defines it.
 
     ``key``: the business key; empty for the primary key of the table. ``untracked``: columns whose changes
-    make no new version. ``keeps_deleted``: rows that leave the result stay current. ``sees_changes``: it
-    reads only the changed rows of a batch, because its result only grows. ``unstable``: it may yield
-    different rows for the same data. ``max_deleted_share``: the share of its table that a run may delete, if
+    make no new version. ``keeps_deleted``: rows that leave the result stay current. ``appends``: no row
+    leaves its result, so it reads only the changed rows of a batch. ``unstable``: it may yield different
+    rows for the same data. ``max_deleted_share``: the share of its table that a run may delete, if
     it is not the default. ``contract``: a digest of its table's contract, and ``upstream`` the fingerprints
     of the models that it reads; both are set by ``with_meaning``. ``seeds``: the seeds that it reads.
     ``changing``: why it yields other values each time, as messages. ``names``: the columns that it names, in
@@ -59,7 +59,7 @@ class Model:
     cursors: Mapping[str, Cursor] = field(hash=False)
     untracked: tuple[str, ...] = ()
     keeps_deleted: bool = False
-    sees_changes: bool = False
+    appends: bool = False
     unstable: bool = False
     max_deleted_share: float | None = None
     contract: str = ""
@@ -97,7 +97,7 @@ class Model:
 
         Layout, comments and the names of CTEs and of table aliases make no difference.
         """
-        options = [*self.key, "", *self.untracked, str(self.keeps_deleted), str(self.sees_changes)]
+        options = [*self.key, "", *self.untracked, str(self.keeps_deleted), str(self.appends)]
         meaning = "\n".join([self.tree, self.kind, *options, self.contract, *self.upstream])
         return FINGERPRINT + hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
@@ -201,7 +201,7 @@ def parse(path: Path, text: str) -> Model:
         cursors=headers.cursors(path, written),
         untracked=headers.columns(written, "untracked"),
         keeps_deleted=headers.flag(path, written, "deletes", "ignore"),
-        sees_changes=headers.flag(path, written, "reads", "changes"),
+        appends=headers.flag(path, written, "reads", "changes"),
         unstable=headers.flag(path, written, "unstable", "allowed"),
         max_deleted_share=headers.share(path, written),
         changing=tuple(in_text(tree)),

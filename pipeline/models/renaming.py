@@ -30,7 +30,7 @@ def _options(model: Model, renames: Mapping[str, str]) -> tuple[object, ...]:
     key, untracked = (
         tuple(renames.get(name, name) for name in names) for names in (model.key, model.untracked)
     )
-    return key, untracked, model.kind, model.keeps_deleted, model.sees_changes
+    return key, untracked, model.kind, model.keeps_deleted, model.appends
 
 
 def _columns(tree: _Node) -> list[_Node]:

@@ -43,16 +43,16 @@ def transform(work: Work) -> Output:
     Raises ModelError with file, line and DuckDB's message.
     """
     table = work.row_table
-    if work.model.sees_changes:
+    if work.model.appends:
         return _append_only(work)
     return _by_result(work) if table is None else _by_rows(work, table)
 
 
 def _by_rows(work: Work, table: TableBatch) -> Output:
     """Run on one table's changed rows, or on all if the model is new or the table was read whole."""
-    complete = table.mode == "full" or not work.sees_changes
+    complete = table.mode == "full" or not work.changes_suffice
     with session() as connection:
-        changes = table.mode == "full" or work.sees_changes
+        changes = table.mode == "full" or work.changes_suffice
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=changes)
         with_commit_times = (
             _bind_commit_times(connection, work, table) if changes and table.has_commit_times else None
@@ -90,7 +90,7 @@ def _bind_commit_times(connection: duckdb.DuckDBPyConnection, work: Work, table:
 
 def _append_only(work: Work) -> Output:
     """Run on the changed rows of all that the model reads; rows of earlier batches stay."""
-    complete = not work.sees_changes or any(table.mode == "full" for table in work.tables)
+    complete = not work.changes_suffice or any(table.mode == "full" for table in work.tables)
     if complete:
         _require_states(
             work, [table for table in work.tables if table.mode == "changes" and not table.reached]
@@ -104,7 +104,7 @@ def _append_only(work: Work) -> Output:
 def _by_result(work: Work) -> Output:
     """Run on the present state of all that the model reads, and write what differs from the last result."""
     _require_states(work, work.tables)
-    last = work.loaded.result if work.loaded and work.sees_changes else None
+    last = work.loaded.result if work.loaded and work.changes_suffice else None
     if last is not None:
         with suppress(ObjectMissing):  # if an object of the raw bucket is missing, _whole_result raises again
             return _compared_result(work, last)

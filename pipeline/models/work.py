@@ -67,7 +67,7 @@ class Work:
         return self.loaded is not None and self.loaded.fingerprint == self.model.fingerprint
 
     @property
-    def sees_changes(self) -> bool:
+    def changes_suffice(self) -> bool:
         """Whether changed rows are enough, because the table has all rows of earlier batches."""
         return self.is_unchanged and not self.manifest.reconcile
 

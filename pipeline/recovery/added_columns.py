@@ -44,7 +44,7 @@ def added(text: str | None, new: Model) -> tuple[str, ...]:
 
 
 def _options(model: Model) -> tuple[object, ...]:
-    return model.kind, model.key, model.untracked, model.keeps_deleted, model.sees_changes, model.unstable
+    return model.kind, model.key, model.untracked, model.keeps_deleted, model.appends, model.unstable
 
 
 def _select(model: Model) -> dict[str, Any]:

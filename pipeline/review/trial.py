@@ -180,7 +180,7 @@ class _Trying:
             target,
             names,
             f"SELECT {keys} FROM {_TRIED}",  # noqa: S608
-            keeps_rows=self.model.keeps_deleted or self.model.sees_changes,
+            keeps_rows=self.model.keeps_deleted or self.model.appends,
             first=self.first,
         )
 

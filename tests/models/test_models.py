@@ -58,14 +58,14 @@ def test_a_model_without_a_kind_is_refused(tmp_path: Path, header: str) -> None:
 
 def test_headers_set_the_other_options(tmp_path: Path) -> None:
     plain = model(tmp_path, PLAIN)
-    assert (plain.untracked, plain.keeps_deleted, plain.sees_changes, plain.unstable) == (
+    assert (plain.untracked, plain.keeps_deleted, plain.appends, plain.unstable) == (
         (), False, False, False,
     )  # fmt: skip
     read = model(
         tmp_path,
         "-- untracked: seen_at, b\n-- deletes: ignore\n-- reads: changes\n-- unstable: allowed\n" + PLAIN,
     )
-    assert (read.untracked, read.keeps_deleted, read.sees_changes, read.unstable) == (
+    assert (read.untracked, read.keeps_deleted, read.appends, read.unstable) == (
         ("seen_at", "b"), True, True, True,
     )  # fmt: skip
 
