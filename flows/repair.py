@@ -67,6 +67,6 @@ def erase_again(run: RunContext) -> None:
     """Erase rows again that were erased before and are back, for example after a restore."""
     pipeline = run.pipeline
     url, schema = pipeline.warehouse_url, pipeline.warehouse_schema
-    if forget.pending(url, schema, pipeline.raw) and forget.sealed(pipeline.raw):
+    if forget.pending(url, schema, pipeline.raw) and forget.all_manifests(pipeline.raw):
         run.lock.check()
         forget_rows(schema, pipeline.models, pipeline.targets, run.environment)

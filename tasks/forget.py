@@ -49,7 +49,7 @@ def _lake(models: Mapping[str, Model], targets: Mapping[str, Target], environmen
 def _erase(url: str, schema: str, lake: Lake, entry: Entry) -> Iterator[str]:
     """Erase a row; yields lines on what was done and what the search found afterwards."""
     lines: list[str] = []
-    findings = engine.find(lake, engine.sealed(lake.raw), entry)
+    findings = engine.find(lake, engine.all_manifests(lake.raw), entry)
     certificate = engine.carry_out(url, schema, lake, findings, lines.append)
     yield from lines
     searched = cast(dict[str, int], certificate["searched"])
@@ -71,7 +71,7 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     with ledger.lock(url, schema, config.run_lock_timeout):
         lake = _prepared(config, environment, url)
-        manifests = engine.sealed(lake.raw)
+        manifests = engine.all_manifests(lake.raw)
         for entry in _entries(arguments, url, schema, lake, environment):
             findings = engine.find(lake, manifests, entry)
             yield findings.summary
@@ -102,7 +102,7 @@ def _entries(
     ledger_entries = list((erasures.in_lake(lake.raw) | in_warehouse).values())
     if not arguments.table:
         return ledger_entries
-    _, table, erased = engine.the_table(lake.models, engine.sealed(lake.raw), arguments.table)
+    _, table, erased = engine.the_table(lake.models, engine.all_manifests(lake.raw), arguments.table)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)
     return [erasures.entry(table.table, erased.key, key_values, ledger_entries, moment, key)]

@@ -62,11 +62,11 @@ class Findings:
         )
 
 
-def sealed(raw: Bucket) -> list[Manifest]:
+def all_manifests(raw: Bucket) -> list[Manifest]:
     """The manifests of all batches in the lake, in order."""
     with ThreadPoolExecutor(_THREADS) as threads:
-        all_manifests = list(threads.map(lambda path: read_manifest(raw, path), manifest_paths(raw)))
-    return sorted(all_manifests, key=lambda manifest: manifest.batch_id)
+        manifests = list(threads.map(lambda path: read_manifest(raw, path), manifest_paths(raw)))
+    return sorted(manifests, key=lambda manifest: manifest.batch_id)
 
 
 def the_table(

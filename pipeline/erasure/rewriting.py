@@ -104,15 +104,15 @@ def erase_in_raw(raw: Bucket, erased: Erasure, paths: Collection[str]) -> None:
     An object that no manifest names is not rewritten; the caller removes it with the old ones.
     """
     (entry,), left = erased.entries, set(paths)
-    sealed = {path: read_manifest(raw, path) for path in manifest_paths(raw)}
+    all_manifests = [read_manifest(raw, path) for path in manifest_paths(raw)]
     named = {
         file.path: file
-        for manifest in sealed.values()
+        for manifest in all_manifests
         for file in _files(manifest, entry.table)
         if file.path in left
     }
     moved = {path: without(raw, file, erased) for path, file in named.items()}
-    for manifest in sealed.values():
+    for manifest in all_manifests:
         if any(file.path in moved for file in _files(manifest, entry.table)):
             manifests.seal(raw, _moved_manifest(manifest, entry.table, moved))
 

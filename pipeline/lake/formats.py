@@ -12,21 +12,21 @@ from typing import Any
 from pipeline.errors import BucketError
 
 FORMAT = 3
-_SEALED = re.compile(r'\{\n "digest": "([0-9a-f]{64})",(.+)', re.DOTALL)
+_WITH_DIGEST = re.compile(r'\{\n "digest": "([0-9a-f]{64})",(.+)', re.DOTALL)
 
 
-def sealed(text: str) -> str:
+def with_digest(text: str) -> str:
     """The text of a manifest with its digest as the first field; ``text`` is JSON with one field per line."""
     return f'{{\n "digest": "{sha256(text.encode()).hexdigest()}",{text[1:]}'
 
 
-def unsealed(text: str, path: str) -> Any:  # noqa: ANN401  JSON
+def parse(text: str, path: str) -> Any:  # noqa: ANN401  JSON
     """The JSON of a manifest in the present format; ``path`` names it in errors.
 
     Raises ValueError where the text differs from what was written, BucketError where a later release wrote
     it.
     """
-    match = _SEALED.fullmatch(text)
+    match = _WITH_DIGEST.fullmatch(text)
     body = f"{{{match[2]}" if match else text
     if match and sha256(body.encode()).hexdigest() != match[1]:
         raise ValueError("it was altered, as its digest says")

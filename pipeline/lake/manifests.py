@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pipeline.errors import BucketError, ObjectMissing
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.checksums import damaged
-from pipeline.lake.formats import sealed, unsealed
+from pipeline.lake.formats import parse, with_digest
 from pipeline.lake.manifest import MANIFESTS, RESUMED, Destination, Manifest, Watermark
 from pipeline.lake.paths import is_manifest
 
@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 def seal(bucket: Bucket, manifest: Manifest) -> None:
     """Write the manifest of a batch; from then on a run finishes it."""
-    bucket.write_text(manifest.path, sealed(manifest.model_dump_json(indent=1)))
+    bucket.write_text(manifest.path, with_digest(manifest.model_dump_json(indent=1)))
 
 
 def last_manifest(bucket: Bucket, watermark: Watermark | None) -> Manifest | None:
@@ -95,7 +95,7 @@ def read_manifest(bucket: Bucket, path: str) -> Manifest:
     if not is_manifest(path):
         raise BucketError(f"{bucket.uri}: {path!r} is not the path of a manifest")
     try:
-        manifest = Manifest.model_validate(unsealed(bucket.read_text(path), name))
+        manifest = Manifest.model_validate(parse(bucket.read_text(path), name))
         if manifest.path != path:
             raise ValueError(f"it is the manifest that belongs to {manifest.path}")  # noqa: TRY301
     except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -78,19 +78,19 @@ def lake(shop: Pair) -> refill.Lake:
 
 def entry(shop: Pair, table: str, *key: str) -> Entry:
     known = list(erasures.in_lake(shop.house.raw).values())
-    _, _, erased = forget.the_table(shop.house.models, forget.sealed(shop.house.raw), table)
+    _, _, erased = forget.the_table(shop.house.models, forget.all_manifests(shop.house.raw), table)
     return erasures.entry(table, erased.key, key, known, datetime.now(UTC), None)
 
 
 def forgotten(shop: Pair, key: str = "7") -> dict[str, Any]:
-    found = forget.find(lake(shop), forget.sealed(shop.house.raw), entry(shop, "person", key))
+    found = forget.find(lake(shop), forget.all_manifests(shop.house.raw), entry(shop, "person", key))
     return forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
 
 
 def again(shop: Pair) -> None:
     """Complete pending erasures, as every run does first."""
     for each in forget.pending(shop.house.url, "public", shop.house.raw):
-        found = forget.find(lake(shop), forget.sealed(shop.house.raw), each)
+        found = forget.find(lake(shop), forget.all_manifests(shop.house.raw), each)
         assert forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)["hits"] == []
 
 

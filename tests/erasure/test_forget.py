@@ -172,7 +172,7 @@ def test_an_interrupted_erasure_is_completed(shop: Pair, monkeypatch: pytest.Mon
         patch.setattr(holder, name, dies)
         with pytest.raises(Killed):
             forgotten(shop)
-    for manifest in forget.sealed(shop.house.raw):
+    for manifest in forget.all_manifests(shop.house.raw):
         for table in manifest.tables.values():
             runs = [table.files, *(run.files for run in table.state or ())]
             assert all(map(shop.house.raw.holds, runs))

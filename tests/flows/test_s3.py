@@ -9,7 +9,7 @@ import pytest
 from prefect.filesystems import LocalFileSystem
 from prefect_aws import AwsCredentials, S3Bucket
 
-from pipeline.lake.formats import unsealed
+from pipeline.lake.formats import parse
 from pipeline.lake.manifest import Manifest
 from tests.flows.shop_runs import DIMENSIONS, FACTS, ShopRuns, s3_client
 from tests.flows.support import World, blocks_were_changed, query
@@ -66,7 +66,7 @@ def test_every_file_of_a_manifest_exists(runs: ShopRuns, s3: Any) -> None:
     assert batch_ids <= {batch_id for _, batch_id in paths}
     for path, batch_id in paths:
         body = s3.get_object(Bucket=bucket, Key=f"{prefix}/{path}")["Body"].read()
-        manifest = Manifest.model_validate(unsealed(body.decode(), path))
+        manifest = Manifest.model_validate(parse(body.decode(), path))
         assert manifest.batch_id == batch_id
         listed = {f"{prefix}/{file.path}" for table in manifest.tables.values() for file in table.files}
         assert listed

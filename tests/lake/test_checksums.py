@@ -21,7 +21,7 @@ from demo.home import PROJECT
 from pipeline.errors import BucketError, ObjectDamaged
 from pipeline.lake.buckets import Bucket, File, folder
 from pipeline.lake.checksums import BLOCK
-from pipeline.lake.formats import sealed
+from pipeline.lake.formats import with_digest
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifests import read_manifest, seal, sealed_after
 from pipeline.lake.state import compacted
@@ -253,11 +253,11 @@ def test_no_field_of_a_manifest_leads_elsewhere(
     written = json.loads(raw.read_text(manifest.path))
     del written["digest"]
     text = json.dumps(as_format_2(written) if format_ == 2 else written, indent=1)
-    raw.write_text(manifest.path, sealed(text) if format_ == 3 else text)
+    raw.write_text(manifest.path, with_digest(text) if format_ == 3 else text)
     assert read_manifest(raw, manifest.path).tables.keys() == manifest.tables.keys()
     altered, count = re.subn(*FORGED[forged], text)
     assert count
-    raw.write_text(manifest.path, sealed(altered) if format_ == 3 else altered)
+    raw.write_text(manifest.path, with_digest(altered) if format_ == 3 else altered)
     assert json.loads(altered), "it is still JSON"
     with pytest.raises(
         ObjectDamaged, match=f"{re.escape(manifest.path)} is not .*: it is not a manifest"
