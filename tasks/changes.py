@@ -100,8 +100,8 @@ def _head(each: Preview) -> Iterator[str]:
     if each.rows_read:
         seconds = "" if each.seconds is None else f", about {max(1, round(each.seconds)):,} s"
         yield f"  computes {counted(each.rows_read, 'row')}{seconds}"
-    if each.read_whole:
-        yield f"  reads all of {', '.join(each.read_whole)} in the source"
+    if each.read_in_full:
+        yield f"  reads all of {', '.join(each.read_in_full)} in the source"
 
 
 def _of_change(change: TableChange) -> Iterator[str]:

@@ -27,8 +27,8 @@ _MANY_CHUNKS = 4
 def _cache_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     """The cache key: table, batch and chunk. How a chunk was read is left out, as its rows are the same."""
     chunk: Chunk = parameters["chunk"]
-    whole = "-whole" if chunk.whole else ""
-    return results.key("extract", chunk.folder, f"part-{chunk.number}-of-{chunk.of}{whole}")
+    full = "-whole" if chunk.full else ""
+    return results.key("extract", chunk.folder, f"part-{chunk.number}-of-{chunk.of}{full}")
 
 
 @task(

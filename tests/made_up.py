@@ -74,10 +74,10 @@ class MadeUp:
         self.number += 1
         moment = SOME_TIME + timedelta(minutes=self.number)
         batch_id = f"{moment:%Y%m%dT%H%M%S}-{self.number:04d}"
-        whole = full or reconcile or self.last is None
-        lost = {} if whole or deleted is None else deleted
+        full = full or reconcile or self.last is None
+        lost = {} if full or deleted is None else deleted
         tables = {
-            name: self._table(name, batch_id, rows.get(name, ()), lost.get(name, ()), whole=whole)
+            name: self._table(name, batch_id, rows.get(name, ()), lost.get(name, ()), full=full)
             for name in self.tables
         }
         manifest = Manifest(
@@ -95,17 +95,17 @@ class MadeUp:
         return manifest
 
     def _table(
-        self, name: str, batch_id: str, rows: Sequence[Row], deleted: Sequence[Row], *, whole: bool
+        self, name: str, batch_id: str, rows: Sequence[Row], deleted: Sequence[Row], *, full: bool
     ) -> TableBatch:
         types, key = self.tables[name]
         columns = tuple(Column(name=column, type=type_) for column, type_ in types.items())
         files = self._files(name, batch_id, columns, rows)
         keys = self._files(name, batch_id, [each for each in columns if each.name in key], deleted)
         before = self.state.get(name)
-        kept = () if whole or before is None else before
+        kept = () if full or before is None else before
         table = TableBatch(
             table=name,
-            mode="full" if whole else "changes" if files or keys else "unchanged",
+            mode="full" if full else "changes" if files or keys else "unchanged",
             reason="made up",
             columns=columns,
             key=key,

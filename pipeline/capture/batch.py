@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pipeline import RELEASE
 from pipeline.capture.deletions import DeletionCheck
 from pipeline.capture.reasons import UNEXPLAINED
-from pipeline.capture.tables import TablePlan, needs_probe, read_whole, slices_of
+from pipeline.capture.tables import TablePlan, needs_probe, read_in_full, slices_of
 from pipeline.columns import Column
 from pipeline.errors import SourceError
 from pipeline.lake.erasures import Erasure
@@ -72,17 +72,17 @@ class BatchPlan:
     @property
     def summary(self) -> str:
         """One line on what the batch reads."""
-        whole: dict[str, list[str]] = {}
+        full: dict[str, list[str]] = {}
         changed, uncounted = [], []
         for name, plan in sorted(self.tables.items()):
             if plan.mode == "full":
-                whole.setdefault(plan.reason, []).append(name)
+                full.setdefault(plan.reason, []).append(name)
             elif plan.rows is None:
                 uncounted.append(name)
             elif plan.is_new:
                 changed.append(f"{counted(plan.rows, 'row')} of {name}")
-        same = len(self.tables) - len(changed) - len(uncounted) - sum(map(len, whole.values()))
-        clauses = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in whole.items()]
+        same = len(self.tables) - len(changed) - len(uncounted) - sum(map(len, full.values()))
+        clauses = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in full.items()]
         if uncounted:
             clauses.append(f"not counted: {', '.join(uncounted)}")
         if self.new_seeds:
@@ -127,11 +127,11 @@ class BatchPlan:
         ]
         return sorted(chunks, key=lambda chunk: -chunk[1].expected_rows)
 
-    def chunks_of_whole_table(
+    def chunks_of_full_read(
         self, name: str, schema: str, pages_per_chunk: int
     ) -> list[tuple[Chunk, ReadSpec]]:
-        """The chunks of a table that is read whole because its changes do not explain its row count."""
-        return self._chunks_of(read_whole(self.tables[name], UNEXPLAINED), schema, pages_per_chunk)
+        """The chunks of a table that is read in full because its changes do not explain its row count."""
+        return self._chunks_of(read_in_full(self.tables[name], UNEXPLAINED), schema, pages_per_chunk)
 
     def _chunks_of(self, plan: TablePlan, schema: str, pages_per_chunk: int) -> list[tuple[Chunk, ReadSpec]]:
         slices = slices_of(plan, pages_per_chunk)
@@ -142,7 +142,7 @@ class BatchPlan:
                     table=plan.table.name,
                     number=number,
                     of=len(slices),
-                    whole=plan.mode == "full",
+                    full=plan.mode == "full",
                 ),
                 ReadSpec(
                     snapshot=self.snapshot.name,
@@ -177,15 +177,13 @@ class BatchPlan:
         ]
 
     def with_probes(self, connection: Connection, schema: str) -> "BatchPlan":
-        """The plan with probes of the tables that are read whole, and with witnesses.
+        """The plan with probes of the tables that are read in full, and with witnesses.
 
         It scans these tables, while other connections may read them.
         """
-        whole = {
-            name: plan for name, plan in self.tables.items() if plan.mode == "full" and needs_probe(plan)
-        }
-        probes = probe(connection, schema, [(plan.table, plan.slice) for plan in whole.values()])
-        tables = self.tables | {name: replace(whole[name], probe=each) for name, each in probes.items()}
+        full = {name: plan for name, plan in self.tables.items() if plan.mode == "full" and needs_probe(plan)}
+        probes = probe(connection, schema, [(plan.table, plan.slice) for plan in full.values()])
+        tables = self.tables | {name: replace(full[name], probe=each) for name, each in probes.items()}
         candidates = [
             Candidate(name, plan.table.columns, plan.probe.newest)
             for name, plan in tables.items()
@@ -253,7 +251,7 @@ class BatchPlan:
         name = plan.table.name
         chunks = [each for each in read if each.chunk.table == name]
         files = tuple(file for chunk in chunks for file in chunk.files)
-        full = plan.mode == "full" or any(each.chunk.whole for each in chunks)
+        full = plan.mode == "full" or any(each.chunk.full for each in chunks)
         reason = UNEXPLAINED if full and plan.mode == "changes" else plan.reason
         state: State | None = (StateDelta(files=files),)
         if plan.slice.cursor is not None:

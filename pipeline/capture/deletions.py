@@ -26,7 +26,7 @@ from pipeline.source.read import read_rows
 
 
 class RowsDoNotAddUp(PipelineError):
-    """Counts and keys of a table contradict each other, so it has to be read whole."""
+    """Counts and keys of a table contradict each other, so it has to be read in full."""
 
 
 class DeletionCheck(Frozen):

@@ -30,8 +30,8 @@ from pipeline.source.read import read_rows
 class Readers:
     """The work of a batch, which the caller runs concurrently.
 
-    ``find_deleted`` returns None for a table that has to be read whole. ``write_seed`` writes a seed into the
-    raw bucket.
+    ``find_deleted`` returns None for a table that has to be read in full. ``write_seed`` writes a seed into
+    the raw bucket.
     """
 
     read: Callable[[Sequence[tuple[Chunk, ReadSpec]]], Sequence[ReadChunk]]
@@ -66,7 +66,7 @@ def extract(
             [
                 chunk
                 for name in unexplained
-                for chunk in planned.chunks_of_whole_table(name, schema, pages_per_chunk)
+                for chunk in planned.chunks_of_full_read(name, schema, pages_per_chunk)
             ]
         )
     seeds = {name: readers.write_seed(seed, planned.batch_id) for name, seed in planned.new_seeds.items()}
@@ -115,7 +115,7 @@ def _with_progress(
 def find_deleted(
     url: str, schema: str, check: DeletionCheck, raw: Bucket, key: HashKey | None = None
 ) -> Files | None:
-    """The keys of a table's deleted rows; None where the table has to be read whole."""
+    """The keys of a table's deleted rows; None where the table has to be read in full."""
     with snapshots.adopt(url, check.snapshot, key) as connection:
         try:
             return deletions.find(check, raw, lambda: deletions.read_keys(connection, schema, check.table))

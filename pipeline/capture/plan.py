@@ -10,10 +10,10 @@ from pipeline.capture.reasons import (
     BatchStart,
     batch_start,
     changes_since,
-    reason_to_read_whole,
+    reason_to_read_in_full,
 )
 from pipeline.capture.rights import check_rights, cursors_of
-from pipeline.capture.tables import TablePlan, is_small, whole_if_necessary
+from pipeline.capture.tables import TablePlan, in_full_if_necessary, is_small
 from pipeline.columns import has_identity
 from pipeline.errors import ModelError, SourceError, all_mistakes
 from pipeline.lake.erasures import Entry, Erasure
@@ -87,9 +87,9 @@ def plan_batch(
         previous,
         tables=_with_counts(connection, schema, plans, previous, most_bytes),
         changed_models=changed,
-        reconcile=reconcile or start.whole in HISTORY_LOST,
+        reconcile=reconcile or start.reason in HISTORY_LOST,
         seeds=read_seeds(models),
-        kept_seeds={} if reconcile or full or start.whole else _kept_seeds(models, previous),
+        kept_seeds={} if reconcile or full or start.reason else _kept_seeds(models, previous),
         unchanged=unchanged,
         erasures=_erasures(models, tables, forgotten),
     )
@@ -107,8 +107,8 @@ def _changed_models(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -
 def _table_plan(
     table: Table, last: TableBatch | None, cursor: Cursor | None, start: BatchStart, forced: str | None
 ) -> TablePlan:
-    """The plan of a table, before its rows are counted; ``forced`` is a reason to read it whole."""
-    reason = start.whole or forced or reason_to_read_whole(table, last, cursor)
+    """The plan of a table, before its rows are counted; ``forced`` is a reason to read it in full."""
+    reason = start.reason or forced or reason_to_read_in_full(table, last, cursor)
     reached = last.reached if last else None
     if reason or start.since is None:
         return TablePlan(table, "full", reason or "", Slice(cursor=cursor), reached=reached)
@@ -166,7 +166,7 @@ def _kept_seeds(models: Mapping[str, Model], previous: Manifest | None) -> dict[
 
 
 def _read_by_cursor(models: Mapping[str, Model], changed: Collection[str]) -> dict[str, str]:
-    """The relations with a cursor that changed models read, with the reason to read them whole."""
+    """The relations with a cursor that changed models read, with the reason to read them in full."""
     cursors = {name for model in models.values() for name in model.cursors}
     return {
         name: f"{model} or its model is new or changed"
@@ -258,5 +258,5 @@ def _with_counts(
         plan = replace(plans[name], probe=counts)
         if counts.total is not None and before is not None:
             plan = replace(plan, replaced=before - (counts.total - counts.rows))
-        counted[name] = whole_if_necessary(plan, is_counted=counts.total is not None and before is not None)
+        counted[name] = in_full_if_necessary(plan, is_counted=counts.total is not None and before is not None)
     return counted

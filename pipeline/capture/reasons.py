@@ -1,4 +1,4 @@
-"""Decide why a table is read whole: because of the source, of the table, or of its last batch."""
+"""Decide why a table is read in full: because of the source, of the table, or of its last batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ HISTORY_LOST = (_ANOTHER_SOURCE, _RESTORED, _NO_WITNESS)
 
 @dataclass(frozen=True)
 class BatchStart:
-    """Where a batch starts: at the transaction ``since``, or with all rows for the reason ``whole``."""
+    """Where a batch starts: at the transaction ``since``, or with all rows for a ``reason``."""
 
-    whole: str | None = None
+    reason: str | None = None
     since: int | None = None
 
 
@@ -68,8 +68,8 @@ def batch_start(
     return BatchStart(since=since)
 
 
-def reason_to_read_whole(table: Table, last: TableBatch | None, cursor: Cursor | None) -> str | None:
-    """Why the table itself, or its last batch, requires to read it whole; None where changes suffice."""
+def reason_to_read_in_full(table: Table, last: TableBatch | None, cursor: Cursor | None) -> str | None:
+    """Why the table itself, or its last batch, requires to read it in full; None where changes suffice."""
     if last is None:
         return "not read before"
     reason = _changed_definition(table, last) or _untracked(table, last, cursor)

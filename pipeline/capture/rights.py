@@ -31,8 +31,8 @@ def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> No
         ):
             continue
         readable = seeds | {name: table.columns for name, table in read.items()}
-        whole = seeds | {name: (*table.columns, *table.unreadable) for name, table in read.items()}
-        if not _binds(model, readable) and _binds(model, whole):
+        all_columns = seeds | {name: (*table.columns, *table.unreadable) for name, table in read.items()}
+        if not _binds(model, readable) and _binds(model, all_columns):
             names = ", ".join(
                 f"{name}.{column.name}" for name, columns in unreadable.items() for column in columns
             )

@@ -50,20 +50,20 @@ class TablePlan:
         return self.mode == "full" or self.rows != 0 or self.replaced > 0
 
 
-def whole_if_necessary(plan: TablePlan, *, is_counted: bool) -> TablePlan:
-    """The plan, or one that reads the table whole where changed rows are not enough.
+def in_full_if_necessary(plan: TablePlan, *, is_counted: bool) -> TablePlan:
+    """The plan, or one that reads the table in full where changed rows are not enough.
 
     For a table without a key they are enough where no row of the last batch was updated or deleted.
     """
     if plan.replaced < 0:
-        return read_whole(plan, "it has old rows that the last batch did not have")
+        return read_in_full(plan, "it has old rows that the last batch did not have")
     if plan.is_new and not plan.table.key and plan.slice.cursor is None and (plan.replaced or not is_counted):
-        return read_whole(plan, "rows were changed or deleted, and it has no primary key")
+        return read_in_full(plan, "rows were changed or deleted, and it has no primary key")
     return plan
 
 
-def read_whole(plan: TablePlan, reason: str) -> TablePlan:
-    """The plan with the table read whole instead."""
+def read_in_full(plan: TablePlan, reason: str) -> TablePlan:
+    """The plan with the table read in full instead."""
     return replace(plan, mode="full", reason=reason, slice=Slice(), probe=None, replaced=0)
 
 

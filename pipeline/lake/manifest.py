@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from pydantic import AliasChoices, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from pipeline.columns import Column, Frozen
 from pipeline.lake.buckets import File
@@ -98,13 +98,20 @@ class TableBatch(Frozen):
 
 
 class Chunk(Frozen):
-    """What one extract task reads: a table, or one of its ranges of pages."""
+    """What one extract task reads: a table, or one of its ranges of pages.
+
+    ``full``: the table is read in full. It is stored as ``whole``, as in manifests of all releases.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     batch_id: BatchId
     table: str
     number: NonNegativeInt
     of: PositiveInt
-    whole: bool = False
+    full: bool = Field(
+        default=False, validation_alias=AliasChoices("full", "whole"), serialization_alias="whole"
+    )
 
     @property
     def name(self) -> str:

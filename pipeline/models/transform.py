@@ -49,7 +49,7 @@ def transform(work: Work) -> Output:
 
 
 def _by_rows(work: Work, table: TableBatch) -> Output:
-    """Run on one table's changed rows, or on all if the model is new or the table was read whole."""
+    """Run on one table's changed rows, or on all if the model is new or the table was read in full."""
     complete = table.mode == "full" or not work.changes_suffice
     with session() as connection:
         changes = table.mode == "full" or work.changes_suffice
@@ -106,9 +106,9 @@ def _by_result(work: Work) -> Output:
     _require_states(work, work.tables)
     last = work.loaded.result if work.loaded and work.changes_suffice else None
     if last is not None:
-        with suppress(ObjectMissing):  # if an object of the raw bucket is missing, _whole_result raises again
+        with suppress(ObjectMissing):  # if an object of the raw bucket is missing, _full_result raises again
             return _compared_result(work, last)
-    return _whole_result(work)
+    return _full_result(work)
 
 
 def _require_states(work: Work, tables: Sequence[TableBatch]) -> None:
@@ -118,7 +118,7 @@ def _require_states(work: Work, tables: Sequence[TableBatch]) -> None:
             raise UnusableBatch(f"batch {work.manifest.batch_id} was read without the state of {table.table}")
 
 
-def _whole_result(work: Work) -> Output:
+def _full_result(work: Work) -> Output:
     """Write all rows of the result, because the last result is unknown or lost."""
     with session() as connection:
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)

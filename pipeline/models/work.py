@@ -114,7 +114,7 @@ def needed(models: Mapping[str, Model], manifest: Manifest, loaded: Loaded | Non
 
 
 def splits(work: Work) -> list[Manifest]:
-    """The batch as a model can read it on several machines: one file each of a table that was read whole."""
+    """The batch as a model can read it on several machines: one file each of a table read in full."""
     table = work.row_table
     if table is None or table.state is None or table.mode != "full" or len(table.files) < 2:  # noqa: PLR2004
         return [work.manifest]

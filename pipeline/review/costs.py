@@ -34,10 +34,10 @@ def table_counts(url: str, schema: str, tables: Sequence[str]) -> dict[str, int]
         return bindings.count_rows(connection, schema, declarations.read(connection, schema, names))
 
 
-def read_whole(
+def read_in_full(
     name: str, effect: str, models: Mapping[str, Model], manifests: Sequence[Manifest]
 ) -> list[str]:
-    """The source tables that the next batch reads whole for the sake of this model."""
+    """The source tables that the next batch reads in full for the sake of this model."""
     if effect not in {"created", "compared"}:
         return []
     below = closure(models, name)

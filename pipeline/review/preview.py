@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import psycopg
+from pydantic import ConfigDict, Field
 
 from pipeline.columns import Frozen
 from pipeline.lake.buckets import Bucket
@@ -18,7 +19,7 @@ from pipeline.recovery import restate
 from pipeline.recovery.added_columns import added
 from pipeline.recovery.batches import loaded_batches
 from pipeline.review import diffs
-from pipeline.review.costs import Work, read_whole, table_counts, work_of_batches
+from pipeline.review.costs import Work, read_in_full, table_counts, work_of_batches
 from pipeline.review.feeds import Feed, feeds
 from pipeline.warehouse import (
     alterations,
@@ -76,10 +77,12 @@ class Preview(Frozen):
     declaration, empty where the former text is not known. ``rows`` and ``versions`` are those of the table,
     ``rows_read`` the rows that are computed again, which takes about ``seconds`` (None if no batch was
     timed). ``in_place``: the model only gained these columns, so that no more than they is written.
-    ``breaks`` are objects of others that the change drops or that stand in its way. ``read_whole``
-    are source tables. ``feeds`` are columns that other columns of the source feed than before.
-    ``error`` is why a mart breaks.
+    ``breaks`` are objects of others that the change drops or that stand in its way. ``read_in_full``
+    are source tables; in JSON they are ``read_whole``, which programs know. ``feeds`` are columns that other
+    columns of the source feed than before. ``error`` is why a mart breaks.
     """
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     table: str
     effect: Effect
@@ -94,7 +97,7 @@ class Preview(Frozen):
     seconds: float | None = None
     read_by: tuple[str, ...] = ()
     breaks: tuple[Dependent, ...] = ()
-    read_whole: tuple[str, ...] = ()
+    read_in_full: tuple[str, ...] = Field(default=(), serialization_alias="read_whole")
     feeds: tuple[Feed, ...] = ()
     error: str = ""
 
@@ -239,7 +242,7 @@ def _of_table(
         seconds=done.seconds * done.rows / done.timed_rows if again and done.timed_rows else None,
         read_by=tuple(other for other in models if name in models[other].reads),
         breaks=breaks,
-        read_whole=tuple(read_whole(name, effect, models, manifests)),
+        read_in_full=tuple(read_in_full(name, effect, models, manifests)),
     )
 
 

@@ -3,7 +3,7 @@
 A source that is restored from a copy of its disk keeps its identity, and counts its transaction ids on from
 an earlier one. Restoring needs a restart. So a batch stores location, transaction and digest of some rows of
 the newest transaction that it read. After a restart one of them must still exist; otherwise every table is
-read whole.
+read in full.
 """
 
 from collections.abc import Mapping, Sequence

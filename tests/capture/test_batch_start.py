@@ -17,7 +17,7 @@ from tests.support import execute, value
 
 
 @pytest.mark.parametrize("field", ["system", "timeline", "database", "database_oid"])
-def test_another_source_is_read_whole(
+def test_another_source_is_read_in_full(
     source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
     run(source_url, house)
@@ -35,7 +35,7 @@ def test_another_source_is_read_whole(
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
-def test_after_a_lost_or_damaged_manifest_every_table_is_read_whole(
+def test_after_a_lost_or_damaged_manifest_every_table_is_read_in_full(
     source_url: str, house: Warehouse, harm: Callable[[Path], object]
 ) -> None:
     _, manifest = run(source_url, house)
@@ -54,7 +54,7 @@ def test_after_a_lost_or_damaged_manifest_every_table_is_read_whole(
         (-MAX_AGE, "the watermark's transaction ids have wrapped around"),
     ],
 )
-def test_with_a_watermark_too_old_or_from_the_future_every_table_is_read_whole(
+def test_with_a_watermark_too_old_or_from_the_future_every_table_is_read_in_full(
     source_url: str, house: Warehouse, source_xmin: int, reason: str
 ) -> None:
     run(source_url, house)

@@ -144,7 +144,7 @@ def test_a_manifest_of_the_first_format_is_upgraded(raw: Bucket) -> None:
 
 
 def test_after_a_manifest_of_the_first_format_states_are_kept(source_url: str, house: Warehouse) -> None:
-    """With a manifest of an earlier version every table is read whole once, and no row doubles."""
+    """With a manifest of an earlier version every table is read in full once, and no row doubles."""
     _, first = run(source_url, house)
     assert first is not None
     old = as_format_2(json.loads(first.model_dump_json()))

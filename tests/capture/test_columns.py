@@ -150,7 +150,7 @@ def test_a_row_of_a_cursors_view_that_leaves_a_filter_leaves_the_result(
     assert house.query("SELECT order_id FROM fact_order_current ORDER BY 1") == [(1,), (2,), (4,), (5,)]
 
 
-def test_a_view_without_a_cursor_is_read_whole_every_time(source_url: str, house: Warehouse) -> None:
+def test_a_view_without_a_cursor_is_read_in_full_every_time(source_url: str, house: Warehouse) -> None:
     execute(source_url, "CREATE VIEW order_view AS SELECT * FROM orders")
     write_models(
         house.folder, {"fact_order": "-- key: order_id\nSELECT order_id, shop_id, amount FROM order_view"}

@@ -86,7 +86,7 @@ def test_a_row_deleted_while_a_batch_is_read_belongs_to_the_next_one(
     assert house.query("SELECT order_id FROM fact_order WHERE deleted ORDER BY 1") == [(2,), (3,)]
 
 
-def test_a_table_whose_counts_do_not_add_up_is_read_whole(
+def test_a_table_whose_counts_do_not_add_up_is_read_in_full(
     source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The manifest has one row more than the table had."""
@@ -129,7 +129,7 @@ def test_a_full_read_that_is_short_of_rows_is_an_error(
     assert value(house.url, "SELECT count(*) FROM fact_order_current") == 5
 
 
-def test_an_old_row_that_the_last_batch_did_not_have_means_reading_whole(
+def test_an_old_row_that_the_last_batch_did_not_have_means_reading_in_full(
     source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(source_url, house)
@@ -198,7 +198,7 @@ def test_only_new_rows_of_a_table_without_a_key_are_read(source_url: str, house:
     assert house.query(current) == [("a", 1)]
 
 
-def test_a_table_without_a_key_is_read_whole_after_a_deletion(source_url: str, house: Warehouse) -> None:
+def test_a_table_without_a_key_is_read_in_full_after_a_deletion(source_url: str, house: Warehouse) -> None:
     execute(source_url, "ALTER TABLE towns DROP CONSTRAINT towns_pkey")
     run(source_url, house)
     execute(

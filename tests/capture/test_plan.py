@@ -72,7 +72,7 @@ def test_states_between_two_batches_are_not_captured(source_url: str, house: War
     assert house.query(versions) == [("1",), ("last",)]
 
 
-def test_a_table_that_a_model_reads_for_the_first_time_is_read_whole(
+def test_a_table_that_a_model_reads_for_the_first_time_is_read_in_full(
     source_url: str, house: Warehouse
 ) -> None:
     execute(source_url, "CREATE TABLE regions (town_id int PRIMARY KEY, city text)")
@@ -82,7 +82,7 @@ def test_a_table_that_a_model_reads_for_the_first_time_is_read_whole(
     assert read["regions"] == ("full", "not read before")
 
 
-def test_a_table_with_another_primary_key_is_read_whole(source_url: str, house: Warehouse) -> None:
+def test_a_table_with_another_primary_key_is_read_in_full(source_url: str, house: Warehouse) -> None:
     run(source_url, house)
     execute(
         source_url,
@@ -107,7 +107,7 @@ CHANGED_SHAPES = {
 
 
 @pytest.mark.parametrize("reason", CHANGED_SHAPES)
-def test_a_table_with_a_changed_definition_is_read_whole(
+def test_a_table_with_a_changed_definition_is_read_in_full(
     source_url: str, house: Warehouse, reason: str
 ) -> None:
     run(source_url, house)
@@ -133,7 +133,7 @@ def test_a_heap_that_was_swapped_in_with_old_rows_loses_none(source_url: str, ho
     [({"reconcile": True}, "reconciling"), ({"full": True}, "requested")],
     ids=["reconcile", "full"],
 )
-def test_a_requested_full_or_reconciling_run_reads_whole(
+def test_a_requested_full_or_reconciling_run_reads_in_full(
     source_url: str, house: Warehouse, options: dict[str, bool], reason: str
 ) -> None:
     run(source_url, house)

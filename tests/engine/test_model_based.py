@@ -64,7 +64,7 @@ class Pipeline(Writers):
         self.source_xmin = 0
 
     def take(self, *, reconcile: bool = False, full: bool = False) -> Moment | None:
-        """Read a batch, and compare the tables that it reads whole with the expected ones."""
+        """Read a batch, and compare the tables that it reads in full with the expected ones."""
         planned, manifest = plan_batch(self.place.source_url, self.house, reconcile=reconcile, full=full)
         columns = self.read_columns
         altered = {name for name in KEYS if columns is None or columns[name] != self.added_columns[name]}

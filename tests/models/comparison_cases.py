@@ -192,7 +192,7 @@ class Models:
 
 
 def batch_of(name: str, columns: Sequence[Column], raw: Bucket, rows: Iterable[pa.RecordBatch]) -> TableBatch:
-    """A table of a batch that read it whole."""
+    """A table of a batch that read it in full."""
     file = raw.write_rows(batch_folder(name, "b"), schema_of(columns), iter(rows))
     files = (file,) if file else ()
     return TableBatch(

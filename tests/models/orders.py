@@ -113,9 +113,9 @@ class Running:
         rows: Mapping[str, list[Row]],
         *,
         deleted: Mapping[str, Sequence[int]] | None = None,
-        whole: bool = False,
+        reconcile: bool = False,
     ) -> Output:
-        """Run a batch of changed rows and deleted keys, or with ``whole`` of all rows of both tables."""
+        """Run a batch of changed rows and deleted keys, or with ``reconcile`` of all rows of both tables."""
         keys = {name: key for name, (_, (key,)) in TABLES.items()}
         lost = {
             name: [key for key in (deleted or {}).get(name, ()) if key in self.present[name]]
@@ -125,7 +125,7 @@ class Running:
             for key in lost[name]:
                 del self.present[name][key]
             self.present[name] |= {row[keys[name]]: row for row in rows.get(name, ())}
-        manifest = self._manifest(rows, {name: lost[name] for name in lost}, whole=whole)
+        manifest = self._manifest(rows, {name: lost[name] for name in lost}, reconcile=reconcile)
         output = transform(work(self.model, self.target, manifest, self.loaded, self.raw, self.processed))
         self.loaded = Loaded(fingerprint=self.model.fingerprint, result=output.result)
         if output.replaces:
@@ -137,11 +137,11 @@ class Running:
         return output
 
     def _manifest(
-        self, rows: Mapping[str, list[Row]], lost: Mapping[str, Sequence[int]], *, whole: bool
+        self, rows: Mapping[str, list[Row]], lost: Mapping[str, Sequence[int]], *, reconcile: bool
     ) -> Manifest:
-        if whole or self.loaded is None:
+        if reconcile or self.loaded is None:
             given = {name: list(table.values()) for name, table in self.present.items()}
-            return self.source.batch(given, full=True, reconcile=whole)
+            return self.source.batch(given, full=True, reconcile=reconcile)
         keys = {name: key for name, (_, (key,)) in TABLES.items()}
         again = {name: {row[keys[name]] for row in changed} for name, changed in rows.items()}
         deleted = {

@@ -163,7 +163,7 @@ def test_a_hashed_key_finds_deleted_rows(shop: Pair) -> None:
 
 
 @pytest.mark.parametrize("why", ["another key", "hashed only now"])
-def test_tables_are_read_whole_after_a_change_of_their_hashes(people: Pair, why: str) -> None:
+def test_tables_are_read_in_full_after_a_change_of_their_hashes(people: Pair, why: str) -> None:
     if why == "another key":
         people.key = HashKey(SECRET * 2)
     else:

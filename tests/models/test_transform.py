@@ -54,12 +54,12 @@ def test_a_table_equals_its_models_sql(
 ) -> None:
     with tempfile.TemporaryDirectory() as home:
         running = Running(Path(home), *JOINED[kind])
-        for rows, deleted, whole in batches:
+        for rows, deleted, reconcile in batches:
             unique = {
                 name: list({row[TABLES[name][1][0]]: row for row in changed}.values())
                 for name, changed in rows.items()
             }
-            running.batch(unique, deleted=deleted, whole=whole)
+            running.batch(unique, deleted=deleted, reconcile=reconcile)
             assert running.held == running.expected()
 
 
@@ -107,7 +107,7 @@ def test_a_model_that_ignores_deletions_keeps_its_rows(tmp_path: Path) -> None:
         running = Running(tmp_path / name, sql, target)
         running.batch({"orders": [order_row(1, 1, 5), order_row(2, 1, 6)], "shops": []})
         running.batch({"orders": []}, deleted={"orders": [1]})
-        running.batch({"orders": []}, whole=True)
+        running.batch({"orders": []}, reconcile=True)
         assert sorted(running.held) == [1, 2]
 
 

@@ -193,7 +193,7 @@ def test_a_lost_raw_bucket_is_filled_by_a_run_and_rebuilt_from_there(life: Life)
     life.lose("raw")
     assert life.run()
     life.lose_warehouse()
-    assert life.house.rebuild() == 1, "the one that read all tables whole"
+    assert life.house.rebuild() == 1, "the one that read all tables in full"
     assert life.run()
 
 

@@ -140,7 +140,7 @@ def test_a_transaction_id_beyond_32_bits_is_compared_in_its_epoch(source_url: st
     assert carried(source_url, "t", later_epoch).to_pylist() == [{"id": 2}]
 
 
-def test_a_view_is_read_whole_or_by_its_cursor(source_url: str) -> None:
+def test_a_view_is_read_in_full_or_by_its_cursor(source_url: str) -> None:
     execute(
         source_url,
         "CREATE TABLE t (id int, changed_at timestamptz)",

@@ -180,7 +180,7 @@ def test_a_view_that_is_empty_at_first_or_loses_its_rows(shared: Pair) -> None:
     assert step(shared) == ("changed rows", 1)
 
 
-def test_another_cursor_reads_the_view_whole_once(shared: Pair) -> None:
+def test_another_cursor_reads_the_view_in_full_once(shared: Pair) -> None:
     start(shared, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
     write_models(shared.house.folder, {"fact_v": model("v.id")})
     assert step(shared) == ("not read by this cursor before", 2)
@@ -189,7 +189,7 @@ def test_another_cursor_reads_the_view_whole_once(shared: Pair) -> None:
     assert step(shared) == ("another table has this name now", 2)
 
 
-def test_a_changed_model_reads_its_view_whole_once(shared: Pair) -> None:
+def test_a_changed_model_reads_its_view_in_full_once(shared: Pair) -> None:
     start(shared, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
     write_models(shared.house.folder, {"fact_v": model("v.c").replace("note", "upper(note) AS note")})
     assert step(shared) == ("fact_v or its model is new or changed", 2)
@@ -197,7 +197,7 @@ def test_a_changed_model_reads_its_view_whole_once(shared: Pair) -> None:
 
 
 def test_a_model_that_only_appends_has_all_rows_that_are_read_by_a_cursor(shared: Pair) -> None:
-    """Also if another table is read whole, and only the changed rows of the view are."""
+    """Also if another table is read in full, and only the changed rows of the view are."""
     shared.fresh(
         {
             "dim_note": "-- cursor: v.c\n-- reads: changes\nSELECT note FROM v UNION SELECT note FROM other",

@@ -118,7 +118,7 @@ def test_the_equality_of_keys_is_described(source_url: str) -> None:
     }
 
 
-def test_the_first_batch_after_an_upgrade_reads_whole(pair_of_version: Pair) -> None:
+def test_the_first_batch_after_an_upgrade_reads_in_full(pair_of_version: Pair) -> None:
     """Manifests of earlier versions have no definitions."""
     pair_of_version.fresh(
         MODELS, "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')"

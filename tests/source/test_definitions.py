@@ -24,7 +24,7 @@ ANOTHER = "another table has this name now"
 
 @dataclass(frozen=True)
 class Case:
-    """A source, a change that writes no row, and the reason to read the table whole."""
+    """A source, a change that writes no row, and the reason to read the table in full."""
 
     before: tuple[str, ...]
     change: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Relations that contain foreign tables are read whole, and models read the columns of their role."""
+"""Relations that contain foreign tables are read in full, and models read the columns of their role."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def foreign(server: Postgres) -> Iterator[Path]:
         yield file
 
 
-def test_a_partition_that_is_a_foreign_table_is_read_whole_each_time(
+def test_a_partition_that_is_a_foreign_table_is_read_in_full_each_time(
     pair_of_version: Pair, foreign: Path
 ) -> None:
     pair_of_version.fresh(
@@ -57,7 +57,7 @@ def test_a_partition_that_is_a_foreign_table_is_read_whole_each_time(
     pair_of_version.do("DROP EXTENSION file_fdw CASCADE")
 
 
-def test_a_table_with_a_foreign_child_is_read_whole_each_time(pair_of_version: Pair, foreign: Path) -> None:
+def test_a_table_with_a_foreign_child_is_read_in_full_each_time(pair_of_version: Pair, foreign: Path) -> None:
     pair_of_version.fresh(
         MODELS,
         "DROP EXTENSION IF EXISTS file_fdw CASCADE",

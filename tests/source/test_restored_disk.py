@@ -77,7 +77,7 @@ INSTEAD = {
 
 @pytest.mark.parametrize("caught_up", [False, True], ids=["behind", "caught up"])
 @pytest.mark.parametrize("instead", INSTEAD)
-def test_a_source_restored_from_a_copy_of_its_disk_is_read_whole(
+def test_a_source_restored_from_a_copy_of_its_disk_is_read_in_full(
     pair: Pair, primary: Postgres, instead: str, caught_up: bool
 ) -> None:
     """Identifier, timeline and oids are the same, and transaction ids catch up."""

@@ -28,7 +28,7 @@ ANOTHER = {"another source than the last batch's"}
 SECONDS = 60
 
 
-def test_a_source_restored_from_a_dump_is_read_whole_and_doubles_nothing(
+def test_a_source_restored_from_a_dump_is_read_in_full_and_doubles_nothing(
     pair: Pair, primary: Postgres, postgres: Postgres
 ) -> None:
     dump = program(primary, "pg_dump", pair.source_url)

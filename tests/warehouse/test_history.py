@@ -186,8 +186,8 @@ def test_any_sequence_of_changes_is_in_the_history(
                 source.pop(key, None)
             else:
                 source[key] = new
-        whole = mode != "changes" or not moments
-        read = source if whole else {key: source[key] for key in changed if key in source}
+        full = mode != "changes" or not moments
+        read = source if full else {key: source[key] for key in changed if key in source}
         rows = [order(*key, *row) for key, row in read.items()]
         manifest = source_batches.batch(
             {"orders": rows},
@@ -239,12 +239,12 @@ def test_any_sequence_of_dimension_changes_is_in_the_history(
     moments: list[tuple[datetime, list[tuple[int, str | None]]]] = []
     for number, rows in enumerate(batches):
         # A row that is not in a batch that reads everything is deleted.
-        whole = number % 2 == 1
+        full = number % 2 == 1
         shops = [{"shop_id": key, "city": city} for key, city in rows.items()]
-        manifest = source_batches.batch({"shops": shops}, full=whole)
+        manifest = source_batches.batch({"shops": shops}, full=full)
         house.bring(manifest)
         now = manifest.snapshot_at
-        for key in rows.keys() | (expected.keys() if whole else set()):
+        for key in rows.keys() | (expected.keys() if full else set()):
             models = expected.setdefault(key, [])
             is_open = bool(models) and models[-1][1] is None
             if is_open and (key not in rows or models[-1][3] != rows[key]):

@@ -1,4 +1,4 @@
-"""The cost of a load follows the changed rows: they are found by key, and no table is read whole."""
+"""The cost of a load follows the changed rows: they are found by key, and no table is read in full."""
 
 from typing import Any
 
