@@ -16,7 +16,7 @@ from pipeline.columns import Column
 from pipeline.errors import PipelineError
 from pipeline.lake.manifest import Destination
 from pipeline.models import checks, library
-from pipeline.models.check import verify
+from pipeline.models.dry_run import verify
 from pipeline.postgres import transaction
 from pipeline.review.preview import Preview, preview_if_changed
 from pipeline.settings import Settings

@@ -15,7 +15,7 @@ from pipeline.errors import ModelError
 from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket, Usage
 from pipeline.models import library
-from pipeline.models.check import verify
+from pipeline.models.dry_run import verify
 from pipeline.models.library import Model
 from pipeline.postgres import Connection, exists, statement, transaction
 from pipeline.settings import Settings

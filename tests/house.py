@@ -18,7 +18,7 @@ from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Destination, Manifest
 from pipeline.lake.state import compacted
 from pipeline.models import library
-from pipeline.models.check import verify
+from pipeline.models.dry_run import verify
 from pipeline.models.library import Model
 from pipeline.models.output import Loaded, Output
 from pipeline.models.target import Target

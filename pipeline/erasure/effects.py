@@ -20,7 +20,7 @@ from pipeline.lake.buckets import File
 from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import Manifest, StateDelta
 from pipeline.models import inputs
-from pipeline.models.contract import Check, checks
+from pipeline.models.contract import ContractColumn, contract_of
 from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model
 from pipeline.models.target import Target
@@ -74,11 +74,11 @@ def effects(
     target = lake.targets[model.name]
     with session() as connection:
         inputs.bind(connection, below, lake.targets, ever, lake.raw, changes=False)
-        all_checks = checks(model, target, inputs.types_of(connection, model, RESULT))
+        contract = contract_of(model, target, inputs.types_of(connection, model, RESULT))
         generated = {column.name for column in target.columns if column.generated}
-        shown = [check for check in all_checks if check.column not in generated]
+        shown = [column for column in contract if column.name not in generated]
         _compute(connection, target, shown, rows, erased, is_hidden=is_hidden)
-        columns = tuple(check.column for check in shown if _differs(connection, check.column))
+        columns = tuple(column.name for column in shown if _differs(connection, column.name))
         if columns or _has_more(connection, "key"):
             _refuse_nulls(connection, model, target, columns)
             replays = not _is_traceable(connection, target, columns)
@@ -88,7 +88,7 @@ def effects(
 def _compute(
     connection: duckdb.DuckDBPyConnection,
     target: Target,
-    shown: Sequence[Check],
+    shown: Sequence[ContractColumn],
     rows: pa.Table,
     erased: Erasure,
     *,
@@ -122,9 +122,9 @@ def _definition(connection: duckdb.DuckDBPyConnection, view: str) -> str:
     return str(text).partition(" AS ")[2].rstrip(";")
 
 
-def _as_texts(target: Target, shown: Sequence[Check], number: int) -> str:
+def _as_texts(target: Target, shown: Sequence[ContractColumn], number: int) -> str:
     """A query for a model's rows: keys as JSON, and all columns as text."""
-    texts = {check.column: f"CAST({check.value} AS VARCHAR)" for check in shown}
+    texts = {column.name: f"CAST({column.value} AS VARCHAR)" for column in shown}
     key = ", ".join(f"{literal(name)}, {texts[name]}" for name in target.key)
     listed = ", ".join(f"{text} AS {quote(f'c {name}')}" for name, text in texts.items())
     return (

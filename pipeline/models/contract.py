@@ -43,27 +43,27 @@ _PRINTED_LIST = (
 
 
 @dataclass(frozen=True)
-class Check:
-    """DuckDB expressions for a warehouse column.
+class ContractColumn:
+    """DuckDB expressions for a warehouse column that a model yields.
 
     ``value``: its value.
     ``reason``: why a row is rejected, NULL if it fits; None if every row fits.
     ``misfit``: the condition that the value does not fit the column's type; None if every value fits.
     """
 
-    column: str
+    name: str
     value: str
     reason: str | None
     misfit: str | None
 
 
-def checks(
+def contract_of(
     model: Model,
     target: Target,
     yields: Mapping[str, str],
     declared: Mapping[str, str] | None = None,
-) -> list[Check]:
-    """One check for each warehouse column that the model yields; ``yields`` are its columns and DuckDB types.
+) -> list[ContractColumn]:
+    """The contract of each warehouse column that a model yields; ``yields`` are its columns and DuckDB types.
 
     ``declared`` are the types of the source's columns, by name in lower case, for a message.
 
@@ -72,7 +72,7 @@ def checks(
     """
     _refuse_mismatch(model, target, yields, declared)
     return [
-        _check(model, column, yields[column.name], column.required or column.name in target.key)
+        _contract_column(model, column, yields[column.name], column.required or column.name in target.key)
         for column in target.columns
         if column.name in yields
     ]
@@ -122,7 +122,7 @@ def _is_lacking(target: Target, name: str) -> bool:
     return column is None or column.generated
 
 
-def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> Check:
+def _contract_column(model: Model, column: TargetColumn, yielded: str, required: bool) -> ContractColumn:
     source = quote(column.name)
     needed = duckdb_type(column.type)
     value = source if yielded == needed else _cast(model, column, yielded, needed)
@@ -133,7 +133,7 @@ def _check(model: Model, column: TargetColumn, yielded: str, required: bool) -> 
     if misfit:
         # Without the value: reasons are logged, and values must not be.
         cases += f" WHEN {misfit} THEN {literal(f'{column.name} does not fit {column.type}')}"
-    return Check(column.name, value, f"CASE{cases} END" if cases else None, misfit)
+    return ContractColumn(column.name, value, f"CASE{cases} END" if cases else None, misfit)
 
 
 def _cast(model: Model, column: TargetColumn, yielded: str, needed: str) -> str:
@@ -227,7 +227,7 @@ def _digits(precision: int, scale: int) -> str:
     return rf"[+-]?0*\d{{0,{precision - scale}}}(\.\d{{0,{scale}}}0*)?"
 
 
-def reasons(checks: Sequence[Check]) -> str:
+def reasons(contract: Sequence[ContractColumn]) -> str:
     """An expression for all reasons why a row is rejected, or '' if it fits."""
-    parts = [check.reason for check in checks if check.reason]
+    parts = [column.reason for column in contract if column.reason]
     return f"concat_ws('; ', {', '.join(parts)})" if parts else "''"

@@ -19,7 +19,7 @@ from pipeline.lake.state import bind_changes, bind_state
 from pipeline.models import reference
 from pipeline.models.comparisons import as_model_type, as_stored, model_type
 from pipeline.models.computing import Probe
-from pipeline.models.contract import Check, checks
+from pipeline.models.contract import ContractColumn, contract_of
 from pipeline.models.library import Model, error_in
 from pipeline.models.literals import with_labels
 from pipeline.models.mistakes import explained
@@ -186,18 +186,18 @@ def _bind_models(
         bound[model.name] = text
         yields = _create_view(connection, model, text, texts if isinstance(texts, Probe) else None)
         if model.name in targets and len(bound) < len(models):
-            column_checks = checks(model, targets[model.name], yields)
+            contract = contract_of(model, targets[model.name], yields)
             types = {column.name: column for column in _columns_of(targets[model.name])}
             listed = ", ".join(
-                f"{as_model_type(types[check.column], _value(check), marked=marked)} AS {quote(check.column)}"
-                for check in column_checks
+                f"{as_model_type(types[column.name], _value(column), marked=marked)} AS {quote(column.name)}"
+                for column in contract
             )
             connection.execute(
                 f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS"  # noqa: S608
                 f" SELECT {listed} FROM {quote(_view_of(model))}"
             )
             if isinstance(texts, Probe):
-                texts.add(model.name, [types[check.column] for check in column_checks])
+                texts.add(model.name, [types[column.name] for column in contract])
     connection.execute(f"CREATE TEMP VIEW {RESULT} AS FROM {quote(_view_of(model))}")
     return bound
 
@@ -215,9 +215,9 @@ def _columns_of(target: Target) -> list[Column]:
     ]
 
 
-def _value(check: Check) -> str:
+def _value(column: ContractColumn) -> str:
     """The value that the table stores; NULL if the value does not fit."""
-    return f"(CASE WHEN {check.misfit} THEN NULL ELSE {check.value} END)" if check.misfit else check.value
+    return f"(CASE WHEN {column.misfit} THEN NULL ELSE {column.value} END)" if column.misfit else column.value
 
 
 def _view_of(model: Model) -> str:

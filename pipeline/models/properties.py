@@ -1,4 +1,4 @@
-"""The properties of a model: what the analysis of its plan says, and the checks of its columns."""
+"""The properties of a model: what the analysis of its plan says, and the contract of its columns."""
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
@@ -12,7 +12,7 @@ from pipeline.errors import ModelError
 from pipeline.models import reference
 from pipeline.models.analysis import Analysis, Misread, analyse
 from pipeline.models.comparisons import ROWS, is_special
-from pipeline.models.contract import Check, checks, left_out
+from pipeline.models.contract import ContractColumn, contract_of, left_out
 from pipeline.models.inputs import RESULT, TableColumns, as_key, bind_empty, read_names, types_of
 from pipeline.models.library import Model
 from pipeline.models.literals import unknown_labels
@@ -26,8 +26,8 @@ def analysed(
     targets: Mapping[str, Target],
     tables: Mapping[str, Sequence[Column]],
     keys: Mapping[str, tuple[str, ...]] | None = None,
-) -> tuple[Analysis, tuple[Check, ...]]:
-    """The analysis of the last of the models, and the checks of its columns.
+) -> tuple[Analysis, tuple[ContractColumn, ...]]:
+    """The analysis of the last of the models, and the contract of its columns.
 
     If the tables' primary ``keys`` are given, a result that depends on the order of ties counts as unstable.
     Raises ModelError with file, line and DuckDB's message, also if the model is unstable without permission.
@@ -43,7 +43,7 @@ def _analysed(
     their_targets: tuple[Target, ...],
     their_tables: TableColumns,
     keys: Keys | None,
-) -> tuple[Analysis, tuple[Check, ...]]:
+) -> tuple[Analysis, tuple[ContractColumn, ...]]:
     models = {model.name: model for model in chain}
     targets = {target.name: target for target in their_targets}
     tables = dict(their_tables)
@@ -55,7 +55,7 @@ def _analysed(
         declared = {
             each.name.lower(): each.type for name in model.reads & tables.keys() for each in tables[name]
         }
-        column_checks = checks(model, targets[model.name], yields, declared)
+        contract = contract_of(model, targets[model.name], yields, declared)
         try:
             analysis = analyse(connection, f"FROM {RESULT}", list(yields), _relation_keys(keys))
         except ValueError as error:
@@ -76,7 +76,7 @@ def _analysed(
         unstable=unstable,
         unknown_labels=unknown,
         left_out=tuple(left_out(model, targets[model.name], yields)),
-    ), tuple(column_checks)
+    ), tuple(contract)
 
 
 def _relation_keys(keys: Keys | None) -> dict[str, tuple[str, ...]] | None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.columns import identity
 from pipeline.duck import ROWS_PER_BATCH, literal, quote
-from pipeline.models.contract import Check, reasons
+from pipeline.models.contract import ContractColumn, reasons
 from pipeline.models.target import Target
 
 REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
@@ -18,10 +18,10 @@ _ROWS_SHOWN = 100
 
 
 def keep_repeated_keys(
-    connection: duckdb.DuckDBPyConnection, target: Target, checks: Sequence[Check], rows: str
+    connection: duckdb.DuckDBPyConnection, target: Target, contract: Sequence[ContractColumn], rows: str
 ) -> bool:
     """Store the keys of more than one row in the table ``repeated``; returns whether there are any."""
-    keys = _identities(target, checks)
+    keys = _identities(target, contract)
     named = ", ".join(f"{key} AS k{place}" for place, key in enumerate(keys))
     present = " AND ".join(f"k{place} IS NOT NULL" for place in range(len(keys)))
     connection.execute(
@@ -31,15 +31,15 @@ def keep_repeated_keys(
     return connection.execute("SELECT count(*) FROM repeated").fetchall() != [(0,)]
 
 
-def is_repeated(target: Target, checks: Sequence[Check]) -> str:
+def is_repeated(target: Target, contract: Sequence[ContractColumn]) -> str:
     """The condition that more than one row has this row's key."""
-    same = " AND ".join(f"k{place} = {key}" for place, key in enumerate(_identities(target, checks)))
+    same = " AND ".join(f"k{place} = {key}" for place, key in enumerate(_identities(target, contract)))
     return f"EXISTS (SELECT 1 FROM repeated WHERE {same})"  # noqa: S608
 
 
-def _identities(target: Target, checks: Sequence[Check]) -> list[str]:
+def _identities(target: Target, contract: Sequence[ContractColumn]) -> list[str]:
     """Expressions for a row's key that are equal exactly if the warehouse compares the keys as equal."""
-    values = {check.column: check.value for check in checks}
+    values = {column.name: column.value for column in contract}
     types = {column.name: column.type for column in target.columns}
     return [identity(f"({values[name]})", types[name]) for name in target.key]
 
@@ -47,7 +47,7 @@ def _identities(target: Target, checks: Sequence[Check]) -> list[str]:
 def rejected_rows(
     connection: duckdb.DuckDBPyConnection,
     target: Target,
-    checks: Sequence[Check],
+    contract: Sequence[ContractColumn],
     rows: str,
     *,
     repeated: bool,
@@ -57,27 +57,27 @@ def rejected_rows(
     Each key comes once. If several rows have it, all are rejected, and ``row`` is a list of the first of
     them.
     """
-    reason = reasons(checks)
+    reason = reasons(contract)
     if repeated:
-        is_repeat = is_repeated(target, checks)
+        is_repeat = is_repeated(target, contract)
         reason = f"CASE WHEN {is_repeat} THEN 'more than one row has this key' ELSE {reason} END"
     reader = connection.sql(
         f"SELECT key, first(reason ORDER BY row) AS reason, CASE count(*) WHEN 1 THEN first(row)"  # noqa: S608
         f" ELSE '[' || array_to_string(arg_min(row, row, {_ROWS_SHOWN}), ', ') || ']' END AS row FROM ("
-        f"SELECT {_key_json(target, checks)} AS key, {reason} AS reason, {_row_json(checks)} AS row"
+        f"SELECT {_key_json(target, contract)} AS key, {reason} AS reason, {_row_json(contract)} AS row"
         f" FROM {rows} AS model) AS judged WHERE reason <> '' GROUP BY key"
     ).to_arrow_reader(ROWS_PER_BATCH)
     return (batch.cast(REJECTED) for batch in reader)
 
 
-def _key_json(target: Target, checks: Sequence[Check]) -> str:
+def _key_json(target: Target, contract: Sequence[ContractColumn]) -> str:
     """The key as the warehouse prints it; a value that does not fit is printed as the model yields it."""
-    values = {check.column: check.value for check in checks}
+    values = {column.name: column.value for column in contract}
     return _json({name: f"COALESCE(CAST({values[name]} AS VARCHAR), {_text(name)})" for name in target.key})
 
 
-def _row_json(checks: Sequence[Check]) -> str:
-    return _json({check.column: _text(check.column) for check in checks})
+def _row_json(contract: Sequence[ContractColumn]) -> str:
+    return _json({column.name: _text(column.name) for column in contract})
 
 
 def _text(name: str) -> str:

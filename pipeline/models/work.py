@@ -13,7 +13,7 @@ from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.lake.paths import batch_folder
 from pipeline.models import properties
 from pipeline.models.analysis import Analysis
-from pipeline.models.contract import Check
+from pipeline.models.contract import ContractColumn
 from pipeline.models.library import Model
 from pipeline.models.output import Loaded, columns_of
 from pipeline.models.reference import BATCH
@@ -56,8 +56,8 @@ class Work:
         return [table for name, table in self.manifest.tables.items() if name in names]
 
     @cached_property
-    def analysed(self) -> tuple[Analysis, tuple[Check, ...]]:
-        """The analysis of its plan, and the checks of its columns."""
+    def analysed(self) -> tuple[Analysis, tuple[ContractColumn, ...]]:
+        """The analysis of its plan, and the contract of its columns."""
         tables = {name: table.columns for name, table in self.manifest.tables.items()}
         return properties.analysed(self.models, self.targets, tables)
 
@@ -83,13 +83,15 @@ class Work:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of the warehouse table that it yields."""
-        return columns_of(self.target, [check.column for check in self.analysed[1]])
+        return columns_of(self.target, [column.name for column in self.analysed[1]])
 
 
-def _same_identity(analysis: Analysis, table: TableBatch, target: Target, columns: Sequence[Check]) -> bool:
+def _same_identity(
+    analysis: Analysis, table: TableBatch, target: Target, columns: Sequence[ContractColumn]
+) -> bool:
     """Whether the key in the warehouse is the key in the source, unchanged and with the same equality."""
     types = {column.name: column.type for column in table.columns}
-    plain = {check.column for check in columns if check.value == quote(check.column)}
+    plain = {column.name for column in columns if column.value == quote(column.name)}
     keys = [analysis.carries.get(name) for name in target.key]
     return (
         bool(table.key)

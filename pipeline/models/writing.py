@@ -42,13 +42,13 @@ def write_rows(
     leaves out the rows of the last result. ``with_commit_times`` is a query for the rows with their commit
     times.
     """
-    checks, target = work.analysed[1], work.target
+    contract, target = work.analysed[1], work.target
     with naming_model(work.model):
-        repeated = may_repeat_keys and keep_repeated_keys(connection, target, checks, RESULT)
-        conditions = [f"({check.reason}) IS NULL" for check in checks if check.reason]
+        repeated = may_repeat_keys and keep_repeated_keys(connection, target, contract, RESULT)
+        conditions = [f"({column.reason}) IS NULL" for column in contract if column.reason]
         if repeated:
-            conditions.append(f"NOT {is_repeated(target, checks)}")
-        values = ", ".join(f"{check.value} AS {quote(check.column)}" for check in checks)
+            conditions.append(f"NOT {is_repeated(target, contract)}")
+        values = ", ".join(f"{column.value} AS {quote(column.name)}" for column in contract)
         if with_commit_times:
             values += f", {quote(COMMITTED.name)} AS {quote(COMMITTED_AT)}"
         fits = " AND ".join(conditions) or "true"
@@ -58,7 +58,7 @@ def write_rows(
         accepted, number = _write_fitting(connection, work, query)
         rejected = None
         if number or repeated:
-            rows = rejected_rows(connection, target, checks, RESULT, repeated=repeated)
+            rows = rejected_rows(connection, target, contract, RESULT, repeated=repeated)
             rejected = work.processed.write_rows(rejected_folder(work.folder), REJECTED, rows)
     return accepted, rejected
 
@@ -148,7 +148,7 @@ def write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, accep
 
 def _key_values(work: Work) -> str:
     """The columns of the key as the warehouse stores them, in the key's order."""
-    values = {check.column: check.value for check in work.analysed[1]}
+    values = {column.name: column.value for column in work.analysed[1]}
     return ", ".join(f"{values[name]} AS {quote(name)}" for name in work.target.key)
 
 

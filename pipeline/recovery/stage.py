@@ -11,7 +11,7 @@ from pipeline.errors import ModelError, ObjectMissing, UnusableBatch, WarehouseE
 from pipeline.lake import adapt
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
-from pipeline.models.check import verify
+from pipeline.models.dry_run import verify
 from pipeline.models.library import Model, tables_read
 from pipeline.models.output import Loaded, Output
 from pipeline.models.reference import NAMES

@@ -15,7 +15,7 @@ from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.models import inputs, library, lineage, properties
-from pipeline.models.contract import Check, left_out
+from pipeline.models.contract import ContractColumn, left_out
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.library import Model, closure
 from pipeline.models.reference import NAMES
@@ -115,22 +115,22 @@ class _Trying:
         types = fitting.types_of(self.models, self.targets, self.tables, self.model.name)
         personal = self._personal()
         remarks = list(self._extend_target(types))
-        analysis, checks = properties.analysed(self.models, self.targets, self.tables, self.keys)
+        analysis, contract = properties.analysed(self.models, self.targets, self.tables, self.keys)
         if analysis.unknown_labels:
             raise ModelError(f"{self.model.path}: {analysis.unknown_labels[0]}")
-        target, names = self.targets[self.model.name], [check.column for check in checks]
+        target, names = self.targets[self.model.name], [column.name for column in contract]
         with session() as connection:
             inputs.bind(connection, self.models, self.targets, self.manifest, self.raw, changes=False)
             with naming_model(self.model):
                 connection.execute(f"CREATE TEMP TABLE {_TRIED} AS SELECT * FROM {RESULT}")  # noqa: S608
-                fits = _accept(connection, target, checks)
-            rejected = [*violations.of_contract(connection, target, checks, _TRIED, repeated=fits)]
+                fits = _accept(connection, target, contract)
+            rejected = [*violations.of_contract(connection, target, contract, _TRIED, repeated=fits)]
             difference = None
             if existing:
                 live.normalize(connection, self.warehouse, existing, names)
                 unfit, more = violations.of_references(connection, self.warehouse, existing, names)
                 rejected, remarks = [*rejected, *unfit], [*remarks, *more]
-                difference = self._difference(connection, existing, checks)
+                difference = self._difference(connection, existing, contract)
             else:
                 remarks.insert(0, f"the warehouse has no table {target.name} yet")
             return Trial(
@@ -169,11 +169,11 @@ class _Trying:
         ]
 
     def _difference(
-        self, connection: duckdb.DuckDBPyConnection, target: Target, checks: Sequence[Check]
+        self, connection: duckdb.DuckDBPyConnection, target: Target, contract: Sequence[ContractColumn]
     ) -> Difference:
-        names = [check.column for check in checks if target.column(check.column)]
+        names = [column.name for column in contract if target.column(column.name)]
         live.bind_live(connection, self.warehouse, self.schema, target, names)
-        values = {check.column: check.value for check in checks}
+        values = {column.name: column.value for column in contract}
         keys = ", ".join(f"{values[name]} AS {quote(name)}" for name in target.key)
         return live.difference(
             connection,
@@ -201,13 +201,15 @@ class _Trying:
         return found
 
 
-def _accept(connection: duckdb.DuckDBPyConnection, target: Target, checks: Sequence[Check]) -> bool:
+def _accept(
+    connection: duckdb.DuckDBPyConnection, target: Target, contract: Sequence[ContractColumn]
+) -> bool:
     """Create the table of the rows that fit the contract; returns whether a key has several rows."""
-    repeated = keep_repeated_keys(connection, target, checks, _TRIED)
-    conditions = [f"({check.reason}) IS NULL" for check in checks if check.reason]
+    repeated = keep_repeated_keys(connection, target, contract, _TRIED)
+    conditions = [f"({column.reason}) IS NULL" for column in contract if column.reason]
     if repeated:
-        conditions.append(f"NOT {is_repeated(target, checks)}")
-    values = ", ".join(f"{check.value} AS {quote(check.column)}" for check in checks)
+        conditions.append(f"NOT {is_repeated(target, contract)}")
+    values = ", ".join(f"{column.value} AS {quote(column.name)}" for column in contract)
     fits = " AND ".join(conditions) or "true"
     connection.execute(
         f"CREATE TEMP TABLE {live.RESULT} AS SELECT {values} FROM {_TRIED} WHERE {fits}"  # noqa: S608

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from pipeline.columns import Frozen
 from pipeline.duck import quote
-from pipeline.models.contract import Check
+from pipeline.models.contract import ContractColumn
 from pipeline.models.rejects import rejected_rows
 from pipeline.models.target import Reference, Target
 from pipeline.postgres import Connection, statement, template
@@ -32,14 +32,14 @@ class Rejected(Frozen):
 def of_contract(
     connection: duckdb.DuckDBPyConnection,
     target: Target,
-    checks: Sequence[Check],
+    contract: Sequence[ContractColumn],
     rows: str,
     *,
     repeated: bool,
 ) -> list[Rejected]:
     """The rows that do not fit the types, NULLs and keys of the table, the most frequent reason first."""
     counts: dict[str, list[str]] = {}
-    for batch in rejected_rows(connection, target, checks, rows, repeated=repeated):
+    for batch in rejected_rows(connection, target, contract, rows, repeated=repeated):
         for row in batch.to_pylist():
             counts.setdefault(row["reason"], []).append(row["key"])
     found = [Rejected(reason=why, rows=len(keys), first_key=min(keys)) for why, keys in counts.items()]

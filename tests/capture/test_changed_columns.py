@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import ModelError
 from pipeline.lake.manifests import read_manifest, sealed_after
-from pipeline.models.check import verify
+from pipeline.models.dry_run import verify
 from pipeline.warehouse import ledger
 from tests.capture.sales import CURRENT, MODELS, SALES, SOURCE, STAR, equal, versions
 from tests.house import plan_batch

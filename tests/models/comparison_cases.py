@@ -16,7 +16,7 @@ from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
 from pipeline.lake.paths import batch_folder
 from pipeline.models import inputs, properties
-from pipeline.models.check import verify
+from pipeline.models.dry_run import verify
 from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
 from pipeline.source.changes import Slice

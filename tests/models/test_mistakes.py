@@ -10,7 +10,7 @@ import pytest
 from pipeline.columns import Column
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import folder
-from pipeline.models.check import verify
+from pipeline.models.dry_run import verify
 from pipeline.models.transform import transform
 from pipeline.models.work import Work
 from tests.made_up import MadeUp, made_target

@@ -16,7 +16,7 @@ from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket, File
 from pipeline.lake.manifest import State, StateDelta, TableBatch, mergeable_deltas
 from pipeline.lake.state import bind_state
-from pipeline.models.check import verify
+from pipeline.models.dry_run import verify
 from pipeline.models.output import Loaded
 from pipeline.models.transform import transform
 from tests.made_up import MadeUp, made_target
