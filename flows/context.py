@@ -10,7 +10,7 @@ from prefect import get_run_logger
 from prefect.context import TagsContext
 
 from pipeline import pool, settings
-from pipeline.capture.batch import BatchPlan
+from pipeline.capture.batch_plan import BatchPlan
 from pipeline.capture.source_columns import changed_columns
 from pipeline.columns import Column
 from pipeline.errors import PipelineError

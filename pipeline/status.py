@@ -8,8 +8,8 @@ from typing import Literal
 
 from psycopg.rows import class_row
 
-from pipeline.capture import plan
-from pipeline.capture.batch import BatchPlan
+from pipeline.capture import planner
+from pipeline.capture.batch_plan import BatchPlan
 from pipeline.columns import Frozen
 from pipeline.errors import ModelError
 from pipeline.lake import manifests
@@ -234,7 +234,7 @@ def _planned(
     loaded = ledger.loaded(warehouse_url, config.warehouse_schema) if begun else {}
     previous = manifests.last_manifest(raw, watermark)
     with snapshots.snapshot(source_url) as (connection, snapshot):
-        planned = plan.plan_batch(
+        planned = planner.plan_batch(
             connection, snapshot, config.source_schema, models, loaded, watermark, previous,
             reconcile=False, full=False, most_bytes=most_bytes, key=key,
         )  # fmt: skip

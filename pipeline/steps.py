@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeVar
 
-from pipeline.capture import plan
-from pipeline.capture.batch import BatchPlan
+from pipeline.capture import planner
+from pipeline.capture.batch_plan import BatchPlan
 from pipeline.lake import chains, erasures, manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Destination, Manifest
@@ -53,7 +53,7 @@ class Pipeline:
             watermark = ledger.watermark_of(warehouse, self.warehouse_schema)
             loaded = ledger.loaded_models(warehouse, self.warehouse_schema)
             forgotten = erasures.in_warehouse(warehouse, self.warehouse_schema)
-        return plan.plan_batch(
+        return planner.plan_batch(
             connection,
             snapshot,
             source_schema,

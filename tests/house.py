@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.capture import batch, extract
+from pipeline.capture import extract
+from pipeline.capture.batch_plan import BatchPlan
 from pipeline.capture.extract import Readers
 from pipeline.capture.source_columns import changed_columns
 from pipeline.errors import LakeIncomplete
@@ -200,7 +201,7 @@ def plan_batch(
     full: bool = False,
     pages: int = 32_768,
     key: HashKey | None = None,
-) -> tuple[batch.BatchPlan, Manifest | None]:
+) -> tuple[BatchPlan, Manifest | None]:
     """Plan, read and seal a batch of a real source; no manifest if nothing has changed."""
     pipeline = house.pipeline
     with snapshots.snapshot(source_url, key) as (connection, snapshot):

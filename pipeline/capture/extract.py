@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.capture import deletions
-from pipeline.capture.batch import BatchPlan
+from pipeline.capture.batch_plan import BatchPlan
 from pipeline.capture.deletions import DeletionCheck, RowsDoNotAddUp
 from pipeline.columns import schema_of
 from pipeline.lake.buckets import Bucket

@@ -25,7 +25,7 @@ from pipeline.models.target import Target, versions_name
 from pipeline.models.transform import transform
 from pipeline.models.work import Work, needed
 from pipeline.postgres import Connection, transaction
-from pipeline.recovery import losses
+from pipeline.recovery import rejections
 from pipeline.recovery.batches import Batches, loaded_batches
 from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.ledger import record_model
@@ -168,8 +168,8 @@ def fill_again(
     batches, loaded = loaded_batches(url, schema, lake.raw), ledger.loaded(url, schema)
     replays = {each.table: lake.replay(each, batches, loaded.get(each.table)) for each in mismatches}
     lost = [name for name, replay in replays.items() if replay is None]
-    filled = [each for each in replays.values() if each]
-    return fill(url, schema, lake, batches, filled, lost, limits), lost
+    possible = [each for each in replays.values() if each]
+    return fill(url, schema, lake, batches, possible, lost, limits), lost
 
 
 def fill(
@@ -191,7 +191,7 @@ def fill(
         connection.execute(
             "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))
         )
-        before = losses.open_rejections(connection, schema)
+        before = rejections.unresolved(connection, schema)
         for replay in replays:
             if replay.empties:
                 _empty(connection, schema, replay)
@@ -203,7 +203,7 @@ def fill(
         forward = [replay for replay in ordered if not replay.restores]
         for manifest in batches.manifests:
             load_again(connection, schema, lake, manifest, forward)
-        losses.check(connection, schema, [replay.target for replay in replays], before, limits)
+        rejections.check_share(connection, schema, [replay.target for replay in replays], before, limits)
         return _bind(connection, schema, last, replays)
 
 

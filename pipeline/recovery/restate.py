@@ -21,7 +21,7 @@ from pipeline.models.library import FINGERPRINT, Model, closure
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, transaction
-from pipeline.recovery import losses, stage
+from pipeline.recovery import rejections, stage
 from pipeline.recovery.added_columns import AddedColumns, added
 from pipeline.recovery.batches import Batches, loaded_batches
 from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables
@@ -117,8 +117,10 @@ def restate(
         except stage.PERMANENT as refused:
             _logger.warning("warehouse: %s cannot be restated: %s", ", ".join(names), refused)
             raise psycopg.Rollback from None
-        before = losses.open_rejections(connection, schema)
-        losses.check(connection, rebuilt.schema, [rebuilt.targets[name] for name in names], before, limits)
+        before = rejections.unresolved(connection, schema)
+        rejections.check_share(
+            connection, rebuilt.schema, [rebuilt.targets[name] for name in names], before, limits
+        )
         done.extend(_apply(connection, schema, rebuilt, models, last, names, known.manifests[0].snapshot_at))
     return done or None
 

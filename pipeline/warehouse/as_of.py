@@ -14,6 +14,7 @@ from pipeline.warehouse.history_objects import Existing, names_of
 
 def ensure_function(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
     """Create the function <table>_as_of(moment), unless it exists with this body."""
+    # etl.known returns a moment of which the table has versions, or raises an error.
     moment: sql.Composable = template("(SELECT etl.known($1, {}, {}))").format(schema, target.name)
     if not existing.is_open_to_readers:
         moment = sql.SQL("$1")

@@ -78,14 +78,20 @@ def _load_tables(
     to_retry = rejected.tables_to_retry(connection, schema)
     idle = {name: no_output(targets[name]) for name in to_retry - outputs.keys()}
     by_table = {**outputs, **idle}
-    counts, filled = [], set[str]()
+    counts, were_empty = [], set[str]()
     for name in load_order(targets[name] for name in by_table):
         output = by_table[name]
         columns = tuple(column.name for column in output.columns)
         table = Table(connection, schema, targets[name], columns, manifest)
         counts.append(
             load_table(
-                table, output, processed, partial(progress, name), limits, filled, retries=name in to_retry
+                table,
+                output,
+                processed,
+                partial(progress, name),
+                limits,
+                were_empty,
+                retries=name in to_retry,
             )
         )
     return counts

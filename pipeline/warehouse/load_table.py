@@ -32,14 +32,14 @@ def load_table(
     processed: Bucket,
     progress: Callable[[int], None],
     limits: Limits,
-    filled: set[str],
+    were_empty: set[str],
     *,
     retries: bool,
 ) -> Counts:
     """Load a model's output into its table; with ``retries`` also rows that earlier batches rejected.
 
-    ``progress`` is called with the number of rows copied so far. ``filled`` are the tables that were empty
-    when this load began; this one is added to them if it was. Raises WarehouseError if the limits are
+    ``progress`` is called with the number of rows copied so far. ``were_empty`` are the tables that were
+    empty when this load began; this one is added to them if it was. Raises WarehouseError if the limits are
     exceeded.
     """
     read = output.rows + output.rejected_rows
@@ -49,7 +49,7 @@ def load_table(
         deletions.stage(table, output, processed)
         added = changed = deleted = 0
         if output.rows or output.complete or output.deleted or output.rejects_all:
-            merged, accepted = _fill_or_merge(table, output, processed, progress, row_limit, filled)
+            merged, accepted = _fill_or_merge(table, output, processed, progress, row_limit, were_empty)
             added, changed = merged.added, merged.changed
             rejected_rows += merged.rejected
             deleted = deletions.apply(table, output, accepted, limits)
@@ -78,7 +78,7 @@ def _fill_or_merge(
     processed: Bucket,
     progress: Callable[[int], None],
     row_limit: int,
-    filled: set[str],
+    were_empty: set[str],
 ) -> tuple[Merged, sql.Identifier]:
     """Bring the batch's rows in; returns the counts, and the relation that holds the accepted rows."""
 
@@ -91,9 +91,9 @@ def _fill_or_merge(
 
     is_empty = output.rows > 0 and table.is_empty()
     proves = references.lock(table, output.rows)
-    can_fill = is_empty and _refers_only_to(table, filled)
+    can_fill = is_empty and _refers_only_to(table, were_empty)
     if is_empty:
-        filled.add(table.target.name)
+        were_empty.add(table.target.name)
     if can_fill and (added := fill(table, output.rows, copy_files, proves=proves)) is not None:
         return Merged(added), table.name
     rejected_rows = staging.stage(table, output, processed, progress, row_limit)
@@ -104,14 +104,14 @@ def _fill_or_merge(
     return merged._replace(rejected=rejected_rows + merged.rejected), table.stage
 
 
-def _refers_only_to(table: Table, filled: set[str]) -> bool:
+def _refers_only_to(table: Table, were_empty: set[str]) -> bool:
     """Whether the table refers only to itself and to these tables.
 
     To drop a reference locks the table that it points to, which others may be reading unless it was empty. So
     may this one, if it was emptied beside full ones.
     """
     return all(
-        table.is_target_of(each) or (each.to_schema == table.schema and each.to_table in filled)
+        table.is_target_of(each) or (each.to_schema == table.schema and each.to_table in were_empty)
         for each in table.target.references
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.capture.batch import BatchPlan
+from pipeline.capture.batch_plan import BatchPlan
 from pipeline.errors import BucketError, UnusableBatch
 from pipeline.lake.buckets import Bucket, File
 from pipeline.lake.manifest import Chunk, Manifest, ReadChunk, StateDelta, Watermark, batch_id, batch_time

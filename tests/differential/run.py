@@ -17,7 +17,7 @@ from unittest import mock
 import psycopg
 from psycopg import sql
 
-from pipeline.capture.batch import BatchPlan
+from pipeline.capture.batch_plan import BatchPlan
 from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
 from pipeline.lake.manifest import Manifest

@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline import postgres
 from pipeline.beginning import SAFE_PATH
-from pipeline.capture import plan
+from pipeline.capture import planner
 from pipeline.lake import buckets, manifests
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
@@ -34,7 +34,7 @@ from tests.faults.shops import SHOPS, Shop
 # Where every run can be met: a point's name, what holds the function, and its name.
 POINTS: dict[str, tuple[Any, str]] = {
     "prepare": (catalogue, "prepare"),
-    "plan": (plan, "plan_batch"),
+    "plan": (planner, "plan_batch"),
     "write rows": (buckets.Bucket, "write_rows"),
     "seal": (manifests, "seal"),
     "load": (load, "load"),

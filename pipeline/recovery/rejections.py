@@ -11,7 +11,7 @@ from pipeline.warehouse.limits import Limits
 from pipeline.words import counted
 
 
-def open_rejections(connection: Connection, schema: str) -> dict[str, int]:
+def unresolved(connection: Connection, schema: str) -> dict[str, int]:
     """How many rejected rows of each table of a schema are not resolved."""
     rows = connection.execute(
         "SELECT table_name, count(*) FROM etl.rejected WHERE schema_name = %s AND NOT resolved"
@@ -21,7 +21,7 @@ def open_rejections(connection: Connection, schema: str) -> dict[str, int]:
     return {str(name): int(str(number)) for name, number in rows}
 
 
-def check(
+def check_share(
     connection: Connection,
     schema: str,
     targets: Iterable[Target],
@@ -30,9 +30,9 @@ def check(
 ) -> None:
     """Raise WarehouseError if tables of a schema, computed again, have lost too many rows by rejections.
 
-    ``before`` are the open rejections of the tables as they were; what was accepted then is accepted now.
+    ``before`` are the unresolved rejections of the tables as they were; that many are accepted.
     """
-    after = open_rejections(connection, schema)
+    after = unresolved(connection, schema)
     for target in targets:
         rejected = after.get(target.name, 0)
         if rejected <= before.get(target.name, 0) or limits.rejected_share >= 1:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.capture.batch import BatchPlan
+from pipeline.capture.batch_plan import BatchPlan
 from pipeline.capture.reasons import (
     HISTORY_LOST,
     REQUESTED,
