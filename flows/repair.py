@@ -54,7 +54,7 @@ def restate_models(run: RunContext, wanted: Sequence[str], lacking: Collection[s
     pipeline = run.pipeline
     schema = pipeline.warehouse_schema
     named = restating.requested(pipeline.models, wanted)
-    changed = restating.changed(pipeline.models, ledger.loaded(pipeline.warehouse_url, schema))
+    changed = restating.changed(pipeline.models, ledger.fetch_loaded_models(pipeline.warehouse_url, schema))
     names = [name for name in pipeline.models if name in {*named, *changed}]
     if names:
         run.lock.check()

@@ -230,8 +230,8 @@ def _planned(
     """
     targets = catalogue.targets(warehouse_url, config.warehouse_schema, models)
     models = catalogue.with_contracts(models, targets)
-    watermark = ledger.watermark(warehouse_url, config.warehouse_schema) if begun else None
-    loaded = ledger.loaded(warehouse_url, config.warehouse_schema) if begun else {}
+    watermark = ledger.fetch_watermark(warehouse_url, config.warehouse_schema) if begun else None
+    loaded = ledger.fetch_loaded_models(warehouse_url, config.warehouse_schema) if begun else {}
     previous = manifests.last_manifest(raw, watermark)
     with snapshots.snapshot(source_url) as (connection, snapshot):
         planned = planner.plan_batch(

@@ -36,7 +36,7 @@ class Pipeline:
 
     def last_batch(self) -> str | None:
         """The id of the last batch in the warehouse."""
-        return ledger.last_batch(self.warehouse_url, self.warehouse_schema)
+        return ledger.fetch_last_batch(self.warehouse_url, self.warehouse_schema)
 
     def plan(
         self,
@@ -50,7 +50,7 @@ class Pipeline:
     ) -> BatchPlan:
         """Plan the batch that follows the warehouse's last one; ``connection`` holds the snapshot open."""
         with transaction(self.warehouse_url, "warehouse") as warehouse:
-            watermark = ledger.watermark_of(warehouse, self.warehouse_schema)
+            watermark = ledger.watermark(warehouse, self.warehouse_schema)
             loaded = ledger.loaded_models(warehouse, self.warehouse_schema)
             forgotten = erasures.in_warehouse(warehouse, self.warehouse_schema)
         return planner.plan_batch(
@@ -78,7 +78,7 @@ class Pipeline:
         self, manifest: Manifest, submit: Callable[[Work], _Submitted]
     ) -> list[_Submitted | Output]:
         """Submit each model whose result may change; returns what ``submit`` does, and empty outputs."""
-        loaded = ledger.loaded(self.warehouse_url, self.warehouse_schema)
+        loaded = ledger.fetch_loaded_models(self.warehouse_url, self.warehouse_schema)
         return transform_models(self.models, self.targets, manifest, loaded, self.raw, self.processed, submit)
 
 

@@ -135,7 +135,7 @@ class Warehouse:
 
     def last_batch(self) -> str | None:
         """Its last batch."""
-        return ledger.last_batch(self.url, self.schema)
+        return ledger.fetch_last_batch(self.url, self.schema)
 
     def become(self, former: Destination | None) -> None:
         """Take the id of the former warehouse, if that was the same schema of the same database."""

@@ -165,7 +165,7 @@ def fill_again(
 
     The latter are removed from etl.model, so that the next batch loads all that the source has.
     """
-    batches, loaded = loaded_batches(url, schema, lake.raw), ledger.loaded(url, schema)
+    batches, loaded = loaded_batches(url, schema, lake.raw), ledger.fetch_loaded_models(url, schema)
     replays = {each.table: lake.replay(each, batches, loaded.get(each.table)) for each in mismatches}
     lost = [name for name, replay in replays.items() if replay is None]
     possible = [each for each in replays.values() if each]

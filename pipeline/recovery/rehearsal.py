@@ -84,7 +84,7 @@ def results(url: str, schema: str) -> list[State]:
     with transaction(url, "warehouse", reading=True) as connection:
         if not exists(connection, "etl.model"):
             return []
-    return [each.result for each in ledger.loaded(url, schema).values() if each.result]
+    return [each.result for each in ledger.fetch_loaded_models(url, schema).values() if each.result]
 
 
 def rehearse(
@@ -119,7 +119,7 @@ def _last(connection: Connection, schema: str) -> str | None:
     upgrades.check(connection)
     if not exists(connection, "etl.watermark"):
         return None
-    return ledger.batch_of(connection, schema)
+    return ledger.last_batch(connection, schema)
 
 
 def _load(stage: Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:

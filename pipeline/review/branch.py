@@ -195,7 +195,7 @@ def _show(
 
 def _loaded(connection: Connection, schema: str, manifests: Sequence[Manifest]) -> list[Manifest]:
     """The batches that the warehouse has at this transaction's moment."""
-    last = ledger.batch_of(connection, schema)
+    last = ledger.last_batch(connection, schema)
     found = [manifest for manifest in manifests if last and manifest.batch_id <= last]
     if not found or found[-1].batch_id != last:
         raise WarehouseError("raw bucket: it lacks the warehouse's last batch, so no branch can be computed")

@@ -168,7 +168,7 @@ def preview(
             for each in mart_changes.changes(connection, schema, transforms, found)
         ]
     targets = catalogue.targets(url, schema, _under_present_names(models, found))
-    loaded = ledger.loaded(url, schema)
+    loaded = ledger.fetch_loaded_models(url, schema)
     effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found)
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
         return [*_of_file(found), *of_marts]

@@ -15,8 +15,8 @@ from pipeline.review import fitting
 from pipeline.warehouse import catalogue, upgrades
 
 
-def last_batch(warehouse: Connection, schema: str, raw: Bucket) -> Manifest:
-    """The last batch in the warehouse; raises SettingsError before the first one."""
+def last_manifest(warehouse: Connection, schema: str, raw: Bucket) -> Manifest:
+    """The manifest of the warehouse's last batch; raises SettingsError before the first one."""
     upgrades.check(warehouse)
     row = None
     if exists(warehouse, "etl.watermark"):
@@ -38,7 +38,7 @@ def lineage_of(
     if table is not None and table not in library.tables_read(models):
         raise ModelError(f"{table}: no model reads such a table; they read {_listed(models)}")
     with transaction(url, "warehouse", reading=True) as warehouse:
-        manifest = last_batch(warehouse, schema, raw)
+        manifest = last_manifest(warehouse, schema, raw)
         targets = catalogue.existing_targets(warehouse, schema, models)
     for name, model in models.items():
         if lacking := library.tables_read({name: model}) - manifest.tables.keys() - models.keys() - NAMES:

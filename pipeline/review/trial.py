@@ -69,7 +69,7 @@ def run(url: str, schema: str, folder: Path, path: Path, raw: Bucket, *, first: 
     models = library.load(folder, instead=path)
     needed = closure(models, path.stem)
     with transaction(url, "warehouse", reading=True) as warehouse:
-        manifest = sources.last_batch(warehouse, schema, raw)
+        manifest = sources.last_manifest(warehouse, schema, raw)
         if lacking := library.tables_read(needed) - manifest.tables.keys() - NAMES:
             raise ModelError(
                 f"{path}: reads {', '.join(sorted(lacking))}, which the last batch does not hold; the next"

@@ -1,4 +1,7 @@
-"""The pipeline's own records in the schema etl: locks, the watermark, batches and the models of tables."""
+"""The pipeline's own records in the schema etl: locks, the watermark, batches and the models of tables.
+
+A function ``fetch_...`` opens a transaction of its own; the one without the prefix reads in the caller's.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -78,7 +81,7 @@ def lock_for_load(connection: Connection, schema: str) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
-def batch_of(connection: Connection, schema: str) -> str | None:
+def last_batch(connection: Connection, schema: str) -> str | None:
     """The last batch of a schema at the moment of a transaction; None before the first one."""
     row = connection.execute(_BATCH, (schema,)).fetchone()
     return str(row[0]) if row else None
@@ -110,14 +113,14 @@ def adopt_id(connection: Connection, former: Destination) -> None:
     )
 
 
-def watermark(url: str, schema: str) -> Watermark | None:
+def fetch_watermark(url: str, schema: str) -> Watermark | None:
     """The watermark of a schema of the warehouse; None before its first batch."""
     with transaction(url, "warehouse") as connection:
-        return watermark_of(connection, schema)
+        return watermark(connection, schema)
 
 
-def watermark_of(connection: Connection, schema: str) -> Watermark | None:
-    """The same inside a transaction."""
+def watermark(connection: Connection, schema: str) -> Watermark | None:
+    """The watermark of a schema at the moment of a transaction; None before the first batch."""
     with connection.cursor(row_factory=class_row(Watermark)) as cursor:
         return cursor.execute(
             "SELECT batch_id, manifest, snapshot_at, source_xmin FROM etl.watermark WHERE schema_name = %s",
@@ -125,10 +128,10 @@ def watermark_of(connection: Connection, schema: str) -> Watermark | None:
         ).fetchone()
 
 
-def last_batch(url: str, schema: str) -> str | None:
-    """The last batch in a schema of the warehouse."""
-    last = watermark(url, schema)
-    return last.batch_id if last else None
+def fetch_last_batch(url: str, schema: str) -> str | None:
+    """The last batch in a schema of the warehouse; None before the first one."""
+    with transaction(url, "warehouse") as connection:
+        return last_batch(connection, schema)
 
 
 def record_up_to_date(url: str, schema: str, batch_id: str, snapshot: Snapshot) -> None:
@@ -212,14 +215,14 @@ def record_texts(connection: Connection, schema: str, models: Mapping[str, Model
     connection.execute(statement("warehouse/record_texts.sql"), values)
 
 
-def loaded(url: str, schema: str) -> dict[str, Loaded]:
+def fetch_loaded_models(url: str, schema: str) -> dict[str, Loaded]:
     """The model that each table of a schema was last computed with, and its stored result."""
     with transaction(url, "warehouse") as connection:
         return loaded_models(connection, schema)
 
 
 def loaded_models(connection: Connection, schema: str) -> dict[str, Loaded]:
-    """The same inside a transaction."""
+    """The model that each table of a schema was last computed with, at the moment of a transaction."""
     rows = connection.execute(
         "SELECT table_name, fingerprint, result FROM etl.model WHERE schema_name = %s", (schema,)
     ).fetchall()

@@ -17,7 +17,7 @@ from tests.support import execute, parquet_rows, write_models
 def test_an_added_column_is_read_from_its_first_batch(pair: Pair) -> None:
     pair.do("ALTER TABLE sale ADD COLUMN note text DEFAULT 'new'")
     pair.run()
-    mark = ledger.watermark(pair.house.url, "public")
+    mark = ledger.fetch_watermark(pair.house.url, "public")
     assert mark is not None
     read = read_manifest(pair.house.raw, mark.manifest).tables["sale"]
     assert {row["note"] for row in parquet_rows(pair.house.raw, read.files)} == {"new"}
@@ -67,14 +67,14 @@ def test_a_lost_column_is_named_and_nothing_is_read_until_its_model_is_fixed(pai
     if case == "retyped in an expression":
         write_models(pair.house.folder, {name: fixed.replace("::varchar", "")})
         pair.run()
-    before = ledger.watermark(pair.house.url, "public"), pair.house.query(CURRENT)
+    before = ledger.fetch_watermark(pair.house.url, "public"), pair.house.query(CURRENT)
     pair.do(change)
     for _ in range(2):
         with pytest.raises(ModelError, match=words) as caught:
             pair.run()
         assert "\n" not in str(caught.value)
     assert pair.sealed() is None
-    assert (ledger.watermark(pair.house.url, "public"), pair.house.query(CURRENT)) == before
+    assert (ledger.fetch_watermark(pair.house.url, "public"), pair.house.query(CURRENT)) == before
     write_models(pair.house.folder, {name: fixed})
     pair.run()
     assert pair.run() is None

@@ -40,11 +40,11 @@ def test_a_changed_warehouse_column_is_named(pair: Pair, case: str) -> None:
     execute(pair.house.url, *change.split("; "))
     pair.house.prepared = None
     pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
-    before = ledger.watermark(pair.house.url, "public")
+    before = ledger.fetch_watermark(pair.house.url, "public")
     with pytest.raises(PipelineError, match=words) as caught:
         pair.run()
     assert "\n" not in str(caught.value)
-    assert ledger.watermark(pair.house.url, "public") == before
+    assert ledger.fetch_watermark(pair.house.url, "public") == before
 
 
 def test_dropped_views_are_created_again(pair: Pair) -> None:
@@ -109,7 +109,7 @@ def test_a_key_that_does_not_distinguish_versions_is_named(pair: Pair) -> None:
     words = r"table fact_sale: 2 of 2 rows would be rejected \(more than one row has this key\); correct"
     pair.house.allow = ("rekey fact_sale",)
     pair.house.prepare()
-    before = ledger.watermark(pair.house.url, "public")
+    before = ledger.fetch_watermark(pair.house.url, "public")
     with pytest.raises(PipelineError, match=words):
         pair.run()
-    assert ledger.watermark(pair.house.url, "public") == before
+    assert ledger.fetch_watermark(pair.house.url, "public") == before

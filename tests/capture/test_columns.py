@@ -69,11 +69,11 @@ def test_a_lost_table_or_column_that_a_model_needs_is_named(
     source_url: str, house: Warehouse, change: str, words: str
 ) -> None:
     run(source_url, house)
-    before = ledger.watermark(house.url, "public")
+    before = ledger.fetch_watermark(house.url, "public")
     execute(source_url, change)
     with pytest.raises(ModelError, match=words):
         run(source_url, house)
-    assert ledger.watermark(house.url, "public") == before
+    assert ledger.fetch_watermark(house.url, "public") == before
 
 
 def test_nothing_is_read_until_a_model_that_does_not_fit_is_fixed(source_url: str, house: Warehouse) -> None:
@@ -85,7 +85,7 @@ def test_nothing_is_read_until_a_model_that_does_not_fit_is_fixed(source_url: st
         house.folder,
         {"fact_order": "-- key: order_id\nSELECT order_id, shop_id, total AS amount FROM orders"},
     )
-    assert sealed_after(house.raw, ledger.last_batch(house.url, "public")) is None
+    assert sealed_after(house.raw, ledger.fetch_last_batch(house.url, "public")) is None
     read, _ = run(source_url, house)
     assert read["orders"] == ("full", "its columns have changed")
     assert value(house.url, "SELECT count(*) FROM fact_order") == 5

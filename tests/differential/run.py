@@ -135,7 +135,7 @@ class Differential:
     def _load(self, manifest: Manifest, expected: ContentsByModel, feed: Feed, random: Random) -> None:
         if random.random() < 0.15:
             self._load_and_die(manifest, random)
-        if ledger.last_batch(self.warehouse_url, "public") != manifest.batch_id:
+        if ledger.fetch_last_batch(self.warehouse_url, "public") != manifest.batch_id:
             counts = self.house.bring(manifest, max_rejected_share=1)
             self.alarms += [f"-- {each.table}: reconciling found {each.missed} missed rows"
                             for each in counts.values() if each.missed]  # fmt: skip

@@ -207,7 +207,7 @@ def test_a_manifest_names_its_destination(shared: Pair) -> None:
     shared.fresh(SALES, *SOURCE)
     shared.run()
     home = shared.house.destination
-    kept = manifests.last_manifest(shared.house.raw, ledger.watermark(shared.house.url, "public"))
+    kept = manifests.last_manifest(shared.house.raw, ledger.fetch_watermark(shared.house.url, "public"))
     assert kept
     assert kept.warehouse == home
     assert kept.may_be_for(home.model_copy(update={"id": "other"})), "the same place is the same warehouse"

@@ -75,7 +75,7 @@ def test_a_wait_is_logged_after_five_seconds_and_at_its_end(
 def waits_for_rows(pair: Pair) -> None:
     with snapshots.snapshot(pair.source_url) as (_, snapshot):
         ledger.record_up_to_date(
-            pair.house.url, "public", ledger.last_batch(pair.house.url, "public") or "", snapshot
+            pair.house.url, "public", ledger.fetch_last_batch(pair.house.url, "public") or "", snapshot
         )
 
 

@@ -47,7 +47,7 @@ def restated(pair: Pair, models: dict[str, str]) -> list[str]:
     write_models(house.folder, models)
     house.prepared = None
     targets = house.targets()
-    names = restate.changed(house.models, ledger.loaded(house.url, house.schema))
+    names = restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema))
     if not names:  # the models are as they were
         return []
     done = restate.restate(house.url, house.schema, house.models, targets, house.raw, house.processed, names)

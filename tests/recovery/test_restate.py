@@ -161,4 +161,4 @@ def test_layout_is_no_change(lived: Pair) -> None:
     )
     house.prepared = None
     house.targets()
-    assert restate.changed(house.models, ledger.loaded(house.url, house.schema)) == []
+    assert restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema)) == []

@@ -195,7 +195,7 @@ def test_only_the_warehouses_own_batches_are_rebuilt(lived: Pair, lake: Bucket) 
 
 def test_a_result_with_files_of_another_folder_is_refused(lived: Pair) -> None:
     def loaded() -> Loaded:
-        return ledger.loaded(lived.house.url, lived.house.schema)["dim_total"]
+        return ledger.fetch_loaded_models(lived.house.url, lived.house.schema)["dim_total"]
 
     known = loaded()
     assert known.result
@@ -248,7 +248,7 @@ def test_no_damaged_object_is_loaded(lived: Pair) -> None:
     )
     _, manifest = plan_batch(lived.source_url, house)
     assert manifest is not None
-    loaded = ledger.loaded(house.url, house.schema)
+    loaded = ledger.fetch_loaded_models(house.url, house.schema)
     outputs = transform_all(house.models, house.targets(), manifest, loaded, house.raw, house.processed)
     files = [file for each in outputs.values() for file in (*each.files, *each.deleted, *each.rejected)]
     assert {file.path.partition("/")[0] for file in files} >= {"_gone", "_rejected", "fact_sale"}

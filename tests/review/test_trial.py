@@ -141,12 +141,12 @@ def test_a_table_of_which_a_batch_holds_only_changes(
     shop: Pair, draft: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without_state(*arguments: Any) -> Manifest:
-        found = last_batch(*arguments)
+        found = last_manifest(*arguments)
         tables = {name: table.model_copy(update={"state": None}) for name, table in found.tables.items()}
         return found.model_copy(update={"tables": tables})
 
-    last_batch = sources.last_batch
-    monkeypatch.setattr(sources, "last_batch", without_state)
+    last_manifest = sources.last_manifest
+    monkeypatch.setattr(sources, "last_manifest", without_state)
     with pytest.raises(ModelError, match=r"reads shop, of which the last batch holds only the changed rows"):
         tried(shop, draft / "dim_shop.sql", MODELS["dim_shop"])
 

@@ -66,7 +66,7 @@ def test_a_failed_load_changes_nothing(house: Warehouse, batches: MadeUp, failur
     assert keys_and_indexes(house) == definitions
     house.bring(batch)
     assert house.query(FACTS) == [(1, 2, "3.50", None), (2, 1, "3.50", None)]
-    assert ledger.last_batch(house.url, "public") == batch.batch_id
+    assert ledger.fetch_last_batch(house.url, "public") == batch.batch_id
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first batch", "second batch"])
@@ -128,7 +128,7 @@ def test_a_retry_after_an_unanswered_commit_returns_its_counts(house: Warehouse,
     assert not isinstance(lost.value, PipelineError), "the task retries this failure"
     assert proxy.hits == 1
     after = contents(house)
-    assert ledger.last_batch(house.url, "public") == batch.batch_id
+    assert ledger.fetch_last_batch(house.url, "public") == batch.batch_id
     counts = behind.bring(batch)
     assert counts["dim_shop"] == Counts(table="dim_shop", read=2, added=1, changed=1)
     assert counts["fact_order"] == Counts(table="fact_order", read=2, added=1, rejected=1)

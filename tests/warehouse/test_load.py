@@ -97,10 +97,10 @@ def test_a_load_records_batch_watermark_and_models(house: Warehouse, batches: Ma
     assert house.query("SELECT batch_id, source_xmin, snapshot_at, up_to_date_at FROM etl.watermark") == [
         (manifest.batch_id, manifest.source_xmin, manifest.snapshot_at, manifest.snapshot_at)
     ]
-    assert {name: loaded.fingerprint for name, loaded in ledger.loaded(house.url, "public").items()} == {
-        name: model.fingerprint for name, model in house.models.items()
-    }
-    assert ledger.last_batch(house.url, "public") == manifest.batch_id
+    assert {
+        name: loaded.fingerprint for name, loaded in ledger.fetch_loaded_models(house.url, "public").items()
+    } == {name: model.fingerprint for name, model in house.models.items()}
+    assert ledger.fetch_last_batch(house.url, "public") == manifest.batch_id
 
 
 def test_an_unchanged_batch_adds_nothing(house: Warehouse, batches: MadeUp) -> None:
