@@ -56,14 +56,14 @@ READING = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 @dataclass(frozen=True)
 class Beginning:
-    """How to begin a transaction: in which mode, how long it waits for a lock, and at which snapshot.
+    """How to begin a transaction: in which mode, how many seconds it waits for a lock, and at which snapshot.
 
     ``database`` names the database in messages.
     """
 
     database: str
     mode: sql.SQL
-    lock_timeout: int
+    lock_timeout: float
     snapshot: str | None = None
 
     def begin(self, connection: psycopg.Connection[Any]) -> int:
@@ -91,7 +91,7 @@ class Beginning:
 
     def _script(self, version: int) -> sql.Composed:
         settings = _SETTINGS | (_SINCE_17 if version >= _POSTGRES_17 else {})
-        settings |= {"lock_timeout": f"{self.lock_timeout}s"}
+        settings |= {"lock_timeout": f"{round(1_000 * self.lock_timeout)}ms"}
         set_local = [sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(n), v) for n, v in settings.items()]
         script = [self.mode, SAFE_PATH, *set_local]
         if self.snapshot is not None:

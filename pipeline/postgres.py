@@ -63,14 +63,15 @@ def transaction(
     reading: bool = False,
     one_moment: bool = False,
     snapshot: str | None = None,
+    lock_timeout: float | None = None,
     pauses: Sequence[float] | None = None,
 ) -> Iterator[Connection]:
     """One transaction on a connection of its own; ``database`` names it in messages: source or warehouse.
 
     ``url`` is a URL or a conninfo string. With ``reading`` the transaction is read-only and sees one
     snapshot, its own or the exported ``snapshot``. With ``one_moment`` it sees one snapshot and its own
-    writes. A wait for a lock is logged, and limited by TOTESYS_LOCK_TIMEOUT. ``pauses`` are the seconds
-    between tries to connect, by default PAUSES.
+    writes. A wait for a lock is logged, and limited by ``lock_timeout`` seconds, by default
+    TOTESYS_LOCK_TIMEOUT. ``pauses`` are the seconds between tries to connect, by default PAUSES.
 
     Raises SettingsError for a refused login and for a server that is too old, Unreachable if the server does
     not answer, and LockTimeout. No message holds the password.
@@ -82,7 +83,7 @@ def transaction(
         return _connect(conninfo, database, PAUSES if pauses is None else pauses)
 
     mode = READING if reading else ONE_MOMENT if one_moment else CHANGING
-    beginning = Beginning(database, mode, bound, snapshot)
+    beginning = Beginning(database, mode, bound if lock_timeout is None else lock_timeout, snapshot)
     with _in_transaction(conninfo, connect, beginning) as (connection, pid):
         watch = LockWaits(connection, pid, database, lambda: once(url, database), bound)
         try:

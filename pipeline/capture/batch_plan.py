@@ -1,6 +1,6 @@
 """A planned batch: the chunks that it reads, and the manifest made from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline import RELEASE
@@ -29,7 +29,7 @@ from pipeline.source import witnesses
 from pipeline.source.changes import probe
 from pipeline.source.commits import COMMITTED
 from pipeline.source.snapshots import Snapshot
-from pipeline.source.witnesses import Candidate, Continuity, Witness
+from pipeline.source.witnesses import Candidate, Commits, Continuity, Witness
 from pipeline.words import counted
 
 
@@ -51,6 +51,7 @@ class BatchPlan:
     kept_seeds: Mapping[str, TableBatch] = field(default_factory=dict)
     unchanged: frozenset[str] = frozenset()
     witnesses: tuple[Witness, ...] = ()
+    commits: Commits | None = None
     erasures: Mapping[str, Erasure] = field(default_factory=dict)
 
     @property
@@ -189,12 +190,30 @@ class BatchPlan:
             for name, plan in tables.items()
             if plan.probe
         ]
-        return replace(self, tables=tables, witnesses=witnesses.take(connection, schema, candidates))
+        planned = replace(self, tables=tables, witnesses=witnesses.take(connection, schema, candidates))
+        return replace(planned, commits=planned._commits(connection))  # noqa: SLF001  it is of this class
+
+    def _commits(self, connection: Connection) -> Commits | None:
+        """The commits that must still exist wherever the batch's witnesses do."""
+        if self.previous is None or self.previous.continuity is None:
+            return None
+        last = self.previous.continuity
+        rows = last.witnesses if self._keeps_witnesses else self.witnesses
+        return witnesses.count_commits(connection, rows, self.snapshot.xmax, last, self.previous.source_xmin)
+
+    @property
+    def _keeps_witnesses(self) -> bool:
+        """Whether the last batch's witnesses are still the newest rows, as this one reads no newer ones."""
+        return not self.witnesses and not any(plan.mode == "full" for plan in self.tables.values())
 
     def manifest(
         self, read: Sequence[ReadChunk], deleted: Mapping[str, Files], seeds: Mapping[str, Files]
     ) -> Manifest:
         """The manifest of the batch, from its chunks, the keys of deleted rows and the seeds, by table."""
+        tables = {
+            name: self._table_batch(plan, read, deleted.get(name, ())) for name, plan in self.tables.items()
+        }
+        seed_tables = {name: self._seed_batch(seed, seeds.get(name)) for name, seed in self.seeds.items()}
         return Manifest(
             release=RELEASE,
             batch_id=self.batch_id,
@@ -202,27 +221,30 @@ class BatchPlan:
             snapshot_at=batch_time(self.snapshot, self.watermark),
             source_xmin=self.snapshot.xmin,
             identity=self.snapshot.identity,
-            continuity=self._continuity,
+            continuity=self._continuity(tables.values()),
             reconcile=self.reconcile,
             unchanged=tuple(sorted(self.unchanged)),
             chunks=tuple(read),
-            tables={
-                name: self._table_batch(plan, read, deleted.get(name, ()))
-                for name, plan in self.tables.items()
-            }
-            | {name: self._seed_batch(seed, seeds.get(name)) for name, seed in self.seeds.items()},
+            tables=tables | seed_tables,
         )
 
-    @property
-    def _continuity(self) -> Continuity:
+    def _continuity(self, tables: Iterable[TableBatch]) -> Continuity:
         """The witnesses of this batch; those of the last one where it read no newer rows."""
         last = self.previous.continuity if self.previous else None
-        since, rows = self.snapshot.xmin, self.witnesses
-        if not rows and last and not any(plan.mode == "full" for plan in self.tables.values()):
-            since, rows = last.since, last.witnesses
-        return Continuity(
-            wal=self.snapshot.wal, started_at=self.snapshot.started_at, since=since, witnesses=rows
+        unproven = {table.table for table in tables if table.mode == "full" or table.deleted}
+        new = Continuity(
+            wal=self.snapshot.wal,
+            started_at=self.snapshot.started_at,
+            since=self.snapshot.xmin,
+            witnesses=self.witnesses,
+            next=self.snapshot.xmax,
+            commits=self.commits,
         )
+        if last and self.commits and last.commits and self.commits.highest == last.commits.highest:
+            unproven.update(last.unproven)
+        if last and self._keeps_witnesses:
+            new = new.model_copy(update={"since": last.since, "witnesses": last.witnesses})
+        return new.model_copy(update={"unproven": tuple(sorted(unproven))})
 
     def before(self, name: str) -> State | None:
         """The state of a table at the last batch; None where it is unknown or has other columns."""

@@ -108,7 +108,7 @@ def _table_plan(
     table: Table, last: TableBatch | None, cursor: Cursor | None, start: BatchStart, forced: str | None
 ) -> TablePlan:
     """The plan of a table, before its rows are counted; ``forced`` is a reason to read it in full."""
-    reason = start.reason or forced or reason_to_read_in_full(table, last, cursor)
+    reason = start.reason_of(table) or forced or reason_to_read_in_full(table, last, cursor)
     reached = last.reached if last else None
     if reason or start.since is None:
         return TablePlan(table, "full", reason or "", Slice(cursor=cursor), reached=reached)

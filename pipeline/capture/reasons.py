@@ -17,6 +17,8 @@ REQUESTED = "requested"
 UNEXPLAINED = "its rows do not add up"
 _ANOTHER_SOURCE = "another source than the last batch's"
 _RESTORED = "the source was restored to an earlier state"
+_UNPROVEN = "its server was restarted, and its last rows were deleted or read in full"
+_NO_CURSOR = "its server was restarted, and a cursor does not find rows that were undone"
 _NO_WITNESS = "its server was restarted, and the rows read last no longer exist"
 # Reasons that question whether rows read before ever existed in this source.
 HISTORY_LOST = (_ANOTHER_SOURCE, _RESTORED, _NO_WITNESS)
@@ -24,10 +26,21 @@ HISTORY_LOST = (_ANOTHER_SOURCE, _RESTORED, _NO_WITNESS)
 
 @dataclass(frozen=True)
 class BatchStart:
-    """Where a batch starts: at the transaction ``since``, or with all rows for a ``reason``."""
+    """Where a batch starts: at the transaction ``since``, or with all rows for a ``reason``.
+
+    After a restart of the source, the tables ``unproven`` may have rows again that were gone.
+    """
 
     reason: str | None = None
     since: int | None = None
+    restarted: bool = False
+    unproven: frozenset[str] = frozenset()
+
+    def reason_of(self, table: Table) -> str | None:
+        """Why a table is read in full because of where the batch starts."""
+        if self.restarted and table.name in self.unproven:
+            return _UNPROVEN
+        return _NO_CURSOR if self.restarted and not table.tracked else self.reason
 
 
 def batch_start(
@@ -63,8 +76,9 @@ def batch_start(
         return BatchStart("the watermark's transaction ids have wrapped around")
     if last and restarted:
         readable = {name: table.columns for name, table in tables.items() if table.tracked}
-        if not witnesses.any_exists(connection, schema, last.witnesses, readable):
+        if not witnesses.prove(connection, schema, last, readable):
             return BatchStart(_NO_WITNESS)
+        return BatchStart(since=since, restarted=True, unproven=frozenset(last.unproven))
     return BatchStart(since=since)
 
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import class_row
 
 from pipeline import settings
@@ -93,12 +92,18 @@ def adopt(url: str, name: str, key: HashKey | None = None) -> Iterator[Connectio
     """
     with ExitStack() as stack:
         try:
-            connection = stack.enter_context(transaction(url, "source", reading=True, snapshot=name))
+            connection = stack.enter_context(
+                # The session that holds the lock may itself wait for this batch to end.
+                transaction(
+                    url,
+                    "source",
+                    reading=True,
+                    snapshot=name,
+                    lock_timeout=settings.load().table_lock_timeout,
+                )
+            )
         except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
             raise SnapshotLost(f"source: snapshot {name} has ended; start the run again") from None
-        # The session that holds the lock may itself wait for this batch to end.
-        milliseconds = round(1_000 * settings.load().table_lock_timeout)
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(milliseconds))
         if key:
             key.set_on(connection)
         yield connection

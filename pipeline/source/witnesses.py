@@ -4,6 +4,10 @@ A source that is restored from a copy of its disk keeps its identity, and counts
 an earlier one. Restoring needs a restart. So a batch stores location, transaction and digest of some rows of
 the newest transaction that it read. After a restart one of them must still exist; otherwise every table is
 read in full.
+
+The witness may have committed before a transaction with a lower id. So a batch also counts the commits of
+the transactions up to the witness's, and after a restart there must be as many. A transaction after the
+witness's left no row, so it can only have deleted some: tables that lost rows are read in full.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +17,7 @@ from typing import NamedTuple
 from psycopg import sql
 
 from pipeline.columns import Column, Frozen
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, statement
 from pipeline.source.cursors import expression
 
 # Aggregates over rows of a relation: the age of the newest row, and for few rows its location too. The
@@ -25,6 +29,8 @@ NEWEST_OF_FEW = sql.SQL(
 # The most rows that fit on a page of 8 kB.
 _ROWS_PER_PAGE = 291
 _WITNESSES_PER_TABLE = 8
+# Counting a million commits takes about half a second; where there are more, a restart means to read all.
+_MOST_COMMITS = 1_000_000
 
 
 class Witness(Frozen):
@@ -38,16 +44,31 @@ class Witness(Frozen):
     digest: str
 
 
+class Commits(Frozen):
+    """How many of the transactions ``lowest`` to ``highest`` a snapshot sees as committed."""
+
+    lowest: int
+    highest: int
+    snapshot: str
+    committed: int
+
+
 class Continuity(Frozen):
     """Proof that a source continues from a batch: its WAL position, its start time, and witnesses.
 
-    ``since`` is the lowest transaction that was open when the witnesses were read.
+    ``since`` is the lowest transaction that was open when the witnesses were read, ``next`` the next
+    transaction at the batch. ``commits`` end with the transaction of the witnesses, and every transaction
+    below them was finished at a batch that is older than the witnesses; None where no such batch is known.
+    ``unproven`` are tables that the witnesses do not cover: rows that are gone from them may come back.
     """
 
     wal: int
     started_at: datetime
     since: int
     witnesses: tuple[Witness, ...]
+    next: int | None = None
+    commits: Commits | None = None
+    unproven: tuple[str, ...] = ()
 
 
 class Candidate(NamedTuple):
@@ -119,13 +140,51 @@ def _rows_at(
     ]
 
 
-def any_exists(
+def count_commits(
+    connection: Connection, witnesses: Sequence[Witness], next_id: int, last: Continuity, since: int
+) -> Commits | None:
+    """The commits up to the transaction of the witnesses; ``next_id`` is the next one at the snapshot.
+
+    They begin with ``since``, the lowest transaction that was open at the last batch, where the witnesses are
+    newer than that batch; and where the last ones began if the witnesses are still of the same transaction.
+    """
+    if not witnesses or last.next is None:
+        return None
+    highest = next_id - (next_id - int(witnesses[0].xmin)) % 2**32
+    if highest >= last.next:
+        lowest = since
+    elif last.commits and last.commits.highest == highest:
+        lowest = last.commits.lowest
+    else:
+        return None
+    return _commits(connection, lowest, highest) if highest - lowest < _MOST_COMMITS else None
+
+
+def _commits(connection: Connection, lowest: int, highest: int, snapshot: str | None = None) -> Commits:
+    names = {"lowest": lowest, "highest": highest, "snapshot": snapshot}
+    ((seen, committed),) = connection.execute(statement("source/commits.sql"), names).fetchall()
+    return Commits(lowest=lowest, highest=highest, snapshot=seen, committed=committed)
+
+
+def prove(
+    connection: Connection, schema: str, last: Continuity, readable: Mapping[str, Sequence[Column]]
+) -> bool:
+    """Whether a witness of the last batch still exists and no transaction before it is undone.
+
+    ``readable`` has the columns of the relations with xmin.
+    """
+    if last.commits is None or not _any_exists(connection, schema, last.witnesses, readable):
+        return False
+    before = last.commits
+    return _commits(connection, before.lowest, before.highest, before.snapshot) == before
+
+
+def _any_exists(
     connection: Connection,
     schema: str,
     witnesses: Sequence[Witness],
     readable: Mapping[str, Sequence[Column]],
 ) -> bool:
-    """Whether one of the rows still exists; ``readable`` has the columns of the relations with xmin."""
     for witness in witnesses:
         by_name = {column.name: column for column in readable.get(witness.table, ())}
         if by_name.keys() >= set(witness.columns):

@@ -66,8 +66,10 @@ def primary() -> Iterator[Postgres]:
 
 @pytest.fixture
 def pair(primary: Postgres, postgres: Postgres) -> Iterator[Pair]:
-    """A source on that server, after the first run."""
+    """A source on that server, after the first run and one with changes, which has witnesses."""
     with new_pair(primary, postgres) as new:
         new.fresh(MODELS, *SOURCE)
+        new.run()
+        new.do("UPDATE shop SET shop_id = shop_id")
         new.run()
         yield new
