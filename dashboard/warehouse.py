@@ -21,8 +21,6 @@ from pipeline.warehouse.marts import meaning_of
 from pipeline.warehouse.schemas import reporting_schema
 
 Row = Mapping[str, Any]
-# Seconds after which a query is given up.
-_TIMEOUT = 30
 _NOTHING: Row = {"as_of": None, "behind": None, "first_batch": None, "last_batch": None, "rejected_rows": 0}
 
 
@@ -112,10 +110,11 @@ class Reports:
 
 @dataclass(frozen=True)
 class Warehouse:
-    """A warehouse by its URL; ``schema`` has its tables."""
+    """A warehouse by its URL; ``schema`` has its tables, and queries end after ``timeout`` seconds."""
 
     url: str
     schema: str = "public"
+    timeout: float = 30
 
     @property
     def reporting(self) -> str:
@@ -129,7 +128,7 @@ class Warehouse:
             # Estimates that are far too high would have short queries compiled.
             connection.execute(
                 template("SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)"),
-                (f"{_TIMEOUT}s",),
+                (f"{self.timeout}s",),
             )
             reports = Reports(connection, self.reporting, _NOTHING, moment)
             _check_schema(reports)

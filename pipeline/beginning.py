@@ -58,13 +58,14 @@ READING = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 class Beginning:
     """How to begin a transaction: in which mode, how many seconds it waits for a lock, and at which snapshot.
 
-    ``database`` names the database in messages.
+    ``database`` names the database in messages, and ``oldest`` is the oldest supported version.
     """
 
     database: str
     mode: sql.SQL
     lock_timeout: float
     snapshot: str | None = None
+    oldest: int = OLDEST
 
     def begin(self, connection: psycopg.Connection[Any]) -> int:
         """Begin it by one message; returns the process id of the server's session.
@@ -72,10 +73,10 @@ class Beginning:
         Raises SettingsError for a server that is too old, and for a pooler in statement mode.
         """
         version = connection.info.server_version
-        if version // 10_000 < OLDEST:
+        if version // 10_000 < self.oldest:
             raise SettingsError(
                 f"{self.database}: its server is PostgreSQL {version // 10_000}, and the oldest supported"
-                f" version is {OLDEST}; upgrade the server"
+                f" version is {self.oldest}; upgrade the server"
             )
         try:
             cursor = connection.execute(self._script(version))

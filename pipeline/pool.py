@@ -19,14 +19,15 @@ from psycopg.pq import ExecStatus, TransactionStatus
 Connection = psycopg.Connection[Any]
 
 # Seconds. Firewalls drop connections that are idle for minutes, and tell neither side.
-_LONGEST_IDLE = 60.0
+LONGEST_IDLE = 60.0
 _LONGEST_CLEARING = 5.0
 
 
 class Pool:
     """The idle connections of a run, by what they are connected with; threads share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_idle: float) -> None:
+        self._longest_idle = longest_idle
         self._idle: dict[str, list[tuple[Connection, float]]] = {}
         self._lock = Lock()
         self._is_open = True
@@ -36,7 +37,7 @@ class Pool:
         """The connection that became idle last, cleared; None if there is none. It may be lost already."""
         while (idle := self._pop(conninfo)) is not None:
             connection, since = idle
-            if monotonic() - since < _LONGEST_IDLE and _is_cleared(connection):
+            if monotonic() - since < self._longest_idle and _is_cleared(connection):
                 return connection
             connection.close()
         return None
@@ -99,15 +100,16 @@ _current: ContextVar[Pool | None] = ContextVar("pool", default=None)
 
 
 @contextmanager
-def reused() -> Iterator[None]:
+def reused(longest_idle: float = LONGEST_IDLE) -> Iterator[None]:
     """Let the transactions of the block use connections again; they are closed at its end.
 
+    A connection that was idle for ``longest_idle`` seconds is replaced.
     This holds for all threads that run in a copy of its context, as Prefect's tasks do.
     """
     if _current.get() is not None:
         yield
         return
-    pool = Pool()
+    pool = Pool(longest_idle)
     token = _current.set(pool)
     try:
         yield

@@ -24,42 +24,47 @@ from pipeline.words import counted
 from tasks import blocks
 from tasks.failures import in_some_line
 
-# Seconds between progress lines.
-_PAUSE = 5.0
 _PROBLEMS = 50
 _State = TypeVar("_State")
 
 
-def main() -> int:
-    """Verify, and print what a rebuild would load; returns the exit status."""
+def main(pause: float = 5.0) -> int:
+    """Verify, and print what a rebuild would load; returns the exit status.
+
+    ``pause`` is the number of seconds between progress lines.
+    """
     arguments = _arguments()
     try:
         config = settings.load()
-        return _verify(config, config.environment_for(arguments.environment), quick=arguments.quick)
+        return _verify(config, config.environment_for(arguments.environment), pause, quick=arguments.quick)
     except Exception as error:  # noqa: BLE001  a person always gets one line
         print(f"error: {in_some_line(error)}", file=sys.stderr)
         return 1
 
 
-def _verify(config: Settings, environment: str, *, quick: bool) -> int:
+def _verify(config: Settings, environment: str, pause: float, *, quick: bool) -> int:
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     results = [] if quick else engine.results(url, schema)
-    verified = _with_progress(lake_verification.verify(raw, processed, results), _verification_progress)
+    verified = _with_progress(
+        lake_verification.verify(raw, processed, results), _verification_progress, pause
+    )
     _print(_verification_report(verified))
     if quick:
         return 1 if verified.problems else 0
     models = library.load(config.transforms)
-    rebuilt = _with_progress(engine.rehearse(url, schema, models, config.transforms, raw), _rebuild_progress)
+    rebuilt = _with_progress(
+        engine.rehearse(url, schema, models, config.transforms, raw), _rebuild_progress, pause
+    )
     _print(_rebuild_report(rebuilt))
     return 1 if verified.problems or rebuilt.gaps or rebuilt.differences else 0
 
 
-def _with_progress(steps: Iterator[_State], line: Callable[[_State], str]) -> _State:
-    """The last of the states; prints a progress line every few seconds."""
+def _with_progress(steps: Iterator[_State], line: Callable[[_State], str], pause: float) -> _State:
+    """The last of the states; prints a progress line every ``pause`` seconds."""
     printed = monotonic()
     for state in steps:
-        if monotonic() - printed > _PAUSE:
+        if monotonic() - printed > pause:
             print(line(state), flush=True)
             printed = monotonic()
     return state

@@ -17,8 +17,8 @@ VERSION = len(_STEPS)
 _logger = logging.getLogger(__name__)
 
 
-def upgrade(connection: Connection, schema: str) -> None:
-    """Upgrade the schema etl to this code's version, inside the caller's transaction.
+def upgrade(connection: Connection, schema: str, release: str = RELEASE) -> None:
+    """Upgrade the schema etl to this code's version, inside the caller's transaction; records the release.
 
     Rows from before the warehouse could have several schemas are assigned to ``schema``. Raises
     WarehouseError if a later release has upgraded it already.
@@ -31,20 +31,20 @@ def upgrade(connection: Connection, schema: str) -> None:
         step = template(_FOLDER.joinpath(name).read_text(encoding="utf-8"))
         connection.execute(step.format(schema=sql.Literal(schema)))
         connection.execute("INSERT INTO etl.version (version) VALUES (%s)", (number,))
-    _record_release(connection, min(current + 1, VERSION))
+    _record_release(connection, release, min(current + 1, VERSION))
     if 0 < current < VERSION:
         _logger.info("Upgraded the warehouse's schema etl from version %d to %d", current, VERSION)
 
 
-def _record_release(connection: Connection, first: int) -> None:
-    """Record this release at the versions from ``first`` on; writes nothing if it is recorded already.
+def _record_release(connection: Connection, release: str, first: int) -> None:
+    """Record a release at the versions from ``first`` on; writes nothing if it is recorded already.
 
     A release that upgrades nothing replaces the one that is recorded at the newest version.
     """
     connection.execute(
         "UPDATE etl.version SET release = %(release)s"
         " WHERE version >= %(first)s AND release IS DISTINCT FROM %(release)s",
-        {"release": RELEASE, "first": first},
+        {"release": release, "first": first},
     )
 
 

@@ -63,10 +63,12 @@ def shop_url(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @contextmanager
-def served(url: str) -> Iterator[httpx.Client]:
-    """A client of the page on a warehouse, served as users get it."""
+def served(url: str, timeout: float = 30) -> Iterator[httpx.Client]:
+    """A client of the page on a warehouse, served as users get it; queries end after ``timeout`` seconds."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create(Warehouse(url)), log_level="critical", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(create(Warehouse(url, timeout=timeout)), log_level="critical", ws="none")
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -16,11 +16,13 @@ from psycopg import sql
 
 from demo import shop
 from flows.etl import etl
+from pipeline.lake.manifest import Chunk, ReadSpec
+from pipeline.source.changes import Slice
+from tasks.extract import extracting
 from tests.flows.shop_runs import FACTS, ORACLES, RunOutcome, ShopRuns, run_and_read
 from tests.flows.support import (
     EQUAL,
     ROOT,
-    World,
     changed,
     client,
     query,
@@ -216,10 +218,11 @@ def test_task_runs_are_named_by_table(runs_over_s3: ShopRuns) -> None:
     assert not any("source" in run.tags for run in runs.values()), "each tag costs its run a question"
 
 
-def test_a_table_of_many_chunks_has_the_tag_source(kiosk: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.extract._MANY_CHUNKS", 1)
-    runs = kiosk.run().task_runs({"extract item", "extract sale"})
-    assert {name for name, run in runs.items() if "source" in run.tags} == {"extract item", "extract sale"}
+@pytest.mark.parametrize(("chunks", "tags"), [(3, set()), (4, {"source"})])
+def test_a_table_of_many_chunks_has_the_tag_source(chunks: int, tags: set[str]) -> None:
+    chunk = Chunk(batch_id="20230101T000000000000Z-00000001-00000001-1", table="sale", number=0, of=chunks)
+    spec = ReadSpec(snapshot="", schema_name="public", slice=Slice(), columns=(), expected_rows=0)
+    assert extracting(chunk, spec, "").tags == tags
 
 
 def test_second_run_has_tasks_for_changed_tables_only(runs_over_s3: ShopRuns) -> None:

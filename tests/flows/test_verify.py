@@ -18,11 +18,10 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     def call(world: World, *arguments: str, status: int, pause: float = 60.0) -> list[str]:
         monkeypatch.setattr(sys, "argv", ["verify", *arguments])
-        monkeypatch.setattr(tasks.verify, "_PAUSE", pause)
         capsys.readouterr()
         world.save_blocks()
         with world.entered():
-            assert tasks.verify.main() == status
+            assert tasks.verify.main(pause) == status
         shown = capsys.readouterr()
         return shown.err.splitlines() + shown.out.splitlines()
 

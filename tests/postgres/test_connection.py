@@ -17,6 +17,7 @@ from psycopg import conninfo, sql
 
 from demo.postgres import Postgres
 from pipeline import connection
+from pipeline.beginning import READING, Beginning
 from pipeline.connection import Malformed
 from pipeline.errors import SettingsError
 from pipeline.postgres import Unreachable, transaction
@@ -230,7 +231,7 @@ def test_an_option_with_a_wrong_value_is_named_and_not_retried(
         pass
 
 
-def test_a_malformed_url_is_refused_before_anything_is_connected(impatient: None) -> None:
+def test_a_malformed_url_is_refused_before_anything_is_connected() -> None:
     with (
         pytest.raises(SettingsError, match=r"^source: password: it contains a raw @"),
         transaction("postgresql://u:p@ss@127.0.0.1:1/db", "source"),
@@ -238,22 +239,17 @@ def test_a_malformed_url_is_refused_before_anything_is_connected(impatient: None
         pass
     with (
         pytest.raises(Unreachable, match="cannot be reached"),
-        transaction("postgresql://u:p%40ss@127.0.0.1:1/db", "source"),
+        transaction("postgresql://u:p%40ss@127.0.0.1:1/db", "source", pauses=()),
     ):
         pass
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connect without retries."""
-    monkeypatch.setattr("pipeline.postgres.PAUSES", ())
-
-
-def test_a_server_that_is_too_old_is_refused_in_one_line(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_is_too_old_is_refused_in_one_line(postgres: Postgres) -> None:
     """Servers that old are not available here, so the test raises the limit."""
-    monkeypatch.setattr("pipeline.beginning.OLDEST", postgres.version + 1)
+    beginning = Beginning("source", READING, lock_timeout=1, oldest=postgres.version + 1)
     words = rf"PostgreSQL {postgres.version}, and the oldest supported version is {postgres.version + 1}"
-    with pytest.raises(SettingsError, match=words), transaction(postgres.url("postgres"), "source"):
-        pass
+    with (
+        psycopg.connect(postgres.url("postgres"), autocommit=True) as opened,
+        pytest.raises(SettingsError, match=words),
+    ):
+        beginning.begin(opened)

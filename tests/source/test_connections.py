@@ -11,7 +11,6 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-import pipeline.postgres
 from pipeline.columns import schema_of
 from pipeline.errors import SettingsError, SourceError
 from pipeline.lake.buckets import Bucket
@@ -101,27 +100,19 @@ def test_sessions_print_values_the_same_whatever_the_role_is_set_to(source_url: 
     ]
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry without waiting."""
-    monkeypatch.setattr(pipeline.postgres, "PAUSES", (0.01, 0.01))
-
-
-@pytest.mark.usefixtures("impatient")
 def test_a_server_that_does_not_answer_is_retried() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else answers there
         url = f"postgresql://me:S3cret-word@127.0.0.1:{taken.getsockname()[1]}/db"
         with (
             pytest.raises(Unreachable, match="source: cannot be reached: ") as caught,
-            transaction(url, "source"),
+            transaction(url, "source", pauses=(0.01, 0.01)),
         ):
             pass
     assert "S3cret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_server_that_comes_back_is_reached(source_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = psycopg.connect, 0
 
@@ -133,7 +124,7 @@ def test_a_server_that_comes_back_is_reached(source_url: str, monkeypatch: pytes
         return real(*arguments, **options)
 
     monkeypatch.setattr(psycopg, "connect", restarting)
-    with transaction(source_url, "source") as connection:
+    with transaction(source_url, "source", pauses=(0.01, 0.01)) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     assert calls == 3
 
