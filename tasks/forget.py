@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import cast
 
+import psycopg
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
@@ -70,9 +71,9 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
     environment = config.environment_for(arguments.environment)
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     with ledger.lock(url, schema, config.run_lock_timeout):
-        lake = _prepared(config, environment, url)
+        lake, in_warehouse = _prepared(config, environment, url, keep=arguments.yes)
         manifests = engine.all_manifests(lake.raw)
-        for entry in _entries(arguments, url, schema, lake, environment):
+        for entry in _entries(arguments, lake, in_warehouse, environment):
             findings = engine.find(lake, manifests, entry)
             yield findings.summary
             if arguments.yes:
@@ -87,19 +88,24 @@ def _hits_as_errors(lines: Iterator[str]) -> Iterator[str | Exception]:
         yield SettingsError(line) if line.startswith("found in ") else line
 
 
-def _prepared(config: Settings, environment: str, url: str) -> Lake:
+def _prepared(
+    config: Settings, environment: str, url: str, *, keep: bool
+) -> tuple[Lake, Mapping[str, Entry]]:
+    """The lake, and the entries of the warehouse; ``keep`` what prepares this as a run does."""
     models = library.load(config.transforms)
-    targets = catalogue.prepare(url, config.warehouse_schema, models, config.transforms)
-    return _lake(catalogue.with_contracts(models, targets), targets, environment)
+    with transaction(url, "warehouse") as connection:
+        targets = catalogue.prepare_in(connection, config.warehouse_schema, models, config.transforms)
+        in_warehouse = erasures.in_warehouse(connection, config.warehouse_schema)
+        if not keep:
+            raise psycopg.Rollback
+    return _lake(catalogue.with_contracts(models, targets), targets, environment), in_warehouse
 
 
 def _entries(
-    arguments: argparse.Namespace, url: str, schema: str, lake: Lake, environment: str
+    arguments: argparse.Namespace, lake: Lake, in_warehouse: Mapping[str, Entry], environment: str
 ) -> list[Entry]:
     """The entry of the named row, or all entries of the ledger if no row is named."""
-    with transaction(url, "warehouse") as connection:
-        in_warehouse = erasures.in_warehouse(connection, schema)
-    ledger_entries = list((erasures.in_lake(lake.raw) | in_warehouse).values())
+    ledger_entries = list({**erasures.in_lake(lake.raw), **in_warehouse}.values())
     if not arguments.table:
         return ledger_entries
     _, table, erased = engine.the_table(lake.models, engine.all_manifests(lake.raw), arguments.table)

@@ -43,7 +43,7 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str]:
     environment = config.environment_for(arguments.environment)
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     with ledger.lock(url, schema, config.run_lock_timeout), transaction(url, "warehouse") as connection:
-        target = _target(config, url, arguments.model)
+        target = _target(config, connection, arguments.model)
         with _rows(arguments, connection) as rows:
             yield _summary(import_versions(connection, schema, target, rows))
         if not arguments.yes:
@@ -57,11 +57,11 @@ def _rows(arguments: argparse.Namespace, connection: Connection) -> AbstractCont
     return nullcontext(from_table(connection, arguments.table))
 
 
-def _target(config: Settings, url: str, name: str) -> Target:
+def _target(config: Settings, connection: Connection, name: str) -> Target:
     models = library.load(config.transforms)
     if name not in models:
         raise SettingsError(f"MODEL: there is no model {name}; there are {', '.join(models)}")
-    return catalogue.prepare(url, config.warehouse_schema, models, config.transforms)[name]
+    return catalogue.prepare_in(connection, config.warehouse_schema, models, config.transforms)[name]
 
 
 def _summary(done: Imported) -> str:

@@ -52,8 +52,19 @@ def prepare(
     not create it, and ModelError if a model does not fit its table.
     """
     with transaction(url, "warehouse") as connection:
-        ledger.lock_for_prepare(connection)
-        return create_tables(connection, schema, models, folder, allow=allow)
+        return prepare_in(connection, schema, models, folder, allow)
+
+
+def prepare_in(
+    connection: Connection,
+    schema: str,
+    models: Mapping[str, Model],
+    folder: Path,
+    allow: Collection[str] = (),
+) -> dict[str, Target]:
+    """Do the same inside a transaction, which may be rolled back."""
+    ledger.lock_for_prepare(connection)
+    return create_tables(connection, schema, models, folder, allow=allow)
 
 
 def create_tables(

@@ -97,9 +97,17 @@ def test_a_model_is_restated_on_demand_and_gets_versions_from_before_the_first_b
     path = kiosk.home / "old.csv"
     path.write_text("item_id,label,price,valid_from\n3,brolly,4,2001-01-01\n", encoding="utf-8")
     arguments = (import_history.main, "--model", "dim_item", "--file", str(path))
+    schema = kiosk.transforms / "schema.sql"
+    text = schema.read_text(encoding="utf-8")
+    schema.write_text(text.replace("label text NOT NULL", "label text"), encoding="utf-8")
     shown = attempt(kiosk, *arguments)
     assert (shown.status, shown.out.splitlines()[-1]) == (0, "nothing was changed; ARGS=--yes imports them")
     assert query(kiosk.warehouse_url, history) == [last]
+    required = (
+        "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'dim_item'::regclass AND attname = 'label'"
+    )
+    assert query(kiosk.warehouse_url, required) == [(True,)], "changes of models wait for a run, too"
+    schema.write_text(text, encoding="utf-8")
     assert attempt(kiosk, *arguments, "--yes").status == 0
     assert query(kiosk.warehouse_url, history) == [("brolly",), last]
     path.write_text("item_id,label,valid_from\n3,brolly,soon\n", encoding="utf-8")

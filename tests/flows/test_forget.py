@@ -39,7 +39,9 @@ def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
         shown = capsys.readouterr()
         return shown.out + shown.err
 
-    before = lake(kiosk)
+    schema, before = kiosk.transforms / "schema.sql", lake(kiosk)
+    text = schema.read_text(encoding="utf-8")
+    schema.write_text(text.replace("label text NOT NULL", "label text"), encoding="utf-8")
     would = command("item", str(item))
     assert (
         "columns label of item in raw objects: 1, in processed objects: 1, in tables: dim_item (label)"
@@ -48,6 +50,11 @@ def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
     assert "nothing was changed; ARGS=--yes erases it" in would
     assert lake(kiosk) == before
     assert query(kiosk.warehouse_url, look) == [(label,)]
+    required = (
+        "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'dim_item'::regclass AND attname = 'label'"
+    )
+    assert query(kiosk.warehouse_url, required) == [(True,)], "changes of models wait for a run, too"
+    schema.write_text(text, encoding="utf-8")
     done = command("--yes", "item", str(item))
     assert "found: 0" in done
     assert str(label) not in done
