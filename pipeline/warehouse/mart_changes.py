@@ -28,7 +28,8 @@ class MartChange(Frozen):
 
 def changes(connection: Connection, schema: str, transforms: Path, found: Alterations) -> list[MartChange]:
     """What a run does with marts, and which ones it finds broken; nothing is changed to find out."""
-    files, recorded = load(transforms, marts.NAMES), _recorded(connection, schema)
+    files = load(transforms, {*marts.NAMES, *found.models})
+    recorded = _recorded(connection, schema)
     done = [
         MartChange(name=mart.name, effect="replaced" if mart.name in recorded else "created")
         for mart in files
@@ -64,7 +65,7 @@ def _recorded(connection: Connection, schema: str) -> dict[str, str]:
 def _broken(
     connection: Connection, schema: str, files: Collection[Mart], found: Alterations
 ) -> dict[str, str]:
-    """The error of each mart that Postgres refuses over tables as they will be, as temporary views."""
+    """The error of each mart that a run would refuse over tables as they will be, as temporary views."""
     pending = {mart.name: mart for mart in (*marts.of_etl(schema, found.models), *files)}
     path = ["pg_catalog", "pg_temp", schema]
     functions = {mart.name for mart in files if mart.is_function}
@@ -84,12 +85,25 @@ def _broken(
             if len(errors) == len(pending):
                 break
             pending = {name: pending[name] for name in errors}
+        misdescribed = _misdescribed(connection, files)
     # A temporary function is only found with its schema.
-    return {
+    return misdescribed | {
         name: line
         for name, line in marts.located(pending, errors, "pg_temp").items()
         if not any(f"function {each}(" in line for each in functions)
     }
+
+
+def _misdescribed(connection: Connection, files: Collection[Mart]) -> dict[str, str]:
+    """The error of each mart among the temporary objects that describes a column it does not return."""
+    query = "SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()"
+    ((home,),) = connection.execute(query).fetchall()
+    by_name = {mart.name: mart for mart in files}
+    lines = {
+        name: marts.undescribable(by_name[name], columns)
+        for name, _, columns in marts.returned(connection, str(home), by_name)
+    }
+    return {name: line for name, line in lines.items() if line}
 
 
 def _views(name: str, model: Model, columns: Columns) -> Iterator[sql.Composed]:

@@ -209,28 +209,37 @@ def _check_columns(connection: Connection, schema: str, wanted: Mapping[str, Mar
     A view that has become a function is dropped, and a function that has become a view.
     """
     with all_mistakes() as mistake:
-        for name, signature, columns in returned(connection, schema):
+        for name, signature, columns in returned(connection, reporting_schema(schema), wanted):
             mart = wanted[name]
             if mart.is_function != bool(signature):
                 kind = f"FUNCTION {signature}" if signature else _view(schema, name)
                 connection.execute(template(f"DROP {kind}"))
                 continue
             with mistake():
-                if unknown := [each for each in mart.columns if each not in columns]:
-                    raise ModelError(
-                        f"{mart.path}: describes the column {unknown[0]}, which it does not return; it has"
-                        f" {', '.join(columns)}"
-                    )
+                if line := undescribable(mart, columns):
+                    raise ModelError(line)
 
 
 def _view(schema: str, name: str) -> str:
     return f"VIEW {sql.Identifier(reporting_schema(schema), name).as_string()}"
 
 
-def returned(connection: Connection, schema: str) -> list[tuple[str, str | None, list[str]]]:
-    """Each mart with its signature, if it is a function, and the columns that it returns."""
-    names = {"schema": schema, "reporting": reporting_schema(schema)}
-    rows = connection.execute(statement("warehouse/mart_columns.sql"), names).fetchall()
+def undescribable(mart: Mart, columns: Collection[str]) -> str | None:
+    """A line on a column that a mart describes and does not return, if there is one."""
+    if unknown := [each for each in mart.columns if each not in columns]:
+        return (
+            f"{mart.path}: describes the column {unknown[0]}, which it does not return; it has"
+            f" {', '.join(columns)}"
+        )
+    return None
+
+
+def returned(
+    connection: Connection, home: str, names: Iterable[str]
+) -> list[tuple[str, str | None, list[str]]]:
+    """Each mart of a schema with its signature, if it is a function, and the columns that it returns."""
+    values = {"home": home, "names": list(names)}
+    rows = connection.execute(statement("warehouse/mart_columns.sql"), values).fetchall()
     return [
         (str(name), str(signature) if signature else None, cast(list[str], columns))
         for name, signature, columns in rows

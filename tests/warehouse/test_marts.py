@@ -437,6 +437,11 @@ def test_a_plan_names_marts_that_change_or_break(shop: Pair) -> None:
         "reporting.sales_by_city: is made again, as its file has changed",
         "reporting.sales_of: is dropped, as its file is gone",
     ]
+    write(shop, MARTS | {"new": "-- A row.\n-- columns:\n-- y: The y.\nSELECT 1 AS x"})
+    assert plan()[1].endswith("marts/new.sql: describes the column y, which it does not return; it has x")
+    write(shop, MARTS | {"dim_shop": "-- A row.\nSELECT 1 AS x"})
+    with pytest.raises(ModelError, match=r"marts/dim_shop\.sql: dim_shop is the name of a model"):
+        plan()
     without = MODELS["schema"].replace(", city text", "").replace(
         "COMMENT ON COLUMN dim_shop.city IS 'Where it is; it''s a city.';", ""
     )  # fmt: skip
