@@ -1,4 +1,7 @@
-"""Removes secrets and control characters from all text that leaves the process.
+"""Removes known secrets and control characters from all text that leaves the process.
+
+Secrets of fewer than nine characters are removed only where they stand like a credential, those of fewer
+than four never: they would be found in other words.
 
 Code that reads a password or a key registers it with :func:`learn`. From then on :func:`redact` removes it
 from any text, in every encoding that libpq, SQLAlchemy, boto, Arrow and Prefect use, and the records of all

@@ -1,6 +1,6 @@
-"""Print what the next run does because models or schema.sql have changed: ``python -m tasks.plan``.
+"""Print what the next run does because models, marts or schema.sql have changed: ``python -m tasks.plan``.
 
-Exits with 0 if that is nothing, 2 if tables change, 1 if it cannot be found out.
+Exits with 0 if that is nothing, 2 if a table, a mart or schema.sql does, 1 if it cannot be found out.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Compute tables again whose models have changed, over all batches that the lake holds.
 
 A changed model does not mean that the source has changed. So each version becomes what the new model makes
-of its batch, and keeps its time: the history gets no new version. The tables are rebuilt beside the live ones
+of its batch: no version begins at the change, an old one can be split at a batch, and equal ones are merged.
+The tables are rebuilt beside the live ones
 and the differences are applied in one transaction, so that readers see the tables of before or those of
 after, and views, grants, indexes and references stay.
 """

@@ -1,9 +1,9 @@
 """Select the changed rows of a table, and count them.
 
 ``age(xmin)`` finds them, not a timestamp column: an application sets a timestamp, or does not, while Postgres
-sets ``xmin`` to the transaction that wrote the row. A row has changed when that transaction was not finished
-at the previous batch's snapshot. ``age`` is correct across transaction-id wraparound. Reading a row twice is
-harmless, because loading compares contents.
+sets ``xmin`` to the transaction that wrote the row. A row has changed when that transaction was still open
+when the source was last read or found unchanged (the watermark's source_xmin). ``age`` is correct across
+transaction-id wraparound. Reading a row twice is harmless, because loading compares contents.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_AGE = 2**31 - 2**20
 class Slice(Frozen):
     """The rows of a table to read; without bounds all of them.
 
-    ``since``: the lowest transaction that was open at the previous snapshot.
+    ``since``: the lowest transaction that was open when the source was last read or found unchanged.
     ``cursor`` with ``reached``: the cursor and the highest value of its column at that snapshot.
     ``first_page`` (inclusive), ``end_page`` (exclusive): a range of pages.
     ``concatenated``: the server sends the rows of many pages as one text; needs both page bounds.

@@ -1,7 +1,7 @@
 """What a table that exists lacks of its declaration in ``schema.sql``, as changes.
 
-New columns, wider types, new names and dropped NOT NULLs can neither fail nor lose a value. The others need
-somebody's consent.
+New columns that the table does not compute, wider types, new names and dropped NOT NULLs can neither fail nor
+lose a value. The others need somebody's consent.
 """
 
 import re
@@ -47,8 +47,9 @@ CONSENTS: Mapping[Kind, str] = {
 class Change:
     """A change of a table, or of its ``column``, with the statements that make it.
 
-    ``risk``: what it can lose, or why it can fail; empty if it can do neither. ``is_asked``: schema.sql or
-    the model has changed so; otherwise somebody altered the table. ``is_allowed``: somebody consents.
+    ``risk``: what it can lose, why it can fail, or that it computes values; empty if it needs no consent.
+    ``is_asked``: schema.sql or the model has changed so; otherwise somebody altered the table.
+    ``is_allowed``: somebody consents.
     ``remakes``: the table is dropped and created, and filled from the lake. ``cast``: how values are cast to
     another type if Postgres does not cast them by itself. ``follow_up``: what a run allows itself once the
     table is filled: the NOT NULL of a column that it has added.
