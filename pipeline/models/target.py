@@ -156,8 +156,13 @@ def version_index(target: Target) -> str:
     return f"{target.name}_version"
 
 
+def begun_index(target: Target) -> str:
+    """The name of the index of a fact's versions by their beginning."""
+    return f"{target.name}_begun"
+
+
 def ended_index(target: Target) -> str:
-    """The name of the index of a fact's versions that have ended."""
+    """The name of the index of a table's versions that have ended."""
     return f"{target.name}_ended"
 
 

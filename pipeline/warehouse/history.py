@@ -19,6 +19,7 @@ from pipeline.models.target import (
     SUPERSEDED_AT,
     Target,
     TargetColumn,
+    begun_index,
     ended_index,
     version_index,
     versions_name,
@@ -95,7 +96,7 @@ def _ensure_fact(connection: Connection, schema: str, target: Target, existing: 
     indexed = existing.indexed.get(version_index(target), ())
     has_other_key = bool(indexed) and list(indexed) != [*target.key, RECORDED_AT]
     table_columns = set(existing.columns[target.name])
-    is_indexed = ended_index(target) in existing.indexed
+    is_indexed = {begun_index(target), ended_index(target)} <= existing.indexed.keys()
     if has_views and is_indexed and not has_other_key and set(ADDED_TO_FACTS) <= table_columns:
         return
     if has_other_key:
@@ -145,6 +146,8 @@ def _ensure_dimension(
             query = statement("warehouse/fill_version_columns.sql")
             connection.execute(query.format(**names, assignments=assignments))
         _ensure_version_index(connection, schema, target, existing)
+    if ended_index(target) not in existing.indexed:
+        connection.execute(statement("warehouse/dimension_ended.sql").format(**names))
     _ensure_history_view(connection, target, names, existing)
     return grants
 

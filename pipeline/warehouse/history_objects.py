@@ -6,7 +6,14 @@ from typing import cast
 
 from psycopg import sql
 
-from pipeline.models.target import Target, ended_index, key_json, version_index, versions_name
+from pipeline.models.target import (
+    Target,
+    begun_index,
+    ended_index,
+    key_json,
+    version_index,
+    versions_name,
+)
 from pipeline.postgres import Connection, each, identifiers, together
 
 
@@ -101,6 +108,7 @@ def names_of(schema: str, target: Target) -> dict[str, sql.Composable]:
         "history": sql.Identifier(schema, f"{target.name}_history"),
         "as_of": sql.Identifier(schema, f"{target.name}_as_of"),
         "index": sql.Identifier(version_index(target)),
+        "begun": sql.Identifier(begun_index(target)),
         "ended": sql.Identifier(ended_index(target)),
         "name": sql.Literal(target.name),
         "key": identifiers(target.key),

@@ -94,14 +94,21 @@ def test_an_unchanged_row_gets_no_version(house: Warehouse, source_batches: Made
     assert len(house.query(HISTORY)) == 1
 
 
-def test_versions_that_have_ended_have_an_index(house: Warehouse, source_batches: MadeUp) -> None:
-    """Also in a warehouse of an earlier release, which has none."""
+def test_versions_are_found_by_their_beginning_and_their_end(
+    house: Warehouse, source_batches: MadeUp
+) -> None:
+    """Also in a warehouse of an earlier release, which lacks these indexes."""
     house.bring(source_batches.batch({"orders": [order(1, "1", "10")]}))
-    for statement in ("SELECT 1", "DROP INDEX fact_order_ended"):
+    expected = {
+        "dim_shop_ended": "btree (valid_to) WHERE (valid_to IS NOT NULL)",
+        "fact_order_begun": "brin (recorded_at) WITH (pages_per_range='32')",
+        "fact_order_ended": "btree (superseded_at) WHERE (superseded_at IS NOT NULL)",
+    }
+    for statement in ("SELECT 1", f"DROP INDEX {', '.join(expected)}"):
         execute(house.url, statement)
         house.prepare()
-        (definition,) = house.query("SELECT indexdef FROM pg_indexes WHERE indexname = 'fact_order_ended'")
-        assert definition[0].endswith("(superseded_at) WHERE (superseded_at IS NOT NULL)")
+        found = dict(house.query("SELECT indexname::text, split_part(indexdef, 'USING ', 2) FROM pg_indexes"))
+        assert {name: found.get(name) for name in expected} == expected
 
 
 def test_a_deletion_and_a_return_are_versions(house: Warehouse, source_batches: MadeUp) -> None:

@@ -1,6 +1,6 @@
 -- Add version columns, the version index and two views to a fact table. Rows that are older than the
 -- pipeline count as recorded at -infinity.
--- Names: table, index, ended, key, current, columns, history.
+-- Names: table, index, begun, ended, key, current, columns, history.
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS recorded_at timestamptz NOT NULL DEFAULT '-infinity';
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS superseded_at timestamptz;
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS deleted boolean NOT NULL DEFAULT false;
@@ -9,7 +9,8 @@ ALTER TABLE {table} ALTER COLUMN recorded_at DROP DEFAULT;
 
 CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} ({key}, recorded_at DESC);
 
--- Finds what has changed since a moment, as most versions have no end.
+-- These find what has changed since a moment: the new versions lie together, and most versions have no end.
+CREATE INDEX IF NOT EXISTS {begun} ON {table} USING brin (recorded_at) WITH (pages_per_range = 32);
 CREATE INDEX IF NOT EXISTS {ended} ON {table} (superseded_at) WHERE superseded_at IS NOT NULL;
 
 CREATE OR REPLACE VIEW {current} AS

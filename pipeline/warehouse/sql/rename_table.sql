@@ -1,7 +1,7 @@
 -- The statements that rename a table and what the pipeline keeps beside it.
 -- Binds: schema, view_schemas (those of the views as of a moment), old, new.
 WITH suffixes AS (
-    SELECT unnest(ARRAY['', '_version', '_ended', '_current', '_history']) AS suffix
+    SELECT unnest(ARRAY['', '_version', '_begun', '_ended', '_current', '_history']) AS suffix
 )
 
 SELECT
