@@ -46,6 +46,27 @@ def declare(pair: Pair, schema: str) -> None:
     pair.house.targets()
 
 
+def test_columns_of_versions_may_be_declared_and_indexed(loaded: Pair) -> None:
+    """Where the file creates the table, and where this exists; those that it lacks the pipeline fills."""
+    added = (
+        "recorded_at timestamptz NOT NULL, superseded_at timestamptz, deleted boolean NOT NULL DEFAULT false"
+    )
+    changed = SCHEMA.replace("2) NOT NULL\n)", f"2) NOT NULL, {added}, committed_at timestamptz\n)")
+    columns = loaded.house.query(COLUMNS.format("fact_sale"))
+    loaded.do("UPDATE sale SET amount = 6")
+    loaded.run()
+    # As in a warehouse of release 0.1.
+    execute(loaded.house.url, "ALTER TABLE fact_sale DROP COLUMN superseded_at CASCADE")
+    declare(loaded, changed)
+    assert loaded.house.query("SELECT amount FROM fact_sale WHERE superseded_at IS NULL") == [(6,)]
+
+    index = "CREATE INDEX IF NOT EXISTS open ON fact_sale (sale_id) INCLUDE (superseded_at);"
+    loaded.fresh({**MODELS, "schema": changed + index}, *SOURCE)
+    loaded.run()
+    assert loaded.house.query(COLUMNS.format("fact_sale")) == columns
+    assert loaded.house.query("SELECT amount FROM fact_sale_current") == [(5,)]
+
+
 def test_additions_are_applied_and_readers_keep_what_they_have(loaded: Pair) -> None:
     url = loaded.house.url
     execute(
