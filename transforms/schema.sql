@@ -298,11 +298,29 @@ CREATE TABLE IF NOT EXISTS fact_payment (
     currency_id integer NOT NULL REFERENCES dim_currency (currency_id),
     payment_type_id integer NOT NULL REFERENCES dim_payment_type (payment_type_id),
     paid boolean NOT NULL,
-    payment_date date NOT NULL REFERENCES dim_date (date_id)
+    payment_date date NOT NULL REFERENCES dim_date (date_id),
+    -- The pipeline would add these, but an index below names them.
+    recorded_at timestamptz NOT NULL,
+    superseded_at timestamptz,
+    deleted boolean NOT NULL DEFAULT false,
+    committed_at timestamptz
 );
 
--- Finds the payments that are longest overdue.
-CREATE INDEX IF NOT EXISTS fact_payment_unpaid ON fact_payment (payment_date) WHERE NOT paid;
+-- Finds the payments that are longest overdue, and sums unpaid amounts up without reading the table. A table
+-- of release 0.1 gets it with the next change of this file, as it has no superseded_at before.
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass('fact_payment') AND attname = 'superseded_at'
+    ) THEN
+        CREATE INDEX IF NOT EXISTS fact_payment_not_paid ON fact_payment (
+            payment_date, payment_type_id, counterparty_id, currency_id
+        ) INCLUDE (payment_amount, recorded_at, superseded_at, deleted) WHERE NOT paid;
+        DROP INDEX IF EXISTS fact_payment_unpaid;
+    END IF;
+END
+$$;
 
 COMMENT ON COLUMN fact_payment.payment_record_id IS
 'The number of the version in this warehouse. It means nothing in the shop.';

@@ -22,6 +22,7 @@ from demo.home import PROJECT
 from demo.postgres import Postgres
 from pipeline.lake.buckets import folder
 from pipeline.models import library, marts
+from pipeline.models.target import ADDED_TO_FACTS
 from pipeline.warehouse import catalogue
 from tests.house import Warehouse
 from tests.made_up import SOME_TIME, MadeUp
@@ -100,6 +101,35 @@ def test_every_column_of_a_mart_has_a_meaning(reader: psycopg.Connection[Row]) -
         described = reader.execute(query, (moment,) if mart.is_function else None).description
         assert list(mart.columns) == [column.name for column in described or ()], name
         assert mart.meaning.startswith("One row"), name
+
+
+def test_amendments_list_every_column_of_a_fact(reader: psycopg.Connection[Row]) -> None:
+    text = MARTS["amendments"].sql
+    listed = set(re.findall(r"(\w+)_history AS former", text))
+    for fact in (table for table in listed if table.startswith("fact_")):
+        part = text.partition(f"FROM {fact}_history")[2].partition("UNION ALL")[0]
+        described = reader.execute(
+            sql.SQL("SELECT * FROM {} LIMIT 0").format(sql.Identifier(fact))
+        ).description
+        columns = [column.name for column in described or ()]
+        left_out = (
+            "_record_id",
+            "last_updated_date",
+            "last_updated_time",
+            *library.load(TRANSFORMS)[fact].key,
+        )
+        expected = [name for name in columns if not name.endswith(left_out) and name not in {*ADDED_TO_FACTS}]
+        found = re.findall(r"jsonb_build_array\(\s*'(\w+)',\s+former\.(\w+),\s+later\.(\w+)\s*\)", part)
+        assert found == [(name, name, name) for name in expected], fact
+
+
+def test_unpaid_amounts_are_found_in_an_index_alone(reader: psycopg.Connection[Row]) -> None:
+    reader.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off")
+    plan = reader.execute("EXPLAIN SELECT * FROM reporting.unpaid_by_age").fetchall()
+    reader.execute("RESET ALL; SET TimeZone = 'UTC'")
+    lines = [line for row in plan for line in row.values() if " on fact_payment" in line]
+    assert lines
+    assert all("Index Only Scan using fact_payment_not_paid" in line for line in lines)
 
 
 def test_the_documented_questions_have_answers(reader: psycopg.Connection[Row]) -> None:

@@ -19,218 +19,451 @@
 -- amount_change: by how much the order's amount changed; NULL for other columns, or if its currency changed
 -- amount_change_reporting: the same in the reporting currency, at the rate of the order's day
 -- left_last_updated: true: the source's last_updated did not move; NULL for dimensions, where it is unknown
-WITH versions AS (
+WITH fact_changes AS (
     SELECT
         'fact_sales_order' AS table_name,
         CAST(later.sales_order_id AS text) AS key,
-        earlier.valid_from AS previous_at,
-        earlier.valid_to AS amended_at,
-        earlier.deleted OR later.deleted AS is_deleted,
-        to_jsonb(earlier) AS earlier_row,
-        to_jsonb(later) AS later_row
-    FROM fact_sales_order_history AS earlier
+        later.sales_order_id,
+        CAST(NULL AS integer) AS purchase_order_id,
+        CAST(NULL AS integer) AS transaction_id,
+        changed.value AS change,
+        former.valid_from AS previous_at,
+        former.valid_to AS amended_at,
+        later.sales_staff_id AS staff_id,
+        later.counterparty_id,
+        later.currency_id,
+        later.created_date,
+        -- Effects of units and of price add up: changed units count with the old price, a changed price with
+        -- the new units.
+        CASE
+            WHEN former.currency_id <> later.currency_id THEN NULL
+            WHEN changed.value ->> 0 = 'units_sold'
+                THEN (later.units_sold - former.units_sold) * former.unit_price
+            WHEN changed.value ->> 0 = 'unit_price'
+                THEN (later.unit_price - former.unit_price) * later.units_sold
+        END AS amount_change,
+        former.last_updated_date = later.last_updated_date
+        AND former.last_updated_time = later.last_updated_time AS left_last_updated
+    FROM fact_sales_order_history AS former
     INNER JOIN fact_sales_order_history AS later
-        ON earlier.sales_order_id = later.sales_order_id AND earlier.valid_to = later.valid_from
+        ON former.sales_order_id = later.sales_order_id AND former.valid_to = later.valid_from
+    CROSS JOIN
+        LATERAL unnest(
+            ARRAY[
+                CASE
+                    WHEN former.created_date IS DISTINCT FROM later.created_date
+                        THEN jsonb_build_array('created_date', former.created_date, later.created_date)
+                END,
+                CASE
+                    WHEN former.created_time IS DISTINCT FROM later.created_time
+                        THEN jsonb_build_array('created_time', former.created_time, later.created_time)
+                END,
+                CASE
+                    WHEN former.sales_staff_id IS DISTINCT FROM later.sales_staff_id
+                        THEN jsonb_build_array('sales_staff_id', former.sales_staff_id, later.sales_staff_id)
+                END,
+                CASE
+                    WHEN former.counterparty_id IS DISTINCT FROM later.counterparty_id
+                        THEN jsonb_build_array(
+                                'counterparty_id', former.counterparty_id, later.counterparty_id
+                            )
+                END,
+                CASE
+                    WHEN former.units_sold IS DISTINCT FROM later.units_sold
+                        THEN jsonb_build_array('units_sold', former.units_sold, later.units_sold)
+                END,
+                CASE
+                    WHEN former.unit_price IS DISTINCT FROM later.unit_price
+                        THEN jsonb_build_array('unit_price', former.unit_price, later.unit_price)
+                END,
+                CASE
+                    WHEN former.currency_id IS DISTINCT FROM later.currency_id
+                        THEN jsonb_build_array('currency_id', former.currency_id, later.currency_id)
+                END,
+                CASE
+                    WHEN former.design_id IS DISTINCT FROM later.design_id
+                        THEN jsonb_build_array('design_id', former.design_id, later.design_id)
+                END,
+                CASE
+                    WHEN former.agreed_payment_date IS DISTINCT FROM later.agreed_payment_date
+                        THEN jsonb_build_array(
+                                'agreed_payment_date', former.agreed_payment_date, later.agreed_payment_date
+                            )
+                END,
+                CASE
+                    WHEN former.agreed_delivery_date IS DISTINCT FROM later.agreed_delivery_date
+                        THEN jsonb_build_array(
+                                'agreed_delivery_date',
+                                former.agreed_delivery_date,
+                                later.agreed_delivery_date
+                            )
+                END,
+                CASE
+                    WHEN former.agreed_delivery_location_id IS DISTINCT FROM later.agreed_delivery_location_id
+                        THEN jsonb_build_array(
+                                'agreed_delivery_location_id',
+                                former.agreed_delivery_location_id,
+                                later.agreed_delivery_location_id
+                            )
+                END
+            ]
+        ) AS changed (value)
+    WHERE
+        former.valid_to IS NOT NULL
+        AND NOT former.deleted
+        AND NOT later.deleted
+        AND changed.value IS NOT NULL
     UNION ALL
     SELECT
-        'fact_purchase_order',
-        CAST(later.purchase_order_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
-        to_jsonb(later)
-    FROM fact_purchase_order_history AS earlier
+        'fact_purchase_order' AS table_name,
+        CAST(later.purchase_order_id AS text) AS key,
+        CAST(NULL AS integer) AS sales_order_id,
+        later.purchase_order_id,
+        CAST(NULL AS integer) AS transaction_id,
+        changed.value AS change,
+        former.valid_from AS previous_at,
+        former.valid_to AS amended_at,
+        later.staff_id,
+        later.counterparty_id,
+        later.currency_id,
+        later.created_date,
+        -- Effects of units and of price add up: changed units count with the old price, a changed price with
+        -- the new units.
+        CASE
+            WHEN former.currency_id <> later.currency_id THEN NULL
+            WHEN changed.value ->> 0 = 'item_quantity'
+                THEN (later.item_quantity - former.item_quantity) * former.item_unit_price
+            WHEN changed.value ->> 0 = 'item_unit_price'
+                THEN (later.item_unit_price - former.item_unit_price) * later.item_quantity
+        END AS amount_change,
+        former.last_updated_date = later.last_updated_date
+        AND former.last_updated_time = later.last_updated_time AS left_last_updated
+    FROM fact_purchase_order_history AS former
     INNER JOIN fact_purchase_order_history AS later
-        ON earlier.purchase_order_id = later.purchase_order_id AND earlier.valid_to = later.valid_from
+        ON former.purchase_order_id = later.purchase_order_id AND former.valid_to = later.valid_from
+    CROSS JOIN
+        LATERAL unnest(
+            ARRAY[
+                CASE
+                    WHEN former.created_date IS DISTINCT FROM later.created_date
+                        THEN jsonb_build_array('created_date', former.created_date, later.created_date)
+                END,
+                CASE
+                    WHEN former.created_time IS DISTINCT FROM later.created_time
+                        THEN jsonb_build_array('created_time', former.created_time, later.created_time)
+                END,
+                CASE
+                    WHEN former.staff_id IS DISTINCT FROM later.staff_id
+                        THEN jsonb_build_array('staff_id', former.staff_id, later.staff_id)
+                END,
+                CASE
+                    WHEN former.counterparty_id IS DISTINCT FROM later.counterparty_id
+                        THEN jsonb_build_array(
+                                'counterparty_id', former.counterparty_id, later.counterparty_id
+                            )
+                END,
+                CASE
+                    WHEN former.item_code IS DISTINCT FROM later.item_code
+                        THEN jsonb_build_array('item_code', former.item_code, later.item_code)
+                END,
+                CASE
+                    WHEN former.item_quantity IS DISTINCT FROM later.item_quantity
+                        THEN jsonb_build_array('item_quantity', former.item_quantity, later.item_quantity)
+                END,
+                CASE
+                    WHEN former.item_unit_price IS DISTINCT FROM later.item_unit_price
+                        THEN jsonb_build_array(
+                                'item_unit_price', former.item_unit_price, later.item_unit_price
+                            )
+                END,
+                CASE
+                    WHEN former.currency_id IS DISTINCT FROM later.currency_id
+                        THEN jsonb_build_array('currency_id', former.currency_id, later.currency_id)
+                END,
+                CASE
+                    WHEN former.agreed_delivery_date IS DISTINCT FROM later.agreed_delivery_date
+                        THEN jsonb_build_array(
+                                'agreed_delivery_date',
+                                former.agreed_delivery_date,
+                                later.agreed_delivery_date
+                            )
+                END,
+                CASE
+                    WHEN former.agreed_payment_date IS DISTINCT FROM later.agreed_payment_date
+                        THEN jsonb_build_array(
+                                'agreed_payment_date', former.agreed_payment_date, later.agreed_payment_date
+                            )
+                END,
+                CASE
+                    WHEN former.agreed_delivery_location_id IS DISTINCT FROM later.agreed_delivery_location_id
+                        THEN jsonb_build_array(
+                                'agreed_delivery_location_id',
+                                former.agreed_delivery_location_id,
+                                later.agreed_delivery_location_id
+                            )
+                END
+            ]
+        ) AS changed (value)
+    WHERE
+        former.valid_to IS NOT NULL
+        AND NOT former.deleted
+        AND NOT later.deleted
+        AND changed.value IS NOT NULL
     UNION ALL
     SELECT
-        'fact_payment',
-        CAST(later.payment_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
-        to_jsonb(later)
-    FROM fact_payment_history AS earlier
+        'fact_payment' AS table_name,
+        CAST(later.payment_id AS text) AS key,
+        CAST(NULL AS integer) AS sales_order_id,
+        CAST(NULL AS integer) AS purchase_order_id,
+        later.transaction_id,
+        changed.value AS change,
+        former.valid_from AS previous_at,
+        former.valid_to AS amended_at,
+        CAST(NULL AS integer) AS staff_id,
+        later.counterparty_id,
+        later.currency_id,
+        later.created_date,
+        CAST(NULL AS numeric) AS amount_change,
+        former.last_updated_date = later.last_updated_date
+        AND former.last_updated_time = later.last_updated_time AS left_last_updated
+    FROM fact_payment_history AS former
     INNER JOIN fact_payment_history AS later
-        ON earlier.payment_id = later.payment_id AND earlier.valid_to = later.valid_from
-    UNION ALL
+        ON former.payment_id = later.payment_id AND former.valid_to = later.valid_from
+    CROSS JOIN
+        LATERAL unnest(
+            ARRAY[
+                CASE
+                    WHEN former.created_date IS DISTINCT FROM later.created_date
+                        THEN jsonb_build_array('created_date', former.created_date, later.created_date)
+                END,
+                CASE
+                    WHEN former.created_time IS DISTINCT FROM later.created_time
+                        THEN jsonb_build_array('created_time', former.created_time, later.created_time)
+                END,
+                CASE
+                    WHEN former.transaction_id IS DISTINCT FROM later.transaction_id
+                        THEN jsonb_build_array('transaction_id', former.transaction_id, later.transaction_id)
+                END,
+                CASE
+                    WHEN former.counterparty_id IS DISTINCT FROM later.counterparty_id
+                        THEN jsonb_build_array(
+                                'counterparty_id', former.counterparty_id, later.counterparty_id
+                            )
+                END,
+                CASE
+                    WHEN former.payment_amount IS DISTINCT FROM later.payment_amount
+                        THEN jsonb_build_array('payment_amount', former.payment_amount, later.payment_amount)
+                END,
+                CASE
+                    WHEN former.currency_id IS DISTINCT FROM later.currency_id
+                        THEN jsonb_build_array('currency_id', former.currency_id, later.currency_id)
+                END,
+                CASE
+                    WHEN former.payment_type_id IS DISTINCT FROM later.payment_type_id
+                        THEN jsonb_build_array(
+                                'payment_type_id', former.payment_type_id, later.payment_type_id
+                            )
+                END,
+                CASE
+                    WHEN former.paid IS DISTINCT FROM later.paid
+                        THEN jsonb_build_array('paid', former.paid, later.paid)
+                END,
+                CASE
+                    WHEN former.payment_date IS DISTINCT FROM later.payment_date
+                        THEN jsonb_build_array('payment_date', former.payment_date, later.payment_date)
+                END
+            ]
+        ) AS changed (value)
+    WHERE
+        former.valid_to IS NOT NULL
+        AND NOT former.deleted
+        AND NOT later.deleted
+        AND changed.value IS NOT NULL
+),
+
+dimension_versions AS (
     SELECT
-        'dim_staff',
-        CAST(later.staff_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
-        to_jsonb(later)
-    FROM dim_staff_history AS earlier
+        'dim_staff' AS table_name,
+        CAST(later.staff_id AS text) AS key,
+        former.valid_from AS previous_at,
+        former.valid_to AS amended_at,
+        former.deleted OR later.deleted AS is_deleted,
+        to_jsonb(former) AS former_row,
+        to_jsonb(later) AS later_row
+    FROM dim_staff_history AS former
     INNER JOIN dim_staff_history AS later
-        ON earlier.staff_id = later.staff_id AND earlier.valid_to = later.valid_from
+        ON former.staff_id = later.staff_id AND former.valid_to = later.valid_from
+    WHERE former.valid_to IS NOT NULL
     UNION ALL
     SELECT
         'dim_counterparty',
         CAST(later.counterparty_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
+        former.valid_from,
+        former.valid_to,
+        former.deleted OR later.deleted,
+        to_jsonb(former),
         to_jsonb(later)
-    FROM dim_counterparty_history AS earlier
+    FROM dim_counterparty_history AS former
     INNER JOIN dim_counterparty_history AS later
-        ON earlier.counterparty_id = later.counterparty_id AND earlier.valid_to = later.valid_from
+        ON former.counterparty_id = later.counterparty_id AND former.valid_to = later.valid_from
+    WHERE former.valid_to IS NOT NULL
     UNION ALL
     SELECT
         'dim_location',
         CAST(later.location_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
+        former.valid_from,
+        former.valid_to,
+        former.deleted OR later.deleted,
+        to_jsonb(former),
         to_jsonb(later)
-    FROM dim_location_history AS earlier
+    FROM dim_location_history AS former
     INNER JOIN dim_location_history AS later
-        ON earlier.location_id = later.location_id AND earlier.valid_to = later.valid_from
+        ON former.location_id = later.location_id AND former.valid_to = later.valid_from
+    WHERE former.valid_to IS NOT NULL
     UNION ALL
     SELECT
         'dim_design',
         CAST(later.design_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
+        former.valid_from,
+        former.valid_to,
+        former.deleted OR later.deleted,
+        to_jsonb(former),
         to_jsonb(later)
-    FROM dim_design_history AS earlier
+    FROM dim_design_history AS former
     INNER JOIN dim_design_history AS later
-        ON earlier.design_id = later.design_id AND earlier.valid_to = later.valid_from
+        ON former.design_id = later.design_id AND former.valid_to = later.valid_from
+    WHERE former.valid_to IS NOT NULL
     UNION ALL
     SELECT
         'dim_currency',
         CAST(later.currency_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
+        former.valid_from,
+        former.valid_to,
+        former.deleted OR later.deleted,
+        to_jsonb(former),
         to_jsonb(later)
-    FROM dim_currency_history AS earlier
+    FROM dim_currency_history AS former
     INNER JOIN dim_currency_history AS later
-        ON earlier.currency_id = later.currency_id AND earlier.valid_to = later.valid_from
+        ON former.currency_id = later.currency_id AND former.valid_to = later.valid_from
+    WHERE former.valid_to IS NOT NULL
     UNION ALL
     SELECT
         'dim_exchange_rate',
         CAST(later.rate_date AS text) || '/' || CAST(later.currency_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
+        former.valid_from,
+        former.valid_to,
+        former.deleted OR later.deleted,
+        to_jsonb(former),
         to_jsonb(later)
-    FROM dim_exchange_rate_history AS earlier
+    FROM dim_exchange_rate_history AS former
     INNER JOIN dim_exchange_rate_history AS later
         ON
-            earlier.rate_date = later.rate_date
-            AND earlier.currency_id = later.currency_id
-            AND earlier.valid_to = later.valid_from
+            former.rate_date = later.rate_date
+            AND former.currency_id = later.currency_id
+            AND former.valid_to = later.valid_from
+    WHERE former.valid_to IS NOT NULL
     UNION ALL
     SELECT
         'dim_payment_type',
         CAST(later.payment_type_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
+        former.valid_from,
+        former.valid_to,
+        former.deleted OR later.deleted,
+        to_jsonb(former),
         to_jsonb(later)
-    FROM dim_payment_type_history AS earlier
+    FROM dim_payment_type_history AS former
     INNER JOIN dim_payment_type_history AS later
-        ON earlier.payment_type_id = later.payment_type_id AND earlier.valid_to = later.valid_from
+        ON former.payment_type_id = later.payment_type_id AND former.valid_to = later.valid_from
+    WHERE former.valid_to IS NOT NULL
     UNION ALL
     SELECT
         'dim_transaction',
         CAST(later.transaction_id AS text),
-        earlier.valid_from,
-        earlier.valid_to,
-        earlier.deleted OR later.deleted,
-        to_jsonb(earlier),
+        former.valid_from,
+        former.valid_to,
+        former.deleted OR later.deleted,
+        to_jsonb(former),
         to_jsonb(later)
-    FROM dim_transaction_history AS earlier
+    FROM dim_transaction_history AS former
     INNER JOIN dim_transaction_history AS later
-        ON earlier.transaction_id = later.transaction_id AND earlier.valid_to = later.valid_from
+        ON former.transaction_id = later.transaction_id AND former.valid_to = later.valid_from
+    WHERE former.valid_to IS NOT NULL
 ),
 
 changes AS (
     SELECT
-        versions.*,
+        table_name,
+        key,
+        sales_order_id,
+        purchase_order_id,
+        transaction_id,
+        change ->> 0 AS column_name,
+        change ->> 1 AS old_value,
+        change ->> 2 AS new_value,
+        previous_at,
+        amended_at,
+        staff_id,
+        counterparty_id,
+        currency_id,
+        created_date,
+        amount_change,
+        left_last_updated
+    FROM fact_changes
+    UNION ALL
+    SELECT
+        versions.table_name,
+        versions.key,
+        NULL,
+        NULL,
+        NULL,
         changed.column_name,
-        versions.earlier_row ->> changed.column_name AS old_value,
-        versions.later_row ->> changed.column_name AS new_value,
-        -- NULL for dimensions.
-        CASE WHEN starts_with(versions.table_name, 'fact_') THEN versions.later_row END AS fact_row
-    FROM versions
+        versions.former_row ->> changed.column_name,
+        versions.later_row ->> changed.column_name,
+        versions.previous_at,
+        versions.amended_at,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL
+    FROM dimension_versions AS versions
     CROSS JOIN LATERAL jsonb_each(versions.later_row) AS changed (column_name, new_value)
     WHERE
-        versions.amended_at <= (SELECT etl.looked_at())
-        AND NOT versions.is_deleted
-        AND changed.new_value IS DISTINCT FROM versions.earlier_row -> changed.column_name
-        AND changed.column_name NOT IN (
-            'valid_from', 'valid_to', 'deleted', 'last_updated_date', 'last_updated_time',
-            'sales_record_id', 'purchase_record_id', 'payment_record_id'
-        )
-),
-
-amounts AS (
-    SELECT
-        changes.*,
-        CAST(COALESCE(fact_row ->> 'sales_staff_id', fact_row ->> 'staff_id') AS integer) AS staff_id,
-        CAST(fact_row ->> 'counterparty_id' AS integer) AS counterparty_id,
-        CAST(fact_row ->> 'currency_id' AS integer) AS currency_id,
-        CAST(fact_row ->> 'created_date' AS date) AS created_date,
-        CAST(fact_row ->> 'transaction_id' AS integer) AS transaction_id,
-        -- Effects of units and of price add up: changed units count with the old price, a changed price with
-        -- the new units.
-        CASE
-            WHEN earlier_row -> 'currency_id' <> later_row -> 'currency_id' THEN NULL
-            WHEN column_name IN ('units_sold', 'item_quantity')
-                THEN (CAST(new_value AS numeric) - CAST(old_value AS numeric))
-                    * CAST(
-                        COALESCE(earlier_row ->> 'unit_price', earlier_row ->> 'item_unit_price') AS numeric
-                    )
-            WHEN column_name IN ('unit_price', 'item_unit_price')
-                THEN (CAST(new_value AS numeric) - CAST(old_value AS numeric))
-                    * CAST(COALESCE(later_row ->> 'units_sold', later_row ->> 'item_quantity') AS numeric)
-        END AS amount_change
-    FROM changes
+        NOT versions.is_deleted
+        AND changed.new_value IS DISTINCT FROM versions.former_row -> changed.column_name
+        AND changed.column_name NOT IN ('valid_from', 'valid_to', 'deleted')
 )
 
 SELECT
-    amounts.table_name,
-    amounts.key,
+    changes.table_name,
+    changes.key,
     -- A payment has its order by its transaction. As sub-SELECTs they cost nothing where they are not shown.
     COALESCE(
-        CAST(amounts.fact_row ->> 'sales_order_id' AS integer),
-        (SELECT t.sales_order_id FROM dim_transaction AS t WHERE amounts.transaction_id = t.transaction_id)
+        changes.sales_order_id,
+        (SELECT t.sales_order_id FROM dim_transaction AS t WHERE changes.transaction_id = t.transaction_id)
     ) AS sales_order_id,
     COALESCE(
-        CAST(amounts.fact_row ->> 'purchase_order_id' AS integer),
-        (SELECT t.purchase_order_id FROM dim_transaction AS t WHERE amounts.transaction_id = t.transaction_id)
+        changes.purchase_order_id,
+        (SELECT t.purchase_order_id FROM dim_transaction AS t WHERE changes.transaction_id = t.transaction_id)
     ) AS purchase_order_id,
-    amounts.column_name,
-    amounts.old_value,
-    amounts.new_value,
-    amounts.amended_at,
-    amounts.previous_at,
-    amounts.staff_id,
+    changes.column_name,
+    changes.old_value,
+    changes.new_value,
+    changes.amended_at,
+    changes.previous_at,
+    changes.staff_id,
     staff.first_name || ' ' || staff.last_name AS staff_name,
-    amounts.counterparty_id,
+    changes.counterparty_id,
     counterparties.counterparty_legal_name AS counterparty_name,
     currencies.currency_code,
-    amounts.amount_change,
-    amounts.amount_change * rates.rate AS amount_change_reporting,
-    amounts.fact_row -> 'last_updated_date' = amounts.earlier_row -> 'last_updated_date'
-    AND amounts.fact_row -> 'last_updated_time'
-    = amounts.earlier_row -> 'last_updated_time' AS left_last_updated
-FROM amounts
-LEFT JOIN dim_staff AS staff ON amounts.staff_id = staff.staff_id
-LEFT JOIN dim_counterparty AS counterparties ON amounts.counterparty_id = counterparties.counterparty_id
-LEFT JOIN dim_currency AS currencies ON amounts.currency_id = currencies.currency_id
+    changes.amount_change,
+    changes.amount_change * rates.rate AS amount_change_reporting,
+    changes.left_last_updated
+FROM changes
+LEFT JOIN dim_staff AS staff ON changes.staff_id = staff.staff_id
+LEFT JOIN dim_counterparty AS counterparties ON changes.counterparty_id = counterparties.counterparty_id
+LEFT JOIN dim_currency AS currencies ON changes.currency_id = currencies.currency_id
 LEFT JOIN exchange_rates AS rates
-    ON amounts.currency_id = rates.currency_id AND amounts.created_date = rates.day
-WHERE (SELECT day FROM today) IS NOT NULL
+    ON changes.currency_id = rates.currency_id AND changes.created_date = rates.day
+WHERE changes.amended_at <= (SELECT etl.looked_at()) AND (SELECT day FROM today) IS NOT NULL

@@ -24,7 +24,9 @@ WITH changes AS (
     INNER JOIN fact_sales_order_history AS later
         ON earlier.sales_order_id = later.sales_order_id AND earlier.valid_to = later.valid_from
     WHERE
-        earlier.valid_to <= (SELECT etl.looked_at())
+        -- Few versions have ended: told that, Postgres finds them by their index.
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
         AND NOT earlier.deleted
         AND NOT later.deleted
         AND earlier.agreed_delivery_date <> later.agreed_delivery_date
@@ -39,7 +41,8 @@ WITH changes AS (
     INNER JOIN fact_purchase_order_history AS later
         ON earlier.purchase_order_id = later.purchase_order_id AND earlier.valid_to = later.valid_from
     WHERE
-        earlier.valid_to <= (SELECT etl.looked_at())
+        earlier.valid_to IS NOT NULL
+        AND earlier.valid_to <= (SELECT etl.looked_at())
         AND NOT earlier.deleted
         AND NOT later.deleted
         AND earlier.agreed_delivery_date <> later.agreed_delivery_date

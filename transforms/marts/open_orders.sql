@@ -19,25 +19,47 @@
 -- is_delivery_due: whether the agreed day of delivery has come
 WITH receipts AS (
     SELECT
-        transactions.sales_order_id,
-        bool_and(payments.paid) AS is_paid,
-        COALESCE(sum(payments.payment_amount) FILTER (WHERE NOT payments.paid), 0) AS unpaid_amount
+        payments.transaction_id,
+        payments.paid,
+        payments.payment_amount
     FROM fact_payment AS payments
-    INNER JOIN dim_transaction AS transactions ON payments.transaction_id = transactions.transaction_id
     INNER JOIN dim_payment_type AS types ON payments.payment_type_id = types.payment_type_id
     WHERE types.payment_type_name = 'SALES_RECEIPT'
-    GROUP BY transactions.sales_order_id
 ),
 
+-- Receipts are summed up after the join, so that a condition on the day reaches the orders before it.
 orders AS (
     SELECT
-        sales.*,
-        COALESCE(receipts.unpaid_amount, sales.units_sold * sales.unit_price) AS unpaid_amount,
-        COALESCE(receipts.is_paid, false) AS is_paid,
-        sales.agreed_delivery_date <= today.day AS is_delivery_due
+        sales.sales_order_id,
+        sales.created_date,
+        sales.sales_staff_id,
+        sales.counterparty_id,
+        sales.design_id,
+        sales.currency_id,
+        sales.units_sold,
+        sales.unit_price,
+        sales.agreed_payment_date,
+        sales.agreed_delivery_date,
+        count(receipts.paid) > 0 AND bool_and(receipts.paid) AS is_paid,
+        CASE
+            WHEN count(receipts.paid) = 0 THEN sales.units_sold * sales.unit_price
+            ELSE COALESCE(sum(receipts.payment_amount) FILTER (WHERE NOT receipts.paid), 0)
+        END AS unpaid_amount,
+        sales.agreed_delivery_date <= (SELECT day FROM today) AS is_delivery_due
     FROM fact_sales_order AS sales
-    CROSS JOIN today
-    LEFT JOIN receipts ON sales.sales_order_id = receipts.sales_order_id
+    LEFT JOIN dim_transaction AS transactions ON sales.sales_order_id = transactions.sales_order_id
+    LEFT JOIN receipts ON transactions.transaction_id = receipts.transaction_id
+    GROUP BY
+        sales.sales_order_id,
+        sales.created_date,
+        sales.sales_staff_id,
+        sales.counterparty_id,
+        sales.design_id,
+        sales.currency_id,
+        sales.units_sold,
+        sales.unit_price,
+        sales.agreed_payment_date,
+        sales.agreed_delivery_date
 )
 
 SELECT

@@ -23,36 +23,40 @@ RETURNS TABLE (
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-    WITH touched AS (
-        SELECT DISTINCT versions.sales_order_id
-        FROM fact_sales_order_history AS versions
-        WHERE versions.valid_from > LEAST(shown_at, until) AND versions.valid_from <= GREATEST(shown_at, until)
-    ),
-
-    orders_then AS (
+    -- Versions of the earlier moment that ended before the later one, and those of the later moment that have
+    -- begun since: all other orders have one version at both. Both are found by an index.
+    WITH ended AS (
         SELECT
             orders.sales_order_id,
             orders.currency_id,
             CAST(date_trunc('month', CAST(orders.created_date AS timestamp)) AS date) AS month,
             orders.units_sold * orders.unit_price AS revenue,
             orders.units_sold * orders.unit_price * rates.rate AS revenue_reporting
-        FROM fact_sales_order_as_of(shown_at) AS orders
-        INNER JOIN touched ON orders.sales_order_id = touched.sales_order_id
+        FROM fact_sales_order_history AS orders
         LEFT JOIN exchange_rates AS rates
             ON orders.currency_id = rates.currency_id AND orders.created_date = rates.day
+        WHERE
+            orders.valid_to > LEAST(shown_at, until)
+            AND orders.valid_to <= GREATEST(shown_at, until)
+            AND orders.valid_from <= LEAST(shown_at, until)
+            AND NOT orders.deleted
     ),
 
-    orders_now AS (
+    begun AS (
         SELECT
             orders.sales_order_id,
             orders.currency_id,
             CAST(date_trunc('month', CAST(orders.created_date AS timestamp)) AS date) AS month,
             orders.units_sold * orders.unit_price AS revenue,
             orders.units_sold * orders.unit_price * rates.rate AS revenue_reporting
-        FROM fact_sales_order_as_of(until) AS orders
-        INNER JOIN touched ON orders.sales_order_id = touched.sales_order_id
+        FROM fact_sales_order_history AS orders
         LEFT JOIN exchange_rates AS rates
             ON orders.currency_id = rates.currency_id AND orders.created_date = rates.day
+        WHERE
+            orders.valid_from > LEAST(shown_at, until)
+            AND orders.valid_from <= GREATEST(shown_at, until)
+            AND (orders.valid_to IS NULL OR orders.valid_to > GREATEST(shown_at, until))
+            AND NOT orders.deleted
     ),
 
     compared AS (
@@ -60,34 +64,45 @@ AS $$
             sales_order_id,
             currency_id,
             month,
-            COALESCE(orders_then.revenue, 0) AS revenue_then,
-            COALESCE(orders_now.revenue, 0) AS revenue_now,
-            CASE WHEN orders_now.revenue IS NULL THEN 0 ELSE orders_now.revenue_reporting END
-            - CASE WHEN orders_then.revenue IS NULL THEN 0 ELSE orders_then.revenue_reporting END
-                AS difference_reporting
-        FROM orders_then
-        FULL JOIN orders_now USING (sales_order_id, currency_id, month)
+            ended.revenue AS earlier_revenue,
+            ended.revenue_reporting AS earlier_reporting,
+            begun.revenue AS later_revenue,
+            begun.revenue_reporting AS later_reporting
+        FROM ended
+        FULL JOIN begun USING (sales_order_id, currency_id, month)
+    ),
+
+    shown AS (
+        SELECT
+            compared.*,
+            CASE WHEN shown_at <= until THEN earlier_revenue ELSE later_revenue END AS revenue_then,
+            CASE WHEN shown_at <= until THEN later_revenue ELSE earlier_revenue END AS revenue_now,
+            CASE WHEN later_revenue IS NULL THEN 0 ELSE later_reporting END
+            - CASE WHEN earlier_revenue IS NULL THEN 0 ELSE earlier_reporting END AS later_difference,
+            count(earlier_revenue) OVER by_order > 0 AS is_earlier,
+            count(later_revenue) OVER by_order > 0 AS is_later
+        FROM compared
+        WINDOW by_order AS (PARTITION BY sales_order_id)
     )
 
     SELECT
-        compared.month,
-        compared.sales_order_id,
+        shown.month,
+        shown.sales_order_id,
         CAST(currencies.currency_code AS text),
         CASE
-            WHEN NOT EXISTS (SELECT FROM orders_then AS o WHERE o.sales_order_id = compared.sales_order_id)
-                THEN 'new'
-            WHEN NOT EXISTS (SELECT FROM orders_now AS o WHERE o.sales_order_id = compared.sales_order_id)
-                THEN 'deleted'
-            ELSE 'amended'
+            WHEN shown.is_earlier AND shown.is_later THEN 'amended'
+            WHEN shown.is_later = (shown_at <= until) THEN 'new'
+            ELSE 'deleted'
         END,
-        compared.revenue_then,
-        compared.revenue_now,
-        compared.revenue_now - compared.revenue_then,
-        compared.difference_reporting
-    FROM compared
-    LEFT JOIN dim_currency AS currencies ON compared.currency_id = currencies.currency_id
+        COALESCE(shown.revenue_then, 0),
+        COALESCE(shown.revenue_now, 0),
+        COALESCE(shown.revenue_now, 0) - COALESCE(shown.revenue_then, 0),
+        CASE WHEN shown_at <= until THEN shown.later_difference ELSE -shown.later_difference END
+    FROM shown
+    LEFT JOIN dim_currency AS currencies ON shown.currency_id = currencies.currency_id
     WHERE
-        compared.revenue_now <> compared.revenue_then
-        -- Refuses a moment before the first batch, also if nothing was touched.
+        COALESCE(shown.revenue_now, 0) <> COALESCE(shown.revenue_then, 0)
+        -- Refuse a moment before the first batch, also if nothing has changed.
         AND (SELECT count(*) FROM (SELECT FROM fact_sales_order_as_of(shown_at) LIMIT 1) AS one_order) >= 0
+        AND (SELECT count(*) FROM (SELECT FROM fact_sales_order_as_of(until) LIMIT 1) AS one_order) >= 0
 $$
