@@ -28,22 +28,22 @@ _FEW, _MANY = 8, 200
 
 def overview(page: Page) -> dict[str, Any]:
     """Headline figures, trends and the largest names."""
-    sold, bought = _daily(page, SALES), _daily(page, PURCHASES)
+    # Departments are few: one query gives their sums by day, and those of all.
+    sold, bought = _daily(page, SALES, "department"), _daily(page, PURCHASES)
     by_counterparty = _breakdown(page, SALES, "counterparty")
     largest = [_bars(page, SALES, "counterparty", by_counterparty)]
-    largest.append(_bars(page, SALES, "department", _breakdown(page, SALES, "department")))
+    largest.append(_bars(page, SALES, "department", [row for row in sold if row["day"] in page.period]))
     return {
         "cards": [*_cards(page, SALES, sold), _amounts(page, PURCHASES, bought), _receivables(page)],
         "charts": [_trend(page, SALES, sold), _trend(page, PURCHASES, bought), *_level(largest)],
         **_trends(page),
-        "customers": _customers(page),
         "notes": _notes(by_counterparty),
     }
 
 
 def sales(page: Page) -> dict[str, Any]:
-    """Sales: figures, trend, a breakdown and the newest orders."""
-    return _orders(page, SALES)
+    """Sales: figures, trend, a breakdown, the newest orders, new and lost customers."""
+    return {**_orders(page, SALES), "customers": _customers(page)}
 
 
 def purchases(page: Page) -> dict[str, Any]:
@@ -70,10 +70,10 @@ def _orders(page: Page, subject: Subject) -> dict[str, Any]:
     }
 
 
-def _daily(page: Page, subject: Subject) -> list[Row]:
+def _daily(page: Page, subject: Subject, by: str = "currency") -> list[Row]:
     """Totals of each day of the period and of the one before."""
     both = Period(page.period.before.since, page.period.until)
-    return orders.totals(page.reports, subject, page.filters, both, ["day"])
+    return orders.totals(page.reports, subject, page.filters, both, ["day", *subject.dimensions[by]])
 
 
 def _breakdown(page: Page, subject: Subject, by: str) -> list[Row]:

@@ -67,7 +67,8 @@ def by_day(rows: Iterable[Row], period: Period, value: str) -> dict[str, dict[da
     found: dict[str, dict[date, Decimal]] = {}
     for row in rows:
         if row["day"] in period:
-            found.setdefault(row["currency_code"], {})[row["day"]] = Decimal(row[value] or 0)
+            amounts = found.setdefault(row["currency_code"], {})
+            amounts[row["day"]] = amounts.get(row["day"], Decimal(0)) + Decimal(row[value] or 0)
     return dict(sorted(found.items()))
 
 

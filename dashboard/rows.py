@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from psycopg import sql
@@ -14,6 +15,8 @@ from pipeline.postgres import template
 
 # Columns that the period filters, the first of them that a view has.
 _DAYS = ("day", "week", "month")
+# Days at the end of a period that are searched for its newest rows first.
+_FEW_DAYS = 7
 # What orders rows of one day or moment.
 _TIES = ("sales_order_id", "purchase_order_id", "payment_id", "table_name", "key", "column_name")
 # Views whose rows have a moment instead.
@@ -51,8 +54,21 @@ def shown(
     reports: Reports, name: str, filters: Filters, period: Period | None = None, limit: int = 100
 ) -> list[Row]:
     """The first rows of a view."""
-    query, bound = selected(reports, reports.view(name), filters, period, limit=limit)
-    return reports.rows(query, bound)
+    view, found = reports.view(name), list[Row]()
+    for days in _searched(view, filters, period):
+        query, bound = selected(reports, view, filters, days, limit=limit)
+        found = reports.rows(query, bound)
+        if len(found) == limit:
+            break
+    return found
+
+
+def _searched(view: View, filters: Filters, period: Period | None) -> Iterator[Period | None]:
+    """The days to search for the first rows: for the newest, a period's last days, then all of it."""
+    day = day_of(view)
+    if period and day == "day" and filters.sort in {"", day} and filters.order == "desc":
+        yield Period(max(period.since, period.until - timedelta(_FEW_DAYS - 1)), period.until)
+    yield period
 
 
 def day_of(view: View) -> str | None:

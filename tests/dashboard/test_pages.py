@@ -8,6 +8,10 @@ import re
 import httpx
 import pytest
 
+from dashboard.filters import Filters
+from dashboard.page import days_with_sales
+from dashboard.rows import shown
+from dashboard.warehouse import Warehouse
 from tests.support import query, value
 
 PAGES = ("/", "/sales", "/purchases", "/owed", "/amendments", "/table", "/health")
@@ -125,6 +129,16 @@ def test_a_table_is_sorted_by_a_column(page: httpx.Client) -> None:
     found = [float(re.findall(r"<td[^>]*>(.*?)</td>", each)[place].replace(",", "")) for each in cells]
     assert found == sorted(found)
     assert len(found) > 10
+
+
+@pytest.mark.parametrize("limit", [1, 5, 1000])
+def test_the_newest_rows_are_those_of_the_whole_period(shop_url: str, limit: int) -> None:
+    """However many of them the last days have, which are searched first."""
+    expected = "SELECT sales_order_id FROM reporting.sales ORDER BY day DESC, 1 DESC LIMIT {}"
+    with Warehouse(shop_url).reports() as reports:
+        period = days_with_sales(reports)
+        found = shown(reports, "sales", Filters(), period, limit)
+    assert [(row["sales_order_id"],) for row in found] == query(shop_url, expected.format(limit))
 
 
 def test_a_view_is_shown_with_its_meaning_alone(page: httpx.Client) -> None:
