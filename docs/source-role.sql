@@ -7,6 +7,9 @@
 -- models name more tables. Other names: -v role=name, -v schema=name, and make grants ARGS="--role name".
 -- Then give the role a password, which psql sends encrypted:
 --   \password totesys_reader
+-- From Postgres 17 on, a server with summarize_wal = on spares runs the scans of large unchanged tables. This
+-- lets runs write the checkpoint that they may need for it:
+--   GRANT pg_checkpoint TO totesys_reader WITH INHERIT TRUE;
 -- A role that an earlier version of this file created can read all tables. This revokes it:
 --   REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM totesys_reader;
 --   ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT ON TABLES FROM totesys_reader;

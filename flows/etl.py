@@ -9,13 +9,13 @@ from flows.repair import erase_again, refill_tables, restate_models
 from flows.runner import runner
 from flows.sealed import finish_sealed
 from pipeline.capture import extract
+from pipeline.capture.batch_plan import BatchPlan
 from pipeline.errors import CANNOT_LOAD, ObjectMissing, PipelineError
 from pipeline.lake import chains
 from pipeline.lake.manifest import Manifest
 from pipeline.models import personal
 from pipeline.settings import Share
 from pipeline.source import snapshots
-from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse import ledger
 from pipeline.words import counted
 from tasks import assets, blocks
@@ -155,7 +155,7 @@ def _take_batch(run: RunContext, source_url: str, *, reconcile: bool, full: bool
         if batch.watermark is None:
             _warn_of_foreign_batches(run)
         elif batch.nothing_new:
-            _record_up_to_date(run, batch.watermark.batch_id, snapshot)
+            _record_up_to_date(run, batch.watermark.batch_id, batch)
             return None
         run.compare_columns(batch)
         run.verify(batch.columns, batch.keys)
@@ -168,11 +168,13 @@ def _take_batch(run: RunContext, source_url: str, *, reconcile: bool, full: bool
     return manifest
 
 
-def _record_up_to_date(run: RunContext, batch_id: str, snapshot: Snapshot) -> None:
+def _record_up_to_date(run: RunContext, batch_id: str, batch: BatchPlan) -> None:
     with best_effort("The source holds nothing new, but that was not recorded"):
         pipeline = run.pipeline
-        ledger.record_up_to_date(pipeline.warehouse_url, pipeline.warehouse_schema, batch_id, snapshot)
-        report_up_to_date(snapshot.taken_at, run.environment)
+        ledger.record_up_to_date(
+            pipeline.warehouse_url, pipeline.warehouse_schema, batch_id, batch.snapshot, batch.wal_marks
+        )
+        report_up_to_date(batch.snapshot.taken_at, run.environment)
 
 
 def _announce_sealed(run: RunContext, manifest: Manifest) -> None:

@@ -76,7 +76,8 @@ class Status:
     rows, the models that read it; their results include those rows. ``frozen`` are the tables without a
     model, with the time since when, or None if the next run freezes them. ``warned`` are the checks that
     warned in the last batch. ``checked_by_row`` are the tables whose references Postgres checks for each row,
-    with the reason.
+    with the reason. ``scan_reason`` says why a run scans every table that is read for changes; it is empty
+    if the source's WAL summaries show unchanged tables, and None if that was not examined.
     """
 
     at: datetime
@@ -94,6 +95,7 @@ class Status:
     frozen: Mapping[str, datetime | None] = field(default_factory=dict)
     warned: tuple[Warned, ...] = ()
     checked_by_row: Mapping[str, str] = field(default_factory=dict)
+    scan_reason: str | None = None
 
     @property
     def age(self) -> timedelta | None:
@@ -134,7 +136,7 @@ def inspect(
     sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, destination)
     if counting == "nothing":
         with snapshots.snapshot(source_url) as (_, snapshot):
-            at, pending, summary = snapshot.taken_at, None, "not counted"
+            at, pending, summary, scan_reason = snapshot.taken_at, None, "not counted", None
         left_out: Mapping[str, Sequence[str]] = {}
     else:
         most = small if counting == "small" else None
@@ -142,6 +144,7 @@ def inspect(
             source_url, warehouse_url, raw, config, models, begun=bool(last), most_bytes=most, key=key
         )
         at, pending, summary = planned.snapshot.taken_at, planned.rows_to_read, planned.summary
+        scan_reason = (planned.scan_reason or "") if planned.watermark else None
         if pending == {}:
             summary = planned.recomputed or "nothing"
     return Status(
@@ -160,6 +163,7 @@ def inspect(
         readers=_readers(models, by_table(rejected_now)),
         frozen=frozen,
         checked_by_row=by_row,
+        scan_reason=scan_reason,
     )
 
 

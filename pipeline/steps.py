@@ -64,6 +64,7 @@ class Pipeline:
             reconcile=reconcile,
             full=full,
             key=key,
+            checkpoint=True,
             forgotten=forgotten.values(),
         )
 

@@ -212,10 +212,18 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
             "Missed by earlier runs, found by the last reconciliation",
             as_table(("table", "rows"), missed, right=[1]),
         )
-    yield from ((line, None) for line in _references(status))
+    yield from ((line, None) for line in (*_scans(status), *_references(status)))
     if status.usage:
         used = [(name, _number(used.objects), decimal(used.bytes)) for name, used in status.usage.items()]
         yield "Buckets", as_table(("bucket", "objects", "size"), used, right=[1, 2])
+
+
+def _scans(status: Status) -> Iterator[str]:
+    """Whether a run scans tables without changes."""
+    if status.scan_reason:
+        yield f"Changed rows: found by scanning every table, because {status.scan_reason}"
+    elif status.scan_reason == "":
+        yield "Changed rows: only tables with changed blocks are scanned, by the source's WAL summaries"
 
 
 def _references(status: Status) -> Iterator[str]:

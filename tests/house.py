@@ -207,7 +207,9 @@ def plan_batch(
     with snapshots.snapshot(source_url, key) as (connection, snapshot):
         planned = pipeline.plan(connection, snapshot, "public", reconcile=reconcile, full=full, key=key)
         if planned.watermark and planned.nothing_new:
-            ledger.record_up_to_date(house.url, house.schema, planned.watermark.batch_id, snapshot)
+            ledger.record_up_to_date(
+                house.url, house.schema, planned.watermark.batch_id, snapshot, planned.wal_marks
+            )
             return planned, None
         list(changed_columns(pipeline.models, pipeline.targets, planned))
         verify(pipeline.models, pipeline.targets, planned.columns, planned.keys)

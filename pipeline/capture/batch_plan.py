@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pipeline import RELEASE
 from pipeline.capture.deletions import DeletionCheck
 from pipeline.capture.reasons import UNEXPLAINED
+from pipeline.capture.seeds import seed_batch
 from pipeline.capture.tables import TablePlan, needs_probe, read_in_full, slices_of
 from pipeline.columns import Column
 from pipeline.errors import SourceError
@@ -29,6 +30,7 @@ from pipeline.source import witnesses
 from pipeline.source.changes import probe
 from pipeline.source.commits import COMMITTED
 from pipeline.source.snapshots import Snapshot
+from pipeline.source.wal_summaries import Marks
 from pipeline.source.witnesses import Candidate, Commits, Continuity, Witness
 from pipeline.words import counted
 
@@ -39,6 +41,8 @@ class BatchPlan:
 
     ``kept_seeds`` are unchanged since the last batch. ``unchanged`` are models in which an ordinary run would
     find no change; it is filled for a batch that reconciles. ``erasures`` are the values to erase, by table.
+    ``scan_reason`` says why unchanged tables are scanned, too; None if WAL summaries show which these are.
+    ``wal_marks`` are where the WAL that the next batch has to examine begins.
     """
 
     snapshot: Snapshot
@@ -53,6 +57,8 @@ class BatchPlan:
     witnesses: tuple[Witness, ...] = ()
     commits: Commits | None = None
     erasures: Mapping[str, Erasure] = field(default_factory=dict)
+    scan_reason: str | None = None
+    wal_marks: Marks | None = None
 
     @property
     def nothing_new(self) -> bool:
@@ -213,7 +219,10 @@ class BatchPlan:
         tables = {
             name: self._table_batch(plan, read, deleted.get(name, ())) for name, plan in self.tables.items()
         }
-        seed_tables = {name: self._seed_batch(seed, seeds.get(name)) for name, seed in self.seeds.items()}
+        seed_tables = {
+            name: seed_batch(seed, self.kept_seeds.get(name), seeds.get(name))
+            for name, seed in self.seeds.items()
+        }
         return Manifest(
             release=RELEASE,
             batch_id=self.batch_id,
@@ -222,6 +231,7 @@ class BatchPlan:
             source_xmin=self.snapshot.xmin,
             identity=self.snapshot.identity,
             continuity=self._continuity(tables.values()),
+            wal_marks=self.wal_marks,
             reconcile=self.reconcile,
             unchanged=tuple(sorted(self.unchanged)),
             chunks=tuple(read),
@@ -251,23 +261,6 @@ class BatchPlan:
         last = self.previous.tables.get(name) if self.previous else None
         return last.state if last and last.columns == self.tables[name].table.columns else None
 
-    def _seed_batch(self, seed: Seed, files: Files | None) -> TableBatch:
-        """The entry of a seed in the manifest."""
-        if kept := self.kept_seeds.get(seed.name):
-            return kept.model_copy(update={"mode": "unchanged", "reason": "no change", "files": ()})
-        return TableBatch(
-            table=seed.name,
-            mode="full",
-            reason="new or changed seed",
-            columns=seed.columns,
-            key=(),
-            heaps="",
-            files=files or (),
-            state=(StateDelta(files=files or ()),),
-            source_rows=seed.rows.num_rows,
-            seed=seed.digest,
-        )
-
     def _table_batch(self, plan: TablePlan, read: Sequence[ReadChunk], deleted: Files) -> TableBatch:
         """The entry of a table in the manifest: its chunks, and its state continued from the last batch."""
         name = plan.table.name
@@ -294,6 +287,7 @@ class BatchPlan:
             columns=plan.table.columns,
             key=plan.table.key,
             heaps=plan.table.heaps,
+            filenodes=plan.table.filenodes,
             definition=plan.table.definition,
             reached=plan.will_reach,
             files=files,

@@ -13,7 +13,9 @@ from pipeline.capture.reasons import (
     reason_to_read_in_full,
 )
 from pipeline.capture.rights import check_rights, cursors_of
+from pipeline.capture.seeds import kept_seeds
 from pipeline.capture.tables import TablePlan, in_full_if_necessary, is_small
+from pipeline.capture.unscanned import last_marks, no_change, unscanned
 from pipeline.columns import has_identity
 from pipeline.errors import ModelError, SourceError, all_mistakes
 from pipeline.lake.erasures import Entry, Erasure
@@ -29,6 +31,7 @@ from pipeline.source.changes import Slice, probe
 from pipeline.source.cursors import Cursor
 from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Snapshot
+from pipeline.source.wal_summaries import marks
 
 
 def plan_batch(
@@ -45,12 +48,13 @@ def plan_batch(
     most_bytes: int | None = None,
     key: HashKey | None = None,
     forgotten: Collection[Entry] = (),
+    checkpoint: bool = False,
 ) -> BatchPlan:
     """Probe the source and plan the batch that follows ``previous``.
 
     ``loaded`` has the fingerprints of the models that computed the warehouse's tables. Counting changed rows
     scans a table; tables larger than ``most_bytes`` are not counted. ``key`` hashes personal columns.
-    ``forgotten`` are the erased rows.
+    ``forgotten`` are the erased rows. ``checkpoint``: the source may write a checkpoint if that helps.
     Raises ModelError where a model reads a table that the source does not have, and SettingsError where one
     hashes columns and there is no ``key``.
     """
@@ -81,17 +85,21 @@ def plan_batch(
                 reconcile=False, full=False, most_bytes=most_bytes, key=key,
             ),
         )  # fmt: skip
+    last = last_marks(snapshot, previous, watermark)
+    unchanged_tables = unscanned(connection, snapshot, plans, previous, last, checkpoint=checkpoint)
     return BatchPlan(
         snapshot,
         watermark,
         previous,
-        tables=_with_counts(connection, schema, plans, previous, most_bytes),
+        tables=_with_counts(connection, schema, plans, previous, most_bytes, unchanged_tables.tables),
         changed_models=changed,
         reconcile=reconcile or start.reason in HISTORY_LOST,
         seeds=read_seeds(models),
-        kept_seeds={} if reconcile or full or start.reason else _kept_seeds(models, previous),
+        kept_seeds={} if reconcile or full or start.reason else kept_seeds(models, previous),
         unchanged=unchanged,
         erasures=_erasures(models, tables, forgotten),
+        scan_reason=unchanged_tables.reason,
+        wal_marks=marks(snapshot, last),
     )
 
 
@@ -153,16 +161,6 @@ def _unchanged(models: Mapping[str, Model], ordinary: BatchPlan) -> frozenset[st
         for name in models.keys() - ordinary.changed_models
         if all(below.reads <= unchanged and not below.unstable for below in closure(models, name).values())
     )
-
-
-def _kept_seeds(models: Mapping[str, Model], previous: Manifest | None) -> dict[str, TableBatch]:
-    """The seeds that are unchanged since the last batch."""
-    last = previous.tables if previous else {}
-    return {
-        name: last[name]
-        for name, seed in read_seeds(models).items()
-        if name in last and last[name].seed == seed.digest
-    }
 
 
 def _read_by_cursor(models: Mapping[str, Model], changed: Collection[str]) -> dict[str, str]:
@@ -240,8 +238,9 @@ def _with_counts(
     plans: dict[str, TablePlan],
     previous: Manifest | None,
     most_bytes: int | None,
+    unchanged: Collection[str],
 ) -> dict[str, TablePlan]:
-    """The plans with counts of changed and of replaced rows, from one probe.
+    """The plans with counts of changed and of replaced rows, from one probe of the tables not ``unchanged``.
 
     Every unchanged row existed at the last batch. So the rows that this batch had beyond the unchanged ones
     were updated or deleted.
@@ -249,12 +248,13 @@ def _with_counts(
     changes = [
         (plan.table, plan.slice)
         for plan in plans.values()
-        if plan.mode == "changes" and is_small(plan.table, most_bytes)
+        if plan.mode == "changes" and is_small(plan.table, most_bytes) and plan.table.name not in unchanged
     ]
-    probes = probe(connection, schema, changes)
+    last = previous.tables if previous else {}
+    probes = probe(connection, schema, changes) | {name: no_change(last[name]) for name in unchanged}
     counted = dict(plans)
     for name, counts in probes.items():
-        before = previous.tables[name].source_rows if previous else None
+        before = last[name].source_rows if name in last else None
         plan = replace(plans[name], probe=counts)
         if counts.total is not None and before is not None:
             plan = replace(plan, replaced=before - (counts.total - counts.rows))

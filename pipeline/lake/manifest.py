@@ -13,6 +13,7 @@ from pipeline.source.changes import Slice
 from pipeline.source.cursors import Reached
 from pipeline.source.definition import Definition
 from pipeline.source.snapshots import Identity, Snapshot
+from pipeline.source.wal_summaries import Marks
 from pipeline.source.witnesses import Continuity
 
 MANIFESTS = "_manifests"
@@ -46,12 +47,16 @@ State = tuple[StateDelta, ...]
 
 
 class Watermark(Frozen):
-    """The last batch in the warehouse, and the lowest transaction that was open at its snapshot."""
+    """The last batch in the warehouse, and the lowest transaction that was open at its snapshot.
+
+    ``wal_marks`` are those of a later run that found nothing new.
+    """
 
     batch_id: str
     manifest: str
     snapshot_at: datetime
     source_xmin: int
+    wal_marks: Marks | None = None
 
 
 class TableBatch(Frozen):
@@ -71,6 +76,7 @@ class TableBatch(Frozen):
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     heaps: str
+    filenodes: str = ""
     definition: Definition | None = None
     reached: Reached | None = None
     files: Files = ()
@@ -181,6 +187,7 @@ class Manifest(Frozen):
     identity: Identity
     warehouse: Destination | None = None
     continuity: Continuity | None = None
+    wal_marks: Marks | None = None
     reconcile: bool
     resumed: bool = False
     # Its name in manifests of formats 1 and 2 is quiet.

@@ -20,6 +20,7 @@ class Table(Frozen):
 
     ``columns`` the role may read, ``unreadable`` it may not; ``key`` is the primary key.
     ``heaps`` lists the oids of the tables that store its rows.
+    ``filenodes`` lists the numbers of their files; it is empty if one of them is unlogged.
     ``has_xmin``: each of them stores the transaction that wrote a row.
     ``has_pages``: reading a range of pages costs less than reading the table.
     ``self_contained``: no values in a TOAST table, and no table inherits from it.
@@ -31,6 +32,7 @@ class Table(Frozen):
     unreadable: tuple[Column, ...]
     key: tuple[str, ...]
     heaps: str
+    filenodes: str
     definition: Definition
     has_xmin: bool
     may_read_xmin: bool
@@ -66,7 +68,8 @@ def describe(connection: Connection, schema: str, names: Sequence[str]) -> dict[
         described = {row.pop("relation"): row for row in cursor}
         cursor.execute(statement("source/definitions.sql"), {"relations": list(described)})
         for row in cursor:
-            described[row["relation"]] |= {"heaps": row.pop("heaps"), "definition": row}
+            stored = {name: row.pop(name) for name in ("heaps", "filenodes")}
+            described[row["relation"]] |= {**stored, "definition": row}
     tables = {row["name"]: Table.model_validate(row) for row in described.values()}
     _lock(connection, schema, tables)
     return tables

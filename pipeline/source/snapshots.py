@@ -46,6 +46,9 @@ class Snapshot(Frozen):
     wal: int
     standby: bool
     keeps_commit_times: bool = False
+    next_xid: int | None = None
+    wal_inserted: int | None = None
+    statistics_since: datetime | None = None
     started_at: datetime
 
     @property

@@ -19,6 +19,7 @@ from pipeline.models.output import Loaded
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, exists, statement, together, transaction
 from pipeline.source.snapshots import Snapshot
+from pipeline.source.wal_summaries import Marks
 from pipeline.warehouse.counts import Counts
 
 # Names of advisory locks. Releases share them, so that runs of an old and a new one exclude each other.
@@ -123,7 +124,8 @@ def watermark(connection: Connection, schema: str) -> Watermark | None:
     """The watermark of a schema at the moment of a transaction; None before the first batch."""
     with connection.cursor(row_factory=class_row(Watermark)) as cursor:
         return cursor.execute(
-            "SELECT batch_id, manifest, snapshot_at, source_xmin FROM etl.watermark WHERE schema_name = %s",
+            "SELECT batch_id, manifest, snapshot_at, source_xmin, wal_marks FROM etl.watermark"
+            " WHERE schema_name = %s",
             (schema,),
         ).fetchone()
 
@@ -134,16 +136,27 @@ def fetch_last_batch(url: str, schema: str) -> str | None:
         return last_batch(connection, schema)
 
 
-def record_up_to_date(url: str, schema: str, batch_id: str, snapshot: Snapshot) -> None:
+def record_up_to_date(
+    url: str, schema: str, batch_id: str, snapshot: Snapshot, wal_marks: Marks | None = None
+) -> None:
     """Record that at the snapshot's time the source had nothing newer than this batch.
 
-    Raises ConcurrentRunError if the warehouse is no longer at this batch.
+    ``wal_marks`` are those of the snapshot. Raises ConcurrentRunError if the warehouse is no longer at this
+    batch.
     """
     with transaction(url, "warehouse") as connection:
         updated = connection.execute(
-            "UPDATE etl.watermark SET up_to_date_at = GREATEST(up_to_date_at, %s), source_xmin = %s"
+            "UPDATE etl.watermark"
+            " SET up_to_date_at = GREATEST(up_to_date_at, %s), source_xmin = %s, wal_marks = %s"
             " WHERE schema_name = %s AND batch_id = %s AND source_xmin <= %s",
-            (snapshot.taken_at, snapshot.xmin, schema, batch_id, snapshot.xmin),
+            (
+                snapshot.taken_at,
+                snapshot.xmin,
+                wal_marks and Jsonb(wal_marks.model_dump(mode="json")),
+                schema,
+                batch_id,
+                snapshot.xmin,
+            ),
         ).rowcount
     if not updated:
         raise ConcurrentRunError("warehouse: another run has moved the watermark meanwhile")

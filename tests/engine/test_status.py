@@ -96,7 +96,9 @@ def test_an_up_to_date_warehouse_is_as_old_as_the_last_probe(pair: Pair) -> None
 
 
 def test_rows_to_read_are_shown_by_table_until_they_are_loaded(pair: Pair) -> None:
+    assert look(pair).scan_reason is None
     pair.run()
+    assert look(pair).scan_reason == "they are small"
     pair.do("UPDATE sale SET units = 2 WHERE sale_id <= 3")
     assert look(pair).pending == look(pair).pending == {"sale": 3}
     assert look(pair).pending_summary == "3 rows of sale; nothing new in 1 other table"

@@ -38,6 +38,7 @@ def test_the_status_shows_age_and_rows(kiosk: World, command: Callable[..., list
     lines = command(kiosk, status=0)
     assert lines[0].startswith(f"OK: the warehouse is as of {moment:%Y-%m-%d %H:%M:%S} UTC, ")
     assert lines[2] == "Pending in the source: nothing"
+    assert "Changed rows: found by scanning every table, because they are small" in lines
     assert lines[-1] == f"Release {RELEASE}"
     assert re.search(r"^  raw +\d+ +[\d.]+ (bytes|kB)$", "\n".join(lines), re.MULTILINE)
     query(kiosk.source_url, "INSERT INTO sale VALUES (4, 9, now(), 1), (5, 1, now(), NULL)")

@@ -1,8 +1,9 @@
--- The definition of each relation: `heaps`, the tables that store its rows, and digests of everything that
--- can change the values of rows that nobody writes. `relations`: the relation, its partitions, inheriting
--- tables, and the relations of its views. `columns`: the columns of these. `types`: types, with the types
--- inside them, and collations. `code`: queries of views, and functions that they call. Constraints, defaults,
--- rights, policies, indexes and statistics never change an existing value, so they are left out.
+-- The definition of each relation: `heaps`, the tables that store its rows; `filenodes`, their files, empty
+-- if one is unlogged; and digests of everything that can change the values of rows that nobody writes.
+-- `relations`: the relation, its partitions, inheriting tables, and the relations of its views. `columns`:
+-- the columns of these. `types`: types, with the types inside them, and collations. `code`: queries of views,
+-- and functions that they call. Constraints, defaults, rights, policies, indexes and statistics never change
+-- an existing value, so they are left out.
 -- Binds: relations (oids).
 WITH RECURSIVE named AS (
     SELECT oid
@@ -54,6 +55,9 @@ relations AS (
     SELECT
         objects.root,
         string_agg(c.oid::text, ',' ORDER BY c.oid) FILTER (WHERE c.relkind IN ('r', 'm')) AS heaps,
+        string_agg(c.relfilenode::text, ',' ORDER BY c.oid)
+        FILTER (WHERE c.relkind IN ('r', 'm')) AS filenodes,
+        bool_and(c.relpersistence = 'p') FILTER (WHERE c.relkind IN ('r', 'm')) AS logged,
         string_agg(
             concat_ws(' ', c.oid, c.relkind, c.relam, f.ftoptions, s.srvoptions), E'\n' ORDER BY c.oid
         ) AS definition
@@ -125,6 +129,7 @@ code AS (
 SELECT
     named.oid::bigint AS relation,
     COALESCE(relations.heaps, '') AS heaps,
+    CASE WHEN relations.logged THEN relations.filenodes ELSE '' END AS filenodes,
     hashtextextended(COALESCE(relations.definition, ''), 0)::text AS relations,
     hashtextextended(COALESCE(columns.definition, ''), 0)::text AS columns,
     hashtextextended(concat_ws(E'\n', types.definition, attributes.definition), 0)::text AS types,

@@ -8,4 +8,5 @@ DO UPDATE SET
     manifest = excluded.manifest,
     snapshot_at = excluded.snapshot_at,
     source_xmin = excluded.source_xmin,
-    up_to_date_at = excluded.up_to_date_at
+    up_to_date_at = excluded.up_to_date_at,
+    wal_marks = NULL
