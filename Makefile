@@ -131,7 +131,7 @@ verify: venv ## check the lake's checksums, and compare a rebuild with the wareh
 campaign: venv ## 500 failures and 20,000 random steps, compared with plain SQL (ARGS="--failures 100 --seed 7")
 	@$(PY) -m tests.faults $(ARGS)
 	@$(PY) -m pytest -q -m campaign tests/engine/test_habits.py
-	@$(PY) -m pytest -q --hypothesis-profile=campaign tests/engine/test_model_based.py
+	@$(PY) -m pytest -q --hypothesis-profile=campaign -m '' tests/engine/test_model_based.py
 
 bench: venv $(OTHERS) ## compare with the floor, dlt, Meltano, ingestr and an empty flow; writes docs/performance.md
 	@$(PY) -m bench --write $(ARGS)

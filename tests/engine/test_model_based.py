@@ -30,7 +30,8 @@ from pipeline.warehouse import load
 from tests.engine.oracle import FACTS, KEYS, MODELS, TICK, Moment, Oracle, Rows, Values
 from tests.engine.writers import Shared, Writers
 from tests.house import Warehouse, plan_batch
-from tests.servers import memory
+from tests.servers import memory, running_server
+from tests.source.both_ways import both_ways
 from tests.support import database, execute, write_models
 
 EXAMPLES = 6
@@ -232,9 +233,20 @@ class Pipeline(Writers):
 
 
 @pytest.fixture
-def place(postgres: Postgres) -> Iterator[Shared]:
+def source_server(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[Postgres]:
+    """The session's server, or one whose WAL summaries show which tables need no scan."""
+    if request.param == "scanned":
+        yield postgres
+        return
+    with running_server("summarized", summarize_wal="on") as server, both_ways() as left_out:
+        yield server
+        assert sum(map(len, left_out)) > 100
+
+
+@pytest.fixture
+def place(source_server: Postgres, postgres: Postgres) -> Iterator[Shared]:
     with (
-        database(postgres, "source") as source_url,
+        database(source_server, "source") as source_url,
         database(postgres, "warehouse") as warehouse_url,
         tempfile.TemporaryDirectory(dir=memory()) as home,
     ):
@@ -245,6 +257,9 @@ def place(postgres: Postgres) -> Iterator[Shared]:
 
 
 @pytest.mark.timeout(6 * 3600)
+@pytest.mark.parametrize(
+    "source_server", ["scanned", pytest.param("summarized", marks=pytest.mark.campaign)], indirect=True
+)
 def test_after_any_sequence_of_events_the_warehouse_equals_the_oracle(
     place: Shared, capsys: pytest.CaptureFixture[str]
 ) -> None:
