@@ -27,6 +27,7 @@ RESTARTED = "its server was restarted since the last batch"
 NOT_COVERED = (
     "the WAL summaries end before the snapshot, and the role may not write a checkpoint (pg_checkpoint)"
 )
+LATE = "the source did not summarize its WAL within {} s of a checkpoint"
 NOT_WORTH_IT = "the WAL summaries end before the snapshot, and scanning costs less than a checkpoint"
 GAP = "WAL summaries of the time since the last batch are missing or cannot be read"
 # The summarizer needs some milliseconds after a checkpoint.
@@ -136,9 +137,10 @@ def unchanged(
     try:
         with connection.transaction():
             found = _examine(connection, snapshot, last.start, tables)
-            if _is_checkpoint_useful(found, tables):
-                if not checkpoint:
-                    return Unchanged(frozenset())
+            is_useful = _is_checkpoint_useful(found, tables)
+            if is_useful and not checkpoint:
+                return Unchanged(frozenset())
+            if is_useful:
                 found = _after_checkpoint(connection, snapshot, last.start, tables)
     except _UNREADABLE:
         return Unchanged(frozenset(), GAP)
@@ -146,6 +148,8 @@ def unchanged(
         return Unchanged(frozenset(_without_changes(found, tables)))
     if not found.gapless:
         return Unchanged(frozenset(), GAP)
+    if is_useful:
+        return Unchanged(frozenset(), LATE.format(_SUMMARIZER_SECONDS))
     return Unchanged(frozenset(), NOT_WORTH_IT if found.may_checkpoint else NOT_COVERED)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
@@ -277,6 +277,11 @@ def test_missing_summaries_and_interruptions_are_scanned(watched: Watched, prima
     wait_until(lambda: watched.look().reason is None)
 
     watched.settle()
+    execute(watched.url, "UPDATE t SET v = v + 1")
+    with stopped_summarizer(watched.url), mock.patch.object(wal_summaries, "_SUMMARIZER_SECONDS", 0.1):
+        assert watched.look() == Unchanged(frozenset(), wal_summaries.LATE.format(0.1))
+    watched.settle()
+
     damaged = newest_summary()
     damaged.write_bytes(damaged.read_bytes()[:-5])
     interrupted(wal_summaries.GAP)
@@ -292,6 +297,17 @@ def test_missing_summaries_and_interruptions_are_scanned(watched: Watched, prima
         os.kill(connection.info.backend_pid, signal.SIGKILL)
     wait_until(lambda: answers(watched.url))
     interrupted(wal_summaries.RESTARTED)
+
+
+@contextmanager
+def stopped_summarizer(url: str) -> Iterator[None]:
+    """Stop the process that summarizes the WAL, for the block."""
+    process = int(value(url, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsummarizer'"))
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
