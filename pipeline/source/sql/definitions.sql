@@ -1,5 +1,5 @@
 -- The definition of each relation: `heaps`, the tables that store its rows; `filenodes`, their files, empty
--- if one is unlogged; and digests of everything that can change the values of rows that nobody writes.
+-- if one is unlogged or unknown; and digests of everything that can change values of rows that nobody writes.
 -- `relations`: the relation, its partitions, inheriting tables, and the relations of its views. `columns`:
 -- the columns of these. `types`: types, with the types inside them, and collations. `code`: queries of views,
 -- and functions that they call. Constraints, defaults, rights, policies, indexes and statistics never change
@@ -57,7 +57,9 @@ relations AS (
         string_agg(c.oid::text, ',' ORDER BY c.oid) FILTER (WHERE c.relkind IN ('r', 'm')) AS heaps,
         string_agg(c.relfilenode::text, ',' ORDER BY c.oid)
         FILTER (WHERE c.relkind IN ('r', 'm')) AS filenodes,
-        bool_and(c.relpersistence = 'p') FILTER (WHERE c.relkind IN ('r', 'm')) AS logged,
+        -- A file of the catalogue has no number here.
+        bool_and(c.relpersistence = 'p' AND c.relfilenode <> 0)
+        FILTER (WHERE c.relkind IN ('r', 'm')) AS logged,
         string_agg(
             concat_ws(' ', c.oid, c.relkind, c.relam, f.ftoptions, s.srvoptions), E'\n' ORDER BY c.oid
         ) AS definition
