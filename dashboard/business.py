@@ -90,8 +90,9 @@ def _namer(subject: Subject, by: str) -> Callable[[Row], str]:
 
 
 def _cards(page: Page, subject: Subject, daily: list[Row]) -> list[Card]:
-    title = f"{subject.order.capitalize()}s"
-    return [_amounts(page, subject, daily), Card(title, "", [figures.overall(daily, page.period, "orders")])]
+    number = figures.overall(daily, page.period, "orders")
+    number_card = Card(f"{subject.order.capitalize()}s", "", [number], subject.rising_is)
+    return [_amounts(page, subject, daily), number_card]
 
 
 def _units(page: Page, daily: list[Row]) -> Card:
@@ -102,8 +103,7 @@ def _amounts(page: Page, subject: Subject, daily: list[Row]) -> Card:
     amounts = figures.by_currency(daily, page.period, "amount", page.currencies)
     total, lacking = figures.in_reporting_currency(row for row in daily if row["day"] in page.period)
     notes = [f"{total:,.0f} in the reporting currency"] if total is not None and not lacking else []
-    rising_is = "neither" if subject is PURCHASES else "good"
-    return Card(subject.amount_title, "amount", amounts, rising_is, notes=notes)
+    return Card(subject.amount_title, "amount", amounts, subject.rising_is, notes=notes)
 
 
 def _average(page: Page, daily: list[Row]) -> Card:

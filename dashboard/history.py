@@ -56,11 +56,11 @@ def health(page: Page) -> dict[str, Any]:
     """Batches, their rows and seconds, and rejected rows."""
     newest = page.filters.model_copy(update={"sort": "moment", "order": "desc"})
     batches = rows.shown(page.reports, "batches", newest, None, _BATCHES)
+    drawn = [_by_batch("Rows loaded", batches, "rows", ("rows_added", "rows_changed", "rows_deleted"))]
+    if any(batch["seconds"] is not None for batch in batches):
+        drawn.append(_by_batch("Duration", batches, "seconds", ("seconds",)))
     return {
-        "charts": [
-            _by_batch("Rows loaded", batches, "rows", ("rows_added", "rows_changed", "rows_deleted")),
-            _by_batch("Duration", batches, "seconds", ("seconds",)),
-        ],
+        "charts": drawn,
         "batches": batches,
         "rejected": rows.shown(page.reports, "rejected", page.filters, None, _MANY),
     }

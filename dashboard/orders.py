@@ -17,7 +17,10 @@ CURRENCY = "currency_code"
 
 @dataclass(frozen=True)
 class Subject:
-    """A kind of orders. ``dimensions`` names for each its columns: an id if there is one, then the name."""
+    """A kind of orders. ``dimensions`` names for each its columns: an id if there is one, then the name.
+
+    ``rising_is`` tells whether more of them is good, bad or neither.
+    """
 
     name: str
     title: str
@@ -25,6 +28,7 @@ class Subject:
     amount: str
     amount_title: str
     dimensions: Mapping[str, tuple[str, ...]]
+    rising_is: str = "neither"
 
 
 _SHARED = {
@@ -34,9 +38,8 @@ _SHARED = {
     "location": ("location_id", "delivery_city"),
     "currency": (),
 }
-SALES = Subject(
-    "sales", "Sales", "sales order", "revenue", "Revenue", {"design": ("design_id", "design_name"), **_SHARED}
-)
+_BY_DESIGN = {"design": ("design_id", "design_name"), **_SHARED}
+SALES = Subject("sales", "Sales", "sales order", "revenue", "Revenue", _BY_DESIGN, "good")
 PURCHASES = Subject("purchases", "Purchases", "purchase order", "amount", "Purchases", _SHARED)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -84,6 +85,24 @@ def test_a_past_moment_shows_all_of_it_as_it_was(page: httpx.Client, shop_url: s
     moment = first.isoformat().replace("+00:00", "")
     assert orders_on(page, f"/?{ALL}") == orders_on(page, f"/?{ALL}&as_of={moment}") - 1
     assert "O'Keefe & Sons" not in text_of(page, f"/sales?{ALL}&by=staff&as_of={moment}")
+
+
+def test_more_purchases_are_neither_good_nor_bad(page: httpx.Client, shop_url: str) -> None:
+    """With orders in both halves of the days that have any."""
+    ((first, last),) = query(shop_url, "SELECT min(day), max(day) FROM reporting.purchases_by_day")
+    choice = f"since={first + (last - first) / 2 + timedelta(1)}&until={last}"
+    tones = {
+        path: re.findall(r'class="change(?: (good|bad))?', page.get(f"{path}?{choice}").text)
+        for path in ("/sales", "/purchases")
+    }
+    assert {*tones["/purchases"]} == {""}
+    assert {*tones["/sales"]} & {"good", "bad"}
+
+
+def test_seconds_are_drawn_if_they_are_known(page: httpx.Client) -> None:
+    """No step of a run has recorded any here."""
+    assert "Rows loaded" in text_of(page, "/health")
+    assert "Duration" not in text_of(page, "/health")
 
 
 def test_names_are_shown_as_text(page: httpx.Client) -> None:
