@@ -1,7 +1,7 @@
 """Select the changed rows of a table, and count them.
 
 ``age(xmin)`` finds them, not a timestamp column: an application sets a timestamp, or does not, while Postgres
-sets ``xmin`` to the transaction that wrote the row. A row has changed when that transaction was still open
+sets ``xmin`` to the transaction that wrote the row. A row has changed when that transaction had not ended
 when the source was last read or found unchanged (the watermark's source_xmin). ``age`` is correct across
 transaction-id wraparound. Reading a row twice is harmless, because loading compares contents.
 """

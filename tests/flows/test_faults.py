@@ -44,10 +44,11 @@ def tried(campaign: Campaign, makers: list[Maker], *, s3: bool, kind: str = "tot
 
 
 @pytest.mark.campaign
-def test_nothing_is_lost_or_duplicated_by_a_process_killed_between_seal_and_commit(
+def test_nothing_is_lost_or_duplicated_by_a_process_killed_in_a_run(
     campaign: Campaign,
 ) -> None:
-    makers = [processes.killed_at("after seal"), processes.killed_at("after commit")]
+    points = ("after seal", "before commit", "after commit")
+    makers = [processes.killed_at(point) for point in points]
     assert tried(campaign, makers, s3=False) >= len(makers)  # and the rebuild at the end
     assert campaign.result.tally.versions > 1_000
 
