@@ -67,6 +67,11 @@ def erase_again(run: RunContext) -> None:
     """Erase rows again that were erased before and are back, for example after a restore."""
     pipeline = run.pipeline
     url, schema = pipeline.warehouse_url, pipeline.warehouse_schema
-    if forget.pending(url, schema, pipeline.raw) and forget.all_manifests(pipeline.raw):
-        run.lock.check()
+    pending = forget.pending(url, schema, pipeline.raw)
+    if not pending:
+        return
+    run.lock.check()
+    if forget.all_manifests(pipeline.raw):
         forget_rows(schema, pipeline.models, pipeline.targets, run.environment)
+    else:
+        forget.hide(url, schema, pending)

@@ -1,9 +1,10 @@
 """A planned batch: the chunks that it reads, and the manifest made from them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline import RELEASE
+from pipeline.capture.continuity import continuity, with_unproven
 from pipeline.capture.deletions import DeletionCheck
 from pipeline.capture.reasons import UNEXPLAINED
 from pipeline.capture.seeds import seed_batch
@@ -26,12 +27,11 @@ from pipeline.lake.manifest import (
 )
 from pipeline.models.seeds import Seed
 from pipeline.postgres import Connection
-from pipeline.source import witnesses
 from pipeline.source.changes import probe
 from pipeline.source.commits import COMMITTED
 from pipeline.source.snapshots import Snapshot
 from pipeline.source.wal_summaries import Marks
-from pipeline.source.witnesses import Candidate, Commits, Continuity, Witness
+from pipeline.source.witnesses import Continuity
 from pipeline.words import counted
 
 
@@ -54,8 +54,7 @@ class BatchPlan:
     seeds: Mapping[str, Seed] = field(default_factory=dict)
     kept_seeds: Mapping[str, TableBatch] = field(default_factory=dict)
     unchanged: frozenset[str] = frozenset()
-    witnesses: tuple[Witness, ...] = ()
-    commits: Commits | None = None
+    continuity: Continuity | None = None
     erasures: Mapping[str, Erasure] = field(default_factory=dict)
     scan_reason: str | None = None
     wal_marks: Marks | None = None
@@ -63,8 +62,16 @@ class BatchPlan:
     @property
     def nothing_new(self) -> bool:
         """Whether the warehouse is up to date without this batch."""
-        changes = any(table.is_new for table in self.tables.values()) or self.new_seeds
+        changes = (
+            any(table.is_new for table in self.tables.values()) or self.new_seeds or self._no_longer_read
+        )
         return self.watermark is not None and not (changes or self.changed_models or self.reconcile)
+
+    @property
+    def _no_longer_read(self) -> set[str]:
+        """The tables of the last batch that no model reads: a later batch has to read them in full."""
+        last = self.previous.tables if self.previous else {}
+        return {name for name, table in last.items() if table.seed is None} - self.tables.keys()
 
     @property
     def new_seeds(self) -> dict[str, Seed]:
@@ -184,33 +191,15 @@ class BatchPlan:
         ]
 
     def with_probes(self, connection: Connection, schema: str) -> "BatchPlan":
-        """The plan with probes of the tables that are read in full, and with witnesses.
+        """The plan with probes of the tables that are read in full, and with what proves its continuity.
 
         It scans these tables, while other connections may read them.
         """
         full = {name: plan for name, plan in self.tables.items() if plan.mode == "full" and needs_probe(plan)}
         probes = probe(connection, schema, [(plan.table, plan.slice) for plan in full.values()])
         tables = self.tables | {name: replace(full[name], probe=each) for name, each in probes.items()}
-        candidates = [
-            Candidate(name, plan.table.columns, plan.probe.newest)
-            for name, plan in tables.items()
-            if plan.probe
-        ]
-        planned = replace(self, tables=tables, witnesses=witnesses.take(connection, schema, candidates))
-        return replace(planned, commits=planned._commits(connection))  # noqa: SLF001  it is of this class
-
-    def _commits(self, connection: Connection) -> Commits | None:
-        """The commits that must still exist wherever the batch's witnesses do."""
-        if self.previous is None or self.previous.continuity is None:
-            return None
-        last = self.previous.continuity
-        rows = last.witnesses if self._keeps_witnesses else self.witnesses
-        return witnesses.count_commits(connection, rows, self.snapshot.xmax, last, self.previous.source_xmin)
-
-    @property
-    def _keeps_witnesses(self) -> bool:
-        """Whether the last batch's witnesses are still the newest rows, as this one reads no newer ones."""
-        return not self.witnesses and not any(plan.mode == "full" for plan in self.tables.values())
+        proof = continuity(connection, schema, self.snapshot, self.previous, tables)
+        return replace(self, tables=tables, continuity=proof)
 
     def manifest(
         self, read: Sequence[ReadChunk], deleted: Mapping[str, Files], seeds: Mapping[str, Files]
@@ -223,6 +212,7 @@ class BatchPlan:
             name: seed_batch(seed, self.kept_seeds.get(name), seeds.get(name))
             for name, seed in self.seeds.items()
         }
+        last = self.previous.continuity if self.previous else None
         return Manifest(
             release=RELEASE,
             batch_id=self.batch_id,
@@ -230,31 +220,13 @@ class BatchPlan:
             snapshot_at=batch_time(self.snapshot, self.watermark),
             source_xmin=self.snapshot.xmin,
             identity=self.snapshot.identity,
-            continuity=self._continuity(tables.values()),
+            continuity=with_unproven(self.continuity, last, tables.values()) if self.continuity else None,
             wal_marks=self.wal_marks,
             reconcile=self.reconcile,
             unchanged=tuple(sorted(self.unchanged)),
             chunks=tuple(read),
             tables=tables | seed_tables,
         )
-
-    def _continuity(self, tables: Iterable[TableBatch]) -> Continuity:
-        """The witnesses of this batch; those of the last one where it read no newer rows."""
-        last = self.previous.continuity if self.previous else None
-        unproven = {table.table for table in tables if table.mode == "full" or table.deleted}
-        new = Continuity(
-            wal=self.snapshot.wal,
-            started_at=self.snapshot.started_at,
-            since=self.snapshot.xmin,
-            witnesses=self.witnesses,
-            next=self.snapshot.xmax,
-            commits=self.commits,
-        )
-        if last and self.commits and last.commits and self.commits.highest == last.commits.highest:
-            unproven.update(last.unproven)
-        if last and self._keeps_witnesses:
-            new = new.model_copy(update={"since": last.since, "witnesses": last.witnesses})
-        return new.model_copy(update={"unproven": tuple(sorted(unproven))})
 
     def before(self, name: str) -> State | None:
         """The state of a table at the last batch; None where it is unknown or has other columns."""

@@ -17,8 +17,8 @@ REQUESTED = "requested"
 UNEXPLAINED = "its rows do not add up"
 _ANOTHER_SOURCE = "another source than the last batch's"
 _RESTORED = "the source was restored to an earlier state"
-_UNPROVEN = "its server was restarted, and its last rows were deleted or read in full"
-_NO_CURSOR = "its server was restarted, and a cursor does not find rows that were undone"
+_UNPROVEN = "its server was restarted, and rows that were deleted before may be back"
+_NO_CURSOR = "its server was restarted, and a cursor does not find changes that were undone"
 _NO_WITNESS = "its server was restarted, and the rows read last no longer exist"
 # Reasons that question whether rows read before ever existed in this source.
 HISTORY_LOST = (_ANOTHER_SOURCE, _RESTORED, _NO_WITNESS)
@@ -69,14 +69,19 @@ def batch_start(
                 " or with --full if its primary was restored to an earlier state"
             )
         return BatchStart(_RESTORED)
-    restarted = last is not None and last.started_at != snapshot.started_at
+    restarted = last is not None and (last.started_at, last.statistics_since) != (
+        snapshot.started_at,
+        snapshot.statistics_since,
+    )
     if last and restarted:
-        since = min(since, last.since)  # rows written after the witnesses are in doubt
+        # Rows that the last batch read, or that were gone again when it did, are in doubt.
+        since = min(since, last.since, *([last.commits.lowest] if last.commits else []))
     if snapshot.xmax - since >= MAX_AGE:
         return BatchStart("the watermark's transaction ids have wrapped around")
     if last and restarted:
         readable = {name: table.columns for name, table in tables.items() if table.tracked}
-        if not witnesses.prove(connection, schema, last, readable):
+        has_commit_times = snapshot.keeps_commit_times
+        if not witnesses.prove(connection, schema, last, readable, has_commit_times=has_commit_times):
             return BatchStart(_NO_WITNESS)
         return BatchStart(since=since, restarted=True, unproven=frozenset(last.unproven))
     return BatchStart(since=since)

@@ -6,7 +6,7 @@ same call continues.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -164,6 +164,13 @@ def pending(url: str, schema: str, raw: Bucket) -> list[Entry]:
         in_warehouse = erasures.in_warehouse(connection, schema)
         completed = in_lake.keys() & (erasures.certified(connection, schema) if in_warehouse else set())
     return [entry for key, entry in (in_lake | in_warehouse).items() if key not in completed]
+
+
+def hide(url: str, schema: str, entries: Iterable[Entry]) -> None:
+    """Hide the values of these rows whenever the source is read; for a lake that has no batch yet."""
+    with transaction(url, "warehouse") as connection:
+        for entry in entries:
+            erasures.write_to_warehouse(connection, schema, entry)
 
 
 def carry_out(

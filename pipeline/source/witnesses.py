@@ -6,7 +6,7 @@ the newest transaction that it read. After a restart one of them must still exis
 read in full.
 
 The witness may have committed before a transaction with a lower id. So a batch also counts the commits of
-the transactions up to the witness's, and after a restart there must be as many. A transaction after the
+the transactions up to the witness's, and after a restart these must be the same. A transaction after the
 witness's left no row, so it can only have deleted some: tables that lost rows are read in full.
 """
 
@@ -26,9 +26,10 @@ NEWEST = sql.SQL("lpad((min(age(xmin)) FILTER (WHERE age(xmin) >= 0))::text, 10,
 NEWEST_OF_FEW = sql.SQL(
     "min((lpad(age(xmin)::text, 10, '0') || ' ' || tableoid::text || ' ' || ctid::text) COLLATE \"C\")"
 )
-# The most rows that fit on a page of 8 kB.
-_ROWS_PER_PAGE = 291
+# The most rows that fit on a page of 32 kB, the largest; a page of 8 kB has room for 291.
+_ROWS_PER_PAGE = 1_169
 _WITNESSES_PER_TABLE = 8
+_COMMITTED_AT = sql.SQL("pg_xact_commit_timestamp(xmin)")
 # Counting a million commits takes about half a second; where there are more, a restart means to read all.
 _MOST_COMMITS = 1_000_000
 
@@ -45,29 +46,33 @@ class Witness(Frozen):
 
 
 class Commits(Frozen):
-    """How many of the transactions ``lowest`` to ``highest`` a snapshot sees as committed."""
+    """A digest of those transactions from ``lowest`` to ``highest`` that a snapshot sees as committed."""
 
     lowest: int
     highest: int
     snapshot: str
-    committed: int
+    digest: str
 
 
 class Continuity(Frozen):
     """Proof that a source continues from a batch: its WAL position, its start time, and witnesses.
 
-    ``since`` is the lowest transaction that was open when the witnesses were read, ``next`` the next
-    transaction at the batch. ``commits`` end with the transaction of the witnesses, and every transaction
-    below them was finished at a batch that is older than the witnesses; None where no such batch is known.
-    ``unproven`` are tables that the witnesses do not cover: rows that are gone from them may come back.
+    ``statistics_since`` changes when the server recovers from a crash. ``since`` is the lowest transaction
+    that was open when the witnesses were read, ``next`` the next transaction at the batch. ``commits`` end
+    with the transaction of the witnesses, and every transaction below them was finished at a batch that is
+    older than the witnesses; None where no such batch is known. ``has_commit_times``: the digests of the
+    witnesses contain the times of their commits. ``unproven`` are tables that the witnesses do not cover:
+    rows that are gone from them may come back.
     """
 
     wal: int
     started_at: datetime
     since: int
     witnesses: tuple[Witness, ...]
+    statistics_since: datetime | None = None
     next: int | None = None
     commits: Commits | None = None
+    has_commit_times: bool = False
     unproven: tuple[str, ...] = ()
 
 
@@ -79,15 +84,20 @@ class Candidate(NamedTuple):
     newest: str | None
 
 
-def take(connection: Connection, schema: str, candidates: Sequence[Candidate]) -> tuple[Witness, ...]:
-    """Rows of the newest transaction, from each relation that it wrote to."""
+def take(
+    connection: Connection, schema: str, candidates: Sequence[Candidate], *, has_commit_times: bool
+) -> tuple[Witness, ...]:
+    """Rows of the newest transaction, from each relation that it wrote to.
+
+    ``has_commit_times``: the server keeps commit times.
+    """
     newest = {each: each.newest.split(" ") for each in candidates if each.newest and each.columns}
     lowest_age = min((age for age, *_ in newest.values()), default=None)
     witnesses: list[Witness] = []
     for each, (age, *heap_and_place) in newest.items():
         if age == lowest_age:
             heap, place = heap_and_place or _location(connection, schema, each.table, int(age))
-            witnesses += _same_transaction(connection, schema, each, heap, place)
+            witnesses += _same_transaction(connection, schema, each, heap, place, has_commit_times)
     return tuple(witnesses)
 
 
@@ -99,12 +109,14 @@ def _location(connection: Connection, schema: str, table: str, age: int) -> tupl
 
 
 def _same_transaction(
-    connection: Connection, schema: str, candidate: Candidate, heap: str, place: str
+    connection: Connection, schema: str, candidate: Candidate, heap: str, place: str, has_commit_times: bool
 ) -> Sequence[Witness]:
     """Rows on the page of a row that the same transaction wrote."""
     page = place.strip("()").partition(",")[0]
     places = [f"({page},{number})" for number in range(1, _ROWS_PER_PAGE + 1)]
-    page_rows = _rows_at(connection, schema, candidate.table, candidate.columns, heap, places)
+    page_rows = _rows_at(
+        connection, schema, candidate.table, candidate.columns, heap, places, has_commit_times
+    )
     xmin = next(witness.xmin for witness in page_rows if witness.place == place)
     return [witness for witness in page_rows if witness.xmin == xmin][-_WITNESSES_PER_TABLE:]
 
@@ -116,13 +128,15 @@ def _rows_at(
     columns: Sequence[Column],
     heap: str,
     places: Sequence[str],
+    has_commit_times: bool,
 ) -> list[Witness]:
     """The rows at some places (ctids); a place may be empty."""
+    parts = [*map(expression, columns), *([_COMMITTED_AT] if has_commit_times else [])]
     query = sql.SQL(
         "SELECT ctid::text, xmin::text, hashtextextended(row({})::text, 0)::text FROM {}"
         " WHERE tableoid = {}::oid AND ctid = ANY({}::tid[])"
     ).format(
-        sql.SQL(", ").join(map(expression, columns)),
+        sql.SQL(", ").join(parts),
         sql.Identifier(schema, table),
         sql.Literal(heap),
         sql.Literal(list(places)),
@@ -148,7 +162,8 @@ def count_commits(
     They begin with ``since``, the lowest transaction that was open at the last batch, where the witnesses are
     newer than that batch; and where the last ones began if the witnesses are still of the same transaction.
     """
-    if not witnesses or last.next is None:
+    # An old frozen row keeps its xmin, and looks like a new one 2^32 transactions later.
+    if not witnesses or last.next is None or next_id >= 2**32:
         return None
     highest = next_id - (next_id - int(witnesses[0].xmin)) % 2**32
     if highest >= last.next:
@@ -160,35 +175,46 @@ def count_commits(
     return _commits(connection, lowest, highest) if highest - lowest < _MOST_COMMITS else None
 
 
-def _commits(connection: Connection, lowest: int, highest: int, snapshot: str | None = None) -> Commits:
+def _commits(
+    connection: Connection, lowest: int, highest: int, snapshot: str | None = None
+) -> Commits | None:
+    """The commits of a range; None where the server no longer knows all of them."""
     names = {"lowest": lowest, "highest": highest, "snapshot": snapshot}
-    ((seen, committed),) = connection.execute(statement("source/commits.sql"), names).fetchall()
-    return Commits(lowest=lowest, highest=highest, snapshot=seen, committed=committed)
+    ((seen, digest),) = connection.execute(statement("source/commits.sql"), names).fetchall()
+    return Commits(lowest=lowest, highest=highest, snapshot=seen, digest=digest) if digest else None
 
 
 def prove(
-    connection: Connection, schema: str, last: Continuity, readable: Mapping[str, Sequence[Column]]
+    connection: Connection,
+    schema: str,
+    last: Continuity,
+    readable: Mapping[str, Sequence[Column]],
+    *,
+    has_commit_times: bool,
 ) -> bool:
     """Whether a witness of the last batch still exists and no transaction before it is undone.
 
-    ``readable`` has the columns of the relations with xmin.
+    ``readable`` has the columns of the relations with xmin. ``has_commit_times``: the server keeps them.
     """
-    if last.commits is None or not _any_exists(connection, schema, last.witnesses, readable):
+    if last.commits is None or last.has_commit_times > has_commit_times:
+        return False
+    if not _any_exists(connection, schema, last, readable):
         return False
     before = last.commits
     return _commits(connection, before.lowest, before.highest, before.snapshot) == before
 
 
 def _any_exists(
-    connection: Connection,
-    schema: str,
-    witnesses: Sequence[Witness],
-    readable: Mapping[str, Sequence[Column]],
+    connection: Connection, schema: str, last: Continuity, readable: Mapping[str, Sequence[Column]]
 ) -> bool:
-    for witness in witnesses:
+    for witness in last.witnesses:
         by_name = {column.name: column for column in readable.get(witness.table, ())}
         if by_name.keys() >= set(witness.columns):
             columns = [by_name[name] for name in witness.columns]
-            if witness in _rows_at(connection, schema, witness.table, columns, witness.heap, [witness.place]):
+            rows = _rows_at(
+                connection, schema, witness.table, columns, witness.heap, [witness.place],
+                last.has_commit_times,
+            )  # fmt: skip
+            if witness in rows:
                 return True
     return False

@@ -82,6 +82,23 @@ def test_a_table_that_a_model_reads_for_the_first_time_is_read_in_full(
     assert read["regions"] == ("full", "not read before")
 
 
+def test_a_table_whose_model_is_removed_and_put_back_is_read_in_full(
+    source_url: str, house: Warehouse
+) -> None:
+    """A run without the model does not look at the table, but moves the watermark past its changes."""
+    run(source_url, house)
+    model = house.folder / "fact_order.sql"
+    execute(source_url, "UPDATE orders SET amount = '77' WHERE order_id = 1")
+    text = model.read_text(encoding="utf-8")
+    model.unlink()
+    read, _ = run(source_url, house)
+    assert set(read) == {"towns", "shops"}
+    model.write_text(text, encoding="utf-8")
+    read, _ = run(source_url, house)
+    assert read["orders"] == ("full", "not read before")
+    assert house.query("SELECT amount FROM fact_order_current WHERE order_id = 1") == [("77",)]
+
+
 def test_a_table_with_another_primary_key_is_read_in_full(source_url: str, house: Warehouse) -> None:
     run(source_url, house)
     execute(

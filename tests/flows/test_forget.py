@@ -74,6 +74,16 @@ def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
     assert not [path for path, held in lake(kiosk).items() if str(label).encode() in held]
     assert "error: TABLE: no batch has a table nobody" in command("nobody", "1", status=1)
 
+    for path in lake(kiosk):
+        if "_forgotten" not in path:
+            Path(path).unlink()
+    query(kiosk.warehouse_url, "DROP SCHEMA etl, as_of, reporting CASCADE")
+    query(kiosk.warehouse_url, "DROP TABLE fact_sale, dim_item, dim_item_version CASCADE")
+    assert kiosk.run().state.is_completed()
+    assert query(kiosk.warehouse_url, look) == [(hidden,)], (
+        "the first batch after a loss does not bring it back"
+    )
+
     ((other, text),) = query(
         kiosk.warehouse_url, f"SELECT item_id, label FROM dim_item WHERE item_id <> {item} LIMIT 1"
     )

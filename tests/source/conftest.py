@@ -60,7 +60,7 @@ def pair_of_version(server: Postgres, postgres: Postgres) -> Iterator[Pair]:
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Postgres]:
     """A server of the module's own, which may be stopped."""
-    with running_server("primary", autovacuum="off") as server:
+    with running_server("primary", autovacuum="off", max_prepared_transactions="5") as server:
         yield server
 
 

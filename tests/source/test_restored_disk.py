@@ -27,8 +27,8 @@ from tests.support import execute, query, value
 
 PUT_BACK = {"the source was restored to an earlier state"}
 UNSURE = {"its server was restarted, and the rows read last no longer exist"}
-UNPROVEN = "its server was restarted, and its last rows were deleted or read in full"
-NO_CURSOR = "its server was restarted, and a cursor does not find rows that were undone"
+UNPROVEN = "its server was restarted, and rows that were deleted before may be back"
+NO_CURSOR = "its server was restarted, and a cursor does not find changes that were undone"
 WRAPPED = {"the watermark's transaction ids have wrapped around"}
 CLOG_SEGMENT = 2**20  # transactions whose fate one file of pg_xact holds, in two bits each
 
@@ -143,6 +143,80 @@ def test_a_restored_source_whose_witness_was_read_before_an_undone_transaction_i
     use_up(pair.source_url, before)
     assert read(pair)[0] == UNSURE
     equal(pair)
+
+
+def test_a_restored_source_whose_undone_transaction_is_replaced_by_a_prepared_one_is_read_in_full(
+    pair: Pair, primary: Postgres
+) -> None:
+    """As many transactions are committed as before, but others; the prepared one has a savepoint."""
+    pair.do(
+        "BEGIN; SAVEPOINT s; UPDATE shop SET town_id = 1 WHERE shop_id = 2; RELEASE s;"
+        " PREPARE TRANSACTION 'later'"
+    )
+    with psycopg.connect(pair.source_url) as earlier:
+        earlier.execute("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+        pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+        copy = copy_of_running_disk(primary)
+    assert read(pair) == (CHANGED, 2)
+    before = position(pair.source_url)
+    put_back(primary, copy)
+    pair.do("COMMIT PREPARED 'later'")
+    use_up(pair.source_url, before)
+    assert read(pair)[0] == UNSURE
+    equal(pair)
+
+
+REUSED = {
+    "by another change": ((), ("UPDATE sale SET amount = 33 WHERE sale_id = 3",)),
+    "by another deletion": (
+        ("INSERT INTO sale VALUES (6, 1, 6)", "UPDATE sale SET amount = 20 WHERE sale_id = 2"),
+        ("DELETE FROM sale WHERE sale_id = 1",),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", REUSED)
+def test_a_restored_source_that_uses_ids_again_is_read_from_before_the_copy(
+    pair: Pair, primary: Postgres, how: str
+) -> None:
+    """Ids between the witness and the batch are used again; a row that no batch has read is back."""
+    first, then = REUSED[how]
+    pair.do(*first, "UPDATE town SET name = 'Hull' WHERE town_id = 1")
+    copy = copy_of_running_disk(primary)
+    pair.do("DELETE FROM sale WHERE sale_id = 6")
+    for _ in range(10):
+        execute(pair.source_url, "SELECT pg_current_xact_id()")
+    read(pair)
+    before = position(pair.source_url)
+    put_back(primary, copy)
+    pair.do(*then)
+    use_up(pair.source_url, before)
+    assert read(pair)[0] == CHANGED
+    equal(pair)
+
+
+def test_a_repeated_last_transaction_is_no_witness_where_commit_times_are_kept(
+    pair: Pair, primary: Postgres
+) -> None:
+    """It has the same id, place and values, but was committed later."""
+    pair.do("ALTER SYSTEM SET track_commit_timestamp = on")
+    primary.restart()
+    last = "UPDATE town SET name = 'Hull' WHERE town_id = 1"
+    try:
+        pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+        read(pair)
+        copy = copy_of_running_disk(primary)
+        pair.do("UPDATE sale SET amount = 10 WHERE sale_id = 1", last)
+        assert read(pair) == (CHANGED, 1)
+        before = position(pair.source_url)
+        put_back(primary, copy)
+        pair.do("UPDATE sale SET amount = 30 WHERE sale_id = 3", last)
+        use_up(pair.source_url, before)
+        assert read(pair)[0] == UNSURE
+        equal(pair)
+    finally:
+        pair.do("ALTER SYSTEM RESET track_commit_timestamp")
+        primary.restart()
 
 
 @pytest.mark.parametrize("more", [(), ("UPDATE town SET name = 'Hull' WHERE town_id = 1",)])

@@ -48,7 +48,7 @@ def test_a_source_restored_from_a_dump_is_read_in_full_and_doubles_nothing(
 @contextmanager
 def standby_of(primary: Postgres, pair: Pair) -> Iterator[str]:
     """The URL of the source on a running physical standby, made by pg_basebackup."""
-    with described_server("standby", autovacuum="off") as standby:
+    with described_server("standby", autovacuum="off", max_prepared_transactions="5") as standby:
         account = account_for(primary.home)
         home = standby.folder / "server"
         home.mkdir(mode=0o700)
