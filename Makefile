@@ -80,7 +80,7 @@ blocks: venv ## test the settings of the environment or .env, and save those tha
 deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.docker.yaml)
 	@$(PY) -m tasks.deploy $(ARGS)
 
-plan: venv ## print what the next run does because models or schema.sql have changed (BRANCH=name: compute it; DROP=1)
+plan: venv ## print what the next run does because models, marts or schema.sql have changed (BRANCH=name: compute it; DROP=1)
 	@$(PY) -m $(if $(BRANCH),tasks.branch $(if $(filter-out 0,$(DROP)),--drop) $(ARGS) -- "$(BRANCH)",tasks.plan $(ALLOWED) $(ARGS))
 
 try: venv ## run one model on the last batch and compare it with the warehouse (MODEL=transforms/dim_staff.sql)

@@ -42,7 +42,8 @@ class BatchPlan:
     ``kept_seeds`` are unchanged since the last batch. ``unchanged`` are models in which an ordinary run would
     find no change; it is filled for a batch that reconciles. ``erasures`` are the values to erase, by table.
     ``scan_reason`` says why unchanged tables are scanned, too; None if WAL summaries show which these are.
-    ``wal_marks`` are where the WAL that the next batch has to examine begins.
+    ``wal_marks`` are where the WAL that the next batch has to examine begins. ``restarted``: rows that the
+    last batch read count as changed, because the source's server was restarted.
     """
 
     snapshot: Snapshot
@@ -55,6 +56,7 @@ class BatchPlan:
     kept_seeds: Mapping[str, TableBatch] = field(default_factory=dict)
     unchanged: frozenset[str] = frozenset()
     continuity: Continuity | None = None
+    restarted: bool = False
     erasures: Mapping[str, Erasure] = field(default_factory=dict)
     scan_reason: str | None = None
     wal_marks: Marks | None = None
@@ -99,6 +101,8 @@ class BatchPlan:
         clauses = changed + [f"all of {', '.join(names)} ({reason})" for reason, names in full.items()]
         if uncounted:
             clauses.append(f"not counted: {', '.join(uncounted)}")
+        if self.restarted and changed:
+            clauses.append("rows of the last batch are read again, as the source's server was restarted")
         if self.new_seeds:
             clauses.append(f"new seeds: {', '.join(sorted(self.new_seeds))}")
         if self.recomputed and self.watermark:

@@ -98,6 +98,7 @@ def plan_batch(
         kept_seeds={} if reconcile or full or start.reason else kept_seeds(models, previous),
         unchanged=unchanged,
         erasures=_erasures(models, tables, forgotten),
+        restarted=start.restarted,
         scan_reason=unchanged_tables.reason,
         wal_marks=marks(snapshot, last),
     )

@@ -1,4 +1,4 @@
-"""What the next run does because models or schema.sql have changed; nothing is changed to find out."""
+"""What the next run does because models, marts or schema.sql have changed; nothing is changed to find out."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet

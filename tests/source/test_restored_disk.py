@@ -13,6 +13,7 @@ import pytest
 
 from demo.binaries import account_for, run
 from demo.postgres import Postgres
+from tests.house import plan_batch
 from tests.pair import Pair
 from tests.source.server import (
     CHANGED,
@@ -289,6 +290,9 @@ def test_a_source_that_is_only_restarted_is_read_for_changes(
     assert read(pair) == (CHANGED, 1)
     primary.stop(mode)
     primary.start()
+    planned, _ = plan_batch(pair.source_url, pair.house)
+    again = "rows of the last batch are read again, as the source's server was restarted"
+    assert planned.summary == f"1 row of sale; {again}; nothing new in 2 other tables"
     assert read(pair) == (CHANGED, 0)
     pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2", "VACUUM sale")
     assert read(pair) == (CHANGED, 1)

@@ -35,6 +35,7 @@ def test_the_table_of_a_removed_model_is_frozen_and_no_warning_remains(
     rows = house.query("SELECT * FROM fact_sale ORDER BY 1")
     assert house.rejected()
     write(loaded, KEPT)
+    assert loaded.run() == {}, "a batch without the model's source table"
     assert loaded.run() is None
     line = "fact_sale has no model any more"
     assert caplog.text.count(line) == 1
@@ -92,4 +93,5 @@ def test_a_table_without_a_model_is_dropped_by_consent(loaded: Pair) -> None:
     assert house.query("SELECT table_name FROM etl.model ORDER BY 1") == [("dim_shop",), ("dim_total",)]
     assert house.rejected() == []
     drop(loaded)
+    assert loaded.run() == {}, "a batch without the model's source table"
     assert loaded.run() is None
