@@ -30,6 +30,9 @@ SELECT format(
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role')
 \gexec
 ALTER ROLE :"role" SET default_transaction_read_only = on;
+-- A fact's name alone means its present rows, not every version of them. If the role reads several
+-- warehouses of a database, names alone mean the one for which this ran last.
+ALTER ROLE :"role" IN DATABASE :"DBNAME" SET search_path = :"reporting", :"schema";
 
 GRANT CONNECT ON DATABASE :"DBNAME" TO :"role";
 -- Of etl only its functions are open to it, such as etl.look_at.

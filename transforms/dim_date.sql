@@ -1,4 +1,5 @@
--- One row per day, without gaps, over all dates that the facts use.
+-- One row per day, without gaps: from 2022-01-01, or the first date that a fact has had if that is
+-- earlier, to the last one, which may be an agreed day after today. It is not the last day with sales.
 -- reads: changes
 -- Each batch adds the days between its own dates and 2022, the first year of the shop, so
 -- that the ranges of all batches touch. Days outside 1900 to 2199 are left out: a fact that

@@ -13,13 +13,14 @@ from pipeline.errors import ModelError, all_mistakes
 FOLDER = "marts"
 _FUNCTION = ".function"
 _COLUMNS = re.compile(r"columns:", re.IGNORECASE)
+_QUESTION = re.compile(r"question: (.+)", re.IGNORECASE)
 _COLUMN = re.compile(r'([^\W\d]\w*|"(?:[^"]|"")+"): (.+)')
 _CREATES = re.compile(r'\s*CREATE\s+OR\s+REPLACE\s+FUNCTION\s+("?)(\w+)\1\s*\(', re.IGNORECASE)
 _LONGEST_NAME = 63
 
 
 class Mart(Frozen):
-    """A mart: its SQL, what its rows mean, and what its columns do.
+    """A mart: its SQL, what its rows mean, what its columns do, and questions that it answers.
 
     ``sql`` is a SELECT, or the CREATE FUNCTION of a function that returns rows.
     """
@@ -30,6 +31,7 @@ class Mart(Frozen):
     meaning: str
     columns: Mapping[str, str]
     is_function: bool = False
+    questions: tuple[str, ...] = ()
 
 
 def load(models: Path, taken: Collection[str] = ()) -> list[Mart]:
@@ -57,7 +59,7 @@ def read(path: Path, text: str) -> Mart:
     name = stem.removesuffix(_FUNCTION)
     if len(name.encode()) > _LONGEST_NAME or "." in name:
         raise ModelError(f"{path}: {name} cannot be a mart's name; use up to 63 bytes without a dot")
-    meaning, columns = _described(path, text)
+    meaning, questions, columns = _described(path, text)
     if not meaning:
         raise ModelError(f"{path}:1: begin it with comment lines that say what one row is")
     body = re.sub(r"--[^\n]*", "", text)
@@ -74,12 +76,13 @@ def read(path: Path, text: str) -> Mart:
         meaning=meaning,
         columns=columns,
         is_function=is_function,
+        questions=questions,
     )
 
 
-def _described(path: Path, text: str) -> tuple[str, dict[str, str]]:
-    """What the head says of the rows and of each column."""
-    meaning, columns, last = list[str](), dict[str, list[str]](), ""
+def _described(path: Path, text: str) -> tuple[str, tuple[str, ...], dict[str, str]]:
+    """What the head says of the rows, which questions they answer, and what it says of each column."""
+    meaning, questions, columns, last = list[str](), list[str](), dict[str, list[str]](), ""
     is_columns = False
     for number, line in _head(text):
         if _COLUMNS.fullmatch(line):
@@ -93,9 +96,11 @@ def _described(path: Path, text: str) -> tuple[str, dict[str, str]]:
             columns[last].append(line)
         elif is_columns:
             raise ModelError(f"{path}:{number}: write `-- column: meaning`")
+        elif match := _QUESTION.fullmatch(line):
+            questions.append(match[1])
         else:
             meaning.append(line)
-    return " ".join(meaning), {name: " ".join(lines) for name, lines in columns.items()}
+    return " ".join(meaning), tuple(questions), {name: " ".join(lines) for name, lines in columns.items()}
 
 
 def _head(text: str) -> Iterator[tuple[int, str]]:

@@ -25,7 +25,7 @@ from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.marts import MARK
 from pipeline.warehouse.schemas import reporting_schema, view_schemas
 
-_OF_ENGINE = {
+OF_ENGINE = {
     RECORDED_AT: "The moment of the batch that brought this version; -infinity if the row is older.",
     SUPERSEDED_AT: "The moment of the batch with the next version of the row; NULL for the latest version.",
     DELETED: "True if the source has deleted the row; this version then repeats its last values.",
@@ -33,13 +33,13 @@ _OF_ENGINE = {
     "valid_from": "The moment from which this version is valid; -infinity if the row is older than that.",
     "valid_to": "The moment at which this version's validity ends; NULL if it is valid now.",
 }
-_ENDED = {DELETED: "True if this version ended because the source has deleted the row."}
+ENDED = {DELETED: "True if this version ended because the source has deleted the row."}
 _TABLE = (
     "Every version of every row: {reporting} has the present ones under the same name.",
     "The latest version of every row, also of rows that the source has deleted.",
     "The present rows.",
 )
-_BESIDE = {
+BESIDE = {
     "_current": "The present rows.",
     "_history": "Every version of every row, each valid from valid_from until before valid_to.",
     "_version": "The table behind the view {name}_history.",
@@ -120,7 +120,7 @@ def _of_objects(
         about = _TABLE[0 if target.fact else 2 if target.bridge else 1].format(reporting=reporting)
         if meaning:
             yield (schema, name), f"{about} {meaning}"
-        for suffix, text in _BESIDE.items():
+        for suffix, text in BESIDE.items():
             yield (schema, f"{name}{suffix}"), f"{text.format(name=name)} {meaning}".strip()
         for home in (as_of, reporting):
             yield (home, name), f"{_AT_A_MOMENT} {meaning}".strip()
@@ -145,10 +145,10 @@ def _of_columns(
         beside += [(home, name) for home in view_schemas(schema)]
         if target.fact:
             beside.append((schema, name))
-            of_engine = _OF_ENGINE
+            of_engine = OF_ENGINE
         else:
             beside.append((schema, versions_name(name)))
-            of_engine = _OF_ENGINE | _ENDED
+            of_engine = OF_ENGINE | ENDED
         for home, relation in beside:
             found |= {(home, relation, each): text for each, text in of_engine.items() if each not in own}
             if (home, relation) != (schema, name):

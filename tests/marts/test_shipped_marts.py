@@ -23,6 +23,7 @@ from demo.postgres import Postgres
 from pipeline.lake.buckets import folder
 from pipeline.models import library, marts
 from pipeline.models.target import ADDED_TO_FACTS
+from pipeline.review import dictionary
 from pipeline.warehouse import catalogue
 from tests.house import Warehouse
 from tests.made_up import SOME_TIME, MadeUp
@@ -140,6 +141,27 @@ def test_the_documented_questions_have_answers(reader: psycopg.Connection[Row]) 
         assert reader.execute(question.encode()).fetchall(), question
     table = "".join(line for line in text.splitlines() if line.startswith("| "))
     assert set(re.findall(r"`(\w+)(?:\(shown_at\))?`", table)) - {"last_updated"} == set(MARTS)
+
+
+def test_the_documented_questions_stand_in_the_heads_of_their_marts() -> None:
+    text = (PROJECT / "docs" / "marts.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\d+\. (.+)\n```sql\n(?:.*\n)*?FROM reporting\.(\w+)", text, re.MULTILINE)
+    assert sorted(documented) == sorted(
+        (each, name) for name, mart in MARTS.items() for each in mart.questions
+    )
+
+
+def test_the_facts_cover_the_days_of_their_first_column_of_dates(shop: Warehouse) -> None:
+    models = library.load(TRANSFORMS)
+    with psycopg.connect(shop.url) as reader:
+        targets = catalogue.existing_targets(reader, shop.schema, models)
+        for name, target in targets.items():
+            if target.fact:
+                query = sql.SQL("SELECT min(created_date)::text, max(created_date)::text FROM {}")
+                bounds = reader.execute(query.format(sql.Identifier("reporting", name))).fetchone()
+                days = dictionary.days_of(reader, shop.schema, target)
+                assert days is not None
+                assert (days.column, (days.first_day, days.last_day)) == ("created_date", bounds), name
 
 
 def test_the_marts_of_sales_agree(reader: psycopg.Connection[Row]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from demo.postgres import Postgres
 from tests.house import Warehouse
 from tests.pair import Pair
-from tests.postgres.roles import MODELS, NewRole
-from tests.support import execute, query, value, write_models
+from tests.postgres.roles import MODELS, NewRole, roles_of
+from tests.support import database, execute, query, value, write_models
 
 MART = """-- One row per label.
 SELECT label, count(*) AS sales
@@ -48,14 +50,16 @@ def test_a_reader_sees_what_there_is_and_what_comes(pair: Pair, least: Pair, new
         "reporting.freshness": 1, "reporting.rejected": 2, "reporting.batches": 2,
     }.items():  # fmt: skip
         assert query(url, f"SELECT count(*) FROM {name}") == [(rows,)], name
+    home = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'fact_sale'::regclass"
+    assert query(url, home) == [("reporting",)]
     first = query(url, "SELECT etl.look_at(first_batch) = first_batch FROM reporting.freshness")
     assert first == [(True,)]
     for wrong in (
         "TABLE etl.rejected", "TABLE etl.batch", "TABLE etl.model", "TABLE etl.mart", "TABLE secret.t",
-        "TABLE public.of_others", "DELETE FROM fact_sale", "UPDATE reporting.dim_shop SET label = ''",
-        "INSERT INTO dim_shop VALUES (7)", "TRUNCATE dim_shop", "CREATE TABLE public.mine (x int)",
-        "CREATE VIEW reporting.mine AS SELECT 1", "CREATE SCHEMA mine", "DROP VIEW reporting.shops",
-        "COMMENT ON VIEW reporting.shops IS 'x'",
+        "TABLE public.of_others", "DELETE FROM public.fact_sale", "UPDATE reporting.dim_shop SET label = ''",
+        "INSERT INTO public.dim_shop VALUES (7)", "TRUNCATE public.dim_shop",
+        "CREATE TABLE public.mine (x int)", "CREATE VIEW reporting.mine AS SELECT 1", "CREATE SCHEMA mine",
+        "DROP VIEW reporting.shops", "COMMENT ON VIEW reporting.shops IS 'x'",
     ):  # fmt: skip
         # It may write as far as the session's setting goes.
         with (
@@ -66,6 +70,19 @@ def test_a_reader_sees_what_there_is_and_what_comes(pair: Pair, least: Pair, new
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         query(url, "CREATE TEMP TABLE mine (x int)")
     new_role("reader-role.sql", pair.house.url, loader=loader_of(pair))
+
+
+def test_a_bare_name_is_that_of_the_schema_for_readers_whatever_the_schema(postgres: Postgres) -> None:
+    with database(postgres, "bare") as owner, roles_of(postgres) as new_role:
+        for schema in ('My "shop"', 'My "shop"_as_of', 'My "shop"_reporting', "etl"):
+            execute(owner, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)).as_string())
+        for end in ("", "_reporting"):
+            home = sql.Identifier(f'My "shop"{end}', "sale")
+            execute(owner, sql.SQL("CREATE TABLE {} AS SELECT {} AS ending").format(home, end).as_string())
+        reader = new_role(
+            "reader-role.sql", owner, schema='My "shop"', loader=value(owner, "SELECT current_user")
+        )
+        assert query(reader, "SELECT ending FROM sale") == [("_reporting",)]
 
 
 def loader_of(pair: Pair) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 
 from pipeline.models import library
 from pipeline.review import dictionary
-from pipeline.review.dictionary import Dictionary
+from pipeline.review.dictionary import Days, Dictionary
 from tasks import data_dictionary
 from tests.pair import Pair
 
@@ -42,6 +43,37 @@ def test_views_for_readers_have_their_columns(found: Dictionary) -> None:
     assert (as_of.name, as_of.type) == ("as_of", "timestamp with time zone")
     assert as_of.meaning
     assert not any("Made by the pipeline" in (view.meaning or "") for view in found.views)
+
+
+def test_the_page_names_a_moment_that_can_be_looked_at(found: Dictionary, shop: Pair) -> None:
+    page = data_dictionary.page(found, datetime.now(UTC))
+    moment = str(re.findall(r"etl\.look_at\(&#39;(.+?)&#39;\)|etl\.look_at\('(.+?)'\)", page)[0][1])
+    with psycopg.connect(shop.house.url) as reader:
+        reader.execute("SELECT etl.look_at(%s)", (moment,))
+        first = reader.execute("SELECT as_of = first_batch FROM reporting.freshness").fetchone()
+        reader.execute("SELECT count(*) FROM reporting.fact_sale")
+        reader.execute("SELECT etl.look_at(%s::timestamptz - interval '1 microsecond')", (moment,))
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            reader.execute("SELECT count(*) FROM reporting.fact_sale")
+    assert first == (True,)
+
+
+def test_the_page_explains_versions_empty_tables_days_and_questions(found: Dictionary) -> None:
+    days = Days(column="day", first_day="2024-05-01", last_day="2024-05-09")
+    tables = {table.name: table for table in found.tables}
+    fact = tables["fact_sale"].model_copy(update={"days": days})
+    empty = tables["dim_total"].model_copy(update={"rows": 0, "meaning": "One row per total."})
+    view = found.views[0].model_copy(update={"questions": ("Which customers are lost (churn)?",)})
+    changed = found.model_copy(update={"tables": (fact, empty), "views": (view,)})
+    page = data_dictionary.page(changed, datetime.now(UTC))
+    assert "2024-05-01 to 2024-05-09 (<code>day</code>)." in page
+    assert '<a href="#dim_total">dim_total</a>: One row per total.' in page
+    assert f'(churn)? <a href="#reporting.{view.name}">' in page
+    assert "<code>public.fact_sale</code> has every version of every row: its sums are too high" in page
+    for name in ("recorded_at", "superseded_at", "deleted", "committed_at", "valid_from", "valid_to"):
+        assert f"<code>{name}" in page, name
+    for end in ("_current", "_history", "_as_of"):
+        assert found.beside[end] in page
 
 
 def test_the_page_needs_no_other_file_and_escapes_what_it_shows(found: Dictionary) -> None:

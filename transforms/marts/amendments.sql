@@ -1,6 +1,7 @@
 -- One row per column value that differs between two successive versions of a row: what was changed after it
 -- was first captured. States that came and went between two batches are not seen. Deleted rows and columns
 -- last_updated_* are not listed. A payment that becomes paid is listed, too.
+-- question: What was changed since the second batch, order by order, with old and new value?
 -- columns:
 -- table_name: the warehouse's table
 -- key: the row's key as text; of two columns with a slash between them

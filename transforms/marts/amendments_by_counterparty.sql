@@ -1,5 +1,5 @@
 -- One row per counterparty, kind of order and currency: how often and by how much orders were amended after
--- they were first captured.
+-- they were first captured. Earlier changes are unknown.
 -- columns:
 -- counterparty_id: the orders' counterparty now
 -- counterparty_name: legal name of the counterparty
@@ -9,8 +9,10 @@
 -- amended_orders: those with at least one changed value; can be summed
 -- share_amended: amended_orders divided by orders; cannot be summed
 -- changed_values: number of changed values; can be summed
--- amount_change: by how much the amounts of orders changed; can be summed within a currency
--- amount_change_reporting: the same in the reporting currency, at each day's rate; NULL if a day has no rate
+-- amount_change: by how much the amounts of orders changed; can be summed within a currency; 0 if no amount
+-- changed; without changes in which the currency changed, too
+-- amount_change_reporting: the same in the reporting currency, at each day's rate; NULL if an amount
+-- changed and its day has no rate
 WITH changes AS (
     SELECT
         sales_order_id,

@@ -1,17 +1,21 @@
 -- One row per member of staff, kind of order and currency: how often and by how much orders were amended
--- after they were first captured.
+-- after they were first captured. Earlier changes are unknown. An order that was handed over counts for who
+-- has it now, and the hand-over is an amendment.
+-- question: Whose orders are amended most?
 -- columns:
 -- staff_id: the orders' member of staff now, not who amended them
 -- staff_name: first and last name; may not be unique
--- department_name: the department of the member of staff
+-- department_name: the present department of the member of staff
 -- kind: sale or purchase; amounts of the two do not add up
 -- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
 -- orders: number of orders that are not deleted; can be summed
 -- amended_orders: those with at least one changed value; can be summed
 -- share_amended: amended_orders divided by orders; cannot be summed
 -- changed_values: number of changed values; can be summed
--- amount_change: by how much the amounts of orders changed; can be summed within a currency
--- amount_change_reporting: the same in the reporting currency, at each day's rate; NULL if a day has no rate
+-- amount_change: by how much the amounts of orders changed; can be summed within a currency; 0 if no amount
+-- changed; without changes in which the currency changed, too
+-- amount_change_reporting: the same in the reporting currency, at each day's rate; NULL if an amount
+-- changed and its day has no rate
 WITH changes AS (
     SELECT
         sales_order_id,

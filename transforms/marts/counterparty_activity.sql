@@ -1,4 +1,6 @@
--- One row per customer: a counterparty with at least one sales order.
+-- One row per customer: a counterparty with at least one sales order, as of the day shown. Customers who are
+-- new in a period are those with first_order_on in it; those lost in a period come from the orders in sales.
+-- question: Which customers have we lost (churn)?
 -- columns:
 -- counterparty_id: the customer
 -- counterparty_name: legal name of the customer
@@ -7,7 +9,8 @@
 -- last_order_on: the day of the last sales order
 -- orders: number of sales orders; can be summed
 -- days_since_last_order: days from the last order to the day shown
--- status: lost: no order for 90 days; new: the first order was within 90 days; active: all others
+-- status: as of the day shown, not of a quarter: lost: no order for 90 days; new: the first order was within
+-- 90 days; active: all others
 WITH orders AS (
     SELECT
         counterparty_id,

@@ -1,5 +1,6 @@
 -- One row per order that is not deleted, with the day for which its delivery is agreed. The source has no
 -- actual day of delivery, so late deliveries cannot be told from this.
+-- question: What has to be delivered in the next seven days?
 -- columns:
 -- kind: sale or purchase
 -- order_id: sales_order_id of a sale, purchase_order_id of a purchase

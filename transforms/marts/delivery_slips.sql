@@ -1,5 +1,5 @@
 -- One row per order that is not deleted and whose agreed day of delivery was changed after the order was
--- first captured.
+-- first captured. Orders that never moved have no row.
 -- columns:
 -- kind: sale or purchase
 -- sales_order_id: the sales order; NULL for a purchase
@@ -10,7 +10,8 @@
 -- counterparty_name: legal name of the counterparty
 -- first_agreed: the day that was agreed when the order was first captured
 -- agreed_now: the day that is agreed now
--- days_slipped: days from first_agreed to agreed_now; negative: delivery is earlier
+-- days_slipped: days from first_agreed to agreed_now; negative: delivery is earlier. Its average is
+-- over moved orders only
 -- times_moved: how often the day was changed
 -- last_moved_at: the moment of the batch that saw the last change
 WITH changes AS (

@@ -1,5 +1,7 @@
 -- One row per design and currency with sales in this quarter or the last one. This quarter up to the day
--- shown is compared with as many days of the last quarter.
+-- shown is compared with as many days of the last quarter, so no row without sales in these days. For full
+-- quarters, sum units and revenue of sales_by_design by its day.
+-- question: Which designs fade? A design's name is not unique.
 -- columns:
 -- design_id: the design
 -- design_name: not unique: many designs share a name
@@ -13,7 +15,7 @@
 -- revenue_reporting_before: the same of as many days of the last quarter; NULL if a day has no rate
 -- change: revenue minus revenue_before; negative: the design fades
 -- change_share: change divided by revenue_before; NULL if there was none
--- rank: place by revenue of this quarter within the currency; 1 is the top design
+-- rank: place by revenue, not units, of this quarter within the currency; 1 is the top design
 WITH quarters AS (
     SELECT
         day,

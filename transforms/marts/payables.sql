@@ -1,10 +1,11 @@
--- One row per payment that is not paid and that we owe a supplier, or a customer for a refund. An order has
--- one payment of its whole amount.
+-- One row per payment that is not paid and that we owe a supplier, or a customer for a refund: the payable
+-- half of unpaid_payments. An order has one payment of its whole amount. Debts to suppliers alone are the
+-- rows WHERE purchase_order_id IS NOT NULL; payables_by_age has sums of both.
 -- columns:
 -- payment_id: the payment
 -- transaction_id: the transaction of the payment and its order
--- sales_order_id: the sales order; NULL for a purchase
--- purchase_order_id: the purchase order; NULL for a sale
+-- sales_order_id: the sales order that is refunded; otherwise NULL
+-- purchase_order_id: the purchase order; NULL for a refund to a customer
 -- counterparty_id: whom we owe
 -- counterparty_name: legal name of the counterparty
 -- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up

@@ -1,5 +1,6 @@
 -- One row per counterparty, currency and age band with payments that are not paid and that we owe a
--- supplier, or a customer for a refund.
+-- supplier, or a customer for a refund: sums of payables. Debts to suppliers and refunds
+-- cannot be told apart here.
 -- columns:
 -- counterparty_id: whom we owe
 -- counterparty_name: legal name of the counterparty

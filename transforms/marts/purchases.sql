@@ -3,14 +3,15 @@
 -- columns:
 -- purchase_order_id: the order
 -- day: the day on which the order was placed
--- placed_at_time: the time of that day
+-- placed_at_time: the time of that day, in the source's time
 -- staff_id: who placed the order
 -- staff_name: first and last name; may not be unique
--- department_name: the department of the member of staff
+-- department_name: the present department of the member of staff, also for older orders
 -- counterparty_id: the supplier
 -- counterparty_name: legal name of the supplier
--- country: country of the supplier's legal address
--- city: city of the supplier's legal address
+-- country: country of the supplier's legal address; that of delivery:
+-- purchases_by_location.delivery_country
+-- city: city of the supplier's legal address; that of delivery is delivery_city
 -- location_id: where the order is to be delivered to
 -- delivery_city: city of that location
 -- item_code: the supplier's code of the item: seven capitals and digits

@@ -3,7 +3,7 @@
 -- day: the day on which the orders were placed
 -- staff_id: who placed the orders
 -- staff_name: first and last name; may not be unique
--- department_name: the department of the member of staff
+-- department_name: the present department of the member of staff, also for older orders
 -- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
 -- orders: number of orders; can be summed
 -- units: units ordered, of all items; can be summed

@@ -1,5 +1,7 @@
 -- One row per counterparty, currency and age band with payments that are not paid and that a customer owes
--- us, or a supplier for a refund.
+-- us, or a supplier for a refund: sums of receivables. Debts of customers and refunds cannot
+-- be told apart here.
+-- question: How much are we owed (debt, outstanding), by how long it is overdue?
 -- columns:
 -- counterparty_id: who owes us
 -- counterparty_name: legal name of the counterparty

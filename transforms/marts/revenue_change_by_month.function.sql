@@ -1,6 +1,7 @@
 -- One row per month and currency with sales at one of two moments: the revenue that a report showed at the
 -- first one, the revenue at the second one, and what makes the difference.
--- SELECT * FROM reporting.revenue_change_by_month('2026-11-23 09:00+00') WHERE difference <> 0
+-- SELECT * FROM reporting.revenue_change_by_month((SELECT first_batch FROM reporting.freshness)).
+-- The moment of the first batch is the earliest; reporting.batches has later ones.
 -- columns:
 -- month: the first day of the month in which the orders were placed
 -- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
@@ -8,7 +9,7 @@
 -- revenue_now: the month's revenue at the moment until
 -- difference: revenue_now minus revenue_then; can be summed within a currency
 -- difference_reporting: the same in the reporting currency, at each day's rate; NULL if a day has no rate
--- from_new: the part of the difference from orders that were captured later
+-- from_new: the part of the difference from orders captured after shown_at, even if placed earlier
 -- from_amended: the part from orders that were amended
 -- from_deleted: the part from orders that were deleted
 CREATE OR REPLACE FUNCTION revenue_change_by_month(

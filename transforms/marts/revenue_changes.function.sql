@@ -1,11 +1,15 @@
 -- One row per sales order whose revenue differs between two moments, by month and currency: what explains
 -- that a report of an earlier moment showed another revenue. An order that moved to another month or currency
--- has two rows. SELECT * FROM reporting.revenue_changes('2026-11-23 09:00+00') compares with now.
+-- has two rows. A comparison with now:
+-- SELECT * FROM reporting.revenue_changes((SELECT first_batch FROM reporting.freshness)).
+-- The moment of the first batch is the earliest; reporting.batches has later ones.
+-- question: Why did last month's revenue change since it was reported on that Monday?
 -- columns:
 -- month: the first day of the month in which the order was placed
 -- sales_order_id: the order
 -- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
--- reason: new, amended or deleted
+-- reason: new: captured after shown_at, even if placed earlier; amended: captured by then, and its revenue,
+-- month or currency changed; deleted: deleted in the source after shown_at
 -- revenue_then: the order's revenue at the moment shown_at; 0 if it was not there
 -- revenue_now: the order's revenue at the moment until; 0 if it is not there
 -- difference: revenue_now minus revenue_then; can be summed within a currency

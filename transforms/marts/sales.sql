@@ -3,14 +3,15 @@
 -- columns:
 -- sales_order_id: the order
 -- day: the day on which the order was placed
--- placed_at_time: the time of that day
+-- placed_at_time: the time of that day, in the source's time
 -- staff_id: who took the order
 -- staff_name: first and last name; may not be unique
--- department_name: the department of the member of staff
+-- department_name: the present department of the member of staff, also for older orders
 -- counterparty_id: the customer
 -- counterparty_name: legal name of the customer
--- country: country of the customer's legal address
--- city: city of the customer's legal address
+-- country: country of the customer's legal address; that of delivery:
+-- sales_by_location.delivery_country
+-- city: city of the customer's legal address; that of delivery is delivery_city
 -- location_id: where the order is to be delivered to
 -- delivery_city: city of that location
 -- design_id: the design that is sold

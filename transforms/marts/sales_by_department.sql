@@ -1,7 +1,8 @@
 -- One row per day, department and currency with sales.
 -- columns:
 -- day: the day on which the orders were placed
--- department_name: the present department of the members of staff who took the orders
+-- department_name: the present department of the members of staff who took the orders, also if
+-- they were in another one then
 -- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
 -- orders: number of orders; can be summed
 -- units: units sold; can be summed

@@ -1,4 +1,5 @@
 -- One row per month and currency with sales.
+-- question: What did we sell in each of the last three months (turnover), and at which average price?
 -- columns:
 -- month: the first day of the month in which the orders were placed
 -- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up

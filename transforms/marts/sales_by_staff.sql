@@ -1,9 +1,10 @@
 -- One row per day, member of staff and currency with sales: the orders placed on that day.
+-- question: Who are the five best sellers of this year, by currency?
 -- columns:
 -- day: the day on which the orders were placed
 -- staff_id: who took the orders
 -- staff_name: first and last name; may not be unique
--- department_name: the department of the member of staff
+-- department_name: the present department of the member of staff, also for older orders
 -- currency_code: ISO 4217 code of the currency; amounts of different currencies do not add up
 -- orders: number of orders; can be summed
 -- units: units sold; can be summed

@@ -1,4 +1,5 @@
--- One row per direction, counterparty, currency and age band with payments that are not paid.
+-- One row per direction, counterparty, currency and age band with payments that are not paid:
+-- sums of unpaid_payments. Orders and refunds cannot be told apart here.
 -- columns:
 -- direction: receivable (they owe us) or payable (we owe them); amounts of the two do not add up
 -- counterparty_id: who owes or is owed

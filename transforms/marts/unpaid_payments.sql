@@ -1,6 +1,6 @@
 -- One row per payment that is not paid: what counterparties owe us (receivable: sales and refunds of
 -- purchases) and what we owe them (payable: purchases and refunds of sales). Each order has one payment of
--- its whole amount.
+-- its whole amount. receivables and payables are its two halves, and unpaid_by_age has its sums.
 -- columns:
 -- payment_id: the payment
 -- transaction_id: the transaction of the payment and its order
