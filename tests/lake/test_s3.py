@@ -49,7 +49,7 @@ def bucket_of(server: Server, **keys: Any) -> Bucket:
 @pytest.fixture(scope="module")
 def noise(recording_s3: Server) -> Bucket:
     """A bucket with an object of 40 MB, uploaded in parts."""
-    bucket = bucket_of(recording_s3)
+    bucket = bucket_of(recording_s3.renewed())
     with bucket.filesystem.open_output_stream(f"{bucket.root}/noise") as stream:
         for start in range(0, len(NOISE), 1 << 20):
             stream.write(NOISE[start : start + (1 << 20)])
