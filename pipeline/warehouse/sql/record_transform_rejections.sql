@@ -1,4 +1,4 @@
--- Record rows that the transform rejected. They are not retried: the source, the model or the table must change.
+-- Record rows that the transform rejected. They are not retried: source, model or table must change.
 -- Binds: schema, table_name, batch.
 INSERT INTO etl.rejected (schema_name, table_name, key, reason, "row", waits, first_batch, last_batch)
 SELECT %(schema)s, %(table_name)s, key, reason, "row", false, %(batch)s, %(batch)s
