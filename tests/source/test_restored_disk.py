@@ -70,6 +70,17 @@ def use_up(url: str, before: tuple[int, str]) -> None:
         execute(url, "SELECT pg_switch_wal()", "CREATE TABLE noise ()", "DROP TABLE noise")
 
 
+def reason_after(pair: Pair, primary: Postgres, copy: Path, *then: str) -> set[str]:
+    """Restore the source, change it, let ids and WAL catch up, and read it; asserts that nothing is lost."""
+    before = position(pair.source_url)
+    put_back(primary, copy)
+    pair.do(*then)
+    use_up(pair.source_url, before)
+    reasons = read(pair)[0]
+    equal(pair)
+    return reasons
+
+
 # Changes before the source is restored, and different changes after it.
 UNDONE = (
     "UPDATE sale SET amount = 10 WHERE sale_id = 1",
@@ -122,11 +133,7 @@ def test_a_restored_source_whose_witness_is_newer_than_an_undone_transaction_is_
         pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
         copy = copy_of_running_disk(primary)
     assert read(pair) == (CHANGED, 2)
-    before = position(pair.source_url)
-    put_back(primary, copy)
-    use_up(pair.source_url, before)
-    assert read(pair)[0] == UNSURE
-    equal(pair)
+    assert reason_after(pair, primary, copy) == UNSURE
 
 
 def test_a_restored_source_whose_witness_was_read_before_an_undone_transaction_is_read_in_full(
@@ -139,11 +146,7 @@ def test_a_restored_source_whose_witness_was_read_before_an_undone_transaction_i
         assert read(pair) == (CHANGED, 1)
         copy = copy_of_running_disk(primary)
     assert read(pair) == (CHANGED, 1)
-    before = position(pair.source_url)
-    put_back(primary, copy)
-    use_up(pair.source_url, before)
-    assert read(pair)[0] == UNSURE
-    equal(pair)
+    assert reason_after(pair, primary, copy) == UNSURE
 
 
 def test_a_restored_source_whose_undone_transaction_is_replaced_by_a_prepared_one_is_read_in_full(
@@ -159,12 +162,7 @@ def test_a_restored_source_whose_undone_transaction_is_replaced_by_a_prepared_on
         pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
         copy = copy_of_running_disk(primary)
     assert read(pair) == (CHANGED, 2)
-    before = position(pair.source_url)
-    put_back(primary, copy)
-    pair.do("COMMIT PREPARED 'later'")
-    use_up(pair.source_url, before)
-    assert read(pair)[0] == UNSURE
-    equal(pair)
+    assert reason_after(pair, primary, copy, "COMMIT PREPARED 'later'") == UNSURE
 
 
 REUSED = {
@@ -188,12 +186,7 @@ def test_a_restored_source_that_uses_ids_again_is_read_from_before_the_copy(
     for _ in range(10):
         execute(pair.source_url, "SELECT pg_current_xact_id()")
     read(pair)
-    before = position(pair.source_url)
-    put_back(primary, copy)
-    pair.do(*then)
-    use_up(pair.source_url, before)
-    assert read(pair)[0] == CHANGED
-    equal(pair)
+    assert reason_after(pair, primary, copy, *then) == CHANGED
 
 
 def test_a_repeated_last_transaction_is_no_witness_where_commit_times_are_kept(
@@ -209,12 +202,8 @@ def test_a_repeated_last_transaction_is_no_witness_where_commit_times_are_kept(
         copy = copy_of_running_disk(primary)
         pair.do("UPDATE sale SET amount = 10 WHERE sale_id = 1", last)
         assert read(pair) == (CHANGED, 1)
-        before = position(pair.source_url)
-        put_back(primary, copy)
-        pair.do("UPDATE sale SET amount = 30 WHERE sale_id = 3", last)
-        use_up(pair.source_url, before)
-        assert read(pair)[0] == UNSURE
-        equal(pair)
+        redone = "UPDATE sale SET amount = 30 WHERE sale_id = 3"
+        assert reason_after(pair, primary, copy, redone, last) == UNSURE
     finally:
         pair.do("ALTER SYSTEM RESET track_commit_timestamp")
         primary.restart()
@@ -229,12 +218,7 @@ def test_a_restored_source_that_has_deleted_other_rows_is_compared(
     copy = copy_of_running_disk(primary)
     pair.do("DELETE FROM sale WHERE sale_id = 5")
     assert read(pair) == (CHANGED, 2)
-    before = position(pair.source_url)
-    put_back(primary, copy)
-    pair.do("DELETE FROM sale WHERE sale_id = 4")
-    use_up(pair.source_url, before)
-    assert read(pair)[0] == {*CHANGED, UNPROVEN}
-    equal(pair)
+    assert reason_after(pair, primary, copy, "DELETE FROM sale WHERE sale_id = 4") == {*CHANGED, UNPROVEN}
 
 
 def test_a_restored_source_is_read_in_full_where_a_cursor_would_miss_what_was_undone(
@@ -255,13 +239,9 @@ def test_a_restored_source_is_read_in_full_where_a_cursor_would_miss_what_was_un
     copy = copy_of_running_disk(primary)
     pair.do("UPDATE written SET text = 'c', seq = 3 WHERE note_id = 1")
     assert read(pair) == (CHANGED, 1)
-    before = position(pair.source_url)
-    put_back(primary, copy)
-    use_up(pair.source_url, before)
-    assert read(pair)[0] == {*CHANGED, NO_CURSOR}
+    assert reason_after(pair, primary, copy) == {*CHANGED, NO_CURSOR}
     texts = "SELECT note_id, text FROM {} ORDER BY 1"
     assert pair.house.query(texts.format("fact_note_current")) == query(pair.source_url, texts.format("note"))
-    equal(pair)
 
 
 def test_a_source_restored_to_the_state_of_the_last_batch_is_read_for_changes(
