@@ -92,6 +92,9 @@ def _database() -> duckdb.DuckDBPyConnection:
     database.execute(f"SET temp_directory = '{_spill_folder()}'")
     _limit_memory(database)
     database.execute("SET preserve_insertion_order = false")
+    # It holds one side of a join in memory. Streams have no statistics, so it would as often choose the large
+    # side; as written, it is the right one.
+    database.execute("SET disabled_optimizers = 'build_side_probe_side'")
     database.execute("SET autoinstall_known_extensions = false")
     database.execute("SET autoload_known_extensions = false")
     database.execute("SET python_enable_replacements = false")

@@ -34,6 +34,9 @@ from pipeline.source.wal_summaries import Marks
 from pipeline.source.witnesses import Continuity
 from pipeline.words import counted
 
+# A table of Postgres has fewer.
+_MOST_PAGES = 2**32
+
 
 @dataclass(frozen=True)
 class BatchPlan:
@@ -185,6 +188,7 @@ class BatchPlan:
         return [
             DeletionCheck(
                 table=self._table_batch(plan, read, ()),
+                slices=tuple(slices_of(read_in_full(plan, UNEXPLAINED), _MOST_PAGES)),
                 before=before,
                 replaced=plan.replaced,
                 batch_id=self.batch_id,

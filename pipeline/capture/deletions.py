@@ -7,13 +7,13 @@ at the batch's snapshot.
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 import duckdb
 import pyarrow as pa
 
-from pipeline.columns import Frozen, schema_of
+from pipeline.columns import Column, Frozen, identity, schema_of
 from pipeline.duck import ROWS_PER_BATCH, quote, relation_name, session
 from pipeline.errors import PipelineError
 from pipeline.lake.buckets import Bucket, File
@@ -29,10 +29,21 @@ class RowsDoNotAddUp(PipelineError):
     """Counts and keys of a table contradict each other, so it has to be read in full."""
 
 
+# Keys compared at once: DuckDB needs some 40 bytes of memory for each.
+_KEYS_PER_PASS = 500_000
+_MAX_PASSES = 16
+# Of 8 kB; the keys in them are a message of less than a megabyte.
+_PAGES_PER_MESSAGE = 1024
+
+
 class DeletionCheck(Frozen):
-    """A table that may have lost rows: its changed rows, its state before, and its count of replaced rows."""
+    """A table that may have lost rows: its changed rows, its state before, and its count of replaced rows.
+
+    ``slices`` are those of a full read.
+    """
 
     table: TableBatch
+    slices: tuple[Slice, ...]
     before: State
     replaced: int
     batch_id: str
@@ -58,10 +69,15 @@ def find(check: DeletionCheck, raw: Bucket, keys: Callable[[], Iterator[pa.Recor
     raise RowsDoNotAddUp(f"source: table {table.table}: its changes do not explain how many rows it has")
 
 
-def read_keys(connection: Connection, schema: str, table: TableBatch) -> Iterator[pa.RecordBatch]:
+def read_keys(connection: Connection, schema: str, check: DeletionCheck) -> Iterator[pa.RecordBatch]:
     """The keys of all rows that a table has at the snapshot."""
-    with closing(read_rows(connection, schema, table.table, key_columns(table), Slice())) as rows:
-        yield from rows
+    columns = key_columns(check.table)
+    for slice_ in check.slices:
+        rows = read_rows(
+            connection, schema, check.table.table, columns, slice_, pages_per_message=_PAGES_PER_MESSAGE
+        )
+        with closing(rows):
+            yield from rows
 
 
 def _updated_rows(connection: duckdb.DuckDBPyConnection, table: TableBatch) -> int:
@@ -81,9 +97,29 @@ def _write_deleted(
     table = check.table
     schema = schema_of(key_columns(table))
     connection.register("keys", pa.RecordBatchReader.from_batches(schema, keys))
-    connection.execute("CREATE TEMP TABLE present AS SELECT * FROM keys")
-    columns = ", ".join(f"before.{quote(column.name)}" for column in key_columns(table))
-    same = same_key(key_columns(table), "before", "present")
-    query = f"SELECT {columns} FROM before ANTI JOIN present ON {same}"  # noqa: S608
-    rows = (batch.cast(schema) for batch in connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
-    return raw.write_rows(batch_folder(table.table, check.batch_id), schema, rows)
+    columns = ", ".join(quote(column.name) for column in key_columns(table))
+    for name, rows in (("present", "keys"), ("held", "before")):
+        connection.execute(f"CREATE TEMP TABLE {name} AS SELECT {columns} FROM {rows}")  # noqa: S608
+    absent = absent_keys(connection, key_columns(table))
+    return raw.write_rows(batch_folder(table.table, check.batch_id), schema, absent)
+
+
+def absent_keys(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], keys_per_pass: int = _KEYS_PER_PASS
+) -> Iterator[pa.RecordBatch]:
+    """The keys in the table ``held`` that the table ``present`` lacks; compared in passes to save memory."""
+    schema, same = schema_of(columns), same_key(columns, "held", "present")
+    ((rows,),) = connection.execute("SELECT count(*) FROM held").fetchall()
+    passes = min(_MAX_PASSES, 1 + rows // keys_per_pass)
+    for number in range(passes):
+        held, present = (
+            f"(SELECT * FROM {name} WHERE {_hash(columns)} % {passes} = {number}) AS {name}"  # noqa: S608
+            for name in ("held", "present")
+        )
+        absent = connection.sql(f"FROM {held} ANTI JOIN {present} ON {same}")
+        yield from (batch.cast(schema) for batch in absent.to_arrow_reader(ROWS_PER_BATCH))
+
+
+def _hash(columns: Sequence[Column]) -> str:
+    """A hash that is the same for keys that are equal in Postgres."""
+    return f"hash({', '.join(identity(quote(column.name), column.type) for column in columns)})"

@@ -118,6 +118,6 @@ def find_deleted(
     """The keys of a table's deleted rows; None where the table has to be read in full."""
     with snapshots.adopt(url, check.snapshot, key) as connection:
         try:
-            return deletions.find(check, raw, lambda: deletions.read_keys(connection, schema, check.table))
+            return deletions.find(check, raw, lambda: deletions.read_keys(connection, schema, check))
         except RowsDoNotAddUp:
             return None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 
 from pipeline.capture import deletions, extract
+from pipeline.capture.deletions import absent_keys
+from pipeline.columns import Column, schema_of
+from pipeline.duck import session
 from pipeline.errors import SourceError
 from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket
@@ -49,6 +55,31 @@ def test_every_run_finds_deleted_rows(source_url: str, house: Warehouse, kind: s
     assert len(expected) == left
     assert value(house.url, "SELECT count(*) FROM fact_order WHERE deleted") == deleted
     assert run(source_url, house)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("types", "held", "present", "absent"),
+    [
+        (("integer",), [(number,) for number in range(100)], [(number,) for number in range(9, 200)], 9),
+        (("numeric",), [("1.0",), ("2",), ("3.10",)], [("1.00",), ("3.1",)], 1),
+        (("double precision",), [(-0.0,), (1.5,)], [(0.0,)], 1),
+        (("citext", "character(3)"), [("A", "b  "), ("ä", "b")], [("a", "b")], 1),
+        (("text", "date"), [("", date(2024, 1, 1)), ("x", date.max)], [("x", date.max)], 1),
+    ],
+)
+def test_keys_are_compared_in_passes_as_postgres_compares_them(
+    types: Sequence[str], held: list[tuple[Any, ...]], present: list[tuple[Any, ...]], absent: int
+) -> None:
+    columns = [Column(name=f"key {number}", type=name) for number, name in enumerate(types)]
+    with session() as connection:
+        for name, keys in (("held", held), ("present", present)):
+            rows = [{each.name: value for each, value in zip(columns, key, strict=True)} for key in keys]
+            connection.register("rows", pa.Table.from_pylist(rows, schema_of(columns)))
+            connection.execute(f"CREATE TEMP TABLE {name} AS FROM rows")
+        for per_pass in (1, 10, 1_000):
+            found = list(absent_keys(connection, columns, per_pass))
+            assert sum(batch.num_rows for batch in found) == absent
+            assert all(batch.schema == schema_of(columns) for batch in found)
 
 
 def test_a_rolled_back_deletion_is_ignored_and_a_late_one_is_found_later(
