@@ -15,15 +15,19 @@ from pipeline.warehouse.counts import Counts
 # The row count of a table whose rows are unknown, because etl.model was restored or written again.
 UNKNOWN = -1
 
+# Tables with fewer rows are counted in every run.
+_FEW_ROWS = 10_000
+
 # Of a table: its row count or None, else the rows that were added to the recorded count; its version count or
-# None.
-_Numbers = tuple[int | None, int, int | None]
+# None; Postgres' counter of changed rows that belongs to the row count or None.
+_Numbers = tuple[int | None, int, int | None, int | None]
 
 
 class Binding(Frozen):
     """What etl.model records about a table, and whether the catalogue agrees.
 
-    ``batch_id`` is the last batch of the table, ``loaded`` that of the warehouse.
+    ``batch_id`` is the last batch of the table, ``loaded`` that of the warehouse. ``changes`` is Postgres'
+    counter of rows inserted and deleted.
     """
 
     table_name: str
@@ -37,6 +41,8 @@ class Binding(Frozen):
     is_same_file: bool
     has_same_versions: bool
     is_same_etl: bool
+    changes: int | None
+    has_same_changes: bool
 
     @property
     def versions(self) -> str:
@@ -60,11 +66,25 @@ class Binding(Frozen):
             self.row_count is not None and self.is_same_table and self.is_same_file and self.is_same_etl
         )
 
+    @property
+    def will_be_trusted(self) -> bool:
+        """Whether the next run need not count it, if its counter is recorded now."""
+        return not self.is_untouched and (self.row_count or 0) >= _FEW_ROWS
 
-def read(connection: Connection, schema: str, targets: Iterable[str]) -> list[Binding]:
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no row was inserted or deleted since the row count was recorded, by Postgres' own counters.
+
+        A change that another session has just committed may be missing from them until the next run. They
+        are lost when Postgres crashes or is restored, and differ then.
+        """
+        return self.has_same_changes and not self.is_outdated
+
+
+def read(connection: Connection, schema: str, targets: Iterable[str], few: int = _FEW_ROWS) -> list[Binding]:
     """The bindings of those tables that have been loaded."""
     with connection.cursor(row_factory=class_row(Binding)) as cursor:
-        parameters = {"schema": schema, "tables": list(targets)}
+        parameters = {"schema": schema, "tables": list(targets), "few": few}
         return cursor.execute(statement("warehouse/bindings.sql"), parameters).fetchall()
 
 
@@ -96,15 +116,16 @@ def bind(
         schema,
         batch_id,
         {
-            name: (rows.get(name), new_rows.get(name) or 0, versions.get(histories.get(name, "")))
+            name: (rows.get(name), new_rows.get(name) or 0, versions.get(histories.get(name, "")), None)
             for name in bindings
         },
     )
 
 
-def bind_again(connection: Connection, schema: str, rows: Mapping[str, int]) -> None:
+def bind_again(connection: Connection, schema: str, counted: Iterable[tuple[Binding, int]]) -> None:
     """Record which tables these are, and their row counts; their last batches stay."""
-    _write(connection, schema, None, {name: (number, 0, None) for name, number in rows.items()})
+    numbers = {each.table_name: (rows, 0, None, each.changes) for each, rows in counted}
+    _write(connection, schema, None, numbers)
 
 
 def _write(
@@ -121,8 +142,9 @@ def _write(
                     "rows": rows,
                     "added": added,
                     "versions": versions,
+                    "changes": changes,
                 }
-                for name, (rows, added, versions) in numbers.items()
+                for name, (rows, added, versions, changes) in numbers.items()
             ],
         )
 

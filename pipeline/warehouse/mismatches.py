@@ -26,15 +26,15 @@ class Mismatch(Frozen):
 
 
 def examine_tables(url: str, schema: str, targets: Iterable[str]) -> list[Mismatch]:
-    """Find the mismatches, and bind tables again that were only rewritten, as by VACUUM FULL."""
+    """Find the mismatches, and bind tables again that were counted or only rewritten, as by VACUUM FULL."""
     with transaction(url, "warehouse") as connection:
         results = _compare(connection, schema, targets)
-        rewritten = {
-            binding.table_name: rows
+        counted_again = [
+            (binding, rows)
             for binding, rows, mismatch in results
-            if not mismatch and binding.is_outdated
-        }
-        bindings.bind_again(connection, schema, rewritten)
+            if not mismatch and (binding.is_outdated or binding.will_be_trusted)
+        ]
+        bindings.bind_again(connection, schema, counted_again)
     return [mismatch for _, _, mismatch in results if mismatch]
 
 
@@ -49,8 +49,9 @@ def _compare(
     """Each table's binding, row count and mismatch."""
     tables = bindings.read(connection, schema, targets)
     histories = [each.versions for each in tables if each.has_versions and each.version_count is not None]
-    existing = [each.table_name for each in tables if each.is_there]
-    rows = bindings.count_rows(connection, schema, [*existing, *histories])
+    existing = [each.table_name for each in tables if each.is_there and not each.is_untouched]
+    rows = {each.table_name: each.row_count or 0 for each in tables if each.is_untouched}
+    rows |= bindings.count_rows(connection, schema, [*existing, *histories])
     restored = {each.table_name: not each.has_versions for each in tables if each.was_restored}
     stale = _changed_at_another_time(connection, schema, restored)
     return [

@@ -1,5 +1,6 @@
 -- Record which table holds a model's rows, and how many rows it has.
--- Binds: batch (NULL keeps the last one), rows (NULL adds `added` to the last count), added, versions (NULL
+-- Binds: batch (NULL keeps the last one), rows (NULL adds `added` to the last count), changes (the counter that
+-- belongs to rows; where rows is NULL, it grows by what this transaction has changed), added, versions (NULL
 -- keeps the last count), schema, table.
 UPDATE etl.model AS m
 SET
@@ -9,6 +10,11 @@ SET
     etl_oid = 'etl.model'::regclass,
     version_oid = v.oid,
     row_count = COALESCE(%(rows)s, m.row_count + %(added)s),
+    row_changes = CASE
+        WHEN %(rows)s::bigint IS NOT NULL THEN %(changes)s
+        WHEN c.oid = m.table_oid
+            THEN m.row_changes + pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid)
+    END,
     version_count = COALESCE(%(versions)s, m.version_count)
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid

@@ -1,5 +1,6 @@
 -- What etl.model records about a schema's tables, and whether the catalogue agrees.
--- Binds: schema, tables.
+-- Binds: schema, tables, few (smaller tables are always counted: after Postgres has reset a counter, a low one
+-- may come to agree).
 SELECT
     m.table_name,
     m.batch_id,
@@ -13,7 +14,19 @@ SELECT
     m.version_count IS NULL
     OR m.version_oid IS NULL
     OR COALESCE(v.oid = m.version_oid, false) AS has_same_versions,
-    COALESCE(m.etl_oid = 'etl.model'::regclass::oid, false) AS is_same_etl
+    COALESCE(m.etl_oid = 'etl.model'::regclass::oid, false) AS is_same_etl,
+    pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_deleted(c.oid) AS changes,
+    COALESCE(
+        c.oid = m.table_oid
+        AND c.relfilenode = m.filenode
+        AND c.relkind = 'r'
+        AND m.row_count >= %(few)s
+        AND m.row_changes = pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_deleted(c.oid)
+        AND current_setting('track_counts')::boolean
+        -- Earlier versions send these counts by UDP.
+        AND current_setting('server_version_num')::integer >= 150000,
+        false
+    ) AS has_same_changes
 FROM etl.model AS m
 INNER JOIN etl.watermark AS w ON m.schema_name = w.schema_name
 LEFT JOIN pg_namespace AS n ON m.schema_name = n.nspname
