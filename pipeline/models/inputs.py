@@ -246,5 +246,6 @@ def _create_view(
 def types_of(connection: duckdb.DuckDBPyConnection, model: Model, name: str) -> dict[str, str]:
     """Names and DuckDB types of the columns of a view of the model."""
     with naming_model(model):
-        rows = connection.execute(f"DESCRIBE {quote(name)}").fetchall()
-    return {str(row[0]): str(row[1]) for row in rows}
+        # Not DESCRIBE, which ignores an alias that differs from its column in case only.
+        view = connection.sql(f"FROM {quote(name)}")
+        return dict(zip(view.columns, map(str, view.types), strict=True))

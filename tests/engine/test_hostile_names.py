@@ -153,3 +153,33 @@ def test_tables_and_columns_may_have_internal_names(shared: Pair) -> None:
         assert shared.house.query(f"SELECT id, k0 FROM fact_{place}_current") == [(2, place)]
         assert shared.house.query(f"SELECT id, k0 FROM dim_{place} ORDER BY 1") == [(1, place), (2, place)]
     assert shared.run() is None
+
+
+def test_an_alias_may_differ_from_its_column_in_case_only(shared: Pair) -> None:
+    """As of a source in mixed case: row by row, in a join, and in a model that reads another."""
+    shared.live(
+        {
+            "dim_user": 'SELECT "Id" AS id, "Name" AS name FROM "User"',
+            "fact_pet": '-- key: ID\nSELECT p."Id" AS "ID", u."Name" AS name FROM "Pet" AS p JOIN "User" AS u'
+            ' ON p."UserId" = u."Id"',
+            "fact_name": '-- key: NAME\nSELECT name AS "NAME", count(*) AS n FROM dim_user GROUP BY name',
+            "schema": """
+                CREATE TABLE dim_user (id int PRIMARY KEY, name text);
+                CREATE TABLE fact_pet ("ID" int, name text);
+                CREATE TABLE fact_name ("NAME" text, n bigint);
+            """,
+        },
+        (
+            'CREATE TABLE "User" ("Id" int PRIMARY KEY, "Name" text)',
+            'CREATE TABLE "Pet" ("Id" int PRIMARY KEY, "UserId" int)',
+            """INSERT INTO "User" VALUES (1, 'ann'), (2, 'ben')""",
+            'INSERT INTO "Pet" VALUES (7, 1), (8, 2)',
+        ),
+        [("""UPDATE "User" SET "Name" = 'ann' WHERE "Id" = 2""",)],
+    )
+    assert all_rows(shared.house.url, "dim_user") == [(1, "ann"), (2, "ann")]
+    assert shared.house.query('SELECT "ID", name FROM fact_pet_current ORDER BY 1') == [
+        (7, "ann"),
+        (8, "ann"),
+    ]
+    assert shared.house.query('SELECT "NAME", n FROM fact_name_current') == [("ann", 2)]
