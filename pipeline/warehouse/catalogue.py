@@ -231,10 +231,11 @@ def _check_names(model: Model, target: Target, columns: Iterable[TargetColumn]) 
             " columns identifying a row"
         )
     added = ADDED_TO_FACTS if target.fact else ()
+    of_history = OF_HISTORY if target.fact else (*OF_HISTORY, DELETED)
     added_types = {name: "boolean" if name == DELETED else "timestamptz" for name in added}
     for column in columns:
         name, type_ = column.name, base_of(column.type)
-        if name in OF_HISTORY or type_ != added_types.get(name, type_):
+        if name in of_history or type_ != added_types.get(name, type_):
             raise ModelError(
                 f"{model.path}: its table has a column {name}, a name that {model.name}_history adds;"
                 f" write `{name} AS source_{name}`, and rename it in the table"
