@@ -123,9 +123,11 @@ def _untracked(table: Table, last: TableBatch, cursor: Cursor | None) -> str | N
         return None if same else "not read by this cursor before"
     if table.tracked:
         return None
-    if table.has_xmin:
-        return "its role may not read xmin, ctid and tableoid, and no cursor column"
-    return "no xmin and no cursor column"
+    if not table.has_xmin:
+        return "no xmin and no cursor column"
+    if table.names_objects:
+        return "it has names of objects, which change without a write, and no cursor column"
+    return "its role may not read xmin, ctid and tableoid, and no cursor column"
 
 
 def changes_since(since: int, cursor: Cursor | None, reached: Reached | None) -> Slice:

@@ -21,6 +21,7 @@ class Table(Frozen):
     ``columns`` the role may read, ``unreadable`` it may not; ``key`` is the primary key.
     ``heaps`` lists the oids of the tables that store its rows.
     ``filenodes`` lists the numbers of their files; it is empty if one of them is unlogged.
+    ``names_objects``: a value prints the name of an object (regclass), which changes without a write.
     ``has_xmin``: each of them stores the transaction that wrote a row.
     ``has_pages``: reading a range of pages costs less than reading the table.
     ``self_contained``: no values in a TOAST table, and no table inherits from it.
@@ -34,6 +35,7 @@ class Table(Frozen):
     heaps: str
     filenodes: str
     definition: Definition
+    names_objects: bool
     has_xmin: bool
     may_read_xmin: bool
     has_pages: bool
@@ -45,7 +47,7 @@ class Table(Frozen):
     @property
     def tracked(self) -> bool:
         """Whether ``xmin`` finds the changed rows."""
-        return self.has_xmin and self.may_read_xmin
+        return self.has_xmin and self.may_read_xmin and not self.names_objects
 
     @property
     def can_concatenate(self) -> bool:
@@ -68,7 +70,7 @@ def describe(connection: Connection, schema: str, names: Sequence[str]) -> dict[
         described = {row.pop("relation"): row for row in cursor}
         cursor.execute(statement("source/definitions.sql"), {"relations": list(described)})
         for row in cursor:
-            stored = {name: row.pop(name) for name in ("heaps", "filenodes")}
+            stored = {name: row.pop(name) for name in ("heaps", "filenodes", "names_objects")}
             described[row["relation"]] |= {**stored, "definition": row}
     tables = {row["name"]: Table.model_validate(row) for row in described.values()}
     _lock(connection, schema, tables)
@@ -112,9 +114,9 @@ def source_errors(relation: str) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
-        raise SourceError(
-            f"source: {error.diag.message_primary}; grant SELECT to the pipeline's role"
-        ) from None
+        by_policy = error.diag.source_function == "check_enable_rls"
+        grant = "let the pipeline's role BYPASSRLS" if by_policy else "grant SELECT to the pipeline's role"
+        raise SourceError(f"source: {error.diag.message_primary}; {grant}") from None
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise SourceError(
             f"source: {relation}: {error.diag.message_primary}; it changed while being read, run again"

@@ -3,7 +3,7 @@
 -- `relations`: the relation, its partitions, inheriting tables, and the relations of its views. `columns`:
 -- the columns of these. `types`: types, with the types inside them, and collations. `code`: queries of views,
 -- and functions that they call. Constraints, defaults, rights, policies, indexes and statistics never change
--- an existing value, so they are left out.
+-- an existing value, so they are left out. `names_objects`: a value is printed as the name of an object.
 -- Binds: relations (oids).
 WITH RECURSIVE named AS (
     SELECT oid
@@ -126,12 +126,32 @@ code AS (
     LEFT JOIN pg_operator AS o ON objects.catalogue = 'pg_operator'::regclass AND objects.object = o.oid
     WHERE objects.catalogue IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
     GROUP BY objects.root
+),
+
+-- Types that print the name of an object, which another session can rename.
+printing (type) AS (
+    SELECT oid
+    FROM pg_type
+    WHERE typnamespace = 'pg_catalog'::regnamespace AND typname ~ '^_?(reg[a-z]+|aclitem)$'
+),
+
+naming AS (
+    SELECT DISTINCT objects.root
+    FROM objects
+    LEFT JOIN pg_attribute AS a
+        ON
+            objects.catalogue = 'pg_class'::regclass AND objects.object = a.attrelid
+            AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_type AS t ON objects.catalogue = 'pg_type'::regclass AND objects.object = t.oid
+    LEFT JOIN pg_range AS r ON t.oid = r.rngtypid
+    INNER JOIN printing ON printing.type IN (a.atttypid, t.typbasetype, r.rngsubtype)
 )
 
 SELECT
     named.oid::bigint AS relation,
     COALESCE(relations.heaps, '') AS heaps,
     CASE WHEN relations.logged THEN relations.filenodes ELSE '' END AS filenodes,
+    naming.root IS NOT NULL AS names_objects,
     hashtextextended(COALESCE(relations.definition, ''), 0)::text AS relations,
     hashtextextended(COALESCE(columns.definition, ''), 0)::text AS columns,
     hashtextextended(concat_ws(E'\n', types.definition, attributes.definition), 0)::text AS types,
@@ -142,3 +162,4 @@ LEFT JOIN attributes AS columns ON named.oid = columns.root AND NOT columns.of_t
 LEFT JOIN attributes ON named.oid = attributes.root AND attributes.of_type
 LEFT JOIN types ON named.oid = types.root
 LEFT JOIN code ON named.oid = code.root
+LEFT JOIN naming ON named.oid = naming.root
