@@ -32,6 +32,7 @@ from pipeline.warehouse import (
     history,
     ledger,
     own_objects,
+    publications,
     readers,
     renames,
     schema_file,
@@ -83,7 +84,7 @@ def create_tables(
     """
     with _naming_privileges():
         connection.execute("SET LOCAL client_min_messages TO warning")
-        _open_ledger(connection, schema)
+        is_published = _open_ledger(connection, schema)
         found = None if beside else alterations.find(connection, schema, models, folder, allow)
         grants = altering.apply(connection, found) if found else []
         names = [*models, *map(versions_name, models)]
@@ -101,7 +102,11 @@ def create_tables(
             _check_uniques(schema, target)
         marts = mart_files.load(folder, {*targets, *readers.NAMES})
         homes = readers.ensure_schemas(connection, schema, targets, marts, for_readers=for_readers)
+        if is_published:
+            publications.identify_rows(connection, schema, names)
         grants += history.ensure(connection, schema, targets.values(), version_tables, homes)
+        if is_published:  # the tables of versions, too, which may be new
+            publications.identify_rows(connection, schema, names)
         grants += readers.ensure(connection, schema, models, targets, marts, homes, found)
         own_objects.grant_again(connection, grants)
         if found:
@@ -152,11 +157,14 @@ def _naming_privileges() -> Iterator[None]:
         ) from None
 
 
-def _open_ledger(connection: Connection, schema: str) -> None:
-    """Create or upgrade the schema etl."""
-    names = ["etl", schema]
-    rows = connection.execute("SELECT nspname::text FROM pg_namespace WHERE nspname = ANY(%s)", (names,))
-    existing = [name for (name,) in rows]
+def _open_ledger(connection: Connection, schema: str) -> bool:
+    """Create or upgrade the schema etl; returns whether the database has a publication."""
+    query = (
+        "SELECT ARRAY(SELECT nspname::text FROM pg_namespace WHERE nspname = ANY(%s)),"
+        " EXISTS (SELECT FROM pg_publication)"
+    )
+    ((names, is_published),) = connection.execute(query, (["etl", schema],)).fetchall()
+    existing = cast(list[str], names)
     # The role may own the schema etl without the privilege to create schemas.
     if "etl" not in existing:
         connection.execute("CREATE SCHEMA etl")
@@ -168,6 +176,7 @@ def _open_ledger(connection: Connection, schema: str) -> None:
         raise WarehouseError(
             f"warehouse: there is no schema {schema}; create it or set TOTESYS_WAREHOUSE_SCHEMA"
         )
+    return bool(is_published)
 
 
 def _describe(connection: Connection, schema: str, models: Iterable[str]) -> dict[str, dict[str, object]]:
