@@ -63,12 +63,12 @@ class Figures:
         return median(found) if found else None
 
     def steps(self, work: str) -> dict[str, float]:
-        """The median of each of the flow's own steps."""
+        """The median of each of our own flow's steps."""
         others = {SECONDS, MEGABYTES, INSIDE, UNSCANNED}
         return {
             key.what: median(found)
             for key, found in self.all.items()
-            if key.work == work and key.what not in others
+            if key.work == work and key.who == PIPELINE and key.what not in others
         }
 
 

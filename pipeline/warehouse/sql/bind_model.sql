@@ -1,7 +1,7 @@
 -- Record which table holds a model's rows, and how many rows it has.
--- Binds: batch (NULL keeps the last one), rows (NULL adds `added` to the last count), changes (the counter that
--- belongs to rows; where rows is NULL, it grows by what this transaction has changed), added, versions (NULL
--- keeps the last count), schema, table.
+-- Binds: batch (NULL keeps the last one), rows (NULL adds `added` to the last count), changes (the counter
+-- that belongs to rows; where rows is NULL, it grows by what this transaction has changed), added, versions
+-- (NULL keeps the last count), schema, table.
 UPDATE etl.model AS m
 SET
     batch_id = COALESCE(%(batch)s, m.batch_id),
@@ -13,7 +13,10 @@ SET
     row_changes = CASE
         WHEN %(rows)s::bigint IS NOT NULL THEN %(changes)s
         WHEN c.oid = m.table_oid
-            THEN m.row_changes + pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid)
+            THEN
+                m.row_changes
+                + pg_stat_get_xact_tuples_inserted(c.oid)
+                + pg_stat_get_xact_tuples_deleted(c.oid)
     END,
     version_count = COALESCE(%(versions)s, m.version_count)
 FROM pg_class AS c

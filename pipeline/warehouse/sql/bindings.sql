@@ -1,6 +1,6 @@
 -- What etl.model records about a schema's tables, and whether the catalogue agrees.
--- Binds: schema, tables, few (smaller tables are always counted: after Postgres has reset a counter, a low one
--- may come to agree).
+-- Binds: schema, tables, few (smaller tables are always counted: after Postgres has reset a counter, a low
+-- one may come to agree).
 SELECT
     m.table_name,
     m.batch_id,
