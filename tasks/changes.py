@@ -91,6 +91,8 @@ def _head(each: Preview) -> Iterator[str]:
     size = counted(each.rows, "row")
     if each.versions != each.rows:
         size += f", {counted(each.versions, 'version')}"
+    if each.effect == "restated" and not each.in_place:
+        effect += "; it is built beside the table, and only versions that differ are written"
     if each.in_place:
         effect += f"; only {', '.join(each.in_place)} is written, in place if no row was ever rejected"
     has_rows = each.effect != "executed" and not each.effect.startswith("mart")

@@ -8,8 +8,12 @@ from datetime import datetime
 import psycopg
 from psycopg import sql
 
+from pipeline.errors import WarehouseError
+from pipeline.messages import message
 from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
 from pipeline.postgres import Connection, each, identifiers, statement
+from pipeline.warehouse import integrity, references
+from pipeline.warehouse.table import Table
 
 _logger = logging.getLogger(__name__)
 
@@ -132,6 +136,35 @@ class RebuiltTable:
         generated = {column.name for column in self.target.columns if column.generated}
         both = columns_of_both(self.connection, self.rebuilt, self.table, self.target)
         return [name for name in both if name not in generated]
+
+
+def write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:
+    """Insert and update rows of the ``live`` table; returns how many of each.
+
+    Its references are proven in one scan if Postgres need not check them row by row. Raises WarehouseError
+    for rows that break a constraint which the rebuilt table lacks, as a reference to a table of others.
+    """
+    try:
+        return _write(rebuilt, live)
+    except psycopg.IntegrityError as error:
+        raise WarehouseError(
+            f"warehouse: table {rebuilt.name}: {message(error)}; correct the model or drop the constraint;"
+            " nothing was changed"
+        ) from None
+
+
+def _write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:
+    row = live.connection.execute(sql.SQL("SELECT count(*) FROM {}").format(rebuilt.rebuilt)).fetchone()
+    if row and references.lock(live, int(str(row[0]))):
+        with (
+            live.connection.transaction() as savepoint,
+            references.unchecked(live.connection, proven=True),
+        ):
+            written = rebuilt.insert_and_update()
+            if not integrity.count_missing_references(live):
+                return written
+            raise psycopg.Rollback(savepoint)  # Postgres then names the reference
+    return rebuilt.insert_and_update()
 
 
 def rebuilt_tables(

@@ -6,7 +6,7 @@ its history stays. A table that only lacks the last batches gets these.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -27,7 +27,7 @@ from pipeline.models.work import Work, needed
 from pipeline.postgres import Connection, transaction
 from pipeline.recovery import rejections
 from pipeline.recovery.batches import Batches, loaded_batches
-from pipeline.warehouse import bindings, ledger
+from pipeline.warehouse import bindings, ledger, memory
 from pipeline.warehouse.ledger import record_model
 from pipeline.warehouse.limits import DEFAULT, UNLIMITED, Limits
 from pipeline.warehouse.load import load_order
@@ -187,6 +187,7 @@ def fill(
     would lose more rows than the limits allow.
     """
     with transaction(url, "warehouse") as connection:
+        memory.for_joins(connection)
         last = batches.lock_for_load(connection, schema)
         connection.execute(
             "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))
@@ -208,9 +209,17 @@ def fill(
 
 
 def load_again(
-    connection: Connection, schema: str, lake: Lake, manifest: Manifest, replays: Sequence[Replay]
+    connection: Connection,
+    schema: str,
+    lake: Lake,
+    manifest: Manifest,
+    replays: Sequence[Replay],
+    unread: Collection[str] = (),
 ) -> None:
-    """Load a batch into these tables, and retry their rejected rows."""
+    """Load a batch into these tables, and retry their rejected rows.
+
+    ``unread`` are tables that nobody else reads, so that what refers only to them is filled quickly.
+    """
     to_retry = tables_to_retry(connection, schema)
     for replay in replays:
         name, output = replay.target.name, replay.output(manifest)
@@ -221,13 +230,16 @@ def load_again(
                 Table(connection, schema, replay.target, _columns(output), manifest),
                 output,
                 lake,
+                unread,
                 retries=name in to_retry,
             )
 
 
-def _merge(table: Table, output: Output, lake: Lake, *, retries: bool = False) -> None:
+def _merge(
+    table: Table, output: Output, lake: Lake, unread: Collection[str] = (), *, retries: bool = False
+) -> None:
     # The limits on rejected and deleted rows applied when the batch was first loaded.
-    load_table(table, output, lake.processed, lambda _: None, UNLIMITED, set(), retries=retries)
+    load_table(table, output, lake.processed, lambda _: None, UNLIMITED, set(unread), retries=retries)
 
 
 def _restore(connection: Connection, schema: str, lake: Lake, replay: Replay) -> None:

@@ -9,7 +9,6 @@ after, and views, grants, indexes and references stay.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from tempfile import TemporaryDirectory
 
 import psycopg
@@ -18,6 +17,7 @@ from psycopg import sql
 from pipeline.columns import Frozen
 from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket, folder
+from pipeline.lake.manifest import Manifest
 from pipeline.models.library import FINGERPRINT, Model, closure
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
@@ -25,12 +25,13 @@ from pipeline.postgres import Connection, identifiers, statement, transaction
 from pipeline.recovery import rejections, stage
 from pipeline.recovery.added_columns import AddedColumns, added
 from pipeline.recovery.batches import Batches, loaded_batches
-from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables
+from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables, write
 from pipeline.recovery.refill import Lake
 from pipeline.recovery.stage import Stage
-from pipeline.warehouse import bindings, ledger
+from pipeline.warehouse import bindings, ledger, memory
 from pipeline.warehouse.limits import DEFAULT, Limits
 from pipeline.warehouse.load import load_order
+from pipeline.warehouse.table import Table
 from pipeline.words import did_you_mean
 
 _logger = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ def restate(
     done: list[Restated] = []
     with TemporaryDirectory() as outputs, transaction(url, "warehouse") as connection:
         last = known.lock_for_load(connection, schema)
+        memory.for_joins(connection)
+        memory.for_temporary_tables(connection)
         lake = Lake(models, targets, raw, folder(outputs))
         done.extend(_fill_added(connection, schema, lake, known, names))
         names = [name for name in names if name not in {each.table for each in done}]
@@ -122,7 +125,8 @@ def restate(
         rejections.check_share(
             connection, rebuilt.schema, [rebuilt.targets[name] for name in names], before, limits
         )
-        done.extend(_apply(connection, schema, rebuilt, models, last, names, known.manifests[0].snapshot_at))
+        live = {name: targets[name] for name in load_order(needed.values()) if name in names}
+        done.extend(_apply(connection, schema, rebuilt, models, live, last, known.manifests))
     return done or None
 
 
@@ -208,29 +212,33 @@ def _apply(
     schema: str,
     rebuilt: Stage,
     models: Mapping[str, Model],
+    live: Mapping[str, Target],
     last: str,
-    names: Sequence[str],
-    base: datetime,
+    manifests: Sequence[Manifest],
 ) -> list[Restated]:
     """Give the live tables what the rebuilt ones have, and write down what they are computed with now.
 
-    The rebuilt ones begin with the batch of the time ``base``.
+    The rebuilt ones have loaded these batches. The live ones come after those that they refer to.
     """
-    targets = {name: rebuilt.targets[name] for name in load_order(rebuilt.targets.values()) if name in names}
+    targets, base = {name: rebuilt.targets[name] for name in live}, manifests[0].snapshot_at
     counts: dict[str, tuple[int, int]] = {}
     for name, target in targets.items():
-        pairs = rebuilt_tables(connection, schema, rebuilt.schema, target, base)
-        counts[name], *_ = [pair.insert_and_update() for pair in pairs]
+        _logger.info("%s: writing the versions that differ", name)
+        rows, *versions = rebuilt_tables(connection, schema, rebuilt.schema, target, base)
+        columns = tuple(column.name for column in target.columns)
+        counts[name] = write(rows, Table(connection, schema, live[name], columns, manifests[-1]))
+        for table in versions:
+            table.insert_and_update()
     # Rows that facts referred to can be deleted once these are restated.
     deleted = {
         name: delete_missing(connection, schema, rebuilt.schema, targets[name], base)
         for name in reversed(targets)
     }
-    _move_rejected(connection, schema, rebuilt.schema, names)
-    for name in names:
+    _move_rejected(connection, schema, rebuilt.schema, list(targets))
+    for name, target in targets.items():
         kept = rebuilt.loaded.get(name)
         ledger.record_model(
-            connection, schema, last, targets[name],
+            connection, schema, last, target,
             Loaded(fingerprint=models[name].fingerprint, result=kept.result if kept else None),
         )  # fmt: skip
     bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))

@@ -55,7 +55,7 @@ class Stage:
 
     def _load_table(self, name: str, manifest: Manifest, output: Output | None) -> None:
         replay = Replay(self.targets[name], ((manifest, output),) if output else (), Loaded(fingerprint=""))
-        load_again(self.connection, self.schema, self._lake(name), manifest, [replay])
+        load_again(self.connection, self.schema, self._lake(name), manifest, [replay], self.targets)
 
     def _lake(self, name: str) -> Lake:
         return Lake(self.models, self.targets, self.raw, self.processed[name])

@@ -91,7 +91,7 @@ def lock(table: Table, rows: int) -> bool:
 
 @contextmanager
 def unchecked(connection: Connection, *, proven: bool) -> Iterator[None]:
-    """Run the one statement of the block without triggers, if ``lock`` has returned True for its table."""
+    """Run the block's statements without triggers, if ``lock`` has returned True for the table they write."""
     if not proven:
         yield
         return
