@@ -215,7 +215,7 @@ def _beyond_precision(column: TargetColumn, value: str) -> Iterator[str]:
     if (digits := second_digits_of(column.type)) is not None:
         yield f"microsecond({value}) % {10 ** (6 - digits)} <> 0"
     if (wide := numeric_of(column.type)) and not decimal_of(column.type):
-        yield f"NOT regexp_full_match({value}, {literal(_digits(*wide))})"
+        yield f"NOT regexp_full_match({value}, {literal(f'{_digits(*wide)}|(?i:NaN)')})"
 
 
 def _digits(precision: int, scale: int) -> str:

@@ -72,7 +72,8 @@ def _values_by_text(
         number = re.fullmatch(r"In CSV column #(\d+)", where)
         column = f", column {columns[int(number[1]) - concatenated].name}" if number else ""
         raise SourceError(
-            f"source: table {table}{column}: a value cannot be carried exactly: {of_arrow(reason or where)}"
+            f"source: table {table}{column}: a value cannot be carried exactly: {of_arrow(reason or where)};"
+            " correct it in the source and run again"
         ) from None
     return [
         _temporal(table, column, value, type_) if pa.types.is_temporal(type_) else value
@@ -96,6 +97,9 @@ def _temporal(
                 f"CAST({spelled_for_duckdb} AS {duckdb_type(column.type)}) AS value"
             ).to_arrow_table()
         except duckdb.Error as error:
-            raise SourceError(f"source: table {table}, column {column.name}: {message(error)}") from None
+            raise SourceError(
+                f"source: table {table}, column {column.name}: {message(error)};"
+                " correct it in the source and run again"
+            ) from None
     values: pa.ChunkedArray[Any] = parsed["value"].cast(type_)
     return values

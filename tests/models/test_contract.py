@@ -101,6 +101,7 @@ FITS: list[tuple[str, list[Any], str, list[Any]]] = [
     ("date", [date(2023, 11, 6)], "timestamp without time zone", [datetime(2023, 11, 6)]),
     ("bytea", ["\\x00ff"], "bytea", ["\\x00ff"]),
     ("integer[]", ["{1,NULL}"], "integer[]", ["{1,NULL}"]),
+    ("numeric(50,20)", ["NaN", "1.5"], "numeric(50,20)", ["NaN", "1.5"]),
 ]
 
 
