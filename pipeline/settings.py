@@ -58,8 +58,14 @@ class Settings(BaseSettings):
     transforms: Path = Path("transforms")
     max_rejected_share: Share = 0.2
     max_deleted_share: Share = 0.5
-    environment: str = Field("", pattern=ENVIRONMENT)
-    task_runner: str = Field("threads", pattern=r"^(threads|dask|ray|(tcp|tls|ucx|ws|wss|ray)://\S+)$")
+    environment: str = Field(
+        "", pattern=ENVIRONMENT, description="write small letters, digits and hyphens, such as prod"
+    )
+    task_runner: str = Field(
+        "threads",
+        pattern=r"^(threads|dask|ray|(tcp|tls|ucx|ws|wss|ray)://\S+)$",
+        description="write threads, dask, ray, or the address of a cluster",
+    )
     # Tables, or ranges of large ones, that a run reads at the same time.
     readers: int = Field(3, ge=1, le=64)
     # Pages of 8 kB that one extract task reads at most; 32,768 are 256 MB.
@@ -73,9 +79,17 @@ class Settings(BaseSettings):
     # Seconds that a check beside the models may take.
     check_timeout: int = Field(60, ge=1, le=86_400)
     # Memory that DuckDB uses in each process before it spills to disk.
-    duckdb_memory: str = Field("50%", pattern=r"^(\d{1,2}(\.\d+)?%|100%|\d+(\.\d+)? ?[KMGT]i?B)$")
+    duckdb_memory: str = Field(
+        "50%",
+        pattern=r"^(\d{1,2}(\.\d+)?%|100%|\d+(\.\d+)? ?[KMGT]i?B)$",
+        description="write a share of the memory such as 50%, or a size such as 2GB",
+    )
     alert_url: SecretStr | None = None
-    hash_key: SecretStr | None = Field(None, min_length=SHORTEST_KEY)
+    hash_key: SecretStr | None = Field(
+        None,
+        min_length=SHORTEST_KEY,
+        description=f"write at least {SHORTEST_KEY} characters; openssl rand -hex 32 generates them",
+    )
     show_values: bool = False
     aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
     aws_secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
@@ -229,7 +243,9 @@ def _export(in_file: Mapping[str, str | None]) -> None:
 def _malformed(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     shown = name if name.startswith("AWS_") else PREFIX + name.upper()
-    return f"{shown}: {error['msg'].removeprefix('Value error, ')}"
+    field = Settings.model_fields.get(name)
+    remedy = field.description if field else None
+    return f"{shown}: {remedy or error['msg'].removeprefix('Value error, ')}"
 
 
 def _unknown(names: Iterable[str], known: set[str], origin: str) -> Iterator[str]:

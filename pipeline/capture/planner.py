@@ -1,6 +1,7 @@
 """Plan a batch: which tables to read, how much of each, and why."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from pipeline.capture.batch_plan import BatchPlan
@@ -21,6 +22,7 @@ from pipeline.errors import ModelError, SourceError, all_mistakes
 from pipeline.lake.erasures import Entry, Erasure
 from pipeline.lake.manifest import Manifest, TableBatch, Watermark
 from pipeline.models import personal, reference
+from pipeline.models import seeds as seed_files
 from pipeline.models.library import Model, closure, read_seeds, source_tables
 from pipeline.models.mistakes import nearest
 from pipeline.models.names import Relation
@@ -191,7 +193,7 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
             f"source: schema {schema} has no tables, and the models read"
             f" {', '.join(sorted(missing))}; correct TOTESYS_SOURCE_SCHEMA"
         )
-    known = [*there, *models, *seeds, *reference.NAMES]
+    known = {*there, *models, *reference.NAMES}
     with all_mistakes() as mistake:
         for model in models.values():
             for relation in model.relations:
@@ -201,9 +203,10 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
     return tables
 
 
-def _no_table(model: Model, relation: Relation, schema: str, known: Sequence[str]) -> ModelError:
+def _no_table(model: Model, relation: Relation, schema: str, known: AbstractSet[str]) -> ModelError:
     line = model.sql.encode()[: relation.start].count(b"\n") + 1
-    near = nearest(relation.name, known)
+    others = (known | seed_files.load(model.path.parent).keys()) - {model.name}
+    near = nearest(relation.name, sorted(others))
     remedy = f"write {near}" if near else "create it, or correct its name"
     return ModelError(
         f"{model.path}:{line}: reads table {relation.name}, which schema {schema} of the source does not"

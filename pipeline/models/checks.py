@@ -12,7 +12,7 @@ from pipeline.columns import Frozen
 from pipeline.errors import ModelError
 
 FOLDER = "checks"
-_FORM = "-- check: fail, or -- check: warn"
+_FORM = "`-- check: fail` or `-- check: warn`"
 _HEADER = re.compile(r"--\s*([A-Za-z_]+)\s*:\s*(.*?)\s*")
 
 
@@ -43,11 +43,11 @@ def _read(path: Path) -> Check:
         if match and match[1].lower() == "check":
             severity = match[2].lower()
             if severity not in {"fail", "warn"}:
-                raise ModelError(f"{path}:{number}: check is {match[2]!r}; write `{_FORM}`")
+                raise ModelError(f"{path}:{number}: check is {match[2]!r}; write {_FORM}")
         elif not meaning:
             meaning = comment.lstrip("-").strip()
     if not severity:
-        raise ModelError(f"{path}:1: it does not say what a row means for the batch; write `{_FORM}`")
+        raise ModelError(f"{path}:1: it does not say what a row means for the batch; write {_FORM}")
     if not meaning:
         raise ModelError(f"{path}:1: begin it with a comment line that says what its rows mean")
     if not re.sub(r"--[^\n]*", "", text).strip().strip(";"):

@@ -232,6 +232,7 @@ _BETTER = {
     "Division by zero": "a row is divided by zero; write NULLIF(divisor, 0) for NULL, or leave such rows out",
     "in multiplication of DECIMAL": _PRODUCT,
     "perform an accurate multiplication": _PRODUCT,
+    "Only SELECT statements can be serialized": "this is no SELECT; a model is one SELECT",
 }
 
 
@@ -247,7 +248,9 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     tree: dict[str, Any] = json.loads(str(row[0])) if row else {}
     if tree["error"]:
         at = text.encode()[: int(tree.get("position") or 0)].count(b"\n") + 1
-        raise ModelError(f"{path}:{at}: {tree['error_message']}; correct the SQL here or just before")
+        words = tree["error_message"]
+        better = better_words(words) or f"{words}; correct the SQL here or just before"
+        raise ModelError(f"{path}:{at}: {better}")
     if len(tree["statements"]) != 1:
         raise ModelError(f"{path}: holds {len(tree['statements'])} statements; a model is one SELECT")
     return tree

@@ -280,5 +280,5 @@ def _located(home: str, mart: Mart, error: psycopg.Error) -> str:
     if place:
         before = statement_of(home, mart)[: place - 1].count("\n")
         line = f":{before + mart.is_function}"
-    hint = f"; {error.diag.message_hint}" if error.diag.message_hint else ""
+    hint = f"; {error.diag.message_hint.rstrip('.')}" if error.diag.message_hint else ""
     return f"{mart.path}{line}: {message(error)}{hint}; correct the mart"

@@ -76,6 +76,17 @@ def test_a_lost_table_or_column_that_a_model_needs_is_named(
     assert ledger.fetch_watermark(house.url, "public") == before
 
 
+def test_a_seed_is_suggested_for_a_table_that_is_missing_but_no_model_for_itself(
+    source_url: str, house: Warehouse
+) -> None:
+    write_models(house.folder, {"dim_method": "SELECT code AS shop_id FROM seed_method"})
+    (house.folder / "seeds").mkdir()
+    (house.folder / "seeds/method.csv").write_text("code,label\n1,Card\n", encoding="utf-8")
+    execute(house.url, "CREATE TABLE dim_method (shop_id bigint PRIMARY KEY)")
+    with pytest.raises(ModelError, match=r"dim_method\.sql:\d: reads table seed_method.*; write method$"):
+        run(source_url, house)
+
+
 def test_nothing_is_read_until_a_model_that_does_not_fit_is_fixed(source_url: str, house: Warehouse) -> None:
     run(source_url, house)
     execute(source_url, "ALTER TABLE orders RENAME amount TO total")

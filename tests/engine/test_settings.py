@@ -285,8 +285,16 @@ def in_bytes(shown: str) -> float:
     return float(number) * 1024.0 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit)
 
 
-@pytest.mark.parametrize("text", ["0.5", "much", "120%", "1GB; DROP TABLE x", "-1GB"])
-def test_an_invalid_amount_of_memory_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("TOTESYS_DUCKDB_MEMORY", text)
-    with pytest.raises(SettingsError, match="TOTESYS_DUCKDB_MEMORY: "):
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        *(("DUCKDB_MEMORY", text, "such as 50%, or a size") for text in ("0.5", "120%", "-1GB")),
+        ("ENVIRONMENT", "Prod Env", "small letters, digits and hyphens"),
+        ("TASK_RUNNER", "procs", "threads, dask, ray, or the address"),
+        ("HASH_KEY", "short", "at least 32 characters; openssl"),
+    ],
+)
+def test_a_text_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, text: str, words: str) -> None:
+    monkeypatch.setenv(f"TOTESYS_{name}", text)
+    with pytest.raises(SettingsError, match=f"TOTESYS_{name}: write .*{words}"):
         settings.load()

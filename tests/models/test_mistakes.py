@@ -111,6 +111,7 @@ LINES = {
         "SELECT id,\n    units v w\nFROM sale",
         '2: syntax error at or near "w"; correct the SQL here or just before',
     ),
+    "no SELECT": ("DELETE FROM sale", "1: this is no SELECT; a model is one SELECT"),
     "column twice": (
         "SELECT id, units AS v,\n    id\nFROM sale",
         "2: column id comes twice; remove one, or rename it with AS",

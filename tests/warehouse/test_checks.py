@@ -181,7 +181,10 @@ def test_the_first_row_is_shown_without_personal_values(loaded: Pair) -> None:
             "-- Meaning.\nSELECT 1",
             r"bad\.sql:1: it does not say what a row means for the batch; write `-- check",
         ),
-        ("-- Meaning.\n-- check: stop\nSELECT 1", r"bad\.sql:2: check is 'stop'; write `-- check: fail, or"),
+        (
+            "-- Meaning.\n-- check: stop\nSELECT 1",
+            r"bad\.sql:2: check is 'stop'; write `-- check: fail` or `-- check: warn`",
+        ),
         (
             "-- check: fail\nSELECT 1",
             r"bad\.sql:1: begin it with a comment line that says what its rows mean",
