@@ -18,6 +18,10 @@ endif
 
 # Changes of tables that somebody consents to: ALLOW="drop dim_staff.manager, narrow fact_x.amount".
 ALLOWED = $(if $(ALLOW),--allow "$(ALLOW)")
+# Ends a target that lacks a variable, unless it only prints its options; the second word is an example.
+NEED = $(if $($(1))$(filter -h --help,$(ARGS)),,echo 'error: $(1) is missing; write make $@ $(1)=$(2)' >&2; exit 2;)
+# A plan, a branch or a trial that finds something exits with 2, for programs; for people that is no failure.
+FOUND = || [ $$? -eq 2 ]
 # Most tests wait for a server most of the time.
 SIDE_BY_SIDE = --numprocesses 4 --dist loadfile --no-loadscope-reorder
 MODELS = $(filter-out transforms/schema.sql,$(wildcard transforms/*.sql))
@@ -81,10 +85,10 @@ deploy: venv ## deploy prefect.yaml for TOTESYS_ENVIRONMENT (ARGS=infra/prefect.
 	@$(PY) -m tasks.deploy $(ARGS)
 
 plan: venv ## print what the next run does because models, marts or schema.sql have changed (BRANCH=name: compute it; DROP=1)
-	@$(PY) -m $(if $(BRANCH),tasks.branch $(if $(filter-out 0,$(DROP)),--drop) $(ARGS) -- "$(BRANCH)",tasks.plan $(ALLOWED) $(ARGS))
+	@$(PY) -m $(if $(BRANCH),tasks.branch $(if $(filter-out 0,$(DROP)),--drop) $(ARGS) -- "$(BRANCH)",tasks.plan $(ALLOWED) $(ARGS)) $(FOUND)
 
 try: venv ## run one model on the last batch and compare it with the warehouse (MODEL=transforms/dim_staff.sql)
-	@$(PY) -m tasks.trial $(ARGS) $(if $(MODEL),-- "$(MODEL)")
+	@$(call NEED,MODEL,transforms/dim_staff.sql) $(PY) -m tasks.trial $(ARGS) -- "$(MODEL)" $(FOUND)
 
 docs: venv ## write the data dictionary of the warehouse, one HTML page (ARGS="--file name.html")
 	@$(PY) -m tasks.data_dictionary $(ARGS)
@@ -114,13 +118,13 @@ rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026
 	@$(PY) -m flows --rebuild $(ARGS)
 
 restate: venv ## compute a model's table again over all batches (MODEL=fact_sales_order), and run
-	@$(PY) -m flows $(foreach model,$(MODEL),--restate $(model)) $(ARGS)
+	@$(call NEED,MODEL,fact_sales_order) $(PY) -m flows $(foreach model,$(MODEL),--restate $(model)) $(ARGS)
 
 import-history: venv ## add versions from before the first batch (MODEL=dim_staff FILE=old.csv); ARGS=--yes imports them
-	@$(PY) -m tasks.import_history $(ARGS) $(if $(MODEL),--model "$(MODEL)") $(if $(FILE),--file "$(FILE)") $(if $(TABLE),--table "$(TABLE)")
+	@$(call NEED,MODEL,dim_staff FILE=old.csv) $(PY) -m tasks.import_history $(ARGS) $(if $(MODEL),--model "$(MODEL)") $(if $(FILE),--file "$(FILE)") $(if $(TABLE),--table "$(TABLE)")
 
 retain: venv ## list old batches that no rebuild needs (KEEP=400d); ARGS=--yes removes them
-	@$(PY) -m flows --retain $(KEEP) $(ARGS)
+	@$(call NEED,KEEP,400d) $(PY) -m flows $(if $(KEEP),--retain=$(KEEP)) $(ARGS)
 
 forget: venv ## list the personal values of a row of the source (TABLE=staff KEY=7); ARGS=--yes erases them
 	@$(PY) -m tasks.forget $(ARGS) $(if $(TABLE),-- "$(TABLE)" "$(KEY)")

@@ -7,13 +7,21 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows.etl import etl
 from flows.rebuild import rebuild
-from flows.retain import retain
+from flows.retain import MOST_DAYS, retain
 from pipeline import settings
 from pipeline.redaction import safe
 from tasks import watchdogs
+from tasks.arguments import Parser, number, time
 from tasks.failures import in_some_line, print_error
 
 _NOTHING_NEW = "up to date: nothing changed in the source"
+# The options of a run, of a rebuild and of removing batches; all take --environment.
+_LIMITS = {"max_rejected", "max_deleted_share"}
+_OPTIONS = {
+    "run": {"reconcile", "restate", "full", "allow", *_LIMITS},
+    "rebuild": {"rebuild", "until", "warehouse", *_LIMITS},
+    "retain": {"retain", "yes"},
+}
 _NOTHING_LEFT = "nothing to rebuild: the warehouse has every batch that the raw bucket has for it"
 
 
@@ -44,6 +52,8 @@ def main() -> int:
         return 1
     for report in reports:
         print(safe(report.summary, keep="\n"))
+    if arguments.restate:
+        print(f"restated {', '.join(arguments.restate)} and the models that read it")
     if not reports:
         print(_NOTHING_LEFT if arguments.rebuild else _NOTHING_NEW)
     return 0
@@ -51,7 +61,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     summary, *_ = (etl.description or "").partition("\n")
-    parser = argparse.ArgumentParser(prog="python -m flows", description=summary)
+    parser = Parser("flows", summary)
     parser.add_argument(
         "--reconcile", action="store_true", help="also compare every row of the source with the warehouse"
     )
@@ -62,10 +72,12 @@ def _arguments() -> argparse.Namespace:
         help="compute a model's table again over all batches; may be given several times",
     )
     parser.add_argument("--full", action="store_true", help="read every table in full")
-    parser.add_argument("--max-rejected", type=int, metavar="N", help="fail if more rows would be rejected")
+    parser.add_argument(
+        "--max-rejected", type=number(int, 0), metavar="N", help="fail if more rows would be rejected"
+    )
     parser.add_argument(
         "--max-deleted-share",
-        type=float,
+        type=number(float, 0, 1),
         metavar="SHARE",
         help="allow up to this share of a table to be deleted, from 0 to 1",
     )
@@ -87,22 +99,36 @@ def _arguments() -> argparse.Namespace:
         help="list the batches older than this, such as 400d, that no rebuild needs",
     )
     parser.add_argument("--yes", action="store_true", help="remove these batches")
-    parser.add_argument("--until", metavar="TIME", help="rebuild up to this time, e.g. 2026-11-20T12:00:00Z")
+    parser.add_argument(
+        "--until", type=time, metavar="TIME", help="rebuild up to this time, e.g. 2026-11-20T12:00:00Z"
+    )
     parser.add_argument(
         "--warehouse", default="", metavar="ID", help="rebuild from the batches of this warehouse"
     )
-    parser.add_argument(
-        "--environment",
-        default="",
-        metavar="NAME",
-        help="environment of the blocks (TOTESYS_ENVIRONMENT)",
-    )
-    return parser.parse_args()
+    parser.add_environment()
+    arguments = parser.parse_args()
+    _refuse_others(parser, arguments)
+    return arguments
+
+
+def _refuse_others(parser: Parser, arguments: argparse.Namespace) -> None:
+    """Refuse an option that what is asked for would ignore."""
+    given = {
+        name for name, value in vars(arguments).items() if value not in (None, "") and value is not False
+    }
+    what = next((each for each in ("retain", "rebuild") if each in given), "run")
+    for name in sorted(given - _OPTIONS[what] - {"environment"}):
+        option = f"--{name.replace('_', '-')}"
+        owner = next(each for each, names in _OPTIONS.items() if name in names)
+        reason = f"only goes with --{owner}" if what == "run" else f"does not go with --{what}"
+        parser.error(f"argument {option}: {reason}")
 
 
 def _days(text: str) -> int:
     """A number of days, as ``400d`` or ``400``."""
     days = text.removesuffix("d")
-    if not days.isdecimal() or int(days) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days; write KEEP=400d")
+    if not days.isdecimal() or not 1 <= int(days) <= MOST_DAYS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of days from 1 to {MOST_DAYS:,}; write KEEP=400d"
+        )
     return int(days)

@@ -1,9 +1,10 @@
 """Remove old batches from the lake that no rebuild needs, from a base batch on."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 from prefect import flow, get_run_logger
-from pydantic import PositiveInt
+from pydantic import Field
 
 from flows.context import open_run
 from pipeline.recovery import retain as engine
@@ -14,11 +15,17 @@ from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_lin
 from tasks.progress import progress
 from tasks.results import NOTHING_KEPT
 
+MOST_DAYS = 36_500
+
 
 @flow(name="retain-lake", **NOTHING_KEPT)
 @cancelled_where_busy
 @clean_failures
-def retain(keep_days: PositiveInt, apply: bool = False, environment: blocks.Environment = "") -> str:
+def retain(
+    keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)],
+    apply: bool = False,
+    environment: blocks.Environment = "",
+) -> str:
     """Remove batches that are older than ``keep_days`` days from the lake; returns a one-line summary.
 
     The newest base batch from before then stays, with every object that it or a later batch needs. A rebuild

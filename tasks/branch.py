@@ -22,6 +22,7 @@ from pipeline.review.live import Row
 from pipeline.review.versions import TableDifference
 from pipeline.words import counted
 from tasks import blocks
+from tasks.arguments import Parser, number
 from tasks.failures import clean_failures, in_some_line
 from tasks.printing import as_table, print_table, shortened
 
@@ -107,14 +108,14 @@ def _drop(arguments: argparse.Namespace) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.branch", description=__doc__)
+    parser = Parser("tasks.branch", __doc__)
     parser.add_argument("name", help="the schema of the branch is branch_<name>")
     parser.add_argument("--drop", action="store_true", help="drop the branch")
-    parser.add_argument("--rows", type=int, default=5, metavar="N", help="rows to show of each kind (5)")
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.add_argument(
-        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
+        "--rows", type=number(int, 0), default=5, metavar="N", help="rows to show of each kind (5)"
     )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_environment()
     return parser.parse_args()
 
 

@@ -13,6 +13,7 @@ from pipeline.review import dictionary
 from pipeline.review.dictionary import Dictionary
 from pipeline.words import counted
 from tasks import erd
+from tasks.arguments import Parser
 from tasks.desk import desk, in_line
 
 _PAGE = "data_dictionary.html"
@@ -57,13 +58,11 @@ def page(found: Dictionary, now: datetime) -> str:
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.data_dictionary", description=__doc__)
+    parser = Parser("tasks.data_dictionary", __doc__)
     parser.add_argument(
         "--file", type=Path, default=Path("data-dictionary.html"), help="where to write the page"
     )
-    parser.add_argument(
-        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
-    )
+    parser.add_environment()
     return parser.parse_args(words)
 
 

@@ -1,6 +1,5 @@
 """Create the deployments of prefect.yaml for this environment: ``python -m tasks.deploy``."""
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from pipeline import settings
 from pipeline.errors import SettingsError
 from tasks import blocks, events
+from tasks.arguments import Parser
 from tasks.failures import print_all
 
 
@@ -97,7 +97,7 @@ def _check_pools(names: Iterable[str]) -> None:
 
 def main() -> int:
     """Deploy; returns the exit status, 1 after an error, which is printed in one line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.deploy", description=__doc__)
+    parser = Parser("tasks.deploy", __doc__)
     default = Path("prefect.yaml")
     parser.add_argument("file", nargs="?", type=Path, default=default, help=f"{default} by default")
     parser.add_argument("--pool", metavar="NAME", help="deploy to this work pool instead of the file's")

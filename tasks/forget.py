@@ -26,6 +26,7 @@ from pipeline.recovery.refill import Lake
 from pipeline.settings import Settings
 from pipeline.warehouse import catalogue, ledger
 from tasks import blocks
+from tasks.arguments import Parser
 from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, print_all
 
 
@@ -76,6 +77,8 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
         for entry in _entries(arguments, lake, in_warehouse, environment):
             findings = engine.find(lake, manifests, entry)
             yield findings.summary
+            if not (findings.raw or findings.processed or findings.effects):
+                yield "nothing of this row is found: its key may be another, or it is erased already"
             if arguments.yes:
                 yield from _hits_as_errors(_erase(url, schema, lake, entry))
     if not arguments.yes:
@@ -107,6 +110,8 @@ def _entries(
     """The entry of the named row, or all entries of the ledger if no row is named."""
     ledger_entries = list({**erasures.in_lake(lake.raw), **in_warehouse}.values())
     if not arguments.table:
+        if not ledger_entries:
+            raise SettingsError("TABLE: no row was forgotten yet; name one: make forget TABLE=staff KEY=7")
         return ledger_entries
     _, table, erased = engine.the_table(lake.models, engine.all_manifests(lake.raw), arguments.table)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
@@ -116,7 +121,7 @@ def _entries(
 
 def main() -> int:
     """Erase a row, or print what would be erased; returns the exit status, 1 if a trace of it is left."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.forget", description=__doc__)
+    parser = Parser("tasks.forget", __doc__)
     parser.add_argument(
         "table", nargs="?", default="", help="a table of the source; the whole ledger if none"
     )
@@ -124,9 +129,7 @@ def main() -> int:
         "key", nargs="?", default="", help="the row's key, with commas where it has several columns"
     )
     parser.add_argument("--yes", action="store_true", help="erase it")
-    parser.add_argument(
-        "--environment", default="", metavar="NAME", help="environment of the blocks (TOTESYS_ENVIRONMENT)"
-    )
+    parser.add_environment()
     return print_all(_lines(parser.parse_args()))
 
 

@@ -1,6 +1,5 @@
 """Print the GRANT statements for the role that reads the source: ``python -m tasks.grants``."""
 
-import argparse
 import sys
 from collections.abc import Iterator
 
@@ -8,6 +7,7 @@ from psycopg import sql
 
 from pipeline import settings
 from pipeline.models import library, reference
+from tasks.arguments import Parser
 from tasks.failures import print_all
 
 _ROLE = "totesys_reader"
@@ -26,7 +26,7 @@ def grants(role: str) -> Iterator[str]:
 
 def main() -> int:
     """Print the statements; returns the exit status, 1 after an error, which is printed in one line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.grants", description=__doc__)
+    parser = Parser("tasks.grants", __doc__)
     parser.add_argument("--role", default=_ROLE, help=f"the role that gets the rights; {_ROLE} by default")
     return print_all(grants(parser.parse_args().role))
 

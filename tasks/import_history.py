@@ -21,20 +21,19 @@ from pipeline.settings import Settings
 from pipeline.warehouse import catalogue, ledger
 from pipeline.words import counted
 from tasks import blocks
+from tasks.arguments import Parser
 from tasks.failures import print_all
 
 
 def main() -> int:
     """Import versions, or print what an import would do; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.import_history", description=__doc__)
+    parser = Parser("tasks.import_history", __doc__)
     parser.add_argument("--model", required=True, metavar="NAME", help="the model whose table gets them")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--file", type=Path, metavar="CSV", help="a file with the rows")
     place.add_argument("--table", metavar="SCHEMA.TABLE", help="a table or view of the warehouse with them")
     parser.add_argument("--yes", action="store_true", help="import them")
-    parser.add_argument(
-        "--environment", default="", metavar="NAME", help="environment of the blocks (TOTESYS_ENVIRONMENT)"
-    )
+    parser.add_environment()
     return print_all(_lines(parser.parse_args()))
 
 

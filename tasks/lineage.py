@@ -12,6 +12,7 @@ from pipeline.models import library
 from pipeline.models.lineage import Fed, fed
 from pipeline.redaction import safe
 from pipeline.review import sources
+from tasks.arguments import Parser
 from tasks.desk import desk, in_line
 
 
@@ -45,12 +46,10 @@ def _lineage(environment: str, table: str | None) -> dict[str, Fed]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.lineage", description=__doc__)
+    parser = Parser("tasks.lineage", __doc__)
     parser.add_argument("table", nargs="?", help="only the columns of this table of the source")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    parser.add_argument(
-        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
-    )
+    parser.add_environment()
     return parser.parse_args()
 
 

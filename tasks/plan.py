@@ -13,6 +13,7 @@ from pipeline.models import library
 from pipeline.redaction import safe
 from pipeline.review.preview import Preview, preview
 from tasks import blocks
+from tasks.arguments import Parser
 from tasks.changes import consents, lines
 from tasks.failures import clean_failures, in_some_line
 
@@ -59,14 +60,12 @@ def _preview(environment: str, allow: Collection[str]) -> list[Preview]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.plan", description=__doc__)
+    parser = Parser("tasks.plan", __doc__)
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.add_argument(
         "--allow", action="append", default=[], metavar="CHANGES", help="as if these changes were allowed"
     )
-    parser.add_argument(
-        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
-    )
+    parser.add_environment()
     return parser.parse_args()
 
 

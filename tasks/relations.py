@@ -12,6 +12,7 @@ from pipeline.warehouse import catalogue, ledger, relations, upgrades
 from pipeline.warehouse.schemas import reporting_schema
 from pipeline.words import counted
 from tasks import blocks
+from tasks.arguments import Parser
 from tasks.failures import print_all
 
 _ROLE, _FOLDER = "reporting_reader", "relations"
@@ -42,11 +43,11 @@ def write(url: str, schema: str, transforms: Path, folder: Path, role: str, host
 
 def main() -> int:
     """Write the files; returns the exit status, 1 after an error, which is printed in one line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.relations", description=__doc__)
+    parser = Parser("tasks.relations", __doc__)
     parser.add_argument("--folder", type=Path, default=Path(_FOLDER), help=f"{_FOLDER} by default")
     parser.add_argument("--role", default=_ROLE, help=f"the role that the tools use; {_ROLE} by default")
     parser.add_argument("--host", default="", help="the warehouse's host as the tools see it")
-    parser.add_argument("--environment", default="", help="whose blocks; TOTESYS_ENVIRONMENT by default")
+    parser.add_environment()
     arguments = parser.parse_args()
     return print_all(_write(arguments))
 

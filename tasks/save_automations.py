@@ -1,6 +1,5 @@
 """Save watchdogs and alerts as Prefect automations: ``python -m tasks.save_automations``."""
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from pydantic import SecretStr
 from pipeline import settings
 from pipeline.errors import SettingsError
 from tasks import blocks, events
+from tasks.arguments import Parser, number
 from tasks.failures import print_all
 from tasks.watchdogs import FAILED_STATES, MINUTES_TO_START, run_filter, watchdogs
 
@@ -257,17 +257,17 @@ def _save(automation: AutomationCore) -> str:
 
 def main() -> int:
     """Save them; returns the exit status, 1 after an error, which is printed in one line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.save_automations", description=__doc__)
+    parser = Parser("tasks.save_automations", __doc__)
     parser.add_argument(
         "--max-age",
-        type=float,
+        type=number(float, 0, 1_000_000),
         default=_MINUTES,
         metavar="MINUTES",
         help=f"after how long without an update the warehouse is stale; {_MINUTES} by default",
     )
     parser.add_argument(
         "--max-start",
-        type=float,
+        type=number(float, 0, 1_000_000),
         default=MINUTES_TO_START,
         metavar="MINUTES",
         help=f"how long a run may take to start; {MINUTES_TO_START} by default",

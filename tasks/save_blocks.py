@@ -23,6 +23,7 @@ from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
 from pipeline.warehouse import ledger
 from tasks import blocks, saved_blocks
+from tasks.arguments import Parser
 from tasks.failures import in_some_line, print_all
 
 _DRIVER = "postgresql+psycopg"
@@ -242,7 +243,7 @@ def _bucket(config: Settings, name: str, role: str, uri: str, credentials: AwsCr
 
 def main() -> int:
     """Test the blocks and save those that work; returns the exit status, 1 if any does not."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.save_blocks", description=__doc__)
+    parser = Parser("tasks.save_blocks", __doc__)
     parser.add_argument("--unchecked", action="store_true", help="save them without testing them")
     parser.add_argument(
         "--temporary-credentials",

@@ -22,6 +22,7 @@ from pipeline.settings import Settings
 from pipeline.status import Counting, Status
 from pipeline.words import counted
 from tasks import blocks
+from tasks.arguments import Parser, number
 from tasks.failures import in_some_line
 from tasks.metrics import OUTCOMES
 from tasks.printing import as_table, print_table
@@ -253,16 +254,11 @@ def _time(moment: datetime) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.status", description=__doc__)
-    parser.add_argument(
-        "--environment",
-        default="",
-        metavar="NAME",
-        help="environment of the blocks (TOTESYS_ENVIRONMENT)",
-    )
+    parser = Parser("tasks.status", __doc__)
+    parser.add_environment()
     parser.add_argument(
         "--max-age",
-        type=float,
+        type=number(float, 0, 1_000_000),
         default=_MINUTES,
         metavar="MINUTES",
         help=f"how old the warehouse may be; {_MINUTES} by default",

@@ -19,6 +19,7 @@ from pipeline.review import hiding, trial
 from pipeline.review.live import Difference, Row
 from pipeline.review.trial import Trial, TriedColumn
 from pipeline.words import counted
+from tasks.arguments import Parser, number
 from tasks.desk import desk, in_line
 from tasks.printing import as_table, print_table, shortened
 
@@ -110,13 +111,13 @@ def _differences(found: Difference, table: str) -> Iterator[tuple[str, Table | N
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.trial", description=__doc__)
+    parser = Parser("tasks.trial", __doc__)
     parser.add_argument("model", help="the file of a model, e.g. transforms/dim_shop.sql")
-    parser.add_argument("--rows", type=int, default=5, metavar="N", help="rows to show of each kind (5)")
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.add_argument(
-        "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
+        "--rows", type=number(int, 0), default=5, metavar="N", help="rows to show of each kind (5)"
     )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_environment()
     return parser.parse_args(words)
 
 

@@ -22,6 +22,7 @@ from pipeline.redaction import safe
 from pipeline.settings import Settings
 from pipeline.words import counted
 from tasks import blocks
+from tasks.arguments import Parser
 from tasks.failures import in_some_line
 
 _PROBLEMS = 50
@@ -128,13 +129,8 @@ def _end(rehearsal: Rehearsal) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks.verify", description=__doc__)
-    parser.add_argument(
-        "--environment",
-        default="",
-        metavar="NAME",
-        help="environment of the blocks (TOTESYS_ENVIRONMENT)",
-    )
+    parser = Parser("tasks.verify", __doc__)
+    parser.add_environment()
     parser.add_argument("--quick", action="store_true", help="check the objects only, without a rebuild")
     return parser.parse_args()
 

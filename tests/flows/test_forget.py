@@ -96,3 +96,19 @@ def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
     assert re.search(
         "^error: found in .*notes.*; check whether it is about another person", hit, re.MULTILINE
     )
+
+
+def test_the_command_says_what_it_does_not_find(
+    kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")
+    kiosk.run()
+    for given, status, words in (
+        (["--yes"], 1, "error: TABLE: no row was forgotten yet; name one: make forget TABLE=staff KEY=7"),
+        (["item", "999"], 0, "nothing of this row is found: its key may be another, or it is erased already"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["forget", *given])
+        with kiosk.entered():
+            assert forget.main() == status
+        shown = capsys.readouterr()
+        assert words in shown.out + shown.err

@@ -51,8 +51,10 @@ def test_old_batches_are_listed_and_then_removed(
 def test_an_invalid_number_of_days_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for given in ("0d", "400h", "-1"):
+    for given in ("0d", "400h", "-1", "9" * 20):
         monkeypatch.setattr(sys, "argv", ["flows", f"--retain={given}"])
         with pytest.raises(SystemExit):
             command.main()
-        assert f"{given!r} is not a number of days; write KEEP=400d" in capsys.readouterr().err
+        assert (
+            f"{given!r} is not a number of days from 1 to 36,500; write KEEP=400d" in capsys.readouterr().err
+        )
