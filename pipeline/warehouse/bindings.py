@@ -15,7 +15,7 @@ from pipeline.warehouse.counts import Counts
 # The row count of a table whose rows are unknown, because etl.model was restored or written again.
 UNKNOWN = -1
 
-# Tables with fewer rows are counted in every run.
+# Tables with fewer rows, or fewer changes of rows, are counted in every run.
 _FEW_ROWS = 10_000
 
 # Of a table: its row count or None, else the rows that were added to the recorded count; its version count or
@@ -69,14 +69,14 @@ class Binding(Frozen):
     @property
     def will_be_trusted(self) -> bool:
         """Whether the next run need not count it, if its counter is recorded now."""
-        return not self.is_untouched and (self.row_count or 0) >= _FEW_ROWS
+        return not self.is_untouched and min(self.row_count or 0, self.changes or 0) >= _FEW_ROWS
 
     @property
     def is_untouched(self) -> bool:
         """Whether no row was inserted or deleted since the row count was recorded, by Postgres' own counters.
 
-        A change that another session has just committed may be missing from them until the next run. They
-        are lost when Postgres crashes or is restored, and differ then.
+        A change that another session has just committed may be missing from them until the next run. When
+        Postgres crashes or is restored, they begin at 0.
         """
         return self.has_same_changes and not self.is_outdated
 

@@ -73,18 +73,22 @@ def test_rows_that_others_insert_or_delete_are_found(large: Pair, harm: str, fou
     assert found in reason
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "SELECT pg_stat_reset_single_table_counters('fact_sale'::regclass)",
-        "SELECT pg_stat_reset()",
-        "VACUUM FULL fact_sale",
-        "UPDATE etl.model SET row_changes = NULL",
-    ],
-)
+@pytest.mark.parametrize("change", ["VACUUM FULL fact_sale", "UPDATE etl.model SET row_changes = NULL"])
 def test_a_table_whose_counter_says_nothing_is_counted_once(large: Pair, change: str) -> None:
     execute(large.house.url, change)
     assert not is_untouched(large)
+    assert reasons(large) == []
+    assert is_untouched(large)
+
+
+def test_counters_that_were_reset_are_not_trusted_until_they_are_high(large: Pair) -> None:
+    """A crash loses counters; low ones could come to agree although others changed rows before it."""
+    execute(large.house.url, "SELECT pg_stat_reset_single_table_counters('fact_sale'::regclass)")
+    for _ in range(2):
+        assert reasons(large) == []
+        assert not is_untouched(large)
+    large.do("UPDATE sale SET amount = amount + 1")
+    large.run()
     assert reasons(large) == []
     assert is_untouched(large)
 

@@ -1,6 +1,6 @@
 -- What etl.model records about a schema's tables, and whether the catalogue agrees.
--- Binds: schema, tables, few (smaller tables are always counted: after Postgres has reset a counter, a low
--- one may come to agree).
+-- Binds: schema, tables, few (tables with fewer rows or changes are always counted: Postgres loses its
+-- counters when it crashes, and low ones may come to agree).
 SELECT
     m.table_name,
     m.batch_id,
@@ -20,7 +20,7 @@ SELECT
         c.oid = m.table_oid
         AND c.relfilenode = m.filenode
         AND c.relkind = 'r'
-        AND m.row_count >= %(few)s
+        AND LEAST(m.row_count, m.row_changes) >= %(few)s
         AND m.row_changes = pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_deleted(c.oid)
         AND current_setting('track_counts')::boolean
         -- Earlier versions send these counts by UDP.

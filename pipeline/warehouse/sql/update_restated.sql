@@ -5,4 +5,4 @@
 UPDATE {table} AS t
 SET {assignments}
 FROM {rebuilt} AS s
-WHERE {same_key} AND row({old})::record *<> row({new})::record
+WHERE {same_key} AND record_image_ne(row({old}), row({new}))
