@@ -35,6 +35,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+_OF_ANY_MODELS = {"/table", "/health"}
 Content = Callable[[Page], dict[str, Any]]
 _CONTENTS: dict[str, tuple[str, str, Content]] = {
     "/": ("Overview", "overview.html", business.overview),
@@ -83,7 +84,8 @@ def _page(warehouse: Warehouse, renderer: Renderer, path: str) -> Callable[[Requ
         try:
             filters = parse(request.query_params)
             with warehouse.reports(filters.as_of) as reports:
-                return _shown(renderer, request, open_page(reports, filters), _CONTENTS[path])
+                page = open_page(reports, filters, of_shop=path not in _OF_ANY_MODELS)
+                return _shown(renderer, request, page, _CONTENTS[path])
         except Exception as error:  # noqa: BLE001  a reader gets one line, whatever failed
             return _failed(renderer, request, _CONTENTS[path][0], error)
 
@@ -96,7 +98,7 @@ def _shown(renderer: Renderer, request: Request, page: Page, kind: tuple[str, st
     shared = {"page": page, "title": title, "days": page.days}
     if request.headers.get("X-Batch") == str(page.reports.freshness["last_batch"]):
         return renderer.render(request, "base.html", shared, headers={"X-Same-Batch": "1"})
-    values = {**shared, "choices": choices(page.reports), **content(page)}
+    values = {**shared, "choices": choices(page), **content(page)}
     return renderer.render(request, template, values)
 
 

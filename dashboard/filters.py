@@ -84,7 +84,7 @@ class Filters(BaseModel):
     by: Literal["design", "staff", "department", "counterparty", "location", "currency"] = "counterparty"
     changed_since: Day | None = None
     silent: Literal["", "1"] = ""
-    view: Name = "sales"
+    view: Name = ""
     sort: Name = ""
     order: Literal["asc", "desc"] = "desc"
 

@@ -42,7 +42,8 @@ def amendments(page: Page) -> dict[str, Any]:
 
 def table(page: Page) -> dict[str, Any]:
     """The first rows of any view."""
-    view = page.reports.view(page.filters.view)
+    default = "sales" if page.of_shop else next(iter(page.reports.views), "")
+    view = page.reports.view(page.filters.view or default)
     return {
         "view": view,
         "views": page.reports.views.values(),

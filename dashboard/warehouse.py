@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,6 +93,12 @@ class Reports:
                 " choose another"
             )
         return self.views[name]
+
+    def lacking(self, needed: Iterable[str]) -> list[str]:
+        """Those of these views that do not exist, with their schema."""
+        names = [self.relation(name).as_string() for name in needed]
+        query = template("SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NULL")
+        return [row["name"].replace('"', "") for row in self.rows(query, {"names": names})]
 
     def relation(self, name: str) -> sql.Identifier:
         """The quoted name of a view or function."""
