@@ -197,21 +197,30 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
     with all_mistakes() as mistake:
         for model in models.values():
             for relation in model.relations:
-                if relation.name in missing:
-                    with mistake():
+                with mistake():
+                    if relation.name in missing:
                         raise _no_table(model, relation, schema, known)
+                    if relation.name in tables and not tables[relation.name].columns:
+                        raise ModelError(
+                            f"{_place(model, relation)}: reads table {relation.name}, of which the source's"
+                            " role may read no column; grant SELECT on one, or leave the table out"
+                        )
     return tables
 
 
 def _no_table(model: Model, relation: Relation, schema: str, known: AbstractSet[str]) -> ModelError:
-    line = model.sql.encode()[: relation.start].count(b"\n") + 1
     others = (known | seed_files.load(model.path.parent).keys()) - {model.name}
     near = nearest(relation.name, sorted(others))
     remedy = f"write {near}" if near else "create it, or correct its name"
     return ModelError(
-        f"{model.path}:{line}: reads table {relation.name}, which schema {schema} of the source does not"
-        f" have; {remedy}"
+        f"{_place(model, relation)}: reads table {relation.name}, which schema {schema} of the source does"
+        f" not have; {remedy}"
     )
+
+
+def _place(model: Model, relation: Relation) -> str:
+    line = model.sql.encode()[: relation.start].count(b"\n") + 1
+    return f"{model.path}:{line}"
 
 
 def _with_hashes(

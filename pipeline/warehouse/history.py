@@ -81,6 +81,11 @@ def _one_line_errors(schema: str, target: Target) -> Iterator[None]:
             f"{table} cannot have the key {key}: {error.diag.message_primary}; name other columns in the"
             " model's `-- key:`, or declare the column as text"
         ) from None
+    except psycopg.errors.FeatureNotSupported as error:
+        raise WarehouseError(
+            f"{table} cannot have a history: {error.diag.message_primary}; partition it by columns of its key"
+            f" ({key}) or by recorded_at"
+        ) from None
     except psycopg.Error as error:
         views = " and ".join(f"{home}.{target.name}" for home in view_schemas(schema))
         raise WarehouseError(

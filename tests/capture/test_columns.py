@@ -57,6 +57,10 @@ def test_columns_that_come_and_go_do_not_matter_to_models_that_do_not_read_them(
             "fact_order.sql:2: reads table orders, which schema public of the source does not have; ",
         ),
         (
+            "DROP TABLE orders; CREATE TABLE orders ()",
+            "fact_order.sql:2: reads table orders, of which the source's role may read no column; ",
+        ),
+        (
             "ALTER TABLE orders RENAME amount TO total",
             (
                 r"fact_order\.sql:2: reads orders\.amount, which the source no longer has; it has total now;"

@@ -158,6 +158,15 @@ def test_a_table_that_cannot_have_a_history_is_refused(
     assert "\n" not in str(raised.value)
 
 
+def test_a_fact_is_partitioned_by_what_its_versions_are_unique_by(house: Warehouse) -> None:
+    execute(house.url, "CREATE TABLE fact_order (order_id int, shop_id int) PARTITION BY LIST (shop_id)")
+    with pytest.raises(
+        WarehouseError, match=r"; partition it by columns of its key \(order_id\) or by"
+    ) as raised:
+        house.prepare()
+    assert "\n" not in str(raised.value)
+
+
 def test_missing_tables_without_a_schema_file_are_refused(house: Warehouse) -> None:
     (house.folder / "schema.sql").unlink()
     with pytest.raises(WarehouseError, match=r"tables are missing and there is no .*schema\.sql"):
