@@ -115,10 +115,10 @@ automations: venv ## save watchdogs and alerts as Prefect automations (ARGS=--tr
 	@$(PY) -m tasks.save_automations $(ARGS)
 
 rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026-11-20T12:00:00Z")
-	@$(PY) -m flows --rebuild $(ARGS)
+	@$(PY) -m flows --rebuild $(ALLOWED) $(ARGS)
 
 restate: venv ## compute a model's table again over all batches (MODEL=fact_sales_order), and run
-	@$(call NEED,MODEL,fact_sales_order) $(PY) -m flows $(foreach model,$(MODEL),--restate $(model)) $(ARGS)
+	@$(call NEED,MODEL,fact_sales_order) $(PY) -m flows $(foreach model,$(MODEL),--restate $(model)) $(ALLOWED) $(ARGS)
 
 import-history: venv ## add versions from before the first batch (MODEL=dim_staff FILE=old.csv); ARGS=--yes imports them
 	@$(call NEED,MODEL,dim_staff FILE=old.csv) $(PY) -m tasks.import_history $(ARGS) $(if $(MODEL),--model "$(MODEL)") $(if $(FILE),--file "$(FILE)") $(if $(TABLE),--table "$(TABLE)")

@@ -19,7 +19,7 @@ _NOTHING_NEW = "up to date: nothing changed in the source"
 _LIMITS = {"max_rejected", "max_deleted_share"}
 _OPTIONS = {
     "run": {"reconcile", "restate", "full", "allow", *_LIMITS},
-    "rebuild": {"rebuild", "until", "warehouse", *_LIMITS},
+    "rebuild": {"rebuild", "until", "warehouse", "allow", *_LIMITS},
     "retain": {"retain", "yes"},
 }
 _NOTHING_LEFT = "nothing to rebuild: the warehouse has every batch that the raw bucket has for it"
@@ -37,7 +37,7 @@ def main() -> int:
                 print(safe(retain(arguments.retain, arguments.yes, environment)))
                 return 0
             if arguments.rebuild:
-                reports = rebuild(arguments.until, *limits, environment, arguments.warehouse)
+                reports = rebuild(arguments.until, *limits, environment, arguments.warehouse, arguments.allow)
             else:
                 reports = etl(
                     arguments.reconcile,

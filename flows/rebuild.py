@@ -10,6 +10,7 @@ from flows.sealed import load_chain
 from pipeline.errors import LakeIncomplete, SettingsError
 from pipeline.settings import Share
 from tasks import blocks
+from tasks.changes import consents
 from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport
 from tasks.results import NOTHING_KEPT
@@ -24,6 +25,7 @@ def rebuild(
     max_deleted_share: Share | None = None,
     environment: blocks.Environment = "",
     warehouse: str = "",
+    allow: list[str] | None = None,
 ) -> list[BatchReport]:
     """Load every sealed batch that the warehouse does not have, in order, without reading the source.
 
@@ -38,9 +40,11 @@ def rebuild(
             allowed to when they were first loaded.
         environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
         warehouse: Id of the warehouse whose batches to load, if the raw bucket holds those of several.
+        allow: Changes of models and schema.sql that lose data or may fail, as `make plan` prints them.
     """
     show_in_one_line()
-    with open_run(environment, max_rejected, max_deleted_share, wait_for_lock=True, source=False) as run:
+    limits, changes = (max_rejected, max_deleted_share), consents(allow or ())
+    with open_run(environment, *limits, wait_for_lock=True, source=False, allow=changes) as run:
         erase_again(run)
         if lacking := refill_tables(run):
             raise LakeIncomplete(

@@ -1,5 +1,6 @@
 """What changes because models or schema.sql have changed, as text: of a plan, and of a run."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from prefect import task
@@ -17,7 +18,7 @@ from tasks.failures import clean_failures
 _ARTIFACT = "totesys-changes"
 EFFECTS = {
     "created": "is created and filled",
-    "restated": "is computed again over {batches}; versions keep their times, and none is added",
+    "restated": "is computed again over {batches}; versions keep their times, and what differs is written",
     "compared": "is computed again for the next batch: rows that differ get a new version",
     "refilled": "is made again, and filled from {batches} with its history",
     "altered": "is altered in place, and nothing is computed again",
@@ -35,10 +36,11 @@ EFFECTS = {
 def consents(texts: Iterable[str]) -> list[str]:
     """The changes that somebody consents to, from texts that list them with commas.
 
-    Raises SettingsError for one that is none.
+    A comma in a name is none of these. Raises SettingsError for a text that is no change.
     """
-    found = [" ".join(part.split()) for text in texts for part in text.split(",") if part.strip()]
     words = sorted(set(CONSENTS.values()))
+    comma = re.compile(rf" ?, ?(?=(?:{'|'.join(words)}) |\w+ \w+\.|$)")
+    found = [part for text in texts for part in comma.split(" ".join(text.split())) if part]
     for each in found:
         if each.partition(" ")[0] not in words or " " not in each:
             raise SettingsError(
@@ -91,8 +93,6 @@ def _head(each: Preview) -> Iterator[str]:
     size = counted(each.rows, "row")
     if each.versions != each.rows:
         size += f", {counted(each.versions, 'version')}"
-    if each.effect == "restated" and not each.in_place:
-        effect += "; it is built beside the table, and only versions that differ are written"
     if each.in_place:
         effect += f"; only {', '.join(each.in_place)} is written, in place if no row was ever rejected"
     has_rows = each.effect != "executed" and not each.effect.startswith("mart")

@@ -10,8 +10,9 @@ import pytest
 from prefect.client.schemas.filters import ArtifactFilter
 
 import flows.command
+from pipeline.errors import SettingsError
 from tasks import import_history, plan
-from tasks.changes import EFFECTS
+from tasks.changes import EFFECTS, consents
 from tests.flows.attempts import Try
 from tests.flows.support import World, client, query, words_of
 
@@ -74,6 +75,29 @@ def test_a_changed_model_and_a_new_column_make_no_version(
     kiosk.run(allow=["drop dim_item.dear"]).reports  # noqa: B018  raises what the run failed with
     assert query(kiosk.warehouse_url, "SELECT count(*) FROM dim_item_history") == [(4,)]
     assert (planned()[0], len(changes())) == (0, 2)
+
+
+def test_a_rebuild_takes_the_same_consent(kiosk: World, attempt: Try) -> None:
+    kiosk.save_blocks()
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    schema = kiosk.transforms / "schema.sql"
+    text = schema.read_text(encoding="utf-8")
+    column = "label text NOT NULL"
+    schema.write_text(text.replace(column, f'{column},\n    "shelf, row" text'), encoding="utf-8")
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    schema.write_text(text, encoding="utf-8")
+    consent = "drop dim_item.shelf, row"
+    attempt(kiosk, flows.command.main, "--rebuild").fails_with(f'allow it by ALLOW="{consent}"')
+    assert attempt(kiosk, flows.command.main, "--rebuild", "--allow", consent).status == 0
+    shelves = "SELECT FROM information_schema.columns WHERE column_name = 'shelf, row'"
+    assert query(kiosk.warehouse_url, shelves) == []
+
+
+def test_changes_are_separated_by_commas_that_are_no_part_of_a_name() -> None:
+    text = "drop t.a,narrow t.b,  c , drop x.net, gross, drop fact_old,"
+    assert consents([text]) == ["drop t.a", "narrow t.b, c", "drop x.net, gross", "drop fact_old"]
+    with pytest.raises(SettingsError, match=r"'dropp t\.b' names no change"):
+        consents(["drop t.a, dropp t.b"])
 
 
 def changes() -> list[str]:
