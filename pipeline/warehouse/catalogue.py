@@ -148,9 +148,14 @@ def with_contracts(models: Mapping[str, Model], targets: Mapping[str, Target]) -
 
 @contextmanager
 def _naming_privileges() -> Iterator[None]:
-    """Raise a WarehouseError that names the privilege that the warehouse's role lacks."""
+    """Raise a WarehouseError that names the privilege that the role lacks, or that it only reads."""
     try:
         yield
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise WarehouseError(
+            f"warehouse: {error.diag.message_primary}; name the primary server, not a standby, and a role"
+            " without default_transaction_read_only"
+        ) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(
             f"warehouse: {error.diag.message_primary}; docs/warehouse-role.sql grants its role what it needs"

@@ -167,6 +167,18 @@ def test_a_fact_is_partitioned_by_what_its_versions_are_unique_by(house: Warehou
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_warehouse_that_can_only_be_read_is_named(house: Warehouse, is_new: bool) -> None:
+    """As on a standby."""
+    if not is_new:
+        house.prepare()
+    name = house.url.rpartition("/")[2]
+    execute(house.url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(WarehouseError, match="read-only transaction; name the primary server") as raised:
+        house.prepare()
+    assert "\n" not in str(raised.value)
+
+
 def test_missing_tables_without_a_schema_file_are_refused(house: Warehouse) -> None:
     (house.folder / "schema.sql").unlink()
     with pytest.raises(WarehouseError, match=r"tables are missing and there is no .*schema\.sql"):
