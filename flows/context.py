@@ -18,7 +18,8 @@ from pipeline.lake.manifest import Destination
 from pipeline.models import checks, library
 from pipeline.models.dry_run import verify
 from pipeline.postgres import transaction
-from pipeline.review.preview import Preview, preview_if_changed
+from pipeline.review.preview import preview_if_changed
+from pipeline.review.table_preview import Preview
 from pipeline.settings import Settings
 from pipeline.steps import Pipeline
 from pipeline.warehouse import catalogue, ledger

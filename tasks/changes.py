@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from pipeline.errors import SettingsError
 from pipeline.redaction import safe
 from pipeline.review.feeds import Feed
-from pipeline.review.preview import Preview, TableChange
+from pipeline.review.table_preview import Preview, TableChange
 from pipeline.warehouse.evolve import CONSENTS
 from pipeline.words import counted
 from tasks.failures import clean_failures
@@ -18,6 +18,7 @@ from tasks.failures import clean_failures
 _ARTIFACT = "totesys-changes"
 EFFECTS = {
     "created": "is created and filled",
+    "filled": "is filled for the first time",
     "restated": "is computed again over {batches}; versions keep their times, and what differs is written",
     "compared": "is computed again for the next batch: rows that differ get a new version",
     "refilled": "is made again, and filled from {batches} with its history",
@@ -97,8 +98,7 @@ def _head(each: Preview) -> Iterator[str]:
         effect += f"; only {', '.join(each.in_place)} is written, in place if no row was ever rejected"
     has_rows = each.effect != "executed" and not each.effect.startswith("mart")
     yield f"{each.table} ({size}): {effect}" if has_rows else f"{each.table}: {effect}"
-    if each.error:
-        yield f"  {each.error}"
+    yield from (f"  {line}" for line in each.error.splitlines())
     if each.rows_read:
         seconds = "" if each.seconds is None else f", about {max(1, round(each.seconds)):,} s"
         yield f"  computes {counted(each.rows_read, 'row')}{seconds}"

@@ -11,7 +11,8 @@ from collections.abc import Collection
 from pipeline import settings
 from pipeline.models import library
 from pipeline.redaction import safe
-from pipeline.review.preview import Preview, preview
+from pipeline.review.preview import preview
+from pipeline.review.table_preview import Preview
 from tasks import blocks
 from tasks.arguments import Parser
 from tasks.changes import consents, lines

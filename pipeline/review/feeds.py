@@ -55,6 +55,26 @@ def feeds(
     return {name: tuple(_differences(each, before.get(name))) for name, each in now.items()}
 
 
+def unfit(
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Tables,
+    keys: Keys,
+    changed: Collection[str],
+) -> dict[str, str]:
+    """By changed model, why it does not fit these tables; one that reads a table not among them may."""
+    known = tables.keys() | models.keys() | reference.NAMES
+    reasons: dict[str, str] = {}
+    for name in changed:
+        wanted = library.closure(models, name)
+        try:
+            if not library.tables_read(wanted) - known:
+                _lineages(wanted, targets, tables, keys, {name})
+        except ModelError as error:
+            reasons[name] = f"the run fails if the source is as in the last batch: {error}"
+    return reasons
+
+
 def _lineages(
     models: Mapping[str, Model],
     targets: Mapping[str, Target],

@@ -3,15 +3,12 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Literal
 
 import psycopg
-from pydantic import ConfigDict, Field
 
-from pipeline.columns import Frozen
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
-from pipeline.models.library import Model
+from pipeline.models.library import SCHEMA_FILE, Model
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import exists, transaction
@@ -20,7 +17,8 @@ from pipeline.recovery.added_columns import added
 from pipeline.recovery.batches import loaded_batches
 from pipeline.review import diffs
 from pipeline.review.costs import Work, read_in_full, table_counts, work_of_batches
-from pipeline.review.feeds import Feed, feeds
+from pipeline.review.feeds import Feed, feeds, unfit
+from pipeline.review.table_preview import Effect, Preview, TableChange
 from pipeline.warehouse import (
     alterations,
     catalogue,
@@ -34,87 +32,12 @@ from pipeline.warehouse.dependents import Dependent
 from pipeline.warehouse.evolve import Change
 from pipeline.warehouse.schemas import reporting_schema
 
-Effect = Literal[
-    "created", "restated", "compared", "refilled", "altered", "unchanged", "frozen", "dropped", "executed",
-    "mart created", "mart replaced", "mart dropped", "mart broken",
-]  # fmt: skip
-
 _OF_MARTS: Mapping[str, Effect] = {
     "created": "mart created",
     "replaced": "mart replaced",
     "dropped": "mart dropped",
     "broken": "mart broken",
 }
-
-
-class TableChange(Frozen):
-    """A change of a table, or of its ``column`` if that is not empty.
-
-    ``sql`` are the statements. ``consent`` is what has to be allowed, if anything; ``is_refused``: a run
-    fails until it is; ``happens``: the run makes the change, and then allows itself the ``follow_up``.
-    """
-
-    kind: str
-    column: str
-    summary: str
-    sql: tuple[str, ...]
-    risk: str
-    consent: str
-    is_refused: bool
-    happens: bool
-    follow_up: str = ""
-
-
-class Preview(Frozen):
-    """What happens to a table.
-
-    ``restated`` over ``batches``, so that no version is made; ``compared`` where the lake or the model
-    does not allow that: rows that differ get new versions. ``refilled`` if the table is made again, and
-    ``frozen`` if its model was removed. The table ``schema.sql`` stands for the file, which is ``executed``
-    for the sake of indexes, comments and the like if no table has other columns.
-
-    ``model_diff`` and ``table_diff`` are the lines of unified diffs of the model and of the table's
-    declaration, empty where the former text is not known. ``rows`` and ``versions`` are those of the table,
-    ``rows_read`` the rows that are computed again, which takes about ``seconds`` (None if no batch was
-    timed). ``in_place``: the model only gained these columns, so that no more than they is written.
-    ``breaks`` are objects of others that the change drops or that stand in its way. ``read_in_full``
-    are source tables; in JSON they are ``read_whole``, which programs know. ``feeds`` are columns that other
-    columns of the source feed than before. ``error`` is why a mart breaks.
-    """
-
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    table: str
-    effect: Effect
-    changes: tuple[TableChange, ...] = ()
-    model_diff: tuple[str, ...] = ()
-    table_diff: tuple[str, ...] = ()
-    batches: int = 0
-    rows: int = 0
-    versions: int = 0
-    rows_read: int = 0
-    in_place: tuple[str, ...] = ()
-    seconds: float | None = None
-    read_by: tuple[str, ...] = ()
-    breaks: tuple[Dependent, ...] = ()
-    read_in_full: tuple[str, ...] = Field(default=(), serialization_alias="read_whole")
-    feeds: tuple[Feed, ...] = ()
-    error: str = ""
-
-    @property
-    def altered(self) -> tuple[str, ...]:
-        """The statements that the run executes."""
-        return tuple(text for change in self.changes if change.happens for text in change.sql)
-
-    @property
-    def by_hand(self) -> tuple[str, ...]:
-        """The statements of changes that nobody has allowed."""
-        return tuple(text for change in self.changes if not change.happens for text in change.sql)
-
-    @property
-    def consents(self) -> tuple[str, ...]:
-        """What has to be allowed."""
-        return tuple(change.consent for change in self.changes if not change.happens)
 
 
 def preview_if_changed(
@@ -153,7 +76,11 @@ def preview(
     with transaction(url, "warehouse") as connection:
         upgrades.check(connection)
         if not exists(connection, "etl.model"):
-            return [Preview(table=name, effect="created") for name in models]
+            declared = alterations.declare(connection, schema, transforms / SCHEMA_FILE, list(models))
+            return [
+                Preview(table=name, effect="created", error=_undeclared(name, transforms, declared))
+                for name in models
+            ]
         found = alterations.find(connection, schema, models, transforms, allow)
         breaks = {
             change.table: tuple(dependents.dependents(connection, schema, change)) for change in found.changes
@@ -185,24 +112,50 @@ def preview(
         if each.effect != "unchanged" or each.changes
     ]
     names = {each.table for each in of_tables} & models.keys()
-    fed = _feeds(found, models, targets, chain.manifests, names)
-    return [*(each.model_copy(update={"feeds": fed.get(each.table, ())}) for each in of_tables), *of_marts]
+    fed, unfit = _on_last_batch(found, models, targets, chain.manifests, names)
+    lacking = {
+        each.table: _undeclared(each.table, transforms, found.declared)
+        for each in of_tables
+        if each.effect == "created"
+    }
+    return [
+        *(
+            each.model_copy(
+                update={
+                    "feeds": fed.get(each.table, ()),
+                    "error": lacking.get(each.table) or unfit.get(each.table, ""),
+                }
+            )
+            for each in of_tables
+        ),
+        *of_marts,
+    ]
 
 
-def _feeds(
+def _undeclared(name: str, transforms: Path, declared: Collection[str]) -> str:
+    """Why a table cannot be created, if that is so."""
+    if name in declared:
+        return ""
+    return f"the run fails: no table {name} is declared; add it to {transforms / SCHEMA_FILE}"
+
+
+def _on_last_batch(
     found: Alterations,
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
     manifests: Sequence[Manifest],
     names: AbstractSet[str],
-) -> dict[str, tuple[Feed, ...]]:
-    """What feeds these tables differently from before, by the last batch's columns of the source."""
+) -> tuple[dict[str, tuple[Feed, ...]], dict[str, str]]:
+    """What feeds these tables differently from before, and why models do not fit the last batch's tables."""
     if not manifests:
-        return {}
+        return {}, {}
     tables = manifests[-1].tables
     columns = {name: table.columns for name, table in tables.items()}
     keys = {name: table.key for name, table in tables.items()}
-    return feeds(models, found.texts, targets, columns, keys, names)
+    return (
+        feeds(models, found.texts, targets, columns, keys, names),
+        unfit(models, targets, columns, keys, names),
+    )
 
 
 def _of_file(found: Alterations) -> Iterator[Preview]:
@@ -277,6 +230,8 @@ def _effects(
     for name, model in models.items():
         if name not in targets and name not in found.new_tables.values():
             effects[name] = "created"
+        elif name not in loaded:
+            effects[name] = "filled"
         elif name in remade:
             effects[name] = "refilled"
         elif name in renamed:

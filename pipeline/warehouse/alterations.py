@@ -120,31 +120,32 @@ def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
 
 def _needs_declarations(found: Alterations, allow: Collection[str]) -> bool:
     """Whether anything can have changed: to read declarations takes some time."""
-    is_changed = found.is_new or found.new_tables or found.new_columns
-    return bool(
-        found.text and found.existing and (is_changed or allow or heads.differ(found.models, found.texts))
-    )
+    missing = found.models.keys() - found.existing.keys()
+    is_changed = found.is_new or found.new_tables or found.new_columns or missing
+    return bool(found.text and (is_changed or allow or heads.differ(found.models, found.texts)))
 
 
 def _with_declarations(connection: Connection, found: Alterations) -> Alterations:
     """The same with the columns that schema.sql declares, and those that it declared before."""
     names, before = [*found.models, *found.frozen], dict[str, Columns]()
-    declared = _declared(connection, found, names, found.text)
+    declared = declare(connection, found.schema, found.path, names)
     if found.old_text is not None:
         with suppress(WarehouseError):  # it may be impossible to run by now
-            before = _declared(connection, found, [*names, *found.new_tables], found.old_text)
+            all_names = [*names, *found.new_tables]
+            before = declare(connection, found.schema, found.path, all_names, found.old_text)
     return replace(found, declared=declared, before=renames.renamed_tables(before, found.new_tables))
 
 
-def _declared(
-    connection: Connection, found: Alterations, names: Sequence[str], text: str
+def declare(
+    connection: Connection, schema: str, path: Path, names: Sequence[str], text: str | None = None
 ) -> dict[str, Columns]:
-    """The columns that a text of schema.sql declares."""
+    """The columns that schema.sql, or a former ``text`` of it, declares for those of the tables it names."""
 
-    def declare(temporary: str) -> None:
-        schema_file.run(connection, [temporary, found.schema], found.path, text)
+    def run(temporary: str) -> None:
+        content = schema_file.read(path) if text is None else text
+        schema_file.run(connection, [temporary, schema], path, content)
 
-    return dict(declarations.declared_by(connection, found.schema, names, declare))
+    return dict(declarations.declared_by(connection, schema, names, run))
 
 
 def _with_new_columns(found: Alterations) -> Alterations:

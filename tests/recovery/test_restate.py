@@ -10,7 +10,8 @@ from pipeline.errors import SettingsError, WarehouseError
 from pipeline.models import library
 from pipeline.recovery import restate
 from pipeline.recovery.rehearsal import rehearse
-from pipeline.review.preview import Preview, preview
+from pipeline.review.preview import preview
+from pipeline.review.table_preview import Preview
 from pipeline.warehouse import ledger
 from tests.pair import Pair
 from tests.recovery.restating import DAYS, MODELS, SCHEMA, SOURCE, change, restated

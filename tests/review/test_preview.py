@@ -6,7 +6,9 @@ import pytest
 
 from demo.postgres import Postgres
 from pipeline.models import library
-from pipeline.review.preview import Preview, preview, preview_if_changed
+from pipeline.review.preview import preview, preview_if_changed
+from pipeline.review.table_preview import Preview
+from pipeline.warehouse import catalogue
 from tasks.changes import lines
 from tests.pair import Pair
 from tests.support import database, execute
@@ -114,6 +116,7 @@ def test_new_names_other_keys_and_models_that_come_and_go(loaded: Pair) -> None:
     assert rekeyed["fact_sale"].read_by == ("dim_total",)
     new = planned(loaded, dim_total="", dim_new="SELECT shop_id FROM shop JOIN other USING (shop_id)")
     assert {name: each.effect for name, each in new.items()} == {"dim_new": "created", "dim_total": "frozen"}
+    assert "no table dim_new is declared; add it to " in new["dim_new"].error
     assert new["dim_new"].read_in_full == new["dim_new"].model_dump()["read_whole"] == ("other",)
     assert '  to drop it: make run ALLOW="drop dim_total"' in lines(new.values())
 
@@ -124,3 +127,32 @@ def test_an_empty_warehouse_has_nothing_to_change(postgres: Postgres, loaded: Pa
     models = library.load(house.folder)
     with database(postgres, "empty") as url:
         assert preview_if_changed(url, "public", models, house.folder, house.raw) == []
+
+
+def test_a_model_that_the_last_batch_does_not_fit_is_told(loaded: Pair) -> None:
+    """The source may have the column by now: the plan does not read it."""
+    found = planned(loaded, dim_shop="SELECT shop_id, citi AS city, manager FROM shop")["dim_shop"]
+    assert found.effect == "restated"
+    assert found.error.startswith("the run fails if the source is as in the last batch: ")
+    assert found.error.endswith("dim_shop.sql:1: column citi is not in shop; write city")
+    assert f"  {found.error}" in lines([found])
+
+
+def test_a_first_plan_names_tables_that_are_not_declared_and_those_of_a_failed_run(
+    postgres: Postgres, loaded: Pair
+) -> None:
+    house = loaded.house
+    write(loaded, {**MODELS, "dim_new": "SELECT shop_id FROM shop"})
+    with database(postgres, "empty") as url:
+
+        def plan() -> dict[str, Preview]:
+            found = preview(url, "public", library.load(house.folder), house.folder, house.raw)
+            return {each.table: each for each in found}
+
+        assert {name: bool(each.error) for name, each in plan().items()} == {
+            "dim_new": True, "dim_shop": False, "dim_total": False, "fact_sale": False,
+        }  # fmt: skip
+        write(loaded, MODELS)
+        catalogue.prepare(url, "public", library.load(house.folder), house.folder)
+        assert {each.effect for each in plan().values()} == {"filled"}
+        assert "dim_shop (0 rows): is filled for the first time" in lines(plan().values())
