@@ -1,7 +1,11 @@
 """Thin Prefect wrappers: names, caching, retries, artifacts. The work is in ``pipeline``."""
 
-from pipeline import postgres
-from tasks import engine_log
+from pipeline import interrupts
+
+interrupts.show_in_one_line()  # before the imports, which take seconds
+
+from pipeline import postgres  # noqa: E402
+from tasks import engine_log  # noqa: E402
 
 postgres.application_name = "totesys-etl"
 engine_log.forward()

@@ -17,6 +17,7 @@ from prefect.states import Cancelled
 from prefect.tasks import exponential_backoff
 
 from pipeline.errors import PipelineError, WarehouseBusy
+from pipeline.interrupts import STOPPED, is_interrupt
 from pipeline.messages import cleaned, message
 from pipeline.postgres import Unreachable
 from pipeline.redaction import safe
@@ -110,6 +111,8 @@ def in_one_line(error: BaseException) -> str | None:
     text = message(error)
     if isinstance(error, PipelineError):
         return text
+    if is_interrupt(error):
+        return STOPPED
     if isinstance(error, psycopg.OperationalError):
         return f"{_of_database(error)}: {text}; run again, no batch is partially loaded"
     if text.startswith(NO_SERVER) and isinstance(error.__cause__, httpx.HTTPStatusError):
