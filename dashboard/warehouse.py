@@ -24,6 +24,16 @@ Row = Mapping[str, Any]
 _NOTHING: Row = {"as_of": None, "behind": None, "first_batch": None, "last_batch": None, "rejected_rows": 0}
 
 
+# Estimates that are far too high would have short queries compiled, and little memory has groups and sorts of
+# many orders written to disk.
+_LIMITS = """
+    SELECT
+        set_config('statement_timeout', %s, true),
+        set_config('jit', 'off', true),
+        set_config('work_mem', '64MB', true)
+"""
+
+
 class _Date(DateLoader):
     """Dates; infinity, which Python's dates cannot hold, is None."""
 
@@ -131,11 +141,7 @@ class Warehouse:
     def reports(self, moment: datetime | None = None) -> Iterator[Reports]:
         """The views as of a moment, by default now; raises FilterError for one before the first batch."""
         with transaction(self.url, "warehouse", reading=True, pauses=()) as connection:
-            # Estimates that are far too high would have short queries compiled.
-            connection.execute(
-                template("SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)"),
-                (f"{self.timeout}s",),
-            )
+            connection.execute(template(_LIMITS), (f"{self.timeout}s",))
             reports = Reports(connection, self.reporting, _NOTHING, moment)
             _check_schema(reports)
             # Behind a pooler, the session may have another client's moment.
