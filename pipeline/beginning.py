@@ -42,6 +42,12 @@ _MONEY = sql.SQL(
     "SELECT set_config('lc_monetary', 'C', true)"
     " WHERE 0.01::money::numeric = 0.01 AND 0.001::money::numeric = 0"
 )
+# Where many rows are written. With the server's default a join of millions of rows is split into parts, so
+# that the rows to write come in no order, and each one needs other pages of the table and its indexes.
+_MEMORY = sql.SQL(
+    "SELECT set_config('work_mem', '64MB', true)"
+    " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB')"
+)
 # idle_session_timeout does not count inside a transaction.
 _SINCE_17 = {"transaction_timeout": "0"}
 
@@ -94,7 +100,7 @@ class Beginning:
         settings = _SETTINGS | (_SINCE_17 if version >= _POSTGRES_17 else {})
         settings |= {"lock_timeout": f"{round(1_000 * self.lock_timeout)}ms"}
         set_local = [sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(n), v) for n, v in settings.items()]
-        script = [self.mode, SAFE_PATH, *set_local]
+        script = [self.mode, SAFE_PATH, *set_local, *([] if self.mode == READING else [_MEMORY])]
         if self.snapshot is not None:
             script.append(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self.snapshot))
         # The process id that a pooler reports when it connects is its own.

@@ -27,7 +27,7 @@ from pipeline.models.work import Work, needed
 from pipeline.postgres import Connection, transaction
 from pipeline.recovery import rejections
 from pipeline.recovery.batches import Batches, loaded_batches
-from pipeline.warehouse import bindings, ledger, memory
+from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.ledger import record_model
 from pipeline.warehouse.limits import DEFAULT, UNLIMITED, Limits
 from pipeline.warehouse.load import load_order
@@ -187,7 +187,6 @@ def fill(
     would lose more rows than the limits allow.
     """
     with transaction(url, "warehouse") as connection:
-        memory.for_joins(connection)
         last = batches.lock_for_load(connection, schema)
         connection.execute(
             "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))

@@ -98,6 +98,7 @@ def rehearse(
     with TemporaryDirectory() as outputs, _rolled_back(url) as connection:
         state = Rehearsal(last=_last(connection, schema))
         processed = dict.fromkeys(models, folder(outputs))
+        stages.take_memory(connection)
         stage = stages.create(connection, schema, models, transforms, raw, processed)
         for _ in _load(stage, state, _steps(stage, state, ledger.destination(url, schema))):
             yield state

@@ -28,7 +28,7 @@ from pipeline.recovery.batches import Batches, loaded_batches
 from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables, write
 from pipeline.recovery.refill import Lake
 from pipeline.recovery.stage import Stage
-from pipeline.warehouse import bindings, ledger, memory
+from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.limits import DEFAULT, Limits
 from pipeline.warehouse.load import load_order
 from pipeline.warehouse.table import Table
@@ -101,8 +101,7 @@ def restate(
     done: list[Restated] = []
     with TemporaryDirectory() as outputs, transaction(url, "warehouse") as connection:
         last = known.lock_for_load(connection, schema)
-        memory.for_joins(connection)
-        memory.for_temporary_tables(connection)
+        stage.take_memory(connection)
         lake = Lake(models, targets, raw, folder(outputs))
         done.extend(_fill_added(connection, schema, lake, known, names))
         names = [name for name in names if name not in {each.table for each in done}]

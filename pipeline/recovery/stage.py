@@ -4,8 +4,11 @@ The role only needs the right TEMPORARY, which loads need too.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psycopg
 
 from pipeline.errors import ModelError, ObjectMissing, UnusableBatch, WarehouseError
 from pipeline.lake import adapt
@@ -74,6 +77,15 @@ class Stage:
         if missing := tables - manifest.tables.keys() - NAMES:
             raise UnusableBatch(f"no batch has read {', '.join(sorted(missing))} yet")
         return manifest
+
+
+def take_memory(connection: Connection) -> None:
+    """Keep more of temporary tables in memory, if the session has used none yet."""
+    with suppress(psycopg.errors.InvalidParameterValue), connection.transaction():
+        connection.execute(
+            "SELECT set_config('temp_buffers', '128MB', true)"
+            " WHERE pg_size_bytes(current_setting('temp_buffers')) < pg_size_bytes('128MB')"
+        )
 
 
 def create(

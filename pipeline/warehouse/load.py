@@ -10,7 +10,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.models.output import Loaded, Output, no_output
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, transaction
-from pipeline.warehouse import bindings, ledger, memory, rejected
+from pipeline.warehouse import bindings, ledger, rejected
 from pipeline.warehouse.checks import NO_CHECKS, Checks, Warned, run
 from pipeline.warehouse.counts import Counts
 from pipeline.warehouse.limits import Limits
@@ -49,7 +49,6 @@ def load(
                 f"warehouse: batch {manifest.batch_id} follows {manifest.previous}, but the warehouse"
                 f" is at {current}; another run loaded a batch first"
             )
-        memory.for_joins(connection)
         rejected.resolve_removed_tables(connection, schema, targets)
         by_table = {output.model: output for output in outputs if output.fingerprint}
         counts = [

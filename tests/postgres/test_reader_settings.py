@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from demo.postgres import Postgres
+from pipeline.postgres import transaction
 from tests.pair import Pair
 from tests.pair import pair as open_pair
 from tests.support import execute, query
@@ -141,3 +142,13 @@ def test_settings_of_the_reader_change_nothing(both: Pair, sides: str, owner: st
         f"SELECT id, {printed} FROM event ORDER BY 1"
     )
     assert pair.run() is None
+
+
+@pytest.mark.parametrize(("given", "used"), [("4MB", "64MB"), ("1GB", "1GB")])
+def test_joins_of_what_is_written_use_more_memory_unless_they_have_as_much(
+    warehouse_url: str, given: str, used: str
+) -> None:
+    execute(warehouse_url, f"ALTER DATABASE {warehouse_url.rpartition('/')[2]} SET work_mem = '{given}'")
+    for reading, expected in ((False, used), (True, given)):
+        with transaction(warehouse_url, "warehouse", reading=reading) as connection:
+            assert connection.execute("SELECT current_setting('work_mem')").fetchone() == (expected,)
