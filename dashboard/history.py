@@ -48,7 +48,7 @@ def table(page: Page) -> dict[str, Any]:
         "view": view,
         "views": page.reports.views.values(),
         "applied": rows.applied(view),
-        "rows": rows.shown(page.reports, view.name, page.filters, page.period, _MANY),
+        "rows": rows.shown(page.reports, view.name, page.filters, page.days_of_rows, _MANY),
         "sort": page.filters.sort,
     }
 

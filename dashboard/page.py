@@ -34,6 +34,11 @@ class Page:
         return self.filters.period(self.days.until if self.days else None)
 
     @property
+    def days_of_rows(self) -> Period | None:
+        """The days from which a view's rows are shown; of other models no filter is offered, so all."""
+        return self.period if self.of_shop else None
+
+    @property
     def moment(self) -> datetime:
         """The moment that is shown."""
         return self.reports.moment or self.reports.freshness["as_of"] or datetime.now(UTC)
