@@ -120,6 +120,11 @@ def duckdb_type(type_name: str) -> str:
     return _DUCKDB.get(base_of(type_name), "VARCHAR")
 
 
+def spelled_for_duckdb(text: str) -> str:
+    """A DuckDB expression for a date or time as DuckDB reads it: Postgres prints the era at the end."""
+    return rf"regexp_replace({text}, '^(\S+)(.*) BC$', '\1 (BC)\2')"
+
+
 def identity(expression: str, type_name: str) -> str:
     """A DuckDB expression that is equal for two values if and only if Postgres compares them as equal."""
     if type_name == "numeric" or (numeric_of(type_name) and not decimal_of(type_name)):

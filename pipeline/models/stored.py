@@ -8,7 +8,7 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 
 import duckdb
 
-from pipeline.columns import Column, comparable, decimal_of, duckdb_type, numeric_of
+from pipeline.columns import Column, comparable, decimal_of, duckdb_type, numeric_of, spelled_for_duckdb
 from pipeline.duck import literal, quote
 from pipeline.messages import NO_LIST, NO_NUMBER
 from pipeline.models.comparisons import is_special, model_type
@@ -20,8 +20,6 @@ _MANY = 99_991
 _NUMBER, _LIST = "number (pipeline)", "list (pipeline)"
 _FORM = r"[+-]?\d{0,28}(\.\d{0,10}0*)?"
 _ITEM = r'(?s)"(?:[^"\\]|\\.)*"|[^,]+'
-# A date as DuckDB spells it.
-_BC = r"regexp_replace(item, '^(\S+)(.*) BC$', '\1 (BC)\2')"
 _MACROS = (
     f"""
     CREATE OR REPLACE TEMP MACRO {quote(_NUMBER)}(value, place) AS CASE
@@ -101,7 +99,8 @@ def reading(type_: Node) -> tuple[str, str] | None:
         return f"list_transform({quote(_LIST)}(", f", {{place}}), {each})"
     element = f"DECIMAL({of_child['width']},{of_child['scale']})" if child["id"] == "DECIMAL" else child["id"]
     if child["id"].startswith(("DATE", "TIMESTAMP")):
-        return f"CAST(list_transform({quote(_LIST)}(", f", {{place}}), lambda item: {_BC}) AS {element}[])"
+        item = spelled_for_duckdb("item")
+        return f"CAST(list_transform({quote(_LIST)}(", f", {{place}}), lambda item: {item}) AS {element}[])"
     return f"CAST({quote(_LIST)}(", f", {{place}}) AS {element}[])"
 
 

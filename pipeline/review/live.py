@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.csv
 from psycopg import sql
 
-from pipeline.columns import Column, Frozen, comparable, duckdb_type, identity
+from pipeline.columns import Column, Frozen, comparable, duckdb_type, identity, spelled_for_duckdb
 from pipeline.duck import quote
 from pipeline.lake.state import same_key
-from pipeline.models.target import Target
+from pipeline.models.target import Target, TargetColumn
 from pipeline.postgres import Connection, each, statement
 
 Row = dict[str, str | None]
@@ -57,18 +57,26 @@ def bind_live(
     """Create the table ``live`` of the present rows, with these columns."""
     columns = [column for column in target.columns if column.name in names]
     query = statement("review/present_rows.sql").format(
-        columns=each("{0}::text", [column.name for column in columns]),
+        columns=sql.SQL(", ").join(_printed(column) for column in columns),
         history=sql.Identifier(schema, f"{target.name}_history"),
     )
-    listed = ", ".join(
-        f"CAST({quote(column.name)} AS {duckdb_type(column.type)}) AS {quote(column.name)}"
-        for column in columns
-    )
+    listed = ", ".join(f"{_as_result(column)} AS {quote(column.name)}" for column in columns)
     listed += f", CAST({quote(_IS_LOADED)} AS BOOLEAN) AS {quote(_IS_LOADED)}"
     with _copied(warehouse, query, [*(column.name for column in columns), _IS_LOADED]) as rows:
         connection.register("present rows", rows)
         connection.execute(f'CREATE TEMP TABLE {LIVE} AS SELECT {listed} FROM "present rows"')  # noqa: S608
         connection.unregister("present rows")
+
+
+def _printed(column: TargetColumn) -> sql.Composed:
+    """The column as COPY prints it, as a cast adds a mask to inet; char(n) without blanks, as in models."""
+    return each("{0}::text" if column.type.startswith("character(") else "{0}", [column.name])
+
+
+def _as_result(column: TargetColumn) -> str:
+    """The printed value in the type that the model's result has."""
+    type_, text = duckdb_type(column.type), quote(column.name)
+    return f"CAST({spelled_for_duckdb(text) if type_.startswith(('DATE', 'TIME')) else text} AS {type_})"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv as pv
 
-from pipeline.columns import Column, arrow_type, duckdb_type, schema_of
+from pipeline.columns import Column, arrow_type, duckdb_type, schema_of, spelled_for_duckdb
 from pipeline.duck import session
 from pipeline.errors import SourceError
 from pipeline.messages import message, of_arrow
@@ -89,12 +89,11 @@ def _temporal(
         return text.cast(type_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
-    spelled_for_duckdb = r"regexp_replace(value, '^(\S+)(.*) BC$', '\1 (BC)\2')"
     with session() as connection:
         rows = connection.from_arrow(pa.table({"value": text}))
         try:
             parsed = rows.project(
-                f"CAST({spelled_for_duckdb} AS {duckdb_type(column.type)}) AS value"
+                f"CAST({spelled_for_duckdb('value')} AS {duckdb_type(column.type)}) AS value"
             ).to_arrow_table()
         except duckdb.Error as error:
             raise SourceError(
