@@ -29,6 +29,7 @@ from pipeline.redaction import learn
 from pipeline.settings import ENVIRONMENT, one_spelling
 from pipeline.source.hashing import HashKey
 from tasks import saved_blocks
+from tasks.prefect_messages import api_hint
 
 if TYPE_CHECKING:
     from prefect_aws import AwsSecret, S3Bucket
@@ -236,4 +237,6 @@ def _load(kind: type[_AnyBlock], name: str, environment: str) -> _AnyBlock | Non
 
 
 def _missing(slug: str) -> SettingsError:
-    return SettingsError(f"block {slug} is missing; set TOTESYS_* as the README says and run `make blocks`")
+    return SettingsError(
+        f"block {slug} is missing; set TOTESYS_* as the README says and run `make blocks`{api_hint()}"
+    )

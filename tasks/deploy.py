@@ -16,6 +16,7 @@ from pipeline.errors import SettingsError
 from tasks import blocks, events
 from tasks.arguments import Parser
 from tasks.failures import print_all
+from tasks.prefect_messages import api_hint
 
 
 def of_environment(content: dict[str, Any], environment: str) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def _check_pools(names: Iterable[str]) -> None:
             except ObjectNotFound:
                 raise SettingsError(
                     f"work pool {name} does not exist; make it with `.venv/bin/prefect work-pool create`"
-                    " and the type of its workers: --type process, docker or ecs"
+                    f" and the type of its workers: --type process, docker or ecs{api_hint()}"
                 ) from None
 
 

@@ -21,7 +21,7 @@ from pipeline.interrupts import STOPPED, is_interrupt
 from pipeline.messages import cleaned, message
 from pipeline.postgres import Unreachable
 from pipeline.redaction import safe
-from tasks.prefect_messages import NO_SERVER
+from tasks.prefect_messages import NO_SERVER, api_hint
 
 # Messages by class of SQLSTATE, or by a whole SQLSTATE.
 _STILL_CONNECTED = {
@@ -118,7 +118,7 @@ def in_one_line(error: BaseException) -> str | None:
     if text.startswith(NO_SERVER) and isinstance(error.__cause__, httpx.HTTPStatusError):
         return _refused_by_prefect(error.__cause__)
     if isinstance(error, httpx.TransportError) or text.startswith(NO_SERVER):
-        return f"Prefect's server cannot be reached: {text}; start it, or correct PREFECT_API_URL"
+        return f"Prefect's server cannot be reached: {text}; start it, or correct PREFECT_API_URL{api_hint()}"
     if isinstance(error, httpx.HTTPStatusError):
         return _refused_by_prefect(error)
     if _is_of_s3_client(error):
@@ -143,6 +143,8 @@ def _refused_by_prefect(error: httpx.HTTPStatusError) -> str | None:
     server = f"Prefect's server at {url.scheme}://{url.netloc.decode()}"
     if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
         return f"{server} answered {status} {error.response.reason_phrase}; look at its log, then run again"
+    if status == httpx.codes.NOT_FOUND and (hint := api_hint()):
+        return f"{server} has no API at this address (404){hint}"
     if status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return None
     if str(url).startswith(PREFECT_CLOUD_API_URL.value()):

@@ -3,5 +3,15 @@
 As Prefect 3.8.8 writes them; tests/flows/test_access.py and test_blocks.py fail where they change.
 """
 
+from prefect.settings import PREFECT_API_URL
+
 NO_SERVER = "Failed to reach API at "
 NO_BLOCK = "Unable to find block"
+
+
+def api_hint() -> str:
+    """What to correct where a server answers that something does not exist, if its address has no API."""
+    url = (PREFECT_API_URL.value() or "").rstrip("/")
+    if not url or url.endswith("/api") or "/workspaces/" in url:
+        return ""
+    return "; PREFECT_API_URL has to end in /api, as in http://127.0.0.1:4200/api"

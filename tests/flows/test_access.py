@@ -21,6 +21,7 @@ from prefect.settings import (
 )
 
 from demo.processes import PrefectServer
+from tasks.blocks import _missing
 from tasks.failures import in_one_line
 from tests.flows.support import ROOT
 
@@ -204,6 +205,19 @@ def test_a_server_that_refuses_a_run_is_not_one_that_cannot_be_reached() -> None
         line = in_one_line(not_reached(answer(403, OWN)))
     assert line is not None
     assert "refuses access (403): PREFECT_API_AUTH_STRING may not use this server" in line
+
+
+def test_an_address_without_the_path_of_the_api_is_named() -> None:
+    """Its server answers 404, which is otherwise a block or a work pool that does not exist."""
+    own, hint = (
+        "http://127.0.0.1:4200",
+        "; PREFECT_API_URL has to end in /api, as in http://127.0.0.1:4200/api",
+    )
+    for url, is_named in ((f"{own}/", True), (f"{own}/api/", False), (CLOUD, False)):
+        with temporary_settings({PREFECT_API_URL: url}):
+            errors = answer(404, f"{own}/flows/"), not_reached(OSError()), _missing("s3-bucket/x")
+            lines = [in_one_line(error) or "" for error in errors]
+        assert [line.endswith(hint) for line in lines] == 3 * [is_named]
 
 
 def test_a_client_error_keeps_its_traceback() -> None:
