@@ -52,12 +52,8 @@ def _merge_rows(table: Table, row_limit: int, *, is_retry: bool, proven: bool) -
 
 
 def _merge_all(table: Table, *, proven: bool) -> Merged:
-    if table.target.deferrable:
-        table.connection.execute("SET CONSTRAINTS ALL DEFERRED")
-    with references.unchecked(table.connection, proven=proven):
+    with table.constraints_at_end(), references.unchecked(table.connection, proven=proven):
         added, changed = bisection.counts(table.execute(_statement(table)).fetchone())
-    if table.target.deferrable:
-        table.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     return Merged(added, changed)
 
 

@@ -122,10 +122,11 @@ def _try_merge(table: Table, indexes: list[UniqueIndex], merge_file: str) -> Mer
     with table.connection.transaction() as savepoint:
         for index in indexes:
             index.drop(table)
-        added, changed = bisection.counts(table.execute(merge_file).fetchone())
-        conflicts = {place: index.message for index in indexes for place in index.conflicts(table)}
-        if conflicts:
-            raise psycopg.Rollback(savepoint)
+        with table.constraints_at_end():
+            added, changed = bisection.counts(table.execute(merge_file).fetchone())
+            conflicts = {place: index.message for index in indexes for place in index.conflicts(table)}
+            if conflicts:
+                raise psycopg.Rollback(savepoint)
         for index in indexes:
             index.create(table)
     return conflicts or Merged(added, changed)

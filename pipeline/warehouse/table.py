@@ -94,6 +94,15 @@ class Table:
         query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(self.name)
         return self.connection.execute(query).fetchone() == (True,)
 
+    @contextmanager
+    def constraints_at_end(self) -> Iterator[None]:
+        """Check deferrable constraints at the end of the block: a pending one forbids ALTER TABLE."""
+        if self.target.deferrable:
+            self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
+        yield
+        if self.target.deferrable:
+            self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
     def alter(self, action: sql.Composable) -> None:
         """Run ALTER TABLE with an action."""
         self.connection.execute(sql.SQL("ALTER TABLE {} {}").format(self.name, action))

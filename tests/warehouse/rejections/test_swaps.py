@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from pipeline.lake.manifest import Manifest
 from tests.house import Warehouse
 from tests.support import Row, execute
 from tests.warehouse.rejections.tables import CODED, CODES, coded, made_up, reasons
@@ -65,6 +66,26 @@ def test_rows_may_exchange_unique_values(house: Warehouse, case: str) -> None:
     assert sorted(reasons(house)) == [10, 11]
     assert (codes()[1], codes()[2], codes()[12]) == ("c1", "c2", "c21")
     assert house.query(definitions) == before
+
+
+def test_rows_may_exchange_unique_values_beside_what_is_checked_at_the_end(house: Warehouse) -> None:
+    """A deferred trigger that is pending forbids to create the unique index again."""
+    columns = {"id": "integer", "parent": "integer", "code": "text"}
+    made = made_up(
+        house,
+        columns,
+        "id integer PRIMARY KEY, code text UNIQUE,"
+        " parent integer REFERENCES dim_t DEFERRABLE INITIALLY DEFERRED",
+    )
+
+    def batch(*rows: tuple[int, int | None, str]) -> Manifest:
+        return made.batch({"t": [dict(zip(columns, row, strict=True)) for row in rows]})
+
+    house.bring(batch((1, None, "a"), (2, 1, "b")))
+    counts = house.bring(batch((1, 2, "b"), (2, 3, "a"), (3, 1, "c")))["dim_t"]
+    assert (counts.added, counts.changed, counts.rejected) == (1, 2, 0)
+    house.bring(batch((1, 9, "a"), (2, 3, "b")))
+    assert reasons(house).keys() == {1, 2}
 
 
 def test_rows_may_exchange_referenced_values_or_are_rejected(house: Warehouse) -> None:
