@@ -111,7 +111,7 @@ def _entries(
     ledger_entries = list({**erasures.in_lake(lake.raw), **in_warehouse}.values())
     if not arguments.table:
         if not ledger_entries:
-            raise SettingsError("TABLE: no row was forgotten yet; name one: make forget TABLE=staff KEY=7")
+            raise SettingsError("TABLE: no row was forgotten yet; name one: make forget TABLE=name KEY=value")
         return ledger_entries
     _, table, erased = engine.the_table(lake.models, engine.all_manifests(lake.raw), arguments.table)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]

@@ -209,8 +209,7 @@ def test_transactions_in_any_order_are_found(watched: Watched) -> None:
     for step in range(60):
         names = NAMES[step // 20 : step // 20 + 2]
         if len(open_) < 3:
-            open_.append(psycopg.connect(watched.url))
-            open_[-1].execute("SET lock_timeout = '1ms'")
+            open_.append(psycopg.connect(watched.url, options="-c lock_timeout=1ms"))
         writer = random_.choice(open_)
         try:
             writer.execute(random_.choice(WRITES).format(random_.choice(names), random_.randint(1, 40)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic, sleep
+
 import pytest
 
 from pipeline.postgres import transaction
@@ -27,6 +29,7 @@ def large(shared: Pair) -> Pair:
         "INSERT INTO sale SELECT i, i FROM generate_series(1, 10000) AS i",
     )
     shared.run()
+    wait_for_counter(shared, 10_000)
     assert reasons(shared) == []
     return shared
 
@@ -51,7 +54,9 @@ def test_our_own_loads_need_no_count(large: Pair) -> None:
         "INSERT INTO sale VALUES (20000, 1)",
     ):
         large.do(edit)
+        recorded = large.house.query("SELECT row_changes FROM etl.model WHERE table_name = 'fact_sale'")
         large.run()
+        wait_for_counter(large, int(recorded[0][0]) + 1)
         assert is_untouched(large)
         assert reasons(large) == []
     rows = large.house.query("SELECT row_count FROM etl.model WHERE table_name = 'fact_sale'")
@@ -89,8 +94,17 @@ def test_counters_that_were_reset_are_not_trusted_until_they_are_high(large: Pai
         assert not is_untouched(large)
     large.do("UPDATE sale SET amount = amount + 1")
     large.run()
+    wait_for_counter(large, 10_000)
     assert reasons(large) == []
     assert is_untouched(large)
+
+
+def wait_for_counter(pair: Pair, rows: int) -> None:
+    """A session that has ended reports its changes a moment later."""
+    counter = "SELECT n_tup_ins + n_tup_del FROM pg_stat_user_tables WHERE relname = 'fact_sale'"
+    end = monotonic() + 60
+    while pair.house.query(counter)[0][0] < rows and monotonic() < end:
+        sleep(0.02)
 
 
 def test_a_change_by_others_during_a_load_is_found(large: Pair) -> None:
