@@ -17,9 +17,7 @@ SELECT
     COALESCE(m.etl_oid = 'etl.model'::regclass::oid, false) AS is_same_etl,
     pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_deleted(c.oid) AS changes,
     COALESCE(
-        c.oid = m.table_oid
-        AND c.relfilenode = m.filenode
-        AND c.relkind = 'r'
+        c.relkind = 'r'
         AND LEAST(m.row_count, m.row_changes) >= %(few)s
         AND m.row_changes = pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_deleted(c.oid)
         AND current_setting('track_counts')::boolean
