@@ -23,7 +23,8 @@ _logger = logging.getLogger(__name__)
 class LockWaits:
     """Checks over a second connection whether a transaction waits for a lock, and logs who holds it.
 
-    ``blockers`` describes the blocking sessions at the last check; it is empty if there are none.
+    ``blockers`` describes the sessions that blocked at the last check that found any. A check that comes
+    after the end of a wait finds none, and must not hide from the error who was waited for.
     """
 
     def __init__(
@@ -66,10 +67,10 @@ class LockWaits:
     def _check(self) -> None:
         with self._second() as connection:
             rows = connection.execute(_BLOCKERS, {"pid": self._pid}).fetchall()
-        self.blockers = _joined([str(line) for line, _ in rows])
         if not rows:
             self._seen_at = self._logged_at = None
             return
+        self.blockers = _joined([str(line) for line, _ in rows])
         self._seen_at = self._seen_at or monotonic()
         # Postgres 13 does not report for how long a session has been waiting.
         seconds = max(monotonic() - self._seen_at, *(float(str(seconds)) for _, seconds in rows))

@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from time import monotonic
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
@@ -172,3 +175,27 @@ def test_a_timeout_shorter_than_the_check_interval_still_names_the_session(
         ),
     ):
         pair.run()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_check_after_the_end_of_a_wait_does_not_hide_who_was_waited_for(pair: Pair) -> None:
+    """A lock's timeout can end the wait while a check is under way."""
+    checked = Event()
+    found = iter([[("session 1 of role ann holds a lock", 0)], []])
+
+    @contextmanager
+    def second() -> Iterator[Any]:
+        rows = next(found, None)
+        if rows is None:
+            checked.set()
+            raise psycopg.OperationalError
+        yield SimpleNamespace(execute=lambda *_: SimpleNamespace(fetchall=lambda: rows))
+
+    with psycopg.connect(pair.source_url) as connection, ThreadPoolExecutor() as pool:
+        waits = lock_waits.LockWaits(connection, connection.info.backend_pid, "source", second, 60)
+        with waits:
+            doing = pool.submit(connection.execute, "SELECT pg_sleep(60)")
+            assert checked.wait(30)
+            connection.cancel()
+        assert isinstance(doing.exception(), psycopg.errors.QueryCanceled)
+    assert waits.blockers == "session 1 of role ann holds a lock"
