@@ -10,6 +10,7 @@ from flows.runner import runner
 from flows.sealed import finish_sealed
 from pipeline.capture import extract
 from pipeline.capture.batch_plan import BatchPlan
+from pipeline.capture.not_a_number import Places, retried_with_nan
 from pipeline.errors import CANNOT_LOAD, ObjectMissing, PipelineError
 from pipeline.lake import chains
 from pipeline.lake.manifest import Manifest
@@ -143,15 +144,24 @@ def _both(first: PipelineError, second: PipelineError) -> PipelineError:
 
 
 def _take_batch(run: RunContext, source_url: str, *, reconcile: bool, full: bool) -> Manifest | None:
-    """Read all changes at one snapshot and seal them as a batch; None if nothing has changed.
+    """Read all changes at one snapshot and seal them as a batch; None if nothing has changed."""
+    return retried_with_nan(
+        lambda places: _read_batch(run, source_url, places, reconcile=reconcile, full=full)
+    )
 
-    The models are checked against the planned columns before anything is read.
-    """
+
+def _read_batch(
+    run: RunContext, source_url: str, holding_nan: Places, *, reconcile: bool, full: bool
+) -> Manifest | None:
+    """The same, with NaN in these columns. The models are checked before anything is read."""
     pipeline, schema = run.pipeline, run.settings.source_schema
     key = blocks.hash_key(run.environment) if personal.hashes(pipeline.models) else None
     with snapshots.snapshot(source_url, key) as (connection, snapshot):
         with run.timed("plan"):
-            batch = pipeline.plan(connection, snapshot, schema, reconcile=reconcile, full=full, key=key)
+            batch = pipeline.plan(
+                connection, snapshot, schema,
+                reconcile=reconcile, full=full, key=key, holding_nan=holding_nan,
+            )  # fmt: skip
         if batch.watermark is None:
             _warn_of_foreign_batches(run)
         elif batch.nothing_new:

@@ -26,6 +26,7 @@ class Column(Frozen):
     ``cast`` is the type that values are cast to when they are read. ``labels`` are an enum's labels in order.
     ``equality`` is how Postgres compares two values: exactly, case-insensitively (citext), or by a
     nondeterministic collation. ``hashed_by`` is the id of the key if hashes are read instead of values.
+    ``declared`` is the type of a numeric that holds NaN, see :func:`with_nan`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Column(Frozen):
     labels: tuple[str, ...] = ()
     equality: Literal["exact", "case-insensitive", "collation"] = "exact"
     hashed_by: str | None = None
+    declared: str | None = None
 
 
 _ARROW: dict[str, pa.DataType] = {
@@ -118,6 +120,11 @@ def duckdb_type(type_name: str) -> str:
     if decimal := decimal_of(type_name):
         return f"DECIMAL({decimal[0]},{decimal[1]})"
     return _DUCKDB.get(base_of(type_name), "VARCHAR")
+
+
+def with_nan(column: Column) -> Column:
+    """The column carried as numeric without precision, which is text: no DECIMAL holds NaN."""
+    return column.model_copy(update={"type": "numeric", "declared": column.type})
 
 
 def spelled_for_duckdb(text: str) -> str:

@@ -16,6 +16,12 @@ class SourceError(PipelineError):
     """The source refused a request, or has data that cannot be read."""
 
 
+class HoldsNaN(SourceError):
+    """A numeric column holds NaN; ``place`` is its table and name."""
+
+    place: tuple[str, str] | None = None
+
+
 class SnapshotLost(SourceError):
     """The exported snapshot has ended, so the rest of its batch cannot be read."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.capture import extract
 from pipeline.capture.batch_plan import BatchPlan
 from pipeline.capture.extract import Readers
+from pipeline.capture.not_a_number import Places, retried_with_nan
 from pipeline.capture.source_columns import changed_columns
 from pipeline.errors import LakeIncomplete
 from pipeline.lake import adapt
@@ -203,9 +204,26 @@ def plan_batch(
     key: HashKey | None = None,
 ) -> tuple[BatchPlan, Manifest | None]:
     """Plan, read and seal a batch of a real source; no manifest if nothing has changed."""
+    return retried_with_nan(
+        lambda places: _take(source_url, house, places, reconcile=reconcile, full=full, pages=pages, key=key)
+    )
+
+
+def _take(
+    source_url: str,
+    house: Warehouse,
+    holding_nan: Places,
+    *,
+    reconcile: bool,
+    full: bool,
+    pages: int,
+    key: HashKey | None,
+) -> tuple[BatchPlan, Manifest | None]:
     pipeline = house.pipeline
     with snapshots.snapshot(source_url, key) as (connection, snapshot):
-        planned = pipeline.plan(connection, snapshot, "public", reconcile=reconcile, full=full, key=key)
+        planned = pipeline.plan(
+            connection, snapshot, "public", reconcile=reconcile, full=full, key=key, holding_nan=holding_nan
+        )
         if planned.watermark and planned.nothing_new:
             ledger.record_up_to_date(
                 house.url, house.schema, planned.watermark.batch_id, snapshot, planned.wal_marks

@@ -10,9 +10,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv as pv
 
-from pipeline.columns import Column, arrow_type, duckdb_type, schema_of, spelled_for_duckdb
+from pipeline.columns import Column, arrow_type, decimal_of, duckdb_type, schema_of, spelled_for_duckdb
 from pipeline.duck import session
-from pipeline.errors import SourceError
+from pipeline.errors import HoldsNaN, SourceError
 from pipeline.messages import message, of_arrow
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -70,15 +70,23 @@ def _values_by_text(
     except pa.ArrowInvalid as error:
         where, _, reason = str(error).partition(": ")
         number = re.fullmatch(r"In CSV column #(\d+)", where)
-        column = f", column {columns[int(number[1]) - concatenated].name}" if number else ""
-        raise SourceError(
-            f"source: table {table}{column}: a value cannot be carried exactly: {of_arrow(reason or where)};"
-            " correct it in the source and run again"
-        ) from None
+        column = columns[int(number[1]) - concatenated] if number else None
+        raise _not_carried(table, column, csv, of_arrow(reason or where)) from None
     return [
         _temporal(table, column, value, type_) if pa.types.is_temporal(type_) else value
         for column, value, type_ in zip(columns, values, types, strict=True)
     ]
+
+
+def _not_carried(table: str, column: Column | None, csv: bytes | bytearray, reason: str) -> SourceError:
+    where = f"table {table}, column {column.name}" if column else f"table {table}"
+    problem = f"{where}: a value cannot be carried exactly: {reason}"
+    text = f"source: {problem}; correct it in the source and run again"
+    if column and decimal_of(column.type) and b"NaN" in csv:
+        found = HoldsNaN(text)
+        found.place = (table, column.name)
+        return found
+    return SourceError(text)
 
 
 def _temporal(

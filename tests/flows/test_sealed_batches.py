@@ -73,6 +73,20 @@ def test_a_run_that_fails_before_the_seal_serves_nothing_to_the_next_one(
     assert {name: run.state_name for name, run in runs.items() if name in states} == states
 
 
+def test_a_row_with_nan_is_rejected_and_blocks_no_other(kiosk: World) -> None:
+    """The column is a numeric(8, 2), here and in the warehouse; the batch is read a second time."""
+    query(kiosk.source_url, "UPDATE item SET price = 'NaN' WHERE item_id = 3")
+    assert len(kiosk.run().reports) == 1
+    items = "SELECT item_id FROM dim_item ORDER BY 1"
+    assert query(kiosk.warehouse_url, items) == [(1,), (2,)]
+    rejected = "SELECT reason FROM etl.rejected WHERE table_name = 'dim_item' AND NOT resolved"
+    assert query(kiosk.warehouse_url, rejected) == [("price does not fit numeric(8,2)",)]
+    assert kiosk.run().reports == []
+    query(kiosk.source_url, "UPDATE item SET price = 1 WHERE item_id = 3")
+    assert len(kiosk.run().reports) == 1
+    assert query(kiosk.warehouse_url, items) == [(1,), (2,), (3,)]
+
+
 @pytest.mark.campaign
 def test_a_batch_without_a_column_is_superseded_once_the_column_is_back(kiosk: World) -> None:
     assert kiosk.run().reports
