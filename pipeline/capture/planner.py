@@ -35,6 +35,7 @@ from pipeline.source.cursors import Cursor
 from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Snapshot
 from pipeline.source.wal_summaries import marks
+from pipeline.words import line_of
 
 
 def plan_batch(
@@ -225,8 +226,7 @@ def _no_table(model: Model, relation: Relation, schema: str, known: AbstractSet[
 
 
 def _place(model: Model, relation: Relation) -> str:
-    line = model.sql.encode()[: relation.start].count(b"\n") + 1
-    return f"{model.path}:{line}"
+    return f"{model.path}:{line_of(model.sql.encode(), relation.start)}"
 
 
 def _with_hashes(

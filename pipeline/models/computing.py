@@ -23,6 +23,7 @@ from pipeline.models.library import Model
 from pipeline.models.references import Node, Reference, references
 from pipeline.models.stored import is_stored_as_text, is_text, marked_type, reading
 from pipeline.models.unstable import walk
+from pipeline.words import line_of
 
 
 def _computable(
@@ -82,8 +83,9 @@ def _places(cast: Iterable[Reference], sql: str, tables: Mapping[str, Sequence[C
             for column in columns
             if is_stored_as_text(column) and column.name.lower() == each.name
         ]
-        line = sql.encode()[: each.start].count(b"\n") + 1
-        places.setdefault(each.name, f"{line}: {' or '.join(origins) or each.path[-1]}")
+        places.setdefault(
+            each.name, f"{line_of(sql.encode(), each.start)}: {' or '.join(origins) or each.path[-1]}"
+        )
     return places
 
 

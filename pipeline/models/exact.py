@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pipeline.models.comparisons import column_of
 from pipeline.models.literals import is_written
 from pipeline.models.references import Node
+from pipeline.words import line_of
 
 # Digits and decimals of the type that marks a number.
 MARK = (37, 10)
@@ -75,8 +76,7 @@ def _called(node: Node) -> str:
 def _line(text: bytes, *nodes: Node) -> int:
     """The line of the first of the nodes that has a place in the SQL."""
     places = [int(node.get("query_location", len(text))) for node in nodes]
-    place = next((place for place in places if place < len(text)), 0)
-    return text[:place].count(b"\n") + 1
+    return line_of(text, next((place for place in places if place < len(text)), 0))
 
 
 def with_parents(node: object, parent: Node) -> Iterator[tuple[Node, Node]]:

@@ -26,6 +26,7 @@ from pipeline.models.personal import Declared
 from pipeline.models.seeds import Seed
 from pipeline.models.unstable import in_text, walk
 from pipeline.source.cursors import Cursor
+from pipeline.words import line_of
 
 SCHEMA_FILE = "schema.sql"
 # The start of each fingerprint: another DuckDB builds other syntax trees. The number after it is raised if
@@ -247,7 +248,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
     tree: dict[str, Any] = json.loads(str(row[0])) if row else {}
     if tree["error"]:
-        at = text.encode()[: int(tree.get("position") or 0)].count(b"\n") + 1
+        at = line_of(text.encode(), int(tree.get("position") or 0))
         words = tree["error_message"]
         better = better_words(words) or f"{words}; correct the SQL here or just before"
         raise ModelError(f"{path}:{at}: {better}")
@@ -265,7 +266,7 @@ def _lines(path: Path, text: str, tree: Any) -> dict[str, int]:  # noqa: ANN401 
     for item in node.get("select_list", []):
         name = item["alias"] or (item.get("column_names") or [""])[-1]
         place = min((each["query_location"] for each in walk(item) if "query_location" in each), default=0)
-        line = text.encode()[:place].count(b"\n") + 1
+        line = line_of(text.encode(), place)
         if name.lower() in {known.lower() for known in lines}:
             raise ModelError(f"{path}:{line}: column {name} comes twice; remove one, or rename it with AS")
         if name:

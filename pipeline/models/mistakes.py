@@ -20,6 +20,7 @@ from pipeline.messages import of_duckdb
 from pipeline.models.library import Model, better_words, error_in
 from pipeline.models.references import Node
 from pipeline.models.unstable import walk
+from pipeline.words import line_of
 
 _logger = logging.getLogger(__name__)
 # So many missing columns of one model are listed, and so many names of a table.
@@ -87,7 +88,7 @@ def _mistakes(connection: duckdb.DuckDBPyConnection, sql: str, reads: Sequence[s
             break
         _logger.debug("DuckDB: %s", error["error_message"])
         mistake = _Mistake(connection, error, text, reads)
-        found.append((text[: mistake.place].count(b"\n") + 1, mistake.explanation))
+        found.append((line_of(text, mistake.place), mistake.explanation))
         start, length = json.loads(str(error.get("location") or "[0, 0]"))
         if not (mistake.is_missing_column and length):
             break

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from pipeline.columns import Column, arrow_type, numeric_of
 from pipeline.errors import ModelError
+from pipeline.words import line_of
 
 FOLDER = "seeds"
 _MOST_BYTES = 10_000_000
@@ -96,8 +97,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ModelError(f"{path}:{line}: is not UTF-8") from None
+        raise ModelError(f"{path}:{line_of(content, error.start)}: is not UTF-8") from None
     reader = csv.reader(text.splitlines(keepends=True), strict=True)
     first_line = 1
     try:

@@ -17,6 +17,7 @@ from pipeline.models.target import Target
 from pipeline.postgres import Connection, identifiers, statement, template
 from pipeline.warehouse import own_objects
 from pipeline.warehouse.schemas import reporting_schema
+from pipeline.words import line_of
 
 # The end of each mart's comment, by which one is known whose record was lost.
 MARK = "Made by the pipeline"
@@ -278,7 +279,6 @@ def _located(home: str, mart: Mart, error: psycopg.Error) -> str:
     """Postgres's message with file and line."""
     place, line = int(error.diag.statement_position or 0), ""
     if place:
-        before = statement_of(home, mart)[: place - 1].count("\n")
-        line = f":{before + mart.is_function}"
+        line = f":{line_of(statement_of(home, mart), place - 1) - 1 + mart.is_function}"
     hint = f"; {error.diag.message_hint.rstrip('.')}" if error.diag.message_hint else ""
     return f"{mart.path}{line}: {message(error)}{hint}; correct the mart"

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from demo.home import PROJECT
-from pipeline.words import counted
+from pipeline.words import counted, line_of
 
 ROOT = PROJECT
 
@@ -21,6 +21,14 @@ def test_one_is_singular(number: int, words: str) -> None:
 
 def test_an_irregular_plural_is_used() -> None:
     assert [counted(number, "batch", "batches") for number in (1, 2)] == ["1 batch", "2 batches"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "line"),
+    [("a\nb", 0, 1), ("a\nb", 1, 1), ("a\nb", 2, 2), ("é\nb", 2, 2), ("é\nb".encode(), 2, 1), (b"", 7, 1)],
+)
+def test_the_line_of_a_place(text: str | bytes, place: int, line: int) -> None:
+    assert line_of(text, place) == line
 
 
 def test_no_message_writes_a_plural_by_itself() -> None:
