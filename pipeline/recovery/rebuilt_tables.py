@@ -12,7 +12,7 @@ from pipeline.errors import WarehouseError
 from pipeline.messages import message
 from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
 from pipeline.postgres import Connection, each, identifiers, statement
-from pipeline.warehouse import integrity, references
+from pipeline.warehouse import bindings, integrity, references
 from pipeline.warehouse.table import Table
 
 _logger = logging.getLogger(__name__)
@@ -154,8 +154,8 @@ def write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:
 
 
 def _write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:
-    row = live.connection.execute(sql.SQL("SELECT count(*) FROM {}").format(rebuilt.rebuilt)).fetchone()
-    if row and references.lock(live, int(str(row[0]))):
+    rows = bindings.count_rows(live.connection, rebuilt.stage_schema, [rebuilt.name])[rebuilt.name]
+    if references.lock(live, rows):
         with (
             live.connection.transaction() as savepoint,
             references.unchecked(live.connection, proven=True),
