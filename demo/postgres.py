@@ -36,7 +36,6 @@ DEFAULTS = {
 }
 START_SECONDS = 120
 STOP_SECONDS = 60
-RETRY_SECONDS = 10.0
 PORT_TAKEN = "Address already in use"
 # Messages of a failed start that is retried: after an unclean shutdown, or when two starts overlap.
 TRANSIENT = (PORT_TAKEN, "lock file", "pre-existing shared memory block", "is in use")
@@ -50,11 +49,18 @@ class Postgres(ServerFolder):
     whatever way, unless it is kept.
     """
 
-    def __init__(self, folder: Path, version: int = 18, settings: dict[str, str] | None = None) -> None:
-        """Describe a server; nothing is created before start()."""
+    def __init__(
+        self,
+        folder: Path,
+        version: int = 18,
+        settings: dict[str, str] | None = None,
+        retry_seconds: float = 10.0,
+    ) -> None:
+        """Describe a server; nothing is created before start(), which is retried for that many seconds."""
         super().__init__(folder)
         self.version = version
         self.settings = DEFAULTS | (settings or {})
+        self._retry_seconds = retry_seconds
         self._keep = False
         self._guard = Guard(self.stop)
 
@@ -122,7 +128,7 @@ class Postgres(ServerFolder):
             for member in family:
                 with suppress(psutil.NoSuchProcess):
                     member.kill()
-            psutil.wait_procs(family, RETRY_SECONDS)
+            psutil.wait_procs(family, STOP_SECONDS)
             self.remove_stale_pid()
         self._guard.end()
 
@@ -178,8 +184,8 @@ class Postgres(ServerFolder):
             pg_ctl = programs(self.version, account) / "pg_ctl"
             self._guard.start([str(pg_ctl), "-D", str(self.data), "-m", "fast", "stop"], account)
         port = self._free_port()
-        deadline = time.monotonic() + RETRY_SECONDS
-        stale_after = time.monotonic() + RETRY_SECONDS / 2
+        deadline = time.monotonic() + self._retry_seconds
+        stale_after = time.monotonic() + self._retry_seconds / 2
         while (output := self._try_launch(account, port)) is not None and not self._answers():
             transient = any(text in output for text in TRANSIENT)
             if not transient or time.monotonic() > deadline:

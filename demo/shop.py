@@ -53,7 +53,7 @@ __all__ = [
 ORDERS = 9_845
 SEED = 20_240_822
 UNTIL = date(2024, 8, 22)
-DAYS = 469  # the most days; further orders make them busier
+DAYS = 469
 FIRST_DESIGNS, LAST_DESIGNS = 60, 424
 PURCHASES_A_SALE = 4_114 / ORDERS
 OPEN_MILLISECONDS = 11 * 3_600_000
@@ -66,18 +66,27 @@ def create(connection: psycopg.Connection) -> None:
         connection.execute((Path(__file__).parent / "source.sql").read_bytes())
 
 
-def fill(connection: psycopg.Connection, orders: int = ORDERS, seed: int = SEED, until: date = UNTIL) -> None:
+def fill(
+    connection: psycopg.Connection,
+    orders: int = ORDERS,
+    seed: int = SEED,
+    until: date = UNTIL,
+    *,
+    most_days: int = DAYS,
+    chunk: int = CHUNK,
+) -> None:
     """Fill the empty tables with the orders of the weekdays up to a date, in one transaction.
 
-    ``orders`` is the number of sales orders; purchase orders are added. Memory does not grow with it.
+    ``orders`` is the number of sales orders; purchase orders are added. Memory does not grow with it, but
+    with ``chunk``, the number of payments that are copied at once. Beyond ``most_days`` days get busier.
     """
     rng = random.Random(seed)
-    days = _weekdays(until, max(1, min(DAYS, math.ceil(orders / SALES_A_DAY))))
+    days = _weekdays(until, max(1, min(most_days, math.ceil(orders / SALES_A_DAY))))
     with connection.transaction():
         references = connection.execute((SQL / "references.sql").read_bytes()).fetchall()
         drop_references(connection, references)
         designs = _fill_small_tables(connection, rng, days)
-        for book in _trade(rng, orders, days, designs):
+        for book in _trade(rng, orders, days, designs, chunk):
             book.write(connection)
         # Adding a foreign key checks it by one join; checking row by row would double the time.
         add_references(connection, references)
@@ -141,8 +150,10 @@ class Book:
         self.clear()
 
 
-def _trade(rng: random.Random, orders: int, days: list[date], designs: list[int]) -> Iterator[Book]:
-    """Yield the book when it is full, and at the end; ``designs`` is the number of designs by day."""
+def _trade(
+    rng: random.Random, orders: int, days: list[date], designs: list[int], chunk: int
+) -> Iterator[Book]:
+    """Yield the book at every ``chunk`` payments and at the end; ``designs`` are their numbers by day."""
     book = Book(days, {day.isoformat(): _paid_at(rng, day) for day in days[1:]})
     for number, day in enumerate(days):
         sales = _until_day(rng, orders, number, len(days)) - book.sales
@@ -156,7 +167,7 @@ def _trade(rng: random.Random, orders: int, days: list[date], designs: list[int]
                 digits_only = book.purchases % 1_000 == 1
                 item_code = made_up.item_code(rng, digits_only)
                 book.buy(at, made_up.purchase(rng, day), item_code)
-            if len(book.lines["payment"]) >= CHUNK:
+            if len(book.lines["payment"]) >= chunk:
                 yield book
     yield book
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from threading import Event, Thread
 from time import monotonic
@@ -13,11 +14,21 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-# Seconds between two checks, before the first line about a wait, and between two lines.
-_BETWEEN_CHECKS, _BEFORE_LOGGING, _BETWEEN_LINES = 2.5, 4.0, 60.0
 _SHOWN = 3
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between two checks, from the start of a wait to the first line about it, and between lines."""
+
+    check: float = 2.5
+    first_line: float = 4.0
+    line: float = 60.0
+
+
+ORDINARY = Pace()
 
 
 class LockWaits:
@@ -34,13 +45,18 @@ class LockWaits:
         database: str,
         second: Callable[[], AbstractContextManager[psycopg.Connection[Any]]],
         bound: float,
+        pace: Pace = ORDINARY,
     ) -> None:
+        """Watch the session ``pid`` of ``connection``; ``second`` opens a connection for each check.
+
+        ``bound`` is the longest wait in seconds; the checks are so frequent that some fall within it.
+        """
         self.blockers = ""
         self._connection = connection
         self._pid = pid
         self._database = database
         self._second = second
-        self._pause = min(_BETWEEN_CHECKS, bound / 5)
+        self._pace = replace(pace, check=min(pace.check, bound / 5))
         self._seen_at: float | None = None
         self._logged_at: float | None = None
         self._done = Event()
@@ -58,7 +74,7 @@ class LockWaits:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(self._pause):
+        while not self._done.wait(self._pace.check):
             if self._connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 # Without a second connection there is no line about the wait.
                 with suppress(psycopg.Error):
@@ -74,8 +90,8 @@ class LockWaits:
         self._seen_at = self._seen_at or monotonic()
         # Postgres 13 does not report for how long a session has been waiting.
         seconds = max(monotonic() - self._seen_at, *(float(str(seconds)) for _, seconds in rows))
-        due = self._logged_at is None or monotonic() - self._logged_at >= _BETWEEN_LINES
-        if seconds >= _BEFORE_LOGGING and due:
+        due = self._logged_at is None or monotonic() - self._logged_at >= self._pace.line
+        if seconds >= self._pace.first_line and due:
             self._logged_at = monotonic()
             _logger.warning("%s: waiting for %.0f s: %s", self._database, seconds, self.blockers)
 

@@ -76,23 +76,25 @@ def transaction(
     Raises SettingsError for a refused login and for a server that is too old, Unreachable if the server does
     not answer, and LockTimeout. No message holds the password.
     """
-    bound = settings.load().lock_timeout
+    setting = settings.load().lock_timeout
+    bound = setting if lock_timeout is None else lock_timeout
     conninfo = _conninfo(url, database)
 
     def connect() -> Connection:
         return _connect(conninfo, database, PAUSES if pauses is None else pauses)
 
     mode = READING if reading else ONE_MOMENT if one_moment else CHANGING
-    beginning = Beginning(database, mode, bound if lock_timeout is None else lock_timeout, snapshot)
+    beginning = Beginning(database, mode, bound, snapshot)
     with _in_transaction(conninfo, connect, beginning) as (connection, pid):
-        watch = LockWaits(connection, pid, database, lambda: once(url, database), bound)
+        watch = LockWaits(connection, pid, database, lambda: once(url, database), setting)
         try:
             with watch:
                 yield connection
         except psycopg.errors.LockNotAvailable:
             blockers = watch.blockers or "another session holds a lock"
+            name = " (TOTESYS_LOCK_TIMEOUT)" if lock_timeout is None else ""
             raise LockTimeout(
-                f"{database}: {blockers}; gave up after {bound} s (TOTESYS_LOCK_TIMEOUT);"
+                f"{database}: {blockers}; gave up after {bound:g} s{name};"
                 " nothing was changed, run again when the lock is free"
             ) from None
 

@@ -13,11 +13,11 @@ from demo.postgres import Postgres
 TABLES = tuple(shop.COLUMNS)
 
 
-def filled(server: Postgres, name: str, orders: int, seed: int = shop.SEED) -> str:
+def filled(server: Postgres, name: str, orders: int, seed: int = shop.SEED, **more: Any) -> str:
     server.create_database(name)
     with psycopg.connect(server.url(name)) as connection:
         shop.create(connection)
-        shop.fill(connection, orders, seed)
+        shop.fill(connection, orders, seed, **more)
     return server.url(name)
 
 

@@ -164,10 +164,8 @@ def test_a_shop_of_one_order_can_be_filled(server: Postgres) -> None:
         assert unequal_payments(connection) == 0
 
 
-def test_a_large_shop_has_busier_days_not_more(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shop, "DAYS", 10)
-    monkeypatch.setattr(shop, "CHUNK", 100)
-    with psycopg.connect(filled(server, "large", 2_000)) as connection:
+def test_a_large_shop_has_busier_days_not_more(server: Postgres) -> None:
+    with psycopg.connect(filled(server, "large", 2_000, most_days=10, chunk=100)) as connection:
         assert one(connection, "SELECT count(DISTINCT created_at::date) FROM sales_order") == 10
         assert len(contents(connection)["sales_order"]) == 2_000
         assert unequal_payments(connection) == 0

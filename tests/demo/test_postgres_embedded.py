@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from demo import binaries, postgres
+from demo import binaries
 from demo.home import PROJECT
 from demo.postgres import Postgres, PostgresError
 
@@ -130,10 +130,8 @@ def test_it_takes_another_port_when_its_own_is_taken(server: Postgres) -> None:
     assert ask(server.url("postgres"), "SELECT 1") == 1
 
 
-def test_a_lock_file_of_a_dead_server_is_no_obstacle(
-    server: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres, "RETRY_SECONDS", 2)
+def test_a_lock_file_of_a_dead_server_is_no_obstacle(folder: Path) -> None:
+    server = Postgres(folder / "locked", settings=FAST, retry_seconds=2).start()
     lock = server.home / "data" / "postmaster.pid"
     text = lock.read_text()
     server.stop("immediate")
@@ -144,6 +142,7 @@ def test_a_lock_file_of_a_dead_server_is_no_obstacle(
     server.start()
     dead.wait()
     assert server.running
+    server.remove()
 
 
 def test_the_other_version_and_its_data_folder(folder: Path) -> None:

@@ -7,11 +7,13 @@ one, 20 ms to another region.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from demo.postgres import Postgres
-from pipeline import lock_waits, pool
+from pipeline import pool
+from pipeline.lock_waits import LockWaits, Pace
 from pipeline.review.preview import preview_if_changed
 from pipeline.warehouse import ledger
 from tests.house import Warehouse
@@ -77,7 +79,7 @@ def test_a_run_connects_and_waits_no_more_often_than_before(
     pair: Pair, relays: tuple[Relay, Relay], case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No second connection, however slow this machine is.
-    monkeypatch.setattr(lock_waits, "_BETWEEN_CHECKS", 3_600.0)
+    monkeypatch.setattr("pipeline.postgres.LockWaits", partial(LockWaits, pace=Pace(check=3_600)))
     if case != "nothing has changed":
         pair.do(*CHANGES)
     for each in relays:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pipeline import lock_waits
 from pipeline.errors import LockTimeout
 from tests.flows.support import World
 
@@ -24,15 +23,12 @@ from tests.flows.support import World
 def test_a_run_names_the_session_that_it_waits_for(
     kiosk: World,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     where: str,
     statement: str,
     logger: str,
 ) -> None:
-    monkeypatch.setattr(lock_waits, "_BETWEEN_CHECKS", 0.2)
-    monkeypatch.setattr(lock_waits, "_BEFORE_LOGGING", 0.3)
     assert kiosk.run().reports
-    world = replace(kiosk, more={"TOTESYS_LOCK_TIMEOUT": "20"})
+    world = replace(kiosk, more={"TOTESYS_LOCK_TIMEOUT": "8"})
     caplog.clear()
     url = world.source_url if where == "source" else world.warehouse_url
     with psycopg.connect(world.source_url, autocommit=True) as changing:

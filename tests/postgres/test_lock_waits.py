@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
@@ -14,10 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline import lock_waits
 from pipeline.errors import LockTimeout
-from pipeline.source import snapshots
-from pipeline.warehouse import ledger
+from pipeline.lock_waits import ORDINARY, LockWaits, Pace
+from pipeline.postgres import once, transaction
 from tests.pair import Pair
 from tests.support import query, value
 
@@ -37,12 +36,17 @@ def pair(shared: Pair) -> Pair:
     return shared
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait tenths of a second instead of seconds."""
-    monkeypatch.setattr(lock_waits, "_BETWEEN_CHECKS", 0.1)
-    monkeypatch.setattr(lock_waits, "_BEFORE_LOGGING", 0.3)
-    monkeypatch.setattr(lock_waits, "_BETWEEN_LINES", 0.6)
+# Tenths of a second instead of seconds.
+QUICK = Pace(check=0.1, first_line=0.3, line=0.6)
+
+
+@contextmanager
+def watched(url: str, database: str) -> Iterator[psycopg.Connection]:
+    """A transaction whose waits are logged soon."""
+    with psycopg.connect(url) as connection:
+        pid, second = connection.info.backend_pid, lambda: once(url, database)
+        with LockWaits(connection, pid, database, second, 60, QUICK):
+            yield connection
 
 
 @contextmanager
@@ -58,7 +62,7 @@ def test_a_wait_is_logged_after_five_seconds_and_at_its_end(
     pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOTESYS_LOCK_TIMEOUT", "8")
-    assert lock_waits._BETWEEN_LINES == 60
+    assert ORDINARY.line == 60
     what = HOLDER + " ShareLock on table public.fact_sale"
     started = monotonic()
     with holding(pair.house.url, "LOCK TABLE fact_sale IN SHARE MODE"), pytest.raises(LockTimeout) as ended:
@@ -75,67 +79,64 @@ def test_a_wait_is_logged_after_five_seconds_and_at_its_end(
     assert value(pair.house.url, "SELECT units FROM fact_sale_current") == 2
 
 
-def waits_for_rows(pair: Pair) -> None:
-    with snapshots.snapshot(pair.source_url) as (_, snapshot):
-        ledger.record_up_to_date(
-            pair.house.url, "public", ledger.fetch_last_batch(pair.house.url, "public") or "", snapshot
-        )
-
-
-def waits_for_another_run(pair: Pair) -> None:
-    with ledger.lock(pair.house.url, "public", seconds=60):
-        pass
-
-
-ROWS = "rows that it has changed"
-WAITS: dict[str, tuple[Callable[[Pair], object], str, str, str]] = {
+WAITS = {
     "altered source": (
-        Pair.run,
         "source",
         "ALTER TABLE sale ADD more int",
+        "SELECT FROM sale",
         "AccessExclusiveLock on table public.sale",
     ),
     "altered warehouse": (
-        Pair.run,
-        "house",
+        "warehouse",
         "ALTER TABLE fact_sale ADD more int",
-        "on table public.fact_sale",
+        "SELECT FROM fact_sale",
+        "AccessExclusiveLock on table public.fact_sale",
     ),
-    "changed rows": (waits_for_rows, "house", "UPDATE etl.watermark SET source_xmin = source_xmin", ROWS),
+    "changed rows": (
+        "warehouse",
+        "UPDATE etl.watermark SET source_xmin = source_xmin",
+        "UPDATE etl.watermark SET source_xmin = source_xmin",
+        "ExclusiveLock on rows that it has changed",
+    ),
     "another run": (
-        waits_for_another_run,
-        "house",
-        "SELECT pg_advisory_xact_lock(hashtext('totesys-etl'), hashtext('public'))",
+        "warehouse",
+        "SELECT pg_advisory_xact_lock(1, 2)",
+        "SELECT pg_advisory_xact_lock(1, 2)",
         "ExclusiveLock on the run lock of the pipeline",
     ),
 }
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("case", WAITS)
 def test_a_wait_is_logged_repeatedly_until_it_ends(
     pair: Pair, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
-    do, where, statement, what = WAITS[case]
-    url = pair.source_url if where == "source" else pair.house.url
-    with ThreadPoolExecutor() as pool, holding(url, statement) as other:
-        doing = pool.submit(do, pair)
+    database, holds, waits, what = WAITS[case]
+    url = pair.source_url if database == "source" else pair.house.url
+    with (
+        ThreadPoolExecutor() as pool,
+        holding(url, holds) as other,
+        watched(url, database) as waiting,
+    ):
+        doing = pool.submit(waiting.execute, waits.encode())
         deadline = monotonic() + 30
         while len(caplog.messages) < 2 and monotonic() < deadline:
-            with psycopg.connect(url) as pausing:
-                pausing.execute("SELECT pg_sleep(0.05)")
+            query(url, "SELECT pg_sleep(0.05)")
         other.rollback()
         doing.result()
     assert len(caplog.messages) >= 2
     assert all(
-        re.search(rf"waiting for \d+ s: {HOLDER} .*{re.escape(what)}$", line) for line in caplog.messages
+        re.search(rf"{database}: waiting for \d+ s: {HOLDER} {what}$", line) for line in caplog.messages
     )
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_wait_behind_several_sessions_names_them_all(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     """Sessions that only wait in front are named too; the line stays short."""
-    with ThreadPoolExecutor() as pool, holding(pair.source_url, "SELECT * FROM sale"):
+    with (
+        ThreadPoolExecutor() as pool,
+        holding(pair.source_url, "SELECT * FROM sale"),
+        watched(pair.source_url, "source") as waiting,
+    ):
         readers = [psycopg.connect(pair.source_url) for _ in range(4)]
         for reader in readers:
             reader.execute("SELECT * FROM sale")
@@ -144,22 +145,21 @@ def test_a_wait_behind_several_sessions_names_them_all(pair: Pair, caplog: pytes
         queued = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         while not value(pair.source_url, queued):
             pass
-        doing = pool.submit(pair.run)
+        doing = pool.submit(waiting.execute, "SELECT FROM sale")
         deadline = monotonic() + 30
         while not caplog.messages and monotonic() < deadline:
             query(pair.source_url, "SELECT pg_sleep(0.05)")
         for reader in (*readers, altering):
             reader.cancel()
             reader.close()
-        pool.submit(doing.result)
+        doing.result()
     assert re.search(
         r"session \d+ of role postgres \(a migration\) asks for AccessExclusiveLock", caplog.messages[0]
     )
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_long_query_is_not_a_wait(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
-    with snapshots.snapshot(pair.source_url) as (connection, _):
+    with watched(pair.source_url, "source") as connection:
         connection.execute("SELECT pg_sleep(1)")
     assert caplog.messages == []
 
@@ -177,7 +177,15 @@ def test_a_timeout_shorter_than_the_check_interval_still_names_the_session(
         pair.run()
 
 
-@pytest.mark.usefixtures("quick")
+def test_a_timeout_of_the_caller_is_not_said_to_be_the_setting(pair: Pair) -> None:
+    with (
+        holding(pair.source_url, "ALTER TABLE sale ADD more int"),
+        pytest.raises(LockTimeout, match=r"; gave up after 0\.5 s; nothing was changed"),
+        transaction(pair.source_url, "source", lock_timeout=0.5) as connection,
+    ):
+        connection.execute("SELECT FROM public.sale")
+
+
 def test_a_check_after_the_end_of_a_wait_does_not_hide_who_was_waited_for(pair: Pair) -> None:
     """A lock's timeout can end the wait while a check is under way."""
     checked = Event()
@@ -192,7 +200,7 @@ def test_a_check_after_the_end_of_a_wait_does_not_hide_who_was_waited_for(pair: 
         yield SimpleNamespace(execute=lambda *_: SimpleNamespace(fetchall=lambda: rows))
 
     with psycopg.connect(pair.source_url) as connection, ThreadPoolExecutor() as pool:
-        waits = lock_waits.LockWaits(connection, connection.info.backend_pid, "source", second, 60)
+        waits = LockWaits(connection, connection.info.backend_pid, "source", second, 60, QUICK)
         with waits:
             doing = pool.submit(connection.execute, "SELECT pg_sleep(60)")
             assert checked.wait(30)
