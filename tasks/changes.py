@@ -11,7 +11,7 @@ from pipeline.errors import SettingsError
 from pipeline.redaction import safe
 from pipeline.review.feeds import Feed
 from pipeline.review.table_preview import Preview, TableChange
-from pipeline.warehouse.evolve import CONSENTS
+from pipeline.warehouse.evolve import CONSENTS, unmatched
 from pipeline.words import counted
 from tasks.failures import clean_failures
 
@@ -31,6 +31,7 @@ EFFECTS = {
     "mart replaced": "is made again, as its file has changed",
     "mart dropped": "is dropped, as its file is gone",
     "mart broken": "breaks, so the run fails",
+    "check broken": "breaks, so the run fails",
 }
 
 
@@ -51,13 +52,15 @@ def consents(texts: Iterable[str]) -> list[str]:
     return found
 
 
-def lines(found: Iterable[Preview]) -> Iterator[str]:
-    """The plan for people."""
+def lines(found: Iterable[Preview], allow: Iterable[str] = ()) -> Iterator[str]:
+    """The plan for people; ``allow`` names the changes that somebody consents to."""
     tables = list(found)
     for each in tables:
         yield from _of_table(each)
     if refused := [change.consent for each in tables for change in each.changes if change.is_refused]:
         yield f'the run fails without consent: make run ALLOW="{", ".join(refused)}"'
+    of_tables = [change.consent for each in tables for change in each.changes]
+    yield from unmatched(allow, [*of_tables, *(f"drop {each.table}" for each in tables)])
     if not tables:
         yield "no table changes: models and schema.sql are those that the warehouse was loaded with"
 
@@ -96,7 +99,7 @@ def _head(each: Preview) -> Iterator[str]:
         size += f", {counted(each.versions, 'version')}"
     if each.in_place:
         effect += f"; only {', '.join(each.in_place)} is written, in place if no row was ever rejected"
-    has_rows = each.effect != "executed" and not each.effect.startswith("mart")
+    has_rows = each.effect != "executed" and not each.effect.startswith(("mart", "check"))
     yield f"{each.table} ({size}): {effect}" if has_rows else f"{each.table}: {effect}"
     yield from (f"  {line}" for line in each.error.splitlines())
     if each.rows_read:

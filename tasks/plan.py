@@ -1,6 +1,6 @@
 """Print what the next run does because models, marts or schema.sql have changed: ``python -m tasks.plan``.
 
-Exits with 0 if that is nothing, 2 if a table, a mart or schema.sql does, 1 if it cannot be found out.
+Exits with 0 if that is nothing, 2 if a table, a mart, a check or schema.sql does, 1 if it cannot be found.
 """
 
 import argparse
@@ -25,14 +25,15 @@ def main() -> int:
     """Print the plan; the exit status says whether there is one."""
     arguments = _arguments()
     try:
-        found = _preview(arguments.environment, consents(arguments.allow))
+        allow = consents(arguments.allow)
+        found = _preview(arguments.environment, allow)
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line
         print(f"error: {in_some_line(error)}", file=sys.stderr)
         return 1
     if arguments.json:
         print(json.dumps([_fields(each) for each in found], indent=1))
     else:
-        for line in lines(found):
+        for line in lines(found, allow):
             print(safe(line))
     return _CHANGES if found else 0
 

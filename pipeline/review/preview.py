@@ -1,17 +1,17 @@
 """What the next run does because models, marts or schema.sql have changed; nothing is changed to find out."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import psycopg
 
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
+from pipeline.models import checks
 from pipeline.models.library import SCHEMA_FILE, Model
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
-from pipeline.postgres import exists, transaction
+from pipeline.postgres import Connection, exists, transaction
 from pipeline.recovery import restate
 from pipeline.recovery.added_columns import added
 from pipeline.recovery.batches import loaded_batches
@@ -28,6 +28,7 @@ from pipeline.warehouse import (
     upgrades,
 )
 from pipeline.warehouse.alterations import Alterations
+from pipeline.warehouse.checks import problems
 from pipeline.warehouse.dependents import Dependent
 from pipeline.warehouse.evolve import Change
 from pipeline.warehouse.schemas import reporting_schema
@@ -69,66 +70,78 @@ def preview(
     raw: Bucket,
     allow: Collection[str] = (),
 ) -> list[Preview]:
-    """What the next run does to each table that changes, in the order of the models.
+    """What the next run does to each table that changes, in the order of the models, and to marts and checks.
 
+    ``alterations.find`` compares tables with what declares them; ``_effects`` says what follows for the rows.
     ``allow`` names changes that somebody consents to.
     """
     with transaction(url, "warehouse") as connection:
         upgrades.check(connection)
         if not exists(connection, "etl.model"):
-            declared = alterations.declare(connection, schema, transforms / SCHEMA_FILE, list(models))
-            return [
-                Preview(table=name, effect="created", error=_undeclared(name, transforms, declared))
-                for name in models
-            ]
+            return _of_first_run(connection, schema, models, transforms)
         found = alterations.find(connection, schema, models, transforms, allow)
         breaks = {
             change.table: tuple(dependents.dependents(connection, schema, change)) for change in found.changes
         }
         work = work_of_batches(connection, schema)
-        of_marts = [
-            Preview(
-                table=f"{reporting_schema(schema)}.{each.name}",
-                effect=_OF_MARTS[each.effect],
-                error=each.error,
-            )
-            for each in mart_changes.changes(connection, schema, transforms, found)
-        ]
+        beside = _of_marts(connection, schema, transforms, found)
     targets = catalogue.targets(url, schema, _under_present_names(models, found))
     loaded = ledger.fetch_loaded_models(url, schema)
     effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found)
+    beside += _of_checks(url, schema, transforms, targets, found, effects)
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
-        return [*_of_file(found), *of_marts]
+        return [*_of_file(found), *beside]
     counts = table_counts(url, schema, [*targets, *found.frozen])
-    chain = loaded_batches(url, schema, raw)
+    manifests = loaded_batches(url, schema, raw).manifests
     of_tables = [
-        each
+        _of_table(name, best, found, models, manifests, counts, work.get(name), breaks.get(name, ()))
         for name, best in effects.items()
-        for each in [
-            _of_table(
-                name, best, found, models, chain.manifests, counts, work.get(name), breaks.get(name, ())
-            )
-        ]
-        if each.effect != "unchanged" or each.changes
     ]
-    names = {each.table for each in of_tables} & models.keys()
-    fed, unfit = _on_last_batch(found, models, targets, chain.manifests, names)
-    lacking = {
-        each.table: _undeclared(each.table, transforms, found.declared)
-        for each in of_tables
-        if each.effect == "created"
-    }
+    changing = [each for each in of_tables if each.effect != "unchanged" or each.changes]
+    return [*_on_last_batch(changing, found, models, targets, manifests, transforms), *beside]
+
+
+def _of_first_run(
+    connection: Connection, schema: str, models: Mapping[str, Model], transforms: Path
+) -> list[Preview]:
+    """All tables, which the first run creates."""
+    declared = alterations.declare(connection, schema, transforms / SCHEMA_FILE, list(models))
     return [
-        *(
-            each.model_copy(
-                update={
-                    "feeds": fed.get(each.table, ()),
-                    "error": lacking.get(each.table) or unfit.get(each.table, ""),
-                }
-            )
-            for each in of_tables
-        ),
-        *of_marts,
+        Preview(table=name, effect="created", error=_undeclared(name, transforms, declared))
+        for name in models
+    ]
+
+
+def _of_marts(connection: Connection, schema: str, transforms: Path, found: Alterations) -> list[Preview]:
+    """The marts that change or break."""
+    return [
+        Preview(
+            table=f"{reporting_schema(schema)}.{each.name}", effect=_OF_MARTS[each.effect], error=each.error
+        )
+        for each in mart_changes.changes(connection, schema, transforms, found)
+    ]
+
+
+def _of_checks(
+    url: str,
+    schema: str,
+    transforms: Path,
+    targets: Mapping[str, Target],
+    found: Alterations,
+    effects: Mapping[str, Effect],
+) -> list[Preview]:
+    """The checks that break; those of tables that change can only be tried by the run, which changes them."""
+    changing = {change.table for change in found.changes}
+    changing |= {name for name, effect in effects.items() if effect != "unchanged"}
+    broken = problems(
+        url,
+        schema,
+        targets,
+        [check for check in checks.load(transforms) if not any(map(check.names, changing))],
+    )
+    return [
+        Preview(table=f"{checks.FOLDER}/{name}.sql", effect="check broken", error=error)
+        for name, error in broken.items()
     ]
 
 
@@ -140,22 +153,37 @@ def _undeclared(name: str, transforms: Path, declared: Collection[str]) -> str:
 
 
 def _on_last_batch(
+    changing: Sequence[Preview],
     found: Alterations,
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
     manifests: Sequence[Manifest],
-    names: AbstractSet[str],
-) -> tuple[dict[str, tuple[Feed, ...]], dict[str, str]]:
-    """What feeds these tables differently from before, and why models do not fit the last batch's tables."""
-    if not manifests:
-        return {}, {}
-    tables = manifests[-1].tables
-    columns = {name: table.columns for name, table in tables.items()}
-    keys = {name: table.key for name, table in tables.items()}
-    return (
-        feeds(models, found.texts, targets, columns, keys, names),
-        unfit(models, targets, columns, keys, names),
-    )
+    transforms: Path,
+) -> list[Preview]:
+    """The same with what feeds these tables differently from before, and why a run fails because of them."""
+    names = {each.table for each in changing} & models.keys()
+    fed: Mapping[str, tuple[Feed, ...]] = {}
+    misfits: Mapping[str, str] = {}
+    if manifests:
+        tables = manifests[-1].tables
+        columns = {name: table.columns for name, table in tables.items()}
+        keys = {name: table.key for name, table in tables.items()}
+        fed = feeds(models, found.texts, targets, columns, keys, names)
+        misfits = unfit(models, targets, columns, keys, names)
+    lacking = {
+        each.table: _undeclared(each.table, transforms, found.declared)
+        for each in changing
+        if each.effect == "created"
+    }
+    return [
+        each.model_copy(
+            update={
+                "feeds": fed.get(each.table, ()),
+                "error": lacking.get(each.table) or misfits.get(each.table, ""),
+            }
+        )
+        for each in changing
+    ]
 
 
 def _of_file(found: Alterations) -> Iterator[Preview]:

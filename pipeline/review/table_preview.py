@@ -10,7 +10,7 @@ from pipeline.warehouse.dependents import Dependent
 
 Effect = Literal[
     "created", "filled", "restated", "compared", "refilled", "altered", "unchanged", "frozen", "dropped",
-    "executed", "mart created", "mart replaced", "mart dropped", "mart broken",
+    "executed", "mart created", "mart replaced", "mart dropped", "mart broken", "check broken",
 ]  # fmt: skip
 
 
@@ -33,7 +33,7 @@ class TableChange(Frozen):
 
 
 class Preview(Frozen):
-    """What happens to a table.
+    """What happens to a table, a mart, or a check that breaks.
 
     ``restated`` over ``batches``, so that no version is made; ``compared`` where the lake or the model
     does not allow that: rows that differ get new versions. ``refilled`` if the table is made again, and
@@ -46,8 +46,8 @@ class Preview(Frozen):
     timed). ``in_place``: the model only gained these columns, so that no more than they is written.
     ``breaks`` are objects of others that the change drops or that stand in its way. ``read_in_full``
     are source tables; in JSON they are ``read_whole``, which programs know. ``feeds`` are columns that other
-    columns of the source feed than before. ``error`` is why a run fails: a mart breaks, ``schema.sql`` does
-    not declare the table, or the last batch cannot compute the model.
+    columns of the source feed than before. ``error`` is why a run fails: a mart or a check breaks,
+    ``schema.sql`` does not declare the table, or the last batch cannot compute the model.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)

@@ -37,7 +37,7 @@ class Alterations:
     one did that they follow; the last two are empty if that is not known or needed. ``new_columns`` are new
     names by table and old name. ``texts`` are the models that tables were computed with, and ``old_text`` is
     the schema.sql that tables follow, as far as they are recorded. ``frozen`` are tables that have no model
-    any more, with the time since when that is known.
+    any more, with the time since when that is known. ``allow`` names changes that somebody consents to.
     """
 
     schema: str
@@ -54,6 +54,13 @@ class Alterations:
     texts: Mapping[str, str] = field(default_factory=dict)
     old_text: str | None = None
     frozen: Mapping[str, object] = field(default_factory=dict)
+    allow: Collection[str] = ()
+
+    @property
+    def unmatched(self) -> list[str]:
+        """A line for each name in ``allow`` that is no change: mistyped, or made by an earlier run."""
+        drops = [each.consent for each in _drops(self)]
+        return list(evolve.unmatched(self.allow, [*(each.consent for each in self.changes), *drops]))
 
     def refuse(self) -> None:
         """Raise a WarehouseError that names the changes that nobody has allowed, and how to consent."""
@@ -92,6 +99,7 @@ def find(
         texts=recorded_texts(connection, schema),
         old_text=followed.text if followed else None,
         frozen=removed.without_model(connection, schema, models),
+        allow=allow,
     )
     found = _with_new_tables(connection, found)
     columns = {name: renames.columns(models[name], each) for name, each in found.existing.items()}

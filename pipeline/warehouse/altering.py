@@ -21,6 +21,8 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
 
     Raises WarehouseError for a change that nobody has allowed or that fails.
     """
+    for line in found.unmatched:
+        _logger.warning("%s", line)
     found.refuse()
     happen = [change for change in found.changes if change.happens]
     _warn(change for change in found.changes if not change.happens)

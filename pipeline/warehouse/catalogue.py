@@ -38,6 +38,7 @@ from pipeline.warehouse import (
     schema_file,
     upgrades,
 )
+from pipeline.warehouse.heads import check_key
 
 # Postgres truncates longer names.
 _LONGEST_NAME = 63
@@ -254,9 +255,7 @@ def _check_names(model: Model, target: Target, columns: Iterable[TargetColumn]) 
                 f"{model.path}: its table has a column {name}, a name that {model.name}_history adds;"
                 f" write `{name} AS source_{name}`, and rename it in the table"
             )
-    for name in target.key:
-        if target.column(name) is None:
-            raise ModelError(f"{model.path}: key column {name} is not in the warehouse table {model.name}")
+    check_key(model, target.key, [column.name for column in target.columns])
 
 
 def _check_uniques(schema: str, target: Target) -> None:

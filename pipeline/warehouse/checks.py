@@ -20,7 +20,7 @@ from pipeline.messages import message
 from pipeline.models.checks import Check
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, transaction
-from pipeline.words import counted
+from pipeline.words import counted, line_of
 
 Personal = Mapping[str, Collection[str]]
 _SHOWN_COLUMNS, _SHOWN_SIGNS = 8, 60
@@ -62,9 +62,15 @@ NO_CHECKS = Checks()
 
 def verify(url: str, schema: str, targets: Mapping[str, Target], checks: Sequence[Check]) -> None:
     """Plan every check on the tables as they are; raises ModelError with file and line."""
+    if found := problems(url, schema, targets, checks):
+        raise ModelError("; ".join(found.values()))
+
+
+def problems(url: str, schema: str, targets: Mapping[str, Target], checks: Sequence[Check]) -> dict[str, str]:
+    """Why checks cannot be planned on the tables as they are, with file and line, by the check's name."""
+    found: dict[str, str] = {}
     if not checks:
-        return
-    problems = []
+        return found
     with transaction(url, "warehouse") as connection, connection.transaction(force_rollback=True):
         _create_views(connection, schema, targets, checks, None, ())
         for check in checks:
@@ -74,9 +80,8 @@ def verify(url: str, schema: str, targets: Mapping[str, Target], checks: Sequenc
             except psycopg.OperationalError:
                 raise
             except psycopg.Error as error:
-                problems.append(_located(check, error, "EXPLAIN "))
-    if problems:
-        raise ModelError("; ".join(problems))
+                found[check.name] = _located(check, error, "EXPLAIN ")
+    return found
 
 
 def run(
@@ -177,8 +182,8 @@ def _located(check: Check, error: psycopg.Error, prefix: str = "") -> str:
     """Postgres's message with file and line."""
     place = int(error.diag.statement_position or 0)
     text = _query(check, prefix).decode()
-    line = text[: max(0, place - 1)].count("\n") - _LINES_BEFORE + 1 if place else 0
-    lines = check.sql.count("\n") + 1
+    line = line_of(text, place - 1) - _LINES_BEFORE if place else 0
+    lines = line_of(check.sql, len(check.sql))
     return f"{check.path}{f':{min(max(line, 1), lines)}' if place else ''}: {message(error)}"
 
 

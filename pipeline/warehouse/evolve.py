@@ -14,6 +14,7 @@ from psycopg import sql
 from pipeline.models.target import ADDED_TO_FACTS
 from pipeline.postgres import identifiers, template
 from pipeline.warehouse.declarations import Columns, Declared
+from pipeline.words import did_you_mean
 
 _INTEGERS = ("smallint", "integer", "bigint")
 _TEXTS = ("text", "character varying")
@@ -96,6 +97,13 @@ class Change:
 def allowed(changes: Iterable[Change], allow: Collection[str]) -> list[Change]:
     """The changes, with the consent to those of these names."""
     return [replace(each, is_allowed=bool(each.consent) and each.consent in allow) for each in changes]
+
+
+def unmatched(allow: Iterable[str], consents: Collection[str]) -> Iterator[str]:
+    """A line for each name in ``allow`` that is none of the consents which the changes need."""
+    for each in allow:
+        if each not in consents:
+            yield f"allow: {each!r} is no change of models or schema.sql{did_you_mean(each, consents)}"
 
 
 def changes_of(

@@ -1,6 +1,6 @@
 """Another kind or key of a table, by its model's headers or its primary key."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.errors import ModelError
@@ -10,6 +10,7 @@ from pipeline.postgres import Connection
 from pipeline.warehouse import evolve
 from pipeline.warehouse.declarations import Columns, primary_key
 from pipeline.warehouse.evolve import Change
+from pipeline.words import did_you_mean
 
 _REMADE = "the table is made again and filled from the batches in the raw bucket"
 _LOST = "versions of before the first batch there are lost"
@@ -22,6 +23,16 @@ def differ(models: Mapping[str, Model], texts: Mapping[str, str]) -> bool:
         for name, text in texts.items()
         if name in models
     )
+
+
+def check_key(model: Model, key: Iterable[str], columns: Collection[str]) -> None:
+    """Raise ModelError if a column of the key is not one of the columns of the model's table."""
+    for name in key:
+        if name not in columns:
+            near = did_you_mean(name, columns)
+            raise ModelError(
+                f"{model.path}: key column {name} is not in the warehouse table {model.name}{near}"
+            )
 
 
 def changes(
@@ -53,6 +64,7 @@ def changes(
     old, new = tuple(names.get(column, column) for column in old_key), model.key or declared_key
     if not (old and new) or set(old) == set(new):
         return
+    check_key(model, new, declared or existing)
     if model.kind != "dimension" and declared is not None:
         summary = f"the key ({', '.join(old)}) becomes ({', '.join(new)}): {_REMADE}"
         yield Change(model.name, "", "rekeyed", summary, (), _LOST, remakes=True)

@@ -72,6 +72,10 @@ def test_a_changed_model_and_a_new_column_make_no_version(
     *_, last = planned()[1].splitlines()
     assert last == 'the run fails without consent: make run ALLOW="drop dim_item.dear"'
     assert "the run executes" in planned("--allow", "drop dim_item.dear")[1]
+    assert (
+        "allow: 'drop dim_item.deer' is no change of models or schema.sql; did you mean drop dim_item.dear?"
+        in planned("--allow", "drop dim_item.deer")[1].splitlines()
+    )
     kiosk.run(allow=["drop dim_item.dear"]).reports  # noqa: B018  raises what the run failed with
     assert query(kiosk.warehouse_url, "SELECT count(*) FROM dim_item_history") == [(4,)]
     assert (planned()[0], len(changes())) == (0, 2)

@@ -12,8 +12,10 @@ from pipeline.errors import ModelError
 from pipeline.models import checks, library, lineage
 from pipeline.models.checks import Check
 from pipeline.postgres import transaction
+from pipeline.review.preview import preview
 from pipeline.warehouse.checks import CheckFailed, Checks, verify
 from pipeline.warehouse.counts import Counts
+from tasks.changes import lines
 from tests.pair import Pair
 
 MODELS = {
@@ -75,6 +77,29 @@ def warned(pair: Pair) -> list[tuple[str, int, str]]:
 
 def rows(pair: Pair, text: str) -> list[tuple[Any, ...]]:
     return pair.house.query(text)
+
+
+def test_a_plan_names_the_checks_that_break(loaded: Pair) -> None:
+    house = loaded.house
+    write(house.folder, big=BIG.format("fail"), small=BIG.format("fail").replace("amount >", "\namout >"))
+
+    def plan() -> list[str]:
+        models = library.load(house.folder)
+        return list(lines(preview(house.url, "public", models, house.folder, house.raw)))
+
+    broken = [
+        "checks/small.sql: breaks, so the run fails",
+        f'  {house.folder}/checks/small.sql:4: column "amout" does not exist',
+    ]
+    assert plan() == broken
+    model = house.folder / "fact_sale.sql"
+    text = model.read_text(encoding="utf-8")
+    try:
+        model.write_text(text.replace("amount", "-amount AS amount"), encoding="utf-8")
+        assert not set(broken) & set(plan()), "its table may have the column when the run has changed it"
+    finally:
+        model.write_text(text, encoding="utf-8")
+        write(house.folder)
 
 
 def test_a_failing_check_stops_the_batch_until_its_rows_are_gone(loaded: Pair) -> None:

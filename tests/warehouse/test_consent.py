@@ -79,6 +79,21 @@ def test_all_refusals_are_in_one_line_and_a_dropped_column_may_be_a_renamed_one(
     )
 
 
+def test_a_consent_to_no_change_is_named(loaded: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    follow(loaded, "drop fact_sale.notes", "drop fact_sale.note", schema=WITHOUT_NOTE)
+    (line,) = [each for each in caplog.messages if each.startswith("allow: ")]
+    words = "'drop fact_sale.notes' is no change of models or schema.sql; did you mean drop fact_sale.note?"
+    assert line == f"allow: {words}"
+
+
+def test_a_mistyped_key_is_named_and_no_consent_is_asked_for(loaded: Pair) -> None:
+    message = r"{0}\.sql: key column {1}s is not in the warehouse table {0}; did you mean {1}\?$"
+    with pytest.raises(ModelError, match=message.format("dim_shop", "shop_id")):
+        follow(loaded, dim_shop=f"-- key: shop_ids\n{MODELS['dim_shop']}")
+    with pytest.raises(ModelError, match=message.format("fact_sale", "sale_id")):
+        follow(loaded, fact_sale=MODELS["fact_sale"].replace("sale_id", "sale_ids", 1))
+
+
 @pytest.mark.parametrize(
     ("consent", "schema", "message"),
     [
