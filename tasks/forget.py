@@ -72,13 +72,19 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
     environment = config.environment_for(arguments.environment)
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     with ledger.lock(url, schema, config.run_lock_timeout):
-        lake, in_warehouse = _prepared(config, environment, url, keep=arguments.yes)
+        lake, in_warehouse, certified = _prepared(config, environment, url, keep=arguments.yes)
+        in_lake = erasures.in_lake(lake.raw)
+        ledger_entries = {**in_lake, **in_warehouse}
         manifests = engine.all_manifests(lake.raw)
-        for entry in _entries(arguments, lake, in_warehouse, environment):
+        for entry in _entries(arguments, lake, list(ledger_entries.values()), environment):
             findings = engine.find(lake, manifests, entry)
-            yield findings.summary
-            if not (findings.raw or findings.processed or findings.effects):
-                yield "nothing of this row is found: its key may be another, or it is erased already"
+            if entry.key_hash in certified & in_lake.keys() and not findings.raw:
+                erased_on = ledger_entries[entry.key_hash].forgotten_at
+                yield f"this row of {entry.table} is erased already, since {erased_on:%Y-%m-%d %H:%M} UTC"
+            else:
+                yield findings.summary
+                if not (findings.raw or findings.processed or findings.effects):
+                    yield "nothing of this row is found: its key may be another"
             if arguments.yes:
                 yield from _hits_as_errors(_erase(url, schema, lake, entry))
     if not arguments.yes:
@@ -93,22 +99,25 @@ def _hits_as_errors(lines: Iterator[str]) -> Iterator[str | Exception]:
 
 def _prepared(
     config: Settings, environment: str, url: str, *, keep: bool
-) -> tuple[Lake, Mapping[str, Entry]]:
-    """The lake, and the entries of the warehouse; ``keep`` what prepares this as a run does."""
+) -> tuple[Lake, Mapping[str, Entry], set[str]]:
+    """The lake, and the entries of the warehouse, with the key hashes of those that are complete there.
+
+    With ``keep`` the tables stay prepared, as after a run.
+    """
     models = library.load(config.transforms)
     with transaction(url, "warehouse") as connection:
         targets = catalogue.prepare_in(connection, config.warehouse_schema, models, config.transforms)
         in_warehouse = erasures.in_warehouse(connection, config.warehouse_schema)
+        certified = erasures.certified(connection, config.warehouse_schema)
         if not keep:
             raise psycopg.Rollback
-    return _lake(catalogue.with_contracts(models, targets), targets, environment), in_warehouse
+    return _lake(catalogue.with_contracts(models, targets), targets, environment), in_warehouse, certified
 
 
 def _entries(
-    arguments: argparse.Namespace, lake: Lake, in_warehouse: Mapping[str, Entry], environment: str
+    arguments: argparse.Namespace, lake: Lake, ledger_entries: list[Entry], environment: str
 ) -> list[Entry]:
     """The entry of the named row, or all entries of the ledger if no row is named."""
-    ledger_entries = list({**erasures.in_lake(lake.raw), **in_warehouse}.values())
     if not arguments.table:
         if not ledger_entries:
             raise SettingsError("TABLE: no row was forgotten yet; name one: make forget TABLE=name KEY=value")

@@ -105,10 +105,13 @@ def test_the_command_says_what_it_does_not_find(
     kiosk.run()
     for given, status, words in (
         (["--yes"], 1, "error: TABLE: no row was forgotten yet; name one: make forget TABLE=name KEY=value"),
-        (["item", "999"], 0, "nothing of this row is found: its key may be another, or it is erased already"),
+        (["item", "999"], 0, "nothing of this row is found: its key may be another\n"),
+        (["--yes", "item", "1"], 0, "found: 0"),
+        (["item", "1"], 0, "this row of item is erased already, since 20"),
     ):
         monkeypatch.setattr(sys, "argv", ["forget", *given])
         with kiosk.entered():
             assert forget.main() == status
         shown = capsys.readouterr()
         assert words in shown.out + shown.err
+        assert ("dim_item" in shown.out) == (given == ["--yes", "item", "1"])
