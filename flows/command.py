@@ -12,7 +12,7 @@ from pipeline import settings
 from pipeline.redaction import safe
 from tasks import watchdogs
 from tasks.arguments import Parser, number, time
-from tasks.failures import in_some_line, print_error
+from tasks.failures import failure_shown_once, in_some_line, print_error
 
 _NOTHING_NEW = "up to date: nothing changed in the source"
 # The options of a run, of a rebuild and of removing batches; all take --environment.
@@ -32,7 +32,11 @@ def main() -> int:
         limits = arguments.max_rejected, arguments.max_deleted_share
         environment = settings.load().environment_for(arguments.environment)
         # Heartbeats are for deployed runs; here they would add a second at the end.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(watchdogs.tag(environment)):
+        with (
+            temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+            tags(watchdogs.tag(environment)),
+            failure_shown_once(),
+        ):
             if arguments.retain:
                 print(safe(retain(arguments.retain, arguments.yes, environment)))
                 return 0

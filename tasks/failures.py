@@ -12,6 +12,7 @@ import httpx
 import psycopg
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_CLOUD_API_URL
 from prefect.states import Cancelled
 from prefect.tasks import exponential_backoff
@@ -30,6 +31,10 @@ _STILL_CONNECTED = {
     "55": "something in a database is in use by others",
     "57014": "a database server has cancelled a statement",
 }
+# Loggers of runs, the beginnings of their last records if they fail, and the mark of an explained error.
+_RUNS = ("prefect.flow_runs", "prefect.task_runs")
+_ENDS = ("Finished in state Failed(", "Finished in state Cancelled(")
+_EXPLAINED = "is_explained"
 _S3_CLIENT = {"boto3", "botocore", "s3transfer"}
 
 _Parameters = ParamSpec("_Parameters")
@@ -227,12 +232,39 @@ class _OneLine(logging.Filter):
         if error and (line := in_one_line(error)):
             record.exc_info = record.exc_text = None
             record.msg, record.args = "%s", (line,)
+            setattr(record, _EXPLAINED, True)
         return True
+
+
+class _WithoutFailures(logging.Filter):
+    """Drops what Prefect logs about a failure that a message explains."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop the error, and the state in which the run ends."""
+        is_end = record.name in _RUNS and record.getMessage().startswith(_ENDS)
+        return not (is_end or hasattr(record, _EXPLAINED))
+
+
+@contextmanager
+def failure_shown_once() -> Iterator[None]:
+    """Keep the failure of flow runs off the terminal, for a command that prints it as its last line.
+
+    The server's log has it all the same.
+    """
+    console = [each for each in logging.getLogger().handlers if isinstance(each, PrefectConsoleHandler)]
+    without = _WithoutFailures()
+    for handler in console:
+        handler.addFilter(without)
+    try:
+        yield
+    finally:
+        for handler in console:
+            handler.removeFilter(without)
 
 
 def show_in_one_line() -> None:
     """Log errors of flow and task runs by their one-line message, without a traceback."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
+    for name in _RUNS:
         logger = logging.getLogger(name)
         if not any(isinstance(each, _OneLine) for each in logger.filters):
             logger.addFilter(_OneLine())

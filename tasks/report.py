@@ -60,7 +60,7 @@ class BatchReport(Frozen):
                 " please report it."
             )
         if rejected := self.total("rejected"):
-            remarks.append(f"Rejected: {counted(rejected, 'row')}; etl.rejected has them with the reasons.")
+            remarks.append(f"Rejected: {counted(rejected, 'row')}; etl.rejected has the reason of each.")
         remarks += [f"Warning: {each.sentence}." for each in self.warned]
         return [*remarks, *left_out(self.left_out), *(f"{line}." for line in self.source_columns)]
 

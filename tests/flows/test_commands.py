@@ -37,6 +37,7 @@ def test_invalid_rows_are_rejected_until_they_are_fixed(kiosk: World, attempt: T
 
     done = attempt(kiosk, flows.command.main, "--max-rejected", "2")
     assert (done.status, done.err) == (0, "")
+    assert "Rejected: 2 rows; etl.rejected has the reason of each." in done.out.splitlines()
     assert query(kiosk.warehouse_url, in_fact) == [([1, 2, 3],)]
     said = "SELECT key ->> 'sale_id', reason, \"row\" ->> 'item_id', resolved FROM etl.rejected ORDER BY 1, 4"
     assert query(kiosk.warehouse_url, said) == [
@@ -83,6 +84,7 @@ def test_the_command_fails_with_one_line_and_a_status_and_no_secret(loaded: Worl
     assert (done.returncode, done.stdout) == (1, "")
     assert len(errors(done)) == 1
     assert done.stderr.splitlines()[-1] == errors(done)[0]
+    assert done.stderr.count("password authentication failed") == 1, done.stderr
     assert "password authentication failed" in errors(done)[0]
     secrets = {WRONG, urlsplit(loaded.warehouse_url).password}
     assert not any(str(secret) in done.stdout + done.stderr for secret in secrets)
@@ -104,6 +106,18 @@ def test_the_command_succeeds_without_changes(loaded: World) -> None:
     done = command(loaded, "flows")
     assert (done.returncode, done.stdout) == (0, "up to date: nothing changed in the source\n")
     assert errors(done) == []
+
+
+def test_a_refused_change_is_shown_once(kiosk: World) -> None:
+    kiosk.save_blocks()
+    assert command(kiosk, "flows").returncode == 0
+    schema = kiosk.transforms / "schema.sql"
+    schema.write_text(schema.read_text(encoding="utf-8").replace("label text", "label varchar(3)"))
+    done = command(kiosk, "flows")
+    assert done.returncode == 1
+    assert done.stderr.count("changes from text to character varying(3)") == 1, done.stderr
+    assert "changes from text to character varying(3)" in errors(done)[0]
+    assert "Finished in state" not in done.stderr
 
 
 def test_the_command_that_saves_blocks_fails_with_one_line_and_a_status(loaded: World) -> None:
