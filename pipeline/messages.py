@@ -37,6 +37,13 @@ _NO_TYPE = re.compile(
     r" \[value: (?P<value>.*)\][\"']",
     re.DOTALL,
 )
+_OF_USERS = "a trigger or function of the database"
+# An unknown schema, table, type or function: the pipeline's search_path has no schema of users.
+_NOT_ON_PATH = {"3F000", "42P01", "42704", "42883"}
+_QUALIFY = (
+    "the pipeline's search_path is pg_catalog, so write the schema before each name in it, or give it its own"
+    " SET search_path; TOTESYS_SHOW_VALUES=true shows the name"
+)
 _NOT_SHOWN = "; TOTESYS_SHOW_VALUES=true shows the value"
 
 
@@ -62,10 +69,13 @@ def message(error: BaseException) -> str:
 def _of_postgres(error: psycopg.Error) -> str:
     diag = error.diag
     code = diag.sqlstate or ""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
     if _comes_from_a_function(diag.context or ""):
-        text = "a trigger or function of the database refuses a row"
+        if code in _NOT_ON_PATH:
+            return f"{_OF_USERS} fails: {kind} (SQLSTATE {code}); {_QUALIFY}"
+        text = f"{_OF_USERS} refuses a row"
     elif code.startswith(_DATA_EXCEPTION):
-        text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+        text = kind
     else:
         # The exception's own text also has DETAIL, CONTEXT and the statement, which may hold values.
         text = diag.message_primary or str(error)

@@ -39,6 +39,10 @@ FAULTS = {
         "DO $$ BEGIN EXECUTE 'SELECT \"Ann-Secret\"'; END $$",
         r"a trigger or function of the database refuses a row \(SQLSTATE 42703\)",
     ),
+    "a table that a trigger names without its schema": (
+        "DO $$ BEGIN PERFORM 'Ann-Secret' FROM nowhere; END $$",
+        r"function of the database fails: undefined table \(SQLSTATE 42P01\); .* the schema before",
+    ),
     "no table": ("SELECT 'Ann-Secret' FROM nowhere", r'^relation "nowhere" does not exist$'),
 }
 
