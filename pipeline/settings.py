@@ -181,8 +181,12 @@ def is_secret_name(text: str) -> bool:
 
 
 def env_file() -> dict[str, str | None]:
-    """The names and values of ``.env``, without expansion."""
-    return dict(dotenv_values(_ENV_FILE, interpolate=False))
+    """The names and values of ``.env``, without expansion; raises SettingsError for a NUL byte in one."""
+    found = dict(dotenv_values(_ENV_FILE, interpolate=False))
+    for name, value in found.items():
+        if "\0" in (value or ""):
+            raise SettingsError(f"{name} in {_ENV_FILE} holds a NUL byte; write it again")
+    return found
 
 
 def _refuse_secret_options(parts: Mapping[str, str]) -> None:

@@ -240,7 +240,12 @@ class Bucket:
     def _make_folder(self, path: str) -> None:
         """Create the folder of a path on a disk; S3 has no folders."""
         if self._is_folder:
-            self.filesystem.create_dir(self._full(path).rpartition("/")[0], recursive=True)
+            try:
+                self.filesystem.create_dir(self._full(path).rpartition("/")[0], recursive=True)
+            except (FileNotFoundError, FileExistsError) as error:
+                raise BucketError(
+                    f"{self.uri}: this folder cannot be created: {_first_line(error)}; {_ANOTHER}"
+                ) from None
 
     @contextmanager
     def _named(self, action: str, path: str) -> Iterator[None]:
@@ -273,9 +278,13 @@ def _write_whole(path: Path, text: str) -> None:
         raise
 
 
+_ANOTHER = "set TOTESYS_RAW_URI or TOTESYS_PROCESSED_URI to another folder"
 _HINTS = {
     "Permission denied": "permission denied; the pipeline's user needs {action} rights on this folder",
-    "Not a directory": "this is not a folder; set TOTESYS_RAW_URI or TOTESYS_PROCESSED_URI to one",
+    "Operation not permitted": "the system allows nobody to {action} here; " + _ANOTHER,
+    "Not a directory": "this is not a folder; " + _ANOTHER,
+    "File name too long": "its name is too long; " + _ANOTHER,
+    "Too many levels of symbolic links": "its links lead in a circle; " + _ANOTHER,
     "Read-only file system": "the file system is read-only",
 }
 

@@ -10,6 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
+from pipeline import settings
+from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket, folder
 from tests.engine.hostile import NAMES, all_rows, insert, quoted
 from tests.pair import Pair
@@ -82,3 +84,11 @@ def test_objects_lie_below_the_prefix_whatever_tables_are_called(
     objects = around()
     assert len(objects) >= 2 * len(names)
     assert [key for key in objects if not key.startswith(f"{prefix}/")] == []
+
+
+def test_a_nul_byte_in_a_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("TOTESYS_RAW_URI", "AWS_PROFILE"):
+        (tmp_path / ".env").write_text(f"{name}=one\0two\n", encoding="utf-8")
+        with pytest.raises(SettingsError, match=rf"^{name} in \.env holds a NUL byte; write it again$"):
+            settings.load()

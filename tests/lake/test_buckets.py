@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -155,25 +156,56 @@ def test_a_bucket_that_does_not_exist_is_named(s3_endpoint: str, action: str) ->
         assert "the bucket does not exist" in str(caught.value)
 
 
-def test_a_refusal_names_folder_object_and_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("[Errno 30] Read-only file system: '/x'")
+@dataclass
+class Failing:
+    """A file system that fails whenever something is written."""
 
-    bucket = folder(str(tmp_path))
-    monkeypatch.setattr(Bucket, "_make_folder", refuse)
-    with pytest.raises(BucketError, match="the file system is read-only") as caught:
-        bucket.write_text("a/b", "x")
-    assert str(caught.value).startswith(f"{tmp_path}: cannot write a/b: ")
+    error: OSError
+
+    def open_output_stream(self, path: str) -> object:
+        raise self.error
 
 
-def test_a_transient_failure_is_left_to_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hiccup(*_: object, **__: object) -> None:
-        raise OSError("[Errno 28] No space left on device: '/x'")
+def write_to(failing: Failing) -> None:
+    Bucket(failing, "root", "/root").write_text("a/b", "x")  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Bucket, "_make_folder", hiccup)
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("[Errno 30] Read-only file system: '/x'", "the file system is read-only"),
+        (
+            "[Errno 1] Operation not permitted: '/x'",
+            "the system allows nobody to write here; set TOTESYS_RAW",
+        ),
+        ("[Errno 40] Too many levels of symbolic links: '/x'", "its links lead in a circle; set TOTESYS_RAW"),
+    ],
+)
+def test_a_refusal_names_folder_object_and_reason(error: str, reason: str) -> None:
+    with pytest.raises(BucketError, match=f"^/root: cannot write a/b: {reason}"):
+        write_to(Failing(OSError(error)))
+
+
+def test_a_transient_failure_is_left_to_a_retry() -> None:
     with pytest.raises(OSError, match="No space left") as caught:
-        folder(str(tmp_path)).write_text("a/b", "x")
+        write_to(Failing(OSError("[Errno 28] No space left on device: '/x'")))
     assert not isinstance(caught.value, BucketError)
+
+
+@pytest.mark.parametrize("case", ["nothing there", "a file", "a long name"])
+def test_a_folder_that_cannot_be_created_is_named_with_the_setting_to_change(
+    tmp_path: Path, case: str
+) -> None:
+    path = tmp_path / ("x" * 300 if case == "a long name" else "link") / "raw"
+    if case == "nothing there":
+        (tmp_path / "link").symlink_to("/proc/nothing")
+    elif case == "a file":
+        (tmp_path / "link").touch()
+    with pytest.raises(
+        BucketError, match=r"; set TOTESYS_RAW_URI or TOTESYS_PROCESSED_URI to another folder$"
+    ) as caught:
+        folder(str(path)).check()
+    assert str(caught.value).startswith(f"{path}: ")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
