@@ -174,6 +174,10 @@ CREATE TABLE IF NOT EXISTS dim_transaction (
     purchase_order_id integer
 );
 
+-- From an order to its payments.
+CREATE INDEX IF NOT EXISTS dim_transaction_sales_order ON dim_transaction (sales_order_id);
+CREATE INDEX IF NOT EXISTS dim_transaction_purchase_order ON dim_transaction (purchase_order_id);
+
 COMMENT ON COLUMN dim_transaction.transaction_id IS
 'The number of the transaction, from transaction.transaction_id. Payments refer to it: this table joins payments to their orders. A join by counterparty_id would pair every payment with every order of that company.';
 COMMENT ON COLUMN dim_transaction.transaction_type IS
@@ -305,6 +309,8 @@ CREATE TABLE IF NOT EXISTS fact_payment (
     deleted boolean NOT NULL DEFAULT false,
     committed_at timestamptz
 );
+
+CREATE INDEX IF NOT EXISTS fact_payment_transaction ON fact_payment (transaction_id);
 
 -- Finds the payments that are longest overdue, and sums unpaid amounts up without reading the table. A table
 -- of release 0.1 gets it with the next change of this file, as it has no superseded_at before.

@@ -24,7 +24,7 @@ from pipeline.models.target import (
     version_index,
     versions_name,
 )
-from pipeline.postgres import Connection, each, retype, statement, template
+from pipeline.postgres import Connection, each, identifiers, retype, statement, template
 from pipeline.warehouse import as_of, own_objects
 from pipeline.warehouse.history_objects import Existing, names_of, read_existing
 from pipeline.warehouse.schemas import view_schemas
@@ -153,8 +153,23 @@ def _ensure_dimension(
         _ensure_version_index(connection, schema, target, existing)
     if ended_index(target) not in existing.indexed:
         connection.execute(statement("warehouse/dimension_ended.sql").format(**names))
+    _index_versions(connection, schema, target, existing)
     _ensure_history_view(connection, target, names, existing)
     return grants
+
+
+def _index_versions(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
+    """Give the versions the indexes of their dimension: every view as of a moment reads the versions."""
+    versions = versions_name(target.name)
+    names = {column.name for column in target.columns}
+    have = [[*target.key, "valid_from"], *existing.lookups.get(versions, ())]
+    for columns in existing.lookups.get(target.name, ()):
+        if names.issuperset(columns) and columns not in [each[: len(columns)] for each in have]:
+            have.append(columns)
+            index = template("CREATE INDEX ON {} ({})").format(
+                sql.Identifier(schema, versions), identifiers(columns)
+            )
+            connection.execute(index)
 
 
 def _retype_columns(

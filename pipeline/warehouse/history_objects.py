@@ -22,7 +22,8 @@ class Existing:
     """The objects that a schema has.
 
     ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``unique`` are unique
-    indexes by table and name, and ``functions`` the bodies of parallel safe functions, as ours are.
+    indexes by table and name, ``lookups`` the columns of those that find rows by columns alone, by table.
+    ``functions`` are the bodies of parallel safe functions, as ours are.
     ``views`` are the columns of views by schema and name, in the schemas of views as of a moment, and
     ``checked_views`` those that check their moment by ``etl.known``. ``is_open_to_readers``: every role
     may call the functions of the schema etl. ``has_superseded``: it has the versions of an earlier release.
@@ -31,6 +32,7 @@ class Existing:
     columns: dict[str, list[str]]
     indexed: Mapping[str, Sequence[str]]
     unique: Collection[tuple[str, str]]
+    lookups: Mapping[str, Sequence[list[str]]]
     functions: Mapping[str, str]
     views: Mapping[str, dict[str, list[str]]]
     checked_views: Collection[tuple[str, str]]
@@ -46,6 +48,19 @@ _UNIQUE_INDEXES = (
     "SELECT t.relname::text, x.relname::text FROM pg_index AS i"
     " INNER JOIN pg_class AS t ON i.indrelid = t.oid INNER JOIN pg_class AS x ON i.indexrelid = x.oid"
     " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s AND i.indisunique"
+)
+_LOOKUPS = (
+    "SELECT t.relname::text, (SELECT array_agg(a.attname::text ORDER BY k.place)"
+    " FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)"
+    " INNER JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = k.number"
+    " WHERE k.place <= i.indnkeyatts)"
+    " FROM pg_index AS i INNER JOIN pg_class AS t ON i.indrelid = t.oid"
+    " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid"
+    " INNER JOIN pg_class AS x ON i.indexrelid = x.oid INNER JOIN pg_am AS m ON x.relam = m.oid"
+    " WHERE n.nspname = %s AND m.amname = 'btree' AND i.indisvalid"
+    " AND i.indpred IS NULL AND i.indexprs IS NULL"
+    " AND NOT EXISTS (SELECT FROM pg_opclass AS o WHERE o.oid = ANY(i.indclass) AND NOT o.opcdefault)"
+    " ORDER BY x.relname"
 )
 _CHECKED_VIEWS = (
     "SELECT DISTINCT n.nspname::text, c.relname::text"
@@ -68,10 +83,11 @@ _COLUMNS = (
 def read_existing(connection: Connection, schema: str, view_schemas: Sequence[str]) -> Existing:
     """The objects in a schema, and the views in its schemas of views as of a moment."""
     homes = [schema, *view_schemas]
-    functions, unique, checked, columns, open_to_all, superseded = together(
+    functions, unique, lookups, checked, columns, open_to_all, superseded = together(
         connection,
         (_FUNCTIONS, [schema]),
         (_UNIQUE_INDEXES, [schema]),
+        (_LOOKUPS, [schema]),
         (_CHECKED_VIEWS, [list(view_schemas)]),
         (_COLUMNS, [homes]),
         ("SELECT has_schema_privilege('public', 'etl', 'usage')", []),
@@ -90,12 +106,20 @@ def read_existing(connection: Connection, schema: str, view_schemas: Sequence[st
         columns=columns_of(schema, "rpv"),
         indexed=columns_of(schema, "iI"),
         unique=[(str(table), str(index)) for table, index in unique],
+        lookups=_by_table(lookups),
         functions={str(name): str(body) for name, body in functions},
         views={each: columns_of(each, "v") for each in view_schemas},
         checked_views=[(str(home), str(name)) for home, name in checked],
         is_open_to_readers=open_to_all == [(True,)],
         has_superseded=superseded == [(True,)],
     )
+
+
+def _by_table(rows: Sequence[tuple[object, ...]]) -> dict[str, list[list[str]]]:
+    found: dict[str, list[list[str]]] = {}
+    for table, columns in rows:
+        found.setdefault(str(table), []).append(cast(list[str], columns))
+    return found
 
 
 def names_of(schema: str, target: Target) -> dict[str, sql.Composable]:
