@@ -16,7 +16,8 @@ from pipeline.errors import SettingsError
 from pipeline.models import library
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, transaction
-from pipeline.recovery.imports import Imported, Rows, from_csv, from_table, import_versions
+from pipeline.recovery.imported_rows import Rows, from_csv, from_table
+from pipeline.recovery.imports import Imported, import_versions
 from pipeline.settings import Settings
 from pipeline.warehouse import catalogue, ledger
 from pipeline.words import counted

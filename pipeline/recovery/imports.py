@@ -4,13 +4,11 @@ The rows become ordinary versions. Those that the first batch continues begin ea
 The lake does not hold them: after a rebuild they are imported again.
 """
 
-import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import TextIO, cast
+from functools import cached_property
+from typing import cast
 
 import psycopg
 from psycopg import sql
@@ -18,14 +16,18 @@ from psycopg import sql
 from pipeline.columns import Frozen
 from pipeline.errors import SettingsError
 from pipeline.messages import message
-from pipeline.models.target import OF_HISTORY, RECORDED_AT, Target, versions_name
+from pipeline.models.target import OF_HISTORY, RECORDED_AT, SUPERSEDED_AT, Target, versions_name
 from pipeline.postgres import Connection, each, identifiers, statement, template
+from pipeline.recovery.imported_rows import Rows
 from pipeline.warehouse import bindings, bisection, ledger
 from pipeline.warehouse.limits import NO_LIMIT
+from pipeline.warehouse.table import compared
 from pipeline.words import did_you_mean
 
 _UNTYPED = sql.Identifier("pg_temp", "import_texts")
 _ROW = "(i.content)"
+# Types that ignore what a text has beyond them.
+_WITHOUT_TIME_OR_ZONE = ("date", "timestamp without time zone")
 
 
 class Imported(Frozen):
@@ -42,69 +44,6 @@ class Imported(Frozen):
     until: datetime
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows of texts, NULL where they are empty, each after the number that messages give it.
-
-    ``place`` is what they come from, and ``columns`` are their names.
-    """
-
-    place: str
-    columns: tuple[str, ...]
-    rows: Iterator[tuple[int, Sequence[str | None]]]
-
-
-@contextmanager
-def from_csv(path: Path) -> Iterator[Rows]:
-    """The rows of a CSV file in UTF-8, whose first line names the columns; an empty field is NULL."""
-    try:
-        file = path.open(encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise SettingsError(f"FILE: {path}: {error.strerror}") from None
-    with file:
-        lines = _lines(path, file)
-        _, columns = next(lines, (0, ()))
-        yield Rows(str(path), tuple(map(str.strip, columns)), _values(path, lines, len(columns)))
-
-
-def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, Sequence[str]]]:
-    """The fields of each row, after the number of its last line."""
-    reader = csv.reader(file, strict=True)
-    try:
-        for fields in reader:
-            yield reader.line_num, fields
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}:{reader.line_num + 1}: {error}") from None
-
-
-def _values(
-    path: Path, lines: Iterator[tuple[int, Sequence[str]]], width: int
-) -> Iterator[tuple[int, Sequence[str | None]]]:
-    for line, fields in lines:
-        if len(fields) != width:
-            raise SettingsError(f"{path}:{line}: {len(fields)} fields, and {width} columns")
-        yield line, [field or None for field in fields]
-
-
-def from_table(connection: Connection, name: str) -> Rows:
-    """The rows of a table or view of the warehouse, named with its schema."""
-    parts = name.split(".")
-    if len(parts) != 2:  # noqa: PLR2004  schema and table
-        raise SettingsError(f"FROM: {name}: write schema.table")
-    found = connection.execute(
-        "SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0"
-        " AND NOT a.attisdropped ORDER BY a.attnum",
-        (sql.Identifier(*parts).as_string(connection),),
-    ).fetchall()
-    if not found:
-        raise SettingsError(f"FROM: the warehouse has no table {name}")
-    columns = tuple(str(column) for (column,) in found)
-    query = sql.SQL("SELECT row_number() OVER (), ARRAY[{}] FROM {}").format(
-        each("t.{0}::text", columns), sql.SQL("{} AS t").format(sql.Identifier(*parts))
-    )
-    return Rows(name, columns, iter(connection.execute(query).fetchall()))  # type: ignore[arg-type]
-
-
 def import_versions(connection: Connection, schema: str, target: Target, rows: Rows) -> Imported:
     """Import versions into a table, in place of an earlier import; changes nothing if it raises.
 
@@ -112,17 +51,21 @@ def import_versions(connection: Connection, schema: str, target: Target, rows: R
     """
     _check_columns(target, rows)
     batch_id = ledger.lock_for_load(connection, schema)
-    query = "SELECT min(snapshot_at) FROM etl.batch WHERE schema_name = %s"
-    row = connection.execute(query, (schema,)).fetchone()
-    base = cast(datetime | None, row[0]) if row else None
-    if batch_id is None or base is None:
-        raise SettingsError("the warehouse has no batch yet; run `make run` first")
+    row = connection.execute(
+        "SELECT (SELECT min(snapshot_at) FROM etl.batch WHERE schema_name = %(schema)s), imported_from"
+        " FROM etl.model WHERE schema_name = %(schema)s AND table_name = %(table)s",
+        {"schema": schema, "table": target.name},
+    ).fetchone()
+    if batch_id is None or row is None or row[0] is None:
+        raise SettingsError(f"table {target.name} has no batch yet; run `make run` first")
+    base, imported_from = cast(tuple[datetime, datetime | None], row)
     try:
         with connection.transaction():
             table = _Import(connection, schema, target, rows, base)
-            table.undo()
             read = table.stage()
+            table.undo() if imported_from else table.refuse_early()
             added, extended, since = table.apply()
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             bindings.bind(connection, schema, batch_id, {target.name: target}, {target.name: None})
     except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
         raise SettingsError(f"{rows.place}: {message(error)}; nothing was imported") from None
@@ -154,24 +97,32 @@ class _Import:
     base: datetime
 
     @property
-    def begins(self) -> str:
+    def _begins(self) -> str:
         return RECORDED_AT if self.target.fact else OF_HISTORY[0]
 
     @property
-    def relation(self) -> sql.Identifier:
+    def _has_rows(self) -> bool:
+        """Whether the table has rows beside its versions that facts may refer to."""
+        return not self.target.fact and not self.target.bridge
+
+    @property
+    def _relation(self) -> sql.Identifier:
         """The table that holds the versions."""
         name = self.target.name if self.target.fact else versions_name(self.target.name)
         return sql.Identifier(self.schema, name)
 
-    @property
-    def names(self) -> dict[str, sql.Composable]:
+    @cached_property
+    def _names(self) -> dict[str, sql.Composable]:
         columns = [name for name in self.rows.columns if name not in OF_HISTORY]
         own = [column.name for column in self.target.columns if not column.numbered or column.name in columns]
+        stored = [name for name in own if not self._is_generated(name)]
         return {
             "table": sql.Identifier(self.schema, self.target.name),
-            "relation": self.relation,
-            "begins": sql.Identifier(self.begins),
+            "relation": self._relation,
+            "begins": sql.Identifier(self._begins),
+            "ends": sql.Identifier(SUPERSEDED_AT if self.target.fact else OF_HISTORY[1]),
             "key": each(f"{_ROW}.{{0}}", self.target.key),
+            "table_key": each("t.{0}", self.target.key),
             "lacks_key": sql.SQL("i.valid_from IS NULL OR {}").format(
                 sql.SQL(" OR ").join(
                     sql.SQL("{} IS NULL").format(each(f"{_ROW}.{{0}}", [name])) for name in self.target.key
@@ -179,47 +130,44 @@ class _Import:
             ),
             "same_key": self.target.same_key(_ROW, "s"),
             "same_key_later": self.target.same_key(_ROW, "f"),
-            "shown": each(f"{_ROW}.{{0}}", own),
-            "live_shown": each("s.{0}", own),
+            "same_key_in_table": self.target.same_key("t", "s"),
+            "same_key_imported": self.target.same_key(_ROW, "t"),
+            "shown": compared(self.target, _ROW, own),
+            "live_shown": compared(self.target, "s", own),
             "columns": identifiers(columns),
             "values": each(f"{_ROW}.{{0}}", columns),
+            "assignments": each(f"{{0}} = {_ROW}.{{0}}", stored),
         }
 
-    def execute(self, file: str) -> int:
+    def _is_generated(self, name: str) -> bool:
+        column = self.target.column(name)
+        return column is not None and column.generated
+
+    def _execute(self, file: str) -> int:
         """Run a statement of ``sql/``; returns the number of rows."""
         query = statement(file)
         parameters = {"base": self.base} if "%(" in query.as_string() else None
-        return self.connection.execute(query.format(**self.names), parameters).rowcount
+        return self.connection.execute(query.format(**self._names), parameters).rowcount
 
-    def undo(self) -> None:
-        """Remove the versions of an earlier import. Refuse to if others are there."""
-        begins = sql.Identifier(self.begins)
-        early = sql.SQL("{begins} < {base} AND {begins} > '-infinity'")
-        parts = {
-            "begins": begins,
-            "relation": self.relation,
-            "is_early": early.format(begins=begins, base=sql.Literal(self.base)),
-        }
-        ends = sql.Identifier("superseded_at" if self.target.fact else OF_HISTORY[1])
-        row = self.connection.execute(
-            "SELECT imported_from FROM etl.model WHERE schema_name = %s AND table_name = %s",
-            (self.schema, self.target.name),
-        ).fetchone()
-        if row and row[0]:
-            for text in (
-                "DELETE FROM {relation} WHERE {begins} < %(base)s AND {ends} <= %(base)s",
-                "DELETE FROM {relation} WHERE {begins} <= %(base)s AND deleted",
-                "UPDATE {relation} SET {begins} = %(base)s WHERE {is_early}",
-            ):
-                query = sql.SQL(text).format(**parts, ends=ends)
-                self.connection.execute(query, {"base": self.base})
-            return
-        query = sql.SQL("SELECT EXISTS (SELECT FROM {relation} WHERE {is_early})").format(**parts)
-        if self.connection.execute(query).fetchone() == (True,):
+    def refuse_early(self) -> None:
+        """Refuse to import beside versions from before the first batch that no import has made."""
+        query = sql.SQL(
+            "SELECT EXISTS (SELECT FROM {relation} WHERE {begins} < {base} AND {begins} > '-infinity')"
+        )
+        if self.connection.execute(query.format(**self._names, base=self.base)).fetchone() == (True,):
             raise SettingsError(
                 f"table {self.target.name} already has versions from before its first batch, of {self.base};"
                 " nothing was imported"
             )
+
+    def undo(self) -> None:
+        """Remove the versions of an earlier import, and the rows that only it has brought."""
+        if self._has_rows:
+            self._execute("warehouse/import_again.sql")
+        self._execute("warehouse/undo_import.sql")
+        if self.target.fact:
+            self._execute("warehouse/undo_import_marks.sql")
+        self._execute("warehouse/undo_import_begins.sql")
 
     def stage(self) -> int:
         """Cast the rows into ``pg_temp.imported``; returns how many."""
@@ -228,7 +176,7 @@ class _Import:
                 "CREATE TEMP TABLE import_texts (line bigint, texts text[]) ON COMMIT DROP;"
                 " CREATE TEMP TABLE imported (line bigint, valid_from timestamptz, valid_to timestamptz,"
                 " content {}) ON COMMIT DROP"
-            ).format(self.names["table"])
+            ).format(self._names["table"])
         )
         with (
             self.connection.cursor() as cursor,
@@ -246,14 +194,15 @@ class _Import:
             "SELECT t.line, p.reason FROM pg_temp.postgres_rejections AS p"
             " INNER JOIN pg_temp.import_texts AS t ON p.place = t.ctid ORDER BY t.line LIMIT 1"
         )
-        conflicts = statement("warehouse/import_conflicts.sql").format(**self.names)
+        self._refuse_cut_values()
+        conflicts = statement("warehouse/import_conflicts.sql").format(**self._names)
         self._refuse(conflicts, {"base": self.base})
         rows_of_others = sql.SQL(
             "SELECT i.line, 'the table has a row with this key that the pipeline did not load' FROM"
             " pg_temp.imported AS i INNER JOIN {relation} AS s ON {same_key}"
             " AND s.{begins} = '-infinity' LIMIT 1"
         )
-        self._refuse(rows_of_others.format(**self.names))
+        self._refuse(rows_of_others.format(**self._names))
         return read
 
     def _casts(self) -> sql.Composed:
@@ -266,12 +215,45 @@ class _Import:
         rows = self.connection.execute(
             "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
             " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-            (self.names["table"].as_string(self.connection),),
+            (self._names["table"].as_string(self.connection),),
         ).fetchall()
         content = [template(f"{{}}::{kind}").format(texts.get(str(name), null)) for name, kind in rows]
         begins, ends = (sql.SQL("{}::timestamptz").format(texts.get(name, null)) for name in OF_HISTORY)
-        row = sql.SQL("ROW({})::{}").format(sql.SQL(", ").join(content), self.names["table"])
+        row = sql.SQL("ROW({})::{}").format(sql.SQL(", ").join(content), self._names["table"])
         return sql.SQL("s.line, {}, {}, {}").format(begins, ends, row)
+
+    def _refuse_cut_values(self) -> None:
+        """Refuse values that the casts to their types cut off or round."""
+        reasons = list(self._cuts())
+        if reasons:
+            self._refuse(
+                sql.SQL(
+                    "SELECT s.line, f.reason FROM pg_temp.import_texts AS s CROSS JOIN LATERAL"
+                    " (SELECT COALESCE({}) AS reason) AS f WHERE f.reason IS NOT NULL ORDER BY s.line LIMIT 1"
+                ).format(sql.SQL(", ").join(reasons))
+            )
+
+    def _cuts(self) -> Iterator[sql.Composed]:
+        """For each column whose type may cut a value off: NULL, or the reason why it does."""
+        types = self.connection.execute(
+            statement("warehouse/column_types.sql"),
+            {"qualified_name": self._names["table"].as_string(self.connection)},
+        ).fetchall()
+        for name, plain, declared in types:
+            column = self.target.column(str(name))
+            if not column or not column.is_builtin or name not in self.rows.columns:
+                continue
+            text = sql.SQL("s.texts[{}]").format(self.rows.columns.index(str(name)) + 1)
+            whole = str(plain)
+            applies: sql.Composable = sql.SQL("true")
+            if plain in _WITHOUT_TIME_OR_ZONE:
+                whole, applies = "timestamptz", sql.SQL("{} LIKE '%:%'").format(text)
+            elif plain == declared:
+                continue
+            yield sql.SQL("CASE WHEN {} AND {}::{} IS DISTINCT FROM {}::{} THEN {}::text END").format(
+                applies, text, template(whole), text, template(str(declared)),
+                f"column {name}: the value does not fit {declared}",
+            )  # fmt: skip
 
     def _refuse(self, query: str | sql.Composed, parameters: dict[str, object] | None = None) -> None:
         """Raise SettingsError for the line and reason that a query returns."""
@@ -281,13 +263,13 @@ class _Import:
 
     def apply(self) -> tuple[int, int, datetime]:
         """Add the versions; returns their number, that of extended ones, and the first begin."""
-        self.execute("warehouse/import_versions.sql")
-        if not self.target.fact and not self.target.bridge:
-            self.execute("warehouse/import_into_dimension.sql")
-        added = self.execute(
+        self._execute("warehouse/import_versions.sql")
+        if self._has_rows:
+            self._execute("warehouse/import_into_dimension.sql")
+        added = self._execute(
             "warehouse/import_into_fact.sql" if self.target.fact else "warehouse/import_into_versions.sql"
         )
-        extended = self.execute("warehouse/import_continued.sql")
+        extended = self._execute("warehouse/import_continued.sql")
         row = self.connection.execute(
             "UPDATE etl.model SET imported_from = (SELECT min(begun) FROM pg_temp.imported_versions)"
             " WHERE schema_name = %s AND table_name = %s RETURNING imported_from",

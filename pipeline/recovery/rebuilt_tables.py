@@ -55,7 +55,7 @@ class RebuiltTable:
             begin, end = map(sql.Identifier, self.span)
             query = statement("warehouse/align_restated.sql").format(
                 table=self.table, rebuilt=self.rebuilt, same_key=self.target.same_key("t", "s"),
-                begins=begin, ends=end,
+                begins=begin, ends=end, is_mark=sql.Literal(self.target.fact),
             )  # fmt: skip
             self.connection.execute(query, {"base": self.base})
 

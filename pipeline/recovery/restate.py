@@ -9,6 +9,7 @@ after, and views, grants, indexes and references stay.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from tempfile import TemporaryDirectory
 
 import psycopg
@@ -112,7 +113,7 @@ def restate(
         buckets = {name: processed if name in names else folder(outputs) for name in needed}
         staged = {name: model for name, model in models.items() if name in needed}
         rebuilt = stage.create(connection, schema, staged, models[names[0]].path.parent, raw, buckets)
-        copy_rows_of_others(connection, schema, rebuilt)
+        copy_rows_of_others(connection, schema, rebuilt, known.manifests[0].snapshot_at)
         try:
             for number, manifest in enumerate(known.manifests, 1):
                 _logger.info("%s: restating, batch %d of %d", ", ".join(names), number, len(known.manifests))
@@ -189,8 +190,8 @@ def copy_tables(
                 )
 
 
-def copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage) -> None:
-    """Copy the rows of dimensions that the pipeline did not load: facts may refer to them."""
+def copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage, base: datetime) -> None:
+    """Copy the rows of dimensions that no batch from the time ``base`` on brings: facts may refer to them."""
     for target in rebuilt.targets.values():
         if target.fact or target.bridge:
             continue
@@ -202,7 +203,8 @@ def copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage) -> 
                 versions=sql.Identifier(schema, versions_name(target.name)),
                 same_key=target.same_key("t", "s"),
                 columns=columns,
-            )
+            ),
+            {"base": base},
         )
 
 

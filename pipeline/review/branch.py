@@ -92,7 +92,7 @@ def compute(
         manifests = _loaded(connection, schema, chain.manifests)
         live = catalogue.existing_targets(connection, schema, models)
         targets = _create(connection, schema, branch, models, live, transforms)
-        filled = _stage(connection, views, branch, models, targets, shown, names, raw, outputs)
+        filled = _stage(connection, views, branch, models, targets, shown, names, raw, outputs, manifests[0])
         for number, manifest in enumerate(manifests, 1):
             _logger.info("%s: batch %d of %d", branch, number, len(manifests))
             _load(filled, manifest, branch)
@@ -231,6 +231,7 @@ def _stage(
     names: Sequence[str],
     raw: Bucket,
     outputs: str,
+    base: Manifest,
 ) -> Stage:
     """The tables that ``names`` are computed with, ready to load batches; outputs go to ``outputs``."""
     needed = restate.needed_tables(models, targets, names)
@@ -238,7 +239,8 @@ def _stage(
     staged = {name: model for name, model in known.items() if name in needed}
     buckets = dict.fromkeys(needed, folder(outputs))
     present = {name: _with_columns(needed[name], live[name]) for name in needed if name in live}
-    restate.copy_rows_of_others(connection, views, Stage(connection, branch, staged, present, raw, buckets))
+    stage = Stage(connection, branch, staged, present, raw, buckets)
+    restate.copy_rows_of_others(connection, views, stage, base.snapshot_at)
     return Stage(connection, branch, staged, needed, raw, buckets)
 
 

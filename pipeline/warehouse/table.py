@@ -168,21 +168,24 @@ class Table:
         }
 
     def _differs(self, *aliases: str) -> sql.Composable:
-        """Whether rows of two aliases differ in a tracked column.
-
-        Types without an equality, or with one that ignores differences, are compared as text.
-        """
-        plain, text = "{side}.{{0}}", '{side}.{{0}}::text COLLATE "C"'
+        """Whether rows of two aliases differ in a tracked column."""
         tracked = [name for name in self.values if name not in self.target.untracked]
-        sides = []
-        for side in aliases:
-            parts = []
-            for name in tracked:
-                column = self.target.column(name)
-                comparable = column is not None and column.category in _COMPARABLE and column.is_builtin
-                parts.append(each((plain if comparable else text).format(side=side), [name]))
-            sides.append(sql.SQL("ROW({})").format(sql.SQL(", ").join(parts)))
+        sides = [compared(self.target, side, tracked) for side in aliases]
         return sql.SQL("{} IS DISTINCT FROM {}").format(*sides) if tracked else sql.SQL("false")
+
+
+def compared(target: Target, side: str, names: Iterable[str]) -> sql.Composed:
+    """What two versions are compared by: the row of the tracked ones of these columns of a side.
+
+    Types without an equality, or with one that ignores differences, are compared as text.
+    """
+    parts = []
+    for name in names:
+        column = target.column(name)
+        comparable = column is not None and column.category in _COMPARABLE and column.is_builtin
+        if name not in target.untracked:
+            parts.append(each(f"{side}.{{0}}" if comparable else f'{side}.{{0}}::text COLLATE "C"', [name]))
+    return sql.SQL("ROW({})").format(sql.SQL(", ").join(parts))
 
 
 def _unused(name: str, columns: Iterable[str]) -> str:

@@ -16,7 +16,8 @@ from pipeline.errors import ModelError, SettingsError
 from pipeline.lake import erasures, manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.postgres import transaction
-from pipeline.recovery.imports import from_csv, import_versions
+from pipeline.recovery.imported_rows import from_csv
+from pipeline.recovery.imports import import_versions
 from tests.erasure.people import (
     MODELS,
     NAMES,

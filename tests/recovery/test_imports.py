@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.errors import SettingsError
 from pipeline.postgres import transaction
-from pipeline.recovery.imports import Imported, from_csv, from_table, import_versions
+from pipeline.recovery.imported_rows import from_csv, from_table
+from pipeline.recovery.imports import Imported, import_versions
 from pipeline.recovery.rehearsal import rehearse
 from tests.pair import Pair
 from tests.recovery.restating import MODELS, change

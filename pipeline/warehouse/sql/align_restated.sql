@@ -1,5 +1,6 @@
 -- Let rebuilt versions that begin at the base batch begin when the live versions that were present then do.
--- Names: table, rebuilt, same_key (a condition on t and s), begins, ends. Binds: base.
+-- Names: table, rebuilt, same_key (a condition on t and s), begins, ends, is_mark (whether deleted marks a
+-- version that a deletion added, as in a fact). Binds: base.
 UPDATE {rebuilt} AS s
 SET {begins} = t.{begins}
 FROM {table} AS t
@@ -8,4 +9,4 @@ WHERE
     AND s.{begins} = %(base)s
     AND t.{begins} < %(base)s
     AND COALESCE(t.{ends} > %(base)s, true)
-    AND NOT t.deleted
+    AND NOT ({is_mark} AND t.deleted)

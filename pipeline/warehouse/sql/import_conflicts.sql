@@ -18,6 +18,7 @@ judged AS (
         line,
         CASE
             WHEN has_null THEN 'the key or valid_from is empty'
+            WHEN valid_from < '0001-01-01' THEN 'valid_from is before the year 1'
             WHEN valid_from >= %(base)s THEN 'valid_from is not before the first batch'
             WHEN valid_to > %(base)s THEN 'valid_to is after the first batch'
             WHEN valid_to <= valid_from THEN 'valid_to is not after valid_from'

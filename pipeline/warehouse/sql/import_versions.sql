@@ -1,7 +1,7 @@
 -- Make versions of the imported rows. Successive equal ones are one. The last one of a key ends with the
 -- first batch; if that batch has the same row, its version begins earlier instead.
--- Names: key (columns of the row i), shown (the compared columns of i), relation (the table of versions),
--- live_shown (the compared columns of s), begins, same_key (a condition on i and s), same_key_later (a
+-- Names: key (columns of the row i), shown (the compared columns of i, as a row), relation (the table of
+-- versions), live_shown (the compared columns of s), begins, same_key (a condition on i and s), same_key_later (a
 -- condition on i and f).
 -- Binds: base (the time of the first batch).
 CREATE TEMP TABLE imported_versions ON COMMIT DROP AS
@@ -9,7 +9,7 @@ WITH spans AS (
     SELECT
         i.valid_from AS begun,
         i.content,
-        row({shown})::text AS shown,
+        {shown} AS shown,
         COALESCE(i.valid_to, lead(i.valid_from) OVER versions, %(base)s) AS ended,
         lead(i.valid_from) OVER versions AS next_begun
     FROM pg_temp.imported AS i
@@ -20,7 +20,7 @@ compared AS (
     SELECT
         i.*,
         COALESCE(
-            i.shown = lag(i.shown) OVER versions AND i.begun = lag(i.ended) OVER versions, false
+            i.shown IS NOT DISTINCT FROM lag(i.shown) OVER versions AND i.begun = lag(i.ended) OVER versions, false
         ) AS is_same
     FROM spans AS i
     WINDOW versions AS (PARTITION BY {key} ORDER BY i.begun)
@@ -50,10 +50,10 @@ SELECT
     i.begun,
     i.ended,
     COALESCE(i.next_begun, later.begun) AS next_begun,
-    COALESCE(i.shown = row({live_shown})::text AND s.{begins} = %(base)s, false) AS is_continued,
+    COALESCE(i.shown IS NOT DISTINCT FROM {live_shown} AND s.{begins} = %(base)s, false) AS is_continued,
     COALESCE(i.next_begun <> i.ended, true) AND s.{begins} IS NULL AS is_deleted
 FROM merged AS i
-LEFT JOIN {relation} AS s ON {same_key} AND s.{begins} = %(base)s AND i.ended = %(base)s AND NOT s.deleted
+LEFT JOIN {relation} AS s ON {same_key} AND s.{begins} = %(base)s AND i.ended = %(base)s
 LEFT JOIN LATERAL (
     SELECT min(f.{begins}) AS begun
     FROM {relation} AS f
