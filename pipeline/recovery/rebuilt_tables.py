@@ -34,6 +34,11 @@ class RebuiltTable:
     span: tuple[str, str] | None = None
 
     @property
+    def is_versions(self) -> bool:
+        """Whether it is the table beside a dimension or bridge, whose columns compute nothing."""
+        return self.name != self.target.name
+
+    @property
     def table(self) -> sql.Identifier:
         return sql.Identifier(self.schema, self.name)
 
@@ -73,7 +78,21 @@ class RebuiltTable:
         added = self.connection.execute(
             statement("warehouse/insert_restated.sql").format(**names, columns=identifiers(written), new=new)
         ).rowcount
+        self._number()
         return added, updated
+
+    def _number(self) -> None:
+        """Give inserted versions of a dimension the numbers that its rows have in the live table."""
+        numbered = [column.name for column in self.target.columns if column.numbered]
+        if self.is_versions and numbered:
+            query = statement("warehouse/number_restated.sql").format(
+                versions=self.table,
+                table=sql.Identifier(self.schema, self.target.name),
+                assignments=each("{0} = s.{0}", numbered),
+                old=each("t.{0}", numbered),
+                same_key=self.target.same_key("t", "s"),
+            )
+            self.connection.execute(query)
 
     def delete(self, is_loaded: sql.Composable) -> int:
         """Delete rows that the rebuilt table lacks and that meet a condition on t.
@@ -133,9 +152,9 @@ class RebuiltTable:
         )
 
     def _columns(self) -> list[str]:
-        generated = {column.name for column in self.target.columns if column.generated}
         both = columns_of_both(self.connection, self.rebuilt, self.table, self.target)
-        return [name for name in both if name not in generated]
+        generated = {column.name for column in self.target.columns if column.generated}
+        return both if self.is_versions else [name for name in both if name not in generated]
 
 
 def write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:

@@ -206,6 +206,7 @@ def copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage, bas
             ),
             {"base": base},
         )
+        stage.go_on_numbering(connection, sql.Identifier(rebuilt.schema, target.name), target)
 
 
 def _apply(

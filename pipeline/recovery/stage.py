@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from pipeline.errors import ModelError, ObjectMissing, UnusableBatch, WarehouseError
 from pipeline.lake import adapt
@@ -106,3 +107,11 @@ def create(
     targets = catalogue.create_tables(connection, str(temporary), models, transforms, beside=schema)
     known = catalogue.with_contracts(models, targets)
     return Stage(connection, str(temporary), known, targets, raw, processed)
+
+
+def go_on_numbering(connection: Connection, table: sql.Identifier, target: Target) -> None:
+    """Let the table's own sequences continue after its numbers."""
+    for column in (each.name for each in target.columns if each.numbered):
+        query = sql.SQL("SELECT setval(pg_get_serial_sequence(%s, %s), max({})) FROM {}")
+        arguments = table.as_string(connection), column
+        connection.execute(query.format(sql.Identifier(column), table), arguments)

@@ -2,6 +2,7 @@
 -- pipeline did not load, and those whose versions have all ended before.
 -- Names: table, rebuilt, versions, same_key (a condition on t and s), columns. Binds: base.
 INSERT INTO {rebuilt} ({columns})
+OVERRIDING SYSTEM VALUE
 SELECT {columns}
 FROM {table} AS t
 WHERE
