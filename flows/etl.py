@@ -1,11 +1,13 @@
 """The orchestrating flow: repair, finish sealed batches, then plan, extract, transform and load a new one."""
 
+from collections.abc import Iterator
+
 from prefect import flow, get_run_logger
 from pydantic import NonNegativeInt
 
 from flows.context import RunContext, open_run
 from flows.finish import finish
-from flows.repair import erase_again, refill_tables, restate_models
+from flows.repair import erase_again, refill_tables, restate_left, restate_models
 from flows.runner import runner
 from flows.sealed import finish_sealed
 from pipeline.capture import extract
@@ -20,7 +22,7 @@ from pipeline.source import snapshots
 from pipeline.warehouse import ledger
 from pipeline.words import counted
 from tasks import assets, blocks
-from tasks.changes import EFFECTS, consents, report_changes
+from tasks.changes import consents, effect_of, report_changes
 from tasks.extract import readers
 from tasks.failures import best_effort, cancelled_where_busy, clean_failures, show_in_one_line
 from tasks.report import BatchReport, report_up_to_date
@@ -55,30 +57,37 @@ def etl(
     limits = max_rejected, max_deleted_share
     with open_run(environment, *limits, wait_for_lock=reconcile or full, allow=consents(allow or ())) as run:
         source_url = blocks.database_url(blocks.SOURCE, run.environment)
-        reports: list[BatchReport] = []
         erase_again(run)
         lacking = refill_tables(run)
         full = full or bool(lacking)
-        restate_models(run, restate or (), lacking)
+        left = restate_models(run, restate or (), lacking)
         run.require_filled()
         report_applied(run)
-        try:
-            # Tables that the lake cannot refill may hold rows that are newer than its sealed batches.
-            if not lacking:
-                reports.extend(finish_sealed(run, source_url))
-        except CANNOT_LOAD as error:
-            return [*reports, *_replace_sealed(run, source_url, error, reconcile=reconcile, full=full)]
-        # Rows that only the reconciling batch finds, after an ordinary one, were missed by ordinary runs.
-        for compare in (False, True) if reconcile and run.pipeline.last_batch() else (reconcile,):
-            reports.extend(_load_next(run, source_url, reconcile=compare, full=full and compare == reconcile))
+        # Tables that the lake cannot refill may hold rows that are newer than its sealed batches.
+        reports = list(_load(run, source_url, reconcile=reconcile, full=full, skips_sealed=bool(lacking)))
+        restate_left(run, left)
     return reports
+
+
+def _load(
+    run: RunContext, source_url: str, *, reconcile: bool, full: bool, skips_sealed: bool
+) -> Iterator[BatchReport]:
+    """Load the sealed batches and the next one; with ``reconcile`` also one that compares all rows."""
+    try:
+        if not skips_sealed:
+            yield from finish_sealed(run, source_url)
+    except CANNOT_LOAD as error:
+        yield from _replace_sealed(run, source_url, error, reconcile=reconcile, full=full)
+        return
+    # Rows that only the reconciling batch finds, after an ordinary one, were missed by ordinary runs.
+    for compare in (False, True) if reconcile and run.pipeline.last_batch() else (reconcile,):
+        yield from _load_next(run, source_url, reconcile=compare, full=full and compare == reconcile)
 
 
 def report_applied(run: RunContext) -> None:
     """Publish what this run has changed because models or schema.sql have changed."""
     for change in run.changes:
-        effect = EFFECTS[change.effect].format(batches=counted(change.batches, "batch", "batches"))
-        get_run_logger().info("%s %s", change.table, effect)
+        get_run_logger().info("%s %s", change.table, effect_of(change))
     if run.changes:
         with best_effort("The changes of models and schema.sql are applied, but their report failed"):
             report_changes(run.changes)

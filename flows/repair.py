@@ -38,14 +38,15 @@ def refill_tables(run: RunContext) -> tuple[str, ...]:
     return tuple(refill(schema, pipeline.models, pipeline.targets, mismatches, run.environment))
 
 
-def restate_models(run: RunContext, wanted: Sequence[str], lacking: Collection[str]) -> None:
-    """Compute the tables again whose models have changed, and the wanted ones, without a new version.
+def restate_models(run: RunContext, wanted: Sequence[str], lacking: Collection[str]) -> list[str]:
+    """Compute tables over all batches: the wanted ones, and those whose models changed, are new or are back.
 
-    ``lacking`` are tables for which the lake lacks batches; then none is. Raises LakeIncomplete if a wanted
-    one cannot be computed again.
+    Returns those for which that was not possible, for example because no batch has read what they read.
+    ``lacking`` are tables for which the lake lacks batches; then none is restated. Raises LakeIncomplete if a
+    wanted one cannot be.
     """
     if lacking and not wanted:
-        return
+        return []
     if lacking:
         raise LakeIncomplete(
             f"raw bucket: batches of {', '.join(lacking)} are missing, so nothing can be restated;"
@@ -56,11 +57,29 @@ def restate_models(run: RunContext, wanted: Sequence[str], lacking: Collection[s
     named = restating.requested(pipeline.models, wanted)
     changed = restating.changed(pipeline.models, ledger.fetch_loaded_models(pipeline.warehouse_url, schema))
     names = [name for name in pipeline.models if name in {*named, *changed}]
-    if names:
-        run.lock.check()
-        done = restate(schema, pipeline.models, pipeline.targets, names, run.environment)
-        if named and not done:
-            raise LakeIncomplete(f"{', '.join(named)} cannot be restated; the log has the reason")
+    if not names or not (named or pipeline.last_batch()):
+        return []
+    left = _restate(run, names)
+    if refused := [name for name in named if name in left]:
+        raise LakeIncomplete(f"{', '.join(refused)} cannot be restated; the log has the reason")
+    return left
+
+
+def restate_left(run: RunContext, names: Sequence[str]) -> None:
+    """Restate tables after a batch that could not be before it: now one has read what their models read."""
+    if names and (left := _restate(run, names)):
+        get_run_logger().warning(
+            "%s: not computed again over all batches; rows that differ have a new version", ", ".join(left)
+        )
+
+
+def _restate(run: RunContext, names: Sequence[str]) -> list[str]:
+    """Restate tables; returns those for which that was not possible."""
+    run.lock.check()
+    pipeline = run.pipeline
+    arguments = pipeline.warehouse_schema, pipeline.models, pipeline.targets
+    done = restate(*arguments, list(names), run.environment)
+    return [name for name in names if name not in done]
 
 
 def erase_again(run: RunContext) -> None:

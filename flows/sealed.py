@@ -23,13 +23,13 @@ def finish_sealed(run: RunContext, source_url: str) -> Iterator[BatchReport]:
 
     Raises one of CANNOT_LOAD for a batch that cannot be loaded.
     """
-    pipeline = run.pipeline
+    pipeline, unread = run.pipeline, _unread_tables(run)
     while manifest := manifests.sealed_after(pipeline.raw, pipeline.last_batch(), pipeline.destination):
         _refuse_another_source(run, manifest, source_url)
         run.adopt_id(manifest.warehouse)
         if not chains.is_seal_recorded(pipeline.processed, manifest):
             chains.record_seal(pipeline.processed, manifest)
-        yield _finish_sealed(run, manifest)
+        yield _finish_sealed(run, unread, manifest)
 
 
 def load_chain(
@@ -46,7 +46,12 @@ def load_chain(
     selection = Selection(pipeline.destination, pipeline.last_batch(), tables, source, warehouse_id)
     rebuild = Rebuild(pipeline.raw, pipeline.processed, selection, until)
     run.adopt_id(rebuild.owner)
-    return rebuild.run(pipeline.last_batch, partial(_finish_sealed, run))
+    return rebuild.run(pipeline.last_batch, partial(_finish_sealed, run, _unread_tables(run)))
+
+
+def _unread_tables(run: RunContext) -> adapt.UnreadTables:
+    tables = library.tables_read(run.pipeline.models) - reference.NAMES
+    return adapt.UnreadTables(run.pipeline.raw, tables)
 
 
 def _refuse_another_source(run: RunContext, manifest: Manifest, source_url: str) -> None:
@@ -62,8 +67,8 @@ def _refuse_another_source(run: RunContext, manifest: Manifest, source_url: str)
         )
 
 
-def _finish_sealed(run: RunContext, manifest: Manifest) -> BatchReport:
-    manifest = _as_models_read(run, manifest)
+def _finish_sealed(run: RunContext, unread: adapt.UnreadTables, manifest: Manifest) -> BatchReport:
+    manifest = _as_models_read(run, unread.added_to(manifest))
     get_run_logger().info("Batch %s is sealed but not loaded: finishing it first", manifest.batch_id)
     _show_extracts(run, manifest)
     return finish(run, manifest, replays=manifests.is_followed(run.pipeline.raw, manifest))

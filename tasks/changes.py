@@ -16,9 +16,11 @@ from pipeline.words import counted
 from tasks.failures import clean_failures
 
 _ARTIFACT = "totesys-changes"
+# Effects on a table that a model computes for the first time, or again for the first time.
+_FIRST = ("created", "filled")
 EFFECTS = {
     "created": "is created and filled",
-    "filled": "is filled for the first time",
+    "filled": "is filled",
     "restated": "is computed again over {batches}; versions keep their times, and what differs is written",
     "compared": "is computed again for the next batch: rows that differ get a new version",
     "refilled": "is made again, and filled from {batches} with its history",
@@ -33,6 +35,13 @@ EFFECTS = {
     "mart broken": "breaks, so the run fails",
     "check broken": "breaks, so the run fails",
 }
+
+
+def effect_of(each: Preview) -> str:
+    """What a run does to a table."""
+    batches = counted(each.batches, "batch", "batches")
+    history = f" from {batches}, with its history" if each.batches else ""
+    return EFFECTS[each.effect].format(batches=batches) + (history if each.effect in _FIRST else "")
 
 
 def consents(texts: Iterable[str]) -> list[str]:
@@ -93,7 +102,7 @@ def _or_nothing(sources: Iterable[str]) -> str:
 
 
 def _head(each: Preview) -> Iterator[str]:
-    effect = EFFECTS[each.effect].format(batches=counted(each.batches, "batch", "batches"))
+    effect = effect_of(each)
     size = counted(each.rows, "row")
     if each.versions != each.rows:
         size += f", {counted(each.versions, 'version')}"

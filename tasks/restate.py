@@ -17,15 +17,15 @@ from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
 @clean_failures
 def restate(
     schema: str, models: dict[str, Model], targets: dict[str, Target], names: list[str], environment: str
-) -> bool:
-    """Compute tables again over all batches of the raw bucket; False, and nothing changed, without these."""
+) -> list[str]:
+    """Compute tables again over all batches of the raw bucket; returns those for which that was possible."""
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     limits = Limits(rejected_share=settings.load().max_rejected_share)
     done = engine.restate(url, schema, models, targets, raw, processed, names, limits)
-    for each in done or ():
+    for each in done:
         get_run_logger().info(
             "%s: restated: %s updated, %s added, %s deleted",
             each.table, counted(each.updated, "row"), f"{each.added:,}", f"{each.deleted:,}",
         )  # fmt: skip
-    return done is not None
+    return [each.table for each in done]

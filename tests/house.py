@@ -14,7 +14,7 @@ from pipeline.capture.batch_plan import BatchPlan
 from pipeline.capture.extract import Readers
 from pipeline.capture.not_a_number import Places, retried_with_nan
 from pipeline.capture.source_columns import changed_columns
-from pipeline.errors import LakeIncomplete
+from pipeline.errors import LakeIncomplete, ModelError
 from pipeline.lake import adapt
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Destination, Manifest
@@ -154,13 +154,16 @@ class Warehouse:
         selection = Selection(self.destination, self.last_batch(), tables, source, named)
         rebuild = Rebuild(self.raw, self.processed, selection, until)
         self.become(rebuild.owner)
-        return len(list(rebuild.run(self.last_batch, self._bring_again)))
+        unread = adapt.UnreadTables(self.raw, tables)
+        return len(list(rebuild.run(self.last_batch, lambda each: self._bring_again(unread.added_to(each)))))
 
     def _bring_again(self, manifest: Manifest) -> dict[str, Counts]:
         tables = library.tables_read(self.models)
-        if tables - manifest.tables.keys():
-            manifest = adapt.with_later_columns(self.raw, manifest, tables)
-        return self.bring(manifest)
+        with_later = adapt.with_later_columns(self.raw, manifest, tables)
+        try:
+            return self.bring(with_later if tables - manifest.tables.keys() else manifest)
+        except ModelError:
+            return self.bring(with_later)
 
     def fill_again(self) -> bool:
         """Refill tables that are not as they were loaded; returns whether the source must be read in full."""

@@ -1,11 +1,48 @@
-"""Adapt earlier batches: to models that read later tables and columns, and to a new previous batch."""
+"""Adapt batches: to models that read tables and columns which others have, and to a new previous batch."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from pipeline.lake import chains
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.lake.manifests import readable
+
+
+@dataclass
+class UnreadTables:
+    """Adds to batches the tables that models read and that no model read when the batch was read.
+
+    Such a table is as the last batch before that read it left it, so that nothing of it changes until a batch
+    reads it again. It is missing if no earlier batch has read it. Batches that are asked for in order need no
+    manifest but their own.
+    """
+
+    raw: Bucket
+    tables: Collection[str]
+    _last: str | None = field(init=False, default=None)
+    _known: Mapping[str, TableBatch] = field(init=False, default_factory=dict)
+
+    def added_to(self, manifest: Manifest) -> Manifest:
+        """The batch with these tables."""
+        unread = set(self.tables) - manifest.tables.keys()
+        known = self._before(manifest.previous, unread) if unread else {}
+        self._last, self._known = manifest.batch_id, {**known, **manifest.tables}
+        added = {name: _unread(known[name]) for name in sorted(unread & known.keys())}
+        return manifest.model_copy(update={"tables": manifest.tables | added}) if added else manifest
+
+    def _before(self, previous: str | None, names: Collection[str]) -> Mapping[str, TableBatch]:
+        """Tables as a batch left them, at least those of these names that it or an earlier one has read."""
+        if previous is None:
+            return {}
+        if previous == self._last:
+            return self._known
+        known: dict[str, TableBatch] = {}
+        for each in readable(self.raw, reversed(_up_to(self.raw, previous))):
+            known = each.tables | known
+            if known.keys() >= set(names):
+                break
+        return known
 
 
 def with_later_columns(bucket: Bucket, manifest: Manifest, tables: Collection[str]) -> Manifest:
@@ -41,6 +78,19 @@ def _following(bucket: Bucket, batch_id: str) -> list[str]:
     """The manifest paths of the later batches in the newest chain of a batch, oldest first."""
     with_batch = [chain for chain in chains.find(bucket) if chain.holds(batch_id)]
     return [each.path for each in with_batch[-1].batches if each.batch_id > batch_id] if with_batch else []
+
+
+def _up_to(bucket: Bucket, batch_id: str) -> list[str]:
+    """The manifest paths of a batch and the earlier ones in its newest chain, oldest first."""
+    with_batch = [chain for chain in chains.find(bucket) if chain.holds(batch_id)]
+    return [each.path for each in with_batch[-1].batches if each.batch_id <= batch_id] if with_batch else []
+
+
+def _unread(table: TableBatch) -> TableBatch:
+    """A table in a batch that did not read it."""
+    return table.model_copy(
+        update={"mode": "unchanged", "reason": "no model read it", "files": (), "deleted": ()}
+    )
 
 
 def _with_columns(table: TableBatch | None, later: TableBatch) -> TableBatch:

@@ -5,6 +5,7 @@ rejected and retried, or a batch in which nothing but a new column changed, is l
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,10 @@ from pipeline.models.target import RECORDED_AT, Target
 from pipeline.postgres import Connection, each, identifiers, statement
 from pipeline.recovery.batches import Batches
 from pipeline.recovery.refill import Lake
-from pipeline.warehouse import bisection
+from pipeline.warehouse import bindings, bisection, ledger
 from pipeline.warehouse.copying import copy_in
 
+_logger = logging.getLogger(__name__)
 _ADDED = sql.Identifier("pg_temp", "added")
 
 
@@ -58,6 +60,35 @@ def _name(item: dict[str, Any]) -> str:
     """The name of a column of a SELECT; empty where it is not evident."""
     names = item.get("column_names") or [""]
     return item.get("alias") or (names[-1] if item.get("class") == "COLUMN_REF" else "")
+
+
+def fill_added(
+    connection: Connection, schema: str, lake: Lake, known: Batches, names: Sequence[str]
+) -> dict[str, int]:
+    """Restate the facts whose models only gained columns in place, as far as that is exact.
+
+    Returns how many versions each has.
+    """
+    last, done = known.manifests[-1].batch_id, dict[str, int]()
+    texts = connection.execute(
+        "SELECT table_name, model_sql FROM etl.model"
+        " WHERE schema_name = %s AND table_name = ANY(%s) AND batch_id = %s",
+        (schema, list(names), last),
+    ).fetchall()
+    for name, text in ((str(name), None if text is None else str(text)) for name, text in texts):
+        target, columns = lake.targets[name], added(text, lake.models[name])
+        if not columns:
+            continue
+        filled = AddedColumns(connection, schema, lake, target, columns).fill(known)
+        if filled is None:
+            _logger.info("%s: %s cannot be filled in place; restating it", name, ", ".join(columns))
+            continue
+        _logger.info("%s: %s filled in place", name, ", ".join(columns))
+        loaded = Loaded(fingerprint=lake.models[name].fingerprint)
+        ledger.record_model(connection, schema, last, target, loaded)
+        bindings.bind(connection, schema, last, {name: target}, {name: 0})
+        done[name] = filled
+    return done
 
 
 @dataclass(frozen=True)
@@ -97,7 +128,7 @@ class AddedColumns:
     def _fill(self, manifests: Sequence[Manifest]) -> int:
         self._execute("warehouse/stage_added.sql")
         loaded: Loaded | None = None
-        for manifest in manifests:
+        for manifest in map(self.lake.unread_tables(self.target.name).added_to, manifests):
             output = self.lake.output(self.target.name, manifest, loaded)
             if output:
                 self._copy(manifest, output)

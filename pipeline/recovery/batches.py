@@ -17,11 +17,6 @@ class Batches:
     manifests: tuple[Manifest, ...]
     is_complete: bool
 
-    def after(self, batch_id: str) -> tuple[Manifest, ...] | None:
-        """The batches that follow a batch; None if some of them are lost."""
-        ids = [manifest.previous for manifest in self.manifests]
-        return self.manifests[ids.index(batch_id) :] if batch_id in ids else None
-
     def lock_for_load(self, connection: Connection, schema: str) -> str:
         """Keep other loads away until the transaction ends, and return the schema's last batch.
 

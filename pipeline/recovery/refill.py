@@ -2,7 +2,7 @@
 
 A fact is emptied and its batches are replayed in order, so that each version gets its original time. A
 dimension is never emptied, because facts refer to it: missing rows are inserted, wrong ones corrected, and
-its history stays. A table that only lacks the last batches gets these.
+its history stays.
 """
 
 import logging
@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.errors import ModelError, ObjectMissing, UnusableBatch
-from pipeline.lake.adapt import with_later_columns
+from pipeline.lake.adapt import UnreadTables, with_later_columns
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
 from pipeline.lake.state import write_merged
@@ -27,7 +27,7 @@ from pipeline.models.work import Work, needed
 from pipeline.postgres import Connection, transaction
 from pipeline.recovery import rejections
 from pipeline.recovery.batches import Batches, loaded_batches
-from pipeline.warehouse import bindings, ledger
+from pipeline.warehouse import bindings
 from pipeline.warehouse.ledger import record_model
 from pipeline.warehouse.limits import DEFAULT, UNLIMITED, Limits
 from pipeline.warehouse.load import load_order
@@ -70,15 +70,12 @@ class Lake:
     raw: Bucket
     processed: Bucket
 
-    def replay(self, mismatch: Mismatch, batches: Batches, loaded: Loaded | None) -> Replay | None:
+    def replay(self, mismatch: Mismatch, batches: Batches) -> Replay | None:
         """How to refill a table; None if the lake lacks what that needs."""
         target = self.targets[mismatch.table]
         try:
-            if mismatch.since is not None:
-                rest = batches.after(mismatch.since)
-                return self._forward(target, rest, loaded, empties=False) if rest else None
             if batches.is_complete and (target.fact or mismatch.lacks_history):
-                return self._forward(target, batches.manifests, None, empties=True)
+                return self._forward(target, batches.manifests, empties=True)
             if not target.fact and not mismatch.may_be_ahead:
                 return self._present(target, batches)
         except _UNUSABLE as error:
@@ -95,16 +92,15 @@ class Lake:
         """The last batches, as many as can be computed again."""
         for start in range(len(batches.manifests)):
             try:
-                return self._forward(target, batches.manifests[start:], None, empties=True)
+                return self._forward(target, batches.manifests[start:], empties=True)
             except _UNUSABLE:
                 continue
         return None
 
-    def _forward(
-        self, target: Target, manifests: Sequence[Manifest], loaded: Loaded | None, *, empties: bool
-    ) -> Replay:
-        outputs = []
-        for manifest in manifests:
+    def _forward(self, target: Target, manifests: Sequence[Manifest], *, empties: bool) -> Replay:
+        outputs, unread = [], self.unread_tables(target.name)
+        loaded: Loaded | None = None
+        for manifest in map(unread.added_to, manifests):
             output = self.output(target.name, manifest, loaded)
             if output:
                 outputs.append((manifest, output))
@@ -116,11 +112,11 @@ class Lake:
         if not batches.manifests:
             return None
         *earlier, last = batches.manifests
-        present = self._forward(target, [last], None, empties=target.bridge)
+        present = self._forward(target, [last], empties=target.bridge)
         ((_, output),) = present.outputs
         if not target.bridge:
             with suppress(*_UNUSABLE):  # without earlier batches, former rows stay as they are
-                before = self._forward(target, earlier, None, empties=False).outputs
+                before = self._forward(target, earlier, empties=False).outputs
                 output = self._with_earlier(target, output, [each for _, each in before], last.batch_id)
         return replace(present, outputs=((last, output),), restores=True)
 
@@ -133,6 +129,10 @@ class Lake:
         )
         runs = tuple(StateDelta(files=output.files) for output in (*before, present))
         return present.model_copy(update={"files": write_merged(table, runs, batch_id, self.processed)})
+
+    def unread_tables(self, name: str) -> UnreadTables:
+        """Adds to batches the tables that a model reads and that they lack."""
+        return UnreadTables(self.raw, tables_read(closure(self.models, name)) - NAMES)
 
     def output(self, name: str, manifest: Manifest, loaded: Loaded | None) -> Output | None:
         """A model's output for a batch; None if the batch does not change its result.
@@ -165,8 +165,8 @@ def fill_again(
 
     The latter are removed from etl.model, so that the next batch loads all that the source has.
     """
-    batches, loaded = loaded_batches(url, schema, lake.raw), ledger.fetch_loaded_models(url, schema)
-    replays = {each.table: lake.replay(each, batches, loaded.get(each.table)) for each in mismatches}
+    batches = loaded_batches(url, schema, lake.raw)
+    replays = {each.table: lake.replay(each, batches) for each in mismatches}
     lost = [name for name, replay in replays.items() if replay is None]
     possible = [each for each in replays.values() if each]
     return fill(url, schema, lake, batches, possible, lost, limits), lost

@@ -1,4 +1,4 @@
-"""Compute tables again whose models have changed, over all batches that the lake holds.
+"""Compute tables over all batches that the lake holds, whose models have changed, are new or are back.
 
 A changed model does not mean that the source has changed. So each version becomes what the new model makes
 of its batch: no version begins at the change, an old one can be split at a batch, and equal ones are merged.
@@ -8,11 +8,10 @@ after, and views, grants, indexes and references stay.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from tempfile import TemporaryDirectory
 
-import psycopg
 from psycopg import sql
 
 from pipeline.columns import Frozen
@@ -24,8 +23,9 @@ from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, transaction
 from pipeline.recovery import rejections, stage
-from pipeline.recovery.added_columns import AddedColumns, added
+from pipeline.recovery.added_columns import fill_added
 from pipeline.recovery.batches import Batches, loaded_batches
+from pipeline.recovery.lost_tables import lost_tables
 from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables, write
 from pipeline.recovery.refill import Lake
 from pipeline.recovery.stage import Stage
@@ -48,7 +48,9 @@ class Restated(Frozen):
 
 
 def changed(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -> list[str]:
-    """The models that differ from those that their tables were computed with, and can be restated.
+    """The models that did not compute what their tables hold at the last batch, and can be restated.
+
+    They have changed, are new, or had been removed.
 
     An unstable model would give versions of the past other values without reason. A fingerprint of an
     earlier release does not tell whether its model has changed.
@@ -56,11 +58,19 @@ def changed(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -> list[s
     return [
         name
         for name, model in models.items()
-        if name in loaded
-        and loaded[name].fingerprint != model.fingerprint
-        and loaded[name].fingerprint.startswith(FINGERPRINT)
-        and not any(below.unstable for below in closure(models, name).values())
+        if _differs(model, loaded.get(name)) and is_stable(models, name)
     ]
+
+
+def is_stable(models: Mapping[str, Model], name: str) -> bool:
+    """Whether a model, and those that it reads, yield the same rows for the same batch."""
+    return not any(below.unstable for below in closure(models, name).values())
+
+
+def _differs(model: Model, loaded: Loaded | None) -> bool:
+    if loaded is None:
+        return True
+    return loaded.fingerprint != model.fingerprint and loaded.fingerprint.startswith(FINGERPRINT)
 
 
 def requested(models: Mapping[str, Model], names: Iterable[str]) -> list[str]:
@@ -89,8 +99,8 @@ def restate(
     processed: Bucket,
     names: Sequence[str],
     limits: Limits = DEFAULT,
-) -> list[Restated] | None:
-    """Compute these tables again over all batches; None where the lake lacks what that takes.
+) -> list[Restated]:
+    """Compute these tables again over all batches; returns those that the lake and the models allow it for.
 
     Raises ConcurrentRunError where another run has loaded a batch meanwhile, and WarehouseError where the
     changed models would lose more rows than the limits allow.
@@ -98,60 +108,72 @@ def restate(
     known = loaded_batches(url, schema, raw)
     if not known.manifests:
         _logger.warning("warehouse: %s cannot be restated: the raw bucket lacks batches", ", ".join(names))
-        return None
+        return []
+    with TemporaryDirectory() as outputs, transaction(url, "warehouse") as connection:
+        known.lock_for_load(connection, schema)
+        lost = lost_tables(connection, schema, known, models, [targets[name] for name in names])
+        lake = Lake(models, targets, raw, folder(outputs))
+        filled = fill_added(connection, schema, lake, known, names)
+    done = [Restated(table=name, updated=rows, added=0, deleted=0) for name, rows in filled.items()]
+    lake, rest = (
+        Lake(models, targets, raw, processed),
+        [name for name in names if name not in {*lost, *filled}],
+    )
+    return [*done, *_restate(url, schema, lake, known, rest, limits)]
+
+
+def _restate(
+    url: str, schema: str, lake: Lake, known: Batches, names: Sequence[str], limits: Limits
+) -> list[Restated]:
+    """Restate tables together, so that what several read is computed once; those that fail hold none back."""
+    if not names:
+        return []
     done: list[Restated] = []
+    try:
+        done = _rebuild(url, schema, lake, known, names, limits)
+    except _Refused as refused:
+        if len(names) > 1:
+            alone = [_restate(url, schema, lake, known, [name], limits) for name in names]
+            done = [each for some in alone for each in some]
+        else:
+            _logger.info("%s is not restated: %s", names[0], refused)
+    return done
+
+
+def _rebuild(
+    url: str,
+    schema: str,
+    lake: Lake,
+    known: Batches,
+    names: Sequence[str],
+    limits: Limits,
+) -> list[Restated]:
+    models, targets = lake.models, lake.targets
     with TemporaryDirectory() as outputs, transaction(url, "warehouse") as connection:
         last = known.lock_for_load(connection, schema)
         stage.take_memory(connection)
-        lake = Lake(models, targets, raw, folder(outputs))
-        done.extend(_fill_added(connection, schema, lake, known, names))
-        names = [name for name in names if name not in {each.table for each in done}]
-        if not names:
-            return done
         needed = needed_tables(models, targets, names)
         copy_tables(connection, schema, [targets[name] for name in load_order(needed.values())])
-        buckets = {name: processed if name in names else folder(outputs) for name in needed}
+        buckets = {name: lake.processed if name in names else folder(outputs) for name in needed}
         staged = {name: model for name, model in models.items() if name in needed}
-        rebuilt = stage.create(connection, schema, staged, models[names[0]].path.parent, raw, buckets)
+        rebuilt = stage.create(connection, schema, staged, models[names[0]].path.parent, lake.raw, buckets)
         copy_rows_of_others(connection, schema, rebuilt, known.manifests[0].snapshot_at)
-        try:
-            for number, manifest in enumerate(known.manifests, 1):
-                _logger.info("%s: restating, batch %d of %d", ", ".join(names), number, len(known.manifests))
+        for number, manifest in enumerate(known.manifests, 1):
+            _logger.info("%s: restating, batch %d of %d", ", ".join(names), number, len(known.manifests))
+            try:
                 rebuilt.load(manifest)
-        except stage.PERMANENT as refused:
-            _logger.warning("warehouse: %s cannot be restated: %s", ", ".join(names), refused)
-            raise psycopg.Rollback from None
+            except stage.PERMANENT as error:
+                raise _Refused(str(error)) from None
         before = rejections.unresolved(connection, schema)
         rejections.check_share(
             connection, rebuilt.schema, [rebuilt.targets[name] for name in names], before, limits
         )
         live = {name: targets[name] for name in load_order(needed.values()) if name in names}
-        done.extend(_apply(connection, schema, rebuilt, models, live, last, known.manifests))
-    return done or None
+        return _apply(connection, schema, rebuilt, models, live, last, known.manifests)
 
 
-def _fill_added(
-    connection: Connection, schema: str, lake: Lake, known: Batches, names: Sequence[str]
-) -> Iterator[Restated]:
-    """Restate the facts whose models only gained columns in place, as far as that is exact."""
-    texts = connection.execute(
-        "SELECT table_name, model_sql FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)",
-        (schema, list(names)),
-    ).fetchall()
-    last = known.manifests[-1].batch_id
-    for name, text in ((str(name), None if text is None else str(text)) for name, text in texts):
-        target, columns = lake.targets[name], added(text, lake.models[name])
-        if not columns:
-            continue
-        filled = AddedColumns(connection, schema, lake, target, columns).fill(known)
-        if filled is None:
-            _logger.info("%s: %s cannot be filled in place; restating it", name, ", ".join(columns))
-            continue
-        _logger.info("%s: %s filled in place", name, ", ".join(columns))
-        loaded = Loaded(fingerprint=lake.models[name].fingerprint)
-        ledger.record_model(connection, schema, last, target, loaded)
-        bindings.bind(connection, schema, last, {name: target}, {name: 0})
-        yield Restated(table=name, updated=filled, added=0, deleted=0)
+class _Refused(Exception):
+    """A batch cannot be computed by these models, or not be loaded into their tables."""
 
 
 def needed_tables(

@@ -5,7 +5,7 @@ interrupted removal every remaining manifest has all its objects, and the next r
 names of their folders.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pipeline.lake.adapt import is_complete
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import MANIFESTS, RESUMED, TIME, Manifest
-from pipeline.lake.manifests import batch_at, manifest_paths, previous_at, read_manifest
+from pipeline.lake.manifests import batch_at, manifest_paths, previous_at, read_manifest, readable
 from pipeline.postgres import transaction
 
 # Concurrent requests to a bucket.
@@ -120,6 +120,7 @@ def _kept(
     kept, bases = set[str](), []
     for head in sorted(heads):
         line = list(_line(head, previous))
+        paths = [chain[each] for each in line]
         if head <= limit and head != max(heads) and not last & set(line):
             continue  # it was superseded, or its warehouse is no longer in use
         start = next((place for place, each in enumerate(line) if each in last), 0)
@@ -130,12 +131,19 @@ def _kept(
                 if place >= start
                 and each <= limit
                 and is_complete(manifest := read_manifest(raw, chain[each]))
+                and not _lacks_tables(raw, manifest, paths[0], paths[place + 1 :])
             ),
             None,
         )
         kept |= set(line[: base[0] + 1] if base else line)
         bases += [base[1]] if base else []
     return kept, bases
+
+
+def _lacks_tables(raw: Bucket, base: Manifest, last: str, earlier: Sequence[str]) -> bool:
+    """Whether a batch lacks a table that earlier ones and the last one have, as no model read it then."""
+    lacking = read_manifest(raw, last).tables.keys() - base.tables.keys()
+    return bool(lacking) and any(lacking & each.tables.keys() for each in readable(raw, earlier))
 
 
 def _line(head: str, previous: Mapping[str, str | None]) -> Iterator[str]:

@@ -43,6 +43,10 @@ class Stage:
     raw: Bucket
     processed: Mapping[str, Bucket]
     loaded: dict[str, Loaded] = field(default_factory=dict)
+    _unread: adapt.UnreadTables = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._unread = adapt.UnreadTables(self.raw, tables_read(self.models) - NAMES)
 
     def load(self, manifest: Manifest) -> None:
         """Load a batch, or nothing of it; raises one of PERMANENT."""
@@ -65,8 +69,8 @@ class Stage:
         return Lake(self.models, self.targets, self.raw, self.processed[name])
 
     def _as_models_read(self, manifest: Manifest) -> Manifest:
-        """The batch, if necessary with tables and columns of later ones; raises UnusableBatch."""
-        tables = tables_read(self.models)
+        """The batch, if necessary with tables and columns of others; raises UnusableBatch."""
+        tables, manifest = tables_read(self.models), self._unread.added_to(manifest)
         columns = {name: table.columns for name, table in manifest.tables.items()}
         try:
             if tables <= columns.keys() | NAMES:

@@ -209,13 +209,14 @@ def _of_table(
     effect = "compared" if best == "restated" and not manifests else best
     again = effect in {"restated", "refilled", "compared"}
     done = work or Work()
+    has_history = again or (effect in {"created", "filled"} and restate.is_stable(models, name))
     return Preview(
         table=name,
         effect=effect,
         changes=tuple(_change(change) for change in found.changes if change.table == name),
         model_diff=tuple(diffs.of_model(name, found, models)),
         table_diff=tuple(diffs.of_table(name, found)),
-        batches=len(manifests) if effect in {"restated", "refilled"} else 0,
+        batches=len(manifests) if has_history and effect != "compared" else 0,
         rows=counts.get(name, 0),
         versions=counts.get(versions_name(name), counts.get(name, 0)),
         rows_read=done.rows if again else 0,

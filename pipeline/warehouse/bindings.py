@@ -50,6 +50,11 @@ class Binding(Frozen):
         return versions_name(self.table_name)
 
     @property
+    def is_behind(self) -> bool:
+        """Whether batches were loaded while the table had no model."""
+        return self.batch_id != self.loaded
+
+    @property
     def was_replaced(self) -> bool:
         """Whether it is another table than the one that was loaded."""
         return self.is_there and self.row_count is not None and not self.is_same_table

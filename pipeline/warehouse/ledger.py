@@ -229,7 +229,10 @@ def record_texts(connection: Connection, schema: str, models: Mapping[str, Model
 
 
 def fetch_loaded_models(url: str, schema: str) -> dict[str, Loaded]:
-    """The model that each table of a schema was last computed with, and its stored result."""
+    """The model that each table of a schema was last computed with, and its stored result.
+
+    Those are left out that had no model while the last batch was loaded.
+    """
     with transaction(url, "warehouse") as connection:
         return loaded_models(connection, schema)
 
@@ -237,7 +240,9 @@ def fetch_loaded_models(url: str, schema: str) -> dict[str, Loaded]:
 def loaded_models(connection: Connection, schema: str) -> dict[str, Loaded]:
     """The model that each table of a schema was last computed with, at the moment of a transaction."""
     rows = connection.execute(
-        "SELECT table_name, fingerprint, result FROM etl.model WHERE schema_name = %s", (schema,)
+        "SELECT m.table_name, m.fingerprint, m.result FROM etl.model AS m"
+        " INNER JOIN etl.watermark AS w USING (schema_name, batch_id) WHERE schema_name = %s",
+        (schema,),
     ).fetchall()
     return {
         str(name): Loaded(fingerprint=str(fingerprint), result=_validated(result))

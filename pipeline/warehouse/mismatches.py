@@ -12,9 +12,8 @@ from pipeline.words import counted
 class Mismatch(Frozen):
     """A table that is not as it was loaded, with the ``reason`` as one line.
 
-    Its rows up to the batch ``since`` are right; none are if that is None. With ``lacks_history`` the
-    versions of a dimension may differ, too. A table that ``may_be_ahead`` may have later batches than the
-    schema etl, which was restored.
+    With ``lacks_history`` the versions of a dimension may differ, too. A table that ``may_be_ahead`` may have
+    later batches than the schema etl, which was restored.
     """
 
     table: str
@@ -22,7 +21,6 @@ class Mismatch(Frozen):
     is_empty: bool
     lacks_history: bool = False
     may_be_ahead: bool = False
-    since: str | None = None
 
 
 def examine_tables(url: str, schema: str, targets: Iterable[str]) -> list[Mismatch]:
@@ -46,8 +44,8 @@ def find_mismatches(connection: Connection, schema: str, targets: Iterable[str])
 def _compare(
     connection: Connection, schema: str, targets: Iterable[str]
 ) -> list[tuple[Binding, int, Mismatch | None]]:
-    """Each table's binding, row count and mismatch."""
-    tables = bindings.read(connection, schema, targets)
+    """Each table's binding, row count and mismatch, without those that are computed again anyway."""
+    tables = [each for each in bindings.read(connection, schema, targets) if not each.is_behind]
     histories = [each.versions for each in tables if each.has_versions and each.version_count is not None]
     existing = [each.table_name for each in tables if each.is_there and not each.is_untouched]
     rows = {each.table_name: each.row_count or 0 for each in tables if each.is_untouched}
@@ -74,7 +72,7 @@ def _mismatch(
     schema: str, binding: Binding, rows: int, versions: int, stale: Collection[str]
 ) -> Mismatch | None:
     """The mismatch of a table with so many rows and versions, if there is one."""
-    recorded, since = binding.row_count, None
+    recorded = binding.row_count
     lacks_history = binding.version_count not in {None, versions}
     may_be_ahead = recorded is not None and not binding.is_same_etl
     if not binding.is_there:
@@ -93,9 +91,6 @@ def _mismatch(
         problem, lacks_history = "has another history table than the one that was loaded", True
     elif lacks_history:
         problem = f"has {counted(versions, 'version')} of its rows, and {binding.version_count:,} were loaded"
-    elif binding.batch_id != binding.loaded:
-        problem = f"has no batch after {binding.batch_id}, because its model was removed meanwhile"
-        since = binding.batch_id
     else:
         return None
     return Mismatch(
@@ -105,5 +100,4 @@ def _mismatch(
         # An earlier history may have as many versions: a deletion ends one and adds none.
         lacks_history=lacks_history or may_be_ahead or binding.was_replaced,
         may_be_ahead=may_be_ahead,
-        since=since,
     )

@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import ArtifactFilter
 
 import flows.command
 from pipeline.errors import SettingsError
-from tasks import import_history, plan
+from tasks import import_history, plan, verify
 from tasks.changes import EFFECTS, consents
 from tests.flows.attempts import Try
 from tests.flows.support import World, client, query, words_of
@@ -79,6 +79,40 @@ def test_a_changed_model_and_a_new_column_make_no_version(
     kiosk.run(allow=["drop dim_item.dear"]).reports  # noqa: B018  raises what the run failed with
     assert query(kiosk.warehouse_url, "SELECT count(*) FROM dim_item_history") == [(4,)]
     assert (planned()[0], len(changes())) == (0, 2)
+
+
+def test_a_model_that_is_new_or_back_gets_the_history_of_the_lake(kiosk: World, attempt: Try) -> None:
+    kiosk.save_blocks()
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    query(kiosk.source_url, "UPDATE item SET label = 'parasol' WHERE item_id = 3")
+    query(kiosk.source_url, "CREATE TABLE shelf (item_id int PRIMARY KEY, place text)")
+    query(kiosk.source_url, "INSERT INTO shelf VALUES (3, 'top')")
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    label, place = (kiosk.transforms / f"dim_{name}.sql" for name in ("label", "place"))
+    schema = kiosk.transforms / "schema.sql"
+    tables = "CREATE TABLE IF NOT EXISTS dim_{0} (item_id int PRIMARY KEY, {0} text);"
+    schema.write_text(schema.read_text() + tables.format("label") + tables.format("place"))
+    label.write_text("SELECT item_id, label FROM item")
+    place.write_text(
+        "SELECT item_id, concat(label, ', ', place) AS place FROM item LEFT JOIN shelf USING (item_id)"
+    )
+    shown = attempt(kiosk, plan.main).out
+    assert "dim_label (0 rows): is created and filled from 2 batches, with its history" in shown
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    history = "SELECT {0} FROM dim_{0}_history WHERE item_id = 3 ORDER BY valid_from"
+    labels, places = [("umbrella",), ("parasol",)], [("umbrella, ",), ("parasol, ",), ("parasol, top",)]
+    assert query(kiosk.warehouse_url, history.format("label")) == labels
+    assert query(kiosk.warehouse_url, history.format("place")) == places
+    kept = place.read_text()
+    place.unlink()
+    query(kiosk.source_url, "UPDATE item SET label = 'tent' WHERE item_id = 3")
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    place.write_text(kept)
+    query(kiosk.source_url, "UPDATE shelf SET place = 'door' WHERE item_id = 3")
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    places += [("tent, top",), ("tent, door",)]
+    assert query(kiosk.warehouse_url, history.format("place")) == places
+    assert attempt(kiosk, verify.main).status == 0
 
 
 def test_a_rebuild_takes_the_same_consent(kiosk: World, attempt: Try) -> None:

@@ -155,4 +155,4 @@ def test_a_first_plan_names_tables_that_are_not_declared_and_those_of_a_failed_r
         write(loaded, MODELS)
         catalogue.prepare(url, "public", library.load(house.folder), house.folder)
         assert {each.effect for each in plan().values()} == {"filled"}
-        assert "dim_shop (0 rows): is filled for the first time" in lines(plan().values())
+        assert "dim_shop (0 rows): is filled" in lines(plan().values())
