@@ -26,6 +26,7 @@ from tasks.prefect_messages import NO_SERVER, api_hint
 
 # Messages by class of SQLSTATE, or by a whole SQLSTATE.
 _STILL_CONNECTED = {
+    "40": "a database server has ended a transaction that conflicted with another one",
     "53": "a database server has run out of space, memory or connections",
     "54": "a limit of Postgres is exceeded",
     "55": "something in a database is in use by others",

@@ -69,6 +69,11 @@ def test_a_programming_error_keeps_its_traceback_and_is_not_retried() -> None:
         (errors.OutOfMemory, "a database server has run out of space, memory or connections: x", True),
         (errors.ProgramLimitExceeded, "a limit of Postgres is exceeded: x", False),
         (errors.TooManyArguments, "a limit of Postgres is exceeded: x", False),
+        (
+            errors.DeadlockDetected,
+            "a database server has ended a transaction that conflicted with another one: x",
+            True,
+        ),
         (errors.LockNotAvailable, "something in a database is in use by others: x", True),
         (errors.QueryCanceled, "a database server has cancelled a statement: x", True),
         (errors.AdminShutdown, "a database connection was lost: x", True),
