@@ -205,37 +205,34 @@ def plan_batch(
     full: bool = False,
     pages: int = 32_768,
     key: HashKey | None = None,
+    reading: Readers | None = None,
 ) -> tuple[BatchPlan, Manifest | None]:
     """Plan, read and seal a batch of a real source; no manifest if nothing has changed."""
-    return retried_with_nan(
-        lambda places: _take(source_url, house, places, reconcile=reconcile, full=full, pages=pages, key=key)
-    )
-
-
-def _take(
-    source_url: str,
-    house: Warehouse,
-    holding_nan: Places,
-    *,
-    reconcile: bool,
-    full: bool,
-    pages: int,
-    key: HashKey | None,
-) -> tuple[BatchPlan, Manifest | None]:
+    reading = reading or readers(source_url, house.raw, key)
     pipeline = house.pipeline
-    with snapshots.snapshot(source_url, key) as (connection, snapshot):
-        planned = pipeline.plan(
-            connection, snapshot, "public", reconcile=reconcile, full=full, key=key, holding_nan=holding_nan
-        )
-        if planned.watermark and planned.nothing_new:
-            ledger.record_up_to_date(
-                house.url, house.schema, planned.watermark.batch_id, snapshot, planned.wal_marks
+
+    def take(holding_nan: Places) -> tuple[BatchPlan, Manifest | None]:
+        with snapshots.snapshot(source_url, key) as (connection, snapshot):
+            planned = pipeline.plan(
+                connection,
+                snapshot,
+                "public",
+                reconcile=reconcile,
+                full=full,
+                key=key,
+                holding_nan=holding_nan,
             )
-            return planned, None
-        list(changed_columns(pipeline.models, pipeline.targets, planned))
-        verify(pipeline.models, pipeline.targets, planned.columns, planned.keys)
-        read = extract.extract(connection, planned, "public", readers(source_url, house.raw, key), pages)
-    return planned, pipeline.seal(read)
+            if planned.watermark and planned.nothing_new:
+                ledger.record_up_to_date(
+                    house.url, house.schema, planned.watermark.batch_id, snapshot, planned.wal_marks
+                )
+                return planned, None
+            list(changed_columns(pipeline.models, pipeline.targets, planned))
+            verify(pipeline.models, pipeline.targets, planned.columns, planned.keys)
+            read = extract.extract(connection, planned, "public", reading, pages)
+        return planned, pipeline.seal(read)
+
+    return retried_with_nan(take)
 
 
 def readers(source_url: str, raw: Bucket, key: HashKey | None = None) -> Readers:

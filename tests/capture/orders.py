@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.lake import manifests
 from pipeline.lake.manifest import Manifest
 from tests.house import Warehouse, plan_batch
 
@@ -36,3 +37,11 @@ def run(
         name: (table.mode if table.is_new else "unchanged", table.reason)
         for name, table in planned.tables.items()
     }, manifest
+
+
+def with_other_rows(house: Warehouse, manifest: Manifest | None, more: int) -> None:
+    """Let a sealed batch say that the source's table orders had so many rows more."""
+    assert manifest
+    orders = manifest.tables["orders"]
+    orders = orders.model_copy(update={"source_rows": (orders.source_rows or 0) + more})
+    manifests.seal(house.raw, manifest.model_copy(update={"tables": manifest.tables | {"orders": orders}}))

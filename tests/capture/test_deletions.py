@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -10,16 +11,13 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from pipeline.capture import deletions, extract
-from pipeline.capture.deletions import absent_keys
+from pipeline.capture.deletions import DeletionCheck, absent_keys
 from pipeline.columns import Column, schema_of
 from pipeline.duck import session
 from pipeline.errors import SourceError
-from pipeline.lake import manifests
-from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifest import Manifest, ReadChunk
-from tests.capture.orders import MODELS, run
-from tests.house import Warehouse, plan_batch
+from pipeline.lake.manifest import Files, ReadChunk
+from tests.capture.orders import MODELS, run, with_other_rows
+from tests.house import Warehouse, plan_batch, readers
 from tests.support import execute, query, value, write_models
 
 REPLACED = "rows were changed or deleted, and it has no primary key"
@@ -99,38 +97,25 @@ def test_a_rolled_back_deletion_is_ignored_and_a_late_one_is_found_later(
 
 
 def test_a_row_deleted_while_a_batch_is_read_belongs_to_the_next_one(
-    source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
+    source_url: str, house: Warehouse
 ) -> None:
     run(source_url, house)
     execute(source_url, "DELETE FROM orders WHERE order_id = 2")
-    real = deletions.read_keys
+    real = readers(source_url, house.raw)
 
-    def meanwhile(*arguments: Any) -> Any:
+    def meanwhile(checks: Sequence[DeletionCheck]) -> Sequence[Files | None]:
         execute(source_url, "DELETE FROM orders WHERE order_id = 3")
-        return real(*arguments)
+        return real.find_deleted(checks)
 
-    monkeypatch.setattr(deletions, "read_keys", meanwhile)
-    run(source_url, house)
-    monkeypatch.undo()
+    run(source_url, house, reading=replace(real, find_deleted=meanwhile))
     assert house.query("SELECT order_id FROM fact_order WHERE deleted") == [(2,)]
     run(source_url, house)
     assert house.query("SELECT order_id FROM fact_order WHERE deleted ORDER BY 1") == [(2,), (3,)]
 
 
-def test_a_table_whose_counts_do_not_add_up_is_read_in_full(
-    source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_whose_counts_do_not_add_up_is_read_in_full(source_url: str, house: Warehouse) -> None:
     """The manifest has one row more than the table had."""
-    run(source_url, house)
-    real = manifests.read_manifest
-
-    def of_one_more(bucket: Bucket, path: str) -> Manifest:
-        manifest = real(bucket, path)
-        orders = manifest.tables["orders"]
-        more = orders.model_copy(update={"source_rows": (orders.source_rows or 0) + 1})
-        return manifest.model_copy(update={"tables": manifest.tables | {"orders": more}})
-
-    monkeypatch.setattr(manifests, "read_manifest", of_one_more)
+    with_other_rows(house, run(source_url, house)[1], 1)
     execute(source_url, "UPDATE orders SET amount = 'x' WHERE order_id = 1")
     _, manifest = plan_batch(source_url, house)
     assert manifest is not None
@@ -142,37 +127,24 @@ def test_a_table_whose_counts_do_not_add_up_is_read_in_full(
     assert house.query(kept) == [("5",)]
 
 
-def test_a_full_read_that_is_short_of_rows_is_an_error(
-    source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = extract.read_chunk
+def test_a_full_read_that_is_short_of_rows_is_an_error(source_url: str, house: Warehouse) -> None:
+    real = readers(source_url, house.raw)
 
-    def short(*arguments: Any, **options: Any) -> ReadChunk:
-        read = real(*arguments, **options)
+    def short(read: ReadChunk) -> ReadChunk:
         files = tuple(file.model_copy(update={"rows": file.rows - 1}) for file in read.files)
         return read.model_copy(update={"files": files}) if read.chunk.table == "orders" else read
 
-    monkeypatch.setattr(extract, "read_chunk", short)
+    reading = replace(real, read=lambda chunks: [short(each) for each in real.read(chunks)])
     with pytest.raises(SourceError, match=r"^source: table orders: 4 rows were read in full, and 5 counted"):
-        run(source_url, house)
-    monkeypatch.undo()
+        run(source_url, house, reading=reading)
     run(source_url, house)
     assert value(house.url, "SELECT count(*) FROM fact_order_current") == 5
 
 
 def test_an_old_row_that_the_last_batch_did_not_have_means_reading_in_full(
-    source_url: str, house: Warehouse, monkeypatch: pytest.MonkeyPatch
+    source_url: str, house: Warehouse
 ) -> None:
-    run(source_url, house)
-    real = manifests.read_manifest
-
-    def of_one_less(bucket: Bucket, path: str) -> Manifest:
-        manifest = real(bucket, path)
-        orders = manifest.tables["orders"]
-        less = orders.model_copy(update={"source_rows": (orders.source_rows or 0) - 1})
-        return manifest.model_copy(update={"tables": manifest.tables | {"orders": less}})
-
-    monkeypatch.setattr(manifests, "read_manifest", of_one_less)
+    with_other_rows(house, run(source_url, house)[1], -1)
     read, _ = run(source_url, house)
     assert read["orders"] == ("full", "it has old rows that the last batch did not have")
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from pipeline.erasure import forget
 from pipeline.errors import ModelError
-from pipeline.lake.manifest import Manifest
-from pipeline.review import hiding, sources, trial
+from pipeline.lake import manifests
+from pipeline.lake.buckets import folder
+from pipeline.review import hiding, trial
 from pipeline.review.live import Changed
 from pipeline.review.trial import Trial
 from tasks.trial import sections
@@ -137,18 +140,14 @@ def test_an_error_is_one_line(shop: Pair, draft: Path, name: str, text: str, wor
     assert "\n" not in str(caught.value)
 
 
-def test_a_table_of_which_a_batch_holds_only_changes(
-    shop: Pair, draft: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def without_state(*arguments: Any) -> Manifest:
-        found = last_manifest(*arguments)
-        tables = {name: table.model_copy(update={"state": None}) for name, table in found.tables.items()}
-        return found.model_copy(update={"tables": tables})
-
-    last_manifest = sources.last_manifest
-    monkeypatch.setattr(sources, "last_manifest", without_state)
+def test_a_table_of_which_a_batch_holds_only_changes(shop: Pair, draft: Path) -> None:
+    raw = folder(str(draft / "raw"))
+    shutil.copytree(shop.house.raw.root, raw.root)
+    for manifest in forget.all_manifests(raw):
+        tables = {name: table.model_copy(update={"state": None}) for name, table in manifest.tables.items()}
+        manifests.seal(raw, manifest.model_copy(update={"tables": tables}))
     with pytest.raises(ModelError, match=r"reads shop, of which the last batch holds only the changed rows"):
-        tried(shop, draft / "dim_shop.sql", MODELS["dim_shop"])
+        tried(replace(shop, house=replace(shop.house, raw=raw)), draft / "dim_shop.sql", MODELS["dim_shop"])
 
 
 def test_a_model_of_the_folder_may_be_edited_where_it_lies(shop: Pair) -> None:
