@@ -121,19 +121,12 @@ def inspect(
     """
     with transaction(warehouse_url, "warehouse") as connection:
         upgrades.check(connection)
-        schema = config.warehouse_schema
-        up_to_date_at = _up_to_date_at(connection, schema)
-        last = recent(connection, schema, _BATCHES) if up_to_date_at else []
-        rejected_now = rejected(connection, schema) if up_to_date_at else []
         models = library.load(config.transforms)
-        to_refill = find_mismatches(connection, schema, models) if up_to_date_at else []
-        missed_rows = missed(connection, schema) if up_to_date_at else {}
-        frozen = removed.without_model(connection, schema, models) if up_to_date_at else {}
-        removed.refuse_readers(models, frozen)
-        warned_now = warned(connection, schema) if up_to_date_at else []
-        by_row = references.checked_by_row(connection, schema, models) if up_to_date_at else {}
-    destination = ledger.destination(warehouse_url, schema)
-    sealed = manifests.sealed_after(raw, last[0].batch_id if last else None, destination)
+        found = _in_warehouse(connection, config.warehouse_schema, models)
+    removed.refuse_readers(models, found.frozen)
+    destination = ledger.destination(warehouse_url, config.warehouse_schema)
+    last = found.batches[0].batch_id if found.batches else None
+    sealed = manifests.sealed_after(raw, last, destination)
     if counting == "nothing":
         with snapshots.snapshot(source_url) as (_, snapshot):
             at, pending, summary, scan_reason = snapshot.taken_at, None, "not counted", None
@@ -141,7 +134,7 @@ def inspect(
     else:
         most = small if counting == "small" else None
         planned, left_out = _planned(
-            source_url, warehouse_url, raw, config, models, begun=bool(last), most_bytes=most, key=key
+            source_url, warehouse_url, raw, config, models, begun=last is not None, most_bytes=most, key=key
         )
         at, pending, summary = planned.snapshot.taken_at, planned.rows_to_read, planned.summary
         scan_reason = (planned.scan_reason or "") if planned.watermark else None
@@ -149,21 +142,44 @@ def inspect(
             summary = planned.recomputed or "nothing"
     return Status(
         at=at,
-        up_to_date_at=up_to_date_at,
         pending=pending,
         pending_summary=summary,
         sealed=sealed.batch_id if sealed else None,
-        batches=tuple(last),
-        rejected=tuple(rejected_now),
-        to_refill=tuple(to_refill),
         usage={} if counting == "nothing" else {"raw": raw.usage(), "processed": processed.usage()},
         left_out=left_out,
-        missed=missed_rows,
-        warned=tuple(warned_now),
-        readers=_readers(models, by_table(rejected_now)),
-        frozen=frozen,
-        checked_by_row=by_row,
+        readers=_readers(models, by_table(found.rejected)),
         scan_reason=scan_reason,
+        **vars(found),
+    )
+
+
+@dataclass(frozen=True)
+class _InWarehouse:
+    """What the warehouse alone tells, in the fields of Status; nothing before the first batch."""
+
+    up_to_date_at: datetime | None = None
+    batches: tuple[Batch, ...] = ()
+    rejected: tuple[RejectedRows, ...] = ()
+    to_refill: tuple[Mismatch, ...] = ()
+    missed: Mapping[str, int] = field(default_factory=dict)
+    frozen: Mapping[str, datetime | None] = field(default_factory=dict)
+    warned: tuple[Warned, ...] = ()
+    checked_by_row: Mapping[str, str] = field(default_factory=dict)
+
+
+def _in_warehouse(connection: Connection, schema: str, models: Mapping[str, Model]) -> _InWarehouse:
+    up_to_date_at = _up_to_date_at(connection, schema)
+    if up_to_date_at is None:
+        return _InWarehouse()
+    return _InWarehouse(
+        up_to_date_at,
+        tuple(recent(connection, schema, _BATCHES)),
+        tuple(rejected(connection, schema)),
+        tuple(find_mismatches(connection, schema, models)),
+        missed(connection, schema),
+        removed.without_model(connection, schema, models),
+        tuple(warned(connection, schema)),
+        references.checked_by_row(connection, schema, models),
     )
 
 
