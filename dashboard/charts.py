@@ -17,6 +17,7 @@ from dashboard.filters import Period
 COLOURS = ("#6366f1", "#14b8a6", "#f59e0b", "#ec4899", "#0ea5e9", "#84cc16", "#a855f7", "#f97316")
 _DAYS_BY_DAY, _DAYS_BY_WEEK = 45, 700
 _LONGEST_NAME = 26
+_MOST_BARS = 8
 _FEW_LABELS = 4
 
 
@@ -64,12 +65,10 @@ def _line(name: str, sums: Mapping[date, Decimal], shade: str, *, filled: bool) 
     )
 
 
-def bars(
-    title: str, amounts: Mapping[str, Mapping[str, Decimal]], currencies: Sequence[str], most: int = 8
-) -> Chart:
+def bars(title: str, amounts: Mapping[str, Mapping[str, Decimal]], currencies: Sequence[str]) -> Chart:
     """Horizontal bars of the largest names, one for each currency, as ``amounts[name][currency]``."""
     largest = sorted(amounts, key=lambda name: max(amounts[name].values(), default=Decimal(0)), reverse=True)
-    kept = largest[:most][::-1]
+    kept = largest[:_MOST_BARS][::-1]
     found = [each for each in currencies if any(each in amounts[name] for name in kept)]
     traces = [
         go.Bar(
@@ -85,7 +84,7 @@ def bars(
     height = max(220, 80 + len(kept) * (16 + 11 * max(1, len(found))))
     axis = {"ticksuffix": "  ", "automargin": True, "fixedrange": True, "showgrid": False}
     spec = _spec(traces, hovermode="closest", yaxis=axis, legend_traceorder="reversed") if kept else ""
-    return Chart(title, f"the largest {most}" if len(largest) > most else "", spec, height)
+    return Chart(title, f"the largest {_MOST_BARS}" if len(largest) > _MOST_BARS else "", spec, height)
 
 
 def columns(

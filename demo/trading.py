@@ -74,14 +74,14 @@ class Day:
     deleted: Ids
 
 
-def working_day(url: str, seed: int = 0, day: date | None = None) -> Day:
+def working_day(url: str, seed: int = 0) -> Day:
     """Change the source as a working day would and return what was changed.
 
-    The day is the first weekday after the newest order unless given. Every change commits by
+    The day is the first weekday after the newest order. Every change commits by
     itself, an order always together with its transaction and payment.
     """
     with psycopg.connect(url, autocommit=True) as connection:
-        day = day or next_weekday(newest_order(connection).date())
+        day = next_weekday(newest_order(connection).date())
         rng = random.Random(f"{seed} {day}")
         paid_at = datetime.combine(day, PAID_AT) + timedelta(milliseconds=rng.randrange(1000))
         paid = _pay_what_is_due(connection, day, paid_at)

@@ -107,8 +107,8 @@ def type_of(node: Node) -> Node:
     return node.get("return_type") or {}
 
 
-def is_decimal(node: Node, *, exactly: bool = False) -> bool:
-    """Whether an expression may be computed from a marked number; ``exactly``: whether it may be one."""
+def is_decimal(node: Node) -> bool:
+    """Whether an expression may be computed from a marked number."""
     info = type_of(node).get("type_info") or {}
     digits = (info.get("width", 0), info.get("scale", 0)) if type_of(node).get("id") == "DECIMAL" else (0, 0)
-    return digits == MARK if exactly else digits[0] >= MARK[0] and digits[1] >= MARK[1]
+    return digits[0] >= MARK[0] and digits[1] >= MARK[1]
