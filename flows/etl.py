@@ -199,4 +199,4 @@ def _record_up_to_date(run: RunContext, batch_id: str, batch: BatchPlan) -> None
 def _announce_sealed(run: RunContext, manifest: Manifest) -> None:
     get_run_logger().info("Batch %s is sealed: %s", manifest.batch_id, counted(manifest.rows, "row"))
     with best_effort(f"Batch {manifest.batch_id} is sealed, but that was not announced"):
-        assets.landed(manifest, run.environment, run.settings.source_schema)
+        assets.sealed(manifest, run.environment, run.settings.source_schema)

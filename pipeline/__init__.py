@@ -1,6 +1,6 @@
 """The engine: reads a Postgres source, transforms with DuckDB, loads a warehouse. It does not import Prefect.
 
-Its packages are the stations of the data. Imports run one way, as the contract in pyproject.toml lists them.
+Its packages are the stages that the data passes. Imports run one way, by the contract in pyproject.toml.
 Nothing is imported here, so that commands can first import ``pipeline.interrupts`` and handle Ctrl-C early.
 """
 

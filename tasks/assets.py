@@ -23,7 +23,7 @@ from tasks import blocks
 _NOT_IN_KEYS = re.compile(r"[^\w.:@/+-]")
 
 
-def landed(manifest: Manifest, environment: str, schema: str) -> None:
+def sealed(manifest: Manifest, environment: str, schema: str) -> None:
     """Emit that the tables of a sealed batch were materialized in the raw bucket from the source."""
     source = _database(blocks.database_url(blocks.SOURCE, environment), schema)
     raw = _bucket(blocks.RAW, environment)

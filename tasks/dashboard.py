@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from pipeline import connection, settings
 from pipeline.settings import Settings, env_file
-from tasks.desk import in_line
+from tasks.connections import in_line
 
 
 def main() -> NoReturn:

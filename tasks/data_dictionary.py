@@ -14,7 +14,7 @@ from pipeline.review.dictionary import Dictionary
 from pipeline.words import counted
 from tasks import erd
 from tasks.arguments import Parser
-from tasks.desk import desk, in_line
+from tasks.connections import connections, in_line
 
 _PAGE = "data_dictionary.html"
 
@@ -27,7 +27,7 @@ def main(words: Sequence[str] | None = None, folder: Path = Path()) -> int:
     arguments = _arguments(words)
     file = folder / arguments.file
     try:
-        at = desk(arguments.environment)
+        at = connections(arguments.environment)
         models, shown = library.load(at.transforms), marts.load(at.transforms)
         found = dictionary.read(at.url, at.schema, models, shown, at.raw)
         file.write_text(page(found, datetime.now(UTC)), encoding="utf-8")

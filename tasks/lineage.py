@@ -13,7 +13,7 @@ from pipeline.models.lineage import Fed, fed
 from pipeline.redaction import safe
 from pipeline.review import sources
 from tasks.arguments import Parser
-from tasks.desk import desk, in_line
+from tasks.connections import connections, in_line
 
 
 def main() -> int:
@@ -41,7 +41,7 @@ def lines(found: Mapping[str, Fed]) -> Iterator[str]:
 
 
 def _lineage(environment: str, table: str | None) -> dict[str, Fed]:
-    at = desk(environment)
+    at = connections(environment)
     return fed(sources.lineage_of(at.url, at.schema, library.load(at.transforms), at.raw, table), table)
 
 

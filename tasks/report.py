@@ -65,7 +65,7 @@ class BatchReport(Frozen):
         return [*remarks, *left_out(self.left_out), *(f"{line}." for line in self.source_columns)]
 
     @property
-    def story(self) -> str:
+    def changes(self) -> str:
         """One line on what changed in the warehouse."""
         changed = [
             f"{count.table} {count.summary}" for count in self.counts if count.summary != "nothing new"
@@ -131,7 +131,7 @@ def batch_report(
 def announce(manifest: Manifest, batch: BatchReport, models: dict[str, Model], environment: str) -> None:
     """Write a loaded batch to the log, the metrics and the events, with its rejected and missed rows."""
     total, timings = batch.timings
-    get_run_logger().info("Loaded batch %s in %.1f s (%s): %s", batch.batch_id, total, timings, batch.story)
+    get_run_logger().info("Loaded batch %s in %.1f s (%s): %s", batch.batch_id, total, timings, batch.changes)
     rows = {outcome: batch.total(outcome) for outcome in metrics.OUTCOMES}
     events.updated(environment, manifest.snapshot_at, batch_id=batch.batch_id, **rows)
     metrics.up_to_date(environment, manifest.snapshot_at)
@@ -167,7 +167,7 @@ def report(manifest: Manifest, batch: BatchReport, environment: str) -> None:
         ledger.record_seconds(connection, schema, batch.batch_id, batch.seconds)
         last = status.recent(connection, schema, BATCHES)
     page = safe(_page(manifest, batch, last), keep="\n")
-    create_markdown_artifact(page, key=_REPORT, description=safe(batch.story))
+    create_markdown_artifact(page, key=_REPORT, description=safe(batch.changes))
     create_table_artifact(
         [count.model_dump() for count in batch.counts],
         key=_TABLES,

@@ -20,7 +20,7 @@ from pipeline.review.live import Difference, Row
 from pipeline.review.trial import Trial, TriedColumn
 from pipeline.words import counted
 from tasks.arguments import Parser, number
-from tasks.desk import desk, in_line
+from tasks.connections import connections, in_line
 from tasks.printing import as_table, print_table, shortened
 
 _REJECTS = 2
@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _try(arguments: argparse.Namespace) -> Trial:
-    at, path = desk(arguments.environment), Path(arguments.model)
+    at, path = connections(arguments.environment), Path(arguments.model)
     return trial.run(at.url, at.schema, at.transforms, path, at.raw, first=arguments.rows)
 
 

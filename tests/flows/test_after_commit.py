@@ -112,7 +112,7 @@ def test_a_command_succeeds_even_if_its_report_fails(
 def test_a_batch_is_loaded_even_if_its_seal_cannot_be_announced(
     kiosk: World, monkeypatch: pytest.MonkeyPatch, warnings: Warnings
 ) -> None:
-    monkeypatch.setattr("flows.etl.assets.landed", failing(RuntimeError("no events")))
+    monkeypatch.setattr("flows.etl.assets.sealed", failing(RuntimeError("no events")))
     assert kiosk.run().state.is_completed()
     assert "is sealed, but that was not announced; RuntimeError: no events" in warnings()[0]
 

@@ -1,4 +1,4 @@
-"""What the commands at an author's desk work on, found without Prefect if the settings tell it.
+"""Connections of commands for authors of models, found without Prefect if the settings name them all.
 
 To import Prefect and to start a temporary server for its blocks takes seconds.
 """
@@ -14,7 +14,7 @@ from pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
-class Desk:
+class Connections:
     """A warehouse, its models, and the raw bucket."""
 
     url: str
@@ -23,7 +23,7 @@ class Desk:
     raw: Bucket
 
 
-def desk(environment: str) -> Desk:
+def connections(environment: str) -> Connections:
     """The databases and buckets that the settings name, if they name all; else those of the blocks."""
     config = settings.load()
     environment = config.environment_for(environment)
@@ -34,23 +34,23 @@ def desk(environment: str) -> Desk:
     return _of_blocks(config, environment)
 
 
-def _of_settings(config: Settings) -> Desk | None:
+def _of_settings(config: Settings) -> Connections | None:
     """None if it takes a block's code to reach them: a secret of AWS, or S3."""
     uri, secret = str(config.raw_uri), config.warehouse_url
     url = secret.get_secret_value() if secret else ""
     if "://" in uri or not connection.is_url(url):
         return None
-    return Desk(connection.of(url), config.warehouse_schema, config.transforms, folder(uri))
+    return Connections(connection.of(url), config.warehouse_schema, config.transforms, folder(uri))
 
 
-def _of_blocks(config: Settings, environment: str) -> Desk:
+def _of_blocks(config: Settings, environment: str) -> Connections:
     from tasks import blocks  # noqa: PLC0415  Prefect is loaded only where it is used
     from tasks.save_blocks import as_set  # noqa: PLC0415
 
     with as_set(config):
         url = blocks.database_url(blocks.WAREHOUSE, environment)
         raw = blocks.bucket(blocks.RAW, environment)
-    return Desk(url, config.warehouse_schema, config.transforms, raw)
+    return Connections(url, config.warehouse_schema, config.transforms, raw)
 
 
 def in_line(error: Exception) -> str:
