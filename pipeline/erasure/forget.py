@@ -17,7 +17,7 @@ from pipeline.duck import quote, session
 from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
 from pipeline.erasure.in_warehouse import erase_in_warehouse
-from pipeline.erasure.rewriting import erase_in_raw, rewritten, showing
+from pipeline.erasure.rewriting import erase_in_raw, objects, rewritten, showing
 from pipeline.erasure.search import Needles, search_lake, search_warehouse
 from pipeline.errors import SettingsError
 from pipeline.lake import erasures
@@ -25,7 +25,7 @@ from pipeline.lake.buckets import Bucket
 from pipeline.lake.erasures import Entry, Erasure
 from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.lake.manifests import manifest_paths, read_manifest
-from pipeline.lake.paths import batch_folder
+from pipeline.lake.paths import table_folder
 from pipeline.models import personal
 from pipeline.models.library import Model, closure
 from pipeline.postgres import transaction
@@ -129,9 +129,7 @@ def _shown_in(
 ) -> tuple[pa.Table, list[str]]:
     """The versions of a row with personal values, or with ``hidden`` those without, and their objects."""
     schema, found, paths = schema_of(table.columns), [], []
-    for path in raw.sizes(batch_folder(table.table, "").rpartition("/")[0]):
-        if not path.endswith(".parquet"):
-            continue
+    for path in objects(raw, table_folder(table.table)):
         dataset = raw.scan(path)
         names = [name for name in dataset.schema.names if name in schema.names]
         if {column.name for column in erased.key} <= set(names):
@@ -178,6 +176,8 @@ def carry_out(
 ) -> dict[str, object]:
     """Erase the findings, and search for what is left; returns the certificate.
 
+    In this order: copies of processed objects without the values, the warehouse in one transaction, copies of
+    raw objects and the manifests that name them, tables that are refilled, the search, the old objects.
     A value that the search finds elsewhere is no error: the certificate lists where.
     """
     erasures.write_to_lake(lake.raw, findings.entry)
@@ -202,7 +202,7 @@ def carry_out(
     for bucket, paths in ((lake.processed, findings.processed), (lake.raw, findings.raw)):
         with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(bucket.remove, paths))
-    own = (f"raw {batch_folder(findings.entry.table, '')}", "raw _")
+    own = (f"raw {table_folder(findings.entry.table)}/", "raw _")
     certificate = needles.certificate(hits, [hit for hit in raw if not hit.where.startswith(own)])
     erasures.certify(url, schema, findings.entry, certificate)
     return certificate
@@ -241,9 +241,7 @@ def _others(raw: Bucket, findings: Findings) -> Iterator[str]:
         for value in findings.rows[column.name].cast(pa.string()).to_pylist()
     }
     values = pa.table({"value": pa.array(sorted(filter(None, wanted)), pa.string())})
-    for path in raw.sizes(batch_folder(findings.entry.table, "").rpartition("/")[0]):
-        if not path.endswith(".parquet"):
-            continue
+    for path in objects(raw, table_folder(findings.entry.table)):
         dataset = raw.scan(path)
         present = set(dataset.schema.names)
         if not {column.name for column in findings.erased.key} <= present:

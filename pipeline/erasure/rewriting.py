@@ -13,16 +13,18 @@ from pipeline.lake.buckets import Bucket, File
 from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import Files, Manifest, State
 from pipeline.lake.manifests import manifest_paths, read_manifest
-from pipeline.lake.paths import batch_folder, rejected_folder
+from pipeline.lake.paths import deleted_folder, rejected_folder, table_folder
 from pipeline.models.rejects import REJECTED
 
 
 def showing(processed: Bucket, effect: Effect) -> Iterator[str]:
     """The processed objects of a table that contain erased values, or all if it is refilled."""
+    folder = table_folder(effect.target.name)
+    paths = objects(processed, folder, rejected_folder(folder), deleted_folder(folder))
     if effect.replays:
-        yield from _objects(processed, effect.target.name)
+        yield from paths
         return
-    for path in _objects(processed, effect.target.name):
+    for path in paths:
         with session() as connection:
             query = _processed(connection, processed, path, effect)
             found = query and connection.sql(f"SELECT 1 FROM ({query}) WHERE is_found LIMIT 1").fetchall()  # noqa: S608
@@ -30,14 +32,9 @@ def showing(processed: Bucket, effect: Effect) -> Iterator[str]:
                 yield path
 
 
-def _objects(processed: Bucket, name: str) -> list[str]:
-    top = batch_folder(name, "").rpartition("/")[0]
-    return [
-        path
-        for folder in (top, rejected_folder(top))
-        for path in processed.sizes(folder)
-        if path.endswith(".parquet")
-    ]
+def objects(bucket: Bucket, *folders: str) -> list[str]:
+    """The objects of rows below these folders."""
+    return [path for folder in folders for path in bucket.sizes(folder) if path.endswith(".parquet")]
 
 
 def _processed(

@@ -26,8 +26,8 @@ def is_manifest(path: str) -> bool:
     return re.fullmatch(_MANIFEST, path) is not None
 
 
-def batch_folder(name: str, batch_id: str) -> str:
-    """The folder of a table's rows in a batch, for a table of any name.
+def table_folder(name: str) -> str:
+    """The folder of a table's rows, for a table of any name.
 
     A name is percent-encoded where it has unusual characters, or starts like an internal folder or like
     ``..``.
@@ -35,7 +35,12 @@ def batch_folder(name: str, batch_id: str) -> str:
     encoded = quote(name, safe=" ")
     if encoded[:1] in {".", "_"}:
         encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
-    return f"{encoded}/batch={batch_id}"
+    return encoded
+
+
+def batch_folder(name: str, batch_id: str) -> str:
+    """The folder of a table's rows in a batch."""
+    return f"{table_folder(name)}/batch={batch_id}"
 
 
 def rejected_folder(folder: str) -> str:

@@ -222,6 +222,9 @@ def test_aggregates_and_models_keyed_by_names_are_refilled(
         schema.write("CREATE TABLE IF NOT EXISTS dim_team (team_id integer PRIMARY KEY, people text);")
     shop.house.prepared = None
     shop.run()
+    shop.do("UPDATE person SET last_name = 'Thirdname' WHERE person_id IN (7)")
+    shop.run()  # the key Marriedname is deleted, and that is stored, too
+    shop.do("UPDATE person SET last_name = 'Marriedname' WHERE person_id IN (7)")
     certificate = forgotten(shop)
     assert certificate["hits"] == []
     assert names_in(shop) == []
