@@ -14,6 +14,7 @@ from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_
 from pipeline.postgres import Connection, each, statement, transaction
 from pipeline.warehouse import bindings
 from pipeline.warehouse.ledger import lock_for_load
+from pipeline.warehouse.table import compared
 
 
 def erase_in_warehouse(
@@ -76,7 +77,9 @@ def _erase_in_table(
     if begins and ends:
         content = [column.name for column in effect.target.columns if not column.numbered]
         parts |= {"begins": sql.Identifier(begins), "ends": sql.Identifier(ends)}
-        parts["content"] = each("w.{0}", [*content, "deleted"])
+        shown = compared(effect.target, "w", content)
+        # A fact's deletion is a version of its own, a dimension's marks the last one.
+        parts["content"] = sql.SQL("ROW({}, w.deleted)").format(shown) if effect.target.fact else shown
         connection.execute(statement("warehouse/merge_equal_versions.sql").format(**parts))
 
 

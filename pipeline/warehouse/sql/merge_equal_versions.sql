@@ -1,5 +1,6 @@
--- Merge successive versions of a key that no longer differ.
--- Names: key, begins, ends, content, relation.
+-- Merge successive versions of a key that no longer differ. A dimension's last one says whether the row was
+-- deleted.
+-- Names: key, begins, ends, content (what versions are compared by, as a row of w), relation.
 WITH versions AS (
     SELECT
         w.tableoid AS heap,
@@ -7,7 +8,8 @@ WITH versions AS (
         {key} AS row_key,
         w.{begins} AS begun,
         w.{ends} AS ended,
-        row({content})::text AS shown
+        w.deleted,
+        {content} AS shown
     FROM {relation} AS w
     WHERE {key} IN (SELECT e.key FROM pg_temp.erased AS e)
 ),
@@ -15,7 +17,7 @@ WITH versions AS (
 compared AS (
     SELECT
         versions.*,
-        shown = lag(shown) OVER (by_time) AND begun = lag(ended) OVER (by_time) AS is_same
+        shown IS NOT DISTINCT FROM lag(shown) OVER (by_time) AND begun = lag(ended) OVER (by_time) AS is_same
     FROM versions
     WINDOW by_time AS (PARTITION BY row_key ORDER BY begun)
 ),
@@ -30,8 +32,10 @@ grouped AS (
 joined AS (
     SELECT
         grouped.*,
-        first_value(ended) OVER (PARTITION BY row_key, number ORDER BY begun DESC) AS last_end
+        first_value(ended) OVER (by_time) AS last_end,
+        first_value(deleted) OVER (by_time) AS last_deleted
     FROM grouped
+    WINDOW by_time AS (PARTITION BY row_key, number ORDER BY begun DESC)
 ),
 
 removed AS (
@@ -41,7 +45,7 @@ removed AS (
 )
 
 UPDATE {relation} AS w
-SET {ends} = j.last_end
+SET {ends} = j.last_end, deleted = j.last_deleted
 FROM joined AS j
 WHERE
     w.tableoid = j.heap
