@@ -1,6 +1,7 @@
 """What the next run does because models, marts or schema.sql have changed; nothing is changed to find out."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -130,15 +131,16 @@ def _of_checks(
     found: Alterations,
     effects: Mapping[str, Effect],
 ) -> list[Preview]:
-    """The checks that break; those of tables that change can only be tried by the run, which changes them."""
+    """The checks that break.
+
+    Those of tables that change, or lack a view, can only be tried by the run, which changes them.
+    """
     changing = {change.table for change in found.changes}
     changing |= {name for name, effect in effects.items() if effect != "unchanged"}
-    broken = problems(
-        url,
-        schema,
-        targets,
-        [check for check in checks.load(transforms) if not any(map(check.names, changing))],
-    )
+    to_try = [check for check in checks.load(transforms) if not any(map(check.names, changing))]
+    broken: dict[str, str] = {}
+    with suppress(psycopg.ProgrammingError):
+        broken = problems(url, schema, targets, to_try)
     return [
         Preview(table=f"{checks.FOLDER}/{name}.sql", effect="check broken", error=error)
         for name, error in broken.items()

@@ -17,6 +17,7 @@ from pipeline.warehouse.checks import CheckFailed, Checks, verify
 from pipeline.warehouse.counts import Counts
 from tasks.changes import lines
 from tests.pair import Pair
+from tests.support import execute
 
 MODELS = {
     "dim_shop": "-- personal: owner\nSELECT shop_id, city, owner FROM shop",
@@ -97,6 +98,12 @@ def test_a_plan_names_the_checks_that_break(loaded: Pair) -> None:
     try:
         model.write_text(text.replace("amount", "-amount AS amount"), encoding="utf-8")
         assert not set(broken) & set(plan()), "its table may have the column when the run has changed it"
+        model.write_text(text, encoding="utf-8")
+        execute(house.url, "ALTER VIEW fact_sale_current RENAME TO renamed")
+        assert plan()[0].startswith("no table changes"), (
+            "the run makes the view again before it tries the checks"
+        )
+        execute(house.url, "ALTER VIEW renamed RENAME TO fact_sale_current")
     finally:
         model.write_text(text, encoding="utf-8")
         write(house.folder)
