@@ -120,6 +120,14 @@ def test_a_refused_change_is_shown_once(kiosk: World) -> None:
     assert "Finished in state" not in done.stderr
 
 
+def test_a_failure_of_a_task_is_shown_once(kiosk: World) -> None:
+    query(kiosk.source_url, "INSERT INTO sale VALUES (5, 9, '2026-01-06', 1)")
+    kiosk.save_blocks()
+    done = command(kiosk, "flows", "--max-rejected", "0")
+    assert done.returncode == 1
+    assert done.stderr.count("1 row would be rejected") == 1, done.stderr
+
+
 def test_the_command_that_saves_blocks_fails_with_one_line_and_a_status(loaded: World) -> None:
     world = replace(loaded, more={"TOTESYS_SOURCE_URL": f"postgres//u:{WRONG}@h/d"})
     done = command(world, "tasks.save_blocks")
