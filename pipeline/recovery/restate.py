@@ -2,9 +2,8 @@
 
 A changed model does not mean that the source has changed. So each version becomes what the new model makes
 of its batch: no version begins at the change, an old one can be split at a batch, and equal ones are merged.
-The tables are rebuilt beside the live ones
-and the differences are applied in one transaction, so that readers see the tables of before or those of
-after, and views, grants, indexes and references stay.
+The tables are rebuilt beside the live ones and the differences are applied in one transaction, so that
+readers see the tables of before or those of after, and views, grants, indexes and references stay.
 """
 
 import logging
