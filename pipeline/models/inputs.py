@@ -50,7 +50,7 @@ def bind(
     names = read_names(models)
     for name in sorted(names & manifest.tables.keys()):
         table = manifest.tables[name]
-        stored = f"stored {relation_name(name)}"
+        stored = stored_name(name)
         if changes or table.state is None:
             bind_changes(connection, table, raw, stored)
         else:
@@ -146,6 +146,11 @@ def naming_model(model: Model) -> Iterator[None]:
 def read_names(models: Mapping[str, Model]) -> set[str]:
     """The source tables, seeds and reference tables that the models read."""
     return {name for model in models.values() for name in model.reads} - models.keys()
+
+
+def stored_name(table: str) -> str:
+    """The relation of a table's rows as they are stored; the relation that models read is a view of it."""
+    return f"stored {relation_name(table)}"
 
 
 def _bind_reference(connection: duckdb.DuckDBPyConnection, names: set[str], moment: datetime) -> None:

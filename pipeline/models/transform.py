@@ -10,16 +10,18 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 import duckdb
 
 from pipeline.columns import Column, identity, schema_of
 from pipeline.duck import quote, session
-from pipeline.errors import ObjectMissing, UnusableBatch
+from pipeline.errors import ModelError, ObjectMissing, UnusableBatch
 from pipeline.lake.buckets import File
 from pipeline.lake.manifest import Files, State, StateDelta, TableBatch, needs_merging
 from pipeline.lake.state import bind_state, compacted, key_columns
 from pipeline.models import inputs
+from pipeline.models.failing_rows import leave_out_failing_rows
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.output import Output
 from pipeline.models.target import COMMITTED_AT
@@ -57,12 +59,23 @@ def _by_rows(work: Work, table: TableBatch) -> Output:
         with_commit_times = (
             _bind_commit_times(connection, work, table) if changes and table.has_commit_times else None
         )
-        accepted, rejected = write_rows(
-            connection, work, may_repeat_keys=table.state is None, with_commit_times=with_commit_times
+        write = partial(
+            write_rows,
+            connection,
+            work,
+            may_repeat_keys=table.state is None,
+            with_commit_times=with_commit_times,
         )
+        failing: Files = ()
+        try:
+            accepted, rejected = write()
+        except ModelError as error:
+            failing = leave_out_failing_rows(connection, work, table, error)
+            accepted, rejected = write()
         ignores_deletes = complete or work.model.keeps_deleted
         deleted = () if ignores_deletes else write_deleted_rows(connection, work, table)
     output = _output(work, complete, accepted, rejected, deleted, rejects_all=complete)
+    output = output.model_copy(update={"rejected": (*output.rejected, *failing)})
     if with_commit_times:
         return output.model_copy(update={"columns": (*output.columns, _COMMITTED_AT)})
     return output

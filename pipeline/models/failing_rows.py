@@ -1,0 +1,103 @@
+"""The rows for which a model's SQL fails, as a cast does: they are rejected, and block no others.
+
+Only for a model that is computed row by row. For any other one, Postgres fails likewise, and so does the
+batch.
+"""
+
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.duck import literal, quote, relation_name
+from pipeline.errors import ModelError
+from pipeline.lake.manifest import Files, TableBatch
+from pipeline.lake.paths import rejected_folder
+from pipeline.messages import message
+from pipeline.models.inputs import RESULT, naming_model, stored_name
+from pipeline.models.rejects import REJECTED
+from pipeline.models.work import Work
+
+# With more, or if all rows fail, the model is wrong.
+_MOST_ROWS = 100
+_EXAMINED = "examined_rows"
+
+
+def leave_out_failing_rows(
+    connection: duckdb.DuckDBPyConnection, work: Work, table: TableBatch, error: ModelError
+) -> Files:
+    """Leave the rows for which the model fails out of the table that it reads, and write them as rejected.
+
+    Raises ``error`` where it has another reason than single rows.
+    """
+    if not work.analysed[0].carries.keys() >= set(work.target.key):
+        raise error
+    stored = quote(stored_name(table.table))
+    connection.execute(f"CREATE TEMP TABLE {_EXAMINED} AS SELECT * FROM {stored}")  # noqa: S608
+
+    def read_only(condition: str) -> None:
+        query = f"SELECT * FROM {_EXAMINED} WHERE {condition}"  # noqa: S608
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {stored} AS {query}")
+
+    failing = _failing(connection, work, read_only, error)
+    key, row = _json(work, work.target.key), _json(work, [column.name for column in work.columns])
+    query = f"SELECT {key}, {row} FROM {quote(relation_name(table.table))}"  # noqa: S608
+    rejected = []
+    for place, reason in failing.items():
+        read_only(f"rowid = {place}")
+        rejected += [(key, reason, row) for key, row in connection.execute(query).fetchall()]
+    read_only(f"rowid NOT IN ({', '.join(map(str, failing))})")
+    columns = [pa.array(values, pa.string()) for values in zip(*rejected, strict=True)]
+    rows = iter([pa.record_batch(columns, schema=REJECTED)])
+    file = work.processed.write_rows(rejected_folder(work.folder), REJECTED, rows)
+    return (file,) if file else ()
+
+
+def _failing(
+    connection: duckdb.DuckDBPyConnection,
+    work: Work,
+    read_only: Callable[[str], None],
+    error: ModelError,
+) -> dict[int, str]:
+    """The places of the rows for which the model fails, and why; they are found by halves."""
+    ((rows,),) = connection.execute(f"SELECT count(*) FROM {_EXAMINED}").fetchall()  # noqa: S608
+    failing: dict[int, str] = {}
+    ranges = deque([(0, 0), (0, rows)])
+    while ranges:
+        first, end = ranges.popleft()
+        read_only(f"rowid >= {first} AND rowid < {end}")
+        if (reason := _failure(connection, work)) is None:
+            continue
+        if first == end or len(failing) == _MOST_ROWS:
+            raise error
+        if end - first == 1:
+            failing[first] = reason
+        else:
+            middle = (first + end) // 2
+            ranges += [(first, middle), (middle, end)]
+    if not 0 < len(failing) < rows:
+        raise error
+    return failing
+
+
+def _failure(connection: duckdb.DuckDBPyConnection, work: Work) -> str | None:
+    """Why the model fails for the rows that it reads now; None if it does not."""
+    try:
+        with naming_model(work.model):
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE computed AS SELECT * FROM {RESULT}")  # noqa: S608
+    except ModelError as error:
+        return message(error).removeprefix(f"{work.model.path.parent}/")
+    return None
+
+
+def _json(work: Work, names: Sequence[str]) -> str:
+    """These columns as text, if the model only passes them on; the others are NULL."""
+    carries = work.analysed[0].carries
+    texts = {
+        name: f"CAST({quote(carries[name])} AS VARCHAR)" if name in carries else "NULL" for name in names
+    }
+    pairs = ", ".join(f"{literal(name)}, {text}" for name, text in texts.items())
+    return f"CAST(json_object({pairs}) AS VARCHAR)"
