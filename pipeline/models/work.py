@@ -92,14 +92,14 @@ def _same_identity(
     """Whether the key in the warehouse is the key in the source, unchanged and with the same equality."""
     types = {column.name: column.type for column in table.columns}
     plain = {column.name for column in columns if column.value == quote(column.name)}
-    keys = [analysis.carries.get(name) for name in target.key]
+    keys = [analysis.carries.get(name, "") for name in target.key]
     return (
         bool(table.key)
-        and sorted(filter(None, keys)) == sorted(table.key)
+        and sorted(keys) == sorted(table.key)
         and plain.issuperset(target.key)
         and all(
-            identity("x", types[str(key)]) == identity("x", column.type)
-            and duckdb_type(types[str(key)]) == duckdb_type(column.type)
+            identity("x", types[key]) == identity("x", column.type)
+            and duckdb_type(types[key]) == duckdb_type(column.type)
             for key, name in zip(keys, target.key, strict=True)
             if (column := target.column(name))
         )

@@ -21,6 +21,7 @@ from pipeline.models.output import Loaded
 from pipeline.models.transform import transform
 from tests.made_up import MadeUp, made_target
 from tests.models.orders import JOINED, TABLES, Running, order_row, shop_row, work
+from tests.pair import Pair
 from tests.support import Row, parquet_rows, write_models
 
 an_order = st.builds(order_row, st.integers(1, 6), st.none() | st.integers(1, 4), st.integers(0, 5))
@@ -266,3 +267,17 @@ def test_models_ignore_columns_that_they_do_not_read(raw: Bucket, processed: Buc
         output = transform(work(all_models["dim_t"], target, manifest, loaded, raw, processed))
         loaded = Loaded(fingerprint=all_models["dim_t"].fingerprint, result=output.result)
         assert output.rows == (1 if source_batches.number == 1 else 0)
+
+
+@pytest.mark.parametrize("computed", ["upper(x)", "'k'", "COALESCE(x, '')"])
+def test_a_key_may_hold_a_computed_column_beside_the_sources_key(shared: Pair, computed: str) -> None:
+    select = f"SELECT id, {computed} AS y FROM t"
+    table = "CREATE TABLE IF NOT EXISTS fact_t (id integer NOT NULL, y text NOT NULL);"
+    models = {"fact_t": f"-- key: id, y\n{select}", "schema": table}
+    shared.live(
+        models, ["CREATE TABLE t (id integer PRIMARY KEY, x text)", "INSERT INTO t VALUES (1, 'a')"], []
+    )
+    for change in ("UPDATE t SET x = 'b'", "INSERT INTO t VALUES (2, 'c')", "DELETE FROM t WHERE id = 1"):
+        shared.do(change)
+        shared.run()
+        assert shared.house.query("SELECT id, y FROM fact_t_current ORDER BY 1") == shared.source(select)
