@@ -60,7 +60,7 @@ def etl(
         erase_again(run)
         lacking = refill_tables(run)
         full = full or bool(lacking)
-        left = restate_models(run, restate or (), lacking)
+        left = restate_models(run, restate or (), lacking, tidies=reconcile)
         run.require_filled()
         report_applied(run)
         # Tables that the lake cannot refill may hold rows that are newer than its sealed batches.

@@ -7,7 +7,7 @@ from prefect import get_run_logger
 from flows.context import RunContext
 from pipeline.erasure import forget
 from pipeline.errors import LakeIncomplete
-from pipeline.recovery import etl_from_lake
+from pipeline.recovery import checkpoints, etl_from_lake
 from pipeline.recovery import restate as restating
 from pipeline.warehouse import ledger
 from pipeline.warehouse.mismatches import examine_tables
@@ -38,12 +38,15 @@ def refill_tables(run: RunContext) -> tuple[str, ...]:
     return tuple(refill(schema, pipeline.models, pipeline.targets, mismatches, run.environment))
 
 
-def restate_models(run: RunContext, wanted: Sequence[str], lacking: Collection[str]) -> list[str]:
+def restate_models(
+    run: RunContext, wanted: Sequence[str], lacking: Collection[str], *, tidies: bool = False
+) -> list[str]:
     """Compute tables over all batches: the wanted ones, and those whose models changed, are new or are back.
 
     Returns those for which that was not possible, for example because no batch has read what they read.
-    ``lacking`` are tables for which the lake lacks batches; then none is restated. Raises LakeIncomplete if a
-    wanted one cannot be.
+    ``lacking`` are tables for which the lake lacks batches; then none is restated. With ``tidies``, what
+    killed attempts have left is removed if no table is to be restated. Raises LakeIncomplete if a wanted one
+    cannot be.
     """
     if lacking and not wanted:
         return []
@@ -57,6 +60,8 @@ def restate_models(run: RunContext, wanted: Sequence[str], lacking: Collection[s
     named = restating.requested(pipeline.models, wanted)
     changed = restating.changed(pipeline.models, ledger.fetch_loaded_models(pipeline.warehouse_url, schema))
     names = [name for name in pipeline.models if name in {*named, *changed}]
+    if tidies and not names:
+        checkpoints.remove(pipeline.processed, checkpoints.place(pipeline.destination))
     if not names or not (named or pipeline.last_batch()):
         return []
     left = _restate(run, names)

@@ -29,6 +29,7 @@ from pipeline.lake.paths import table_folder
 from pipeline.models import personal
 from pipeline.models.library import Model, closure
 from pipeline.postgres import transaction
+from pipeline.recovery import checkpoints
 from pipeline.recovery.refill import Lake, fill_again
 from pipeline.warehouse.mismatches import Mismatch
 
@@ -181,6 +182,8 @@ def carry_out(
     A value that the search finds elsewhere is no error: the certificate lists where.
     """
     erasures.write_to_lake(lake.raw, findings.entry)
+    for path in lake.processed.list(checkpoints.FOLDER, deep=True):
+        lake.processed.remove(path)
     moved = {
         path: rewritten(lake.processed, path, effect)
         for path, effect in findings.processed.items()

@@ -21,9 +21,10 @@ from pipeline.models.library import FINGERPRINT, Model, closure
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, transaction
-from pipeline.recovery import rejections, stage
+from pipeline.recovery import checkpoints, rejections, stage
 from pipeline.recovery.added_columns import fill_added
 from pipeline.recovery.batches import Batches, loaded_batches
+from pipeline.recovery.checkpoints import Checkpoints
 from pipeline.recovery.lost_tables import lost_tables
 from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables, write
 from pipeline.recovery.refill import Lake
@@ -32,7 +33,7 @@ from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.limits import DEFAULT, Limits
 from pipeline.warehouse.load import load_order
 from pipeline.warehouse.table import Table
-from pipeline.words import did_you_mean
+from pipeline.words import counted, did_you_mean
 
 _logger = logging.getLogger(__name__)
 
@@ -127,15 +128,16 @@ def _restate(
     """Restate tables together, so that what several read is computed once; those that fail hold none back."""
     if not names:
         return []
-    done: list[Restated] = []
+    place, done = checkpoints.place(ledger.destination(url, schema)), list[Restated]()
     try:
-        done = _rebuild(url, schema, lake, known, names, limits)
+        done = _rebuild(url, schema, lake, known, names, limits, place)
     except _Refused as refused:
         if len(names) > 1:
             alone = [_restate(url, schema, lake, known, [name], limits) for name in names]
             done = [each for some in alone for each in some]
         else:
             _logger.info("%s is not restated: %s", names[0], refused)
+    checkpoints.remove(lake.processed, place)
     return done
 
 
@@ -146,6 +148,7 @@ def _rebuild(
     known: Batches,
     names: Sequence[str],
     limits: Limits,
+    place: str,
 ) -> list[Restated]:
     models, targets = lake.models, lake.targets
     with TemporaryDirectory() as outputs, transaction(url, "warehouse") as connection:
@@ -157,12 +160,17 @@ def _rebuild(
         staged = {name: model for name, model in models.items() if name in needed}
         rebuilt = stage.create(connection, schema, staged, models[names[0]].path.parent, lake.raw, buckets)
         copy_rows_of_others(connection, schema, rebuilt, known.manifests[0].snapshot_at)
-        for number, manifest in enumerate(known.manifests, 1):
+        kept = Checkpoints(rebuilt, lake.processed, place, frozenset(names), known.manifests)
+        if done := kept.restore():
+            had = counted(done, "batch", "batches")
+            _logger.info("%s: an earlier attempt has computed %s", ", ".join(names), had)
+        for number, manifest in enumerate(known.manifests[done:], done + 1):
             _logger.info("%s: restating, batch %d of %d", ", ".join(names), number, len(known.manifests))
             try:
                 rebuilt.load(manifest)
             except stage.PERMANENT as error:
                 raise _Refused(str(error)) from None
+            kept.save(number)
         before = rejections.unresolved(connection, schema)
         rejections.check_share(
             connection, rebuilt.schema, [rebuilt.targets[name] for name in names], before, limits

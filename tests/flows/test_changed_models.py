@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter
@@ -113,6 +114,12 @@ def test_a_model_that_is_new_or_back_gets_the_history_of_the_lake(kiosk: World, 
     places += [("tent, top",), ("tent, door",)]
     assert query(kiosk.warehouse_url, history.format("place")) == places
     assert attempt(kiosk, verify.main).status == 0
+    ((warehouse,),) = query(kiosk.warehouse_url, "SELECT warehouse_id::text FROM etl.warehouse")
+    left = Path(kiosk.processed_uri, "_restating", warehouse, "public", "batch=1", "left.json")
+    left.parent.mkdir(parents=True)
+    left.touch()
+    kiosk.run(reconcile=True).reports  # noqa: B018  raises what the run failed with
+    assert not left.exists(), "a checkpoint of a restate that is no longer needed"
 
 
 def test_a_rebuild_takes_the_same_consent(kiosk: World, attempt: Try) -> None:
