@@ -91,9 +91,17 @@ def share(path: Path, headers: Headers) -> float | None:
     return None
 
 
-def columns(headers: Headers, name: str) -> tuple[str, ...]:
-    """The columns that a header lists."""
-    return tuple(part.strip().strip('"') for value in headers.get(name, []) for part in value.split(","))
+def columns(path: Path, headers: Headers, name: str) -> tuple[str, ...]:
+    """The columns that a header lists; raises ModelError for an empty name, and for one that it has twice."""
+    found: list[str] = []
+    for value in headers.get(name, []):
+        for column in (part.strip().strip('"') for part in value.split(",")):
+            if not column:
+                raise ModelError(f"{path}: {name} is {value!r}; write `{_FORMS[name]}`")
+            if column in found:
+                raise ModelError(f"{path}: {name} has {column} twice; write `{_FORMS[name]}`")
+            found.append(column)
+    return tuple(found)
 
 
 def kind(path: Path, headers: Headers) -> Kind:

@@ -81,7 +81,7 @@ def _head(path: Path, text: str | None) -> tuple[str, tuple[str, ...]] | None:
         return None
     try:
         written = headers.headers_in(path, text)
-        return headers.kind(path, written), headers.columns(written, "key")
+        return headers.kind(path, written), headers.columns(path, written, "key")
     except ModelError:
         return None
 
