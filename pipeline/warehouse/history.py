@@ -24,8 +24,8 @@ from pipeline.models.target import (
     version_index,
     versions_name,
 )
-from pipeline.postgres import Connection, each, identifiers, retype, statement, template
-from pipeline.warehouse import as_of, own_objects
+from pipeline.postgres import Connection, each, retype, statement, template
+from pipeline.warehouse import as_of, own_objects, version_indexes
 from pipeline.warehouse.history_objects import Existing, names_of, read_existing
 from pipeline.warehouse.schemas import view_schemas
 from pipeline.words import counted
@@ -68,6 +68,11 @@ def _one_line_errors(schema: str, target: Target) -> Iterator[None]:
     table, key = f"warehouse: {schema}.{target.name}", ", ".join(target.key)
     try:
         yield
+    except psycopg.errors.ProgramLimitExceeded as error:
+        raise WarehouseError(
+            f"{table} cannot have the key {key}: {error.diag.message_primary}; name other columns in the"
+            " model's `-- key:`"
+        ) from None
     except psycopg.OperationalError:
         raise
     except psycopg.errors.UniqueViolation:
@@ -139,6 +144,7 @@ def _ensure_dimension(
     versions = {column.name: column for column in version_columns}
     if not versions:
         connection.execute(statement("warehouse/dimension_versions.sql").format(**names))
+    version_indexes.drop_stale(connection, schema, target, existing)
     grants = _retype_columns(connection, schema, target, versions, existing)
     added = [column for column in target.columns if column.name not in versions]
     for column in added:
@@ -153,23 +159,9 @@ def _ensure_dimension(
         _ensure_version_index(connection, schema, target, existing)
     if ended_index(target) not in existing.indexed:
         connection.execute(statement("warehouse/dimension_ended.sql").format(**names))
-    _index_versions(connection, schema, target, existing)
+    version_indexes.ensure(connection, schema, target, existing)
     _ensure_history_view(connection, target, names, existing)
     return grants
-
-
-def _index_versions(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
-    """Give the versions the indexes of their dimension: every view as of a moment reads the versions."""
-    versions = versions_name(target.name)
-    names = {column.name for column in target.columns}
-    have = [[*target.key, "valid_from"], *existing.lookups.get(versions, ())]
-    for columns in existing.lookups.get(target.name, ()):
-        if names.issuperset(columns) and columns not in [each[: len(columns)] for each in have]:
-            have.append(columns)
-            index = template("CREATE INDEX ON {} ({})").format(
-                sql.Identifier(schema, versions), identifiers(columns)
-            )
-            connection.execute(index)
 
 
 def _retype_columns(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from psycopg import sql
 
@@ -16,13 +16,24 @@ from pipeline.models.target import (
 )
 from pipeline.postgres import Connection, each, identifiers, together
 
+# The comment of an index of versions that was made because their dimension has one on the same columns.
+COPIED = "As that of the dimension, which it follows"
+
+
+class Lookup(NamedTuple):
+    """An index that finds rows by columns alone; ``is_copied``: it was made after one of the dimension."""
+
+    name: str
+    columns: list[str]
+    is_copied: bool
+
 
 @dataclass(frozen=True)
 class Existing:
     """The objects that a schema has.
 
     ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``unique`` are unique
-    indexes by table and name, ``lookups`` the columns of those that find rows by columns alone, by table.
+    indexes by table and name, ``lookups`` those that find rows by columns alone, by table.
     ``functions`` are the bodies of parallel safe functions, as ours are.
     ``views`` are the columns of views by schema and name, in the schemas of views as of a moment, and
     ``checked_views`` those that check their moment by ``etl.known``. ``is_open_to_readers``: every role
@@ -32,7 +43,7 @@ class Existing:
     columns: dict[str, list[str]]
     indexed: Mapping[str, Sequence[str]]
     unique: Collection[tuple[str, str]]
-    lookups: Mapping[str, Sequence[list[str]]]
+    lookups: Mapping[str, Sequence[Lookup]]
     functions: Mapping[str, str]
     views: Mapping[str, dict[str, list[str]]]
     checked_views: Collection[tuple[str, str]]
@@ -50,10 +61,10 @@ _UNIQUE_INDEXES = (
     " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s AND i.indisunique"
 )
 _LOOKUPS = (
-    "SELECT t.relname::text, (SELECT array_agg(a.attname::text ORDER BY k.place)"
+    "SELECT t.relname::text, x.relname::text, (SELECT array_agg(a.attname::text ORDER BY k.place)"
     " FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)"
     " INNER JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = k.number"
-    " WHERE k.place <= i.indnkeyatts)"
+    " WHERE k.place <= i.indnkeyatts), obj_description(x.oid, 'pg_class') IS NOT DISTINCT FROM %s"
     " FROM pg_index AS i INNER JOIN pg_class AS t ON i.indrelid = t.oid"
     " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid"
     " INNER JOIN pg_class AS x ON i.indexrelid = x.oid INNER JOIN pg_am AS m ON x.relam = m.oid"
@@ -87,7 +98,7 @@ def read_existing(connection: Connection, schema: str, view_schemas: Sequence[st
         connection,
         (_FUNCTIONS, [schema]),
         (_UNIQUE_INDEXES, [schema]),
-        (_LOOKUPS, [schema]),
+        (_LOOKUPS, [COPIED, schema]),
         (_CHECKED_VIEWS, [list(view_schemas)]),
         (_COLUMNS, [homes]),
         ("SELECT has_schema_privilege('public', 'etl', 'usage')", []),
@@ -115,10 +126,11 @@ def read_existing(connection: Connection, schema: str, view_schemas: Sequence[st
     )
 
 
-def _by_table(rows: Sequence[tuple[object, ...]]) -> dict[str, list[list[str]]]:
-    found: dict[str, list[list[str]]] = {}
-    for table, columns in rows:
-        found.setdefault(str(table), []).append(cast(list[str], columns))
+def _by_table(rows: Sequence[tuple[object, ...]]) -> dict[str, list[Lookup]]:
+    found: dict[str, list[Lookup]] = {}
+    for table, name, columns, is_copied in rows:
+        lookup = Lookup(str(name), cast(list[str], columns), bool(is_copied))
+        found.setdefault(str(table), []).append(lookup)
     return found
 
 

@@ -270,29 +270,3 @@ def test_any_sequence_of_dimension_changes_is_in_the_history(
     for moment, present in moments:
         as_of = f"SELECT shop_id, city FROM dim_shop_as_of('{moment.isoformat()}') ORDER BY 1"
         assert house.query(as_of) == present
-
-
-def test_versions_have_the_indexes_of_their_dimension(house: Warehouse, raw: Bucket) -> None:
-    """Views as of a moment read the versions, those of now too."""
-    shops = MadeUp(raw, TABLES)
-    house.bring(shops.batch({"shops": [{"shop_id": 1, "city": "York"}]}))
-    found = (
-        "SELECT split_part(pg_get_indexdef(indexrelid), ' USING btree ', 2) FROM pg_index"
-        " WHERE indrelid = 'dim_shop_version'::regclass AND indpred IS NULL ORDER BY indexrelid"
-    )
-    assert house.query(found) == [("(shop_id, valid_from)",)]
-    execute(
-        house.url,
-        "CREATE INDEX ON dim_shop (city)",
-        "CREATE UNIQUE INDEX ON dim_shop (city, shop_id)",
-        "CREATE INDEX ON dim_shop (city) WHERE shop_id > 1",
-        "CREATE INDEX ON dim_shop (lower(city))",
-        "CREATE INDEX ON dim_shop (city varchar_pattern_ops)",
-    )
-    for city in "Bath", "Hull":
-        house.prepared = None
-        house.bring(shops.batch({"shops": [{"shop_id": 1, "city": city}]}))
-        assert house.query(found) == [("(shop_id, valid_from)",), ("(city)",), ("(city, shop_id)",)]
-    assert house.query("SELECT city FROM dim_shop_history ORDER BY valid_from") == [
-        ("York",), ("Bath",), ("Hull",)
-    ]  # fmt: skip
