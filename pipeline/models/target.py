@@ -84,6 +84,11 @@ class Reference(Constraint):
     to_columns: tuple[str, ...]
     equality: tuple[Operator, ...]
 
+    @property
+    def missing(self) -> str:
+        """Why a row is rejected if it refers to a row that is missing."""
+        return f"{', '.join(self.columns)} is not in {self.to_table}"
+
 
 class Rule(Constraint):
     """A CHECK constraint."""

@@ -1,4 +1,4 @@
-"""Refuse to compute a table again if that would reject most of its rows, which were not rejected before."""
+"""Rejected rows of tables that are computed again: those that waited for other tables, and too many."""
 
 from collections.abc import Iterable, Mapping
 
@@ -19,6 +19,30 @@ def unresolved(connection: Connection, schema: str) -> dict[str, int]:
         (schema,),
     ).fetchall()
     return {str(name): int(str(number)) for name, number in rows}
+
+
+def waited_for(
+    connection: Connection, schema: str, targets: Mapping[str, Target], names: Iterable[str]
+) -> set[str]:
+    """The tables of which rows had to wait for rows of these tables, or of one that is found.
+
+    If these are there from an earlier batch on, so are those that waited.
+    """
+    rows = connection.execute(
+        "SELECT DISTINCT table_name, reason FROM etl.rejected WHERE schema_name = %s", (schema,)
+    ).fetchall()
+    reasons = {(str(name), reason) for name, text in rows for reason in str(text).split("; ")}
+    waits = {
+        (name, reference.to_table)
+        for name, target in targets.items()
+        for reference in target.references
+        if (name, reference.missing) in reasons
+    }
+    found, new = set[str](), set(names)
+    while new:
+        new = {name for name, other in waits if other in new} - found
+        found |= new
+    return found
 
 
 def check_share(

@@ -111,6 +111,9 @@ def restate(
         return []
     with TemporaryDirectory() as outputs, transaction(url, "warehouse") as connection:
         known.lock_for_load(connection, schema)
+        waiting = rejections.waited_for(connection, schema, targets, names)
+        wanted = {*names, *(name for name in waiting if is_stable(models, name))}
+        names = [name for name in models if name in wanted]
         lost = lost_tables(connection, schema, known, models, [targets[name] for name in names])
         lake = Lake(models, targets, raw, folder(outputs))
         filled = fill_added(connection, schema, lake, known, names)

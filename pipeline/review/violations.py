@@ -114,5 +114,5 @@ def _rejected(
     query = f"SELECT count(*), min(CAST(json_object({key}) AS VARCHAR)) FROM {RESULT} JOIN absent ON {same}"  # noqa: S608
     number, first = connection.execute(query).fetchall()[0]
     connection.unregister("absent")
-    reason = f"{', '.join(reference.columns)} is not in {reference.to_table}"
+    reason = reference.missing
     return Rejected(reason=reason, rows=number, first_key=str(first))

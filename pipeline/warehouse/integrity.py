@@ -51,7 +51,7 @@ def _missing_reference(table: Table, reference: Reference) -> sql.Composable:
     return sql.SQL("CASE WHEN {has_reference} AND NOT EXISTS ({present}) THEN {reason}::text END").format(
         has_reference=_has_reference(reference),
         present=present,
-        reason=f"{', '.join(reference.columns)} is not in {reference.to_table}",
+        reason=reference.missing,
     )
 
 
