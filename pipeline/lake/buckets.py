@@ -21,6 +21,7 @@ from pydantic import NonNegativeInt, model_validator
 from pipeline.columns import Frozen
 from pipeline.errors import BucketError, ObjectMissing
 from pipeline.lake.checksums import ChecksumWriter, VerifiedFiles, VerifiedReader, blocks, damaged
+from pipeline.lake.folder_errors import ANOTHER, first_line, hint_of
 from pipeline.lake.handlers import Handler
 from pipeline.lake.parquet import row_groups, streamed_dataset
 from pipeline.lake.paths import Checksum, ObjectPath, is_path
@@ -244,7 +245,7 @@ class Bucket:
                 self.filesystem.create_dir(self._full(path).rpartition("/")[0], recursive=True)
             except (FileNotFoundError, FileExistsError) as error:
                 raise BucketError(
-                    f"{self.uri}: this folder cannot be created: {_first_line(error)}; {_ANOTHER}"
+                    f"{self.uri}: this folder cannot be created: {first_line(error)}; {ANOTHER}"
                 ) from None
 
     @contextmanager
@@ -253,13 +254,13 @@ class Bucket:
         try:
             yield
         except FileNotFoundError as error:
-            raise ObjectMissing(f"{self.uri}: {path} does not exist: {_first_line(error)}") from None
+            raise ObjectMissing(f"{self.uri}: {path} does not exist: {first_line(error)}") from None
         except pa.ArrowInvalid as error:
             if action != "read":
                 raise
             raise damaged(f"{self.uri}: {path}", " ".join(str(error).split())) from None
         except OSError as error:
-            if hint := getattr(error, "hint", None) or _hint(error, action):
+            if hint := getattr(error, "hint", None) or hint_of(error, action):
                 raise BucketError(f"{self.uri}: cannot {action} {path}: {hint}") from None
             raise
 
@@ -276,29 +277,6 @@ def _write_whole(path: Path, text: str) -> None:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-
-
-_ANOTHER = "set TOTESYS_RAW_URI or TOTESYS_PROCESSED_URI to another folder"
-_HINTS = {
-    "Permission denied": "permission denied; the pipeline's user needs {action} rights on this folder",
-    "Operation not permitted": "the system allows nobody to {action} here; " + _ANOTHER,
-    "Not a directory": "this is not a folder; " + _ANOTHER,
-    "File name too long": "its name is too long; " + _ANOTHER,
-    "Too many levels of symbolic links": "its links lead in a circle; " + _ANOTHER,
-    "Read-only file system": "the file system is read-only",
-}
-
-
-def _hint(error: OSError, action: str) -> str | None:
-    """What to do about an error of a folder; None for an error that a retry may resolve."""
-    for text, hint in _HINTS.items():
-        if text in str(error):
-            return hint.format(action=action)
-    return None
-
-
-def _first_line(error: OSError) -> str:
-    return str(error).splitlines()[0]
 
 
 def folder(path: str) -> Bucket:
