@@ -15,7 +15,7 @@ import pyarrow as pa
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from pipeline.columns import Column, Frozen, base_of, duckdb_type, identity, length_of
+from pipeline.columns import Column, Frozen, base_of, duckdb_type, identity, length_of, numeric_of
 from pipeline.duck import literal, quote, session
 from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket
@@ -106,18 +106,35 @@ def _erased_value(column: Column) -> str:
 
 
 def _made_up_value(column: Column) -> str:
-    """A value that differs from the erased value of a column."""
-    name, type_ = quote(column.name), duckdb_type(column.type)
-    if type_ == "VARCHAR":
+    """A value that differs from the erased value of a column, and that models can compute with."""
+    name = quote(column.name)
+    if base_of(column.type).partition("(")[0] in _TEXTS:
         return f"COALESCE('x' || {name}, 'x') AS {name}"
-    value = {"DATE": "2000-01-01", "TIME": "12:00:00", "BOOLEAN": "true"}.get(type_, "1")
-    value = "2000-01-01 12:00:00" if type_.startswith("TIMESTAMP") else value
-    return f"CAST({literal(value)} AS {type_}) AS {name}"
+    text = column.labels[0] if column.labels else _made_up_text(column.type)
+    return f"CAST({literal(text)} AS {duckdb_type(column.type)}) AS {name}"
+
+
+def _made_up_text(type_name: str) -> str:
+    """A value of a type as Postgres prints it; x for types that models only pass on or compare as text."""
+    if type_name.endswith("[]"):
+        return f"{{{_made_up_text(type_name[:-2])}}}"
+    type_ = duckdb_type(type_name)
+    if type_.startswith("TIMESTAMP"):
+        return "2000-01-01 12:00:00"
+    if type_ == "VARCHAR":
+        is_number = type_name == "numeric" or numeric_of(type_name)
+        return "1" if is_number else {"json": "{}", "jsonb": "{}"}.get(type_name, "x")
+    return {"DATE": "2000-01-01", "TIME": "12:00:00", "BOOLEAN": "true"}.get(type_, "1")
 
 
 def _key_hash(key: Sequence[Column], table: str, salt: str) -> str:
-    parts = ", ".join(f"CAST({identity(quote(column.name), column.type)} AS VARCHAR)" for column in key)
+    parts = ", ".join(f"CAST({identity(quote(column.name), _key_type(column))} AS VARCHAR)" for column in key)
     return f"sha256({literal(salt + table)} || chr(31) || concat_ws(chr(31), {parts}))"
+
+
+def _key_type(column: Column) -> str:
+    """The type by which a key is hashed: the same whether a numeric is carried as text, for a NaN, or not."""
+    return column.declared if column.declared and not column.hashed_by else column.type
 
 
 def erase(rows: Iterable[pa.RecordBatch], erasure: Erasure) -> Iterator[pa.RecordBatch]:
@@ -147,7 +164,10 @@ def entry(
     for column, text in zip(key, texts, strict=True):
         if column.hashed_by and hash_key:
             text = hash_key.hash(text)  # noqa: PLW2901
-        values.append(f"CAST({literal(text)} AS {duckdb_type(column.type)}) AS {quote(column.name)}")
+        type_ = duckdb_type(_key_type(column))
+        if column.declared and text.lower() == "nan":
+            text, type_ = "NaN", "VARCHAR"  # noqa: PLW2901
+        values.append(f"CAST({literal(text)} AS {type_}) AS {quote(column.name)}")
     with session() as connection:
         try:
             query = f"SELECT {_key_hash(key, table, salt)} FROM (SELECT {', '.join(values)}) AS key_values"  # noqa: S608
