@@ -145,8 +145,12 @@ def _has_more(connection: duckdb.DuckDBPyConnection, columns: str) -> bool:
 
 
 def _is_traceable(connection: duckdb.DuckDBPyConnection, target: Target, columns: Collection[str]) -> bool:
-    """Whether each of the model's rows comes from one source row and keeps its key, so it can be updated."""
-    if set(columns) & set(target.key) or _has_more(connection, "key"):
+    """Whether each of the model's rows comes from one source row and keeps its key, so it can be updated.
+
+    It must also refer to the same rows: those that it refers to by such a value are refilled.
+    """
+    referring = {name for reference in target.references for name in reference.columns}
+    if set(columns) & {*target.key, *referring} or _has_more(connection, "key"):
         return False
     query = "SELECT * FROM before WHERE number = 0 EXCEPT SELECT * FROM among"
     return not connection.execute(f"SELECT 1 FROM ({query}) AS other LIMIT 1").fetchall()  # noqa: S608

@@ -25,7 +25,7 @@ from pipeline.models.target import Target, versions_name
 from pipeline.models.transform import transform
 from pipeline.models.work import Work, needed
 from pipeline.postgres import Connection, transaction
-from pipeline.recovery import rejections
+from pipeline.recovery import former_rows, rejections
 from pipeline.recovery.batches import Batches, loaded_batches
 from pipeline.warehouse import bindings
 from pipeline.warehouse.ledger import record_model
@@ -55,6 +55,11 @@ class Replay:
     loaded: Loaded
     empties: bool = False
     restores: bool = False
+
+    @property
+    def forgets_versions(self) -> bool:
+        """Whether all versions of a dimension are loaded again, beside its rows."""
+        return self.empties and not (self.restores or self.target.fact or self.target.bridge)
 
     def output(self, manifest: Manifest) -> Output | None:
         """The model's output for a batch, if it has one."""
@@ -192,6 +197,8 @@ def fill(
             "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))
         )
         before = rejections.unresolved(connection, schema)
+        for target in (each.target for each in replays if each.forgets_versions):
+            former_rows.note(connection, schema, target, batches.manifests[0].snapshot_at)
         for replay in replays:
             if replay.empties:
                 _empty(connection, schema, replay)
@@ -203,6 +210,9 @@ def fill(
         forward = [replay for replay in ordered if not replay.restores]
         for manifest in batches.manifests:
             load_again(connection, schema, lake, manifest, forward)
+        for replay in reversed(ordered):
+            if replay.forgets_versions:
+                former_rows.delete(connection, schema, replay.target)
         rejections.check_share(connection, schema, [replay.target for replay in replays], before, limits)
         return _bind(connection, schema, last, replays)
 
