@@ -122,7 +122,6 @@ class _Import:
             "begins": sql.Identifier(self._begins),
             "ends": sql.Identifier(SUPERSEDED_AT if self.target.fact else OF_HISTORY[1]),
             "key": each(f"{_ROW}.{{0}}", self.target.key),
-            "table_key": each("t.{0}", self.target.key),
             "lacks_key": sql.SQL("i.valid_from IS NULL OR {}").format(
                 sql.SQL(" OR ").join(
                     sql.SQL("{} IS NULL").format(each(f"{_ROW}.{{0}}", [name])) for name in self.target.key

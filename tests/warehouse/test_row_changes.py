@@ -72,7 +72,7 @@ def test_our_own_loads_need_no_count(large: Pair) -> None:
     ],
 )
 def test_rows_that_others_insert_or_delete_are_found(large: Pair, harm: str, found: str) -> None:
-    execute(large.house.url, FLUSH, harm)
+    execute(large.house.url, harm, FLUSH)
     assert not is_untouched(large)
     (reason,) = reasons(large)
     assert found in reason
@@ -112,7 +112,7 @@ def test_a_change_by_others_during_a_load_is_found(large: Pair) -> None:
     large.do("UPDATE sale SET amount = 0 WHERE sale_id = 1")
     _, manifest = plan_batch(large.source_url, large.house)
     assert manifest is not None
-    execute(large.house.url, FLUSH, "DELETE FROM fact_sale WHERE sale_id = 7")
+    execute(large.house.url, "DELETE FROM fact_sale WHERE sale_id = 7", FLUSH)
     large.house.bring(manifest)
     assert not is_untouched(large)
     (reason,) = reasons(large)

@@ -1,8 +1,8 @@
 -- Remove the rows of a dimension that only an earlier import has brought, and give those that are imported
 -- again their last version.
--- Names: table, table_key (columns of t), relation (the table of versions), same_key_in_table (a condition on
--- t and s), same_key_imported (a condition on the row i and t), key (columns of the row i), assignments (of
--- columns of the row i).
+-- Names: table, relation (the table of versions), same_key_in_table (a condition on t and s),
+-- same_key_imported (a condition on the row i and t), key (columns of the row i), assignments (of columns of
+-- the row i).
 -- Binds: base (the time of the first batch).
 WITH former AS MATERIALIZED (
     SELECT
