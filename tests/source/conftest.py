@@ -57,6 +57,15 @@ def pair_of_version(server: Postgres, postgres: Postgres) -> Iterator[Pair]:
         yield new
 
 
+@pytest.fixture(scope="module", params=[18, 16])
+def old_and_new(
+    servers: Callable[[int], Postgres], postgres: Postgres, request: pytest.FixtureRequest
+) -> Iterator[Pair]:
+    """A source on the newest and an older Postgres, and a warehouse."""
+    with new_pair(servers(request.param), postgres) as new:
+        yield new
+
+
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Postgres]:
     """A server of the module's own, which may be stopped."""

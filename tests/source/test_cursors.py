@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
-import pytest
-
-from demo.postgres import Postgres
-from pipeline.errors import ModelError
 from pipeline.lake.manifest import Manifest
 from tests.house import plan_batch
 from tests.pair import Pair
-from tests.pair import pair as new_pair
+from tests.source.cursors import SCHEMA, model
 from tests.support import query, write_models
 from tests.system import own_version
-
-SCHEMA = """
-    CREATE TABLE IF NOT EXISTS fact_v (id integer NOT NULL, note varchar);
-    CREATE TABLE IF NOT EXISTS fact_w (id integer NOT NULL, note varchar);
-"""
-
-
-def model(cursor: str | None, table: str = "v") -> str:
-    """A model of a view, or of another relation, that is read by a cursor."""
-    line = f"-- cursor: {cursor}\n" if cursor else ""
-    return f"-- key: id\n{line}SELECT id, note FROM {table}"
-
-
-@pytest.fixture(scope="module", params=[18, 16])
-def shared(
-    servers: Callable[[int], Postgres], postgres: Postgres, request: pytest.FixtureRequest
-) -> Iterator[Pair]:
-    with new_pair(servers(request.param), postgres) as pair:
-        yield pair
 
 
 def start(pair: Pair, type_: str, cursor: str, *rows: str) -> None:
@@ -105,35 +82,35 @@ def rows_read(pair: Pair) -> dict[str, int]:
     return {name: table.rows for name, table in manifest.tables.items()}
 
 
-def test_a_view_is_read_from_the_highest_value_of_the_last_batch(shared: Pair) -> None:
+def test_a_view_is_read_from_the_highest_value_of_the_last_batch(old_and_new: Pair) -> None:
     """Rows within the overlap and above are read, rows below it are not."""
     views = {f"v_{number}": values for number, values in enumerate(RISING)}
     views_of(
-        shared,
+        old_and_new,
         {view: type_ for view, (type_, *_) in views.items()},
         {view: f"{view}.c {overlap}".rstrip() for view, (_, overlap, *_) in views.items()},
     )
     for view, (_, _, first, _, _, below) in views.items():
-        shared.do(f"INSERT INTO of_{view} VALUES (1, 'a', {first}), (2, 'a', {below})")
-    shared.run()
+        old_and_new.do(f"INSERT INTO of_{view} VALUES (1, 'a', {first}), (2, 'a', {below})")
+    old_and_new.run()
     for view, (_, _, _, within, above, below) in views.items():
         rows = f"(3, 'b', {within}), (4, 'b', {above}), (5, 'never', {below})"
-        shared.do(f"INSERT INTO of_{view} VALUES {rows}")
-    assert rows_read(shared) == dict.fromkeys(views, 3)
+        old_and_new.do(f"INSERT INTO of_{view} VALUES {rows}")
+    assert rows_read(old_and_new) == dict.fromkeys(views, 3)
     for view in views:
-        shown = shared.house.query(f"SELECT id FROM fact_{view}_current ORDER BY 1")
+        shown = old_and_new.house.query(f"SELECT id FROM fact_{view}_current ORDER BY 1")
         assert shown == [(1,), (2,), (3,), (4,)], view
     for view, (_, _, first, *_) in views.items():
-        shared.do(f"INSERT INTO of_{view} VALUES (6, 'never', {first})")
-    without_overlap = {view: rows for view, rows in rows_read(shared).items() if not views[view][1]}
+        old_and_new.do(f"INSERT INTO of_{view} VALUES (6, 'never', {first})")
+    without_overlap = {view: rows for view, rows in rows_read(old_and_new).items() if not views[view][1]}
     assert set(without_overlap.values()) == {1}, "from the new highest value on"
 
 
-def test_nulls_are_read_each_time(shared: Pair) -> None:
-    start(shared, "integer", "v.c", "1, 'a', NULL", "2, 'a', 7")
-    shared.do("UPDATE t SET note = 'b' WHERE id = 1")
-    assert step(shared) == ("changed rows", 2)
-    equal(shared)
+def test_nulls_are_read_each_time(old_and_new: Pair) -> None:
+    start(old_and_new, "integer", "v.c", "1, 'a', NULL", "2, 'a', 7")
+    old_and_new.do("UPDATE t SET note = 'b' WHERE id = 1")
+    assert step(old_and_new) == ("changed rows", 2)
+    equal(old_and_new)
 
 
 # Type, an infinite value, and two others.
@@ -148,57 +125,57 @@ if own_version() >= 14:
     INFINITE.append(("numeric", "'Infinity'", "1", "2"))
 
 
-def test_an_infinite_value_does_not_hide_later_rows(shared: Pair) -> None:
+def test_an_infinite_value_does_not_hide_later_rows(old_and_new: Pair) -> None:
     views = {f"v_{number}": values for number, values in enumerate(INFINITE)}
     types = {view: type_ for view, (type_, *_) in views.items()}
-    views_of(shared, types, {view: f"{view}.c" for view in views})
+    views_of(old_and_new, types, {view: f"{view}.c" for view in views})
     for view, (_, end, low, _) in views.items():
-        shared.do(f"INSERT INTO of_{view} VALUES (1, 'a', {end}), (2, 'a', {low})")
-    shared.run()
+        old_and_new.do(f"INSERT INTO of_{view} VALUES (1, 'a', {end}), (2, 'a', {low})")
+    old_and_new.run()
     for view, (_, _, _, high) in views.items():
         insert = f"INSERT INTO of_{view} VALUES (3, 'b', {high})"
-        shared.do(insert, f"UPDATE of_{view} SET note = 'b' WHERE id = 1")
-    assert rows_read(shared) == dict.fromkeys(views, 3)
+        old_and_new.do(insert, f"UPDATE of_{view} SET note = 'b' WHERE id = 1")
+    assert rows_read(old_and_new) == dict.fromkeys(views, 3)
     for view in views:
-        equal(shared, view)
+        equal(old_and_new, view)
 
 
-def test_of_rows_with_one_key_the_last_one_read_counts(shared: Pair) -> None:
-    start(shared, "integer", "v.c", "1, 'a', 1", "2, 'a', 5")
-    shared.do("INSERT INTO t VALUES (1, 'b', 6)")
-    assert step(shared) == ("changed rows", 2)
-    assert shared.house.query("SELECT id, note FROM fact_v_current ORDER BY 1") == [(1, "b"), (2, "a")]
+def test_of_rows_with_one_key_the_last_one_read_counts(old_and_new: Pair) -> None:
+    start(old_and_new, "integer", "v.c", "1, 'a', 1", "2, 'a', 5")
+    old_and_new.do("INSERT INTO t VALUES (1, 'b', 6)")
+    assert step(old_and_new) == ("changed rows", 2)
+    assert old_and_new.house.query("SELECT id, note FROM fact_v_current ORDER BY 1") == [(1, "b"), (2, "a")]
 
 
-def test_a_view_that_is_empty_at_first_or_loses_its_rows(shared: Pair) -> None:
-    start(shared, "integer", "v.c")
-    shared.do("INSERT INTO t VALUES (1, 'a', 5)")
-    assert step(shared) == ("changed rows", 1)
-    shared.do("DELETE FROM t")
-    assert step(shared) == ("changed rows", 0)
-    shared.do("INSERT INTO t VALUES (2, 'b', 5), (3, 'never', 4)")
-    assert step(shared) == ("changed rows", 1)
+def test_a_view_that_is_empty_at_first_or_loses_its_rows(old_and_new: Pair) -> None:
+    start(old_and_new, "integer", "v.c")
+    old_and_new.do("INSERT INTO t VALUES (1, 'a', 5)")
+    assert step(old_and_new) == ("changed rows", 1)
+    old_and_new.do("DELETE FROM t")
+    assert step(old_and_new) == ("changed rows", 0)
+    old_and_new.do("INSERT INTO t VALUES (2, 'b', 5), (3, 'never', 4)")
+    assert step(old_and_new) == ("changed rows", 1)
 
 
-def test_another_cursor_reads_the_view_in_full_once(shared: Pair) -> None:
-    start(shared, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
-    write_models(shared.house.folder, {"fact_v": model("v.id")})
-    assert step(shared) == ("not read by this cursor before", 2)
-    assert step(shared) == ("changed rows", 1)
-    shared.do("DROP VIEW v", "CREATE VIEW v AS SELECT id::bigint AS id, note, c FROM t")
-    assert step(shared) == ("another table has this name now", 2)
+def test_another_cursor_reads_the_view_in_full_once(old_and_new: Pair) -> None:
+    start(old_and_new, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
+    write_models(old_and_new.house.folder, {"fact_v": model("v.id")})
+    assert step(old_and_new) == ("not read by this cursor before", 2)
+    assert step(old_and_new) == ("changed rows", 1)
+    old_and_new.do("DROP VIEW v", "CREATE VIEW v AS SELECT id::bigint AS id, note, c FROM t")
+    assert step(old_and_new) == ("another table has this name now", 2)
 
 
-def test_a_changed_model_reads_its_view_in_full_once(shared: Pair) -> None:
-    start(shared, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
-    write_models(shared.house.folder, {"fact_v": model("v.c").replace("note", "upper(note) AS note")})
-    assert step(shared) == ("fact_v or its model is new or changed", 2)
-    assert step(shared) == ("changed rows", 1)
+def test_a_changed_model_reads_its_view_in_full_once(old_and_new: Pair) -> None:
+    start(old_and_new, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
+    write_models(old_and_new.house.folder, {"fact_v": model("v.c").replace("note", "upper(note) AS note")})
+    assert step(old_and_new) == ("fact_v or its model is new or changed", 2)
+    assert step(old_and_new) == ("changed rows", 1)
 
 
-def test_a_model_that_only_appends_has_all_rows_that_are_read_by_a_cursor(shared: Pair) -> None:
+def test_a_model_that_only_appends_has_all_rows_that_are_read_by_a_cursor(old_and_new: Pair) -> None:
     """Also if another table is read in full, and only the changed rows of the view are."""
-    shared.fresh(
+    old_and_new.fresh(
         {
             "dim_note": "-- cursor: v.c\n-- reads: changes\nSELECT note FROM v UNION SELECT note FROM other",
             "schema": "CREATE TABLE IF NOT EXISTS dim_note (note varchar PRIMARY KEY);",
@@ -209,19 +186,19 @@ def test_a_model_that_only_appends_has_all_rows_that_are_read_by_a_cursor(shared
         "INSERT INTO other VALUES ('x')",
         "CREATE VIEW v AS SELECT * FROM t",
     )
-    shared.run()
-    assert shared.house.query("SELECT note FROM dim_note ORDER BY 1") == [("a",), ("b",), ("x",)]
-    shared.do("INSERT INTO t VALUES (3, 'c', 3)", "UPDATE other SET note = 'y'")
-    shared.run()
+    old_and_new.run()
+    assert old_and_new.house.query("SELECT note FROM dim_note ORDER BY 1") == [("a",), ("b",), ("x",)]
+    old_and_new.do("INSERT INTO t VALUES (3, 'c', 3)", "UPDATE other SET note = 'y'")
+    old_and_new.run()
     notes = [("a",), ("b",), ("c",), ("x",), ("y",)]
-    assert shared.house.query("SELECT note FROM dim_note ORDER BY 1") == notes
-    shared.do("DELETE FROM t WHERE id = 1")
-    shared.run(reconcile=True)
-    assert shared.house.query("SELECT note FROM dim_note ORDER BY 1") == notes
+    assert old_and_new.house.query("SELECT note FROM dim_note ORDER BY 1") == notes
+    old_and_new.do("DELETE FROM t WHERE id = 1")
+    old_and_new.run(reconcile=True)
+    assert old_and_new.house.query("SELECT note FROM dim_note ORDER BY 1") == notes
 
 
-def test_a_row_that_leaves_the_filter_of_a_model_over_a_model_leaves_its_table(shared: Pair) -> None:
-    shared.fresh(
+def test_a_row_that_leaves_the_filter_of_a_model_over_a_model_leaves_its_table(old_and_new: Pair) -> None:
+    old_and_new.fresh(
         {
             "fact_v": model("v.c"),
             "fact_w": "-- key: id\nSELECT id, note FROM fact_v WHERE note <> 'gone'",
@@ -231,14 +208,14 @@ def test_a_row_that_leaves_the_filter_of_a_model_over_a_model_leaves_its_table(s
         "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
         "CREATE VIEW v AS SELECT * FROM t",
     )
-    shared.run()
-    shared.do("UPDATE t SET note = 'gone', c = 3 WHERE id = 1")
-    shared.run()
-    assert shared.house.query("SELECT id FROM fact_w_current") == [(2,)]
+    old_and_new.run()
+    old_and_new.do("UPDATE t SET note = 'gone', c = 3 WHERE id = 1")
+    old_and_new.run()
+    assert old_and_new.house.query("SELECT id FROM fact_w_current") == [(2,)]
 
 
-def test_names_in_quotes_and_two_models_with_the_same_cursor(shared: Pair) -> None:
-    shared.fresh(
+def test_names_in_quotes_and_two_models_with_the_same_cursor(old_and_new: Pair) -> None:
+    old_and_new.fresh(
         {
             "fact_v": model('v."Changed . At"'),
             "fact_w": model('"v"."Changed . At"'),
@@ -248,70 +225,16 @@ def test_names_in_quotes_and_two_models_with_the_same_cursor(shared: Pair) -> No
         "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
         "CREATE VIEW v AS SELECT * FROM t",
     )
-    shared.run()
-    shared.do("INSERT INTO t VALUES (3, 'c', 3)")
-    assert step(shared) == ("changed rows", 2)
-    equal(shared)
+    old_and_new.run()
+    old_and_new.do("INSERT INTO t VALUES (3, 'c', 3)")
+    assert step(old_and_new) == ("changed rows", 2)
+    equal(old_and_new)
 
 
-REFUSED = {
-    "a misspelt column": (
-        {"fact_v": model("v.chnaged")},
-        r"fact_v\.sql: cursor v\.chnaged: v has no such column, or the role may not read it",
-    ),
-    "a misspelt table": (
-        {"fact_v": model("w.c")},
-        r"fact_v\.sql: it declares a cursor for w, a table that it does not read",
-    ),
-    "an ordinary table": (
-        {"fact_v": model("t.c", "t")},
-        r"fact_v\.sql: cursor t\.c: t needs no cursor, its changes are found by xmin; remove it",
-    ),
-    "two cursors on one table": (
-        {"fact_v": model("v.c 1"), "fact_w": model("v.c 2")},
-        r"fact_w\.sql: its cursor for v is c 2, but .*fact_v\.sql declares c 1; a table has one cursor",
-    ),
-    "two columns of one table": (
-        {"fact_v": model("v.c"), "fact_w": model("v.id")},
-        r"fact_w\.sql: its cursor for v is id, but .*fact_v\.sql declares c; a table has one cursor",
-    ),
-    "an overlap of another unit": (
-        {"fact_v": model("v.c 1 hour")},
-        r'fact_v\.sql: cursor v\.c: invalid input syntax for type bigint: "1 hour"',
-    ),
-    "an overlap of text": (
-        {"fact_v": model("v.note 1")},
-        r"fact_v\.sql: cursor v\.note: type text takes no overlap; remove '1'",
-    ),
-    "an overlap below zero": (
-        {"fact_v": model("v.c -1")},
-        r"fact_v\.sql: cursor v\.c: a negative overlap would skip rows",
-    ),
-    "a type without an order": (
-        {"fact_v": model("v.j")},
-        r"fact_v\.sql: cursor v\.j: operator does not exist: json >= json",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_cursor_that_cannot_work_is_refused_before_anything_is_read(shared: Pair, case: str) -> None:
-    files, words = REFUSED[case]
-    shared.fresh(
-        files | {"schema": SCHEMA},
-        "CREATE TABLE t (id int, note text, c int, j json)",
-        "CREATE VIEW v AS SELECT * FROM t",
-    )
-    with pytest.raises(ModelError, match=words) as caught:
-        plan_batch(shared.source_url, shared.house)
-    assert "\n" not in str(caught.value)
-    assert shared.house.raw.usage().objects == 0
-
-
-def test_a_batch_stores_its_cursor_position(shared: Pair) -> None:
-    start(shared, "timestamptz", "v.c 1 hour", "1, 'a', '2024-01-01 12:00+02'")
-    shared.do("INSERT INTO t VALUES (2, 'b', '2024-01-03 00:00:00.123456+00')")
-    _, manifest = plan_batch(shared.source_url, shared.house)
+def test_a_batch_stores_its_cursor_position(old_and_new: Pair) -> None:
+    start(old_and_new, "timestamptz", "v.c 1 hour", "1, 'a', '2024-01-01 12:00+02'")
+    old_and_new.do("INSERT INTO t VALUES (2, 'b', '2024-01-03 00:00:00.123456+00')")
+    _, manifest = plan_batch(old_and_new.source_url, old_and_new.house)
     assert manifest is not None
     again = Manifest.model_validate_json(manifest.model_dump_json())
     reached = again.tables["v"].reached
