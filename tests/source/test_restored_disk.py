@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,19 +9,11 @@ from typing import Literal
 import psycopg
 import pytest
 
-from demo.binaries import account_for, run
 from demo.postgres import Postgres
 from tests.house import plan_batch
 from tests.pair import Pair
-from tests.source.server import (
-    CHANGED,
-    MODELS,
-    SOURCE,
-    equal,
-    position,
-    program,
-    read,
-)
+from tests.source.disks import copy_of_disk, copy_of_running_disk, move_to, put_back, use_up
+from tests.source.server import CHANGED, MODELS, SOURCE, equal, position, read
 from tests.support import execute, query, value
 
 PUT_BACK = {"the source was restored to an earlier state"}
@@ -31,43 +21,6 @@ UNSURE = {"its server was restarted, and the rows read last no longer exist"}
 UNPROVEN = "its server was restarted, and rows that were deleted before may be back"
 NO_CURSOR = "its server was restarted, and a cursor does not find changes that were undone"
 WRAPPED = {"the watermark's transaction ids have wrapped around"}
-CLOG_SEGMENT = 2**20  # transactions whose fate one file of pg_xact holds, in two bits each
-
-
-def copy_of_disk(primary: Postgres) -> Path:
-    """Stop the server and copy its data, as a snapshot of its volume does."""
-    primary.stop()
-    copy = primary.home / "copy"
-    done = run(["cp", "-a", primary.home / "data", copy], account_for(primary.home))
-    assert done.returncode == 0, done.stderr
-    primary.start()
-    return copy
-
-
-def copy_of_running_disk(primary: Postgres) -> Path:
-    """Copy the data of a server in use, as a snapshot of its volume does; no transaction is lost by it."""
-    execute(primary.url("postgres"), "CHECKPOINT")
-    copy = primary.home / "copy"
-    done = run(["cp", "-a", primary.home / "data", copy], account_for(primary.home))
-    assert done.returncode == 0, done.stderr
-    (copy / "postmaster.pid").unlink()
-    return copy
-
-
-def put_back(primary: Postgres, copy: Path) -> None:
-    """Stop the server and start it from a copy of its data."""
-    primary.stop()
-    shutil.rmtree(primary.home / "data")
-    copy.rename(primary.home / "data")
-    primary.start()
-
-
-def use_up(url: str, before: tuple[int, str]) -> None:
-    """Write other transactions until ids and WAL have caught up."""
-    while value(url, f"SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint <= {before[0]}"):
-        execute(url, "SELECT pg_current_xact_id()")
-    while value(url, f"SELECT pg_current_wal_lsn() <= '{before[1]}'"):
-        execute(url, "SELECT pg_switch_wal()", "CREATE TABLE noise ()", "DROP TABLE noise")
 
 
 def reason_after(pair: Pair, primary: Postgres, copy: Path, *then: str) -> set[str]:
@@ -280,33 +233,6 @@ def test_a_source_that_is_only_restarted_is_read_for_changes(
     pair.do("UPDATE sale SET amount = 25 WHERE sale_id = 2")
     assert read(pair) == (UNSURE, 1), "the only row read last was written again: nothing shows what happened"
     equal(pair)
-
-
-def move_to(primary: Postgres, transaction: int, *freeze: str) -> None:
-    """Restart the server with another next transaction id, as if all ids before it had been used.
-
-    ``freeze`` are databases whose rows get too old for ordinary ids, as autovacuum would see in time.
-    """
-    urls = [primary.url(name) for name in ("template1", "postgres", *freeze)] if freeze else []
-    for url in urls:
-        execute(url, "VACUUM FREEZE")
-    primary.stop()
-    account = account_for(primary.home)
-    data = primary.home / "data"
-    epoch, next_id = divmod(transaction, 2**32)
-    segment = data / "pg_xact" / f"{next_id // CLOG_SEGMENT:04X}"
-    if not segment.exists():
-        segment.write_bytes(bytes(CLOG_SEGMENT // 4))
-        if account:
-            os.chown(segment, account.uid, account.gid)
-    oldest = next_id - 1000
-    options = [f"--oldest-transaction-id={oldest}"] if freeze else []
-    program(primary, "pg_resetwal", f"--epoch={epoch}", f"--next-transaction-id={next_id}",
-            *options, f"--pgdata={data}")  # fmt: skip
-    primary.start()
-    for url in urls:
-        execute(url, f"UPDATE pg_class SET relfrozenxid = '{oldest}' WHERE relfrozenxid <> '0'")
-        execute(url, f"UPDATE pg_database SET datfrozenxid = '{oldest}'")
 
 
 def test_transaction_ids_that_wrap_around(pair: Pair, primary: Postgres) -> None:
