@@ -4,47 +4,35 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from time import monotonic, sleep
-from typing import Any
 from unittest import mock
 
 import psycopg
 import pytest
 
 from demo.postgres import Postgres
-from pipeline.source import snapshots, wal_summaries
-from pipeline.source.catalogue import describe
-from pipeline.source.snapshots import Snapshot
-from pipeline.source.wal_summaries import Files, Mark, Marks, Unchanged
+from pipeline.source import wal_summaries
+from pipeline.source.wal_summaries import Unchanged
 from tests.house import plan_batch
 from tests.pair import pair
 from tests.servers import running_server
 from tests.source.both_ways import both_ways
 from tests.source.server import MODELS, SOURCE, equal
-from tests.support import database, execute, query, value
+from tests.source.summarized import (
+    CREATE,
+    NAMES,
+    Watched,
+    answers,
+    stopped_summarizer,
+    wait_for_summary,
+    wait_until,
+)
+from tests.support import database, execute
 
 # The seed of this run's random writers; WAL_SUMMARIES_SEED=7 repeats those of a seed.
 _FRESH = int(os.environ.get("WAL_SUMMARIES_SEED", Random().randrange(10**9)))
-NAMES = ("t", "other", "long", "parts", "loose")
-CREATE = (
-    "CREATE TABLE t (id int PRIMARY KEY, v int)",
-    "INSERT INTO t SELECT i, 0 FROM generate_series(1, 40) AS i",
-    "CREATE TABLE other (LIKE t INCLUDING ALL)",
-    "INSERT INTO other TABLE t",
-    "CREATE TABLE long (id int PRIMARY KEY, v text)",
-    "ALTER TABLE long ALTER v SET STORAGE external",
-    "INSERT INTO long SELECT i, repeat('x', 9000) FROM generate_series(1, 40) AS i",
-    "CREATE TABLE parts (id int PRIMARY KEY, v int) PARTITION BY RANGE (id)",
-    "CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (21)",
-    "CREATE TABLE parts_high PARTITION OF parts DEFAULT",
-    "INSERT INTO parts TABLE t",
-    "CREATE UNLOGGED TABLE loose (LIKE t INCLUDING ALL)",
-    "INSERT INTO loose TABLE t",
-)
 
 
 @pytest.fixture(scope="module")
@@ -56,42 +44,6 @@ def primary() -> Iterator[Postgres]:
         mock.patch.object(wal_summaries, "_WORTH_A_CHECKPOINT", 0),
     ):
         yield server
-
-
-class Watched:
-    """A source, and what it had at the last look."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.marks: Marks | None = None
-        self.files: dict[str, str] = {}
-        self.rows: dict[str, list[tuple[Any, ...]]] = {}
-        self.look()
-
-    def look(self, *, checkpoint: bool = True, url: str | None = None) -> Unchanged:
-        """The unchanged tables; their rows are compared with those of the last look."""
-        with snapshots.snapshot(url or self.url) as (connection, snapshot):
-            files = {name: table.filenodes for name, table in describe(connection, "public", NAMES).items()}
-            same = {
-                name: Files(frozenset(map(int, numbers.split(","))), 1)
-                for name, numbers in files.items()
-                if numbers and numbers == self.files.get(name)
-            }
-            found = wal_summaries.unchanged(connection, snapshot, self.marks, same, checkpoint=checkpoint)
-            rows = {
-                name: connection.execute(f"SELECT * FROM public.{name} ORDER BY 1").fetchall()
-                for name in NAMES
-            }
-            for name in found.tables:
-                assert rows[name] == self.rows[name], name
-            self.marks, self.files, self.rows = wal_summaries.marks(snapshot, self.marks), files, rows
-        return found
-
-    def settle(self) -> None:
-        """Let the next look start in a summary without changes: one is written at each checkpoint."""
-        self.look()
-        execute(self.url, "CHECKPOINT")
-        self.look()
 
 
 @pytest.fixture(scope="module")
@@ -250,16 +202,6 @@ def test_without_the_right_to_write_a_checkpoint_an_idle_source_is_not_scanned(
         execute(watched.url, "DROP OWNED BY plain; DROP ROLE plain")
 
 
-def wait_for_summary(url: str) -> None:
-    """Wait until the WAL before the last checkpoint is summarized."""
-    deadline = monotonic() + 30
-    summarized = "SELECT max(end_lsn) FROM pg_available_wal_summaries()"
-    done = f"SELECT ({summarized}) >= redo_lsn FROM pg_control_checkpoint()"
-    while not value(url, done):
-        assert monotonic() < deadline
-        sleep(0.02)
-
-
 def test_missing_summaries_and_interruptions_are_scanned(watched: Watched, primary: Postgres) -> None:
     def interrupted(reason: str) -> None:
         assert watched.look() == Unchanged(frozenset(), reason)
@@ -298,30 +240,6 @@ def test_missing_summaries_and_interruptions_are_scanned(watched: Watched, prima
     interrupted(wal_summaries.RESTARTED)
 
 
-@contextmanager
-def stopped_summarizer(url: str) -> Iterator[None]:
-    """Stop the process that summarizes the WAL, for the block."""
-    process = int(value(url, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsummarizer'"))
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 30
-    while not condition():
-        assert monotonic() < deadline
-        sleep(0.02)
-
-
-def answers(url: str) -> bool:
-    with suppress(psycopg.OperationalError):
-        return query(url, "SELECT 1") == [(1,)]
-    return False
-
-
 def test_a_run_scans_only_the_tables_that_have_changed(primary: Postgres, postgres: Postgres) -> None:
     with pair(primary, postgres) as here, both_ways() as unscanned:
         here.fresh(MODELS, *SOURCE)
@@ -347,37 +265,3 @@ def test_a_run_scans_only_the_tables_that_have_changed(primary: Postgres, postgr
         assert {name for name, table in planned.tables.items() if table.mode == "full"} == {"town"}
         assert unscanned[-1] == {"shop", "sale"}
         assert planned.scan_reason is None
-
-
-SNAPSHOT = {
-    "name": "x", "xmin": 100, "xmax": 100, "taken_at": "2026-01-01T00:00Z", "system": "1", "timeline": 1,
-    "database": "d", "database_oid": 1, "wal": 1000, "standby": False, "started_at": "2026-01-01T00:00Z",
-    "next_xid": 100, "wal_inserted": 1000,
-}  # fmt: skip
-
-
-def test_the_start_is_before_the_first_change_of_every_transaction_that_was_open() -> None:
-    first = wal_summaries.marks(Snapshot.model_validate(SNAPSHOT), None)
-    assert first is not None
-    assert first.start == Mark(wal=1000, next_xid=100), "no transaction was open"
-
-    def later(last: Marks | None, wal: int, next_xid: int, xmin: int, **more: object) -> Marks | None:
-        values = SNAPSHOT | {"wal_inserted": wal, "next_xid": next_xid, "xmin": xmin} | more
-        return wal_summaries.marks(Snapshot.model_validate(values), last)
-
-    second = later(first, 2000, 110, 105)
-    assert second is not None
-    assert second.start == first.own, "one that began after the first look was open"
-    third = later(second, 3000, 120, 107)
-    assert third is not None
-    assert third.start == first.own, "it may have begun before the second look"
-    fourth = later(third, 4000, 130, 125)
-    assert fourth is not None
-    assert fourth.start == third.own
-    restarted = later(third, 4000, 130, 125, started_at="2026-01-02T00:00Z")
-    assert restarted is not None
-    assert restarted.start is None, "earlier positions may be of a history that was undone"
-    undone = later(third, 2500, 130, 125)
-    assert undone is not None
-    assert undone.start is None, "the server was set back with its memory"
-    assert later(third, 4000, 130, 130, wal_inserted=None) is None, "a standby, or without summaries"
