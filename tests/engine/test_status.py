@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.s3.models import s3_backends
 
 from pipeline import postgres, status
 from pipeline.errors import ModelError
-from pipeline.lake.buckets import Bucket, Usage
+from pipeline.lake.buckets import Usage
 from pipeline.postgres import transaction
 from pipeline.settings import Settings
 from pipeline.status import Counting, Status
@@ -234,17 +231,6 @@ def test_the_buckets_objects_are_counted(pair: Pair) -> None:
     assert sum(used.objects for used in found.values()) == len(there)
     assert sum(used.bytes for used in found.values()) == sum(there.values())
     assert all(used.objects for used in found.values())
-
-
-def test_objects_are_counted_over_s3(s3_bucket: Callable[[str], Bucket]) -> None:
-    bucket = s3_bucket("usage")
-    assert bucket.usage() == Usage()
-    server = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
-    for number in range(1100):  # more than a page of a listing holds, and too many to send one by one
-        name = f"few/batch={number}/{number}" if number < 3 else f"many/{number}"
-        server.put_object(bucket.root, name, b"12345")
-    bucket.write_text("on top", "1")
-    assert bucket.usage() == Usage(objects=1101, bytes=5501)
 
 
 def test_columns_missing_in_their_table_are_named(pair: Pair) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Callable
 from threading import Barrier
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 from botocore.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from pyarrow import fs
 from werkzeug.wrappers import Response
 
 from pipeline.errors import BucketError, ObjectDamaged
-from pipeline.lake.buckets import Bucket
+from pipeline.lake.buckets import Bucket, Usage
 from pipeline.lake.s3 import S3
 from tests.s3_server import CREDENTIALS, Seen, Server, refusal
 from tests.support import reopened
@@ -176,3 +179,14 @@ def test_a_stream_that_is_open_for_long_uses_renewed_credentials(
             assert stream.read(1000) == NOISE[at : at + 1000]
     keys = [seen.key for seen in server.seen]
     assert len(set(keys)) == len(keys) > 10
+
+
+def test_objects_are_counted_over_s3(s3_bucket: Callable[[str], Bucket]) -> None:
+    bucket = s3_bucket("usage")
+    assert bucket.usage() == Usage()
+    server = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    for number in range(1100):  # more than a page of a listing holds, and too many to send one by one
+        name = f"few/batch={number}/{number}" if number < 3 else f"many/{number}"
+        server.put_object(bucket.root, name, b"12345")
+    bucket.write_text("on top", "1")
+    assert bucket.usage() == Usage(objects=1101, bytes=5501)
