@@ -1,4 +1,4 @@
-"""A reader finds the tests of every module without a search: by its name, or in docs/tests.md."""
+"""A reader finds the tests of every module without a search, and reads no module of more than 300 lines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from demo.home import PROJECT
 
 TESTS = PROJECT / "tests"
 FOLDERS = ("pipeline", "tasks", "flows", "dashboard")
+LONGEST = 300  # lines of a module
 ROW = re.compile(r"^\| `([\w/]+\.py)` \| (.+) \|$", re.MULTILINE)
 
 
@@ -31,3 +32,11 @@ def test_every_module_has_a_test_of_its_name_or_a_row_in_the_table() -> None:
     assert all(named.values())
     without = [module.as_posix() for module in modules() if not has_test_of_its_name(module)]
     assert sorted(rows) == without, "correct the table in docs/tests.md"
+
+
+def test_no_module_is_too_long() -> None:
+    """Of tests and tools neither: a longer one has more than one subject."""
+    folders = (*FOLDERS, "demo", "bench", "tests")
+    paths = sorted(path for folder in folders for path in (PROJECT / folder).rglob("*.py"))
+    lines = {path.relative_to(PROJECT).as_posix(): path.read_bytes().count(b"\n") for path in paths}
+    assert {path: number for path, number in lines.items() if number > LONGEST} == {}, "split these modules"
