@@ -131,7 +131,7 @@ class _Import:
             "same_key_later": self.target.same_key(_ROW, "f"),
             "same_key_in_table": self.target.same_key("t", "s"),
             "same_key_imported": self.target.same_key(_ROW, "t"),
-            "shown": compared(self.target, _ROW, own),
+            "imported_shown": compared(self.target, _ROW, own),
             "live_shown": compared(self.target, "s", own),
             "columns": identifiers(columns),
             "values": each(f"{_ROW}.{{0}}", columns),

@@ -1,5 +1,5 @@
--- Copy the rows of a dimension that no batch brings from the base batch on: those without a version, which the
--- pipeline did not load, and those whose versions have all ended before.
+-- Copy the rows of a dimension that no batch brings from the base batch on: those without a version, which
+-- the pipeline did not load, and those whose versions have all ended before.
 -- Names: table, rebuilt, versions, same_key (a condition on t and s), columns. Binds: base.
 INSERT INTO {rebuilt} ({columns})
 OVERRIDING SYSTEM VALUE

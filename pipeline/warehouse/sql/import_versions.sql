@@ -1,15 +1,15 @@
 -- Make versions of the imported rows. Successive equal ones are one. The last one of a key ends with the
 -- first batch; if that batch has the same row, its version begins earlier instead.
--- Names: key (columns of the row i), shown (the compared columns of i, as a row), relation (the table of
--- versions), live_shown (the compared columns of s), begins, same_key (a condition on i and s), same_key_later (a
--- condition on i and f).
+-- Names: key (columns of the row i), imported_shown (the compared columns of i, as a row), relation (the
+-- table of versions), live_shown (the compared columns of s), begins, same_key (a condition on i and s),
+-- same_key_later (a condition on i and f).
 -- Binds: base (the time of the first batch).
 CREATE TEMP TABLE imported_versions ON COMMIT DROP AS
 WITH spans AS (
     SELECT
         i.valid_from AS begun,
         i.content,
-        {shown} AS shown,
+        {imported_shown} AS shown,
         COALESCE(i.valid_to, lead(i.valid_from) OVER versions, %(base)s) AS ended,
         lead(i.valid_from) OVER versions AS next_begun
     FROM pg_temp.imported AS i
@@ -20,7 +20,9 @@ compared AS (
     SELECT
         i.*,
         COALESCE(
-            i.shown IS NOT DISTINCT FROM lag(i.shown) OVER versions AND i.begun = lag(i.ended) OVER versions, false
+            i.shown IS NOT DISTINCT FROM lag(i.shown) OVER versions
+            AND i.begun = lag(i.ended) OVER versions,
+            false
         ) AS is_same
     FROM spans AS i
     WINDOW versions AS (PARTITION BY {key} ORDER BY i.begun)

@@ -14,12 +14,20 @@ WITH versions AS (
     WHERE {key} IN (SELECT e.key FROM pg_temp.erased AS e)
 ),
 
-compared AS (
+preceded AS (
     SELECT
         versions.*,
-        shown IS NOT DISTINCT FROM lag(shown) OVER (by_time) AND begun = lag(ended) OVER (by_time) AS is_same
+        lag(shown) OVER (by_time) AS shown_before,
+        lag(ended) OVER (by_time) AS ended_before
     FROM versions
     WINDOW by_time AS (PARTITION BY row_key ORDER BY begun)
+),
+
+compared AS (
+    SELECT
+        preceded.*,
+        COALESCE(shown IS NOT DISTINCT FROM shown_before AND begun = ended_before, false) AS is_same
+    FROM preceded
 ),
 
 grouped AS (
