@@ -48,7 +48,7 @@ def leave_out_failing_rows(
     rejected = []
     for place, reason in failing.items():
         read_only(f"rowid = {place}")
-        rejected += [(key, reason, row) for key, row in connection.execute(query).fetchall()]
+        rejected += [(found[0], reason, found[1]) for found in connection.execute(query).fetchall()]
     read_only(f"rowid NOT IN ({', '.join(map(str, failing))})")
     columns = [pa.array(values, pa.string()) for values in zip(*rejected, strict=True)]
     rows = iter([pa.record_batch(columns, schema=REJECTED)])

@@ -23,7 +23,7 @@ from pipeline.columns import Frozen
 from pipeline.errors import BucketError
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Destination, Files, Manifest
-from pipeline.lake.paths import batch_folder
+from pipeline.lake.paths import table_folder
 from pipeline.models.output import Loaded
 from pipeline.models.target import versions_name
 from pipeline.postgres import Connection, identifiers, statement
@@ -167,8 +167,7 @@ class Checkpoints:
 
 def place(destination: Destination) -> str:
     """The folder of the checkpoints of a schema of a warehouse."""
-    schema = batch_folder(destination.schema_name, "").rpartition("/")[0]
-    return f"{FOLDER}/{destination.id}/{schema}"
+    return f"{FOLDER}/{destination.id}/{table_folder(destination.schema_name)}"
 
 
 def remove(bucket: Bucket, folder: str, keep: Collection[str] = ()) -> None:

@@ -118,10 +118,8 @@ def restate(
         lake = Lake(models, targets, raw, folder(outputs))
         filled = fill_added(connection, schema, lake, known, names)
     done = [Restated(table=name, updated=rows, added=0, deleted=0) for name, rows in filled.items()]
-    lake, rest = (
-        Lake(models, targets, raw, processed),
-        [name for name in names if name not in {*lost, *filled}],
-    )
+    lake = Lake(models, targets, raw, processed)
+    rest = [name for name in names if name not in {*lost, *filled}]
     return [*done, *_restate(url, schema, lake, known, rest, limits)]
 
 
