@@ -9,6 +9,7 @@ import psycopg
 from prefect import get_run_logger
 from prefect.context import TagsContext
 
+from flows.runner import configured
 from pipeline import pool, settings
 from pipeline.capture.batch_plan import BatchPlan
 from pipeline.capture.source_columns import changed_columns
@@ -125,6 +126,7 @@ def open_run(
     body fails after it has committed a batch, the error names that batch.
     """
     config = settings.load()
+    configured()
     environment = config.environment_for(environment)
     databases = [blocks.SOURCE, blocks.WAREHOUSE] if source else [blocks.WAREHOUSE]
     get_run_logger().info("%s", places(config, environment, databases))

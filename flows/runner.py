@@ -13,14 +13,19 @@ from pipeline.errors import SettingsError
 
 
 def runner() -> TaskRunner[Any]:
-    """The task runner of TOTESYS_TASK_RUNNER; threads if the settings are invalid.
+    """The task runner of TOTESYS_TASK_RUNNER; threads if there is none, so that a flow can be imported.
 
-    The flow reads the settings again and fails with the error that explains them.
+    The flow then fails in its first step, as :func:`configured` does.
     """
     try:
-        config = settings.load()
+        return configured()
     except SettingsError:
         return ThreadPoolTaskRunner(max_workers=1)
+
+
+def configured() -> TaskRunner[Any]:
+    """The same; raises SettingsError if a setting is invalid or the runner's package is not installed."""
+    config = settings.load()
     address = config.task_runner
     if address == "threads":
         return ThreadPoolTaskRunner(max_workers=config.readers)

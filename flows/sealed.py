@@ -75,7 +75,7 @@ def _finish_sealed(run: RunContext, unread: adapt.UnreadTables, manifest: Manife
 
 
 def _show_extracts(run: RunContext, manifest: Manifest) -> None:
-    """Run the batch's extract tasks from the cache, so that the UI shows what was read; the source is not."""
+    """Run the batch's extract tasks from the cache, not from the source: the UI shows what was read."""
     futures = [
         extracting(read.chunk, read, run.environment).submit(read.chunk, read, run.environment)
         for read in manifest.chunks

@@ -1,4 +1,4 @@
-"""Connections that the transactions of a run use again, so that it connects once per role and thread.
+"""Connections that the transactions of a run use again: as many as are open at the same time.
 
 A connection belongs to one transaction at a time. ``DISCARD ALL`` clears its session before the next one:
 settings, temporary tables, locks and roles that SQL of users may leave behind.
@@ -134,7 +134,7 @@ def put(conninfo: str, connection: Connection) -> None:
 
 
 def close_idle(conninfo: str) -> None:
-    """Close the idle connections of a login, which the present block needs no more."""
+    """Close the idle connections of a login, which this block no longer needs."""
     pool = _current.get()
     if pool:
         pool.close_idle(conninfo)

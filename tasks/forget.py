@@ -5,8 +5,9 @@ The command is not a flow, because Prefect would store the key among the flow ru
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 
 import psycopg
@@ -39,7 +40,7 @@ def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Targe
         get_run_logger().warning(
             "A row of %s that was erased is not erased everywhere; erasing it again", entry.table
         )
-        for line in _erase(url, schema, lake, entry):
+        for line in _erase(url, schema, lake, entry, get_run_logger().info):
             get_run_logger().info("%s", line)
 
 
@@ -48,12 +49,10 @@ def _lake(models: Mapping[str, Model], targets: Mapping[str, Target], environmen
     return Lake(models, targets, raw, processed)
 
 
-def _erase(url: str, schema: str, lake: Lake, entry: Entry) -> Iterator[str]:
-    """Erase a row; yields lines on what was done and what the search found afterwards."""
-    lines: list[str] = []
+def _erase(url: str, schema: str, lake: Lake, entry: Entry, progress: Callable[[str], None]) -> Iterator[str]:
+    """Erase a row, and tell ``progress`` what was done; yields lines on what the search found."""
     findings = engine.find(lake, engine.all_manifests(lake.raw), entry)
-    certificate = engine.carry_out(url, schema, lake, findings, lines.append)
-    yield from lines
+    certificate = engine.carry_out(url, schema, lake, findings, progress)
     searched = cast(dict[str, int], certificate["searched"])
     hits = cast(list[str], certificate["hits"])
     yield (
@@ -86,7 +85,7 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
                 if not (findings.raw or findings.processed or findings.effects):
                     yield "nothing of this row is found: its key may be another"
             if arguments.yes:
-                yield from _hits_as_errors(_erase(url, schema, lake, entry))
+                yield from _hits_as_errors(_erase(url, schema, lake, entry, partial(print, flush=True)))
     if not arguments.yes:
         yield "nothing was changed; ARGS=--yes erases it"
 

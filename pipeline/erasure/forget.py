@@ -18,7 +18,7 @@ from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
 from pipeline.erasure.in_warehouse import erase_in_warehouse
 from pipeline.erasure.rewriting import erase_in_raw, objects, rewritten, showing
-from pipeline.erasure.search import Needles, search_lake, search_warehouse
+from pipeline.erasure.search import Needles, merged, search_lake, search_warehouse
 from pipeline.errors import SettingsError
 from pipeline.lake import erasures
 from pipeline.lake.buckets import Bucket
@@ -174,13 +174,15 @@ def hide(url: str, schema: str, entries: Iterable[Entry]) -> None:
 
 def carry_out(
     url: str, schema: str, lake: Lake, findings: Findings, progress: Callable[[str], None]
-) -> dict[str, object]:
+) -> Mapping[str, object]:
     """Erase the findings, and search for what is left; returns the certificate.
 
-    In this order: copies of processed objects without the values, the warehouse in one transaction, copies of
-    raw objects and the manifests that name them, tables that are refilled, the search, the old objects.
-    A value that the search finds elsewhere is no error: the certificate lists where.
+    In this order: the entry in the lake, copies of processed objects without the values, the warehouse in one
+    transaction, copies of raw objects and the manifests that name them, tables that are refilled, the search,
+    the old objects. A value that the search finds elsewhere is no error: the certificate lists where. It is
+    stored before the old objects are removed, because without them nobody knows what to search for.
     """
+    earlier = erasures.begin(url, schema, findings.entry)
     erasures.write_to_lake(lake.raw, findings.entry)
     for path in lake.processed.list(checkpoints.FOLDER, deep=True):
         lake.processed.remove(path)
@@ -195,6 +197,17 @@ def carry_out(
     erase_in_raw(lake.raw, findings.erased, findings.raw)
     _replay(url, schema, lake, findings)
     progress(f"rewrote raw objects: {len(findings.raw)}")
+    certificate = merged(earlier, _search(url, schema, lake, findings))
+    erasures.certify(url, schema, findings.entry, certificate, complete=False)
+    for bucket, paths in ((lake.processed, findings.processed), (lake.raw, findings.raw)):
+        with ThreadPoolExecutor(_THREADS) as threads:
+            list(threads.map(bucket.remove, paths))
+    erasures.certify(url, schema, findings.entry, certificate, complete=True)
+    return certificate
+
+
+def _search(url: str, schema: str, lake: Lake, findings: Findings) -> Mapping[str, object]:
+    """Search for the values everywhere but in the old objects; returns the certificate."""
     needles = _needles(lake.raw, findings)
     raw = list(search_lake("raw", lake.raw, needles, without=findings.raw))
     hits = [
@@ -202,13 +215,8 @@ def carry_out(
         *search_lake("processed", lake.processed, needles, without=findings.processed),
         *search_warehouse(url, schema, needles),
     ]
-    for bucket, paths in ((lake.processed, findings.processed), (lake.raw, findings.raw)):
-        with ThreadPoolExecutor(_THREADS) as threads:
-            list(threads.map(bucket.remove, paths))
     own = (f"raw {table_folder(findings.entry.table)}/", "raw _")
-    certificate = needles.certificate(hits, [hit for hit in raw if not hit.where.startswith(own)])
-    erasures.certify(url, schema, findings.entry, certificate)
-    return certificate
+    return needles.certificate(hits, [hit for hit in raw if not hit.where.startswith(own)])
 
 
 def _replay(url: str, schema: str, lake: Lake, findings: Findings) -> None:

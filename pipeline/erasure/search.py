@@ -12,12 +12,25 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from pipeline.lake.buckets import Bucket
-from pipeline.postgres import transaction
+from pipeline.postgres import template, transaction
 
 # Texts that may be a printed number, date or time.
 _NUMERIC = re.compile(r"[-+0-9.:TZ einfa]+")
 # A shorter text is contained in too many others.
 SHORTEST = 4
+# A row's text doubles quotes and backslashes, a jsonb's escapes them once more.
+_ROWS_WITH_TEXT = """
+    count(*) FILTER (
+        WHERE strpos(
+            replace(replace(t::text, '""', '"'), '\\\\', '\\'),
+            (SELECT n.text FROM pg_temp.needle AS n WHERE n.place = {})
+        ) > 0
+    )
+"""
+_TABLES = (
+    "SELECT n.nspname::text, c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n"
+    " ON c.relnamespace = n.oid WHERE n.nspname IN (%s, 'etl') AND c.relkind IN ('r', 'p') ORDER BY 1, 2"
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,15 @@ class Needles:
         }
 
 
+def merged(earlier: Mapping[str, Any] | None, later: Mapping[str, Any]) -> Mapping[str, object]:
+    """The certificate of an erasure that continues an interrupted one, which found these hits before."""
+    if earlier is None:
+        return later
+    more = max(later, earlier, key=lambda certificate: int(certificate["texts"]))
+    places = {name: sorted({*earlier[name], *later[name]}) for name in ("hits", "in other tables")}
+    return {**more, **places}
+
+
 def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection[str]) -> Iterator[Hit]:
     """Search a bucket; hits have the object's path, and the column in Parquet."""
     skipped = set(without)
@@ -101,20 +123,16 @@ def _is_in(column: pa.Array[Any], text: str) -> bool:
 
 
 def search_warehouse(url: str, schema: str, needles: Needles) -> Iterator[Hit]:
-    """Search the tables of a schema and of etl."""
-    tables = (
-        "SELECT n.nspname::text, c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n"
-        " ON c.relnamespace = n.oid WHERE n.nspname IN (%s, 'etl') AND c.relkind IN ('r', 'p') ORDER BY 1, 2"
-    )
-    # A row's text doubles quotes and backslashes, a jsonb's escapes them once more.
-    has = sql.SQL(
-        "count(*) FILTER (WHERE strpos(replace(replace(t::text, '\"\"', '\"'), '\\\\', '\\'), {}) > 0)"
-    )
+    """Search the tables of a schema and of etl. The texts are sent by COPY, which no server logs."""
     texts = sorted(needles.texts)
-    counts = [sql.SQL("count(*)"), *(has.format(text) for text in texts)]
-    query = sql.SQL("SELECT {} FROM {} AS t")
+    counts = [template("count(*)"), *(template(_ROWS_WITH_TEXT).format(place) for place in range(len(texts)))]
+    query = template("SELECT {} FROM {} AS t")
     with transaction(url, "warehouse") as connection:
-        for where, name in connection.execute(tables, (schema,)).fetchall():
+        connection.execute("CREATE TEMP TABLE needle (place integer, text text) ON COMMIT DROP")
+        with connection.cursor() as cursor, cursor.copy("COPY pg_temp.needle FROM STDIN") as copy:
+            for row in enumerate(texts):
+                copy.write_row(row)
+        for where, name in connection.execute(_TABLES, (schema,)).fetchall():
             relation = sql.Identifier(str(where), str(name))
             ((rows, *hits),) = connection.execute(
                 query.format(sql.SQL(", ").join(counts), relation)

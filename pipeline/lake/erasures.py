@@ -9,6 +9,7 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -27,6 +28,8 @@ _TEXTS = frozenset(["text", "character varying", "character", "bpchar", "citext"
 MARK = "erased as"
 # Digits of an entry's hash in the text that replaces a value.
 _MARK_DIGITS = 12
+# A certificate of an earlier release does not say so: it was stored at the end.
+_IS_COMPLETE = "certificate IS NOT NULL AND (certificate ->> 'complete')::boolean IS NOT FALSE"
 
 
 class Entry(Frozen):
@@ -203,7 +206,8 @@ def in_warehouse(connection: Connection, schema: str) -> dict[str, Entry]:
 def certified(connection: Connection, schema: str) -> set[str]:
     """The key hashes of the entries whose erasure is complete."""
     rows = connection.execute(
-        "SELECT key_hash FROM etl.forgotten WHERE schema_name = %s AND certificate IS NOT NULL", (schema,)
+        f"SELECT key_hash FROM etl.forgotten WHERE schema_name = %s AND {_IS_COMPLETE}",  # noqa: S608
+        (schema,),
     ).fetchall()
     return {str(key_hash) for (key_hash,) in rows}
 
@@ -217,10 +221,25 @@ def write_to_warehouse(connection: Connection, schema: str, new: Entry) -> None:
     )
 
 
-def certify(url: str, schema: str, done: Entry, certificate: Mapping[str, object]) -> None:
-    """Store the certificate of a completed erasure: what was searched, and what was found."""
+def begin(url: str, schema: str, again: Entry) -> Mapping[str, Any] | None:
+    """Make an entry incomplete until it is certified; returns what an interrupted erasure found before."""
+    with transaction(url, "warehouse") as connection:
+        values = schema, again.key_hash
+        connection.execute(
+            "UPDATE etl.forgotten SET certificate = NULL WHERE schema_name = %s AND key_hash = %s"  # noqa: S608
+            f" AND {_IS_COMPLETE}",
+            values,
+        )
+        row = connection.execute(
+            "SELECT certificate FROM etl.forgotten WHERE schema_name = %s AND key_hash = %s", values
+        ).fetchone()
+    return cast(Mapping[str, Any], row[0]) if row and row[0] else None
+
+
+def certify(url: str, schema: str, done: Entry, certificate: Mapping[str, object], *, complete: bool) -> None:
+    """Store what was searched, and what was found; ``complete`` once the old objects are removed."""
     with transaction(url, "warehouse") as connection:
         connection.execute(
             "UPDATE etl.forgotten SET certificate = %s WHERE schema_name = %s AND key_hash = %s",
-            (Jsonb(dict(certificate)), schema, done.key_hash),
+            (Jsonb({**certificate, "complete": complete}), schema, done.key_hash),
         )

@@ -53,7 +53,10 @@ class Reference:
 
 
 def references(tree: Node) -> list[Reference]:
-    """All references to columns in a parsed SELECT, except those that name a column of its own result."""
+    """All references to columns in a parsed SELECT, once for each place.
+
+    For `SELECT a AS b FROM t WHERE c ORDER BY b` they are a, c and b.
+    """
     found = _query(tree["statements"][0]["node"], True, count())
     return list({reference.start: reference for reference in found}.values())
 

@@ -1,4 +1,4 @@
-"""Make marts in the schema for readers, replace those that changed, and drop those whose files are gone."""
+"""Make the marts in the schema for readers, all again if a mart or a table has changed, and drop old ones."""
 
 import hashlib
 import re
@@ -8,6 +8,7 @@ from typing import cast
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import UndefinedFunction, UndefinedTable
 
 from pipeline.beginning import SAFE_PATH
 from pipeline.errors import ModelError, WarehouseError, all_mistakes
@@ -264,13 +265,13 @@ def _refuse_untrusted(connection: Connection, schema: str) -> None:
 
 
 def located(marts: Mapping[str, Mart], errors: Mapping[str, psycopg.Error], home: str) -> dict[str, str]:
-    """A line for each mart that is wrong, but for those that only lack one of these."""
+    """A line for each mart that is wrong, except those that are wrong only because another one is missing."""
     found = {name: _located(home, marts[name], error) for name, error in errors.items()}
     lacking = {
         name
-        for name, line in found.items()
-        for other in found.keys() - {name}
-        if re.search(rf"\b{re.escape(other)}\b.* does not exist", line)
+        for name, error in errors.items()
+        if isinstance(error, UndefinedTable | UndefinedFunction)
+        and any(re.search(rf"\b{re.escape(other)}\b", str(error)) for other in errors.keys() - {name})
     }
     return {name: line for name, line in found.items() if name not in lacking} or found
 

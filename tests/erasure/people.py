@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,7 +83,7 @@ def entry(shop: Pair, table: str, *key: str) -> Entry:
     return erasures.entry(table, erased.key, key, known, datetime.now(UTC), None)
 
 
-def forgotten(shop: Pair, key: str = "7") -> dict[str, Any]:
+def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
     found = forget.find(lake(shop), forget.all_manifests(shop.house.raw), entry(shop, "person", key))
     return forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
 

@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from demo.postgres import Postgres
-from pipeline.erasure import forget, rewriting
 from pipeline.errors import ModelError, SettingsError
-from pipeline.lake import erasures, manifests
-from pipeline.lake.buckets import Bucket
+from pipeline.lake import erasures
 from pipeline.postgres import transaction
 from pipeline.recovery.imported_rows import from_csv
 from pipeline.recovery.imports import import_versions
 from tests.erasure.people import (
-    MODELS,
     NAMES,
-    SOURCE,
-    again,
     entry,
     forgotten,
     looks,
     names_in,
     token,
 )
-from tests.pair import Pair, copied, pair
+from tests.pair import Pair
 from tests.recovery.test_retain import rebuilt
 from tests.support import database, execute
-
-DAYS: Sequence[Sequence[str]] = (
-    ("UPDATE person SET last_name = 'Marriedname' WHERE person_id = 7",),
-    ("UPDATE person SET team_id = 2 WHERE person_id IN (7, 9)", "DELETE FROM sale WHERE sale_id = 6"),
-    ("UPDATE person SET mail = 'ann2@x.org', first_name = 'Anna' WHERE person_id IN (7)",),
-    (
-        "UPDATE sale SET amount = 1000 WHERE sale_id = 16",
-        "UPDATE team SET team = 'deep south' WHERE team_id = 2",
-    ),
-)
-
-
-@pytest.fixture(scope="module")
-def life(servers: Callable[[int], Postgres]) -> Iterator[Pair]:
-    """A shop of some days, which tests copy."""
-    with pair(servers(16)) as made:
-        made.live(MODELS, SOURCE, DAYS)
-        yield made
-
-
-@pytest.fixture
-def shop(life: Pair, servers: Callable[[int], Postgres], tmp_path: Path) -> Iterator[Pair]:
-    """A copy of that shop's warehouse and lake."""
-    with copied(life, servers(16), tmp_path / "home") as copy:
-        yield copy
 
 
 def test_personal_values_are_erased_everywhere_and_nothing_else_changes(
@@ -132,83 +98,6 @@ def test_a_change_in_the_source_does_not_restore_erased_values(shop: Pair) -> No
     shop.do("UPDATE person SET team_id = 2 WHERE person_id = 7")
 
 
-class Killed(BaseException):
-    """Ends a process for the test."""
-
-
-STEPS = (
-    (erasures, "write_to_lake"),
-    (forget, "rewritten"),
-    (forget, "erase_in_warehouse"),
-    (rewriting, "without"),
-    (manifests, "seal"),
-    (forget, "search_lake"),
-    (Bucket, "remove"),
-    (erasures, "certify"),
-)
-
-
-OFTEN = ("erase_in_warehouse", "seal", "remove")
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        pytest.param(place, id=name, marks=() if name in OFTEN else pytest.mark.campaign)
-        for place, (_, name) in enumerate(STEPS)
-    ],
-)
-def test_an_interrupted_erasure_is_completed(shop: Pair, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
-    holder, name = STEPS[place]
-    real, calls = getattr(holder, name), []
-
-    def dies(*given: Any, **named: Any) -> Any:
-        calls.append(name)
-        if len(calls) == 2:
-            raise Killed
-        result = real(*given, **named)
-        if name in {"write_to_lake", "erase_in_warehouse", "certify"}:
-            raise Killed
-        return result
-
-    with monkeypatch.context() as patch:
-        patch.setattr(holder, name, dies)
-        with pytest.raises(Killed):
-            forgotten(shop)
-    for manifest in forget.all_manifests(shop.house.raw):
-        for table in manifest.tables.values():
-            runs = [table.files, *(run.files for run in table.state or ())]
-            assert all(map(shop.house.raw.holds, runs))
-    again(shop)
-    assert names_in(shop) == []
-    assert len([row for row in looks(shop.house)["versions"] if 7 in row[:4]]) == 3
-    assert forget.pending(shop.house.url, "public", shop.house.raw) == []
-    assert not shop.house.fill_again()
-
-
-@pytest.mark.parametrize("lost", ["the warehouse", "the raw bucket"])
-def test_a_restore_of_either_side_is_erased_again(
-    shop: Pair, life: Pair, servers: Callable[[int], Postgres], tmp_path: Path, lost: str
-) -> None:
-    forgotten(shop)
-    after = looks(shop.house)
-    if lost == "the warehouse":
-        with database(servers(16), "restored", f"TEMPLATE {life.house.url.rpartition('/')[2]}") as url:
-            house = replace(shop.house, url=url, prepared=None)
-            restored = replace(shop, house=house)
-            assert names_in(restored)
-            again(restored)
-            assert names_in(restored) == []
-            assert looks(house) == after
-        return
-    shutil.rmtree(shop.house.raw.root)
-    shutil.copytree(life.house.raw.root, shop.house.raw.root)
-    assert names_in(shop)
-    again(shop)
-    assert names_in(shop) == []
-    assert looks(shop.house) == after
-
-
 def test_aggregates_and_models_keyed_by_names_are_refilled(
     shop: Pair, servers: Callable[[int], Postgres]
 ) -> None:
@@ -269,3 +158,16 @@ def test_an_unknown_row_changes_nothing(shop: Pair) -> None:
     before = looks(shop.house)
     assert forgotten(shop, "4711")["hits"] == []
     assert looks(shop.house) == before
+
+
+def test_the_server_log_of_the_warehouse_does_not_show_the_values(
+    shop: Pair, servers: Callable[[int], Postgres]
+) -> None:
+    execute(shop.house.url, "CREATE TABLE public.notes AS SELECT 'Ms. Marriedname' AS note")
+    execute(shop.house.url, f"ALTER DATABASE {shop.house.url.rpartition('/')[2]} SET log_statement = 'all'")
+    log = servers(16).log
+    began = log.stat().st_size
+    assert forgotten(shop)["hits"] == ["warehouse public.notes"]
+    written = log.read_text(encoding="utf-8")[began:]
+    assert "pg_temp" in written
+    assert not [name for name in NAMES if name in written]

@@ -8,6 +8,7 @@ import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_dask.task_runners import DaskTaskRunner
 
+from flows.context import open_run
 from flows.runner import runner
 from pipeline import settings
 from pipeline.errors import SettingsError
@@ -38,10 +39,15 @@ def test_a_dask_cluster_by_its_address(monkeypatch: pytest.MonkeyPatch, name: st
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the run, as the module of a flow must be importable."""
     set_runner(monkeypatch, "ray://head:10001")
     monkeypatch.setitem(sys.modules, "prefect_ray", None)
-    with pytest.raises(SettingsError, match="pip install prefect_ray"):
-        runner()
+    assert isinstance(runner(), ThreadPoolTaskRunner)
+    with (
+        pytest.raises(SettingsError, match="pip install prefect_ray"),
+        open_run("", None, None, wait_for_lock=False),
+    ):
+        pass
 
 
 def test_a_runner_of_another_kind_is_refused_when_the_flow_reads_its_settings(
