@@ -65,7 +65,7 @@ def etl(
         report_applied(run)
         # Tables that the lake cannot refill may hold rows that are newer than its sealed batches.
         reports = list(_load(run, source_url, reconcile=reconcile, full=full, skips_sealed=bool(lacking)))
-        restate_left(run, left)
+        restate_left(run, left, lacking)
     return reports
 
 

@@ -70,12 +70,18 @@ def restate_models(
     return left
 
 
-def restate_left(run: RunContext, names: Sequence[str]) -> None:
-    """Restate tables after a batch that could not be before it: now one has read what their models read."""
-    if names and (left := _restate(run, names)):
+def restate_left(run: RunContext, names: Sequence[str], lacking: Collection[str]) -> None:
+    """Restate tables after a batch that could not be before it: now one has read what their models read.
+
+    The batch has marked them. The marks of those for which it is not possible either are removed.
+    """
+    left = _restate(run, names) if names else []
+    if left:
         get_run_logger().warning(
             "%s: not computed again over all batches; rows that differ have a new version", ", ".join(left)
         )
+    if left or lacking:
+        ledger.give_up_restating(run.pipeline.warehouse_url, run.pipeline.warehouse_schema)
 
 
 def _restate(run: RunContext, names: Sequence[str]) -> list[str]:

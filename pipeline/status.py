@@ -18,6 +18,7 @@ from pipeline.models import library
 from pipeline.models.dry_run import verify
 from pipeline.models.library import Model
 from pipeline.postgres import Connection, exists, statement, transaction
+from pipeline.recovery.restate import changed
 from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
@@ -76,8 +77,9 @@ class Status:
     rows, the models that read it; their results include those rows. ``frozen`` are the tables without a
     model, with the time since when, or None if the next run freezes them. ``warned`` are the checks that
     warned in the last batch. ``checked_by_row`` are the tables whose references Postgres checks for each row,
-    with the reason. ``scan_reason`` says why a run scans every table that is read for changes; it is empty
-    if the source's WAL summaries show unchanged tables, and None if that was not examined.
+    with the reason. ``to_restate`` are the tables that a killed run has not restated. ``scan_reason`` says
+    why a run scans every table that is read for changes; it is empty if the source's WAL summaries show
+    unchanged tables, and None if that was not examined.
     """
 
     at: datetime
@@ -95,6 +97,7 @@ class Status:
     frozen: Mapping[str, datetime | None] = field(default_factory=dict)
     warned: tuple[Warned, ...] = ()
     checked_by_row: Mapping[str, str] = field(default_factory=dict)
+    to_restate: tuple[str, ...] = ()
     scan_reason: str | None = None
 
     @property
@@ -165,6 +168,7 @@ class _InWarehouse:
     frozen: Mapping[str, datetime | None] = field(default_factory=dict)
     warned: tuple[Warned, ...] = ()
     checked_by_row: Mapping[str, str] = field(default_factory=dict)
+    to_restate: tuple[str, ...] = ()
 
 
 def _in_warehouse(connection: Connection, schema: str, models: Mapping[str, Model]) -> _InWarehouse:
@@ -180,7 +184,15 @@ def _in_warehouse(connection: Connection, schema: str, models: Mapping[str, Mode
         removed.without_model(connection, schema, models),
         tuple(warned(connection, schema)),
         references.checked_by_row(connection, schema, models),
+        _to_restate(connection, schema, models),
     )
+
+
+def _to_restate(connection: Connection, schema: str, models: Mapping[str, Model]) -> tuple[str, ...]:
+    """The tables that a killed run has not restated."""
+    loaded = ledger.loaded_models(connection, schema)
+    marked = {name: each for name, each in loaded.items() if each.to_restate}
+    return tuple(name for name in changed(models, marked) if name in marked)
 
 
 def recent(connection: Connection, schema: str, number: int) -> list[Batch]:

@@ -187,9 +187,7 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
         yield f"Sealed but not loaded: batch {status.sealed}, which the next run finishes", None
     for mismatch in status.to_refill:
         yield f"{mismatch.reason}; the next run refills it", None
-    for name, since in status.frozen.items():
-        when = f"Frozen since {_time(since)}" if since else "Frozen by the next run"
-        yield f"{when}: {name} has no model", None
+    yield from ((line, None) for line in _models(status))
     if status.batches:
         rows = [
             (_time(batch.snapshot_at), in_words(batch.lag), *map(_number, (*batch.effects, batch.rejected)))
@@ -217,6 +215,15 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
     if status.usage:
         used = [(name, _number(used.objects), decimal(used.bytes)) for name, used in status.usage.items()]
         yield "Buckets", as_table(("bucket", "objects", "size"), used, right=[1, 2])
+
+
+def _models(status: Status) -> Iterator[str]:
+    """Which tables are not as a model computes them."""
+    for name in status.to_restate:
+        yield f"{name} lacks the history of its model, as a run was killed; the next run restates it"
+    for name, since in status.frozen.items():
+        when = f"Frozen since {_time(since)}" if since else "Frozen by the next run"
+        yield f"{when}: {name} has no model"
 
 
 def _scans(status: Status) -> Iterator[str]:

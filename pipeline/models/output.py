@@ -67,7 +67,11 @@ def combined(outputs: Sequence[Output]) -> Output:
 
 
 class Loaded(Frozen):
-    """What a table was last computed with: the model's fingerprint, and its result if it is stored."""
+    """What a table was last computed with: the model's fingerprint, and its result if it is stored.
+
+    A table ``to_restate`` has earlier versions of another model, or none.
+    """
 
     fingerprint: str
     result: State | None = None
+    to_restate: bool = False

@@ -168,7 +168,7 @@ def fill_again(
 ) -> tuple[dict[str, int], list[str]]:
     """Refill tables from the lake; returns rows by table, and the tables that it cannot refill.
 
-    The latter are removed from etl.model, so that the next batch loads all that the source has.
+    The latter are marked as unknown in etl.model, so that the next batch loads all that the source has.
     """
     batches = loaded_batches(url, schema, lake.raw)
     replays = {each.table: lake.replay(each, batches) for each in mismatches}
@@ -186,15 +186,18 @@ def fill(
     lost: Sequence[str],
     limits: Limits,
 ) -> dict[str, int]:
-    """Refill tables in one transaction, and remove the ``lost`` ones from etl.model; returns rows by table.
+    """Refill tables in one transaction, and mark the ``lost`` ones as unknown; returns rows by table.
 
     Raises ConcurrentRunError if another run has loaded a batch in the meantime, and WarehouseError if a table
     would lose more rows than the limits allow.
     """
     with transaction(url, "warehouse") as connection:
         last = batches.lock_for_load(connection, schema)
+        # Unlike a new model's tables they are not restated: their rows may exist nowhere else.
         connection.execute(
-            "DELETE FROM etl.model WHERE schema_name = %s AND table_name = ANY(%s)", (schema, list(lost))
+            "UPDATE etl.model SET fingerprint = '', result = NULL, row_count = NULL, version_count = NULL,"
+            " imported_from = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
+            (schema, list(lost)),
         )
         before = rejections.unresolved(connection, schema)
         for target in (each.target for each in replays if each.forgets_versions):
@@ -285,7 +288,8 @@ def _empty(connection: Connection, schema: str, replay: Replay) -> None:
 def _bind(connection: Connection, schema: str, last: str, replays: Sequence[Replay]) -> dict[str, int]:
     """Record in etl.model what the tables hold now and which models computed it."""
     for replay in replays:
-        record_model(connection, schema, last, replay.target, replay.loaded)
+        previous = last if replay.restores else None  # history that was computed before stays
+        record_model(connection, schema, last, replay.target, replay.loaded, previous)
     targets = {replay.target.name: replay.target for replay in replays}
     bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
     return bindings.count_rows(connection, schema, targets)

@@ -48,9 +48,9 @@ class Restated(Frozen):
 
 
 def changed(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -> list[str]:
-    """The models that did not compute what their tables hold at the last batch, and can be restated.
+    """The models that did not compute what their tables hold, and can be restated.
 
-    They have changed, are new, or had been removed.
+    They have changed, are new, or had been removed; or they were and a killed run has not restated them.
 
     An unstable model would give versions of the past other values without reason. A fingerprint of an
     earlier release does not tell whether its model has changed.
@@ -68,7 +68,7 @@ def is_stable(models: Mapping[str, Model], name: str) -> bool:
 
 
 def _differs(model: Model, loaded: Loaded | None) -> bool:
-    if loaded is None:
+    if loaded is None or loaded.to_restate:
         return True
     return loaded.fingerprint != model.fingerprint and loaded.fingerprint.startswith(FINGERPRINT)
 

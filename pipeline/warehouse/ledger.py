@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ConcurrentRunError, WarehouseBusy
 from pipeline.lake.manifest import Destination, Manifest, State, Watermark
-from pipeline.models.library import Model
+from pipeline.models.library import FINGERPRINT, Model
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, exists, statement, together, transaction
@@ -203,8 +203,15 @@ def recorded_counts(connection: Connection, schema: str, batch_id: str) -> list[
     return [Counts.model_validate({"table": table, **cast(dict[str, int], counts)}) for table, counts in rows]
 
 
-def record_model(connection: Connection, schema: str, batch_id: str, target: Target, loaded: Loaded) -> None:
-    """Record the model that a table was computed with."""
+def record_model(
+    connection: Connection,
+    schema: str,
+    batch_id: str,
+    target: Target,
+    loaded: Loaded,
+    previous: str | None = None,
+) -> None:
+    """Record the model that a table was computed with: by a batch after ``previous``, or by all batches."""
     result = loaded.result
     values = {
         "schema": schema,
@@ -213,8 +220,18 @@ def record_model(connection: Connection, schema: str, batch_id: str, target: Tar
         "model_sql": target.model_sql,
         "fingerprint": loaded.fingerprint,
         "result": None if result is None else Jsonb([delta.model_dump() for delta in result]),
+        "previous": previous,
+        "comparable": FINGERPRINT,
     }
     connection.execute(statement("warehouse/record_model.sql"), values)
+
+
+def give_up_restating(url: str, schema: str) -> None:
+    """Record that no table of a schema is to be restated any more."""
+    with transaction(url, "warehouse") as connection:
+        connection.execute(
+            "UPDATE etl.model SET to_restate = false WHERE schema_name = %s AND to_restate", (schema,)
+        )
 
 
 def record_texts(connection: Connection, schema: str, models: Mapping[str, Model]) -> None:
@@ -240,13 +257,15 @@ def fetch_loaded_models(url: str, schema: str) -> dict[str, Loaded]:
 def loaded_models(connection: Connection, schema: str) -> dict[str, Loaded]:
     """The model that each table of a schema was last computed with, at the moment of a transaction."""
     rows = connection.execute(
-        "SELECT m.table_name, m.fingerprint, m.result FROM etl.model AS m"
+        "SELECT m.table_name, m.fingerprint, m.result, m.to_restate FROM etl.model AS m"
         " INNER JOIN etl.watermark AS w USING (schema_name, batch_id) WHERE schema_name = %s",
         (schema,),
     ).fetchall()
     return {
-        str(name): Loaded(fingerprint=str(fingerprint), result=_validated(result))
-        for name, fingerprint, result in rows
+        str(name): Loaded(
+            fingerprint=str(fingerprint), result=_validated(result), to_restate=bool(to_restate)
+        )
+        for name, fingerprint, result, to_restate in rows
     }
 
 

@@ -144,6 +144,7 @@ def _record(
     with connection.pipeline():
         for output in outputs:
             loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
-            ledger.record_model(connection, schema, manifest.batch_id, targets[output.model], loaded)
+            target = targets[output.model]
+            ledger.record_model(connection, schema, manifest.batch_id, target, loaded, manifest.previous)
     new_rows = {count.table: bindings.new_rows(targets[count.table], count) for count in counts}
     bindings.bind(connection, schema, manifest.batch_id, targets, new_rows)

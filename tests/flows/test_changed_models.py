@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import ArtifactFilter
 
 import flows.command
 from pipeline.errors import SettingsError
-from tasks import import_history, plan, verify
+from tasks import import_history, plan, status, verify
 from tasks.changes import EFFECTS, consents
 from tests.flows.attempts import Try
 from tests.flows.support import World, client, query, words_of
@@ -120,6 +120,34 @@ def test_a_model_that_is_new_or_back_gets_the_history_of_the_lake(kiosk: World, 
     left.touch()
     kiosk.run(reconcile=True).reports  # noqa: B018  raises what the run failed with
     assert not left.exists(), "a checkpoint of a restate that is no longer needed"
+
+
+def test_the_next_run_restates_what_a_killed_one_has_not(
+    kiosk: World, attempt: Try, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kiosk.save_blocks()
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    query(kiosk.source_url, "UPDATE item SET label = 'parasol' WHERE item_id = 3")
+    query(kiosk.source_url, "CREATE TABLE shelf (item_id int PRIMARY KEY)")
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    model = kiosk.transforms / "dim_item.sql"
+    model.write_text(
+        model.read_text().replace("label,", "upper(label) AS label,") + " LEFT JOIN shelf USING (item_id)"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.etl.restate_left", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            kiosk.run()
+    history = "SELECT label FROM dim_item_history WHERE item_id = 3 ORDER BY valid_from"
+    assert query(kiosk.warehouse_url, history) == [("umbrella",), ("parasol",), ("PARASOL",)]
+    shown = "dim_item lacks the history of its model, as a run was killed; the next run restates it"
+    assert shown in attempt(kiosk, status.main).out
+    assert "dim_item (3 rows, 7 versions): is computed again over 3 batches" in attempt(kiosk, plan.main).out
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    assert query(kiosk.warehouse_url, history) == [("UMBRELLA",), ("PARASOL",)]
+    assert shown not in attempt(kiosk, status.main).out
+    assert attempt(kiosk, plan.main).status == 0
+    assert attempt(kiosk, verify.main).status == 0
 
 
 def test_a_rebuild_takes_the_same_consent(kiosk: World, attempt: Try) -> None:

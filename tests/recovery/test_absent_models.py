@@ -61,8 +61,13 @@ def without(*names: str) -> dict[str, str]:
     return {name: text for name, text in MODELS.items() if name not in names}
 
 
-def run(pair: Pair, models: Mapping[str, str], *statements: str, reconcile: bool = False) -> None:
-    """Change the source, and run the pipeline with these models, as the flow does."""
+def run(
+    pair: Pair, models: Mapping[str, str], *statements: str, reconcile: bool = False, killed: bool = False
+) -> None:
+    """Change the source, and run the pipeline with these models, as the flow does.
+
+    A run can be ``killed`` before it restates what it could not before its batch.
+    """
     house = pair.house
     pair.do(*statements)
     for path in house.folder.glob("*.sql"):
@@ -77,7 +82,8 @@ def run(pair: Pair, models: Mapping[str, str], *statements: str, reconcile: bool
         names = restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema))
         left = [name for name in names if name not in restated(pair, names)]
     pair.run(reconcile=reconcile)
-    restated(pair, left)
+    if not killed and len(restated(pair, left)) < len(left):
+        ledger.give_up_restating(house.url, house.schema)
 
 
 def restated(pair: Pair, names: list[str]) -> list[str]:
