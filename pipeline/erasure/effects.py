@@ -23,7 +23,9 @@ from pipeline.models import inputs
 from pipeline.models.contract import ContractColumn, contract_of
 from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model
+from pipeline.models.rejects import key_json
 from pipeline.models.target import Target
+from pipeline.models.work import Work
 from pipeline.recovery.refill import Lake
 
 _PAIRS = pa.schema([("key", pa.string()), ("old", pa.string()), ("new", pa.string())])
@@ -77,7 +79,15 @@ def effects(
         contract = contract_of(model, target, inputs.types_of(connection, model, RESULT))
         generated = {column.name for column in target.columns if column.generated}
         shown = [column for column in contract if column.name not in generated]
-        _compute(connection, target, shown, rows, erased, is_hidden=is_hidden)
+        try:
+            with inputs.naming_model(model):
+                _compute(connection, target, shown, rows, erased, is_hidden=is_hidden)
+        except ModelError as error:
+            if Work(below, lake.targets, ever, None, lake.raw, lake.processed).row_table is None:
+                raise ModelError(f"{error}; so it would fail with erased values; write TRY_CAST") from None
+            # The row is rejected, with its values or without.
+            yield Effect(target, (), _PAIRS.empty_table(), replays=True)
+            return
         columns = tuple(column.name for column in shown if _differs(connection, column.name))
         if columns or _has_more(connection, "key"):
             _refuse_nulls(connection, model, target, columns)
@@ -123,12 +133,11 @@ def _definition(connection: duckdb.DuckDBPyConnection, view: str) -> str:
 
 
 def _as_texts(target: Target, shown: Sequence[ContractColumn], number: int) -> str:
-    """A query for a model's rows: keys as JSON, and all columns as text."""
+    """A query for a model's rows: keys as JSON, as rejected rows have them, too, and all columns as text."""
     texts = {column.name: f"CAST({column.value} AS VARCHAR)" for column in shown}
-    key = ", ".join(f"{literal(name)}, {texts[name]}" for name in target.key)
     listed = ", ".join(f"{text} AS {quote(f'c {name}')}" for name, text in texts.items())
     return (
-        f"SELECT DISTINCT {number} AS number, CAST(json_object({key}) AS VARCHAR) AS key, {listed}"  # noqa: S608
+        f"SELECT DISTINCT {number} AS number, {key_json(target, shown)} AS key, {listed}"  # noqa: S608
         f" FROM {RESULT}"
     )
 

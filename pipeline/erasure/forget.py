@@ -16,7 +16,7 @@ from pipeline.columns import schema_of
 from pipeline.duck import quote, session
 from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
-from pipeline.erasure.in_warehouse import erase_in_warehouse
+from pipeline.erasure.in_warehouse import erase_in_warehouse, require_acceptance
 from pipeline.erasure.rewriting import erase_in_raw, objects, rewritten, showing
 from pipeline.erasure.search import Needles, merged, search_lake, search_warehouse
 from pipeline.errors import SettingsError
@@ -29,8 +29,10 @@ from pipeline.lake.paths import table_folder
 from pipeline.models import personal
 from pipeline.models.library import Model, closure
 from pipeline.postgres import transaction
-from pipeline.recovery import checkpoints
+from pipeline.recovery import checkpoints, rejections
 from pipeline.recovery.refill import Lake, fill_again
+from pipeline.recovery.restate import is_stable, restate
+from pipeline.warehouse.limits import UNLIMITED
 from pipeline.warehouse.mismatches import Mismatch
 
 _THREADS = 8
@@ -178,10 +180,12 @@ def carry_out(
     """Erase the findings, and search for what is left; returns the certificate.
 
     In this order: the entry in the lake, copies of processed objects without the values, the warehouse in one
-    transaction, copies of raw objects and the manifests that name them, tables that are refilled, the search,
-    the old objects. A value that the search finds elsewhere is no error: the certificate lists where. It is
-    stored before the old objects are removed, because without them nobody knows what to search for.
+    transaction, copies of raw objects and the manifests that name them, tables that are computed again, the
+    search, the old objects. A value that the search finds elsewhere is no error: the certificate lists where.
+    It is stored before the old objects are removed, because without them nobody knows what to search for.
+    Raises ModelError, and changes nothing, if a table does not accept an erased value.
     """
+    require_acceptance(url, schema, findings.effects)
     earlier = erasures.begin(url, schema, findings.entry)
     erasures.write_to_lake(lake.raw, findings.entry)
     for path in lake.processed.list(checkpoints.FOLDER, deep=True):
@@ -192,11 +196,11 @@ def carry_out(
         if not effect.replays
     }
     progress(f"rewrote processed objects: {len(moved)}")
-    erase_in_warehouse(url, schema, findings.entry, findings.effects, moved)
+    rejecting = erase_in_warehouse(url, schema, findings.entry, findings.effects, moved)
     progress(f"erased in tables of the warehouse: {len(findings.effects)}")
     erase_in_raw(lake.raw, findings.erased, findings.raw)
-    _replay(url, schema, lake, findings)
     progress(f"rewrote raw objects: {len(findings.raw)}")
+    _compute_again(url, schema, lake, findings, rejecting)
     certificate = merged(earlier, _search(url, schema, lake, findings))
     erasures.certify(url, schema, findings.entry, certificate, complete=False)
     for bucket, paths in ((lake.processed, findings.processed), (lake.raw, findings.raw)):
@@ -219,8 +223,12 @@ def _search(url: str, schema: str, lake: Lake, findings: Findings) -> Mapping[st
     return needles.certificate(hits, [hit for hit in raw if not hit.where.startswith(own)])
 
 
-def _replay(url: str, schema: str, lake: Lake, findings: Findings) -> None:
-    """Refill tables that cannot be erased row by row, from batches that no longer hold the values."""
+def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, rejecting: Sequence[str]) -> None:
+    """Refill tables that cannot be erased row by row, from batches that no longer hold the values.
+
+    Those with rejected rows, and the ``rejecting`` ones, are restated: rows that were rejected for such a
+    value are accepted now, and so are those that referred to them.
+    """
     mismatches = [
         Mismatch(
             table=effect.target.name,
@@ -233,6 +241,11 @@ def _replay(url: str, schema: str, lake: Lake, findings: Findings) -> None:
     ]
     if mismatches:
         fill_again(url, schema, lake, mismatches)
+    with transaction(url, "warehouse") as connection:
+        with_rejected_rows = rejections.tables(connection, schema)
+    names = {*rejecting, *(with_rejected_rows & {each.table for each in mismatches})}
+    if again := [name for name in lake.models if name in names and is_stable(lake.models, name)]:
+        restate(url, schema, lake.models, lake.targets, lake.raw, lake.processed, again, UNLIMITED)
 
 
 def _needles(raw: Bucket, findings: Findings) -> Needles:

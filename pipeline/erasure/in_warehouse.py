@@ -1,41 +1,70 @@
 """Erase in the warehouse: in all versions and rejected rows, in one transaction with the ledger's entry."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipeline.erasure.effects import Effect
 from pipeline.erasure.rewriting import moved_state
+from pipeline.errors import ModelError
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
 from pipeline.lake.manifest import Files, StateDelta
 from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
 from pipeline.postgres import Connection, each, statement, transaction
-from pipeline.warehouse import bindings
+from pipeline.warehouse import bindings, bisection
 from pipeline.warehouse.ledger import lock_for_load
 from pipeline.warehouse.table import compared
 
 
+def require_acceptance(url: str, schema: str, effects: Iterable[Effect]) -> None:
+    """Raise ModelError if a table does not accept the values without the erased ones; nothing is changed."""
+    with transaction(url, "warehouse") as connection:
+        lock_for_load(connection, schema)
+        for effect in effects:
+            try:
+                if not effect.replays:
+                    _erase(connection, schema, effect)
+            except psycopg.Error as error:
+                if not bisection.is_rejection(error):
+                    raise
+                raise ModelError(
+                    f"warehouse: table {effect.target.name} does not accept an erased value:"
+                    f" {error.diag.message_primary}; change the table so that it does, and forget again"
+                ) from None
+        raise psycopg.Rollback
+
+
 def erase_in_warehouse(
     url: str, schema: str, entry: Entry, effects: Sequence[Effect], moved: Mapping[str, Files]
-) -> None:
-    """Erase in all tables that are not refilled, and update the paths of rewritten objects in etl.model."""
+) -> list[str]:
+    """Erase in all tables that are not refilled, and update the paths of rewritten objects in etl.model.
+
+    Returns the tables of which rows with such values were rejected: without them they may not have been.
+    """
     with transaction(url, "warehouse") as connection:
         last = lock_for_load(connection, schema)
         in_place = [effect for effect in effects if not effect.replays]
-        for effect in in_place:
-            _stage(connection, effect)
-            for name, begins, ends in _versions(effect.target):
-                _erase_in_table(connection, schema, effect, name, begins, ends)
-            values = {"schema": schema, "table_name": effect.target.name}
-            connection.execute(statement("warehouse/erase_rejected.sql"), values)
-            connection.execute("DROP TABLE pg_temp.erased")
+        rejecting = [effect.target.name for effect in in_place if _erase(connection, schema, effect)]
         _move_results(connection, schema, moved)
         if last and in_place:
             targets = {effect.target.name: effect.target for effect in in_place}
             bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
         erasures.write_to_warehouse(connection, schema, entry)
+    return rejecting
+
+
+def _erase(connection: Connection, schema: str, effect: Effect) -> int:
+    """Erase in a table and its rejected rows; returns how many of these."""
+    _stage(connection, effect)
+    for name, begins, ends in _versions(effect.target):
+        _erase_in_table(connection, schema, effect, name, begins, ends)
+    values = {"schema": schema, "table_name": effect.target.name}
+    rejected = connection.execute(statement("warehouse/erase_rejected.sql"), values).rowcount
+    connection.execute("DROP TABLE pg_temp.erased")
+    return rejected
 
 
 def _stage(connection: Connection, effect: Effect) -> None:

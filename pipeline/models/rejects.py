@@ -64,13 +64,13 @@ def rejected_rows(
     reader = connection.sql(
         f"SELECT key, first(reason ORDER BY row) AS reason, CASE count(*) WHEN 1 THEN first(row)"  # noqa: S608
         f" ELSE '[' || array_to_string(arg_min(row, row, {_ROWS_SHOWN}), ', ') || ']' END AS row FROM ("
-        f"SELECT {_key_json(target, contract)} AS key, {reason} AS reason, {_row_json(contract)} AS row"
+        f"SELECT {key_json(target, contract)} AS key, {reason} AS reason, {_row_json(contract)} AS row"
         f" FROM {rows} AS model) AS judged WHERE reason <> '' GROUP BY key"
     ).to_arrow_reader(ROWS_PER_BATCH)
     return (batch.cast(REJECTED) for batch in reader)
 
 
-def _key_json(target: Target, contract: Sequence[ContractColumn]) -> str:
+def key_json(target: Target, contract: Sequence[ContractColumn]) -> str:
     """The key as the warehouse prints it; a value that does not fit is printed as the model yields it."""
     values = {column.name: column.value for column in contract}
     return _json({name: f"COALESCE(CAST({values[name]} AS VARCHAR), {_text(name)})" for name in target.key})

@@ -21,6 +21,14 @@ def unresolved(connection: Connection, schema: str) -> dict[str, int]:
     return {str(name): int(str(number)) for name, number in rows}
 
 
+def tables(connection: Connection, schema: str) -> set[str]:
+    """The tables of a schema of which a row was ever rejected."""
+    rows = connection.execute(
+        "SELECT DISTINCT table_name FROM etl.rejected WHERE schema_name = %s", (schema,)
+    ).fetchall()
+    return {str(name) for (name,) in rows}
+
+
 def waited_for(
     connection: Connection, schema: str, targets: Mapping[str, Target], names: Iterable[str]
 ) -> set[str]:
