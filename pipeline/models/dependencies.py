@@ -75,7 +75,7 @@ class Rows:
 
     def attribute(self, expression: Node) -> int | None:
         """The attribute that an expression is, even through an injective cast; None if it is none."""
-        if (expression.get("return_type") or {}).get("id") not in _EXACT:
+        if not is_exact(expression):
             return None
         if expression["expression_class"] == "BOUND_REF":
             return self._column(expression)
@@ -109,6 +109,11 @@ class Rows:
         if not is_of_one_row or any(place >= len(self.columns) for place in places):
             return None
         return frozenset(self.columns[place] for place in places)
+
+
+def is_exact(expression: Node) -> bool:
+    """Whether values of an expression that are equal are identical."""
+    return (expression.get("return_type") or {}).get("id") in _EXACT
 
 
 def _is_injective_cast(expression: Node) -> bool:

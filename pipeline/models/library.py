@@ -187,6 +187,8 @@ def read(path: Path) -> Model:
 def parse(path: Path, text: str) -> Model:
     """A model of this text; ``path`` gives its name, and is named in errors."""
     tree = _parse(path, text)
+    if any(node.get("class") == "PARAMETER" for node in walk(tree)):
+        raise ModelError(f"{path}: has a parameter such as ? or $1; write its value, or join a seed")
     try:
         named = relations(text, tree)
     except ValueError as error:

@@ -51,6 +51,10 @@ def relations(sql: str, tree: object) -> list[Relation]:
 def _relation(text: bytes, node: Mapping[str, Any]) -> Relation:
     path = node["qualified_name"]["path"]
     start = end = int(node["query_location"])
+    if start >= len(text):  # DuckDB does not say where these have their table
+        raise ValueError(
+            f"reads {'.'.join(path)} by TABLE, DESCRIBE or SUMMARIZE, which no model can; write a SELECT"
+        )
     for _ in path:
         match = _NAME.search(text, end)
         end = match.end() if match else end

@@ -69,6 +69,7 @@ class Operators:
             "LOGICAL_WINDOW": self._windows,
             "LOGICAL_AGGREGATE_AND_GROUP_BY": self._groups,
             "LOGICAL_DISTINCT": self._distinct,
+            "LOGICAL_UNNEST": self._unnested,
         }
         return methods[kind](node, children[0]) if kind in methods else self._unknown()
 
@@ -143,6 +144,14 @@ class Operators:
                 dependencies.append((within | {value}, below.identity))
         columns = (*below.columns, *values) if below.columns else ()
         return replace(below, columns=columns, dependencies=(*below.dependencies, *dependencies))
+
+    def _unnested(self, node: Node, below: Rows) -> Rows:
+        """Each row with each element of its list."""
+        element, *values = (next(self._next) for _ in ["", *node["expressions"]])
+        identity = below.identity | {element}
+        columns = (*below.columns, *values) if below.columns else ()
+        dependencies = (*below.dependencies, (identity, frozenset(values)))
+        return replace(below, columns=columns, identity=identity, dependencies=dependencies)
 
     def _groups(self, node: Node, below: Rows) -> Rows:
         """One row per group."""

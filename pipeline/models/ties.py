@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.models.comparisons import spells_alike
-from pipeline.models.dependencies import Attributes, Rows
+from pipeline.models.dependencies import Attributes, Rows, is_exact
 from pipeline.models.operators import Operators
 from pipeline.models.unstable import ORDERED, TYING, Node, called, made_for_subqueries, walk
 
@@ -19,6 +19,7 @@ _RANKS = frozenset({"WINDOW_CUME_DIST", "WINDOW_PERCENT_RANK", "WINDOW_RANK", "W
 # Windows that depend on a row's position in its partition, and have no frame.
 _PLACING = frozenset({"WINDOW_LAG", "WINDOW_LEAD", "WINDOW_NTILE", "WINDOW_ROW_NUMBER"})
 _ALL = "all the columns that it reads"
+_OF_THE_TEXT = frozenset({"alias", "query_location", "query_location_length"})
 
 
 def in_plan(plan: Node, keys: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
@@ -111,14 +112,23 @@ def _tie(
     attributes = within | below.attributes(orders)
     if below.determined_by(attributes):
         return
-    if values is not None and all(below.determines(value, attributes) for value in values):
-        return
+    if values is not None:
+        ordered = [*map(_meaning, filter(is_exact, orders))]
+        if all(below.determines(value, attributes) or _meaning(value) in ordered for value in values):
+            return
     missing = below.missing_from(attributes) or _ALL
     if not orders:
         yield f"{shown} without ORDER BY depends on the order of rows; order by {missing}"
     else:
         by = ", ".join(map(below.name, orders))
         yield f"{shown} ORDER BY {by}: tied rows come in any order; add {missing} to its ORDER BY"
+
+
+def _meaning(part: object) -> object:
+    """An expression without its place in the SQL and its alias."""
+    if isinstance(part, Mapping):
+        return {name: _meaning(value) for name, value in part.items() if name not in _OF_THE_TEXT}
+    return [*map(_meaning, part)] if isinstance(part, list) else part
 
 
 def _expressions(orders: Iterable[Node] | None) -> list[Node]:

@@ -152,9 +152,21 @@ def test_tables_are_those_that_are_read(tmp_path: Path, sql: str, tables: set[st
     assert model(tmp_path, sql).reads == tables
 
 
-def test_a_table_name_with_a_schema_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"names public\.t; name a table without its schema"):
-        model(tmp_path, "SELECT a FROM public.t")
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT a FROM public.t", r"names public\.t; name a table without its schema"),
+        ("SELECT * FROM (SUMMARIZE t)", r"reads t by TABLE, DESCRIBE or SUMMARIZE, which no model can"),
+        (
+            "WITH x AS (TABLE t) SELECT a FROM x",
+            r"reads t by TABLE, DESCRIBE or SUMMARIZE, which no model can",
+        ),
+        ("SELECT a FROM t WHERE a = $1", r"has a parameter such as \? or \$1; write its value"),
+    ],
+)
+def test_what_a_model_cannot_read_is_refused(tmp_path: Path, sql: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        model(tmp_path, sql)
 
 
 @pytest.mark.parametrize(

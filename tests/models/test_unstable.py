@@ -93,6 +93,15 @@ UNSTABLE = [
         r"sum\(\) over a frame of ROWS ORDER BY b: tied rows",
     ),
     ("SELECT b, string_agg(c, ',' ORDER BY b) AS x FROM t GROUP BY b", r"string_agg\(\) ORDER BY b: "),
+    ("SELECT b, string_agg(c, ',' ORDER BY lower(c)) AS x FROM t GROUP BY b", r"ORDER BY an expression: "),
+    (
+        "SELECT b, list(f + 1 ORDER BY f + 1)::text AS x FROM t GROUP BY b",
+        r"list\(\) ORDER BY an expression: ",
+    ),
+    (
+        "SELECT a, row_number() OVER (ORDER BY a) AS n FROM (SELECT a, unnest([b, a]) AS x FROM t)",
+        r"row_number\(\) ORDER BY a: tied rows come in any order; add all the columns",
+    ),
     ("SELECT b, first(c ORDER BY f) AS x FROM t GROUP BY b", r"first\(\) ORDER BY f: tied rows"),
     ("SELECT b, arg_max(c, (f, b)) AS x FROM t GROUP BY b", r"arg_max\(x, \(y, key\)\), where key is t\.a"),
     ("SELECT a FROM t ORDER BY b LIMIT 5", r"LIMIT ORDER BY b: tied rows come in any order; add t\.a"),
@@ -163,6 +172,9 @@ def test_unstable_models_are_refused_with_a_remedy(tmp_path: Path, sql: str, mes
         "SELECT max(b) AS x FROM t LIMIT 1",
         # Tied rows are equal.
         "SELECT b, string_agg(c, ',' ORDER BY c) AS x FROM t GROUP BY b",
+        "SELECT b, string_agg(DISTINCT lower(c), ',' ORDER BY lower(c)) AS x FROM t GROUP BY b",
+        "SELECT a, (SELECT list(x ORDER BY x)::text FROM unnest([b, a]) AS s(x)) AS x FROM t",
+        "SELECT a, row_number() OVER (ORDER BY a, x) AS n FROM (SELECT a, unnest([b, a]) AS x FROM t)",
         "SELECT b, arg_max(c, (b, c)) AS x FROM t GROUP BY b",
         "SELECT b, c FROM t ORDER BY c, b LIMIT 3",
         "SELECT a, first_value(b) OVER (PARTITION BY c ORDER BY b) AS x FROM t",
