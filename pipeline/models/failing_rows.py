@@ -6,7 +6,6 @@ batch.
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import duckdb
@@ -14,24 +13,29 @@ import pyarrow as pa
 
 from pipeline.duck import literal, quote, relation_name
 from pipeline.errors import ModelError
-from pipeline.lake.manifest import Files, TableBatch
-from pipeline.lake.paths import rejected_folder
+from pipeline.lake.manifest import TableBatch
 from pipeline.messages import message
 from pipeline.models.inputs import RESULT, naming_model, stored_name
 from pipeline.models.rejects import REJECTED
 from pipeline.models.work import Work
 
-# With more, or if all rows fail, the model is wrong.
-_MOST_ROWS = 100
+# With more, or if all rows of a table fail, the model is wrong.
+_MOST_ROWS = 1_000
 _EXAMINED = "examined_rows"
 
 
 def leave_out_failing_rows(
-    connection: duckdb.DuckDBPyConnection, work: Work, table: TableBatch, error: ModelError
-) -> Files:
-    """Leave the rows for which the model fails out of the table that it reads, and write them as rejected.
+    connection: duckdb.DuckDBPyConnection,
+    work: Work,
+    table: TableBatch,
+    error: ModelError,
+    *,
+    complete: bool,
+) -> pa.RecordBatch:
+    """Leave the rows for which the model fails out of the table that it reads; returns them as rejected.
 
-    Raises ``error`` where it has another reason than single rows.
+    ``complete``: the model reads all rows of the table. Raises ``error`` where it has another reason than
+    single rows.
     """
     if not work.analysed[0].carries.keys() >= set(work.target.key):
         raise error
@@ -42,7 +46,7 @@ def leave_out_failing_rows(
         query = f"SELECT * FROM {_EXAMINED} WHERE {condition}"  # noqa: S608
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {stored} AS {query}")
 
-    failing = _failing(connection, work, read_only, error)
+    failing = _failing(connection, work, read_only, error, complete=complete)
     key, row = _json(work, work.target.key), _json(work, [column.name for column in work.columns])
     query = f"SELECT {key}, {row} FROM {quote(relation_name(table.table))}"  # noqa: S608
     rejected = []
@@ -51,9 +55,7 @@ def leave_out_failing_rows(
         rejected += [(found[0], reason, found[1]) for found in connection.execute(query).fetchall()]
     read_only(f"rowid NOT IN ({', '.join(map(str, failing))})")
     columns = [pa.array(values, pa.string()) for values in zip(*rejected, strict=True)]
-    rows = iter([pa.record_batch(columns, schema=REJECTED)])
-    file = work.processed.write_rows(rejected_folder(work.folder), REJECTED, rows)
-    return (file,) if file else ()
+    return pa.record_batch(columns, schema=REJECTED)
 
 
 def _failing(
@@ -61,13 +63,18 @@ def _failing(
     work: Work,
     read_only: Callable[[str], None],
     error: ModelError,
+    *,
+    complete: bool,
 ) -> dict[int, str]:
-    """The places of the rows for which the model fails, and why; they are found by halves."""
+    """The places of the rows for which the model fails, and why; they are found by halves.
+
+    Each half is searched to its end before the other, so that a model which fails for all rows is soon known.
+    """
     ((rows,),) = connection.execute(f"SELECT count(*) FROM {_EXAMINED}").fetchall()  # noqa: S608
     failing: dict[int, str] = {}
-    ranges = deque([(0, 0), (0, rows)])
+    ranges = [(0, rows), (0, 0)]
     while ranges:
-        first, end = ranges.popleft()
+        first, end = ranges.pop()
         read_only(f"rowid >= {first} AND rowid < {end}")
         if (reason := _failure(connection, work)) is None:
             continue
@@ -77,8 +84,8 @@ def _failing(
             failing[first] = reason
         else:
             middle = (first + end) // 2
-            ranges += [(first, middle), (middle, end)]
-    if not 0 < len(failing) < rows:
+            ranges += [(middle, end), (first, middle)]
+    if not failing or (complete and 1 < len(failing) == rows):
         raise error
     return failing
 

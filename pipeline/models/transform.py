@@ -19,11 +19,13 @@ from pipeline.duck import quote, session
 from pipeline.errors import ModelError, ObjectMissing, UnusableBatch
 from pipeline.lake.buckets import File
 from pipeline.lake.manifest import Files, State, StateDelta, TableBatch, needs_merging
+from pipeline.lake.paths import rejected_folder
 from pipeline.lake.state import bind_state, compacted, key_columns
 from pipeline.models import inputs
 from pipeline.models.failing_rows import leave_out_failing_rows
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.output import Output
+from pipeline.models.rejects import REJECTED
 from pipeline.models.target import COMMITTED_AT
 from pipeline.models.work import Work
 from pipeline.models.writing import (
@@ -66,16 +68,17 @@ def _by_rows(work: Work, table: TableBatch) -> Output:
             may_repeat_keys=table.state is None,
             with_commit_times=with_commit_times,
         )
-        failing: Files = ()
+        failing: tuple[File | None, ...] = ()
         try:
             accepted, rejected = write()
         except ModelError as error:
-            failing = leave_out_failing_rows(connection, work, table, error)
+            rows = leave_out_failing_rows(connection, work, table, error, complete=complete)
+            failing = (work.processed.write_rows(rejected_folder(work.folder), REJECTED, iter([rows])),)
             accepted, rejected = write()
         ignores_deletes = complete or work.model.keeps_deleted
         deleted = () if ignores_deletes else write_deleted_rows(connection, work, table)
     output = _output(work, complete, accepted, rejected, deleted, rejects_all=complete)
-    output = output.model_copy(update={"rejected": (*output.rejected, *failing)})
+    output = output.model_copy(update={"rejected": (*output.rejected, *filter(None, failing))})
     if with_commit_times:
         return output.model_copy(update={"columns": (*output.columns, _COMMITTED_AT)})
     return output

@@ -8,19 +8,22 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
-from pipeline.columns import Column, Frozen
-from pipeline.duck import quote, session
+from pipeline.columns import Column, Frozen, duckdb_type
+from pipeline.duck import literal, quote, session
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.models import inputs, library, lineage, properties
 from pipeline.models.contract import ContractColumn, left_out
+from pipeline.models.failing_rows import leave_out_failing_rows
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.library import Model, closure
 from pipeline.models.reference import NAMES
-from pipeline.models.rejects import is_repeated, keep_repeated_keys
+from pipeline.models.rejects import REJECTED, is_repeated, keep_repeated_keys
 from pipeline.models.target import Target
+from pipeline.models.work import Work
 from pipeline.postgres import Connection, transaction
 from pipeline.review import fitting, live, sources, violations
 from pipeline.review.live import Difference, Row
@@ -29,6 +32,8 @@ from pipeline.warehouse import catalogue
 
 # The table of all rows that the model returns.
 _TRIED = "tried"
+# The rows for which the model fails.
+_FAILING = "failing"
 
 
 class TriedColumn(Frozen):
@@ -121,10 +126,12 @@ class _Trying:
         target, names = self.targets[self.model.name], [column.name for column in contract]
         with session() as connection:
             inputs.bind(connection, self.models, self.targets, self.manifest, self.raw, changes=False)
+            failing = self._compute(connection)
+            connection.register(_FAILING, failing)
+            rejected = violations.by_reason(failing.to_batches())
             with naming_model(self.model):
-                connection.execute(f"CREATE TEMP TABLE {_TRIED} AS SELECT * FROM {RESULT}")  # noqa: S608
                 fits = _accept(connection, target, contract)
-            rejected = [*violations.of_contract(connection, target, contract, _TRIED, repeated=fits)]
+            rejected += violations.of_contract(connection, target, contract, _TRIED, repeated=fits)
             difference = None
             if existing:
                 live.normalize(connection, self.warehouse, existing, names)
@@ -145,6 +152,21 @@ class _Trying:
                 rejected=tuple(rejected),
                 difference=difference,
             )
+
+    def _compute(self, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        """Create the table of the result; returns the rows for which the model fails, as rejected ones."""
+        create = f"CREATE TEMP TABLE {_TRIED} AS SELECT * FROM {RESULT}"  # noqa: S608
+        try:
+            with naming_model(self.model):
+                connection.execute(create)
+        except ModelError as error:
+            work = Work(self.models, self.targets, self.manifest, None, self.raw, self.raw)
+            if work.row_table is None:
+                raise
+            failing = leave_out_failing_rows(connection, work, work.row_table, error, complete=True)
+            connection.execute(create)
+            return pa.Table.from_batches([failing])
+        return REJECTED.empty_table()
 
     def _personal(self) -> frozenset[str]:
         """The columns of the model that personal columns of the source feed."""
@@ -175,11 +197,16 @@ class _Trying:
         live.bind_live(connection, self.warehouse, self.schema, target, names)
         values = {column.name: column.value for column in contract}
         keys = ", ".join(f"{values[name]} AS {quote(name)}" for name in target.key)
+        stored = [column for column in map(target.column, target.key) if column]
+        failing = ", ".join(
+            f"CAST(json_extract_string(key, {literal(_path(column.name))}) AS {duckdb_type(column.type)})"
+            for column in stored
+        )
         return live.difference(
             connection,
             target,
             names,
-            f"SELECT {keys} FROM {_TRIED}",  # noqa: S608
+            f"SELECT {keys} FROM {_TRIED} UNION ALL SELECT {failing} FROM {_FAILING}",  # noqa: S608
             keeps_rows=self.model.keeps_deleted or self.model.appends,
             first=self.first,
         )
@@ -199,6 +226,11 @@ class _Trying:
                 )
             )
         return found
+
+
+def _path(name: str) -> str:
+    """The JSON path of a column in a rejected row's key."""
+    return f'$."{name}"'
 
 
 def _accept(

@@ -37,9 +37,14 @@ def of_contract(
     *,
     repeated: bool,
 ) -> list[Rejected]:
-    """The rows that do not fit the types, NULLs and keys of the table, the most frequent reason first."""
+    """The rows that do not fit the types, NULLs and keys of the table."""
+    return by_reason(rejected_rows(connection, target, contract, rows, repeated=repeated))
+
+
+def by_reason(batches: Iterable[pa.RecordBatch]) -> list[Rejected]:
+    """Rejected rows, the most frequent reason first."""
     counts: dict[str, list[str]] = {}
-    for batch in rejected_rows(connection, target, contract, rows, repeated=repeated):
+    for batch in batches:
         for row in batch.to_pylist():
             counts.setdefault(row["reason"], []).append(row["key"])
     found = [Rejected(reason=why, rows=len(keys), first_key=min(keys)) for why, keys in counts.items()]

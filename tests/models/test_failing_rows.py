@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipeline.errors import ModelError
+from pipeline.models import failing_rows
+from pipeline.models.work import Work
 from tests.pair import Pair
 from tests.support import query
 
@@ -81,9 +85,38 @@ def test_a_model_fails_if_it_fails_for_all_rows_or_for_many(shared: Pair) -> Non
     shared.do("UPDATE visit SET code = 'x'")
     with pytest.raises(ModelError, match=r"fact_visit\.sql.* a value of code does not fit INT32"):
         shared.run()
-    shared.fresh(MODELS, *SOURCE, "INSERT INTO visit SELECT i, 'x', 1 FROM generate_series(100, 200) AS i")
+    shared.fresh(MODELS, *SOURCE, "INSERT INTO visit SELECT i, 'x', 1 FROM generate_series(100, 1101) AS i")
     with pytest.raises(ModelError, match=r"fact_visit\.sql.* a value of code does not fit INT32"):
         shared.run()
+
+
+def test_the_only_changed_rows_of_a_batch_block_no_others(shared: Pair) -> None:
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    shared.do("UPDATE visit SET code = 'x' WHERE visit_id IN (7, 8)")
+    shared.run()
+    shared.do("UPDATE visit SET code = 'y' WHERE visit_id = 7")
+    shared.run()
+    right(shared, 7, 8, old=((7, 14, 6, 2), (8, 16, 4, 3)))
+    assert [key for key, _, _ in shared.house.query(REJECTED)] == ["7", "8"]
+
+
+def test_a_model_that_fails_for_each_of_many_rows_fails_soon(
+    shared: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are searched by halves, and one query for each of a large table's would take days."""
+    queries = []
+    failure = failing_rows._failure
+
+    def counted(connection: Any, work: Work) -> str | None:
+        queries.append(work)
+        return failure(connection, work)
+
+    monkeypatch.setattr(failing_rows, "_failure", counted)
+    shared.fresh(MODELS, *SOURCE, "INSERT INTO visit SELECT i, 'x', 1 FROM generate_series(100, 9999) AS i")
+    with pytest.raises(ModelError, match=r"fact_visit\.sql.* a value of code does not fit INT32"):
+        shared.run()
+    assert len(queries) < 3_000
 
 
 def test_a_model_that_is_computed_as_a_whole_fails(shared: Pair) -> None:

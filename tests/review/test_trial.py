@@ -80,6 +80,16 @@ def test_rows_that_would_be_rejected_are_shown_with_their_reasons(shop: Pair, dr
     ]
 
 
+def test_rows_for_which_the_model_fails_are_shown_as_rejected(shop: Pair, draft: Path) -> None:
+    text = MODELS["fact_sale"].replace("amount", "(100 // (amount - 9))::integer AS amount", 1)
+    found = tried(shop, draft / "fact_sale.sql", text)
+    ((reason, rows, key),) = ((each.reason, each.rows, each.first_key) for each in found.rejected)
+    assert reason.startswith("fact_sale.sql: a row is divided by zero")
+    assert (rows, key) == (1, '{"sale_id":"9"}')
+    assert found.difference is not None
+    assert (found.rows, found.difference.missing) == (19, 0)
+
+
 def test_a_new_model_gets_a_table_that_fits(shop: Pair, draft: Path) -> None:
     found = tried(
         shop,
