@@ -21,7 +21,7 @@ from pipeline.messages import of_duckdb
 from pipeline.models import checks, headers, marts, reference, seeds
 from pipeline.models.canonical import with_canonical_names
 from pipeline.models.headers import Kind
-from pipeline.models.names import Relation, relations, with_relation_names
+from pipeline.models.names import Relation, beside, relations, with_relation_names
 from pipeline.models.personal import Declared
 from pipeline.models.seeds import Seed
 from pipeline.models.unstable import in_text, walk
@@ -121,6 +121,10 @@ def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
         for name, path in chosen.items():
             with mistake():
                 read_models[name] = read(path)
+        for name, model in read_models.items():
+            for taken in beside(name, model.kind) & read_models.keys():
+                with mistake():
+                    raise ModelError(f"{read_models[taken].path}: its name is made beside {name}; rename one")
     models = _with_seeds(read_models, seeds.load(folder))
     reads = {name: model.reads & models.keys() for name, model in models.items()}
     try:

@@ -14,6 +14,9 @@ from pipeline.duck import quote, relation_name
 # A quoted or an unquoted name, as DuckDB's scanner reads it.
 _NAME = re.compile(rb'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^\s"\'(),;.]+')
 _NO_NAMES: frozenset[str] = frozenset()
+# What the names of the views, tables and indexes beside a table of the warehouse end in.
+_BESIDE_FACTS = ("current", "history", "version", "begun", "ended")
+_BESIDE_OTHERS = ("history", "version", "ended")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class Relation:
     start: int
     end: int
     alias: str | None
+
+
+def beside(name: str, kind: str) -> set[str]:
+    """The names that the pipeline gives to views, tables and indexes beside a model's table."""
+    return {f"{name}_{suffix}" for suffix in (_BESIDE_FACTS if kind == "fact" else _BESIDE_OTHERS)}
 
 
 def with_relation_names(sql: str, relations: Sequence[Relation]) -> str:

@@ -121,9 +121,10 @@ def changes_of(
     ``has_versions``: its versions are in a table beside it.
     """
     table = _alter(schema, name)
+    filled = () if has_versions else ADDED_TO_FACTS
     for column in declared.values():
         known, was = existing.get(column.name), before.get(column.name) if before else None
-        if known is None and column.name in ADDED_TO_FACTS:
+        if known is None and column.name in filled:
             continue  # the pipeline adds it, and fills it
         if known is None:
             yield _added(schema, column, is_empty=is_empty)
@@ -140,7 +141,7 @@ def changes_of(
             summary, risk = f"column {column.name} becomes NOT NULL", "rows may have NULL in it"
             yield Change(name, column.name, "required", summary, (alter,), risk, is_asked)
     for former in before or ():
-        if former in existing and former not in declared and former not in ADDED_TO_FACTS:
+        if former in existing and former not in declared and former not in filled:
             yield _removed(schema, name, former, has_versions=has_versions)
 
 

@@ -67,7 +67,8 @@ class Table:
 
     @property
     def _model_columns(self) -> list[str]:
-        return [name for name in self.columns if name != COMMITTED_AT]
+        """The columns that the model yields: those of the batch without the time of a fact's commit."""
+        return [name for name in self.columns if not (self.target.fact and name == COMMITTED_AT)]
 
     def _has_spellings(self, name: str) -> bool:
         column = self.target.column(name)

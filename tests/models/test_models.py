@@ -114,6 +114,15 @@ def test_a_header_below_the_head_is_a_comment(tmp_path: Path) -> None:
     assert model(tmp_path, "SELECT a\n-- kye: b\n-- key: c\nFROM t").key == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "other"), [("dim_a", "dim_a_version"), ("fact_a", "fact_a_current"), ("fact_a", "fact_a_begun")]
+)
+def test_a_name_that_is_made_beside_another_table_is_refused(tmp_path: Path, name: str, other: str) -> None:
+    with pytest.raises(ModelError, match=rf"{other}\.sql: its name is made beside {name}; rename one"):
+        write_models(tmp_path, {name: "SELECT a FROM t", other: "SELECT a FROM u"})
+    write_models(tmp_path / "other", {"dim_b": "SELECT a FROM t", "dim_b_current": "SELECT a FROM u"})
+
+
 def test_a_model_in_a_subfolder_is_refused(tmp_path: Path) -> None:
     write_models(tmp_path / "more", {"dim_a": PLAIN})
     with pytest.raises(ModelError, match=r"more/dim_a\.sql: is in a subfolder; models lie directly in"):

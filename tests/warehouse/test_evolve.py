@@ -67,6 +67,24 @@ def test_columns_of_versions_may_be_declared_and_indexed(loaded: Pair) -> None:
     assert loaded.house.query("SELECT amount FROM fact_sale_current") == [(5,)]
 
 
+def test_a_dimension_may_have_the_columns_that_facts_get(loaded: Pair) -> None:
+    """They are the source's, so their changes are versions, too."""
+    taken = ("committed_at", "recorded_at", "superseded_at")
+    model, schema = MODELS["dim_shop"].replace("city", "city, " + ", ".join(taken)), SCHEMA
+    for name in taken:
+        loaded.do(f"ALTER TABLE shop ADD {name} text", f"UPDATE shop SET {name} = 'old'")
+        schema = schema.replace("city varchar", f"{name} text, city varchar")
+    (loaded.house.folder / "dim_shop.sql").write_text(model, encoding="utf-8")
+    declare(loaded, schema)
+    loaded.run()
+    for name in taken:
+        loaded.do(f"UPDATE shop SET {name} = 'new'")
+        loaded.run()
+        query = f"SELECT {name} FROM {{}} WHERE shop_id = 1"
+        assert loaded.house.query(query.format("dim_shop")) == [("new",)]
+        assert ("old",) in loaded.house.query(query.format("dim_shop_history"))
+
+
 def test_additions_are_applied_and_readers_keep_what_they_have(loaded: Pair) -> None:
     url = loaded.house.url
     execute(
