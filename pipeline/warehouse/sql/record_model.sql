@@ -1,7 +1,7 @@
--- Record which model a table was computed with. If that is another one than at the previous batch, the table is
--- still to be restated; not so if its fingerprint does not tell.
--- Binds: schema, table_name, fingerprint, batch, result, model_sql, previous (NULL if all batches are computed),
--- comparable (how fingerprints begin that tell).
+-- Record which model a table was computed with. If that is another one than at the previous batch, the table
+-- is still to be restated; not so if its fingerprint does not tell.
+-- Binds: schema, table_name, fingerprint, batch, result, model_sql, previous (NULL if all batches are
+-- computed), comparable (how fingerprints begin that tell).
 INSERT INTO etl.model AS m (schema_name, table_name, fingerprint, batch_id, result, model_sql, to_restate)
 VALUES (
     %(schema)s, %(table_name)s, %(fingerprint)s, %(batch)s, %(result)s, %(model_sql)s,
