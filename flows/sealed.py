@@ -11,7 +11,7 @@ from flows.finish import finish
 from pipeline.errors import AnotherSource, ModelError, UnusableBatch
 from pipeline.lake import adapt, chains, manifests
 from pipeline.lake.manifest import Manifest
-from pipeline.models import library, reference
+from pipeline.models import library, reference_tables
 from pipeline.recovery.rebuild import Rebuild, Selection
 from pipeline.source.snapshots import identify
 from tasks.extract import extracting
@@ -50,7 +50,7 @@ def load_chain(
 
 
 def _unread_tables(run: RunContext) -> adapt.UnreadTables:
-    tables = library.tables_read(run.pipeline.models) - reference.NAMES
+    tables = library.tables_read(run.pipeline.models) - reference_tables.NAMES
     return adapt.UnreadTables(run.pipeline.raw, tables)
 
 
@@ -101,7 +101,7 @@ def _as_models_read(run: RunContext, manifest: Manifest) -> Manifest:
 
 def _verify(run: RunContext, manifest: Manifest) -> None:
     columns = {name: table.columns for name, table in manifest.tables.items()}
-    if missing := library.tables_read(run.pipeline.models) - columns.keys() - reference.NAMES:
+    if missing := library.tables_read(run.pipeline.models) - columns.keys() - reference_tables.NAMES:
         raise UnusableBatch(
             f"batch {manifest.batch_id} was read before a model read {', '.join(sorted(missing))}"
         )

@@ -14,7 +14,7 @@ from prefect.events import emit_event
 
 from pipeline import connection
 from pipeline.lake.manifest import Manifest
-from pipeline.models import reference
+from pipeline.models import reference_tables
 from pipeline.models.library import Model
 from pipeline.warehouse.counts import Counts
 from tasks import blocks
@@ -41,7 +41,7 @@ def loaded(counts: Iterable[Counts], models: Mapping[str, Model], environment: s
     for count in counts:
         processed_key = _key(processed, count.table)
         if count.read:
-            reads = sorted(models[count.table].reads - reference.NAMES)
+            reads = sorted(models[count.table].reads - reference_tables.NAMES)
             origins = [_key(processed if name in models else raw, name) for name in reads]
             _materialized(processed_key, origins, {"rows": count.read})
         if count.added or count.changed or count.deleted:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from pipeline import settings
-from pipeline.models import library, reference
+from pipeline.models import library, reference_tables
 from tasks.arguments import Parser
 from tasks.failures import print_all
 
@@ -17,7 +17,7 @@ def grants(role: str) -> Iterator[str]:
     """One GRANT per source table that a model reads."""
     config = settings.load()
     named = library.source_tables(library.load(config.transforms))
-    for table in sorted(named - reference.NAMES):
+    for table in sorted(named - reference_tables.NAMES):
         grant = sql.SQL("GRANT SELECT ON TABLE {} TO {};").format(
             sql.Identifier(config.source_schema, table), sql.Identifier(role)
         )

@@ -22,7 +22,7 @@ from pipeline.columns import has_identity
 from pipeline.errors import ModelError, SourceError, all_mistakes
 from pipeline.lake.erasures import Entry, Erasure
 from pipeline.lake.manifest import Manifest, TableBatch, Watermark
-from pipeline.models import personal, reference
+from pipeline.models import personal, reference_tables
 from pipeline.models import seeds as seed_files
 from pipeline.models.library import Model, closure, read_seeds, source_tables
 from pipeline.models.mistakes import nearest
@@ -164,8 +164,8 @@ def _unchanged(models: Mapping[str, Model], ordinary: BatchPlan) -> frozenset[st
     unchanged = {
         name for name, plan in ordinary.tables.items() if not plan.is_new and plan.slice.cursor is None
     }
-    unchanged |= models.keys() | ordinary.kept_seeds.keys() | reference.NAMES
-    unchanged |= reference.QUALIFIED - {reference.BATCH}
+    unchanged |= models.keys() | ordinary.kept_seeds.keys() | reference_tables.NAMES
+    unchanged |= reference_tables.QUALIFIED - {reference_tables.BATCH}
     return frozenset(
         name
         for name in models.keys() - ordinary.changed_models
@@ -193,14 +193,14 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
         name: _without_unusable_key(table)
         for name, table in describe(connection, schema, sorted(names)).items()
     }
-    missing = names - tables.keys() - reference.NAMES
+    missing = names - tables.keys() - reference_tables.NAMES
     there = relations(connection, schema) if missing else []
     if missing and not there:
         raise SourceError(
             f"source: schema {schema} has no tables, and the models read"
             f" {', '.join(sorted(missing))}; correct TOTESYS_SOURCE_SCHEMA"
         )
-    known = {*there, *models, *reference.NAMES}
+    known = {*there, *models, *reference_tables.NAMES}
     with all_mistakes() as mistake:
         for model in models.values():
             for relation in model.relations:

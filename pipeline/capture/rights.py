@@ -11,7 +11,7 @@ from psycopg import sql
 from pipeline.columns import Column, schema_of
 from pipeline.duck import relation_name, session
 from pipeline.errors import ModelError, SourceError
-from pipeline.models import reference
+from pipeline.models import reference_tables
 from pipeline.models.library import Model
 from pipeline.postgres import Connection, template
 from pipeline.source import cursors
@@ -27,7 +27,11 @@ def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> No
         seeds = {name: seed.columns for name, seed in model.seeds.items()}
         if (
             not unreadable
-            or model.reads - tables.keys() - seeds.keys() - reference.NAMES - reference.QUALIFIED
+            or model.reads
+            - tables.keys()
+            - seeds.keys()
+            - reference_tables.NAMES
+            - reference_tables.QUALIFIED
         ):
             continue
         readable = seeds | {name: table.columns for name, table in read.items()}
@@ -45,8 +49,8 @@ def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> No
 def _binds(model: Model, tables: Mapping[str, Sequence[Column]]) -> bool:
     """Whether every name in the model's SQL exists."""
     with session() as connection:
-        for name in model.reads - tables.keys() - {reference.BATCH}:
-            connection.register(relation_name(name), reference.table(name))
+        for name in model.reads - tables.keys() - {reference_tables.BATCH}:
+            connection.register(relation_name(name), reference_tables.table(name))
         for name, columns in tables.items():
             connection.register(relation_name(name), schema_of(columns).empty_table())
         try:

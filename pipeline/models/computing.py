@@ -18,9 +18,9 @@ import duckdb
 from pipeline.columns import Column
 from pipeline.duck import literal, quote, relation_name
 from pipeline.errors import ModelError
+from pipeline.models.column_references import Node, Reference, references
 from pipeline.models.exact import PREFIX, NotExact, mark_of, refuse_inexact, type_of, with_parents
 from pipeline.models.library import Model
-from pipeline.models.references import Node, Reference, references
 from pipeline.models.stored import is_stored_as_text, is_text, marked_type, reading
 from pipeline.models.unstable import walk
 from pipeline.words import line_of

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.models.column_references import Node
 from pipeline.models.comparisons import column_of
 from pipeline.models.literals import is_written
-from pipeline.models.references import Node
 from pipeline.words import line_of
 
 # Digits and decimals of the type that marks a number.

@@ -16,14 +16,14 @@ from pipeline.duck import is_storage_error, quote, relation_name, session
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.state import bind_changes, bind_state
-from pipeline.models import reference
+from pipeline.models import reference_tables
 from pipeline.models.comparisons import as_model_type, as_stored, model_type
 from pipeline.models.computing import Probe
 from pipeline.models.contract import ContractColumn, contract_of
 from pipeline.models.library import Model, error_in
 from pipeline.models.literals import with_labels
 from pipeline.models.mistakes import explained
-from pipeline.models.reference import BATCH
+from pipeline.models.reference_tables import BATCH
 from pipeline.models.stored import create_functions, is_stored_as_text
 from pipeline.models.target import Target
 
@@ -159,7 +159,7 @@ def _bind_reference(connection: duckdb.DuckDBPyConnection, names: set[str], mome
         if name == BATCH:
             table = pa.table({"moment": pa.array([moment], pa.timestamp("us", tz="UTC"))})
         else:
-            table = reference.table(name)
+            table = reference_tables.table(name)
         connection.register("reference rows", table)
         connection.execute(f'CREATE TEMP TABLE {quote(relation_name(name))} AS FROM "reference rows"')
 

@@ -18,7 +18,7 @@ import duckdb
 from pipeline.duck import session
 from pipeline.errors import ModelError, all_mistakes
 from pipeline.messages import of_duckdb
-from pipeline.models import checks, headers, marts, reference, seeds
+from pipeline.models import checks, headers, marts, reference_tables, seeds
 from pipeline.models.canonical import with_canonical_names
 from pipeline.models.headers import Kind
 from pipeline.models.names import Relation, beside, relations, with_relation_names
@@ -137,7 +137,7 @@ def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
 def _with_seeds(models: Mapping[str, Model], all_seeds: Mapping[str, Seed]) -> dict[str, Model]:
     """The models with the seeds that they read."""
     for name, seed in all_seeds.items():
-        if name in models or name in reference.NAMES:
+        if name in models or name in reference_tables.NAMES:
             other = models[name].path if name in models else f"the reference table {name}"
             raise ModelError(f"{seed.path}: has the name of {other}; rename one")
     return {
@@ -175,7 +175,7 @@ def closure(models: Mapping[str, Model], name: str) -> dict[str, Model]:
 def source_tables(models: Mapping[str, Model]) -> set[str]:
     """The source tables that the models read; a name of a reference table may be one of them."""
     named = {name for model in models.values() for name in model.reads - model.seeds.keys()}
-    return named - models.keys() - reference.QUALIFIED
+    return named - models.keys() - reference_tables.QUALIFIED
 
 
 def tables_read(models: Mapping[str, Model]) -> set[str]:

@@ -16,8 +16,8 @@ import duckdb
 from pipeline.columns import Column, Frozen
 from pipeline.duck import relation_name, session
 from pipeline.lake.manifest import Manifest
-from pipeline.models import inputs, reference
-from pipeline.models.flows import NONE, Flow, Flows, Sources
+from pipeline.models import inputs, reference_tables
+from pipeline.models.column_flows import NONE, Flow, Flows, Sources
 from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model, closure
 from pipeline.models.operators import Operators
@@ -94,7 +94,7 @@ def lineage(
 
 
 def _with_references(keys: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    return {**reference.KEYS, **{name: key for name, key in keys.items() if key}}
+    return {**reference_tables.KEYS, **{name: key for name, key in keys.items() if key}}
 
 
 def _doubts(

@@ -17,8 +17,8 @@ import duckdb
 from pipeline.duck import literal, quote, relation_name
 from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
+from pipeline.models.column_references import Node
 from pipeline.models.library import Model, better_words, error_in
-from pipeline.models.references import Node
 from pipeline.models.unstable import walk
 from pipeline.words import line_of
 

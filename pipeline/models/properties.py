@@ -9,7 +9,7 @@ from functools import lru_cache
 from pipeline.columns import Column
 from pipeline.duck import relation_name, session
 from pipeline.errors import ModelError
-from pipeline.models import reference
+from pipeline.models import reference_tables
 from pipeline.models.analysis import Analysis, Misread, analyse
 from pipeline.models.comparisons import ROWS, is_special
 from pipeline.models.contract import ContractColumn, contract_of, left_out
@@ -85,7 +85,7 @@ def _relation_keys(keys: Keys | None) -> dict[str, tuple[str, ...]] | None:
         return None
     read = dict(keys)
     # A reference table without a key has a single row; a source table without one may have any.
-    others = {name: key for name, key in reference.KEYS.items() if name not in read}
+    others = {name: key for name, key in reference_tables.KEYS.items() if name not in read}
     known = others | {name: key for name, key in read.items() if key}
     return {relation_name(name): key for name, key in known.items()}
 

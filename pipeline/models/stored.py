@@ -11,9 +11,9 @@ import duckdb
 from pipeline.columns import Column, comparable, decimal_of, duckdb_type, numeric_of, spelled_for_duckdb
 from pipeline.duck import literal, quote
 from pipeline.messages import NO_LIST, NO_NUMBER
+from pipeline.models.column_references import Node
 from pipeline.models.comparisons import is_special, model_type
 from pipeline.models.exact import MARK
-from pipeline.models.references import Node
 
 # The number of elements that marks the type of an array.
 _MANY = 99_991

@@ -16,7 +16,7 @@ from pipeline.models.analysis import Analysis
 from pipeline.models.contract import ContractColumn
 from pipeline.models.library import Model
 from pipeline.models.output import Loaded, columns_of
-from pipeline.models.reference import BATCH
+from pipeline.models.reference_tables import BATCH
 from pipeline.models.target import Target
 
 

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from pipeline.errors import ModelError
 from pipeline.models.library import Model, closure, parse, tables_read
-from pipeline.models.reference import NAMES
+from pipeline.models.reference_tables import NAMES
 from pipeline.models.target import RECORDED_AT, Target, versions_name
 from pipeline.postgres import Connection
 from pipeline.recovery.batches import Batches

@@ -20,7 +20,7 @@ from pipeline.lake.manifest import Manifest, StateDelta, TableBatch
 from pipeline.lake.state import write_merged
 from pipeline.models.library import Model, closure, tables_read
 from pipeline.models.output import Loaded, Output, no_output
-from pipeline.models.reference import NAMES
+from pipeline.models.reference_tables import NAMES
 from pipeline.models.target import Target, versions_name
 from pipeline.models.transform import transform
 from pipeline.models.work import Work, needed

@@ -18,7 +18,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.models.dry_run import verify
 from pipeline.models.library import Model, tables_read
 from pipeline.models.output import Loaded, Output
-from pipeline.models.reference import NAMES
+from pipeline.models.reference_tables import NAMES
 from pipeline.models.target import Target
 from pipeline.postgres import Connection
 from pipeline.recovery.refill import Lake, Replay, load_again

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pipeline.columns import Column, Frozen
 from pipeline.errors import ModelError
-from pipeline.models import library, lineage, reference
+from pipeline.models import library, lineage, reference_tables
 from pipeline.models.library import Model, parse
 from pipeline.models.lineage import Lineage
 from pipeline.models.target import Target
@@ -42,7 +42,7 @@ def feeds(
     Empty if a model does not fit these tables, or reads one that is not among them.
     """
     former = dict(models)
-    known = tables.keys() | models.keys() | reference.NAMES
+    known = tables.keys() | models.keys() | reference_tables.NAMES
     try:
         for name in changed & texts.keys():
             former[name] = replace(parse(models[name].path, texts[name]), seeds=models[name].seeds)
@@ -63,7 +63,7 @@ def unfit(
     changed: Collection[str],
 ) -> dict[str, str]:
     """By changed model, why it does not fit these tables; one that reads a table not among them may."""
-    known = tables.keys() | models.keys() | reference.NAMES
+    known = tables.keys() | models.keys() | reference_tables.NAMES
     reasons: dict[str, str] = {}
     for name in changed:
         wanted = library.closure(models, name)

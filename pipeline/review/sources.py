@@ -9,7 +9,7 @@ from pipeline.lake.manifests import read_manifest
 from pipeline.models import library, lineage
 from pipeline.models.library import Model
 from pipeline.models.lineage import Lineage
-from pipeline.models.reference import NAMES
+from pipeline.models.reference_tables import NAMES
 from pipeline.postgres import Connection, exists, transaction
 from pipeline.review import fitting
 from pipeline.warehouse import catalogue, upgrades

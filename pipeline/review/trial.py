@@ -20,7 +20,7 @@ from pipeline.models.contract import ContractColumn, left_out
 from pipeline.models.failing_rows import leave_out_failing_rows
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.library import Model, closure
-from pipeline.models.reference import NAMES
+from pipeline.models.reference_tables import NAMES
 from pipeline.models.rejects import REJECTED, is_repeated, keep_repeated_keys
 from pipeline.models.target import Target
 from pipeline.models.work import Work
