@@ -24,7 +24,7 @@ from pipeline.words import counted
 from tasks import assets, blocks
 from tasks.changes import consents, effect_of, report_changes
 from tasks.extract import readers
-from tasks.failures import best_effort, cancelled_where_busy, clean_failures, show_in_one_line
+from tasks.failures import best_effort, cancelled_where_busy, clean_failures, log_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 from tasks.results import NOTHING_KEPT
 
@@ -53,7 +53,7 @@ def etl(
         allow: Changes of models and schema.sql that lose data or may fail, as `make plan` prints them, for
             example `drop dim_staff.manager`.
     """
-    show_in_one_line()
+    log_in_one_line()
     limits = max_rejected, max_deleted_share
     with open_run(environment, *limits, wait_for_lock=reconcile or full, allow=consents(allow or ())) as run:
         source_url = blocks.database_url(blocks.SOURCE, run.environment)

@@ -11,7 +11,7 @@ from pipeline.errors import LakeIncomplete, SettingsError
 from pipeline.settings import Share
 from tasks import blocks
 from tasks.changes import consents
-from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
+from tasks.failures import cancelled_where_busy, clean_failures, log_in_one_line
 from tasks.report import BatchReport
 from tasks.results import NOTHING_KEPT
 
@@ -42,7 +42,7 @@ def rebuild(
         warehouse: Id of the warehouse whose batches to load, if the raw bucket holds those of several.
         allow: Changes of models and schema.sql that lose data or may fail, as `make plan` prints them.
     """
-    show_in_one_line()
+    log_in_one_line()
     limits, changes = (max_rejected, max_deleted_share), consents(allow or ())
     with open_run(environment, *limits, wait_for_lock=True, source=False, allow=changes) as run:
         erase_again(run)

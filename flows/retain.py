@@ -11,7 +11,7 @@ from pipeline.recovery import retain as engine
 from pipeline.recovery.retain import Removal
 from pipeline.words import counted
 from tasks import blocks
-from tasks.failures import cancelled_where_busy, clean_failures, show_in_one_line
+from tasks.failures import cancelled_where_busy, clean_failures, log_in_one_line
 from tasks.progress import progress
 from tasks.results import NOTHING_KEPT
 
@@ -36,7 +36,7 @@ def retain(
         apply: Remove them; otherwise only report what would be removed.
         environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
     """
-    show_in_one_line()
+    log_in_one_line()
     before = datetime.now(UTC) - timedelta(days=keep_days)
     with open_run(environment, None, None, wait_for_lock=True, source=False) as run:
         raw, processed = run.pipeline.raw, run.pipeline.processed

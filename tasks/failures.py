@@ -263,7 +263,7 @@ def failure_shown_once() -> Iterator[None]:
             handler.removeFilter(without)
 
 
-def show_in_one_line() -> None:
+def log_in_one_line() -> None:
     """Log errors of flow and task runs by their one-line message, without a traceback."""
     for name in _RUNS:
         logger = logging.getLogger(name)

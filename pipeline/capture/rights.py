@@ -21,18 +21,12 @@ from pipeline.source.cursors import Cursor
 
 def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> None:
     """Raise SourceError where a model names a column that the source's role may not read."""
+    known = {*tables, *reference_tables.NAMES, *reference_tables.QUALIFIED}
     for model in models.values():
         read = {name: tables[name] for name in sorted(model.reads & tables.keys())}
         unreadable = {name: table.unreadable for name, table in read.items() if table.unreadable}
         seeds = {name: seed.columns for name, seed in model.seeds.items()}
-        if (
-            not unreadable
-            or model.reads
-            - tables.keys()
-            - seeds.keys()
-            - reference_tables.NAMES
-            - reference_tables.QUALIFIED
-        ):
+        if not unreadable or model.reads - known - seeds.keys():
             continue
         readable = seeds | {name: table.columns for name, table in read.items()}
         all_columns = seeds | {name: (*table.columns, *table.unreadable) for name, table in read.items()}
