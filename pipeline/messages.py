@@ -120,14 +120,15 @@ def of_duckdb(text: str) -> str:
 
 def _no_type(what: str, line: str, column: str, value: str) -> str:
     """The message about a value that a model cannot compute with; NaN and Infinity are no secret."""
-    shown = shows_values() or value.lstrip("-") in {"NaN", "Infinity"}
+    is_special = value.lstrip("-") in {"NaN", "Infinity"}
+    shown = shows_values() or is_special
     more = "" if shown else _NOT_SHOWN
     if what == NO_LIST:
         problem, remedy = "has an array of several dimensions, or with other bounds", "only pass it on"
     else:
-        problem, remedy = (
-            "has more than 28 digits before the point or 10 after it", "cast it to DOUBLE PRECISION",
-        )  # fmt: skip
+        problem = "has more than 28 digits before the point or 10 after it"
+        others = "" if is_special else " other digits, such as DECIMAL(38, 18), or to"
+        remedy = f"cast it to{others} DOUBLE PRECISION"
     problem = f"is {value}" if shown else problem
     return (
         f"column {column} {problem} in a row, so a model cannot compute with it exactly; leave such rows out,"

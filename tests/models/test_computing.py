@@ -150,17 +150,21 @@ def test_a_number_without_an_exact_type_stops_only_models_that_compute_with_it(
 ) -> None:
     raw, processed = folder(str(tmp_path / "raw")), folder(str(tmp_path / "processed"))
     types = {"id": "integer", "price": "numeric"}
-    batch = MadeUp(raw, {"sale": (types, ("id",))}).batch({"sale": [{"id": 1, "price": value}]})
+    batch = MadeUp(raw, {"sale": (types, ("id",))}).batch(
+        {"sale": [{"id": 1, "price": value}, {"id": 2, "price": value}]}
+    )
     target = {"dim_m": made_target("dim_m", ("id",), id="integer", v="numeric")}
     for sql in PASSED["column"], "SELECT id, price AS v FROM sale WHERE price IS NOT NULL":
         all_models = write_models(tmp_path / "models", {"dim_m": sql})
         output = transform(Work(all_models, target, batch, None, raw, processed))
-        assert [row["v"] for row in parquet_rows(processed, output.files)] == [value]
+        assert [row["v"] for row in parquet_rows(processed, output.files)] == [value] * 2
     all_models = write_models(tmp_path / "models", {"dim_m": "SELECT id,\n  price * 2 AS v FROM sale"})
     message = rf"dim_m\.sql:2: column sale\.price {words}.*, so a model cannot compute with it exactly; leave"
     with pytest.raises(ModelError, match=message) as raised:
         transform(Work(all_models, target, batch, None, raw, processed))
     assert value in str(raised.value) or "TOTESYS_SHOW_VALUES" in str(raised.value)
+    is_number = value[-1].isdigit()
+    assert ("cast it to other digits, such as DECIMAL(38, 18), or to" in str(raised.value)) == is_number
     assert "\n" not in str(raised.value)
 
 

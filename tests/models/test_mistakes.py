@@ -184,8 +184,8 @@ def test_the_log_has_the_words_of_duckdb(tmp_path: Path, caplog: pytest.LogCaptu
 )
 def test_an_error_in_a_row_says_what_to_write(tmp_path: Path, sql: str, words: str) -> None:
     raw, processed = folder(str(tmp_path / "raw")), folder(str(tmp_path / "processed"))
-    row = {"id": 1, "units": 0, "price": "123456789"}
-    batch = MadeUp(raw, {"sale": (SALE, ("id",))}).batch({"sale": [row]})
+    rows = [{"id": number, "units": 0, "price": "123456789"} for number in (1, 2)]
+    batch = MadeUp(raw, {"sale": (SALE, ("id",))}).batch({"sale": rows})
     all_models = write_models(tmp_path / "models", {"dim_m": sql})
     target = {"dim_m": made_target("dim_m", ("id",), id="integer", v="numeric")}
     with pytest.raises(ModelError) as raised:

@@ -46,11 +46,13 @@ def test_lists_equal_postgres(both: Both) -> None:
 def test_an_array_that_is_no_list_stops_only_models_that_use_it(tmp_path: Path, value: str) -> None:
     raw, processed = folder(str(tmp_path / "raw")), folder(str(tmp_path / "processed"))
     types = {"id": "integer", "sizes": "integer[]"}
-    batch = MadeUp(raw, {"box": (types, ("id",))}).batch({"box": [{"id": 1, "sizes": value}]})
+    batch = MadeUp(raw, {"box": (types, ("id",))}).batch(
+        {"box": [{"id": 1, "sizes": value}, {"id": 2, "sizes": value}]}
+    )
     target = {"dim_m": made_target("dim_m", ("id",), id="integer", v="integer[]")}
     all_models = write_models(tmp_path / "models", {"dim_m": "SELECT id, sizes AS v FROM box"})
     output = transform(Work(all_models, target, batch, None, raw, processed))
-    assert [row["v"] for row in parquet_rows(processed, output.files)] == [value]
+    assert [row["v"] for row in parquet_rows(processed, output.files)] == [value] * 2
     all_models = write_models(tmp_path / "models", {"dim_m": "SELECT id,\n  sizes[1:2] AS v FROM box"})
     message = (
         r"dim_m\.sql:2: column box\.sizes has an array of several dimensions, or with other bounds in a row"
