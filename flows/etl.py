@@ -11,8 +11,8 @@ from flows.repair import erase_again, refill_tables, restate_left, restate_model
 from flows.runner import runner
 from flows.sealed import finish_sealed
 from pipeline.capture import extract
+from pipeline.capture.as_text import Places, retried_as_text
 from pipeline.capture.batch_plan import BatchPlan
-from pipeline.capture.not_a_number import Places, retried_with_nan
 from pipeline.errors import CANNOT_LOAD, ObjectMissing, PipelineError
 from pipeline.lake import chains
 from pipeline.lake.manifest import Manifest
@@ -154,22 +154,22 @@ def _both(first: PipelineError, second: PipelineError) -> PipelineError:
 
 def _take_batch(run: RunContext, source_url: str, *, reconcile: bool, full: bool) -> Manifest | None:
     """Read all changes at one snapshot and seal them as a batch; None if nothing has changed."""
-    return retried_with_nan(
+    return retried_as_text(
         lambda places: _read_batch(run, source_url, places, reconcile=reconcile, full=full)
     )
 
 
 def _read_batch(
-    run: RunContext, source_url: str, holding_nan: Places, *, reconcile: bool, full: bool
+    run: RunContext, source_url: str, as_text: Places, *, reconcile: bool, full: bool
 ) -> Manifest | None:
-    """The same, with NaN in these columns. The models are checked before anything is read."""
+    """The same, with these columns as text. The models are checked before anything is read."""
     pipeline, schema = run.pipeline, run.settings.source_schema
     key = blocks.hash_key(run.environment) if personal.hashes(pipeline.models) else None
     with snapshots.snapshot(source_url, key) as (connection, snapshot):
         with run.timed("plan"):
             batch = pipeline.plan(
                 connection, snapshot, schema,
-                reconcile=reconcile, full=full, key=key, holding_nan=holding_nan,
+                reconcile=reconcile, full=full, key=key, as_text=as_text,
             )  # fmt: skip
         if batch.watermark is None:
             _warn_of_foreign_batches(run)

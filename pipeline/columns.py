@@ -29,7 +29,7 @@ class Column(Frozen):
     ``cast`` is the type that values are cast to when they are read. ``labels`` are an enum's labels in order.
     ``equality`` is how Postgres compares two values: exactly, case-insensitively (citext), or by a
     nondeterministic collation. ``hashed_by`` is the id of the key if hashes are read instead of values.
-    ``declared`` is the type of a numeric that holds NaN, see :func:`with_nan`.
+    ``declared`` is the type of a column that is read as text, see :func:`as_text`.
     """
 
     name: str
@@ -39,6 +39,11 @@ class Column(Frozen):
     equality: Literal["exact", "case-insensitive", "collation"] = "exact"
     hashed_by: str | None = None
     declared: str | None = None
+
+    @property
+    def is_escaped(self) -> bool:
+        """Whether the bytes of a text are read with escapes, because some of them may not be UTF-8."""
+        return self.declared is not None and duckdb_type(self.declared) == "VARCHAR"
 
 
 _ARROW: dict[str, pa.DataType] = {
@@ -125,9 +130,24 @@ def duckdb_type(type_name: str) -> str:
     return _DUCKDB.get(base_of(type_name), "VARCHAR")
 
 
-def with_nan(column: Column) -> Column:
-    """The column carried as numeric without precision, which is text: no DECIMAL holds NaN."""
-    return column.model_copy(update={"type": "numeric", "declared": column.type})
+# The ending of a type of which values are carried as text.
+_AS_TEXT = " as text"
+
+
+def as_text(column: Column) -> Column:
+    """The column carried as text, because it holds a value that its Arrow type does not.
+
+    That is NaN in a numeric with precision, a timestamp after the year 294246, or a text that is not UTF-8.
+    """
+    type_ = column.type
+    if duckdb_type(type_) != "VARCHAR":
+        type_ = "numeric" if numeric_of(type_) else f"{type_}{_AS_TEXT}"
+    return column.model_copy(update={"type": type_, "declared": column.type})
+
+
+def is_date_as_text(column: Column) -> bool:
+    """Whether the column has dates or times that are carried as text."""
+    return column.type.endswith(_AS_TEXT)
 
 
 def spelled_for_duckdb(text: str) -> str:
@@ -155,6 +175,8 @@ def has_identity(column: Column) -> bool:
     """Whether :func:`identity` is exact for the column."""
     if column.equality != "exact":
         return False
+    if column.declared:
+        column = column.model_copy(update={"type": column.declared})
     return comparable(column) != "no" or numeric_of(column.type) is not None or column.type == "numeric"
 
 

@@ -16,8 +16,8 @@ class SourceError(PipelineError):
     """The source refused a request, or has data that cannot be read."""
 
 
-class HoldsNaN(SourceError):
-    """A numeric column holds NaN; ``place`` is its table and name."""
+class NotCarried(SourceError):
+    """A column holds a value that it can only be read as text for; ``place`` is its table and name."""
 
     place: tuple[str, str] | None = None
 

@@ -6,8 +6,8 @@ from hashlib import sha256
 from typing import TypeVar
 
 from pipeline.capture import planner
+from pipeline.capture.as_text import Places
 from pipeline.capture.batch_plan import BatchPlan
-from pipeline.capture.not_a_number import Places
 from pipeline.lake import chains, erasures, manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Destination, Manifest
@@ -48,7 +48,7 @@ class Pipeline:
         reconcile: bool,
         full: bool,
         key: HashKey | None = None,
-        holding_nan: Places = frozenset(),
+        as_text: Places = frozenset(),
     ) -> BatchPlan:
         """Plan the batch that follows the warehouse's last one; ``connection`` holds the snapshot open."""
         with transaction(self.warehouse_url, "warehouse") as warehouse:
@@ -68,7 +68,7 @@ class Pipeline:
             key=key,
             checkpoint=True,
             forgotten=forgotten.values(),
-            holding_nan=holding_nan,
+            as_text=as_text,
         )
 
     def seal(self, manifest: Manifest) -> Manifest:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.capture import extract
+from pipeline.capture.as_text import Places, retried_as_text
 from pipeline.capture.batch_plan import BatchPlan
 from pipeline.capture.extract import Readers
-from pipeline.capture.not_a_number import Places, retried_with_nan
 from pipeline.capture.source_columns import changed_columns
 from pipeline.errors import LakeIncomplete, ModelError
 from pipeline.lake import adapt
@@ -211,7 +211,7 @@ def plan_batch(
     reading = reading or readers(source_url, house.raw, key)
     pipeline = house.pipeline
 
-    def take(holding_nan: Places) -> tuple[BatchPlan, Manifest | None]:
+    def take(as_text: Places) -> tuple[BatchPlan, Manifest | None]:
         with snapshots.snapshot(source_url, key) as (connection, snapshot):
             planned = pipeline.plan(
                 connection,
@@ -220,7 +220,7 @@ def plan_batch(
                 reconcile=reconcile,
                 full=full,
                 key=key,
-                holding_nan=holding_nan,
+                as_text=as_text,
             )
             if planned.watermark and planned.nothing_new:
                 ledger.record_up_to_date(
@@ -232,7 +232,7 @@ def plan_batch(
             read = extract.extract(connection, planned, "public", reading, pages)
         return planned, pipeline.seal(read)
 
-    return retried_with_nan(take)
+    return retried_as_text(take)
 
 
 def readers(source_url: str, raw: Bucket, key: HashKey | None = None) -> Readers:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from pipeline.capture.as_text import Places, columns_as_text
 from pipeline.capture.batch_plan import BatchPlan
-from pipeline.capture.not_a_number import Places, columns_with_nan
 from pipeline.capture.reasons import (
     HISTORY_LOST,
     REQUESTED,
@@ -53,20 +53,18 @@ def plan_batch(
     key: HashKey | None = None,
     forgotten: Collection[Entry] = (),
     checkpoint: bool = False,
-    holding_nan: Places = frozenset(),
+    as_text: Places = frozenset(),
 ) -> BatchPlan:
     """Probe the source and plan the batch that follows ``previous``.
 
     ``loaded`` has the fingerprints of the models that computed the warehouse's tables. Counting changed rows
     scans a table; tables larger than ``most_bytes`` are not counted. ``key`` hashes personal columns.
     ``forgotten`` are the erased rows. ``checkpoint``: the source may write a checkpoint if that helps.
-    ``holding_nan`` are columns that hold NaN, beside those of the last batch.
+    ``as_text`` are columns to read as text, beside those of the last batch.
     Raises ModelError where a model reads a table that the source does not have, and SettingsError where one
     hashes columns and there is no ``key``.
     """
-    described = columns_with_nan(
-        _described(connection, schema, models), holding_nan, None if full else previous
-    )
+    described = columns_as_text(_described(connection, schema, models), as_text, None if full else previous)
     tables = _with_hashes(models, described, key)
     check_rights(models, tables)
     cursors = cursors_of(connection, schema, models, tables)
@@ -91,7 +89,7 @@ def plan_batch(
             models,
             plan_batch(
                 connection, snapshot, schema, models, loaded, watermark, previous,
-                reconcile=False, full=False, most_bytes=most_bytes, key=key, holding_nan=holding_nan,
+                reconcile=False, full=False, most_bytes=most_bytes, key=key, as_text=as_text,
             ),
         )  # fmt: skip
     last = last_marks(snapshot, previous, watermark)

@@ -113,7 +113,7 @@ def _made_up_value(column: Column) -> str:
     name = quote(column.name)
     if base_of(column.type).partition("(")[0] in _TEXTS:
         return f"COALESCE('x' || {name}, 'x') AS {name}"
-    text = column.labels[0] if column.labels else _made_up_text(column.type)
+    text = column.labels[0] if column.labels else _made_up_text(column.declared or column.type)
     return f"CAST({literal(text)} AS {duckdb_type(column.type)}) AS {name}"
 
 

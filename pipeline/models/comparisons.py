@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.columns import Column, comparable, duckdb_type
+from pipeline.columns import Column, comparable, duckdb_type, is_date_as_text, spelled_for_duckdb
 from pipeline.duck import literal, quote
 
 Node = Mapping[str, Any]
@@ -68,6 +68,8 @@ def as_model_type(column: Column, value: str, *, marked: bool = False) -> str:
     type_ = model_type(column, marked=marked)
     if column.labels:
         return f"CAST({value} AS {type_})"
+    if is_date_as_text(column):
+        value = spelled_for_duckdb(value)  # so that models can cast it
     _, collates, collation = type_.partition(" COLLATE ")
     return f"{value} COLLATE {collation}" if collates else value
 

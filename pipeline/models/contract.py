@@ -62,17 +62,26 @@ def contract_of(
     target: Target,
     yields: Mapping[str, str],
     declared: Mapping[str, str] | None = None,
+    *,
+    reads_bytes: bool = False,
 ) -> list[ContractColumn]:
     """The contract of each warehouse column that a model yields; ``yields`` are its columns and DuckDB types.
 
-    ``declared`` are the types of the source's columns, by name in lower case, for a message.
+    ``declared`` are the types of the source's columns, by name in lower case, for a message. ``reads_bytes``:
+    a text may be one that is not UTF-8 in the source.
 
     Raises ModelError if the model yields a column that its table lacks, leaves out one that the table
     requires, or yields a type that must be cast explicitly.
     """
     _refuse_mismatch(model, target, yields, declared)
     return [
-        _contract_column(model, column, yields[column.name], column.required or column.name in target.key)
+        _contract_column(
+            model,
+            column,
+            yields[column.name],
+            column.required or column.name in target.key,
+            reads_bytes=reads_bytes and yields[column.name] == "VARCHAR",
+        )
         for column in target.columns
         if column.name in yields
     ]
@@ -122,17 +131,26 @@ def _is_lacking(target: Target, name: str) -> bool:
     return column is None or column.generated
 
 
-def _contract_column(model: Model, column: TargetColumn, yielded: str, required: bool) -> ContractColumn:
+def _contract_column(
+    model: Model, column: TargetColumn, yielded: str, required: bool, *, reads_bytes: bool
+) -> ContractColumn:
     source = quote(column.name)
     needed = duckdb_type(column.type)
     value = source if yielded == needed else _cast(model, column, yielded, needed)
     cases = ""
     if required:
         cases += f" WHEN {source} IS NULL THEN {literal(f'{column.name} is missing (NULL)')}"
+    if reads_bytes:
+        not_utf8 = f"{column.name} holds bytes of the source that are not UTF-8"
+        cases += f" WHEN contains({source}, chr(0)) THEN {literal(not_utf8)}"
     misfit = _misfit(column, yielded, needed, value)
     if misfit:
         # Without the value: reasons are logged, and values must not be.
-        cases += f" WHEN {misfit} THEN {literal(f'{column.name} does not fit {column.type}')}"
+        words = literal(f"{column.name} does not fit {column.type}")
+        if yielded == "VARCHAR" and needed.startswith("TIMESTAMP"):
+            late = literal(f"{column.name} is after the year 294246, which is the last that is carried")
+            words = f"CASE WHEN regexp_full_match({source}, '[0-9]{{6}}-.*') THEN {late} ELSE {words} END"
+        cases += f" WHEN {misfit} THEN {words}"
     return ContractColumn(column.name, value, f"CASE{cases} END" if cases else None, misfit)
 
 

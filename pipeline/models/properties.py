@@ -55,7 +55,8 @@ def _analysed(
         declared = {
             each.name.lower(): each.type for name in model.reads & tables.keys() for each in tables[name]
         }
-        contract = contract_of(model, targets[model.name], yields, declared)
+        reads_bytes = any(each.is_escaped for columns in tables.values() for each in columns)
+        contract = contract_of(model, targets[model.name], yields, declared, reads_bytes=reads_bytes)
         try:
             analysis = analyse(connection, f"FROM {RESULT}", list(yields), _relation_keys(keys))
         except ValueError as error:

@@ -34,6 +34,10 @@ _NOT_FINITE = {
 }
 
 
+# ASCII characters, whatever the bytes are.
+_ESCAPED = "encode(convert_to({}::text, 'SQL_ASCII'), 'escape')"
+
+
 class Cursor(Frozen):
     """An increasing column of a relation without ``xmin``, and how far below its highest value to read."""
 
@@ -81,7 +85,9 @@ def expression(column: Column) -> sql.Composable:
         return template(EXPRESSION)
     name = sql.Identifier(column.name)
     value = sql.SQL("{}::{}").format(name, template(column.cast)) if column.cast else name
-    return hashing(value, column.hashed_by) if column.hashed_by else value
+    if column.hashed_by:
+        return hashing(value, column.hashed_by)
+    return sql.SQL(_ESCAPED).format(value) if column.is_escaped else value
 
 
 def _kind(type_name: str) -> str:

@@ -19,9 +19,11 @@ from pipeline.settings import SHORTEST_KEY
 
 _BLOCK = 64
 _DIGITS = 12
-# The server hashes. It has sha256 since Postgres 11; hmac needs an extension.
+# The server hashes; of a text in SQL_ASCII its bytes, as they may not be UTF-8. It has sha256 since Postgres
+# 11; hmac needs an extension.
 _HMAC = """encode(sha256((SELECT decode(current_setting({outer}), 'hex')) || sha256(
-(SELECT decode(current_setting({inner}), 'hex')) || convert_to({value}::text, 'UTF8'))), 'hex')"""
+(SELECT decode(current_setting({inner}), 'hex')) || convert_to(
+{value}::text, CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END))), 'hex')"""
 
 
 class HashKey:

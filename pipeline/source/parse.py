@@ -8,13 +8,16 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from pipeline.columns import Column, arrow_type, decimal_of, duckdb_type, schema_of, spelled_for_duckdb
 from pipeline.duck import session
-from pipeline.errors import HoldsNaN, SourceError
+from pipeline.errors import NotCarried
 from pipeline.messages import message, of_arrow
 
+# How encode(…, 'escape') prints a byte that is no ASCII character, or a backslash.
+_ESCAPE = re.compile(rb"\\(?:([0-7]{3})|\\)")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -23,7 +26,7 @@ def parse(
 ) -> pa.RecordBatch:
     """Parse whole rows as COPY prints them or, ``concatenated``, as read_concatenated.sql does.
 
-    Raises SourceError, naming table and column, for a value that its Arrow type cannot hold.
+    Raises NotCarried, naming table and column, for a value that its Arrow type cannot hold.
     """
     types = [arrow_type(column.type) for column in columns]
     if not concatenated and csv.startswith(_BYTE_ORDER_MARK):
@@ -32,6 +35,10 @@ def parse(
         values = _values(csv, types, concatenated=concatenated)
     except pa.ArrowInvalid:
         values = _values_by_text(table, columns, csv, concatenated=concatenated)
+    values = [
+        _unescaped(value) if column.is_escaped else value
+        for column, value in zip(columns, values, strict=True)
+    ]
     return pa.RecordBatch.from_arrays([value.combine_chunks() for value in values], schema=schema_of(columns))
 
 
@@ -78,15 +85,33 @@ def _values_by_text(
     ]
 
 
-def _not_carried(table: str, column: Column | None, csv: bytes | bytearray, reason: str) -> SourceError:
+def _not_carried(table: str, column: Column | None, csv: bytes | bytearray, reason: str) -> NotCarried:
     where = f"table {table}, column {column.name}" if column else f"table {table}"
     problem = f"{where}: a value cannot be carried exactly: {reason}"
-    text = f"source: {problem}; correct it in the source and run again"
-    if column and decimal_of(column.type) and b"NaN" in csv:
-        found = HoldsNaN(text)
-        found.place = (table, column.name)
-        return found
-    return SourceError(text)
+    found = NotCarried(f"source: {problem}; correct it in the source and run again")
+    if column and (not decimal_of(column.type) or b"NaN" in csv):
+        found.place = table, column.name
+    return found
+
+
+def _unescaped(text: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
+    """Texts of which Postgres has escaped the bytes.
+
+    One that is not UTF-8 gets a NUL before it, which no text in Postgres has, so the warehouse rejects it.
+    """
+    if not pc.any(pc.match_substring(text, "\\")).as_py():
+        return text
+    return pa.chunked_array([pa.array(map(_decoded, text.to_pylist()), pa.string())])
+
+
+def _decoded(text: str | None) -> str | None:
+    if text is None or "\\" not in text:
+        return text
+    octets = _ESCAPE.sub(lambda found: bytes([int(found[1], 8)]) if found[1] else b"\\", text.encode())
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return "\0" + octets.decode(errors="backslashreplace")
 
 
 def _temporal(
@@ -104,9 +129,6 @@ def _temporal(
                 f"CAST({spelled_for_duckdb('value')} AS {duckdb_type(column.type)}) AS value"
             ).to_arrow_table()
         except duckdb.Error as error:
-            raise SourceError(
-                f"source: table {table}, column {column.name}: {message(error)};"
-                " correct it in the source and run again"
-            ) from None
+            raise _not_carried(table, column, b"", message(error)) from None
     values: pa.ChunkedArray[Any] = parsed["value"].cast(type_)
     return values

@@ -11,7 +11,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from pipeline.columns import Column
-from pipeline.errors import SourceError
+from pipeline.errors import NotCarried, SourceError
 from pipeline.postgres import Connection, statement
 from pipeline.source import cursors
 from pipeline.source.catalogue import source_errors
@@ -63,13 +63,13 @@ def read_rows(
     except _NOT_UTF8 as error:
         connection.execute("ROLLBACK TO before_reading")
         column = _column_without_utf8(connection, table, columns, slice_)
-        raise _text_error(f"table {name}{column}", error) from None
+        raise _text_error(connection, name, column, error) from None
 
 
 def _column_without_utf8(
     connection: Connection, table: sql.Identifier, columns: Sequence[Column], slice_: Slice
-) -> str:
-    """Name the column with text that is not UTF-8, by reading one column after another."""
+) -> str | None:
+    """The name of the column with text that is not UTF-8, by reading one column after another."""
     query = sql.SQL("SELECT count(convert_to({}::text, 'UTF8')) FROM {} WHERE {}")
     for column in columns:
         try:
@@ -78,15 +78,20 @@ def _column_without_utf8(
                     query.format(cursors.expression(column), table, slice_condition(columns, slice_))
                 )
         except _NOT_UTF8:
-            return f", column {column.name}"
-    return ""
+            return column.name
+    return None
 
 
-def _text_error(where: str, error: psycopg.Error) -> SourceError:
+def _text_error(connection: Connection, table: str, column: str | None, error: psycopg.Error) -> SourceError:
     reason = str(error.diag.message_primary).partition(":")[0]
-    return SourceError(
+    where = f"table {table}, column {column}" if column else f"table {table}"
+    found = NotCarried(
         f"source: {where}: a text cannot be carried exactly: {reason}; correct it in the source and run again"
     )
+    # Any other encoding has texts that UTF-8 lacks, and not mere bytes.
+    if column and connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        found.place = table, column
+    return found
 
 
 def _copy_of_rows(table: sql.Identifier, columns: Sequence[Column], slice_: Slice) -> sql.Composed:

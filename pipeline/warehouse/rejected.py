@@ -152,5 +152,7 @@ def _escaped(value: object, encoding: str) -> object:
     if isinstance(value, dict):
         return {name: _escaped(each, encoding) for name, each in value.items()}
     if isinstance(value, str):
-        return value.encode(encoding, "backslashreplace").decode(encoding).replace("\0", "\\x00")
+        # A text of the source that is not UTF-8 has escapes already, and a NUL before it.
+        text = value.removeprefix("\0").encode(encoding, "backslashreplace").decode(encoding)
+        return text.replace("\0", "\\x00")
     return value

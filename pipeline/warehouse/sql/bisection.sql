@@ -112,7 +112,8 @@ CREATE OR REPLACE FUNCTION pg_temp.readable(bytes bytea) RETURNS text
 LANGUAGE plpgsql
 AS $body$
 BEGIN
-    RETURN convert_from(bytes, 'UTF8');
+    -- A text of the source that is not UTF-8 has a NUL before it, and escapes.
+    RETURN convert_from(CASE WHEN substr(bytes, 1, 1) = '\x00' THEN substr(bytes, 2) ELSE bytes END, 'UTF8');
 EXCEPTION WHEN OTHERS THEN
     RETURN bytes::text;
 END

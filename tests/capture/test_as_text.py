@@ -1,4 +1,4 @@
-"""NaN in a numeric with precision, which no DECIMAL holds."""
+"""Values that no Arrow type holds: NaN in a numeric with precision, and moments after the year 294246."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def equal(pair: Pair) -> None:
     assert pair.house.query(ROWS.format("fact_part_current")) == query(pair.source_url, ROWS.format("part"))
 
 
-def versions(pair: Pair) -> int:
-    return int(value(pair.house.url, "SELECT count(*) FROM fact_part"))
+def versions(pair: Pair, fact: str = "fact_part") -> int:
+    return int(value(pair.house.url, f"SELECT count(*) FROM {fact}"))
 
 
 def test_it_is_carried_exactly_and_gives_other_rows_no_version(shared: Pair) -> None:
@@ -104,3 +104,89 @@ def test_a_model_that_cannot_read_it_as_a_number_without_precision_names_the_val
     shared.do("UPDATE part SET price = 200 WHERE part_id = 2")
     shared.run()
     assert shared.house.query("SELECT price FROM dim_total WHERE total_id = 2") == [(6,)]
+
+
+MOMENTS = "local timestamp, zoned timestamptz, ats timestamp[], span tsrange"
+TIMES = (
+    f"CREATE TABLE visit (visit_id int PRIMARY KEY, {MOMENTS})",
+    "INSERT INTO visit SELECT i, '2024-01-01 10:00', '2024-01-01 10:00+00' FROM generate_series(1, 5) AS i",
+    "UPDATE visit SET local = '0044-03-15 12:30:00.5 BC', zoned = '4000-01-01 BC' WHERE visit_id = 4",
+    "UPDATE visit SET local = 'infinity', zoned = '-infinity' WHERE visit_id = 5",
+)
+LATE = "294276-12-31 23:59:59"
+ARRAYS = "UPDATE visit SET ats = '{{{0}}}', span = '[{0},)' WHERE visit_id = 1"
+VISIT = f"CREATE TABLE IF NOT EXISTS fact_visit (visit_id int NOT NULL, {MOMENTS});"
+VISITS = "SELECT visit_id, local::text, zoned::text, ats::text, span::text FROM {} ORDER BY 1"
+
+
+@pytest.mark.parametrize("column", ["local", "zoned"])
+def test_a_moment_after_the_year_294246_is_rejected_alone(shared: Pair, column: str) -> None:
+    models = {
+        "fact_visit": "-- key: visit_id\nSELECT visit_id, local, zoned, ats, span FROM visit",
+        "schema": VISIT,
+    }
+    shared.fresh(models, *TIMES)
+    shared.run()
+    shared.do(ARRAYS.format(LATE))
+    shared.run()
+    here, there = (
+        shared.house.query(VISITS.format("fact_visit_current")),
+        shared.source(VISITS.format("visit")),
+    )
+    assert here == there
+    assert shared.house.rejected() == []
+    shared.do(
+        f"UPDATE visit SET {column} = '{LATE}' WHERE visit_id = 2",
+        "UPDATE visit SET local = now() WHERE visit_id = 3",
+    )
+    shared.run()
+    kept = [row for row in shared.source(VISITS.format("visit")) if row[0] != 2]
+    assert [row for row in shared.house.query(VISITS.format("fact_visit_current")) if row[0] != 2] == kept
+    ((_, key, reason),) = shared.house.rejected()
+    assert key == {"visit_id": "2"}
+    assert reason == f"{column} is after the year 294246, which is the last that is carried"
+    ((row,),) = shared.house.query("SELECT row FROM etl.rejected WHERE NOT resolved")
+    assert row[column].startswith(LATE)
+    assert versions(shared, "fact_visit") == 7
+    assert shared.run() is None
+    shared.do(f"UPDATE visit SET {column} = '2024-01-02' WHERE visit_id = 2")
+    shared.run()
+    assert shared.house.rejected() == []
+    shared.run(full=True)
+    shared.run(reconcile=True)
+    assert shared.house.query(VISITS.format("fact_visit_current")) == shared.source(VISITS.format("visit"))
+    assert versions(shared, "fact_visit") == 8
+
+
+def test_models_compute_with_other_moments_of_the_column_or_name_it(shared: Pair) -> None:
+    models = {
+        "fact_visit": "-- key: visit_id\nSELECT visit_id, CAST(zoned AS date) AS day,"
+        " CAST(local AS time) AS time FROM visit",
+        "schema": "CREATE TABLE IF NOT EXISTS fact_visit (visit_id int NOT NULL, day date, time time);",
+    }
+    shared.fresh(models, *TIMES, "UPDATE visit SET local = now() WHERE visit_id = 5")
+    shared.run()
+    shared.do(
+        f"UPDATE visit SET zoned = '{LATE}' WHERE visit_id = 2",
+        f"UPDATE visit SET local = '{LATE}' WHERE visit_id = 3",
+    )
+    shared.run()
+    texts = "SELECT visit_id, {}::text, {}::text FROM {} WHERE visit_id <> 3 ORDER BY 1"
+    assert shared.house.query(texts.format("day", "time", "fact_visit_current")) == shared.source(
+        texts.format("(zoned AT TIME ZONE 'UTC')::date", "local::time", "visit")
+    )
+    ((_, key, reason),) = shared.house.rejected()
+    assert (key, "Conversion Error" in reason) == ({"visit_id": "3"}, True)
+    for computed in (
+        "date_trunc('day', local)",
+        "max(local) OVER ()",
+        "CASE WHEN local > '2000-01-01' THEN local END",
+    ):
+        models["fact_visit"] = (
+            f"-- key: visit_id\nSELECT visit_id, CAST({computed} AS date) AS day FROM visit"
+        )
+        shared.fresh(models, *TIMES, f"UPDATE visit SET local = '{LATE}' WHERE visit_id = 2")
+        with pytest.raises(SourceError, match="table visit, column local: a value cannot be carried exactly"):
+            shared.run()
+        shared.do("UPDATE visit SET local = '2024-01-01' WHERE visit_id = 2")
+        shared.run()

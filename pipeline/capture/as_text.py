@@ -1,11 +1,11 @@
-"""Numerics with precision that hold NaN: their batch is read again, with these columns carried as text."""
+"""Columns with a value that their Arrow type cannot hold: their batch is read again, with these as text."""
 
 import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from pipeline.columns import with_nan
-from pipeline.errors import HoldsNaN, ModelError
+from pipeline import columns
+from pipeline.errors import ModelError, NotCarried
 from pipeline.lake.manifest import Manifest
 from pipeline.source.catalogue import Table
 
@@ -16,22 +16,24 @@ _Taken = TypeVar("_Taken")
 _logger = logging.getLogger(__name__)
 
 
-def retried_with_nan(take: Callable[[Places], _Taken]) -> _Taken:
-    """Take a batch; ``take`` gets the columns that turned out to hold NaN when it was tried before.
+def retried_as_text(take: Callable[[Places], _Taken]) -> _Taken:
+    """Take a batch; ``take`` gets the columns to read as text, because it failed for them before.
 
-    Raises HoldsNaN where a model cannot read such a column.
+    Raises NotCarried where a model cannot read such a column.
     """
     places: Places = frozenset()
-    found: HoldsNaN | None = None
+    found: NotCarried | None = None
     while True:
         try:
             return take(places)
-        except HoldsNaN as error:
+        except NotCarried as error:
             if error.place is None or error.place in places:
                 raise
             places, found = places | {error.place}, error
             _logger.warning(
-                "%s.%s holds NaN: reading the batch again, with this column as text", *error.place
+                "%s.%s holds a value that its type does not carry: reading the batch again, with this column"
+                " as text",
+                *error.place,
             )
         except ModelError:
             if found is None:
@@ -39,11 +41,11 @@ def retried_with_nan(take: Callable[[Places], _Taken]) -> _Taken:
             raise found from None
 
 
-def columns_with_nan(
+def columns_as_text(
     tables: Mapping[str, Table], places: Places, previous: Manifest | None
 ) -> dict[str, Table]:
-    """The tables with such columns carried as text; they stay so while their type is the same."""
-    return {name: _with_nan(table, places, _declared(name, previous)) for name, table in tables.items()}
+    """The tables with these columns carried as text; they stay so while their type is the same."""
+    return {name: _as_text(table, places, _declared(name, previous)) for name, table in tables.items()}
 
 
 def _declared(name: str, previous: Manifest | None) -> dict[str, str | None]:
@@ -51,11 +53,11 @@ def _declared(name: str, previous: Manifest | None) -> dict[str, str | None]:
     return {column.name: column.declared for column in last.columns} if last else {}
 
 
-def _with_nan(table: Table, places: Places, declared: Mapping[str, str | None]) -> Table:
-    columns = tuple(
-        with_nan(column)
+def _as_text(table: Table, places: Places, declared: Mapping[str, str | None]) -> Table:
+    read = tuple(
+        columns.as_text(column)
         if (table.name, column.name) in places or declared.get(column.name) == column.type
         else column
         for column in table.columns
     )
-    return table.model_copy(update={"columns": columns})
+    return table.model_copy(update={"columns": read})
