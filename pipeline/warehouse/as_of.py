@@ -6,7 +6,7 @@ The views stand twice: in the schema ``as_of``, and in the schema ``reporting`` 
 import psycopg
 from psycopg import sql
 
-from pipeline.models.target import Target
+from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, statement, template
 from pipeline.warehouse import own_objects
 from pipeline.warehouse.history_objects import Existing, names_of
@@ -36,7 +36,9 @@ def ensure_view(
     """
     columns = {column.name for column in target.columns}
     shown = existing.views[home].get(target.name, ())
-    if (home, target.name) in existing.checked_views and columns <= set(shown):
+    table = target.name if target.fact else versions_name(target.name)
+    is_checked = (home, target.name) in existing.checked_views
+    if is_checked and (home, target.name, table) in existing.read and columns <= set(shown):
         return []
     moment = template("(SELECT etl.known(etl.looked_at(), {}, {}))").format(schema, target.name)
     view = sql.Identifier(home, target.name)

@@ -102,7 +102,12 @@ def _one_line_errors(schema: str, target: Target) -> Iterator[None]:
 def _ensure_fact(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
     columns = {column.name for column in target.columns}
     views = [f"{target.name}_current", f"{target.name}_history"]
-    has_views = all(columns <= set(existing.columns.get(view, ())) for view in views)
+    has_views = all(
+        columns <= set(existing.columns.get(view, ())) and (schema, view, target.name) in existing.read
+        for view in views
+    )
+    indexes = version_index(target), begun_index(target), ended_index(target)
+    _drop_of_former(connection, schema, target.name, indexes, existing)
     indexed = existing.indexed.get(version_index(target), ())
     has_other_key = bool(indexed) and list(indexed) != [*target.key, RECORDED_AT]
     table_columns = set(existing.columns[target.name])
@@ -117,6 +122,16 @@ def _ensure_fact(connection: Connection, schema: str, target: Target, existing: 
     # An earlier release created tables without superseded_at.
     if has_other_key or SUPERSEDED_AT not in table_columns:
         _backfill_superseded_at(connection, target, names)
+
+
+def _drop_of_former(
+    connection: Connection, schema: str, table: str, indexes: Sequence[str], existing: Existing
+) -> None:
+    """Drop the indexes that a table which was renamed has kept, so that the present one gets them."""
+    for index in indexes:
+        if existing.indexes.get(index, table) != table:
+            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, index)))
+            del existing.indexed[index]
 
 
 def _backfill_superseded_at(
@@ -157,10 +172,11 @@ def _ensure_dimension(
             query = statement("warehouse/fill_version_columns.sql")
             connection.execute(query.format(**names, assignments=assignments))
         _ensure_version_index(connection, schema, target, existing)
+    _drop_of_former(connection, schema, versions_name(target.name), [ended_index(target)], existing)
     if ended_index(target) not in existing.indexed:
         connection.execute(statement("warehouse/dimension_ended.sql").format(**names))
     version_indexes.ensure(connection, schema, target, existing)
-    _ensure_history_view(connection, target, names, existing)
+    _ensure_history_view(connection, schema, target, names, existing)
     return grants
 
 
@@ -206,15 +222,21 @@ def _alter(
 
 
 def _ensure_history_view(
-    connection: Connection, target: Target, names: Mapping[str, sql.Composable], existing: Existing
+    connection: Connection,
+    schema: str,
+    target: Target,
+    names: Mapping[str, sql.Composable],
+    existing: Existing,
 ) -> None:
-    """Create the view of all versions, or append the columns that it lacks.
+    """Create the view of all versions, or append the columns that it lacks; it reads the present table.
 
     The others keep their places, so that the view can be replaced while other objects depend on it.
     """
-    shown = existing.columns.get(f"{target.name}_history", ())
+    view = f"{target.name}_history"
+    shown = existing.columns.get(view, ())
     columns = ["valid_from", "valid_to", "deleted", *(column.name for column in target.columns)]
-    if missing := [name for name in columns if name not in shown]:
+    missing = [name for name in columns if name not in shown]
+    if missing or (schema, view, versions_name(target.name)) not in existing.read:
         listed = sql.SQL(",\n    ").join(map(sql.Identifier, [*shown, *missing]))
         connection.execute(statement("warehouse/dimension_history.sql").format(**names, shown=listed))
 

@@ -32,21 +32,26 @@ class Lookup(NamedTuple):
 class Existing:
     """The objects that a schema has.
 
-    ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``unique`` are unique
-    indexes by table and name, ``lookups`` those that find rows by columns alone, by table.
+    ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``indexes`` are the
+    tables of indexes, and ``unique`` the unique ones by table and name, ``lookups`` those that find rows by
+    columns alone, by table.
     ``functions`` are the bodies of parallel safe functions, as ours are.
     ``views`` are the columns of views by schema and name, in the schemas of views as of a moment, and
-    ``checked_views`` those that check their moment by ``etl.known``. ``is_open_to_readers``: every role
-    may call the functions of the schema etl. ``has_superseded``: it has the versions of an earlier release.
+    ``checked_views`` those that check their moment by ``etl.known``. ``read`` are the schema and name of each
+    view with the tables of the warehouse's schema that it reads: one that was renamed or moved is still read
+    by its views. ``is_open_to_readers``: every role may call the functions of the schema etl.
+    ``has_superseded``: it has the versions of an earlier release.
     """
 
     columns: dict[str, list[str]]
-    indexed: Mapping[str, Sequence[str]]
+    indexed: dict[str, list[str]]
+    indexes: Mapping[str, str]
     unique: Collection[tuple[str, str]]
     lookups: Mapping[str, Sequence[Lookup]]
     functions: Mapping[str, str]
     views: Mapping[str, dict[str, list[str]]]
     checked_views: Collection[tuple[str, str]]
+    read: Collection[tuple[str, str, str]]
     is_open_to_readers: bool
     has_superseded: bool
 
@@ -55,10 +60,10 @@ _FUNCTIONS = (
     "SELECT f.proname::text, f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n"
     " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'"
 )
-_UNIQUE_INDEXES = (
-    "SELECT t.relname::text, x.relname::text FROM pg_index AS i"
+_INDEXES = (
+    "SELECT t.relname::text, x.relname::text, i.indisunique FROM pg_index AS i"
     " INNER JOIN pg_class AS t ON i.indrelid = t.oid INNER JOIN pg_class AS x ON i.indexrelid = x.oid"
-    " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s AND i.indisunique"
+    " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s"
 )
 _LOOKUPS = (
     "SELECT t.relname::text, x.relname::text, (SELECT array_agg(a.attname::text ORDER BY k.place)"
@@ -83,6 +88,14 @@ _CHECKED_VIEWS = (
     # A renamed table's view names the former table.
     " AND position(quote_literal(c.relname) IN pg_get_viewdef(c.oid)) > 0"
 )
+_READ = (
+    "SELECT DISTINCT n.nspname::text, c.relname::text, t.relname::text"
+    " FROM pg_depend AS d INNER JOIN pg_rewrite AS r ON d.objid = r.oid"
+    " INNER JOIN pg_class AS c ON r.ev_class = c.oid INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+    " INNER JOIN pg_class AS t ON d.refobjid = t.oid INNER JOIN pg_namespace AS s ON t.relnamespace = s.oid"
+    " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
+    " AND n.nspname = ANY(%s) AND s.nspname = %s"
+)
 _COLUMNS = (
     "SELECT n.nspname::text, c.relkind::text, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)"
     " FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
@@ -94,12 +107,13 @@ _COLUMNS = (
 def read_existing(connection: Connection, schema: str, view_schemas: Sequence[str]) -> Existing:
     """The objects in a schema, and the views in its schemas of views as of a moment."""
     homes = [schema, *view_schemas]
-    functions, unique, lookups, checked, columns, open_to_all, superseded = together(
+    functions, indexes, lookups, checked, read, columns, open_to_all, superseded = together(
         connection,
         (_FUNCTIONS, [schema]),
-        (_UNIQUE_INDEXES, [schema]),
+        (_INDEXES, [schema]),
         (_LOOKUPS, [COPIED, schema]),
         (_CHECKED_VIEWS, [list(view_schemas)]),
+        (_READ, [homes, schema]),
         (_COLUMNS, [homes]),
         ("SELECT has_schema_privilege('public', 'etl', 'usage')", []),
         ("SELECT to_regclass('etl.superseded') IS NOT NULL", []),
@@ -116,11 +130,13 @@ def read_existing(connection: Connection, schema: str, view_schemas: Sequence[st
     return Existing(
         columns=columns_of(schema, "rpv"),
         indexed=columns_of(schema, "iI"),
-        unique=[(str(table), str(index)) for table, index in unique],
+        indexes={str(index): str(table) for table, index, _ in indexes},
+        unique=[(str(table), str(index)) for table, index, is_unique in indexes if is_unique],
         lookups=_by_table(lookups),
         functions={str(name): str(body) for name, body in functions},
         views={each: columns_of(each, "v") for each in view_schemas},
         checked_views=[(str(home), str(name)) for home, name in checked],
+        read={(str(home), str(view), str(table)) for home, view, table in read},
         is_open_to_readers=open_to_all == [(True,)],
         has_superseded=superseded == [(True,)],
     )

@@ -14,7 +14,7 @@ from pipeline.beginning import SAFE_PATH
 from pipeline.errors import ModelError, WarehouseError, all_mistakes
 from pipeline.messages import message
 from pipeline.models.marts import Mart, read
-from pipeline.models.target import Target
+from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, template
 from pipeline.warehouse import own_objects
 from pipeline.warehouse.schemas import reporting_schema
@@ -58,8 +58,8 @@ def ensure(
     file and line for a mart that Postgres refuses, and WarehouseError for objects of others.
     """
     wanted = {mart.name: mart for mart in marts}
-    digest = _digest(wanted.values(), targets.values())
-    recorded = _recorded(connection, schema)
+    recorded, oids = _recorded(connection, schema, targets)
+    digest = _digest(wanted.values(), targets.values(), oids)
     if recorded == dict.fromkeys(wanted, (digest, True)):
         return []
     grants = own_objects.drop(connection, schema, marts=[*(recorded.keys() - wanted.keys())])
@@ -85,20 +85,30 @@ def refuse_others(connection: Connection, schema: str, names: Collection[str]) -
         )
 
 
-def _digest(marts: Iterable[Mart], targets: Iterable[Target]) -> str:
+def _digest(marts: Iterable[Mart], targets: Iterable[Target], oids: object) -> str:
     """A digest of all that marts are made from."""
     tables = sorted(
         (target.name, [(column.name, column.type) for column in target.columns]) for target in targets
     )
     texts = sorted((mart.name, mart.sql) for mart in marts)
-    return hashlib.sha256(repr((tables, texts)).encode()).hexdigest()
+    return hashlib.sha256(repr((tables, texts, oids)).encode()).hexdigest()
 
 
-def _recorded(connection: Connection, schema: str) -> dict[str, tuple[str, bool]]:
-    """The digest of each recorded mart, and whether it exists."""
-    names = {"schema": schema, "reporting": reporting_schema(schema)}
+def _recorded(
+    connection: Connection, schema: str, targets: Collection[str] = ()
+) -> tuple[dict[str, tuple[str, bool]], object]:
+    """The digest of each recorded mart, and whether it exists; and which tables have the targets' names.
+
+    A view still reads a table that was renamed, so another one under its name means other marts.
+    """
+    names = {
+        "schema": schema,
+        "reporting": reporting_schema(schema),
+        "tables": [*targets, *map(versions_name, targets)],
+    }
     rows = connection.execute(statement("warehouse/mart_state.sql"), names).fetchall()
-    return {str(name): (str(digest), bool(is_there)) for name, digest, is_there in rows}
+    found = {str(name): (str(digest), bool(is_there)) for _, name, digest, is_there in rows if name}
+    return found, rows[0][0]
 
 
 def _record(connection: Connection, schema: str, marts: Iterable[Mart], digest: str) -> None:
@@ -122,7 +132,7 @@ def _create_all(connection: Connection, schema: str, wanted: Mapping[str, Mart])
         if len(errors) == len(pending):
             raise ModelError("\n".join(located(pending, errors, reporting_schema(schema)).values()))
         # Marts that read a mart of other columns were dropped with it.
-        lost = {name for name, (_, is_there) in _recorded(connection, schema).items() if not is_there}
+        lost = {name for name, (_, is_there) in _recorded(connection, schema)[0].items() if not is_there}
         pending = {name: mart for name, mart in wanted.items() if name in errors or name in lost}
     return grants
 
