@@ -58,6 +58,10 @@ class WarehouseError(PipelineError):
     """The warehouse refused a request, or its tables do not match the models."""
 
 
+class RightMissing(PipelineError):
+    """A database's role lacks a right."""
+
+
 class LockTimeout(PipelineError):
     """Another session holds a lock for longer than a run waits."""
 

@@ -6,6 +6,8 @@ the original messages.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import duckdb
@@ -13,7 +15,7 @@ import psycopg
 import pyarrow as pa
 
 from pipeline import settings
-from pipeline.errors import ModelError, PipelineError, SettingsError
+from pipeline.errors import ModelError, PipelineError, SettingsError, WarehouseError
 from pipeline.redaction import in_one_line
 
 _DATA_EXCEPTION, _CONSTRAINT_VIOLATION = "22", "23"  # classes of SQLSTATE
@@ -44,6 +46,8 @@ _QUALIFY = (
     "the pipeline's search_path is pg_catalog, so write the schema before each name in it, or give it its own"
     " SET search_path; TOTESYS_SHOW_VALUES=true shows the name"
 )
+_NO_PRIVILEGE = "42501"
+_GRANT = "make it SECURITY DEFINER, or grant the pipeline's role what it uses"
 _NOT_SHOWN = "; TOTESYS_SHOW_VALUES=true shows the value"
 
 
@@ -70,10 +74,12 @@ def _of_postgres(error: psycopg.Error) -> str:
     diag = error.diag
     code = diag.sqlstate or ""
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-    if _comes_from_a_function(diag.context or ""):
+    if comes_from_a_function(error):
         if code in _NOT_ON_PATH:
             return f"{_OF_USERS} fails: {kind} (SQLSTATE {code}); {_QUALIFY}"
-        text = f"{_OF_USERS} refuses a row"
+        if code == _NO_PRIVILEGE:
+            return f"{_OF_USERS} fails: {kind} (SQLSTATE {code}); {_GRANT}"
+        text = f"{_OF_USERS} refuses a row or a statement"
     elif code.startswith(_DATA_EXCEPTION):
         text = kind
     else:
@@ -83,13 +89,27 @@ def _of_postgres(error: psycopg.Error) -> str:
     return f"{text} (SQLSTATE {code}){_place(error)}{_NOT_SHOWN}"
 
 
-def _comes_from_a_function(context: str) -> bool:
+def comes_from_a_function(error: psycopg.Error) -> bool:
     """Whether a trigger or function raised the error or ran the statement: its text may hold any value.
 
     Such a frame has PL/ before the function's name in every language of Postgres's messages. The pipeline's
     own functions are temporary.
     """
-    return any("PL/" in frame and "pg_temp_" not in frame for frame in context.splitlines())
+    frames = (error.diag.context or "").splitlines()
+    return any("PL/" in frame and "pg_temp_" not in frame for frame in frames)
+
+
+@contextmanager
+def naming_functions() -> Iterator[None]:
+    """Raise a WarehouseError if a trigger or function of the warehouse fails: a file is not to blame."""
+    try:
+        yield
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        if not comes_from_a_function(error):
+            raise
+        raise WarehouseError(f"warehouse: {message(error)}") from None
 
 
 def _place(error: psycopg.Error) -> str:

@@ -15,9 +15,9 @@ from psycopg.conninfo import conninfo_to_dict
 from pipeline import connection as connecting
 from pipeline import pool, settings
 from pipeline.beginning import CHANGING, ONE_MOMENT, READING, Beginning
-from pipeline.errors import LockTimeout, PipelineError, SettingsError
+from pipeline.errors import LockTimeout, PipelineError, RightMissing, SettingsError
 from pipeline.lock_waits import LockWaits
-from pipeline.messages import message
+from pipeline.messages import comes_from_a_function, message
 from pipeline.redaction import in_one_line
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -74,7 +74,7 @@ def transaction(
     TOTESYS_LOCK_TIMEOUT. ``pauses`` are the seconds between tries to connect, by default PAUSES.
 
     Raises SettingsError for a refused login and for a server that is too old, Unreachable if the server does
-    not answer, and LockTimeout. No message holds the password.
+    not answer, RightMissing, and LockTimeout. No message holds the password.
     """
     setting = settings.load().lock_timeout
     bound = setting if lock_timeout is None else lock_timeout
@@ -90,6 +90,8 @@ def transaction(
         try:
             with watch:
                 yield connection
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise _right_missing(error, database) from None
         except psycopg.errors.LockNotAvailable:
             blockers = watch.blockers or "another session holds a lock"
             name = " (TOTESYS_LOCK_TIMEOUT)" if lock_timeout is None else ""
@@ -97,6 +99,17 @@ def transaction(
                 f"{database}: {blockers}; gave up after {bound:g} s{name};"
                 " nothing was changed, run again when the lock is free"
             ) from None
+
+
+def _right_missing(error: psycopg.errors.InsufficientPrivilege, database: str) -> RightMissing:
+    """A one-line error that says which right the database's role lacks, and who grants it."""
+    if comes_from_a_function(error):
+        return RightMissing(f"{database}: {message(error)}")
+    by_policy = error.diag.source_function == "check_enable_rls"
+    grant = (
+        "let the pipeline's role BYPASSRLS" if by_policy else f"docs/{database}-role.sql grants what it needs"
+    )
+    return RightMissing(f"{database}: {error.diag.message_primary}; {grant}")
 
 
 @contextmanager

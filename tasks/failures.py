@@ -19,7 +19,7 @@ from prefect.tasks import exponential_backoff
 
 from pipeline.errors import PipelineError, WarehouseBusy
 from pipeline.interrupts import STOPPED, is_interrupt
-from pipeline.messages import cleaned, message
+from pipeline.messages import cleaned, comes_from_a_function, message
 from pipeline.postgres import Unreachable
 from pipeline.redaction import safe
 from tasks.prefect_messages import NO_SERVER, api_hint
@@ -119,8 +119,8 @@ def in_one_line(error: BaseException) -> str | None:
         return text
     if is_interrupt(error):
         return STOPPED
-    if isinstance(error, psycopg.OperationalError):
-        return f"{_of_database(error)}: {text}; run again, no batch is partially loaded"
+    if isinstance(error, psycopg.Error):
+        return _of_postgres(error, text)
     if text.startswith(NO_SERVER) and isinstance(error.__cause__, httpx.HTTPStatusError):
         return _refused_by_prefect(error.__cause__)
     if isinstance(error, httpx.TransportError) or text.startswith(NO_SERVER):
@@ -134,6 +134,13 @@ def in_one_line(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return f"storage failed: {text}; run again, no batch is partially loaded"
     return None
+
+
+def _of_postgres(error: psycopg.Error, text: str) -> str | None:
+    """The same for an error of Postgres; one of a trigger or function of the database is no bug."""
+    if isinstance(error, psycopg.OperationalError):
+        return f"{_of_database(error)}: {text}; run again, no batch is partially loaded"
+    return text if comes_from_a_function(error) else None
 
 
 def _of_database(error: psycopg.OperationalError) -> str:

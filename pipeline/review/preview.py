@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 
+from pipeline.errors import RightMissing
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.models import checks
@@ -58,7 +59,7 @@ def preview_if_changed(
             is_same = not alterations.may_differ(connection, schema, models, transforms)
             if is_same and not mart_changes.may_differ(connection, schema, transforms):
                 return []
-    except psycopg.errors.InsufficientPrivilege:
+    except RightMissing:
         return []  # the run fails with the privilege that its role lacks
     return preview(url, schema, models, transforms, raw, allow)
 
@@ -139,7 +140,7 @@ def _of_checks(
     changing |= {name for name, effect in effects.items() if effect != "unchanged"}
     to_try = [check for check in checks.load(transforms) if not any(map(check.names, changing))]
     broken: dict[str, str] = {}
-    with suppress(psycopg.ProgrammingError):
+    with suppress(psycopg.ProgrammingError, RightMissing):
         broken = problems(url, schema, targets, to_try)
     return [
         Preview(table=f"{checks.FOLDER}/{name}.sql", effect="check broken", error=error)

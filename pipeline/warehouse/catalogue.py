@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from pipeline.columns import base_of
 from pipeline.errors import ModelError, WarehouseError, all_mistakes
+from pipeline.messages import naming_functions
 from pipeline.models import marts as mart_files
 from pipeline.models.library import SCHEMA_FILE, Model, with_meaning
 from pipeline.models.target import (
@@ -83,7 +84,7 @@ def create_tables(
 
     ``for_readers``: with the schema for readers and its marts.
     """
-    with _naming_privileges():
+    with _refusing_readers(), naming_functions():
         connection.execute("SET LOCAL client_min_messages TO warning")
         is_published = _open_ledger(connection, schema)
         found = None if beside else alterations.find(connection, schema, models, folder, allow)
@@ -148,18 +149,14 @@ def with_contracts(models: Mapping[str, Model], targets: Mapping[str, Target]) -
 
 
 @contextmanager
-def _naming_privileges() -> Iterator[None]:
-    """Raise a WarehouseError that names the privilege that the role lacks, or that it only reads."""
+def _refusing_readers() -> Iterator[None]:
+    """Raise a WarehouseError if the server or the role only reads."""
     try:
         yield
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise WarehouseError(
             f"warehouse: {error.diag.message_primary}; name the primary server, not a standby, and a role"
             " without default_transaction_read_only"
-        ) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise WarehouseError(
-            f"warehouse: {error.diag.message_primary}; docs/warehouse-role.sql grants its role what it needs"
         ) from None
 
 

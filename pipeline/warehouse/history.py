@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.errors import WarehouseError
+from pipeline.messages import naming_functions
 from pipeline.models.target import (
     ADDED_TO_FACTS,
     RECORDED_AT,
@@ -48,7 +49,7 @@ def ensure(
     """
     existing, grants = read_existing(connection, schema, view_schemas(schema)), list[str]()
     for target in targets:
-        with _one_line_errors(schema, target):
+        with _one_line_errors(schema, target), naming_functions():
             if target.fact:
                 _ensure_fact(connection, schema, target, existing)
             else:

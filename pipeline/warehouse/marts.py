@@ -12,7 +12,7 @@ from psycopg.errors import UndefinedFunction, UndefinedTable
 
 from pipeline.beginning import SAFE_PATH
 from pipeline.errors import ModelError, WarehouseError, all_mistakes
-from pipeline.messages import message
+from pipeline.messages import message, naming_functions
 from pipeline.models.marts import Mart, read
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, template
@@ -144,7 +144,7 @@ def attempt(
     errors: dict[str, psycopg.Error] = {}
     for mart in marts:
         try:
-            with connection.transaction():
+            with connection.transaction(), naming_functions():
                 create(mart)
         except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
             raise

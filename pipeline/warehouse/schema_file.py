@@ -10,6 +10,7 @@ from psycopg import sql
 
 from pipeline.beginning import SAFE_PATH
 from pipeline.errors import WarehouseError
+from pipeline.messages import naming_functions
 from pipeline.postgres import Connection, identifiers, statement, template
 
 _IN_THIS_TRANSACTION = sql.SQL("d.xmin = pg_current_xact_id()::xid")
@@ -58,7 +59,8 @@ def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | 
         raise WarehouseError(f"warehouse: tables are missing and there is no {path} to create them")
     try:
         connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifiers(schemas)))
-        connection.execute(template(read(path) if text is None else text))
+        with naming_functions():
+            connection.execute(template(read(path) if text is None else text))
         connection.execute(SAFE_PATH)
         query = statement("warehouse/untrusted_functions.sql").format(made=_IN_THIS_TRANSACTION)
         untrusted = connection.execute(query).fetchone()

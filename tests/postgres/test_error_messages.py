@@ -29,15 +29,15 @@ FAULTS = {
     ),
     "a trigger": (
         "DO $$ BEGIN RAISE EXCEPTION 'not Ann-Secret'; END $$",
-        r"a trigger or function of the database refuses a row \(SQLSTATE P0001\)",
+        r"a trigger or function of the database refuses a row or a statement \(SQLSTATE P0001\)",
     ),
     "a trigger with a code of its own": (
         "DO $$ BEGIN RAISE EXCEPTION 'not Ann-Secret' USING ERRCODE = 'object_in_use'; END $$",
-        r"a trigger or function of the database refuses a row \(SQLSTATE 55006\)",
+        r"a trigger or function of the database refuses a row or a statement \(SQLSTATE 55006\)",
     ),
     "a statement that a trigger runs": (
         "DO $$ BEGIN EXECUTE 'SELECT \"Ann-Secret\"'; END $$",
-        r"a trigger or function of the database refuses a row \(SQLSTATE 42703\)",
+        r"a trigger or function of the database refuses a row or a statement \(SQLSTATE 42703\)",
     ),
     "a table that a trigger names without its schema": (
         "DO $$ BEGIN PERFORM 'Ann-Secret' FROM nowhere; END $$",

@@ -19,6 +19,7 @@ from pipeline.errors import BucketError
 from pipeline.postgres import Unreachable
 from pipeline.redaction import learn
 from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, in_one_line, print_all
+from tests.support import execute
 
 
 def fault_of_results(*, code: str = "") -> BaseException:
@@ -93,6 +94,16 @@ def test_only_a_lost_connection_is_reported_as_lost(
 )
 def test_a_transient_failure_is_retried(fault: BaseException, again: bool) -> None:
     assert worth_another_try(fault) == again
+
+
+def test_a_failing_function_of_the_database_is_one_line(warehouse_url: str) -> None:
+    with pytest.raises(errors.RaiseException) as caught:
+        execute(warehouse_url, "DO $$ BEGIN RAISE EXCEPTION 'not Ann-Secret'; END $$")
+    words = in_one_line(caught.value)
+    assert words
+    assert words.startswith(
+        "a trigger or function of the database refuses a row or a statement (SQLSTATE P0001)"
+    )
 
 
 STEPS = {

@@ -8,12 +8,14 @@ import psycopg
 import pytest
 
 import tasks.grants
+from pipeline.errors import RightMissing, WarehouseError
 from pipeline.postgres import transaction
 from pipeline.warehouse import ledger, references
+from pipeline.warehouse.mismatches import examine_tables
 from tests.house import Warehouse
 from tests.pair import Pair
 from tests.postgres.roles import NewRole, drop
-from tests.support import query, value, write_models
+from tests.support import execute, query, value, write_models
 
 
 def test_the_whole_job_works_with_these_roles(pair: Pair, least: Pair) -> None:
@@ -43,6 +45,34 @@ def test_a_warehouse_that_was_there_before_becomes_the_roles(pair: Pair, new_rol
     house = pair.house
     Pair(pair.source_url, Warehouse(loader_url, house.folder, house.raw, house.processed), pair.home).run()
     assert value(house.url, "SELECT count(*) FROM fact_sale_current") == 2
+
+
+LOST = {
+    "another owner of a ledger's table": "ALTER TABLE etl.batch OWNER TO postgres",
+    "another owner of a table": "ALTER TABLE fact_sale OWNER TO postgres",
+    "policies that hide rows": "ALTER TABLE fact_sale ENABLE ROW LEVEL SECURITY; ALTER TABLE fact_sale FORCE"
+    " ROW LEVEL SECURITY",
+    "no schema": "REVOKE USAGE ON SCHEMA etl FROM PUBLIC, {0}",
+}
+
+
+def examine_and_run(pair: Pair) -> None:
+    examine_tables(pair.house.url, "public", pair.house.models)
+    pair.run()
+
+
+@pytest.mark.parametrize("harm", LOST)
+def test_a_right_that_a_role_has_lost_is_named(pair: Pair, new_role: NewRole, harm: str) -> None:
+    house = pair.house
+    loader_url = new_role("warehouse-role.sql", house.url)
+    least = Pair(pair.source_url, Warehouse(loader_url, house.folder, house.raw, house.processed), pair.home)
+    least.run()
+    role = '"{}"'.format(unquote(urlsplit(loader_url).username or ""))
+    execute(house.url, *LOST[harm].format(role).split("; "))
+    pair.do("INSERT INTO sale (shop_id, amount) VALUES (1, 9)")
+    with pytest.raises((RightMissing, WarehouseError), match=r"^warehouse: .*(permission|policy)") as caught:
+        examine_and_run(least)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.since(15, "GRANT SET ON PARAMETER")

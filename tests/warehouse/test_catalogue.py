@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.errors import ModelError, PipelineError, WarehouseError
+from pipeline.errors import ModelError, PipelineError, RightMissing, WarehouseError
 from tests.house import Warehouse
 from tests.made_up import MadeUp
 from tests.support import execute, value, write_models
@@ -218,6 +218,6 @@ def test_a_role_without_privileges_gets_a_one_line_error(house: Warehouse, owner
     )
     execute(house.url, f"GRANT CONNECT ON DATABASE {name} TO owner_{name}")
     house.url = owner_url
-    with pytest.raises(WarehouseError, match="warehouse: permission denied") as raised:
+    with pytest.raises(RightMissing, match="warehouse: permission denied") as raised:
         house.prepare()
     assert "\n" not in str(raised.value)
