@@ -57,7 +57,7 @@ def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits
         table.execute("find_deleted_keys.sql", stage=accepted, live=relation, is_live=is_live)
     deleted = _delete(table, accepted)
     share = limits.deleted_share_of(table.target)
-    if deleted > ALWAYS_ALLOWED and share < 1 and deleted > share * (deleted + _count_live(table)):
+    if deleted > ALWAYS_ALLOWED and share < 1 and deleted > share * _count_before(table):
         raise WarehouseError(
             f"warehouse: table {table.target.name}: {counted(deleted, 'row')} would be deleted, more than"
             f" the share {share:g} of it that is allowed at once; nothing was loaded; if that is intended,"
@@ -82,8 +82,12 @@ def _live_rows(table: Table) -> tuple[sql.Identifier, sql.SQL]:
     return table.versions, template("t.valid_to IS NULL")
 
 
-def _count_live(table: Table) -> int:
-    relation, is_live = _live_rows(table)
-    query = sql.SQL("SELECT count(*) FROM {} AS t WHERE {}").format(relation, is_live)
-    row = table.connection.execute(query).fetchone()
+def _count_before(table: Table) -> int:
+    """How many rows the table had before the batch, without deleted ones."""
+    relation, _ = _live_rows(table)
+    begins, ends, is_deleted = ("valid_from", "valid_to", "false")
+    if table.target.fact:
+        begins, ends, is_deleted = ("recorded_at", "superseded_at", "deleted")
+    parts = {"begins": sql.SQL(begins), "ends": sql.SQL(ends), "is_deleted": sql.SQL(is_deleted)}
+    row = table.execute("count_before.sql", relation=relation, **parts).fetchone()
     return int(str(row[0])) if row else 0

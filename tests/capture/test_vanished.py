@@ -261,6 +261,17 @@ def test_a_dimension_or_bridge_is_not_emptied_either(pair: Pair, table: str, fla
     assert pair.house.query(history) != before
 
 
+@pytest.mark.parametrize(("source", "column"), [("item", "item_id"), ("tag", "tag_id")])
+def test_rows_with_new_keys_do_not_make_up_for_deleted_ones(pair: Pair, source: str, column: str) -> None:
+    pair.do(f"INSERT INTO {source} ({column}) SELECT generate_series(3, 1600)")
+    pair.run()
+    pair.do(f"UPDATE {source} SET {column} = {column} + 10000")
+    _, manifest = plan_batch(pair.source_url, pair.house)
+    assert manifest
+    with pytest.raises(WarehouseError, match=f"_{source}: 1,600 rows would be deleted"):
+        pair.house.bring(manifest)
+
+
 def test_a_smaller_part_of_a_table_is_deleted_without_consent(pair: Pair) -> None:
     pair.do("INSERT INTO item SELECT n, n, n FROM generate_series(3, 4000) AS n")
     pair.run()
