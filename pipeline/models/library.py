@@ -38,17 +38,15 @@ FINGERPRINT = f"duckdb-{duckdb.__version__}/2:"
 class Model:
     """A model as its file defines it.
 
-    ``key``: the business key; empty for the primary key of the table. ``untracked``: columns whose changes
-    make no new version. ``keeps_deleted``: rows that leave the result stay current. ``appends``: no row
-    leaves its result, so it reads only the changed rows of a batch. ``unstable``: it may yield different
-    rows for the same data. ``max_deleted_share``: the share of its table that a run may delete, if
-    it is not the default. ``contract``: a digest of its table's contract, and ``upstream`` the fingerprints
-    of the models that it reads; both are set by ``with_meaning``. ``seeds``: the seeds that it reads.
-    ``changing``: why it yields other values each time, as messages. ``names``: the columns that it names, in
-    lower case, if others come by a ``*``; else None. ``personal``: columns of its source tables with personal
-    data. ``tree``: its syntax tree as JSON, without positions in the file and the names of CTEs and aliases.
-    ``renamed``: old and new names of columns, and of the table.
-    ``lines``: the lines of the columns that its SELECT names.
+    ``key``: the business key; empty for the table's primary key. ``untracked``: columns whose changes make no
+    new version. ``keeps_deleted``: rows that leave the result stay current. ``appends``: no row leaves its
+    result, so it reads only the changed rows of a batch. ``unstable``: it may yield different rows for the
+    same data. ``max_deleted_share``: the share of its table that a run may delete, if set. ``contract``: a
+    digest of its table's contract, and ``upstream`` the fingerprints of the models that it reads; both are
+    set by ``with_meaning``. ``seeds``: the seeds that it reads. ``changing``: why it yields other values each
+    time. ``names``: the columns that it names, in lower case, if others come by a ``*``; else None.
+    ``personal``: its source's personal columns. ``tree``: its syntax tree as JSON, without positions in the
+    file and the names of CTEs and aliases. ``renamed``: old and new names. ``lines``: its columns' lines.
     """
 
     name: str
@@ -77,6 +75,11 @@ class Model:
     def reads(self) -> frozenset[str]:
         """The names of the source tables, models, seeds and reference tables that it reads."""
         return frozenset(relation.name for relation in self.relations)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether its table keeps rows that have left its result, and so are in no later batch."""
+        return self.keeps_deleted or self.appends
 
     def at(self, column: str) -> str:
         """The file and, if the SELECT names the column, its line."""

@@ -24,21 +24,22 @@ def lost_tables(
 ) -> dict[str, frozenset[str]]:
     """Which of these tables must not be restated, with the source tables whose rows are lost.
 
-    After `make retain`, the first batch has the rows of its tables, but not of one that no model read then.
-    What the live table has from earlier batches would be deleted.
+    After `make retain`, the first batch has the rows of its tables, but not of one that no model read then,
+    nor rows that only the live table keeps. What that has from earlier batches would be deleted.
     """
     first, found = known.manifests[0], dict[str, frozenset[str]]()
     for target in () if known.is_complete else targets:
         below = closure(models, target.name)
         lost = frozenset(tables_read(below) - first.tables.keys() - NAMES)
         readers = {name for name, model in below.items() if model.reads & lost}
-        if _computed_with(connection, schema, models[target.name]) & (lost | readers) and _has_versions(
-            connection, schema, target, first.snapshot_at
-        ):
+        model = models[target.name]
+        is_lost = model.keeps_rows or _computed_with(connection, schema, model) & (lost | readers)
+        if is_lost and _has_versions(connection, schema, target, first.snapshot_at):
             found[target.name] = lost
+            lacks = f"did not read {', '.join(sorted(lost))}" if lost else "lacks rows that the table keeps"
             _logger.info(
-                "%s is not restated: the raw bucket has no batch before %s, which did not read %s",
-                target.name, first.batch_id, ", ".join(sorted(lost)),
+                "%s is not restated: the raw bucket has no batch before %s, which %s",
+                target.name, first.batch_id, lacks,
             )  # fmt: skip
     return found
 

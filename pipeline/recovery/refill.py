@@ -113,13 +113,14 @@ class Lake:
         return Replay(target, tuple(outputs), loaded or Loaded(fingerprint=""), empties=empties)
 
     def _present(self, target: Target, batches: Batches) -> Replay | None:
-        """The model's present result, for a dimension with its former rows as they last were."""
+        """The model's present result, with former rows as they last were if its table keeps these."""
         if not batches.manifests:
             return None
         *earlier, last = batches.manifests
-        present = self._forward(target, [last], empties=target.bridge)
+        empties = target.bridge and not self.models[target.name].keeps_rows
+        present = self._forward(target, [last], empties=empties)
         ((_, output),) = present.outputs
-        if not target.bridge:
+        if not empties:
             with suppress(*_UNUSABLE):  # without earlier batches, former rows stay as they are
                 before = self._forward(target, earlier, empties=False).outputs
                 output = self._with_earlier(target, output, [each for _, each in before], last.batch_id)

@@ -233,6 +233,7 @@ def copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage, bas
                 versions=sql.Identifier(schema, versions_name(target.name)),
                 same_key=target.same_key("t", "s"),
                 columns=columns,
+                keeps_rows=sql.Literal(rebuilt.models[target.name].keeps_rows),
             ),
             {"base": base},
         )

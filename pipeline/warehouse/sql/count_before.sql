@@ -1,5 +1,5 @@
 -- How many rows a table had before a batch, which may have ended some of them.
--- Names: relation (of all versions), begins, ends, is_deleted (whether a version says that its row is deleted).
+-- Names: relation (of all versions), begins, ends, is_deleted (whether a version marks a deletion).
 -- Binds: at.
 SELECT count(*)
 FROM {relation}
