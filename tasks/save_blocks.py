@@ -97,7 +97,9 @@ def _foreign_batches(config: Settings) -> Iterator[str]:
     )
     try:
         destination = ledger.destination(warehouse_url, config.warehouse_schema)
-        others = chains.foreign(raw, destination, snapshots.identify(source_url))
+        has_run = bool(destination.id)
+        last_batch = ledger.fetch_last_batch(warehouse_url, config.warehouse_schema) if has_run else None
+        others = chains.foreign(raw, destination, snapshots.identify(source_url), last_batch)
     except Exception as error:  # noqa: BLE001  the blocks work all the same
         yield f"raw bucket: could not be searched for batches of other warehouses: {in_some_line(error)}"
         return

@@ -55,7 +55,7 @@ class Chain:
         owner = self.end.warehouse or "of an earlier release"
         return f"warehouse {owner}, read from {self.end.identity}, last batch {self.end.batch_id}"
 
-    def holds(self, batch_id: str) -> bool:
+    def holds(self, batch_id: str | None) -> bool:
         """Whether the chain has a batch."""
         return any(each.batch_id == batch_id for each in self.batches)
 
@@ -94,13 +94,18 @@ def summaries(chains: Sequence[Chain]) -> str:
     return "; ".join({chain.owner: chain.summary for chain in chains}.values()) or "none"
 
 
-def foreign(raw: Bucket, destination: Destination, source: Identity | None) -> list[Chain]:
-    """The chains of other warehouses, and those that were read from other sources."""
+def foreign(
+    raw: Bucket, destination: Destination, source: Identity | None, last_batch: str | None
+) -> list[Chain]:
+    """The chains of other warehouses, and those that were read from other sources.
+
+    One that holds the warehouse's last batch is its own, although the source was moved since.
+    """
     return [
         chain
         for chain in find(raw)
         if not chain.end.may_be_for(destination)
-        or (source and not chain.end.identity.is_same_database(source))
+        or (source and not (chain.end.identity.is_same_database(source) or chain.holds(last_batch)))
     ]
 
 

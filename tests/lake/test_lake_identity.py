@@ -106,16 +106,26 @@ def test_another_environments_rows_stay_out(shared: Pair, others: list[Pair]) ->
     assert (666, 2) in [row[:2] for row in history(development, "fact_sale")]
 
 
+def test_batches_from_before_the_source_was_moved_are_its_own(shared: Pair, others: list[Pair]) -> None:
+    shared.fresh(SALES, *SOURCE)
+    shared.run()
+    house, moved = shared.house, identify(others[0].source_url)
+    assert chains.foreign(house.raw, house.destination, moved, house.last_batch()) == []
+    (chain,) = chains.foreign(house.raw, house.destination, moved, None)
+    assert chain.owner == house.destination.id, "and not those that an emptied warehouse does not have"
+
+
 def test_the_other_run_is_named(shared: Pair, others: list[Pair]) -> None:
     shared.fresh(SALES, *SOURCE)
     development = environment(shared, others[0], SALES, own_source=True)
-    assert chains.foreign(shared.house.raw, shared.house.destination, identify(shared.source_url)) == []
+    raw, home, source = shared.house.raw, shared.house.destination, identify(shared.source_url)
+    assert chains.foreign(raw, home, source, None) == []
     development.run()
-    (chain,) = chains.foreign(shared.house.raw, shared.house.destination, identify(shared.source_url))
+    (chain,) = chains.foreign(raw, home, source, None)
     name = development.house.url.rsplit("/", 1)[1]
     home = development.house.destination
     assert chain.summary.startswith(f"warehouse {name}.public ({home.id}), read from database ")
-    assert chains.foreign(shared.house.raw, home, identify(development.source_url)) == []
+    assert chains.foreign(raw, home, identify(development.source_url), development.house.last_batch()) == []
     assert development.house.rebuild(named=home.id) == 0
     shared.house.prepare()
     assert shared.house.rebuild(named=home.id, source=identify(shared.source_url)) == 1, "on purpose"
