@@ -28,7 +28,7 @@ _OTHER_TYPE = re.compile(
     r"(?:to|type|in multiplication of) ((?:[A-Z]+\d*|[a-z]+\d+)(?:\([\d, ]+\))?)(?=\W|$)"
     r"|Error: (date|time|timestamp) field"
 )
-_SOURCE_COLUMN = re.compile(r"when casting from source column (\S+)")
+SOURCE_COLUMN = re.compile(r"when casting from source column (\S+)")
 # DuckDB's messages about rows; all others are about the SQL.
 _ABOUT_ROWS = re.compile(r"(Conversion|Out of Range|Invalid Input|Constraint) Error: ")
 _HARMLESS = re.compile(r"Invalid Input Error: More than one row returned by a subquery[^.\n]*")
@@ -48,7 +48,7 @@ _QUALIFY = (
 )
 _NO_PRIVILEGE = "42501"
 _GRANT = "make it SECURITY DEFINER, or grant the pipeline's role what it uses"
-_NOT_SHOWN = "; TOTESYS_SHOW_VALUES=true shows the value"
+NOT_SHOWN = "; TOTESYS_SHOW_VALUES=true shows the value"
 
 
 def message(error: BaseException) -> str:
@@ -86,7 +86,7 @@ def _of_postgres(error: psycopg.Error) -> str:
         # The exception's own text also has DETAIL, CONTEXT and the statement, which may hold values.
         text = diag.message_primary or str(error)
         return text + (_place(error) if code.startswith(_CONSTRAINT_VIOLATION) else "")
-    return f"{text} (SQLSTATE {code}){_place(error)}{_NOT_SHOWN}"
+    return f"{text} (SQLSTATE {code}){_place(error)}{NOT_SHOWN}"
 
 
 def comes_from_a_function(error: psycopg.Error) -> bool:
@@ -134,7 +134,7 @@ def of_duckdb(text: str) -> str:
         return text
     if harmless := _HARMLESS.match(text):
         return harmless[0]
-    column = _SOURCE_COLUMN.search(text)
+    column = SOURCE_COLUMN.search(text)
     return f"{kind[1]} Error: {_without_value(text, column[1] if column else None)}"
 
 
@@ -142,7 +142,7 @@ def _no_type(what: str, line: str, column: str, value: str) -> str:
     """The message about a value that a model cannot compute with; NaN and Infinity are no secret."""
     is_special = value.lstrip("-") in {"NaN", "Infinity"}
     shown = shows_values() or is_special
-    more = "" if shown else _NOT_SHOWN
+    more = "" if shown else NOT_SHOWN
     if what == NO_LIST:
         problem, remedy = "has an array of several dimensions, or with other bounds", "only pass it on"
     else:
@@ -164,7 +164,7 @@ def of_arrow(text: str) -> str:
 def _without_value(text: str, column: str | None) -> str:
     type_ = _OTHER_TYPE.search(_QUOTED.sub("", text.partition("\nLINE ")[0]))
     of_column = f" of {column}" if column else ""
-    return f"a value{of_column} does not fit{f' {type_[1] or type_[2]}' if type_ else ''}{_NOT_SHOWN}"
+    return f"a value{of_column} does not fit{f' {type_[1] or type_[2]}' if type_ else ''}{NOT_SHOWN}"
 
 
 @cache

@@ -63,7 +63,7 @@ def bind(
         )
     _bind_reference(connection, names - manifest.tables.keys(), manifest.snapshot_at)
     columns = {name: table.columns for name, table in manifest.tables.items()}
-    _bind_models(connection, models, targets, _texts(models, targets, columns), marked=False)
+    _bind_models(connection, models, targets, texts_of(models, targets, columns), marked=False)
 
 
 def bind_empty(
@@ -101,7 +101,7 @@ def _has_stored_text(
     return any(column.labels or is_stored_as_text(column) for column in columns)
 
 
-def _texts(
+def texts_of(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
 ) -> dict[str, str]:
     """The models' SQL as it is run: labels of enums, and what is stored as text, are cast."""

@@ -23,6 +23,7 @@ from pipeline.lake.paths import rejected_folder
 from pipeline.lake.state import bind_state, compacted, key_columns
 from pipeline.models import inputs
 from pipeline.models.failing_rows import leave_out_failing_rows
+from pipeline.models.failing_values import naming_values
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.output import Output
 from pipeline.models.rejects import REJECTED
@@ -55,7 +56,7 @@ def transform(work: Work) -> Output:
 def _by_rows(work: Work, table: TableBatch) -> Output:
     """Run on one table's changed rows, or on all if the model is new or the table was read in full."""
     complete = table.mode == "full" or not work.changes_suffice
-    with session() as connection:
+    with session() as connection, naming_values(connection, work):
         changes = table.mode == "full" or work.changes_suffice
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=changes)
         with_commit_times = (
@@ -111,7 +112,7 @@ def _append_only(work: Work) -> Output:
         _require_states(
             work, [table for table in work.tables if table.mode == "changes" and not table.reached]
         )
-    with session() as connection:
+    with session() as connection, naming_values(connection, work):
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=not complete)
         accepted, rejected = write_rows(connection, work, may_repeat_keys=True)
     return _output(work, complete, accepted, rejected).model_copy(update={"replaces": False})
@@ -136,7 +137,7 @@ def _require_states(work: Work, tables: Sequence[TableBatch]) -> None:
 
 def _full_result(work: Work) -> Output:
     """Write all rows of the result, because the last result is unknown or lost."""
-    with session() as connection:
+    with session() as connection, naming_values(connection, work):
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)
         accepted, rejected = write_rows(connection, work, may_repeat_keys=True)
         keys = write_rejected_keys(connection, work, accepted) if rejected else ()
@@ -146,7 +147,7 @@ def _full_result(work: Work) -> Output:
 
 def _compared_result(work: Work, last: State) -> Output:
     """Write the rows that differ from the last result."""
-    with session() as connection:
+    with session() as connection, naming_values(connection, work):
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)
         result = _as_table(work, last)
         bind_state(connection, result, last, work.processed, LAST_RESULT)
