@@ -266,10 +266,8 @@ def _planned(
     loaded = ledger.fetch_loaded_models(warehouse_url, config.warehouse_schema) if begun else {}
     previous = manifests.last_manifest(raw, watermark)
     with snapshots.snapshot(source_url) as (connection, snapshot):
-        planned = planner.plan_batch(
-            connection, snapshot, config.source_schema, models, loaded, watermark, previous,
-            reconcile=False, full=False, most_bytes=most_bytes, key=key,
-        )  # fmt: skip
+        request = planner.Request(models, loaded, watermark, previous, most_bytes=most_bytes, key=key)
+        planned = planner.plan_batch(connection, snapshot, config.source_schema, request)
     left_out: Mapping[str, Sequence[str]] = {}
     with suppress(ModelError):  # the next run reports it
         left_out = verify(models, targets, planned.columns) if targets.keys() >= models.keys() else {}

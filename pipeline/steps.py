@@ -55,10 +55,7 @@ class Pipeline:
             watermark = ledger.watermark(warehouse, self.warehouse_schema)
             loaded = ledger.loaded_models(warehouse, self.warehouse_schema)
             forgotten = erasures.in_warehouse(warehouse, self.warehouse_schema)
-        return planner.plan_batch(
-            connection,
-            snapshot,
-            source_schema,
+        request = planner.Request(
             self.models,
             loaded,
             watermark,
@@ -70,6 +67,7 @@ class Pipeline:
             forgotten=forgotten.values(),
             as_text=as_text,
         )
+        return planner.plan_batch(connection, snapshot, source_schema, request)
 
     def seal(self, manifest: Manifest) -> Manifest:
         """Write the manifest of a batch whose tables are all read; from then on every run finishes it."""

@@ -1,6 +1,6 @@
-"""Overlap the producer and the consumer of a stream."""
+"""Overlap the producer and the consumer of a stream; join its parts."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,3 +17,15 @@ def ahead(items: Iterator[_Item]) -> Generator[_Item, None, None]:
         while (item := following.result()) is not None:
             following = producer.submit(next, items, None)
             yield item
+
+
+def joined(parts: Iterable[bytes | bytearray | memoryview], size: int) -> Iterator[bytearray]:
+    """The parts, joined into buffers of about that size, each with whole parts."""
+    buffer = bytearray()
+    for part in parts:
+        buffer += part
+        if len(buffer) >= size:
+            yield buffer
+            buffer = bytearray()
+    if buffer:
+        yield buffer

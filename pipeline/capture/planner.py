@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipeline.capture.as_text import Places, columns_as_text
 from pipeline.capture.batch_plan import BatchPlan
@@ -38,77 +38,96 @@ from pipeline.source.wal_summaries import marks
 from pipeline.words import line_of
 
 
-def plan_batch(
-    connection: Connection,
-    snapshot: Snapshot,
-    schema: str,
-    models: Mapping[str, Model],
-    loaded: Mapping[str, Loaded],
-    watermark: Watermark | None,
-    previous: Manifest | None,
-    *,
-    reconcile: bool,
-    full: bool,
-    most_bytes: int | None = None,
-    key: HashKey | None = None,
-    forgotten: Collection[Entry] = (),
-    checkpoint: bool = False,
-    as_text: Places = frozenset(),
-) -> BatchPlan:
-    """Probe the source and plan the batch that follows ``previous``.
+@dataclass(frozen=True)
+class Request:
+    """What to plan a batch for.
 
-    ``loaded`` has the fingerprints of the models that computed the warehouse's tables. Counting changed rows
-    scans a table; tables larger than ``most_bytes`` are not counted. ``key`` hashes personal columns.
-    ``forgotten`` are the erased rows. ``checkpoint``: the source may write a checkpoint if that helps.
-    ``as_text`` are columns to read as text, beside those of the last batch.
-    Raises ModelError where a model reads a table that the source does not have, and SettingsError where one
-    hashes columns and there is no ``key``.
+    ``loaded`` has the fingerprints of the models that computed the warehouse's tables, ``watermark`` and
+    ``previous`` are its last batch. Counting changed rows scans a table; tables larger than ``most_bytes``
+    are not counted. ``key`` hashes personal columns. ``forgotten`` are the erased rows. ``checkpoint``: the
+    source may write a checkpoint if that helps. ``as_text`` are columns to read as text, beside those of the
+    last batch.
     """
-    described = columns_as_text(_described(connection, schema, models), as_text, None if full else previous)
-    tables = _with_hashes(models, described, key)
-    check_rights(models, tables)
-    cursors = cursors_of(connection, schema, models, tables)
-    changed = _changed_models(models, loaded)
-    forced = _read_by_cursor(models, changed)
-    if reconcile or full:
-        forced = dict.fromkeys(tables, "reconciling" if reconcile else REQUESTED)
-    start = batch_start(connection, schema, tables, snapshot, previous, watermark, forced=reconcile or full)
-    plans = {
-        name: _table_plan(
-            table,
-            previous.tables.get(name) if previous else None,
-            cursors.get(name),
-            start,
-            forced.get(name),
-        )
-        for name, table in tables.items()
-    }
+
+    models: Mapping[str, Model]
+    loaded: Mapping[str, Loaded]
+    watermark: Watermark | None
+    previous: Manifest | None
+    reconcile: bool = False
+    full: bool = False
+    most_bytes: int | None = None
+    key: HashKey | None = None
+    forgotten: Collection[Entry] = ()
+    checkpoint: bool = False
+    as_text: Places = frozenset()
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether all rows are asked for."""
+        return self.reconcile or self.full
+
+
+def plan_batch(connection: Connection, snapshot: Snapshot, schema: str, request: Request) -> BatchPlan:
+    """Probe the source and plan the batch that follows the last one.
+
+    Raises ModelError where a model reads a table that the source does not have, and SettingsError where one
+    hashes columns and there is no key.
+    """
+    models, previous, watermark = request.models, request.previous, request.watermark
+    tables = _tables(connection, schema, request)
+    changed = _changed_models(models, request.loaded)
+    start = batch_start(connection, schema, tables, snapshot, previous, watermark, forced=request.reads_all)
+    plans = _table_plans(connection, schema, request, tables, changed, start)
     unchanged: frozenset[str] = frozenset()
-    if reconcile and watermark:
-        unchanged = _unchanged(
-            models,
-            plan_batch(
-                connection, snapshot, schema, models, loaded, watermark, previous,
-                reconcile=False, full=False, most_bytes=most_bytes, key=key, as_text=as_text,
-            ),
-        )  # fmt: skip
+    if request.reconcile and watermark:
+        ordinary = replace(request, reconcile=False, full=False, checkpoint=False)
+        unchanged = _unchanged(models, plan_batch(connection, snapshot, schema, ordinary))
     last = last_marks(snapshot, previous, watermark)
-    unchanged_tables = unscanned(connection, snapshot, plans, previous, last, checkpoint=checkpoint)
+    unscanned_tables = unscanned(connection, snapshot, plans, previous, last, checkpoint=request.checkpoint)
     return BatchPlan(
         snapshot,
         watermark,
         previous,
-        tables=_with_counts(connection, schema, plans, previous, most_bytes, unchanged_tables.tables),
+        tables=_with_counts(connection, schema, plans, previous, request.most_bytes, unscanned_tables.tables),
         changed_models=changed,
-        reconcile=reconcile or start.reason in HISTORY_LOST,
+        reconcile=request.reconcile or start.reason in HISTORY_LOST,
         seeds=read_seeds(models),
-        kept_seeds={} if reconcile or full or start.reason else kept_seeds(models, previous),
+        kept_seeds={} if request.reads_all or start.reason else kept_seeds(models, previous),
         unchanged=unchanged,
-        erasures=_erasures(models, tables, forgotten),
+        erasures=_erasures(models, tables, request.forgotten),
         restarted=start.restarted,
-        scan_reason=unchanged_tables.reason,
+        scan_reason=unscanned_tables.reason,
         wal_marks=marks(snapshot, last),
     )
+
+
+def _tables(connection: Connection, schema: str, request: Request) -> dict[str, Table]:
+    """The tables that the models read, with their columns as they are read."""
+    last = None if request.full else request.previous
+    described = columns_as_text(_described(connection, schema, request.models), request.as_text, last)
+    tables = _with_hashes(request.models, described, request.key)
+    check_rights(request.models, tables)
+    return tables
+
+
+def _table_plans(
+    connection: Connection,
+    schema: str,
+    request: Request,
+    tables: Mapping[str, Table],
+    changed: Collection[str],
+    start: BatchStart,
+) -> dict[str, TablePlan]:
+    """The plans of the tables, before their rows are counted."""
+    cursors = cursors_of(connection, schema, request.models, tables)
+    forced = _read_by_cursor(request.models, changed)
+    if request.reads_all:
+        forced = dict.fromkeys(tables, "reconciling" if request.reconcile else REQUESTED)
+    last = request.previous.tables if request.previous else {}
+    return {
+        name: _table_plan(table, last.get(name), cursors.get(name), start, forced.get(name))
+        for name, table in tables.items()
+    }
 
 
 def _changed_models(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -> frozenset[str]:

@@ -28,6 +28,7 @@ from pipeline.models.output import Loaded
 from pipeline.models.target import versions_name
 from pipeline.postgres import Connection, identifiers, statement
 from pipeline.recovery.stage import Stage, go_on_numbering
+from pipeline.streams import joined
 from pipeline.warehouse.load import load_order
 from pipeline.warehouse.references import may_skip, unchecked
 
@@ -198,12 +199,6 @@ def _printed(
     """The rows of a table as COPY prints them, many in one value."""
     listed = identifiers(_columns(connection, table))
     command = sql.SQL("COPY (SELECT {} FROM {} {}) TO STDOUT").format(listed, table, condition)
-    lines = bytearray()
     with connection.cursor() as cursor, cursor.copy(command) as copy:
-        for line in copy:
-            lines += line
-            if len(lines) > _BYTES:
-                yield pa.record_batch([pa.array([bytes(lines)], pa.binary())], schema=_LINES)
-                lines.clear()
-    if lines:
-        yield pa.record_batch([pa.array([bytes(lines)], pa.binary())], schema=_LINES)
+        for lines in joined(copy, _BYTES):
+            yield pa.record_batch([pa.array([bytes(lines)], pa.binary())], schema=_LINES)

@@ -17,7 +17,7 @@ from pipeline.source import cursors
 from pipeline.source.catalogue import source_errors
 from pipeline.source.changes import Slice, changed_rows_predicate, slice_condition
 from pipeline.source.parse import parse
-from pipeline.streams import ahead
+from pipeline.streams import ahead, joined
 
 _BUFFER_BYTES = 1 << 20
 # Pages of 8 kB, so a message is about as large as a buffer.
@@ -48,7 +48,7 @@ def read_rows(
     if slice_.concatenated:
         query, buffers = _copy_of_pages(table, columns, slice_, pages_per_message), _messages
     else:
-        query, buffers = _copy_of_rows(table, columns, slice_), partial(_buffered_rows, size=buffer_bytes)
+        query, buffers = _copy_of_rows(table, columns, slice_), partial(joined, size=buffer_bytes)
     connection.execute("SAVEPOINT before_reading")
     try:
         with (
@@ -121,18 +121,6 @@ def _copy_of_pages(
 
 def _values_of(columns: Sequence[Column]) -> sql.Composed:
     return sql.SQL(", ").join(map(cursors.expression, columns))
-
-
-def _buffered_rows(copy: psycopg.Copy, size: int) -> Iterator[bytes | bytearray]:
-    """The messages of one row each, joined into buffers of about that size."""
-    buffer = bytearray()
-    for row in copy:
-        buffer += row
-        if len(buffer) >= size:
-            yield buffer
-            buffer = bytearray()
-    if buffer:
-        yield buffer
 
 
 def _messages(copy: psycopg.Copy) -> Iterator[bytes | bytearray]:

@@ -166,29 +166,41 @@ def test_a_new_model_has_the_history_of_the_lake(shop: Pair, postgres: Postgres,
     rebuild(shop, postgres, tmp_path)
 
 
-def test_a_table_that_no_batch_has_read_is_empty_before(
-    shop: Pair, postgres: Postgres, tmp_path: Path
-) -> None:
-    run(shop, without("dim_count"), *DAYS[0])
-    joined = MODELS["fact_city"].replace("any_value(s.city)", "any_value(upper(s.city))")
-    joined = joined.replace(" FROM shop AS s", ", count(i.item_id)::text AS owner FROM shop AS s")
-    joined = joined.replace(" GROUP BY", " LEFT JOIN item AS i ON i.item_id = s.shop_id GROUP BY")
-    run(shop, MODELS | {"fact_city": joined}, *DAYS[1])
-    verify(shop)
-    rebuild(shop, postgres, tmp_path)
-    assert shop.house.query("SELECT number FROM dim_count_history ORDER BY valid_from") == [(0,), (3,)]
+CITY = MODELS["fact_city"].replace("any_value(s.city)", "any_value(upper(s.city))")
+WITH_ITEMS = CITY.replace(" FROM shop AS s", ", count(i.item_id)::text AS owner FROM shop AS s").replace(
+    " GROUP BY", " LEFT JOIN item AS i ON i.item_id = s.shop_id GROUP BY"
+)
+WITH_OWNER = CITY.replace(" FROM shop AS s", ", any_value(s.owner) AS owner FROM shop AS s")
 
 
-def test_a_column_that_no_batch_has_read_is_null_before(
-    shop: Pair, postgres: Postgres, tmp_path: Path
+@pytest.mark.parametrize(
+    ("models", "change", "table", "history"),
+    [
+        (MODELS | {"fact_city": WITH_ITEMS}, "SELECT", "dim_count", "SELECT number"),
+        (
+            without("dim_count") | {"fact_city": WITH_OWNER},
+            "ALTER TABLE shop ADD COLUMN owner text DEFAULT 'Zoe'",
+            "fact_city",
+            "SELECT owner IS NOT NULL",
+        ),
+    ],
+    ids=["a table is empty", "a column is NULL"],
+)
+def test_what_no_batch_has_read_is_empty_before(
+    shop: Pair,
+    postgres: Postgres,
+    tmp_path: Path,
+    models: dict[str, str],
+    change: str,
+    table: str,
+    history: str,
 ) -> None:
     run(shop, without("dim_count"), *DAYS[0])
-    owned = MODELS["fact_city"].replace("any_value(s.city)", "any_value(upper(s.city))")
-    owned = owned.replace(" FROM shop AS s", ", any_value(s.owner) AS owner FROM shop AS s")
-    add = "ALTER TABLE shop ADD COLUMN owner text DEFAULT 'Zoe'"
-    run(shop, without("dim_count") | {"fact_city": owned}, add, *DAYS[1])
+    run(shop, models, change, *DAYS[1])
     verify(shop)
     rebuild(shop, postgres, tmp_path)
+    values = [value for (value,) in shop.house.query(f"{history} FROM {table}_history ORDER BY valid_from")]
+    assert (values[0], values[-1]) == ((0, 3) if table == "dim_count" else (False, True))
 
 
 def test_rows_rejected_before_a_model_was_removed_are_accepted_after_its_return(shop: Pair) -> None:

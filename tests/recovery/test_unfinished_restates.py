@@ -17,16 +17,21 @@ from pipeline.warehouse.limits import DEFAULT
 from tests.pair import Pair
 from tests.recovery.life import program
 from tests.recovery.restating import SOURCE
-from tests.recovery.test_absent_models import DAYS, ITEMS, MODELS, SCHEMA, rebuild, run, verify, without
+from tests.recovery.test_absent_models import (
+    DAYS,
+    ITEMS,
+    MODELS,
+    SCHEMA,
+    WITH_ITEMS,
+    rebuild,
+    run,
+    verify,
+    without,
+)
 from tests.support import execute
 
-# Models that read a table which no batch has read.
-JOINED = (
-    "-- key: shop_id\nSELECT s.shop_id, any_value(s.city) AS city, count(f.sale_id) AS sales,"
-    " count(i.item_id)::text AS owner FROM shop AS s LEFT JOIN sale AS f USING (shop_id)"
-    " LEFT JOIN item AS i ON i.item_id = s.shop_id GROUP BY s.shop_id"
-)
-CHANGED = MODELS | {"fact_city": JOINED}
+# A new and a changed model, which read a table that no batch has read.
+CHANGED = MODELS | {"fact_city": WITH_ITEMS}
 BEFORE = {
     "new and changed": without("dim_count"),
     "back": without("dim_count", "fact_city", "dim_total", "dim_best"),
