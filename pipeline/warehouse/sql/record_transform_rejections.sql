@@ -8,4 +8,5 @@ DO UPDATE SET
     reason = excluded.reason,
     "row" = excluded."row",
     waits = excluded.waits,
+    by_load = excluded.by_load,
     last_batch = excluded.last_batch

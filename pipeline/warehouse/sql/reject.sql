@@ -17,10 +17,10 @@ WITH rejected AS MATERIALIZED (
 
 recorded AS (
     INSERT INTO etl.rejected AS r (
-        schema_name, table_name, key, reason, "row", waits, first_batch, last_batch
+        schema_name, table_name, key, reason, "row", waits, first_batch, last_batch, by_load
     )
     SELECT DISTINCT ON (key)
-        %(schema)s, %(table_name)s, key, reason, "row", retried, %(batch)s, %(batch)s
+        %(schema)s, %(table_name)s, key, reason, "row", retried, %(batch)s, %(batch)s, true
     FROM rejected
     ORDER BY key, place
     ON CONFLICT (schema_name, table_name, key) WHERE NOT resolved
@@ -28,6 +28,7 @@ recorded AS (
         reason = excluded.reason,
         "row" = excluded."row",
         waits = excluded.waits,
+        by_load = excluded.by_load,
         last_batch = CASE WHEN {is_retry} THEN r.last_batch ELSE excluded.last_batch END
 )
 

@@ -9,4 +9,4 @@ WHERE
     AND table_name = %(table_name)s
     AND NOT resolved
     AND last_batch <> %(batch)s
-    AND ({complete} OR NOT waits)
+    AND ({complete} OR NOT by_load)

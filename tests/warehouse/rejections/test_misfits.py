@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from demo.postgres import Postgres
 from pipeline.lake.buckets import Bucket
 from tests.house import Warehouse
 from tests.made_up import MadeUp
+from tests.pair import Pair
 from tests.support import Row, database, execute, value, write_models
 from tests.warehouse.rejections.tables import TYPES, ids, made_up, reasons
 
@@ -139,6 +141,31 @@ def test_a_character_that_the_warehouse_cannot_encode_rejects_its_row(
         assert reasons(house)[2].startswith("code: character with byte sequence 0xe2 0x82 0xac")
         kept = dict(house.query("SELECT (key ->> 'id')::int, \"row\" ->> 'code' FROM etl.rejected"))
         assert (kept[2], kept[3]) == ("\\x3520e282ac", "5 \\u20ac \\x00")
+
+
+def test_such_a_row_stays_rejected_if_its_model_is_computed_as_a_whole(
+    shared: Pair, postgres: Postgres
+) -> None:
+    models = {
+        "dim_t": "SELECT id, max(code) AS code FROM t GROUP BY id",
+        "schema": "CREATE TABLE IF NOT EXISTS dim_t (id int PRIMARY KEY, code text NOT NULL);",
+    }
+    source = "CREATE TABLE t (id int, code text)", "INSERT INTO t VALUES (1, 'a'), (2, '5 €'), (3, NULL)"
+    with database(postgres, "latin", "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0") as url:
+        latin = replace(shared, house=replace(shared.house, url=url, prepared=None))
+        latin.fresh(models, *source)
+        latin.run()
+        latin.do("UPDATE t SET code = 'b' WHERE id = 1")
+        latin.run()
+        assert [key for _, key, _ in latin.house.rejected()] == [{"id": "2"}, {"id": "3"}]
+        latin.do("UPDATE t SET code = NULL WHERE id = 2", "UPDATE t SET code = 'c' WHERE id = 3")
+        latin.run()
+        assert [(key, reason) for _, key, reason in latin.house.rejected()] == [
+            ({"id": "2"}, "code is missing (NULL)")
+        ]
+        latin.do("UPDATE t SET code = 'd' WHERE id = 2")
+        latin.run()
+        assert latin.house.rejected() == []
 
 
 @pytest.mark.campaign
