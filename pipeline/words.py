@@ -2,6 +2,9 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.errors import ModelError
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -16,6 +19,21 @@ def line_of(text: str | bytes, place: int) -> int:
     """
     before = text[:place]
     return 1 + (before.count("\n") if isinstance(before, str) else before.count(b"\n"))
+
+
+def text_of(path: Path) -> str:
+    """The text of a file that a person has written, without the mark that some editors put before it.
+
+    Raises ModelError with the line where it is not UTF-8, or has a NUL, which Postgres cannot store.
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}:{line_of(content, error.start)}: is not UTF-8; save it as UTF-8") from None
+    if (place := text.find("\0")) >= 0:
+        raise ModelError(f"{path}:{line_of(text, place)}: has a NUL character; remove it")
+    return text
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

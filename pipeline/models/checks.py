@@ -10,6 +10,7 @@ from typing import Literal
 
 from pipeline.columns import Frozen
 from pipeline.errors import ModelError
+from pipeline.words import text_of
 
 FOLDER = "checks"
 _FORM = "`-- check: fail` or `-- check: warn`"
@@ -36,7 +37,7 @@ def load(models: Path) -> list[Check]:
 
 
 def _read(path: Path) -> Check:
-    text = path.read_text(encoding="utf-8")
+    text = text_of(path)
     severity, meaning = "", ""
     for number, comment in _head(text):
         match = _HEADER.fullmatch(comment)

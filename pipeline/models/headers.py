@@ -9,11 +9,13 @@ from typing import Literal
 from pipeline.errors import ModelError
 from pipeline.models.personal import Declared
 from pipeline.source.cursors import Cursor
+from pipeline.words import line_of
 
 Kind = Literal["fact", "dimension", "bridge"]
 Headers = Mapping[str, list[str]]
 
 _HEADER = re.compile(r"--\s*([A-Za-z_]+)\s*:\s*(.*?)\s*")
+_COMMENT = re.compile(r"\s*(--[^\r\n]*|/\*.*?\*/)", re.DOTALL)
 _PREFIXES: dict[str, Kind] = {"fact_": "fact", "dim_": "dimension", "bridge_": "bridge"}
 _NAME = r'"(?:[^"]|"")+"|[^\s."]+'
 _PERSONAL = re.compile(rf"(?:(?P<table>{_NAME})\.)?(?P<column>{_NAME})")
@@ -41,30 +43,39 @@ def headers_in(path: Path, text: str) -> dict[str, list[str]]:
     Raises ModelError for a misspelt header.
     """
     headers: dict[str, list[str]] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("--"):
-            break
-        if match := _HEADER.fullmatch(line.strip()):
+    for line, comment in _head(text):
+        if match := _HEADER.fullmatch(comment):
             name = match[1].lower()
             if name in _FORMS:
                 headers.setdefault(name, []).append(match[2])
             elif near := difflib.get_close_matches(name, _FORMS, 1, _SIMILARITY):
-                raise ModelError(f"{path}:{number}: there is no header {match[1]}; write `{_FORMS[near[0]]}`")
+                raise ModelError(f"{path}:{line}: there is no header {match[1]}; write `{_FORMS[near[0]]}`")
             elif "_" in name:  # prose has no such words before a colon
                 raise ModelError(
-                    f"{path}:{number}: there is no header {match[1]}; there are {', '.join(_FORMS)}"
+                    f"{path}:{line}: there is no header {match[1]}; there are {', '.join(_FORMS)}"
                 )
     return headers
 
 
+def _head(text: str) -> Iterator[tuple[int, str]]:
+    """The line comments before the SQL, with their lines; block comments between them are skipped."""
+    place = 0
+    while match := _COMMENT.match(text, place):
+        place = match.end()
+        if match[1].startswith("--"):
+            yield line_of(text, match.start(1)), match[1].strip()
+
+
 def meaning(text: str) -> str:
-    """The comment lines at the head of a file, up to its first header."""
+    """The first comment lines at the head of a file, up to its first header or an empty line."""
     lines: list[str] = []
-    for line in map(str.strip, text.splitlines()):
-        match = _HEADER.fullmatch(line)
-        if not line.startswith("--") or (match and match[1].lower() in _FORMS):
+    next_line = None
+    for line, comment in _head(text):
+        match = _HEADER.fullmatch(comment)
+        if next_line not in {None, line} or (match and match[1].lower() in _FORMS):
             break
-        lines.append(line.lstrip("-").strip())
+        lines.append(comment.lstrip("-").strip())
+        next_line = line + 1
     return " ".join(filter(None, lines))
 
 

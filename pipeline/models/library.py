@@ -26,7 +26,7 @@ from pipeline.models.personal import Declared
 from pipeline.models.seeds import Seed
 from pipeline.models.unstable import in_text, walk
 from pipeline.source.cursors import Cursor
-from pipeline.words import line_of
+from pipeline.words import line_of, text_of
 
 SCHEMA_FILE = "schema.sql"
 # The start of each fingerprint: another DuckDB builds other syntax trees. The number after it is raised if
@@ -188,7 +188,7 @@ def tables_read(models: Mapping[str, Model]) -> set[str]:
 
 def read(path: Path) -> Model:
     """Read one model from its file."""
-    return parse(path, path.read_text(encoding="utf-8"))
+    return parse(path, text_of(path))
 
 
 def parse(path: Path, text: str) -> Model:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.columns import Frozen
 from pipeline.errors import ModelError, all_mistakes
+from pipeline.words import text_of
 
 FOLDER = "marts"
 _FUNCTION = ".function"
@@ -43,7 +44,7 @@ def load(models: Path, taken: Collection[str] = ()) -> list[Mart]:
     with all_mistakes() as mistake:
         for path in sorted((models / FOLDER).glob("*.sql")):
             with mistake():
-                mart = read(path, path.read_text(encoding="utf-8"))
+                mart = read(path, text_of(path))
                 if mart.name in taken or mart.name in marts:
                     other = (
                         marts[mart.name].path.name if mart.name in marts else "a model or a view of its own"

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.columns import Column, arrow_type, numeric_of
 from pipeline.errors import ModelError
-from pipeline.words import line_of
+from pipeline.words import text_of
 
 FOLDER = "seeds"
 _MOST_BYTES = 10_000_000
@@ -91,14 +91,9 @@ def read(path: Path) -> Seed:
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Each row's first line and fields."""
-    content = path.read_bytes()
-    if len(content) > _MOST_BYTES:
+    if path.stat().st_size > _MOST_BYTES:
         raise ModelError(f"{path}: has more than {_MOST_BYTES:,} bytes; put it into the source as a table")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}:{line_of(content, error.start)}: is not UTF-8") from None
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    reader = csv.reader(text_of(path).splitlines(keepends=True), strict=True)
     first_line = 1
     try:
         for fields in reader:

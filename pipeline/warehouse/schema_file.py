@@ -12,6 +12,7 @@ from pipeline.beginning import SAFE_PATH
 from pipeline.errors import WarehouseError
 from pipeline.messages import naming_functions
 from pipeline.postgres import Connection, identifiers, statement, template
+from pipeline.words import text_of
 
 _IN_THIS_TRANSACTION = sql.SQL("d.xmin = pg_current_xact_id()::xid")
 
@@ -30,7 +31,7 @@ def digest(text: str) -> str:
 
 def read(path: Path) -> str:
     """The text of the file, empty if there is none."""
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    return text_of(path) if path.exists() else ""
 
 
 def followed(connection: Connection, schema: str) -> Followed | None:
@@ -84,5 +85,5 @@ def _line(path: Path, error: psycopg.Error) -> str:
     place = error.diag.statement_position
     if not place:
         return ""
-    text = path.read_text(encoding="utf-8")
+    text = text_of(path)
     return f":{text[: int(place) - 1].count(chr(10)) + 1}"

@@ -1,0 +1,73 @@
+"""Where headers of a model are read, and which files of SQL can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.models import checks, headers, library, marts
+from pipeline.warehouse import schema_file
+
+SQL = "SELECT a, b FROM t"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"-- personal: a\n{SQL}",
+        f"/* Licensed as\n-- kind: fact\n*/\n\n-- One row per a.\n/* b */ -- personal: a\n{SQL}",
+        f"-- see x/*\r\n  --personal: a\r\n{SQL} -- key: b",
+        "-- personal: a\rSELECT '-- key: b' AS a",
+    ],
+)
+def test_headers_are_the_line_comments_before_the_sql(text: str) -> None:
+    assert headers.headers_in(Path("dim_a.sql"), text) == {"personal": ["a"]}
+
+
+def test_a_meaning_begins_after_block_comments() -> None:
+    for end in "-- key: a", "":
+        text = f"/* x */\n-- One row\n-- per a.\n{end}\n-- b\n{SQL}"
+        assert headers.meaning(text) == "One row per a."
+
+
+def files(folder: Path, before: bytes, after: bytes) -> None:
+    """Models with a file of each kind."""
+    for name, text in {
+        "dim_a.sql": SQL,
+        "schema.sql": "CREATE TABLE dim_a (a integer)",
+        "checks/c.sql": f"-- check: warn\n-- No row.\n{SQL}",
+        "marts/m.sql": f"-- One row.\n-- columns:\n-- a: A.\n{SQL}",
+    }.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(before + text.encode() + after)
+
+
+def read_all(folder: Path) -> list[str]:
+    """The texts of all files."""
+    texts = [schema_file.read(folder / "schema.sql"), library.load(folder)["dim_a"].sql]
+    texts += [check.sql for check in checks.load(folder)]
+    return texts + [mart.sql for mart in marts.load(folder)]
+
+
+def test_the_mark_that_editors_put_before_a_text_is_no_part_of_it(tmp_path: Path) -> None:
+    files(tmp_path, b"", b"")
+    plain = read_all(tmp_path)
+    files(tmp_path, b"\xef\xbb\xbf", b"")
+    assert read_all(tmp_path) == plain
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [("\n-- prix: 3 €".encode("cp1252"), "is not UTF-8; save it as UTF-8"), (b"\n\0", "has a NUL character")],
+)
+@pytest.mark.parametrize("name", ["dim_a", "schema", "checks/c", "marts/m"])
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, name: str, after: bytes, words: str) -> None:
+    files(tmp_path, b"", b"")
+    path = tmp_path / f"{name}.sql"
+    line = path.read_text().count("\n") + 2
+    path.write_bytes(path.read_bytes() + after)
+    with pytest.raises(PipelineError) as raised:
+        read_all(tmp_path)
+    assert str(raised.value).startswith(f"{path}:{line}: {words}")
