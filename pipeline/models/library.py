@@ -23,6 +23,7 @@ from pipeline.models.canonical import with_canonical_names
 from pipeline.models.headers import Kind
 from pipeline.models.names import Relation, beside, relations, with_relation_names
 from pipeline.models.personal import Declared
+from pipeline.models.refused import refuse
 from pipeline.models.seeds import Seed
 from pipeline.models.unstable import in_text, walk
 from pipeline.source.cursors import Cursor
@@ -194,8 +195,7 @@ def read(path: Path) -> Model:
 def parse(path: Path, text: str) -> Model:
     """A model of this text; ``path`` gives its name, and is named in errors."""
     tree = _parse(path, text)
-    if any(node.get("class") == "PARAMETER" for node in walk(tree)):
-        raise ModelError(f"{path}: has a parameter such as ? or $1; write its value, or join a seed")
+    refuse(path, text, tree)
     try:
         named = relations(text, tree)
     except ValueError as error:
