@@ -14,6 +14,7 @@ from pipeline.errors import WarehouseError
 from pipeline.lake.buckets import Bucket
 from pipeline.messages import message
 from pipeline.models.output import Output
+from pipeline.postgres import each
 from pipeline.warehouse import deletions, references, rejected, staging
 from pipeline.warehouse.bisection import RejectionLimitExceeded
 from pipeline.warehouse.copying import copy_in
@@ -52,6 +53,8 @@ def load_table(
             merged, accepted = _fill_or_merge(table, output, processed, progress, row_limit, were_empty)
             added, changed = merged.added, merged.changed
             rejected_rows += merged.rejected
+            if not table.keeps_history:
+                _align_untracked(table)
             deleted = deletions.apply(table, output, accepted, limits)
             rejected.resolve(table, output, accepted)
         all_rejected = output.complete and rejected_rows == read > 1
@@ -102,6 +105,13 @@ def _fill_or_merge(
         return Merged(added, rejected=rejected_rows), table.name
     merged = merge(table, row_limit, proven=proves)
     return merged._replace(rejected=rejected_rows + merged.rejected), table.stage
+
+
+def _align_untracked(table: Table) -> None:
+    """Give a dimension's rows the untracked values of their versions, which may be out of date."""
+    if names := table.target.untracked:
+        old, new, both = each("t.{0}", names), each("v.{0}", names), each("{0} = v.{0}", names)
+        table.execute("align_untracked.sql", assignments=both, old=old, new=new)
 
 
 def _refers_only_to(table: Table, were_empty: set[str]) -> bool:
