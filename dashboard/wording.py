@@ -9,7 +9,7 @@ import psycopg
 
 from dashboard.filters import FilterError
 from dashboard.warehouse import NoReports
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, RightMissing
 from pipeline.messages import message
 
 _STEPS = ((Decimal(10**9), "bn"), (Decimal(10**6), "m"), (Decimal(10**4), "k"))
@@ -91,10 +91,10 @@ def problem(error: Exception) -> tuple[int, str]:
         return 400, str(error)
     if isinstance(error, NoReports):
         return 503, str(error)
+    if isinstance(error, RightMissing):
+        return 403, f"{error.refusal}: the role lacks rights; docs/reader-role.sql grants them"
     if isinstance(error, PipelineError):
         return 503, f"{message(error)}; start the database or correct TOTESYS_DASHBOARD_URL, then reload"
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return 403, f"{message(error)}: the role lacks rights; docs/reader-role.sql grants them"
     if isinstance(error, psycopg.errors.QueryCanceled):
         return 504, "the warehouse took longer than 30 s; choose a shorter period or more filters"
     if isinstance(

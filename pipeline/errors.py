@@ -59,7 +59,9 @@ class WarehouseError(PipelineError):
 
 
 class RightMissing(PipelineError):
-    """A database's role lacks a right."""
+    """A database's role lacks a right; ``refusal`` is what Postgres says, without what to do."""
+
+    refusal = ""
 
 
 class LockTimeout(PipelineError):

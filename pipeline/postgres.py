@@ -103,13 +103,14 @@ def transaction(
 
 def _right_missing(error: psycopg.errors.InsufficientPrivilege, database: str) -> RightMissing:
     """A one-line error that says which right the database's role lacks, and who grants it."""
+    refusal, advice = message(error), f"; docs/{database}-role.sql grants its role what it needs"
     if comes_from_a_function(error):
-        return RightMissing(f"{database}: {message(error)}")
-    by_policy = error.diag.source_function == "check_enable_rls"
-    grant = (
-        "let the pipeline's role BYPASSRLS" if by_policy else f"docs/{database}-role.sql grants what it needs"
-    )
-    return RightMissing(f"{database}: {error.diag.message_primary}; {grant}")
+        advice = ""
+    elif error.diag.source_function == "check_enable_rls":
+        advice = "; let the pipeline's role BYPASSRLS"
+    missing = RightMissing(f"{database}: {refusal}{advice}")
+    missing.refusal = refusal
+    return missing
 
 
 @contextmanager

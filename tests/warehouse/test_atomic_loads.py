@@ -96,7 +96,7 @@ def test_an_error_of_the_warehouse_is_one_line_with_its_table(house: Warehouse, 
     house.prepare()
     execute(house.url, FAILURES["the last table cannot be written"][0])
     with pytest.raises(
-        WarehouseError, match="warehouse: table fact_order: a trigger or function of the database refuses"
+        WarehouseError, match="warehouse: table fact_order: a trigger or function of the database fails"
     ) as raised:
         house.bring(batches.batch({"shops": [shop(1)], "orders": [order(1), order(2)]}))
     assert "\n" not in str(raised.value)
