@@ -16,6 +16,8 @@ Headers = Mapping[str, list[str]]
 
 _HEADER = re.compile(r"--\s*([A-Za-z_]+)\s*:\s*(.*?)\s*")
 _COMMENT = re.compile(r"\s*(--[^\r\n]*|/\*.*?\*/)", re.DOTALL)
+# Where it is taken for a comment, clear text is loaded.
+_PERSONAL_ANYWHERE = re.compile(r"(?:--|/\*|^\s*\*)\s*personal\s*:", re.IGNORECASE | re.MULTILINE)
 _PREFIXES: dict[str, Kind] = {"fact_": "fact", "dim_": "dimension", "bridge_": "bridge"}
 _NAME = r'"(?:[^"]|"")+"|[^\s."]+'
 _PERSONAL = re.compile(rf"(?:(?P<table>{_NAME})\.)?(?P<column>{_NAME})")
@@ -40,8 +42,9 @@ _FORMS = {
 def headers_in(path: Path, text: str) -> dict[str, list[str]]:
     """The values of each header of a file; other words with a colon are prose.
 
-    Raises ModelError for a misspelt header.
+    Raises ModelError for a misspelt header, and for `personal` elsewhere than at the head.
     """
+    _refuse_misplaced(path, text)
     headers: dict[str, list[str]] = {}
     for line, comment in _head(text):
         if match := _HEADER.fullmatch(comment):
@@ -55,6 +58,16 @@ def headers_in(path: Path, text: str) -> dict[str, list[str]]:
                     f"{path}:{line}: there is no header {match[1]}; there are {', '.join(_FORMS)}"
                 )
     return headers
+
+
+def _refuse_misplaced(path: Path, text: str) -> None:
+    heads = {line for line, _ in _head(text)}
+    for found in _PERSONAL_ANYWHERE.finditer(text):
+        if (line := line_of(text, found.end())) not in heads:
+            raise ModelError(
+                f"{path}:{line}: `personal` declares columns only in a line comment before the SQL;"
+                " move it there"
+            )
 
 
 def _head(text: str) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
+from pipeline.errors import ModelError, PipelineError
 from pipeline.models import checks, headers, library, marts
 from pipeline.warehouse import schema_file
 
@@ -71,3 +71,19 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, name: str, after: bytes
     with pytest.raises(PipelineError) as raised:
         read_all(tmp_path)
     assert str(raised.value).startswith(f"{path}:{line}: {words}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT id, mail FROM person\n-- personal: mail",
+        "SELECT id,\n    mail -- personal: hash mail\nFROM person",
+        "/* personal: mail */ SELECT id, mail FROM person",
+        "/*\n * Personal: mail\n */\nSELECT id, mail FROM person",
+    ],
+)
+def test_personal_columns_that_are_declared_elsewhere_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        ModelError, match=r"`personal` declares columns only in a line comment before the SQL"
+    ):
+        headers.headers_in(tmp_path / "dim_person.sql", text)
