@@ -197,6 +197,7 @@ def test_rejected_rows_are_shown_by_table_and_reason_until_they_are_fixed(pair: 
 
 
 def test_a_sealed_batch_that_is_not_loaded_is_shown(pair: Pair) -> None:
+    pair.do("INSERT INTO shop VALUES (2, 'Leeds')")
     pair.run()
     pair.do("UPDATE sale SET units = 70000")
     pair.house.folder.joinpath("dim_shop.sql").write_text(
