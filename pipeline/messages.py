@@ -28,6 +28,8 @@ _OTHER_TYPE = re.compile(
     r"(?:to|type|in multiplication of) ((?:[A-Z]+\d*|[a-z]+\d+)(?:\([\d, ]+\))?)(?=\W|$)"
     r"|Error: (date|time|timestamp) field"
 )
+# What DuckDB calls the integers of Postgres in messages about values.
+_INTEGERS = {"INT16": "smallint", "INT32": "integer", "INT64": "bigint", "INT128": "HUGEINT"}
 SOURCE_COLUMN = re.compile(r"when casting from source column (\S+)")
 # DuckDB's messages about rows; all others are about the SQL.
 _ABOUT_ROWS = re.compile(r"(Conversion|Out of Range|Invalid Input|Constraint) Error: ")
@@ -162,9 +164,10 @@ def of_arrow(text: str) -> str:
 
 
 def _without_value(text: str, column: str | None) -> str:
-    type_ = _OTHER_TYPE.search(_QUOTED.sub("", text.partition("\nLINE ")[0]))
+    found = _OTHER_TYPE.search(_QUOTED.sub("", text.partition("\nLINE ")[0]))
+    type_ = (found[1] or found[2]) if found else ""
     of_column = f" of {column}" if column else ""
-    return f"a value{of_column} does not fit{f' {type_[1] or type_[2]}' if type_ else ''}{NOT_SHOWN}"
+    return f"a value{of_column} does not fit {_INTEGERS.get(type_, type_)}".rstrip() + NOT_SHOWN
 
 
 @cache

@@ -34,7 +34,7 @@ def test_a_sealed_batch_is_finished_without_the_source(kiosk: World, without_ret
     right = model.read_text()
     # Only rows show what is wrong, so the batch is read and sealed before.
     model.write_text(right.replace("    label,", "    label::integer::varchar AS label,"))
-    assert "does not fit INT32" in words_of(kiosk.run().error)
+    assert "does not fit integer" in words_of(kiosk.run().error)
     assert query(kiosk.warehouse_url, "SELECT * FROM etl.watermark") == []
     assert query(kiosk.warehouse_url, counts) == [(0, 0)]
 

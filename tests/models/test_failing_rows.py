@@ -53,7 +53,7 @@ def test_they_are_rejected_and_block_no_others(shared: Pair) -> None:
     right(shared, 7)
     ((key, reason, parts),) = shared.house.query(REJECTED)
     assert (key, parts) == ("7", "2")
-    assert reason.startswith("fact_visit.sql: Conversion Error: a value of code does not fit INT32")
+    assert reason.startswith("fact_visit.sql: Conversion Error: a value of code does not fit integer")
     assert "seven" not in reason
 
     shared.do(
@@ -83,10 +83,10 @@ def test_they_are_rejected_and_block_no_others(shared: Pair) -> None:
 def test_a_model_fails_if_it_fails_for_all_rows_or_for_many(shared: Pair) -> None:
     shared.fresh(MODELS, *SOURCE)
     shared.do("UPDATE visit SET code = 'x'")
-    with pytest.raises(ModelError, match=r"fact_visit\.sql.* a value of code does not fit INT32"):
+    with pytest.raises(ModelError, match=r"fact_visit\.sql.* a value of code does not fit integer"):
         shared.run()
     shared.fresh(MODELS, *SOURCE, "INSERT INTO visit SELECT i, 'x', 1 FROM generate_series(100, 1101) AS i")
-    with pytest.raises(ModelError, match=r"fact_visit\.sql.* a value of code does not fit INT32"):
+    with pytest.raises(ModelError, match=r"fact_visit\.sql.* a value of code does not fit integer"):
         shared.run()
 
 
@@ -114,7 +114,7 @@ def test_a_model_that_fails_for_each_of_many_rows_fails_soon(
 
     monkeypatch.setattr(failing_rows, "_failure", counted)
     shared.fresh(MODELS, *SOURCE, "INSERT INTO visit SELECT i, 'x', 1 FROM generate_series(100, 9999) AS i")
-    with pytest.raises(ModelError, match=r"fact_visit\.sql.* a value of code does not fit INT32"):
+    with pytest.raises(ModelError, match=r"fact_visit\.sql.* a value of code does not fit integer"):
         shared.run()
     assert len(queries) < 3_000
 
@@ -123,5 +123,5 @@ def test_a_model_that_is_computed_as_a_whole_fails(shared: Pair) -> None:
     whole = {"dim_code": "SELECT DISTINCT CAST(code AS INTEGER) AS code FROM visit"}
     shared.fresh(MODELS | whole, *SOURCE)
     shared.do("UPDATE visit SET code = 'x' WHERE visit_id = 7")
-    with pytest.raises(ModelError, match=r"dim_code\.sql.* a value of code does not fit INT32"):
+    with pytest.raises(ModelError, match=r"dim_code\.sql.* a value of code does not fit integer"):
         shared.run()

@@ -28,12 +28,12 @@ HIDDEN = "; TOTESYS_SHOW_VALUES=true shows the value and its row"
 FAILS = {
     "sum(CAST(i.code AS INTEGER))": (
         "UPDATE item SET code = 'se''v\"en' WHERE item_id = 7",
-        "a value of code does not fit INT32, in item.code",
+        "a value of code does not fit integer, in item.code",
         "Could not convert string 'se'v\"en' to INT32 when casting from source column code, in item.code",
     ),
     "sum(CAST(substr(i.code, 1, 9) AS INTEGER))": (
         "UPDATE item SET code = 'seven' WHERE item_id = 7",
-        "a value does not fit INT32",
+        "a value does not fit integer",
         "'seven' to INT32",
     ),
     "max(year(CAST(made AS DATE)))": (
@@ -43,7 +43,7 @@ FAILS = {
     ),
     "sum(CAST(price AS SMALLINT))": (
         "UPDATE item SET price = 99999 WHERE item_id = 7",
-        "a value of price does not fit INT16, in item.price",
+        "a value of price does not fit smallint, in item.price",
         "in item.price",
     ),
 }

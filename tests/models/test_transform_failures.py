@@ -37,7 +37,7 @@ def test_an_error_in_a_row_names_file_and_message(raw: Bucket, processed: Bucket
     )
     assert fine.rows == 1
     invalid = source_batches.batch({"t": [{"id": 1, "v": "one"}, {"id": 2, "v": "seven"}]})
-    with pytest.raises(ModelError, match=r"dim_t\.sql:2: .* a value of v does not fit INT32") as raised:
+    with pytest.raises(ModelError, match=r"dim_t\.sql:2: .* a value of v does not fit integer") as raised:
         transform(work(all_models["dim_t"], target, invalid, None, raw, processed))
     assert "\n" not in str(raised.value)
 

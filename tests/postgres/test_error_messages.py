@@ -78,7 +78,7 @@ def test_an_error_of_copy_names_the_column(warehouse_url: str) -> None:
     [
         (
             "CAST(x AS INTEGER) FROM (VALUES ('it''s Secret')) t(x)",
-            "Conversion Error: a value of x does not fit INT32; ",
+            "Conversion Error: a value of x does not fit integer; ",
         ),
         (
             "CAST(x AS DATE) FROM (VALUES ('2024-02-30')) t(x)",
@@ -89,7 +89,7 @@ def test_an_error_of_copy_names_the_column(warehouse_url: str) -> None:
             "regexp_matches('a', x) FROM (VALUES ('(Secret')) t(x)",
             "Invalid Input Error: a value does not fit; ",
         ),
-        ("x * x FROM (VALUES (987654::INTEGER)) t(x)", "Out of Range Error: a value does not fit INT32; "),
+        ("x * x FROM (VALUES (987654::INTEGER)) t(x)", "Out of Range Error: a value does not fit integer; "),
         (
             "(SELECT x FROM (VALUES (1), (2)) t(x))",
             "Invalid Input Error: More than one row returned by a subquery",
