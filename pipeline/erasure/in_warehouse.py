@@ -1,5 +1,6 @@
 """Erase in the warehouse: in all versions and rejected rows, in one transaction with the ledger's entry."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import psycopg
@@ -63,16 +64,22 @@ def _erase(connection: Connection, schema: str, effect: Effect) -> int:
         _erase_in_table(connection, schema, effect, name, begins, ends)
     values = {"schema": schema, "table_name": effect.target.name}
     rejected = connection.execute(statement("warehouse/erase_rejected.sql"), values).rowcount
-    connection.execute("DROP TABLE pg_temp.erased")
+    connection.execute("DROP TABLE pg_temp.erased, pg_temp.erased_texts")
     return rejected
 
 
 def _stage(connection: Connection, effect: Effect) -> None:
-    connection.execute("CREATE TEMP TABLE erased (key jsonb, old jsonb, new jsonb) ON COMMIT DROP")
-    with connection.cursor() as cursor, cursor.copy("COPY pg_temp.erased FROM STDIN") as copy:
-        for row in effect.pairs.to_pylist():
-            copy.write_row([row["key"], row["old"], row["new"]])
-    connection.execute("ANALYZE pg_temp.erased")
+    """Stage keys, old and new values; texts that the warehouse cannot hold as its rejected rows show them."""
+    connection.execute(statement("warehouse/bisection.sql"))
+    connection.execute(
+        "CREATE TEMP TABLE erased_texts (place integer, part text, name text, text bytea) ON COMMIT DROP"
+    )
+    with connection.cursor() as cursor, cursor.copy("COPY pg_temp.erased_texts FROM STDIN") as copy:
+        for place, row in enumerate(effect.pairs.to_pylist()):
+            for part, texts in row.items():
+                for name, text in json.loads(texts or "{}").items():
+                    copy.write_row([place, part, name, None if text is None else text.encode()])
+    connection.execute(statement("warehouse/stage_erased.sql"))
 
 
 def _versions(target: Target) -> Iterator[tuple[str, str | None, str | None]]:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
 from pipeline.lake.buckets import Bucket
-from pipeline.postgres import template, transaction
+from pipeline.postgres import statement, template, transaction
 
 # Texts that may be a printed number, date or time.
 _NUMERIC = re.compile(r"[-+0-9.:TZ einfa]+")
 # A shorter text is contained in too many others.
 SHORTEST = 4
-# A row's text doubles quotes and backslashes, a jsonb's escapes them once more.
-_ROWS_WITH_TEXT = """
-    count(*) FILTER (
-        WHERE strpos(
-            replace(replace(t::text, '""', '"'), '\\\\', '\\'),
-            (SELECT n.text FROM pg_temp.needle AS n WHERE n.place = {})
-        ) > 0
-    )
+# A row's text doubles quotes and backslashes. OFFSET makes it once for all texts.
+_FOUND = r"""
+    SELECT
+        (SELECT count(*) FROM {0}),
+        ARRAY(
+            SELECT DISTINCT n.place
+            FROM (
+                SELECT replace(replace(t::text, '""', '"'), '\\', '\') AS text FROM {0} AS t OFFSET 0
+            ) AS t
+            CROSS JOIN LATERAL (
+                SELECT n.place FROM pg_temp.needle AS n WHERE strpos(t.text, n.text) > 0 OFFSET 0
+            ) AS n
+        )
 """
 _TABLES = (
     "SELECT n.nspname::text, c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n"
@@ -100,7 +106,21 @@ def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection
             )
         elif needles.texts:
             held = bucket.read_bytes(path)
-            yield from (Hit(f"{name} {path}", text) for text in needles.texts if text.encode() in held)
+            yield from (Hit(f"{name} {path}", text) for text in needles.texts if _is_within(held, text))
+
+
+def _spellings(text: str) -> set[str]:
+    """How a text may be spelled: as it is, or as JSON or an array escapes it.
+
+    One that is not UTF-8 in the source has a NUL before it in the lake, and none in the warehouse.
+    """
+    plain = text.removeprefix("\0")
+    in_json = json.dumps(plain, ensure_ascii=False)[1:-1]
+    return {plain, in_json, plain.replace("\\", "\\\\").replace('"', '\\"')}
+
+
+def _is_within(held: bytes, text: str) -> bool:
+    return any(spelling.encode() in held for spelling in _spellings(text))
 
 
 def _in_rows(bucket: Bucket, path: str, needles: Needles) -> set[tuple[str, str]]:
@@ -119,26 +139,26 @@ def _is_in(column: pa.Array[Any], text: str) -> bool:
         if not _NUMERIC.fullmatch(text):
             return False
         column = column.cast(pa.string())
-    return bool(pc.any(pc.match_substring(column, text)).as_py())
+    return any(pc.any(pc.match_substring(column, spelling)).as_py() for spelling in _spellings(text))
 
 
 def search_warehouse(url: str, schema: str, needles: Needles) -> Iterator[Hit]:
     """Search the tables of a schema and of etl. The texts are sent by COPY, which no server logs."""
-    texts = sorted(needles.texts)
-    counts = [template("count(*)"), *(template(_ROWS_WITH_TEXT).format(place) for place in range(len(texts)))]
-    query = template("SELECT {} FROM {} AS t")
+    spelled = [(spelling, text) for text in sorted(needles.texts) for spelling in _spellings(text)]
     with transaction(url, "warehouse") as connection:
-        connection.execute("CREATE TEMP TABLE needle (place integer, text text) ON COMMIT DROP")
-        with connection.cursor() as cursor, cursor.copy("COPY pg_temp.needle FROM STDIN") as copy:
-            for row in enumerate(texts):
-                copy.write_row(row)
+        connection.execute(statement("warehouse/bisection.sql"))
+        connection.execute("CREATE TEMP TABLE spelled (place integer, text bytea) ON COMMIT DROP")
+        with connection.cursor() as cursor, cursor.copy("COPY pg_temp.spelled FROM STDIN") as copy:
+            for place, (spelling, _) in enumerate(spelled):
+                copy.write_row([place, spelling.encode()])
+        connection.execute(
+            "CREATE TEMP TABLE needle ON COMMIT DROP AS"
+            " SELECT place, pg_temp.readable(text) AS text FROM pg_temp.spelled"
+        )
         for where, name in connection.execute(_TABLES, (schema,)).fetchall():
             relation = sql.Identifier(str(where), str(name))
-            ((rows, *hits),) = connection.execute(
-                query.format(sql.SQL(", ").join(counts), relation)
-            ).fetchall()
+            ((rows, found),) = connection.execute(template(_FOUND).format(relation)).fetchall()
             needles.count("tables")
             needles.count("rows", int(str(rows)))
-            for text, number in zip(texts, hits, strict=True):
-                if number:
-                    yield Hit(f"warehouse {where}.{name}", text)
+            texts = {spelled[place][1] for place in cast(list[int], found)}
+            yield from (Hit(f"warehouse {where}.{name}", text) for text in sorted(texts))
