@@ -16,8 +16,10 @@ Headers = Mapping[str, list[str]]
 
 _HEADER = re.compile(r"--\s*([A-Za-z_]+)\s*:\s*(.*?)\s*")
 _COMMENT = re.compile(r"\s*(--[^\r\n]*|/\*.*?\*/)", re.DOTALL)
-# Where it is taken for a comment, clear text is loaded.
-_PERSONAL_ANYWHERE = re.compile(r"(?:--|/\*|^\s*\*)\s*personal\s*:", re.IGNORECASE | re.MULTILINE)
+# Comments of the whole text; strings and quoted names are no places of comments.
+_ANY_COMMENT = re.compile(r"""'[^']*'|"[^"]*"|(--[^\r\n]*|/\*.*?\*/)""", re.DOTALL)
+# Where such a line is taken for prose, clear text is loaded.
+_PERSONAL_LINE = re.compile(r"^[^\w'\"`\r\n]*personal\s*[:=](?!:)", re.IGNORECASE | re.MULTILINE)
 _PREFIXES: dict[str, Kind] = {"fact_": "fact", "dim_": "dimension", "bridge_": "bridge"}
 _NAME = r'"(?:[^"]|"")+"|[^\s."]+'
 _PERSONAL = re.compile(rf"(?:(?P<table>{_NAME})\.)?(?P<column>{_NAME})")
@@ -61,13 +63,16 @@ def headers_in(path: Path, text: str) -> dict[str, list[str]]:
 
 
 def _refuse_misplaced(path: Path, text: str) -> None:
-    heads = {line for line, _ in _head(text)}
-    for found in _PERSONAL_ANYWHERE.finditer(text):
-        if (line := line_of(text, found.end())) not in heads:
-            raise ModelError(
-                f"{path}:{line}: `personal` declares columns only in a line comment before the SQL;"
-                " move it there"
-            )
+    """Raise ModelError for a line of a comment that looks like a header `personal` and is none."""
+    is_header = re.compile(r"--\s*personal\s*:", re.IGNORECASE).match
+    headers = {line for line, comment in _head(text) if is_header(comment)}
+    for comment in _ANY_COMMENT.finditer(text):
+        for found in _PERSONAL_LINE.finditer(comment[1] or ""):
+            if (line := line_of(text, comment.start(1) + found.end())) not in headers:
+                raise ModelError(
+                    f"{path}:{line}: `personal` declares columns only in a line comment before the SQL;"
+                    " write it there, as `-- personal: column`"
+                )
 
 
 def _head(text: str) -> Iterator[tuple[int, str]]:

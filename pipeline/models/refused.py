@@ -7,6 +7,9 @@ from pipeline.errors import ModelError
 from pipeline.models.unstable import Node, walk
 from pipeline.words import line_of
 
+# DuckDB's parser takes all for DECIMAL, unless they are quoted.
+_DECIMAL = frozenset(["DECIMAL", "NUMERIC", "DEC"])
+
 
 def refuse(path: Path, text: str, tree: object) -> None:
     """Raise ModelError with file and line for the first such part of a parsed SELECT."""
@@ -19,7 +22,7 @@ def _problems(tree: object) -> Iterator[tuple[Node, str]]:
     for node in walk(tree):
         if node.get("class") == "PARAMETER":
             yield node, "a model has no parameters such as ? or $1; write the value, or join a seed"
-        elif node.get("class") == "TYPE" and node["type_name"] == "DECIMAL" and not node["children"]:
+        elif node.get("class") == "TYPE" and node["type_name"].upper() in _DECIMAL and not node["children"]:
             yield (
                 node,
                 "numeric without digits rounds to 3 decimals in DuckDB; write them, such as numeric(38, 10)",

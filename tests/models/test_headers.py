@@ -80,6 +80,11 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, name: str, after: bytes
         "SELECT id,\n    mail -- personal: hash mail\nFROM person",
         "/* personal: mail */ SELECT id, mail FROM person",
         "/*\n * Personal: mail\n */\nSELECT id, mail FROM person",
+        "/* Licensed as\n   personal: mail */\nSELECT id, mail FROM person",
+        "/* personal: mail */ -- a person\nSELECT id, mail FROM person",
+        "--- personal: mail\nSELECT id, mail FROM person",
+        "-- * personal: hash mail\nSELECT id, mail FROM person",
+        "-- personal = mail\nSELECT id, mail FROM person",
     ],
 )
 def test_personal_columns_that_are_declared_elsewhere_are_refused(tmp_path: Path, text: str) -> None:
@@ -87,3 +92,17 @@ def test_personal_columns_that_are_declared_elsewhere_are_refused(tmp_path: Path
         ModelError, match=r"`personal` declares columns only in a line comment before the SQL"
     ):
         headers.headers_in(tmp_path / "dim_person.sql", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT id, '-- personal: mail' AS note FROM person",
+        'SELECT id, mail AS "/* personal: mail */" FROM person',
+        "SELECT id,\n    cost\n    * personal::integer AS cost FROM person",
+        "SELECT id, mail\n-- personal::text is what the source has\nFROM person",
+        "-- Of the personal: no names.\nSELECT id FROM person",
+    ],
+)
+def test_what_declares_no_personal_columns_is_not_refused(tmp_path: Path, text: str) -> None:
+    assert headers.headers_in(tmp_path / "dim_person.sql", text) == {}

@@ -19,7 +19,9 @@ DIFFERING = re.findall(
 )
 
 
-@pytest.mark.parametrize("type_", ["numeric", "DECIMAL", "dec[]", "STRUCT(n numeric)"])
+@pytest.mark.parametrize(
+    "type_", ["numeric", "DECIMAL", "dec[]", "STRUCT(n numeric)", '"numeric"', 'main."Dec"']
+)
 def test_a_numeric_without_digits_is_refused(type_: str) -> None:
     message = r"dim_a\.sql:2: numeric without digits rounds to 3 decimals in DuckDB; write them, such as"
     with pytest.raises(ModelError, match=message):
