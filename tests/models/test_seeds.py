@@ -71,6 +71,12 @@ def test_line_ends_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     assert seed(tmp_path, "a:text,b\n1,x\n").digest != one.digest
 
 
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e"])
+def test_only_line_ends_of_csv_end_a_row(tmp_path: Path, character: str) -> None:
+    read = seed(tmp_path, f"name\na{character}b\nc\n")
+    assert read.rows.to_pylist() == [{"name": f"a{character}b"}, {"name": "c"}]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
