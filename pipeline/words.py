@@ -21,10 +21,11 @@ def line_of(text: str | bytes, place: int) -> int:
     return 1 + (before.count("\n") if isinstance(before, str) else before.count(b"\n"))
 
 
-def text_of(path: Path) -> str:
+def text_of(path: Path, *, keeps_line_ends: bool = False) -> str:
     """The text of a file that a person has written, without the mark that some editors put before it.
 
-    Raises ModelError with the line where it is not UTF-8, or has a NUL, which Postgres cannot store.
+    Its lines end in a line feed, so that a checkout on Windows is the same text. Raises ModelError with the
+    line where it is not UTF-8, or has a NUL, which Postgres cannot store.
     """
     content = path.read_bytes()
     try:
@@ -33,7 +34,7 @@ def text_of(path: Path) -> str:
         raise ModelError(f"{path}:{line_of(content, error.start)}: is not UTF-8; save it as UTF-8") from None
     if (place := text.find("\0")) >= 0:
         raise ModelError(f"{path}:{line_of(text, place)}: has a NUL character; remove it")
-    return text
+    return text if keeps_line_ends else text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

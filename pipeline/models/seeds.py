@@ -94,7 +94,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Each row's first line and fields."""
     if path.stat().st_size > _MOST_BYTES:
         raise ModelError(f"{path}: has more than {_MOST_BYTES:,} bytes; put it into the source as a table")
-    reader = csv.reader(io.StringIO(text_of(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text_of(path, keeps_line_ends=True), newline=""), strict=True)
     first_line = 1
     try:
         for fields in reader:

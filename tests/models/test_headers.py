@@ -106,3 +106,13 @@ def test_personal_columns_that_are_declared_elsewhere_are_refused(tmp_path: Path
 )
 def test_what_declares_no_personal_columns_is_not_refused(tmp_path: Path, text: str) -> None:
     assert headers.headers_in(tmp_path / "dim_person.sql", text) == {}
+
+
+def test_a_checkout_with_other_line_ends_is_the_same_model(tmp_path: Path) -> None:
+    path, text = tmp_path / "dim_a.sql", b"-- A line.\nSELECT a, 'x\ny' AS b FROM t\n"
+    read = []
+    for ends in b"\n", b"\r\n", b"\r":
+        path.write_bytes(text.replace(b"\n", ends))
+        read.append(library.read(path))
+    assert read == [read[0]] * 3
+    assert "'x\ny'" in read[0].sql
