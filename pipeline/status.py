@@ -18,7 +18,7 @@ from pipeline.models import library
 from pipeline.models.dry_run import verify
 from pipeline.models.library import Model
 from pipeline.postgres import Connection, exists, statement, transaction
-from pipeline.recovery.restate import changed
+from pipeline.recovery.restate import is_stable
 from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
@@ -190,9 +190,8 @@ def _in_warehouse(connection: Connection, schema: str, models: Mapping[str, Mode
 
 def _to_restate(connection: Connection, schema: str, models: Mapping[str, Model]) -> tuple[str, ...]:
     """The tables that a killed run has not restated."""
-    loaded = ledger.loaded_models(connection, schema)
-    marked = {name: each for name, each in loaded.items() if each.to_restate}
-    return tuple(name for name in changed(models, marked) if name in marked)
+    marked = {name for name, each in ledger.loaded_models(connection, schema).items() if each.to_restate}
+    return tuple(name for name in models if name in marked and is_stable(models, name))
 
 
 def recent(connection: Connection, schema: str, number: int) -> list[Batch]:

@@ -64,8 +64,8 @@ def headers_in(path: Path, text: str) -> dict[str, list[str]]:
 
 def _refuse_misplaced(path: Path, text: str) -> None:
     """Raise ModelError for a line of a comment that looks like a header `personal` and is none."""
-    is_header = re.compile(r"--\s*personal\s*:", re.IGNORECASE).match
-    headers = {line for line, comment in _head(text) if is_header(comment)}
+    matches = ((line, _HEADER.fullmatch(comment)) for line, comment in _head(text))
+    headers = {line for line, match in matches if match and match[1].lower() == "personal"}
     for comment in _ANY_COMMENT.finditer(text):
         for found in _PERSONAL_LINE.finditer(comment[1] or ""):
             if (line := line_of(text, comment.start(1) + found.end())) not in headers:

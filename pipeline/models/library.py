@@ -25,7 +25,7 @@ from pipeline.models.names import Relation, beside, relations, with_relation_nam
 from pipeline.models.personal import Declared
 from pipeline.models.refused import refuse
 from pipeline.models.seeds import Seed
-from pipeline.models.unstable import in_text, walk
+from pipeline.models.unstable import in_text, walk, without
 from pipeline.source.cursors import Cursor
 from pipeline.words import line_of, text_of
 
@@ -220,7 +220,7 @@ def parse(path: Path, text: str) -> Model:
         personal=tuple(headers.personal(path, written)),
         renamed=tuple(headers.renamed(path, written)),
         tree=json.dumps(
-            with_canonical_names(_without_positions(tree), {relation.name for relation in named}),
+            with_canonical_names(without(tree, {"query_location"}), {relation.name for relation in named}),
             sort_keys=True,
         ),
     )
@@ -281,13 +281,6 @@ def _lines(path: Path, text: str, tree: Any) -> dict[str, int]:  # noqa: ANN401 
         if name:
             lines[name] = line
     return lines
-
-
-def _without_positions(node: object) -> object:
-    """A syntax tree without the positions of its parts in the file."""
-    if isinstance(node, dict):
-        return {key: _without_positions(value) for key, value in node.items() if key != "query_location"}
-    return [_without_positions(value) for value in node] if isinstance(node, list) else node
 
 
 def _named_columns(tree: object) -> frozenset[str] | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pipeline.models.comparisons import spells_alike
 from pipeline.models.dependencies import Attributes, Rows, is_exact
 from pipeline.models.operators import Operators
-from pipeline.models.unstable import ORDERED, TYING, Node, called, made_for_subqueries, walk
+from pipeline.models.unstable import ORDERED, TYING, Node, called, made_for_subqueries, walk, without
 
 # Windows that give ties the same value, in any frame.
 _RANKS = frozenset({"WINDOW_CUME_DIST", "WINDOW_PERCENT_RANK", "WINDOW_RANK", "WINDOW_RANK_DENSE"})
@@ -113,8 +113,10 @@ def _tie(
     if below.determined_by(attributes):
         return
     if values is not None:
-        ordered = [*map(_meaning, filter(is_exact, orders))]
-        if all(below.determines(value, attributes) or _meaning(value) in ordered for value in values):
+        ordered = [without(order, _OF_THE_TEXT) for order in orders if is_exact(order)]
+        if all(
+            below.determines(value, attributes) or without(value, _OF_THE_TEXT) in ordered for value in values
+        ):
             return
     missing = below.missing_from(attributes) or _ALL
     if not orders:
@@ -122,13 +124,6 @@ def _tie(
     else:
         by = ", ".join(map(below.name, orders))
         yield f"{shown} ORDER BY {by}: tied rows come in any order; add {missing} to its ORDER BY"
-
-
-def _meaning(part: object) -> object:
-    """An expression without its place in the SQL and its alias."""
-    if isinstance(part, Mapping):
-        return {name: _meaning(value) for name, value in part.items() if name not in _OF_THE_TEXT}
-    return [*map(_meaning, part)] if isinstance(part, list) else part
 
 
 def _expressions(orders: Iterable[Node] | None) -> list[Node]:

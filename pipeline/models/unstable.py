@@ -8,7 +8,7 @@ as unstable.
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -83,6 +83,13 @@ def walk(node: object) -> Iterator[Node]:
     elif isinstance(node, list):
         for child in node:
             yield from walk(child)
+
+
+def without(node: object, names: Collection[str]) -> object:
+    """A JSON value without these names of its objects, such as the places of their text."""
+    if isinstance(node, dict):
+        return {name: without(value, names) for name, value in node.items() if name not in names}
+    return [without(value, names) for value in node] if isinstance(node, list) else node
 
 
 def _is_moment(names: list[str]) -> bool:
