@@ -13,7 +13,7 @@ from pipeline.errors import ModelError
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
 from pipeline.lake.manifest import Files, StateDelta
-from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
+from pipeline.models.target import Target
 from pipeline.postgres import Connection, each, statement, transaction
 from pipeline.warehouse import bindings, bisection
 from pipeline.warehouse.ledger import lock_for_load
@@ -84,11 +84,9 @@ def _stage(connection: Connection, effect: Effect) -> None:
 
 def _versions(target: Target) -> Iterator[tuple[str, str | None, str | None]]:
     """The tables with a model's rows, and the columns with the start and end of their versions."""
-    if target.fact:
-        yield target.name, RECORDED_AT, SUPERSEDED_AT
-    else:
+    if not target.fact:
         yield target.name, None, None
-        yield versions_name(target.name), "valid_from", "valid_to"
+    yield target.versions_table, *target.span
 
 
 def _erase_in_table(

@@ -137,6 +137,16 @@ class Target(Frozen):
         content = self.model_dump_json(include={"key", "columns"}, exclude={"columns": {"__all__": ignored}})
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    @property
+    def versions_table(self) -> str:
+        """The name of the table with all versions of its rows, which is a fact itself."""
+        return self.name if self.fact else versions_name(self.name)
+
+    @property
+    def span(self) -> tuple[str, str]:
+        """The columns of that table with the start and the end of a version."""
+        return (RECORDED_AT, SUPERSEDED_AT) if self.fact else OF_HISTORY
+
     def same_key(self, left: str, right: str) -> sql.Composed:
         """The condition that rows of two aliases have the same key, as indexes compare it."""
         return sql.SQL(" AND ").join(

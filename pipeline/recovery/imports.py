@@ -16,7 +16,7 @@ from psycopg import sql
 from pipeline.columns import Frozen
 from pipeline.errors import SettingsError
 from pipeline.messages import message
-from pipeline.models.target import OF_HISTORY, RECORDED_AT, SUPERSEDED_AT, Target, versions_name
+from pipeline.models.target import OF_HISTORY, Target
 from pipeline.postgres import Connection, each, identifiers, statement, template
 from pipeline.recovery.imported_rows import Rows
 from pipeline.warehouse import bindings, bisection, ledger
@@ -98,7 +98,7 @@ class _Import:
 
     @property
     def _begins(self) -> str:
-        return RECORDED_AT if self.target.fact else OF_HISTORY[0]
+        return self.target.span[0]
 
     @property
     def _has_rows(self) -> bool:
@@ -108,8 +108,7 @@ class _Import:
     @property
     def _relation(self) -> sql.Identifier:
         """The table that holds the versions."""
-        name = self.target.name if self.target.fact else versions_name(self.target.name)
-        return sql.Identifier(self.schema, name)
+        return sql.Identifier(self.schema, self.target.versions_table)
 
     @cached_property
     def _names(self) -> dict[str, sql.Composable]:
@@ -120,7 +119,7 @@ class _Import:
             "table": sql.Identifier(self.schema, self.target.name),
             "relation": self._relation,
             "begins": sql.Identifier(self._begins),
-            "ends": sql.Identifier(SUPERSEDED_AT if self.target.fact else OF_HISTORY[1]),
+            "ends": sql.Identifier(self.target.span[1]),
             "key": each(f"{_ROW}.{{0}}", self.target.key),
             "lacks_key": sql.SQL("i.valid_from IS NULL OR {}").format(
                 sql.SQL(" OR ").join(

@@ -8,7 +8,7 @@ from psycopg import sql
 from pipeline.errors import ModelError
 from pipeline.models.library import Model, closure, parse, tables_read
 from pipeline.models.reference_tables import NAMES
-from pipeline.models.target import RECORDED_AT, Target, versions_name
+from pipeline.models.target import Target
 from pipeline.postgres import Connection
 from pipeline.recovery.batches import Batches
 
@@ -56,8 +56,8 @@ def _computed_with(connection: Connection, schema: str, model: Model) -> frozens
 
 def _has_versions(connection: Connection, schema: str, target: Target, before: object) -> bool:
     """Whether a table has versions from before a time that the pipeline has loaded."""
-    name, begins = (target.name, RECORDED_AT) if target.fact else (versions_name(target.name), "valid_from")
+    begins, _ = target.span
     query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {begins} < %s AND {begins} > '-infinity')").format(
-        sql.Identifier(schema, name), begins=sql.Identifier(begins)
+        sql.Identifier(schema, target.versions_table), begins=sql.Identifier(begins)
     )
     return connection.execute(query, (before,)).fetchone() == (True,)

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pipeline.errors import WarehouseError
 from pipeline.messages import message
-from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
+from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, each, identifiers, statement
 from pipeline.warehouse import bindings, integrity, references
 from pipeline.warehouse.table import Table
@@ -190,13 +190,9 @@ def rebuilt_tables(
     connection: Connection, schema: str, stage_schema: str, target: Target, base: datetime
 ) -> Iterator[RebuiltTable]:
     """A table and, of a dimension or bridge, that of its versions."""
-    if target.fact:
-        span = (RECORDED_AT, SUPERSEDED_AT)
-        yield RebuiltTable(connection, target, target.name, schema, stage_schema, base, span)
-    else:
+    if not target.fact:
         yield RebuiltTable(connection, target, target.name, schema, stage_schema, base)
-        span = ("valid_from", "valid_to")
-        yield RebuiltTable(connection, target, versions_name(target.name), schema, stage_schema, base, span)
+    yield RebuiltTable(connection, target, target.versions_table, schema, stage_schema, base, target.span)
 
 
 def delete_missing(

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from pipeline.columns import Frozen
 from pipeline.lake.manifest import Manifest
-from pipeline.models.target import RECORDED_AT, SUPERSEDED_AT, Target, versions_name
+from pipeline.models.target import Target
 from pipeline.postgres import Connection, each, statement, template
 from pipeline.recovery.rebuilt_tables import RebuiltTable
 from pipeline.review.live import Changed, Row
@@ -59,17 +59,16 @@ def difference(
             (branch, target.name),
         ).fetchone()
     )
-    name = target.name if target.fact else versions_name(target.name)
+    name = target.versions_table
     query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(branch, name))
     number = _one(connection.execute(query).fetchone())
     if live is None:
         return TableDifference(
             table=target.name, is_new=True, versions=number, added=number, rejected=rejected
         )
-    begin, end = (RECORDED_AT, SUPERSEDED_AT) if target.fact else ("valid_from", "valid_to")
-    rebuilt = RebuiltTable(connection, target, name, schema, branch, base.snapshot_at, (begin, end))
+    rebuilt = RebuiltTable(connection, target, name, schema, branch, base.snapshot_at, target.span)
     rebuilt.align()
-    pair = _Pair(connection, target, live, rebuilt.table, rebuilt.rebuilt, begin, end)
+    pair = _Pair(connection, target, live, rebuilt.table, rebuilt.rebuilt, *target.span)
     return TableDifference(
         table=target.name,
         versions=number,

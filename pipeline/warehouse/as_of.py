@@ -6,7 +6,7 @@ The views stand twice: in the schema ``as_of``, and in the schema ``reporting`` 
 import psycopg
 from psycopg import sql
 
-from pipeline.models.target import Target, versions_name
+from pipeline.models.target import Target
 from pipeline.postgres import Connection, statement, template
 from pipeline.warehouse import own_objects
 from pipeline.warehouse.history_objects import Existing, names_of
@@ -36,9 +36,8 @@ def ensure_view(
     """
     columns = {column.name for column in target.columns}
     shown = existing.views[home].get(target.name, ())
-    table = target.name if target.fact else versions_name(target.name)
     is_checked = (home, target.name) in existing.checked_views
-    if is_checked and (home, target.name, table) in existing.read and columns <= set(shown):
+    if is_checked and (home, target.name, target.versions_table) in existing.read and columns <= set(shown):
         return []
     moment = template("(SELECT etl.known(etl.looked_at(), {}, {}))").format(schema, target.name)
     view = sql.Identifier(home, target.name)

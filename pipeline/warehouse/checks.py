@@ -18,7 +18,7 @@ from pipeline.columns import Frozen
 from pipeline.errors import ModelError, WarehouseError
 from pipeline.messages import message
 from pipeline.models.checks import Check
-from pipeline.models.target import Target, versions_name
+from pipeline.models.target import Target
 from pipeline.postgres import Connection, identifiers, statement, transaction
 from pipeline.words import counted, line_of
 
@@ -206,13 +206,12 @@ def _create_views(
                     )
                 )
         if any(check.names(f"new_{name}") for check in checks):
-            versions = name if target.fact else versions_name(name)
             connection.execute(
                 statement("warehouse/check_new_rows.sql").format(
                     rows=sql.Identifier("pg_temp", f"new_{name}"),
                     columns=identifiers([column.name for column in target.columns]),
-                    versions=sql.Identifier(schema, versions),
-                    begins=sql.Identifier("recorded_at" if target.fact else "valid_from"),
+                    versions=sql.Identifier(schema, target.versions_table),
+                    begins=sql.Identifier(target.span[0]),
                     at=sql.Literal(at),
                     is_loaded=sql.Literal(at is not None and name in loaded),
                 )

@@ -85,9 +85,8 @@ def _live_rows(table: Table) -> tuple[sql.Identifier, sql.SQL]:
 def _count_before(table: Table) -> int:
     """How many rows the table had before the batch, without deleted ones."""
     relation, _ = _live_rows(table)
-    begins, ends, is_deleted = ("valid_from", "valid_to", "false")
-    if table.target.fact:
-        begins, ends, is_deleted = ("recorded_at", "superseded_at", "deleted")
-    parts = {"begins": sql.SQL(begins), "ends": sql.SQL(ends), "is_deleted": sql.SQL(is_deleted)}
+    begins, ends = map(sql.Identifier, table.target.span)
+    is_deleted = sql.SQL("deleted" if table.target.fact else "false")
+    parts = {"begins": begins, "ends": ends, "is_deleted": is_deleted}
     row = table.execute("count_before.sql", relation=relation, **parts).fetchone()
     return int(str(row[0])) if row else 0
