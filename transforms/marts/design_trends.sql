@@ -24,27 +24,35 @@ WITH quarters AS (
     FROM today
 ),
 
-days AS (
+totals AS (
+    -- The scalar subqueries let Postgres use the index of the days; a sum per day would be 100 times larger.
     SELECT
-        sales.*,
-        sales.day >= quarters.this_quarter AS is_new,
-        quarters.this_quarter
-    FROM sales_by_design AS sales
+        orders.design_id,
+        orders.currency_id,
+        quarters.this_quarter,
+        orders.created_date >= quarters.this_quarter AS is_new,
+        sum(orders.units_sold) AS units,
+        sum(orders.units_sold * orders.unit_price) AS revenue,
+        sum(rates.rate * orders.unit_price * orders.units_sold) AS revenue_reporting,
+        count(*) - count(rates.rate) AS orders_without_rate
+    FROM fact_sales_order AS orders
     CROSS JOIN quarters
+    LEFT JOIN exchange_rates AS rates
+        ON orders.created_date = rates.day AND orders.currency_id = rates.currency_id
     WHERE
-        sales.day >= (SELECT first.last_quarter FROM quarters AS first)
-        AND sales.day <= (SELECT last.day FROM quarters AS last)
+        orders.created_date >= (SELECT first.last_quarter FROM quarters AS first)
+        AND orders.created_date <= (SELECT last.day FROM quarters AS last)
         AND (
-            sales.day >= quarters.this_quarter
-            OR sales.day - quarters.last_quarter <= quarters.day - quarters.this_quarter
+            orders.created_date >= quarters.this_quarter
+            OR orders.created_date - quarters.last_quarter <= quarters.day - quarters.this_quarter
         )
+    GROUP BY orders.design_id, orders.currency_id, quarters.this_quarter, is_new
 ),
 
-totals AS (
+compared AS (
     SELECT
         design_id,
-        design_name,
-        currency_code,
+        currency_id,
         this_quarter,
         COALESCE(CAST(sum(units) FILTER (WHERE is_new) AS bigint), 0) AS units,
         COALESCE(CAST(sum(units) FILTER (WHERE NOT is_new) AS bigint), 0) AS units_before,
@@ -52,24 +60,30 @@ totals AS (
         COALESCE(sum(revenue) FILTER (WHERE NOT is_new), 0) AS revenue_before,
         COALESCE(sum(revenue_reporting) FILTER (WHERE is_new), 0) AS revenue_reporting,
         COALESCE(sum(revenue_reporting) FILTER (WHERE NOT is_new), 0) AS revenue_reporting_before,
-        count(*) FILTER (WHERE is_new AND revenue_reporting IS NULL) AS days_without,
-        count(*) FILTER (WHERE NOT is_new AND revenue_reporting IS NULL) AS days_without_before
-    FROM days
-    GROUP BY design_id, design_name, currency_code, this_quarter
+        COALESCE(sum(orders_without_rate) FILTER (WHERE is_new), 0) AS without_rate,
+        COALESCE(sum(orders_without_rate) FILTER (WHERE NOT is_new), 0) AS without_rate_before
+    FROM totals
+    GROUP BY design_id, currency_id, this_quarter
 )
 
 SELECT
-    design_id,
-    design_name,
-    currency_code,
-    this_quarter AS quarter,
-    units,
-    units_before,
-    revenue,
-    revenue_before,
-    CASE WHEN days_without = 0 THEN revenue_reporting END AS revenue_reporting,
-    CASE WHEN days_without_before = 0 THEN revenue_reporting_before END AS revenue_reporting_before,
-    revenue - revenue_before AS change,
-    round((revenue - revenue_before) / NULLIF(revenue_before, 0), 4) AS change_share,
-    rank() OVER (PARTITION BY currency_code ORDER BY revenue DESC) AS rank
-FROM totals
+    compared.design_id,
+    designs.design_name,
+    currencies.currency_code,
+    compared.this_quarter AS quarter,
+    compared.units,
+    compared.units_before,
+    compared.revenue,
+    compared.revenue_before,
+    CASE WHEN compared.without_rate = 0 THEN compared.revenue_reporting END AS revenue_reporting,
+    CASE
+        WHEN compared.without_rate_before = 0 THEN compared.revenue_reporting_before
+    END AS revenue_reporting_before,
+    compared.revenue - compared.revenue_before AS change,
+    round(
+        (compared.revenue - compared.revenue_before) / NULLIF(compared.revenue_before, 0), 4
+    ) AS change_share,
+    rank() OVER (PARTITION BY currencies.currency_code ORDER BY compared.revenue DESC) AS rank
+FROM compared
+LEFT JOIN dim_design AS designs ON compared.design_id = designs.design_id
+LEFT JOIN dim_currency AS currencies ON compared.currency_id = currencies.currency_id
