@@ -16,12 +16,16 @@ from prefect.cache_policies import NO_CACHE
 
 from pipeline import settings
 from pipeline.erasure import forget as engine
+from pipeline.erasure import frozen as without_model
+from pipeline.erasure.declared import the_table
+from pipeline.erasure.forget import Findings
+from pipeline.erasure.frozen import Frozen
 from pipeline.errors import SettingsError
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
 from pipeline.models import library
 from pipeline.models.library import Model
-from pipeline.models.target import Target
+from pipeline.models.target import Target, versions_name
 from pipeline.postgres import transaction
 from pipeline.recovery.refill import Lake
 from pipeline.settings import Settings
@@ -36,11 +40,13 @@ from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, print_all
 def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Target], environment: str) -> None:
     """Complete the erasures of the ledger that a kill interrupted or a restore undid."""
     lake, url = _lake(models, targets, environment), blocks.database_url(blocks.WAREHOUSE, environment)
+    with transaction(url, "warehouse") as connection:
+        frozen = without_model.read(connection, schema, models)
     for entry in engine.pending(url, schema, lake.raw):
         get_run_logger().warning(
             "A row of %s that was erased is not erased everywhere; erasing it again", entry.table
         )
-        for line in _erase(url, schema, lake, entry, get_run_logger().info):
+        for line in _erase(url, schema, lake, entry, frozen, get_run_logger().info):
             get_run_logger().info("%s", line)
 
 
@@ -49,11 +55,16 @@ def _lake(models: Mapping[str, Model], targets: Mapping[str, Target], environmen
     return Lake(models, targets, raw, processed)
 
 
-def _erase(url: str, schema: str, lake: Lake, entry: Entry, progress: Callable[[str], None]) -> Iterator[str]:
+def _erase(
+    url: str, schema: str, lake: Lake, entry: Entry, frozen: Frozen, progress: Callable[[str], None]
+) -> Iterator[str | Exception]:
     """Erase a row, and tell ``progress`` what was done; yields lines on what the search found."""
-    findings = engine.find(lake, engine.all_manifests(lake.raw), entry)
+    findings = engine.find(lake, engine.all_manifests(lake.raw), entry, frozen)
     certificate = engine.carry_out(url, schema, lake, findings, progress)
     searched = cast(dict[str, int], certificate["searched"])
+    without = {
+        f"warehouse {schema}.{table}" for name in findings.kept for table in (name, versions_name(name))
+    }
     hits = cast(list[str], certificate["hits"])
     yield (
         f"searched {', '.join(f'{what}: {number:,}' for what, number in searched.items())} for"
@@ -62,8 +73,20 @@ def _erase(url: str, schema: str, lake: Lake, entry: Entry, progress: Callable[[
     )
     for place in cast(list[str], certificate["in other tables"]):
         yield f"rows of another table contain one of its texts: {place}; erase them too if they are about it"
-    for hit in hits:
-        yield f"found in {hit}; check whether it is about another person; if not, declare the column personal"
+    for hit in (hit for hit in hits if hit not in without):
+        yield SettingsError(
+            f"found in {hit}; check whether it is about another person; if not, declare the column personal"
+        )
+    yield from _kept(findings)
+
+
+def _kept(findings: Findings) -> Iterator[Exception]:
+    """An error for each table without a model that may keep values of the row."""
+    for name, reason in findings.kept.items():
+        yield SettingsError(
+            f"{name} has no model any more, and its values of the row are not erased: {reason}; put its model"
+            f' back, run and forget again, or run with ALLOW="drop {name}"'
+        )
 
 
 def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
@@ -71,12 +94,12 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
     environment = config.environment_for(arguments.environment)
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     with ledger.lock(url, schema, config.run_lock_timeout):
-        lake, in_warehouse, certified = _prepared(config, environment, url, keep=arguments.yes)
+        lake, frozen, in_warehouse, certified = _prepared(config, environment, url, keep=arguments.yes)
         in_lake = erasures.in_lake(lake.raw)
         ledger_entries = {**in_lake, **in_warehouse}
         manifests = engine.all_manifests(lake.raw)
-        for entry in _entries(arguments, lake, list(ledger_entries.values()), environment):
-            findings = engine.find(lake, manifests, entry)
+        for entry in _entries(arguments, lake, frozen, list(ledger_entries.values()), environment):
+            findings = engine.find(lake, manifests, entry, frozen)
             if entry.key_hash in certified & in_lake.keys() and not findings.raw:
                 erased_on = ledger_entries[entry.key_hash].forgotten_at
                 yield f"this row of {entry.table} is erased already, since {erased_on:%Y-%m-%d %H:%M} UTC"
@@ -84,44 +107,46 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
                 yield findings.summary
                 if not (findings.raw or findings.processed or findings.effects):
                     yield "nothing of this row is found: its key may be another"
+                yield from () if arguments.yes else _kept(findings)
             if arguments.yes:
-                yield from _hits_as_errors(_erase(url, schema, lake, entry, partial(print, flush=True)))
+                yield from _erase(url, schema, lake, entry, frozen, partial(print, flush=True))
     if not arguments.yes:
         yield "nothing was changed; ARGS=--yes erases it"
 
 
-def _hits_as_errors(lines: Iterator[str]) -> Iterator[str | Exception]:
-    """The lines, with those about a hit of the search as errors."""
-    for line in lines:
-        yield SettingsError(line) if line.startswith("found in ") else line
-
-
 def _prepared(
     config: Settings, environment: str, url: str, *, keep: bool
-) -> tuple[Lake, Mapping[str, Entry], set[str]]:
-    """The lake, and the entries of the warehouse, with the key hashes of those that are complete there.
+) -> tuple[Lake, Frozen, Mapping[str, Entry], set[str]]:
+    """The lake, the tables without a model, and the warehouse's entries with the key hashes of complete ones.
 
     With ``keep`` the tables stay prepared, as after a run.
     """
     models = library.load(config.transforms)
     with transaction(url, "warehouse") as connection:
         targets = catalogue.prepare_in(connection, config.warehouse_schema, models, config.transforms)
+        frozen = without_model.read(connection, config.warehouse_schema, models)
         in_warehouse = erasures.in_warehouse(connection, config.warehouse_schema)
         certified = erasures.certified(connection, config.warehouse_schema)
         if not keep:
             raise psycopg.Rollback
-    return _lake(catalogue.with_contracts(models, targets), targets, environment), in_warehouse, certified
+    lake = _lake(catalogue.with_contracts(models, targets), targets, environment)
+    return lake, frozen, in_warehouse, certified
 
 
 def _entries(
-    arguments: argparse.Namespace, lake: Lake, ledger_entries: list[Entry], environment: str
+    arguments: argparse.Namespace,
+    lake: Lake,
+    frozen: Frozen,
+    ledger_entries: list[Entry],
+    environment: str,
 ) -> list[Entry]:
     """The entry of the named row, or all entries of the ledger if no row is named."""
     if not arguments.table:
         if not ledger_entries:
             raise SettingsError("TABLE: no row was forgotten yet; name one: make forget TABLE=name KEY=value")
         return ledger_entries
-    _, table, erased = engine.the_table(lake.models, engine.all_manifests(lake.raw), arguments.table)
+    manifests = engine.all_manifests(lake.raw)
+    _, table, erased = the_table(lake.models, manifests, arguments.table, frozen.models)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)
     return [erasures.entry(table.table, erased.key, key_values, ledger_entries, moment, key)]

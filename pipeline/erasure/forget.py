@@ -8,26 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from pipeline.columns import schema_of
 from pipeline.duck import quote, session
+from pipeline.erasure.declared import newest, the_table
 from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
+from pipeline.erasure.frozen import Frozen
 from pipeline.erasure.in_warehouse import erase_in_warehouse, require_acceptance
 from pipeline.erasure.rewriting import erase_in_raw, objects, rewritten, showing
 from pipeline.erasure.search import Needles, merged, search_lake, search_warehouse
-from pipeline.errors import SettingsError
+from pipeline.errors import ModelError
 from pipeline.lake import erasures
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.erasures import Entry, Erasure
 from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.lake.manifests import manifest_paths, read_manifest
 from pipeline.lake.paths import table_folder
-from pipeline.models import personal
-from pipeline.models.library import Model, closure
+from pipeline.models.library import closure
 from pipeline.postgres import transaction
 from pipeline.recovery import checkpoints, rejections
 from pipeline.recovery.refill import Lake, fill_again
@@ -43,7 +44,8 @@ class Findings:
     """What to erase of a row.
 
     ``rows`` are the versions with personal values, ``raw`` the objects that hold them. ``effects`` are the
-    changes to tables of the warehouse, ``processed`` the objects with their values.
+    changes to tables of the warehouse, ``processed`` the objects with their values. ``frozen`` are the tables
+    without a model; those ``kept`` may show the values and cannot be erased, with the reason.
     """
 
     entry: Entry
@@ -53,6 +55,8 @@ class Findings:
     raw: tuple[str, ...]
     effects: tuple[Effect, ...]
     processed: Mapping[str, Effect]
+    frozen: Frozen
+    kept: Mapping[str, str]
 
     @property
     def summary(self) -> str:
@@ -72,59 +76,47 @@ def all_manifests(raw: Bucket) -> list[Manifest]:
     return sorted(manifests, key=lambda manifest: manifest.batch_id)
 
 
-def the_table(
-    models: Mapping[str, Model], manifests: Sequence[Manifest], name: str
-) -> tuple[Manifest, TableBatch, Erasure]:
-    """The newest batch with a table, the table, and its columns to erase.
-
-    Raises SettingsError if no batch has the table, or it has no key or no personal column.
-    """
-    manifest = next((each_ for each_ in reversed(manifests) if name in each_.tables), None)
-    if manifest is None or manifest.tables[name].seed is not None:
-        raise SettingsError(f"TABLE: no batch has a table {name} of the source")
-    table = manifest.tables[name]
-    if not table.key:
-        raise SettingsError(f"TABLE: {name} has no key that identifies its rows")
-    tables = {
-        key: [column.name for column in each_.columns]
-        for key, each_ in manifest.tables.items()
-        if each_.seed is None
-    }
-    declared = personal.personal_columns(models, tables).get(name, {})
-    key = tuple(column for column in table.columns if column.name in table.key)
-    for column in key:
-        if column.name in declared and not column.hashed_by:
-            raise SettingsError(
-                f"TABLE: {name}.{column.name} is personal and part of the key, which identifies rows;"
-                f" write `-- personal: hash {column.name}`"
-            )
-    columns = tuple(
-        column for column in table.columns if column.name in declared and column.name not in table.key
-    )
-    if not columns:
-        raise SettingsError(f"TABLE: no column of {name} is declared personal; write `-- personal: column`")
-    return manifest, table, Erasure(key=key, columns=columns, entries=())
-
-
-def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry) -> Findings:
-    """Find what to erase of a row; nothing is changed.
+def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry, frozen: Frozen | None = None) -> Findings:
+    """Find what to erase of a row, also in ``frozen`` tables; nothing is changed.
 
     Raises ModelError if a table does not allow NULL for an erased value, else as :func:`the_table` does.
     """
-    manifest, table, erased = the_table(lake.models, manifests, entry.table)
+    frozen = frozen or Frozen()
+    manifest, table, erased = the_table(lake.models, manifests, entry.table, frozen.models)
     erased = erased.model_copy(update={"entries": (entry,)})
     rows, raw = _shown_in(lake.raw, table, erased)
     # If the lake no longer has the values, the row's other values show what a restored warehouse may contain.
     versions = rows if rows.num_rows else _shown_in(lake.raw, table, erased, hidden=True)[0]
-    effects: list[Effect] = []
+    effects, kept = list[Effect](), dict[str, str]()
     if versions.num_rows:
-        history = ever(manifest, manifests)
-        for name in lake.models:
-            below = closure(lake.models, name)
-            if any(entry.table in model.reads for model in below.values()) and name in lake.targets:
-                effects += effects_of(lake, below, history, erased, versions, is_hidden=not rows.num_rows)
+        manifest = manifest.model_copy(update={"tables": newest(manifests) | manifest.tables})
+        shown = _effects(
+            lake, frozen, ever(manifest, manifests), erased, versions, is_hidden=not rows.num_rows
+        )
+        effects, kept = list(shown[0]), shown[1]
     processed = {path: effect for effect in effects for path in showing(lake.processed, effect)}
-    return Findings(entry, erased, table, rows, tuple(raw), tuple(effects), processed)
+    return Findings(entry, erased, table, rows, tuple(raw), tuple(effects), processed, frozen, kept)
+
+
+def _effects(
+    lake: Lake, frozen: Frozen, history: Manifest, erased: Erasure, versions: pa.Table, *, is_hidden: bool
+) -> tuple[list[Effect], dict[str, str]]:
+    """The effects on tables; and the frozen ones that cannot be erased, with the reason."""
+    models, found, kept = {**lake.models, **frozen.models}, list[Effect](), dict(frozen.unknown)
+    wide = replace(lake, models=models, targets={**lake.targets, **frozen.targets})
+    table = erased.entries[0].table
+    for name in models:
+        below = closure(models, name)
+        if name in wide.targets and any(table in model.reads for model in below.values()):
+            try:
+                found += effects_of(wide, below, history, erased, versions, is_hidden=is_hidden)
+            except ModelError as error:
+                if name not in frozen.models:
+                    raise
+                kept[name] = str(error)
+    refilled = {each.target.name for each in found if each.replays} & frozen.models.keys()
+    kept |= dict.fromkeys(refilled, "its rows cannot be erased one by one")
+    return found, kept
 
 
 def _shown_in(
@@ -196,7 +188,9 @@ def carry_out(
         if not effect.replays
     }
     progress(f"rewrote processed objects: {len(moved)}")
-    rejecting = erase_in_warehouse(url, schema, findings.entry, findings.effects, moved)
+    rejecting = erase_in_warehouse(
+        url, schema, findings.entry, findings.effects, moved, findings.frozen.models
+    )
     progress(f"erased in tables of the warehouse: {len(findings.effects)}")
     erase_in_raw(lake.raw, findings.erased, findings.raw)
     progress(f"rewrote raw objects: {len(findings.raw)}")
@@ -220,7 +214,8 @@ def _search(url: str, schema: str, lake: Lake, findings: Findings) -> Mapping[st
         *search_warehouse(url, schema, needles),
     ]
     own = (f"raw {table_folder(findings.entry.table)}/", "raw _")
-    return needles.certificate(hits, [hit for hit in raw if not hit.where.startswith(own)])
+    certificate = needles.certificate(hits, [hit for hit in raw if not hit.where.startswith(own)])
+    return {**certificate, "frozen": dict(findings.kept)}
 
 
 def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, rejecting: Sequence[str]) -> None:
@@ -237,7 +232,7 @@ def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, reject
             lacks_history=True,
         )
         for effect in findings.effects
-        if effect.replays
+        if effect.replays and effect.target.name in lake.models
     ]
     if mismatches:
         fill_again(url, schema, lake, mismatches)

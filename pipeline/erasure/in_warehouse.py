@@ -1,7 +1,7 @@
 """Erase in the warehouse: in all versions and rejected rows, in one transaction with the ledger's entry."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import psycopg
 from psycopg import sql
@@ -39,10 +39,16 @@ def require_acceptance(url: str, schema: str, effects: Iterable[Effect]) -> None
 
 
 def erase_in_warehouse(
-    url: str, schema: str, entry: Entry, effects: Sequence[Effect], moved: Mapping[str, Files]
+    url: str,
+    schema: str,
+    entry: Entry,
+    effects: Sequence[Effect],
+    moved: Mapping[str, Files],
+    frozen: Collection[str],
 ) -> list[str]:
     """Erase in all tables that are not refilled, and update the paths of rewritten objects in etl.model.
 
+    The ``frozen`` tables are bound to no batch, and those that are not erased lose their stored results.
     Returns the tables of which rows with such values were rejected: without them they may not have been.
     """
     with transaction(url, "warehouse") as connection:
@@ -50,8 +56,11 @@ def erase_in_warehouse(
         in_place = [effect for effect in effects if not effect.replays]
         rejecting = [effect.target.name for effect in in_place if _erase(connection, schema, effect)]
         _move_results(connection, schema, moved)
-        if last and in_place:
-            targets = {effect.target.name: effect.target for effect in in_place}
+        _forget_results(
+            connection, schema, {each.target.name for each in effects if each.replays} & {*frozen}
+        )
+        targets = {each.target.name: each.target for each in in_place if each.target.name not in frozen}
+        if last and targets:
             bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
         erasures.write_to_warehouse(connection, schema, entry)
     return rejecting
@@ -129,3 +138,12 @@ def _move_results(connection: Connection, schema: str, moved: Mapping[str, Files
                 "UPDATE etl.model SET result = %s WHERE schema_name = %s AND table_name = %s",
                 (Jsonb([run.model_dump() for run in new]), schema, name),
             )
+
+
+def _forget_results(connection: Connection, schema: str, names: Collection[str]) -> None:
+    """Let the models' tables be restated if these return, as their stored results are removed."""
+    connection.execute(
+        "UPDATE etl.model SET result = NULL, to_restate = true"
+        " WHERE schema_name = %s AND table_name = ANY(%s)",
+        (schema, list(names)),
+    )

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.erasure import forget
+from pipeline.erasure import forget, frozen
+from pipeline.erasure.declared import the_table
+from pipeline.erasure.frozen import Frozen
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
+from pipeline.postgres import transaction
 from pipeline.recovery import refill
 from tests.house import Warehouse
 from tests.pair import Pair
@@ -77,21 +80,29 @@ def lake(shop: Pair) -> refill.Lake:
     return refill.Lake(shop.house.models, targets, shop.house.raw, shop.house.processed)
 
 
+def without_model(shop: Pair) -> Frozen:
+    with transaction(shop.house.url, "warehouse") as connection:
+        return frozen.read(connection, "public", shop.house.models)
+
+
 def entry(shop: Pair, table: str, *key: str) -> Entry:
     known = list(erasures.in_lake(shop.house.raw).values())
-    _, _, erased = forget.the_table(shop.house.models, forget.all_manifests(shop.house.raw), table)
+    manifests = forget.all_manifests(shop.house.raw)
+    _, _, erased = the_table(shop.house.models, manifests, table, without_model(shop).models)
     return erasures.entry(table, erased.key, key, known, datetime.now(UTC), None)
 
 
 def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
-    found = forget.find(lake(shop), forget.all_manifests(shop.house.raw), entry(shop, "person", key))
+    row, manifests = entry(shop, "person", key), forget.all_manifests(shop.house.raw)
+    found = forget.find(lake(shop), manifests, row, without_model(shop))
     return forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
 
 
 def again(shop: Pair) -> None:
     """Complete pending erasures, as every run does first."""
     for each in forget.pending(shop.house.url, "public", shop.house.raw):
-        found = forget.find(lake(shop), forget.all_manifests(shop.house.raw), each)
+        manifests = forget.all_manifests(shop.house.raw)
+        found = forget.find(lake(shop), manifests, each, without_model(shop))
         assert forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)["hits"] == []
 
 

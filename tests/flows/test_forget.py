@@ -115,3 +115,26 @@ def test_the_command_says_what_it_does_not_find(
         shown = capsys.readouterr()
         assert words in shown.out + shown.err
         assert ("dim_item" in shown.out) == (given == ["--yes", "item", "1"])
+
+
+def test_a_table_without_a_model_that_keeps_values_is_an_error(
+    kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")
+    labels = kiosk.transforms / "dim_label.sql"
+    labels.write_text(
+        "-- key: n\nSELECT 1 AS n, string_agg(label, ', ' ORDER BY item_id) AS labels FROM item"
+    )
+    with (kiosk.transforms / "schema.sql").open("a", encoding="utf-8") as schema:
+        schema.write("CREATE TABLE IF NOT EXISTS dim_label (n integer PRIMARY KEY, labels text);")
+    kiosk.run()
+    labels.unlink()
+    line = (
+        "error: dim_label has no model any more, and its values of the row are not erased: its rows cannot be"
+        ' erased one by one; put its model back, run and forget again, or run with ALLOW="drop dim_label"\n'
+    )
+    for given in (["item", "1"], ["--yes", "item", "1"]):
+        monkeypatch.setattr(sys, "argv", ["forget", *given])
+        with kiosk.entered():
+            assert forget.main() == 1
+        assert capsys.readouterr().err.endswith(line)

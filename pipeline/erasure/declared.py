@@ -1,0 +1,68 @@
+"""The columns of a source table that are erased: those that models declare as personal."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from pipeline.errors import ModelError, SettingsError
+from pipeline.lake.erasures import Erasure
+from pipeline.lake.manifest import Manifest, TableBatch
+from pipeline.models import personal
+from pipeline.models.library import Model, source_tables
+
+
+def newest(manifests: Sequence[Manifest]) -> dict[str, TableBatch]:
+    """Each table as the last batch that has it left it."""
+    return {name: table for manifest in manifests for name, table in manifest.tables.items()}
+
+
+def the_table(
+    models: Mapping[str, Model],
+    manifests: Sequence[Manifest],
+    name: str,
+    frozen: Mapping[str, Model] | None = None,
+) -> tuple[Manifest, TableBatch, Erasure]:
+    """The newest batch with a table, the table, and its columns to erase.
+
+    The ``frozen`` models declare the columns of a table that no other model reads. Raises SettingsError if no
+    batch has the table, or it has no key or no personal column.
+    """
+    manifest = next((each_ for each_ in reversed(manifests) if name in each_.tables), None)
+    if manifest is None or manifest.tables[name].seed is not None:
+        raise SettingsError(f"TABLE: no batch has a table {name} of the source")
+    table = manifest.tables[name]
+    if not table.key:
+        raise SettingsError(f"TABLE: {name} has no key that identifies its rows")
+    tables = {
+        key: [column.name for column in each_.columns]
+        for key, each_ in newest(manifests).items()
+        if each_.seed is None
+    }
+    declared = (
+        personal.personal_columns(models, tables).get(name, {})
+        if name in source_tables(models)
+        else _declared_by(frozen or {}, tables, name)
+    )
+    key = tuple(column for column in table.columns if column.name in table.key)
+    for column in key:
+        if column.name in declared and not column.hashed_by:
+            raise SettingsError(
+                f"TABLE: {name}.{column.name} is personal and part of the key, which identifies rows;"
+                f" write `-- personal: hash {column.name}`"
+            )
+    columns = tuple(
+        column for column in table.columns if column.name in declared and column.name not in table.key
+    )
+    if not columns:
+        raise SettingsError(f"TABLE: no column of {name} is declared personal; write `-- personal: column`")
+    return manifest, table, Erasure(key=key, columns=columns, entries=())
+
+
+def _declared_by(
+    frozen: Mapping[str, Model], tables: Mapping[str, Sequence[str]], name: str
+) -> dict[str, bool]:
+    """The same for frozen models, which may name columns that are gone."""
+    declared = dict[str, bool]()
+    for each_, model in frozen.items():
+        with suppress(ModelError):
+            declared |= personal.personal_columns({each_: model}, tables).get(name, {})
+    return declared

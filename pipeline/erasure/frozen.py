@@ -1,0 +1,57 @@
+"""Tables whose models were removed: the models that etl.model records tell where they show a row's values.
+
+Such a table is erased row by row or not at all: to refill it would load batches that it never had.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+from pipeline.errors import ModelError
+from pipeline.models.library import Model, parse
+from pipeline.models.target import Target
+from pipeline.postgres import Connection
+from pipeline.warehouse import catalogue, removed
+from pipeline.warehouse.alterations import recorded_texts
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The models of frozen tables, each after those that it reads, and their tables.
+
+    ``unknown``: the frozen tables whose models cannot be used any more, with the reason.
+    """
+
+    models: Mapping[str, Model] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(connection: Connection, schema: str, models: Mapping[str, Model]) -> Frozen:
+    """The tables of a schema without a model; ``models`` are those that have one."""
+    texts = recorded_texts(connection, schema)
+    found, targets, unknown = dict[str, Model](), dict[str, Target](), dict[str, str]()
+    for name in removed.without_model(connection, schema, models):
+        try:
+            found[name] = _recorded(name, texts)
+            # Nothing if somebody has dropped the table.
+            targets |= catalogue.existing_targets(connection, schema, {name: found[name]})
+        except ModelError as error:
+            unknown[name] = str(error)
+    return Frozen(_ordered({name: found[name] for name in targets}), targets, unknown)
+
+
+def _recorded(name: str, texts: Mapping[str, str]) -> Model:
+    if name not in texts:
+        raise ModelError("its model is not recorded")
+    return parse(Path(f"{name}.sql"), texts[name])
+
+
+def _ordered(models: Mapping[str, Model]) -> dict[str, Model]:
+    """The models, each after those that it reads; any order if they were of different times."""
+    try:
+        order = TopologicalSorter({name: model.reads & models.keys() for name, model in models.items()})
+        return {name: models[name] for name in order.static_order()}
+    except CycleError:
+        return dict(models)
