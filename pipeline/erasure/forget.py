@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -31,6 +32,7 @@ from pipeline.lake.paths import table_folder
 from pipeline.models.library import closure
 from pipeline.postgres import transaction
 from pipeline.recovery import checkpoints, rejections
+from pipeline.recovery.batches import loaded_batches
 from pipeline.recovery.refill import Lake, fill_again
 from pipeline.recovery.restate import is_stable, restate
 from pipeline.warehouse.limits import UNLIMITED
@@ -177,7 +179,9 @@ def carry_out(
     It is stored before the old objects are removed, because without them nobody knows what to search for.
     Raises ModelError, and changes nothing, if a table does not accept an erased value.
     """
-    require_acceptance(url, schema, findings.effects)
+    batches = loaded_batches(url, schema, lake.raw).manifests
+    since = batches[0].snapshot_at if batches else datetime.now(UTC)
+    require_acceptance(url, schema, findings.effects, since)
     earlier = erasures.begin(url, schema, findings.entry)
     erasures.write_to_lake(lake.raw, findings.entry)
     for path in lake.processed.list(checkpoints.FOLDER, deep=True):
@@ -189,7 +193,7 @@ def carry_out(
     }
     progress(f"rewrote processed objects: {len(moved)}")
     rejecting = erase_in_warehouse(
-        url, schema, findings.entry, findings.effects, moved, findings.frozen.models
+        url, schema, findings.entry, findings.effects, moved, findings.frozen.models, since
     )
     progress(f"erased in tables of the warehouse: {len(findings.effects)}")
     erase_in_raw(lake.raw, findings.erased, findings.raw)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 import psycopg
 from psycopg import sql
@@ -20,14 +21,17 @@ from pipeline.warehouse.ledger import lock_for_load
 from pipeline.warehouse.table import compared
 
 
-def require_acceptance(url: str, schema: str, effects: Iterable[Effect]) -> None:
-    """Raise ModelError if a table does not accept the values without the erased ones; nothing is changed."""
+def require_acceptance(url: str, schema: str, effects: Iterable[Effect], since: datetime) -> None:
+    """Raise ModelError if a table does not accept the values without the erased ones; nothing is changed.
+
+    The lake's first batch is that of the time ``since``.
+    """
     with transaction(url, "warehouse") as connection:
         lock_for_load(connection, schema)
         for effect in effects:
             try:
                 if not effect.replays:
-                    _erase(connection, schema, effect)
+                    _erase(connection, schema, effect, since)
             except psycopg.Error as error:
                 if not bisection.is_rejection(error):
                     raise
@@ -45,6 +49,7 @@ def erase_in_warehouse(
     effects: Sequence[Effect],
     moved: Mapping[str, Files],
     frozen: Collection[str],
+    since: datetime,
 ) -> list[str]:
     """Erase in all tables that are not refilled, and update the paths of rewritten objects in etl.model.
 
@@ -54,7 +59,7 @@ def erase_in_warehouse(
     with transaction(url, "warehouse") as connection:
         last = lock_for_load(connection, schema)
         in_place = [effect for effect in effects if not effect.replays]
-        rejecting = [effect.target.name for effect in in_place if _erase(connection, schema, effect)]
+        rejecting = [effect.target.name for effect in in_place if _erase(connection, schema, effect, since)]
         _move_results(connection, schema, moved)
         _forget_results(
             connection, schema, {each.target.name for each in effects if each.replays} & {*frozen}
@@ -66,11 +71,11 @@ def erase_in_warehouse(
     return rejecting
 
 
-def _erase(connection: Connection, schema: str, effect: Effect) -> int:
+def _erase(connection: Connection, schema: str, effect: Effect, since: datetime) -> int:
     """Erase in a table and its rejected rows; returns how many of these."""
     _stage(connection, effect)
     for name, begins, ends in _versions(effect.target):
-        _erase_in_table(connection, schema, effect, name, begins, ends)
+        _erase_in_table(connection, schema, effect, name, begins, ends, since)
     values = {"schema": schema, "table_name": effect.target.name}
     rejected = connection.execute(statement("warehouse/erase_rejected.sql"), values).rowcount
     connection.execute("DROP TABLE pg_temp.erased, pg_temp.erased_texts")
@@ -99,7 +104,13 @@ def _versions(target: Target) -> Iterator[tuple[str, str | None, str | None]]:
 
 
 def _erase_in_table(
-    connection: Connection, schema: str, effect: Effect, name: str, begins: str | None, ends: str | None
+    connection: Connection,
+    schema: str,
+    effect: Effect,
+    name: str,
+    begins: str | None,
+    ends: str | None,
+    since: datetime,
 ) -> None:
     key, old = (
         sql.SQL("jsonb_build_object({})").format(each("{1}, w.{0}::text", names))
@@ -110,12 +121,10 @@ def _erase_in_table(
         "key": key,
         "old": old,
         "assignments": each("{0} = r.{0}", effect.columns),
-        "is_imported": sql.SQL("false"),
+        "is_older": sql.SQL("false"),
     }
     if begins:
-        parts["is_imported"] = sql.SQL(
-            "w.{} < (SELECT min(b.snapshot_at) FROM etl.batch AS b WHERE b.schema_name = {})"
-        ).format(sql.Identifier(begins), sql.Literal(schema))
+        parts["is_older"] = sql.SQL("w.{} < {}").format(sql.Identifier(begins), sql.Literal(since))
     connection.execute(statement("warehouse/erase.sql").format(**parts))
     if begins and ends:
         content = [column.name for column in effect.target.columns if not column.numbered]
