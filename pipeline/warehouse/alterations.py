@@ -128,7 +128,9 @@ def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
 
 def _needs_declarations(found: Alterations, allow: Collection[str]) -> bool:
     """Whether anything can have changed: to read declarations takes some time."""
-    missing = found.models.keys() - found.existing.keys()
+    missing = found.models.keys() - found.existing.keys() or evolve.lacks_columns(
+        found.models, found.existing
+    )
     is_changed = found.is_new or found.new_tables or found.new_columns or missing
     return bool(found.text and (is_changed or allow or heads.differ(found.models, found.texts)))
 
@@ -225,7 +227,7 @@ def _with_changes(connection: Connection, found: Alterations, allow: Collection[
     of_schema = [
         change
         for change in evolve.allowed(_of_schema(connection, found), allow)
-        if (found.is_new or change.is_allowed) and change.table not in remade
+        if (found.is_new or change.is_allowed or change.restores) and change.table not in remade
     ]
     dropped = [change for change in evolve.allowed(_drops(found), allow) if change.is_allowed]
     if declared := [change.table for change in dropped if change.table in found.declared]:
@@ -273,6 +275,7 @@ def _of_schema(connection: Connection, found: Alterations) -> Iterator[Change]:
             found.existing[name],
             found.declared[name],
             found.before.get(name),
+            key=found.models[name].key,
             has_versions=versions_name(_former_name(found, name)) in versions,
             is_empty=_is_empty(connection, found.schema, _former_name(found, name)),
         )

@@ -1,7 +1,7 @@
 """Alter the warehouse's tables, in the transaction of the caller: all changes, or none."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 import psycopg
@@ -32,7 +32,7 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
         renames.rename_columns(connection, found.schema, table, names)
     dependents.refuse_blocked(connection, found.schema, happen)
     grants = _drop_tables(connection, found.schema, happen)
-    creates = found.is_new or any(change.remakes for change in happen)
+    creates = found.is_new or any(change.remakes or change.restores for change in happen)
     if creates and happen:
         with suppress(WarehouseError), connection.transaction():
             _create(connection, found)  # new columns can refer to new tables
@@ -44,6 +44,7 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     if creates:
         _create(connection, found)
     _forget_texts(connection, found.schema, happen)
+    _mark_restored(connection, found.schema, [change.table for change in happen if change.restores])
     dropped = {change.table for change in happen if change.kind == "dropped"}
     newly_frozen = [name for name, at in found.frozen.items() if at is None and name not in dropped]
     removed.mark(connection, found.schema, found.models, newly_frozen)
@@ -81,6 +82,16 @@ def _forget_texts(connection: Connection, schema: str, changes: Iterable[Change]
         connection.execute(
             "UPDATE etl.model SET model_sql = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
             (schema, names),
+        )
+
+
+def _mark_restored(connection: Connection, schema: str, names: Collection[str]) -> None:
+    """Let tables be restated or, where that is not possible, be compared with all rows of the source."""
+    if names:
+        connection.execute(
+            "UPDATE etl.model SET fingerprint = '', to_restate = true"
+            " WHERE schema_name = %s AND table_name = ANY(%s)",
+            (schema, list(names)),
         )
 
 

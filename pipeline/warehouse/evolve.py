@@ -11,6 +11,8 @@ from typing import Literal
 
 from psycopg import sql
 
+from pipeline.errors import WarehouseError
+from pipeline.models.library import Model
 from pipeline.models.target import ADDED_TO_FACTS
 from pipeline.postgres import identifiers, template
 from pipeline.warehouse.declarations import Columns, Declared
@@ -53,7 +55,8 @@ class Change:
     ``is_allowed``: somebody consents.
     ``remakes``: the table is dropped and created, and filled from the lake. ``cast``: how values are cast to
     another type if Postgres does not cast them by itself. ``follow_up``: what a run allows itself once the
-    table is filled: the NOT NULL of a column that it has added.
+    table is filled: the NOT NULL of a column that it has added. ``restores``: somebody has dropped the
+    column; its values are computed again.
     """
 
     table: str
@@ -67,6 +70,7 @@ class Change:
     remakes: bool = False
     cast: sql.Composable | None = None
     follow_up: str = ""
+    restores: bool = False
 
     @property
     def name(self) -> str:
@@ -106,6 +110,14 @@ def unmatched(allow: Iterable[str], consents: Collection[str]) -> Iterator[str]:
             yield f"allow: {each!r} is no change of models or schema.sql{did_you_mean(each, consents)}"
 
 
+def lacks_columns(models: Mapping[str, Model], existing: Mapping[str, Columns]) -> bool:
+    """Whether a table lacks a column that its model names, as if somebody had dropped it."""
+    return any(
+        {column.lower() for column in models[name].lines} - {column.lower() for column in columns}
+        for name, columns in existing.items()
+    )
+
+
 def changes_of(
     schema: str,
     name: str,
@@ -113,12 +125,13 @@ def changes_of(
     declared: Columns,
     before: Columns | None,
     *,
+    key: Collection[str],
     has_versions: bool,
     is_empty: bool,
 ) -> Iterator[Change]:
     """What a table lacks of its declaration; ``before`` is the declaration that it followed, if known.
 
-    ``has_versions``: its versions are in a table beside it.
+    ``key``: what its model names so. ``has_versions``: its versions are in a table beside it.
     """
     table = _alter(schema, name)
     filled = () if has_versions else ADDED_TO_FACTS
@@ -127,7 +140,9 @@ def changes_of(
         if known is None and column.name in filled:
             continue  # the pipeline adds it, and fills it
         if known is None:
-            yield _added(schema, column, is_empty=is_empty)
+            added = _added(schema, column, is_empty=is_empty)
+            is_key = column.name in key or bool(column.key_place)
+            yield _restored(schema, added, is_key=is_key) if was and not is_empty else added
             continue
         if known.type != column.type:
             yield _retyped(table, known, column, was)
@@ -191,6 +206,18 @@ def _added(schema: str, column: Declared, *, is_empty: bool) -> Change:
         column.table_name, column.name, "added", summary, (statement,), risk, not is_computed,
         follow_up=follow_up,
     )  # fmt: skip
+
+
+def _restored(schema: str, added: Change, *, is_key: bool) -> Change:
+    """The change that adds a column which the table had; raises WarehouseError for one of its key."""
+    if is_key:
+        raise WarehouseError(
+            f"warehouse: {schema}.{added.table} lacks its key column {added.column}; somebody has dropped it."
+            f" DROP TABLE {schema}.{added.table} CASCADE lets the next run fill it from the raw bucket;"
+            " versions of before the first batch there are lost"
+        )
+    summary = f"{added.summary}, as somebody has dropped it, and the table is restated"
+    return replace(added, summary=summary, restores=True)
 
 
 def rekeyed(

@@ -1,0 +1,68 @@
+"""Columns of warehouse tables that somebody has dropped by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import WarehouseError
+from tests.pair import Pair
+from tests.recovery.restating import restated
+from tests.support import execute
+from tests.warehouse.consenting import MODELS, SOURCE
+
+MART = """-- One row per sale.
+-- columns:
+-- amount: of the sale
+SELECT f.amount FROM fact_sale_current AS f JOIN dim_shop AS d USING (shop_id) WHERE d.city > ''"""
+LOOKS = (
+    "SELECT * FROM dim_shop_history ORDER BY shop_id, valid_from",
+    "SELECT sale_id, shop_id, amount, recorded_at, superseded_at FROM fact_sale ORDER BY 1, 4",
+    "SELECT amount FROM reporting.amounts ORDER BY 1",
+    "SELECT conname::text FROM pg_constraint WHERE conrelid = 'fact_sale'::regclass AND contype = 'f'",
+)
+
+
+@pytest.fixture
+def shop(shared: Pair) -> Pair:
+    """A warehouse after two batches, with a mart."""
+    shared.fresh(MODELS, *SOURCE)
+    (shared.house.folder / "marts").mkdir()
+    (shared.house.folder / "marts" / "amounts.sql").write_text(MART)
+    shared.run()
+    shared.do(
+        "UPDATE shop SET city = 'Leeds' WHERE shop_id = 1", "UPDATE sale SET amount = 6 WHERE sale_id = 1"
+    )
+    shared.run()
+    return shared
+
+
+def looks(shop: Pair) -> list[list[object]]:
+    return [list(shop.house.query(look)) for look in LOOKS]
+
+
+@pytest.mark.parametrize("column", ["dim_shop.city", "fact_sale.amount", "fact_sale.shop_id"])
+def test_a_run_adds_a_dropped_column_and_computes_its_values_again(shop: Pair, column: str) -> None:
+    before = looks(shop)
+    table, _, name = column.partition(".")
+    execute(shop.house.url, f"ALTER TABLE {table} DROP COLUMN {name} CASCADE")
+    assert table in restated(shop, MODELS)
+    assert looks(shop) == before
+    assert restated(shop, MODELS) == []
+
+
+@pytest.mark.parametrize(("table", "key"), [("dim_shop", "shop_id"), ("fact_sale", "sale_id")])
+def test_a_table_without_its_key_is_named_with_what_brings_it_back(shop: Pair, table: str, key: str) -> None:
+    before = looks(shop)
+    execute(shop.house.url, f"ALTER TABLE {table} DROP COLUMN {key} CASCADE")
+    shop.house.prepared = None
+    with pytest.raises(WarehouseError) as refused:
+        shop.house.targets()
+    assert str(refused.value) == (
+        f"warehouse: public.{table} lacks its key column {key}; somebody has dropped it."
+        f" DROP TABLE public.{table} CASCADE lets the next run fill it from the raw bucket;"
+        " versions of before the first batch there are lost"
+    )
+    execute(shop.house.url, f"DROP TABLE {table} CASCADE")
+    shop.house.targets()
+    shop.run()
+    assert looks(shop)[:3] == before[:3]
