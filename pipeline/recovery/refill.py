@@ -196,8 +196,8 @@ def fill(
         last = batches.lock_for_load(connection, schema)
         # Unlike a new model's tables they are not restated: their rows may exist nowhere else.
         connection.execute(
-            "UPDATE etl.model SET fingerprint = '', result = NULL, row_count = NULL, version_count = NULL,"
-            " imported_from = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
+            "UPDATE etl.model SET fingerprint = '', to_restate = false, result = NULL, row_count = NULL,"
+            " version_count = NULL, imported_from = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
             (schema, list(lost)),
         )
         before = rejections.unresolved(connection, schema)

@@ -140,6 +140,15 @@ def test_a_table_that_the_lake_cannot_refill_is_not_restated(killed: Pair) -> No
     verify(killed)
 
 
+def test_nor_if_a_killed_run_has_marked_it_to_be_restated(killed: Pair) -> None:
+    house = killed.house
+    lake = refill.Lake(house.models, house.targets(), house.raw, house.processed)
+    known = loaded_batches(house.url, house.schema, house.raw)
+    refill.fill(house.url, house.schema, lake, known, [], ["fact_city"], DEFAULT)
+    assert "fact_city" not in marked(killed)
+    assert "dim_count" in marked(killed)
+
+
 def test_a_dimension_is_refilled_in_the_run_that_first_sees_its_changed_model(
     shared: Pair, postgres: Postgres, tmp_path: Path
 ) -> None:
