@@ -64,12 +64,15 @@ def cursors_of(
     declared: dict[str, tuple[Model, Cursor]] = {}
     for model, name, cursor in _declared(models):
         if name not in model.reads & tables.keys():
-            raise ModelError(f"{model.path}: it declares a cursor for {name}, a table that it does not read")
+            raise ModelError(
+                f"{model.at_header('cursor', name)}: it declares a cursor for {name}, a table that it does"
+                " not read"
+            )
         other, first = declared.setdefault(name, (model, cursor))
         if first != cursor:
             raise ModelError(
-                f"{model.path}: its cursor for {name} is {_spelled(cursor)}, but {other.path} declares"
-                f" {_spelled(first)}; a table has one cursor"
+                f"{model.at_header('cursor', name)}: its cursor for {name} is {_spelled(cursor)}, but"
+                f" {other.path} declares {_spelled(first)}; a table has one cursor"
             )
         _check(connection, schema, model, tables[name], cursor)
     return {name: cursor for name, (_, cursor) in declared.items()}
@@ -86,7 +89,7 @@ def _spelled(cursor: Cursor) -> str:
 
 
 def _check(connection: Connection, schema: str, model: Model, table: Table, cursor: Cursor) -> None:
-    prefix = f"{model.path}: cursor {table.name}.{cursor.column}"
+    prefix = f"{model.at_header('cursor', table.name)}: cursor {table.name}.{cursor.column}"
     column = table.column(cursor.column)
     if column is None:
         raise ModelError(f"{prefix}: {table.name} has no such column, or the role may not read it")

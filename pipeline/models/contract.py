@@ -112,11 +112,16 @@ def _refuse_mismatch(
             )
     for name in target.key:
         if name not in yields:
-            raise ModelError(f"{model.path}: yields no column {name}, though it is part of the key")
+            raise ModelError(
+                f"{model.at_header('key', name)}: yields no column {name}, though it is part of the key"
+            )
     for name in model.untracked:
         if name not in yields or name in target.key:
             problem = "is part of the key" if name in target.key else "is not yielded"
-            raise ModelError(f"{model.path}: column {name} cannot be untracked, because it {problem}")
+            raise ModelError(
+                f"{model.at_header('untracked', name)}: column {name} cannot be untracked, because it"
+                f" {problem}"
+            )
 
 
 def left_out(model: Model, target: Target, yields: Iterable[str]) -> list[str]:

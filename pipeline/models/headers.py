@@ -2,9 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pipeline.errors import ModelError
 from pipeline.models.personal import Declared
@@ -12,7 +12,16 @@ from pipeline.source.cursors import Cursor
 from pipeline.words import line_of
 
 Kind = Literal["fact", "dimension", "bridge"]
-Headers = Mapping[str, list[str]]
+
+
+class Written(NamedTuple):
+    """The value of a header, and its line in the file."""
+
+    text: str
+    line: int
+
+
+Headers = Mapping[str, list[Written]]
 
 _HEADER = re.compile(r"--\s*([A-Za-z_]+)\s*:\s*(.*?)\s*")
 _COMMENT = re.compile(r"\s*(--[^\r\n]*|/\*.*?\*/)", re.DOTALL)
@@ -21,10 +30,18 @@ _ANY_COMMENT = re.compile(r"""'[^']*'|"[^"]*"|(--[^\r\n]*|/\*.*?\*/)""", re.DOTA
 # Where such a line is taken for prose, clear text is loaded.
 _PERSONAL_LINE = re.compile(r"^[^\w'\"`\r\n]*personal\s*[:=](?!:)", re.IGNORECASE | re.MULTILINE)
 _PREFIXES: dict[str, Kind] = {"fact_": "fact", "dim_": "dimension", "bridge_": "bridge"}
+_VALUES: Mapping[str, Collection[str]] = {
+    "kind": {"fact", "dimension", "bridge"},
+    "deletes": {"ignore"},
+    "reads": {"changes"},
+    "unstable": {"allowed"},
+}
 _NAME = r'"(?:[^"]|"")+"|[^\s."]+'
 _PERSONAL = re.compile(rf"(?:(?P<table>{_NAME})\.)?(?P<column>{_NAME})")
 _RENAMED = re.compile(rf"(?P<old>{_NAME})\s*->\s*(?P<new>{_NAME})")
 _CURSOR = re.compile(rf"(?P<table>{_NAME})\.(?P<column>{_NAME})(?:\s+(?P<overlap>.+))?")
+# Looks like a header, and is none.
+_LOOSE = re.compile(r"--[^\w'\"`]*([A-Za-z_]+)(?:\s*[:=]\s*|\s+)(\S.*?)\s*")
 # At this similarity `kye` is taken for a misspelt `key`, and `note` for prose.
 _SIMILARITY = 0.66
 _FORMS = {
@@ -41,25 +58,45 @@ _FORMS = {
 }
 
 
-def headers_in(path: Path, text: str) -> dict[str, list[str]]:
+def headers_in(path: Path, text: str) -> dict[str, list[Written]]:
     """The values of each header of a file; other words with a colon are prose.
 
     Raises ModelError for a misspelt header, and for `personal` elsewhere than at the head.
     """
     _refuse_misplaced(path, text)
-    headers: dict[str, list[str]] = {}
+    headers: dict[str, list[Written]] = {}
+    words = {word.lower() for word in re.findall(r"\w+", _COMMENT.sub("", text))}
     for line, comment in _head(text):
         if match := _HEADER.fullmatch(comment):
             name = match[1].lower()
             if name in _FORMS:
-                headers.setdefault(name, []).append(match[2])
+                headers.setdefault(name, []).append(Written(match[2], line))
             elif near := difflib.get_close_matches(name, _FORMS, 1, _SIMILARITY):
                 raise ModelError(f"{path}:{line}: there is no header {match[1]}; write `{_FORMS[near[0]]}`")
             elif "_" in name:  # prose has no such words before a colon
                 raise ModelError(
                     f"{path}:{line}: there is no header {match[1]}; there are {', '.join(_FORMS)}"
                 )
+        elif (loose := _LOOSE.fullmatch(comment)) and _is_value(loose[1].lower(), loose[2], words):
+            form = _FORMS[loose[1].lower()]
+            raise ModelError(f"{path}:{line}: is no header as it stands; write `{form}`, or other words")
     return headers
+
+
+def _is_value(name: str, text: str, words: Collection[str]) -> bool:
+    """Whether a text looks like the value of a header; ``words`` are those of the SQL, as columns are."""
+    if name in _VALUES:
+        return text.lower() in _VALUES[name]
+    if name == "cursor":
+        match = _CURSOR.fullmatch(text)
+        return match is not None and _unquoted(match["table"]).lower() in words
+    if name == "renamed":
+        return "->" in text
+    if name in {"key", "untracked", "personal"}:
+        hashed = name == "personal" and re.fullmatch(r"hash\s+[^\s,]+(\s*,.*)?", text)
+        names = {_unquoted(part.strip().rpartition(".")[2]).lower() for part in text.split(",")}
+        return bool(hashed) or names <= set(words)
+    return name == "max_deleted_share"
 
 
 def _refuse_misplaced(path: Path, text: str) -> None:
@@ -99,23 +136,21 @@ def meaning(text: str) -> str:
 
 def flag(path: Path, headers: Headers, name: str, value: str) -> bool:
     """Whether a header is set that has only this value."""
-    for written in headers.get(name, []):
+    for written, line in headers.get(name, []):
         if written.lower() != value:
-            raise ModelError(f"{path}: {name} is {written!r}; write `{_FORMS[name]}`")
+            raise _wrong(path, line, f"{name} is {written!r}", name)
     return name in headers
 
 
 def share(path: Path, headers: Headers) -> float | None:
     """The value of max_deleted_share, from 0 to 1, if it is set."""
-    for written in headers.get("max_deleted_share", []):
+    for written, line in headers.get("max_deleted_share", []):
         try:
             number = float(written)
         except ValueError:
             number = -1
         if not 0 <= number <= 1:
-            raise ModelError(
-                f"{path}: max_deleted_share is {written!r}; write `{_FORMS['max_deleted_share']}`"
-            )
+            raise _wrong(path, line, f"max_deleted_share is {written!r}", "max_deleted_share")
         return number
     return None
 
@@ -123,12 +158,12 @@ def share(path: Path, headers: Headers) -> float | None:
 def columns(path: Path, headers: Headers, name: str) -> tuple[str, ...]:
     """The columns that a header lists; raises ModelError for an empty name, and for one that it has twice."""
     found: list[str] = []
-    for value in headers.get(name, []):
+    for value, line in headers.get(name, []):
         for column in (part.strip().strip('"') for part in value.split(",")):
             if not column:
-                raise ModelError(f"{path}: {name} is {value!r}; write `{_FORMS[name]}`")
+                raise _wrong(path, line, f"{name} is {value!r}", name)
             if column in found:
-                raise ModelError(f"{path}: {name} has {column} twice; write `{_FORMS[name]}`")
+                raise _wrong(path, line, f"{name} has {column} twice", name)
             found.append(column)
     return tuple(found)
 
@@ -136,22 +171,23 @@ def columns(path: Path, headers: Headers, name: str) -> tuple[str, ...]:
 def kind(path: Path, headers: Headers) -> Kind:
     """The kind of the model's table, by its header or else by the prefix of its name."""
     values = headers.get("kind", [])
-    written = values[0].lower() if values else None
+    written = values[0].text.lower() if values else None
     for prefix, name in _PREFIXES.items():
         if written == name or (written is None and path.stem.startswith(prefix)):
             return name
+    if values:
+        raise _wrong(path, values[0].line, f"kind is {written!r}", "kind")
     raise ModelError(f"{path}: no kind; write `{_FORMS['kind']}` at its head")
 
 
 def cursors(path: Path, headers: Headers) -> dict[str, Cursor]:
     """The cursor of each source table that has one."""
     by_table = {}
-    for value in headers.get("cursor", []):
+    for value, line in headers.get("cursor", []):
         match = _CURSOR.fullmatch(value)
         if not match:
-            raise ModelError(
-                f"{path}: write `{_FORMS['cursor']}`, e.g. `-- cursor: orders_view.changed_at 1 hour`"
-            )
+            example = "e.g. `-- cursor: orders_view.changed_at 1 hour`"
+            raise ModelError(f"{path}:{line}: write `{_FORMS['cursor']}`, {example}")
         table, column = (_unquoted(match[part]) for part in ("table", "column"))
         by_table[table] = Cursor(column=column, overlap=match["overlap"])
     return by_table
@@ -159,24 +195,34 @@ def cursors(path: Path, headers: Headers) -> dict[str, Cursor]:
 
 def personal(path: Path, headers: Headers) -> Iterator[Declared]:
     """The columns that are declared as personal data."""
-    for value in headers.get("personal", []):
+    for value, line in headers.get("personal", []):
         hashed = re.match(r"hash\s+(?=[^\s,])", value)
         for part in value[hashed.end() if hashed else 0 :].split(","):
             match = _PERSONAL.fullmatch(part.strip())
             if not match:
-                raise ModelError(f"{path}: write `{_FORMS['personal']}`")
+                raise ModelError(f"{path}:{line}: write `{_FORMS['personal']}`")
             table = _unquoted(match["table"]) if match["table"] else None
             yield Declared(_unquoted(match["column"]), table, bool(hashed))
 
 
 def renamed(path: Path, headers: Headers) -> Iterator[tuple[str, str]]:
     """The old and new names of columns, or of the table itself."""
-    for value in headers.get("renamed", []):
+    for value, line in headers.get("renamed", []):
         for part in value.split(","):
             match = _RENAMED.fullmatch(part.strip())
             if not match:
-                raise ModelError(f"{path}: renamed is {part.strip()!r}; write `{_FORMS['renamed']}`")
+                raise _wrong(path, line, f"renamed is {part.strip()!r}", "renamed")
             yield _unquoted(match["old"]), _unquoted(match["new"])
+
+
+def place(path: Path, headers: Headers, name: str, value: str) -> str:
+    """The file and, if a header of this name contains the value, its line."""
+    lines = [line for written, line in headers.get(name, []) if value in written]
+    return f"{path}:{lines[0]}" if lines else str(path)
+
+
+def _wrong(path: Path, line: int, what: str, name: str) -> ModelError:
+    return ModelError(f"{path}:{line}: {what}; write `{_FORMS[name]}`")
 
 
 def _unquoted(name: str) -> str:

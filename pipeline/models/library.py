@@ -20,7 +20,7 @@ from pipeline.errors import ModelError, all_mistakes
 from pipeline.messages import of_duckdb
 from pipeline.models import checks, headers, marts, reference_tables, seeds
 from pipeline.models.canonical import with_canonical_names
-from pipeline.models.headers import Kind
+from pipeline.models.headers import Headers, Kind
 from pipeline.models.names import Relation, beside, relations, with_relation_names
 from pipeline.models.personal import Declared
 from pipeline.models.refused import refuse
@@ -47,7 +47,8 @@ class Model:
     set by ``with_meaning``. ``seeds``: the seeds that it reads. ``changing``: why it yields other values each
     time. ``names``: the columns that it names, in lower case, if others come by a ``*``; else None.
     ``personal``: its source's personal columns. ``tree``: its syntax tree as JSON, without positions in the
-    file and the names of CTEs and aliases. ``renamed``: old and new names. ``lines``: its columns' lines.
+    file and the names of CTEs and aliases. ``renamed``: old and new names. ``lines``: its columns' lines,
+    ``headers``: what they are, as it is written.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Model:
     tree: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict, hash=False)
+    headers: Headers = field(default_factory=dict, hash=False)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -85,6 +87,10 @@ class Model:
     def at(self, column: str) -> str:
         """The file and, if the SELECT names the column, its line."""
         return f"{self.path}:{self.lines[column]}" if column in self.lines else str(self.path)
+
+    def at_header(self, name: str, value: str) -> str:
+        """The file and the line of its header of this name with this value, if there is one."""
+        return headers.place(self.path, self.headers, name, value)
 
     @property
     def meaning(self) -> str:
@@ -217,6 +223,7 @@ def parse(path: Path, text: str) -> Model:
         changing=tuple(in_text(tree)),
         names=_named_columns(tree),
         lines=_lines(path, text, tree),
+        headers=written,
         personal=tuple(headers.personal(path, written)),
         renamed=tuple(headers.renamed(path, written)),
         tree=json.dumps(

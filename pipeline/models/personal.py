@@ -50,7 +50,7 @@ def _table_of(model: "Model", declared: Declared, tables: Mapping[str, Collectio
     ]
     if len(candidates) == 1:
         return candidates[0]
-    where = f"{model.path}: personal column {declared.spelled}"
+    where = f"{model.at_header('personal', declared.column)}: personal column {declared.spelled}"
     if candidates:
         raise ModelError(
             f"{where} is in {' and in '.join(candidates)}; write {candidates[0]}.{declared.column}"
@@ -64,8 +64,8 @@ def key_id(models: Mapping[str, "Model"], key: HashKey | None) -> str:
         for declared in model.personal:
             if declared.hashed and key is None:
                 raise SettingsError(
-                    f"{model.path}: {declared.spelled} is hashed, and there is no key; set TOTESYS_HASH_KEY"
-                    " and run `make blocks`"
+                    f"{model.at_header('personal', declared.column)}: {declared.spelled} is hashed, and there"
+                    " is no key; set TOTESYS_HASH_KEY and run `make blocks`"
                 )
     return key.id if key else ""
 

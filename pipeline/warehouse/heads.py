@@ -31,7 +31,8 @@ def check_key(model: Model, key: Iterable[str], columns: Collection[str]) -> Non
         if name not in columns:
             near = did_you_mean(name, columns)
             raise ModelError(
-                f"{model.path}: key column {name} is not in the warehouse table {model.name}{near}"
+                f"{model.at_header('key', name)}: key column {name} is not in the warehouse table"
+                f" {model.name}{near}"
             )
 
 

@@ -28,7 +28,8 @@ def tables(models: Mapping[str, Model], exist: Mapping[str, object]) -> dict[str
             other = models[old].path if old in models else models[found[old]].path if old in found else None
             if other:
                 raise ModelError(
-                    f"{model.path}: renamed from {old}, which {other} is the model of; remove one"
+                    f"{model.at_header('renamed', old)}: renamed from {old}, which {other} is the model of;"
+                    " remove one"
                 )
             found[old] = new
     return found
@@ -48,7 +49,9 @@ def check(model: Model, names: Mapping[str, str], declared: Columns | None) -> N
     for old, new in names.items():
         if declared is not None and (new not in declared or old in declared):
             wrong = f"still declares {old}" if old in declared else f"declares no column {new}"
-            raise ModelError(f"{model.path}: `-- renamed: {old} -> {new}`, but schema.sql {wrong}")
+            raise ModelError(
+                f"{model.at_header('renamed', old)}: `-- renamed: {old} -> {new}`, but schema.sql {wrong}"
+            )
 
 
 def renamed_columns(table: str, columns: Columns, renames: Mapping[str, str]) -> Columns:

@@ -23,7 +23,7 @@ SQL = "SELECT a, b FROM t"
     ],
 )
 def test_headers_are_the_line_comments_before_the_sql(text: str) -> None:
-    assert headers.headers_in(Path("dim_a.sql"), text) == {"personal": ["a"]}
+    assert headers.headers_in(Path("dim_a.sql"), text)["personal"][0].text == "a"
 
 
 def test_a_meaning_begins_after_block_comments() -> None:
@@ -105,6 +105,55 @@ def test_personal_columns_that_are_declared_elsewhere_are_refused(tmp_path: Path
     ],
 )
 def test_what_declares_no_personal_columns_is_not_refused(tmp_path: Path, text: str) -> None:
+    assert headers.headers_in(tmp_path / "dim_person.sql", text) == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-- personal hash mail",
+        "-- personal hash phone",
+        "-- personal mail, person.id",
+        "-- key id",
+        "-- KEY = id",
+        "--- key: id",
+        "-- * untracked: mail",
+        "-- untracked id, mail",
+        "-- kind fact",
+        "-- deletes ignore",
+        "-- reads changes",
+        "-- unstable allowed",
+        "-- renamed mail -> post",
+        "-- max_deleted_share 0.5",
+        "-- cursor person.changed_at",
+    ],
+)
+def test_a_line_that_looks_like_a_header_is_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(
+        ModelError, match=r"dim_person\.sql:2: is no header as it stands; write `-- [a-z_]+: "
+    ):
+        headers.headers_in(tmp_path / "dim_person.sql", f"-- A person.\n{line}\nSELECT id, mail FROM person")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-- key figures of a person",
+        "-- key figures",
+        "-- key id and mail",
+        "-- key id.",
+        "-- personal data",
+        "-- personal hashes of nobody",
+        "-- reads changes of persons",
+        "-- kind of a person",
+        "-- unstable prices",
+        "-- cursor based",
+        "-- renamed columns",
+        "-- id, mail",
+    ],
+)
+def test_prose_that_begins_as_a_header_does_is_prose(tmp_path: Path, line: str) -> None:
+    text = f"-- A person.\n{line}\nSELECT id, mail FROM person"
     assert headers.headers_in(tmp_path / "dim_person.sql", text) == {}
 
 

@@ -10,6 +10,7 @@ from pipeline.duck import relation_name, session
 from pipeline.errors import ModelError
 from pipeline.models import library
 from pipeline.source.cursors import Cursor
+from pipeline.warehouse import heads
 from tests.support import write_models
 
 PLAIN = "SELECT a FROM t"
@@ -50,10 +51,9 @@ def test_the_header_or_the_name_sets_the_kind(tmp_path: Path, name: str, header:
     assert model(tmp_path, header + PLAIN, name).kind == kind
 
 
-@pytest.mark.parametrize("header", ["", "-- kind: snowflake\n"])
-def test_a_model_without_a_kind_is_refused(tmp_path: Path, header: str) -> None:
+def test_a_model_without_a_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"x\.sql: no kind; write `-- kind: fact, dimension or bridge`"):
-        model(tmp_path, header + PLAIN, "x")
+        model(tmp_path, PLAIN, "x")
 
 
 def test_headers_set_the_other_options(tmp_path: Path) -> None:
@@ -78,22 +78,47 @@ def test_headers_set_the_other_options(tmp_path: Path) -> None:
         ("-- unique_key: a", r"dim_m\.sql:2: there is no header unique_key; there are key, kind, cursor"),
         ("-- untracket: a", r"there is no header untracket; write `-- untracked"),
         ("-- cursors: t.a 1 hour", r"there is no header cursors; write `-- cursor"),
-        ("-- key: a,", r"dim_m\.sql: key is 'a,'; write `-- key: column\[, …\]`"),
-        ("-- key:", r"key is ''; write `-- key"),
-        ("-- key: a, a", r"dim_m\.sql: key has a twice; write `-- key: column"),
-        ("-- untracked: b,, c", r"untracked is 'b,, c'; write `-- untracked: column"),
-        ("-- deletes: keep", r"dim_m\.sql: deletes is 'keep'; write `-- deletes: ignore`"),
-        ("-- reads: everything", r"reads is 'everything'; write `-- reads: changes`"),
-        ("-- max_deleted_share: 2", r"max_deleted_share is '2'; write `-- max_deleted_share: 0\.5, or any"),
-        ("-- max_deleted_share: all", r"max_deleted_share is 'all'; write"),
+        ("-- key: a,", r"dim_m\.sql:2: key is 'a,'; write `-- key: column\[, …\]`"),
+        ("-- key:", r":2: key is ''; write `-- key"),
+        ("-- key: a, a", r"dim_m\.sql:2: key has a twice; write `-- key: column"),
+        ("-- untracked: b,, c", r":2: untracked is 'b,, c'; write `-- untracked: column"),
+        ("-- deletes: keep", r"dim_m\.sql:2: deletes is 'keep'; write `-- deletes: ignore`"),
+        ("-- reads: everything", r":2: reads is 'everything'; write `-- reads: changes`"),
+        (
+            "-- max_deleted_share: 2",
+            r":2: max_deleted_share is '2'; write `-- max_deleted_share: 0\.5, or any",
+        ),
+        ("-- max_deleted_share: all", r":2: max_deleted_share is 'all'; write"),
         ("-- max_deleted: 1", r"no header max_deleted; write `-- max_deleted_share"),
-        ("-- unstable: yes", r"unstable is 'yes'; write `-- unstable: allowed`"),
+        ("-- unstable: yes", r":2: unstable is 'yes'; write `-- unstable: allowed`"),
     ],
 )
 def test_a_misspelt_header_is_refused_with_the_right_one(tmp_path: Path, header: str, message: str) -> None:
     with pytest.raises(ModelError, match=message) as raised:
         model(tmp_path, f"-- One row a day.\n{header}\n{PLAIN}")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("-- kind: snowflake", r"dim_m\.sql:2: kind is 'snowflake'; write"),
+        ("-- cursor: v", r"dim_m\.sql:2: write `-- cursor"),
+        ("-- personal: a b", r"dim_m\.sql:2: write `-- personal"),
+        ("-- renamed: a", r"dim_m\.sql:2: renamed is 'a'; write"),
+    ],
+)
+def test_a_wrong_value_of_a_header_has_its_line(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        model(tmp_path, f"-- One row a day.\n{header}\n{PLAIN}")
+
+
+def test_an_unknown_column_in_a_header_has_the_line_of_the_header(tmp_path: Path) -> None:
+    read = model(tmp_path, f"-- One row a day.\n-- key: a\n-- key: nosuch\n{PLAIN}")
+    with pytest.raises(
+        ModelError, match=r"dim_m\.sql:3: key column nosuch is not in the warehouse table dim_m"
+    ):
+        heads.check_key(read, read.key, ["a"])
 
 
 @pytest.mark.parametrize(

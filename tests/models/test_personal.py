@@ -212,7 +212,7 @@ def test_a_personal_header_with_an_unknown_column_is_refused(people: Pair) -> No
         path.write_text(f"-- personal: {header}\n{text}")
         with pytest.raises(ModelError) as refused:
             people.run()
-        assert str(refused.value).startswith(f"{path}: {message}")
+        assert str(refused.value).startswith(f"{path}:1: {message}")
 
 
 def test_headers_declare_personal_and_hashed_columns(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_cursor_cannot_be_hashed(shop: Pair) -> None:
 
 def test_without_a_hash_key_nothing_is_read(people: Pair) -> None:
     people.key = None
-    with pytest.raises(SettingsError, match=r"dim_person\.sql: mail is hashed, and there is no key; set TOT"):
+    with pytest.raises(SettingsError, match=r"dim_person\.sql:\d+: mail is hashed, and there is no key; set"):
         people.run()
 
 

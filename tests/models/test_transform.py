@@ -131,7 +131,7 @@ def test_an_invalid_untracked_column_is_refused(tmp_path: Path, column: str, mes
     all_models = write_models(tmp_path, {"dim_m": f"-- untracked: {column}\nSELECT id, amount FROM t"})
     target = made_target("dim_m", ("id",), id="integer!", amount="integer")
     columns = {"t": (Column(name="id", type="integer"), Column(name="amount", type="integer"))}
-    with pytest.raises(ModelError, match=rf"dim_m\.sql: column {column} cannot be untracked, {message}"):
+    with pytest.raises(ModelError, match=rf"dim_m\.sql:\d+: column {column} cannot be untracked, {message}"):
         verify(all_models, {"dim_m": target}, columns)
 
 

@@ -87,7 +87,7 @@ def test_a_consent_to_no_change_is_named(loaded: Pair, caplog: pytest.LogCapture
 
 
 def test_a_mistyped_key_is_named_and_no_consent_is_asked_for(loaded: Pair) -> None:
-    message = r"{0}\.sql: key column {1}s is not in the warehouse table {0}; did you mean {1}\?$"
+    message = r"{0}\.sql:1: key column {1}s is not in the warehouse table {0}; did you mean {1}\?$"
     with pytest.raises(ModelError, match=message.format("dim_shop", "shop_id")):
         follow(loaded, dim_shop=f"-- key: shop_ids\n{MODELS['dim_shop']}")
     with pytest.raises(ModelError, match=message.format("fact_sale", "sale_id")):

@@ -156,14 +156,14 @@ def test_a_renamed_column_of_a_model_that_is_computed_as_a_whole(loaded: Pair) -
 def test_names_that_contradict_the_files_are_refused(loaded: Pair) -> None:
     boss = RENAMED["dim_shop"]
     cases: list[tuple[dict[str, str], str]] = [
-        ({**MODELS, "dim_shop": boss}, r"dim_shop\.sql: .*, but schema\.sql still declares manager$"),
+        ({**MODELS, "dim_shop": boss}, r"dim_shop\.sql:1: .*, but schema\.sql still declares manager$"),
         (
             {**MODELS, "dim_shop": boss, "schema": SCHEMA.replace("manager varchar(9)", "head text")},
-            r"dim_shop\.sql: .*, but schema\.sql declares no column boss$",
+            r"dim_shop\.sql:1: .*, but schema\.sql declares no column boss$",
         ),
         (
             {**MODELS, "fact_sold": RENAMED["fact_sold"]},
-            r"fact_sold\.sql: renamed from fact_sale, which .*fact_sale\.sql is the model of; remove one$",
+            r"fact_sold\.sql:1: renamed from fact_sale, which .*fact_sale\.sql is the model of; remove one$",
         ),
     ]
     execute(loaded.house.url, "CREATE VIEW fact_sold_current AS SELECT 1 AS one")
