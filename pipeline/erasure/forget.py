@@ -35,6 +35,7 @@ from pipeline.recovery import checkpoints, rejections
 from pipeline.recovery.batches import loaded_batches
 from pipeline.recovery.refill import Lake, fill_again
 from pipeline.recovery.restate import is_stable, restate
+from pipeline.warehouse.ledger import loaded_models
 from pipeline.warehouse.limits import UNLIMITED
 from pipeline.warehouse.mismatches import Mismatch
 
@@ -241,10 +242,11 @@ def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, reject
     if mismatches:
         fill_again(url, schema, lake, mismatches)
     with transaction(url, "warehouse") as connection:
-        with_rejected_rows = rejections.tables(connection, schema)
-    names = {*rejecting, *(with_rejected_rows & {each.table for each in mismatches})}
-    if again := [name for name in lake.models if name in names and is_stable(lake.models, name)]:
-        restate(url, schema, lake.models, lake.targets, lake.raw, lake.processed, again, UNLIMITED)
+        again = rejections.tables(connection, schema)
+        again |= {name for name, each in loaded_models(connection, schema).items() if each.to_restate}
+    names = {*rejecting, *(again & {each.table for each in mismatches})}
+    if stable := [name for name in lake.models if name in names and is_stable(lake.models, name)]:
+        restate(url, schema, lake.models, lake.targets, lake.raw, lake.processed, stable, UNLIMITED)
 
 
 def _needles(raw: Bucket, findings: Findings) -> Needles:

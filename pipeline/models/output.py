@@ -69,7 +69,7 @@ def combined(outputs: Sequence[Output]) -> Output:
 class Loaded(Frozen):
     """What a table was last computed with: the model's fingerprint, and its result if it is stored.
 
-    A table ``to_restate`` has earlier versions of another model, or none.
+    A table ``to_restate`` has earlier versions of another model, none, or some that refer to later rows.
     """
 
     fingerprint: str

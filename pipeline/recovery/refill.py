@@ -218,7 +218,9 @@ def fill(
             if replay.forgets_versions:
                 former_rows.delete(connection, schema, replay.target)
         rejections.check_share(connection, schema, [replay.target for replay in replays], before, limits)
-        return _bind(connection, schema, last, replays)
+        filled = _bind(connection, schema, last, replays)
+        rejections.restate_early(connection, schema, lake.targets, [each.target.name for each in forward])
+        return filled
 
 
 def load_again(
@@ -239,13 +241,8 @@ def load_again(
         if output is None and name in to_retry:
             output = no_output(replay.target)
         if output:
-            _merge(
-                Table(connection, schema, replay.target, _columns(output), manifest),
-                output,
-                lake,
-                unread,
-                retries=name in to_retry,
-            )
+            table = Table(connection, schema, replay.target, _columns(output), manifest)
+            _merge(table, output, lake, unread, retries=name in to_retry)
 
 
 def _merge(

@@ -7,6 +7,7 @@ from psycopg import sql
 from pipeline.errors import WarehouseError
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection
+from pipeline.warehouse.integrity import refers_ahead
 from pipeline.warehouse.limits import Limits
 from pipeline.words import counted
 
@@ -51,6 +52,25 @@ def waited_for(
         new = {name for name, other in waits if other in new} - found
         found |= new
     return found
+
+
+def restate_early(
+    connection: Connection, schema: str, targets: Mapping[str, Target], names: Iterable[str]
+) -> None:
+    """Mark those of these tables as to be restated that have accepted rows which had to wait for others.
+
+    They were filled beside tables that have the rows of later batches, too. Each comes after those that it
+    refers to.
+    """
+    early = set[str]()
+    for name in names:
+        refers_to = {reference.to_table for reference in targets[name].references}
+        if refers_to & early or refers_ahead(connection, schema, targets[name], targets):
+            early.add(name)
+    connection.execute(
+        "UPDATE etl.model SET to_restate = true WHERE schema_name = %s AND table_name = ANY(%s)",
+        (schema, list(early)),
+    )
 
 
 def check_share(

@@ -5,10 +5,12 @@ other constraints are checked by Postgres as it merges the rows. References of a
 one scan of it.
 """
 
+from collections.abc import Mapping
+
 from psycopg import sql
 
-from pipeline.models.target import Reference, Rule
-from pipeline.postgres import each, template
+from pipeline.models.target import Reference, Rule, Target
+from pipeline.postgres import Connection, each, statement, template
 from pipeline.warehouse.table import Table
 
 
@@ -39,6 +41,29 @@ def count_missing_references(table: Table) -> int:
     parts = {"joined": sql.SQL(" ").join(joined), "is_missing": sql.SQL(" OR ").join(missing)}
     row = table.execute("count_missing_references.sql", **parts).fetchone()
     return int(str(row[0])) if row else 0
+
+
+def refers_ahead(connection: Connection, schema: str, target: Target, targets: Mapping[str, Target]) -> bool:
+    """Whether a version of a table is older than the first version of a row that it refers to."""
+    names = {
+        "versions": sql.Identifier(schema, target.versions_table),
+        "begins": sql.Identifier(target.span[0]),
+    }
+    query = statement("warehouse/refers_ahead.sql")
+    return any(
+        connection.execute(
+            query.format(
+                **names,
+                has_reference=_has_reference(reference),
+                referenced=sql.Identifier(schema, other.versions_table),
+                referenced_begins=sql.Identifier(other.span[0]),
+                same_row=_same_row(reference, sql.Identifier("d")),
+            )
+        ).fetchone()
+        == (True,)
+        for reference in target.references
+        if reference.to_schema == schema and (other := targets.get(reference.to_table))
+    )
 
 
 def _missing_reference(table: Table, reference: Reference) -> sql.Composable:

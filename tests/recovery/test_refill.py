@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.pair import Pair
+from tests.recovery.restating import change
 from tests.support import execute
 
 
@@ -33,3 +34,44 @@ def test_a_refilled_row_has_the_untracked_values_of_its_version(shared: Pair, ki
     execute(shared.house.url, harm.format("stores"))
     shared.run()
     assert shared.house.query(shown) == before
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "DELETE FROM fact_sale",
+        "DELETE FROM dim_shop_version; DELETE FROM fact_sale",
+        "DELETE FROM dim_shop_version WHERE shop_id = 1",
+    ],
+)
+def test_refilled_rows_that_waited_for_others_are_there_no_earlier_than_these(
+    shared: Pair, harm: str
+) -> None:
+    """A sale waits for its shop, which waits for its city; a refill has all cities from the start."""
+    shared.fresh(
+        {
+            "dim_city": "SELECT city FROM city",
+            "dim_shop": "SELECT shop_id, city FROM shop",
+            "fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id FROM sale",
+            "schema": """
+                CREATE TABLE IF NOT EXISTS dim_city (city text PRIMARY KEY);
+                CREATE TABLE IF NOT EXISTS dim_shop (shop_id int PRIMARY KEY, city text REFERENCES dim_city);
+                CREATE TABLE IF NOT EXISTS fact_sale (sale_id int NOT NULL, shop_id int REFERENCES dim_shop);
+            """,
+        },
+        "CREATE TABLE city (city text PRIMARY KEY)",
+        "CREATE TABLE shop (shop_id int PRIMARY KEY, city text)",
+        "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int)",
+        "INSERT INTO city VALUES ('York')",
+        "INSERT INTO shop VALUES (1, 'York'), (2, 'Hull')",
+        "INSERT INTO sale VALUES (10, 1), (20, 2)",
+    )
+    shared.run()
+    shared.do("INSERT INTO city VALUES ('Hull')")
+    shared.run()
+    history = "SELECT sale_id, recorded_at, superseded_at, deleted FROM fact_sale ORDER BY 1, 2"
+    before = shared.house.query(history)
+    execute(shared.house.url, *harm.split("; "))
+    shared.run()
+    change(shared)
+    assert shared.house.query(history) == before
