@@ -41,3 +41,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A clause with the known name that is nearest to this one; empty if none is near."""
     near = difflib.get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def unused(name: str, others: Iterable[str]) -> str:
+    """The name, longer if one of the others is the same without case."""
+    taken = {other.lower() for other in others}
+    while name in taken:
+        name += "_"
+    return name

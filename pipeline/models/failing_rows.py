@@ -18,6 +18,7 @@ from pipeline.messages import message
 from pipeline.models.inputs import RESULT, naming_model, stored_name
 from pipeline.models.rejects import REJECTED
 from pipeline.models.work import Work
+from pipeline.words import unused
 
 # With more, or if all rows of a table fail, the model is wrong.
 _MOST_ROWS = 1_000
@@ -40,20 +41,22 @@ def leave_out_failing_rows(
     if not work.analysed[0].carries.keys() >= set(work.target.key):
         raise error
     stored = quote(stored_name(table.table))
-    connection.execute(f"CREATE TEMP TABLE {_EXAMINED} AS SELECT * FROM {stored}")  # noqa: S608
+    place = unused("place", [column.name for column in table.columns])
+    numbered = f"SELECT *, row_number() OVER () - 1 AS {place} FROM {stored}"  # noqa: S608
+    connection.execute(f"CREATE TEMP TABLE {_EXAMINED} AS {numbered}")
 
     def read_only(condition: str) -> None:
-        query = f"SELECT * FROM {_EXAMINED} WHERE {condition}"  # noqa: S608
+        query = f"SELECT * EXCLUDE ({place}) FROM {_EXAMINED} WHERE {place} {condition}"  # noqa: S608
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {stored} AS {query}")
 
     failing = _failing(connection, work, read_only, error, complete=complete)
     key, row = _json(work, work.target.key), _json(work, [column.name for column in work.columns])
     query = f"SELECT {key}, {row} FROM {quote(relation_name(table.table))}"  # noqa: S608
     rejected = []
-    for place, reason in failing.items():
-        read_only(f"rowid = {place}")
+    for number, reason in failing.items():
+        read_only(f"= {number}")
         rejected += [(found[0], reason, found[1]) for found in connection.execute(query).fetchall()]
-    read_only(f"rowid NOT IN ({', '.join(map(str, failing))})")
+    read_only(f"NOT IN ({', '.join(map(str, failing))})")
     columns = [pa.array(values, pa.string()) for values in zip(*rejected, strict=True)]
     return pa.record_batch(columns, schema=REJECTED)
 
@@ -66,7 +69,7 @@ def _failing(
     *,
     complete: bool,
 ) -> dict[int, str]:
-    """The places of the rows for which the model fails, and why; they are found by halves.
+    """The numbers of the rows for which the model fails, and why; they are found by halves.
 
     Each half is searched to its end before the other, so that a model which fails for all rows is soon known.
     """
@@ -75,7 +78,7 @@ def _failing(
     ranges = [(0, rows), (0, 0)]
     while ranges:
         first, end = ranges.pop()
-        read_only(f"rowid >= {first} AND rowid < {end}")
+        read_only(f"BETWEEN {first} AND {end - 1}")
         if (reason := _failure(connection, work)) is None:
             continue
         if first == end or len(failing) == _MOST_ROWS:

@@ -22,10 +22,9 @@ def keep_repeated_keys(
 ) -> bool:
     """Store the keys of more than one row in the table ``repeated``; returns whether there are any."""
     keys = _identities(target, contract)
-    named = ", ".join(f"{key} AS k{place}" for place, key in enumerate(keys))
-    present = " AND ".join(f"k{place} IS NOT NULL" for place in range(len(keys)))
+    present = " AND ".join(f"{key} IS NOT NULL" for key in keys)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT * FROM (SELECT {named} FROM {rows}) AS keys"  # noqa: S608
+        f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT {_as_one(keys)} AS keys FROM {rows}"  # noqa: S608
         f" WHERE {present} GROUP BY ALL HAVING count(*) > 1"
     )
     return connection.execute("SELECT count(*) FROM repeated").fetchall() != [(0,)]
@@ -33,8 +32,13 @@ def keep_repeated_keys(
 
 def is_repeated(target: Target, contract: Sequence[ContractColumn]) -> str:
     """The condition that more than one row has this row's key."""
-    same = " AND ".join(f"k{place} = {key}" for place, key in enumerate(_identities(target, contract)))
-    return f"EXISTS (SELECT 1 FROM repeated WHERE {same})"  # noqa: S608
+    # Not EXISTS: in its query, a column of the row could be taken for one of the table.
+    return f"{_as_one(_identities(target, contract))} IN (SELECT keys FROM repeated)"  # noqa: S608
+
+
+def _as_one(keys: Sequence[str]) -> str:
+    """The parts of a key as one value."""
+    return f"struct_pack({', '.join(f'k{place} := {key}' for place, key in enumerate(keys))})"
 
 
 def _identities(target: Target, contract: Sequence[ContractColumn]) -> list[str]:

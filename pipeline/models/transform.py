@@ -30,8 +30,8 @@ from pipeline.models.rejects import REJECTED
 from pipeline.models.target import COMMITTED_AT
 from pipeline.models.work import Work
 from pipeline.models.writing import (
-    IS_REJECTED,
     LAST_RESULT,
+    is_rejected,
     write_deleted_keys,
     write_deleted_rows,
     write_rejected_keys,
@@ -166,7 +166,7 @@ def _as_table(work: Work, state: State) -> TableBatch:
         table=work.model.name,
         mode="changes",
         reason="",
-        columns=(*work.columns, IS_REJECTED),
+        columns=(*work.columns, is_rejected(work)),
         key=work.target.key,
         heaps="",
         state=state,

@@ -20,12 +20,16 @@ from pipeline.models.rejects import REJECTED, is_repeated, keep_repeated_keys, r
 from pipeline.models.target import COMMITTED_AT
 from pipeline.models.work import Work
 from pipeline.source.commits import COMMITTED
+from pipeline.words import unused
 
 # The relation of the last result, if it is known.
 LAST_RESULT = "last_result"
-# A column of stored results: true beside the key of a rejected row, else NULL.
-IS_REJECTED = Column(name="is rejected (pipeline)", type="boolean")
-_FITS = "fits_the_contract"
+
+
+def is_rejected(work: Work) -> Column:
+    """A column of stored results: true beside the key of a rejected row, else NULL."""
+    name = unused("is rejected (pipeline)", [column.name for column in work.columns])
+    return Column(name=name, type="boolean")
 
 
 def write_rows(
@@ -51,10 +55,12 @@ def write_rows(
         values = ", ".join(f"{column.value} AS {quote(column.name)}" for column in contract)
         if with_commit_times:
             values += f", {quote(COMMITTED.name)} AS {quote(COMMITTED_AT)}"
-        fits = " AND ".join(conditions) or "true"
-        query = f"SELECT {values}, {fits} AS {_FITS} FROM {with_commit_times or RESULT}"  # noqa: S608
+        fits = unused("fits", [column.name for column in contract])
+        all_fit = " AND ".join(conditions) or "true"
+        query = f"SELECT {values}, {all_fit} AS {fits} FROM {with_commit_times or RESULT}"  # noqa: S608
         if only_changes:
-            query = f"SELECT * FROM ({query}) AS rows ANTI JOIN {LAST_RESULT} ON {_is_in_last_result(work)}"  # noqa: S608
+            same = _is_in_last_result(work, fits)
+            query = f"SELECT * FROM ({query}) AS rows ANTI JOIN {LAST_RESULT} ON {same}"  # noqa: S608
         accepted, number = _write_fitting(connection, work, query)
         rejected = None
         if number or repeated:
@@ -63,14 +69,14 @@ def write_rows(
     return accepted, rejected
 
 
-def _is_in_last_result(work: Work) -> str:
-    """The condition that an accepted row is in the last result, equal in all columns.
+def _is_in_last_result(work: Work, fits: str) -> str:
+    """The condition that an accepted row, which ``fits``, is in the last result, equal in all columns.
 
     Untracked ones count: if the load has rejected the row for one of them, their change can make it right.
     """
     names = [column.name for column in work.columns if column.name not in work.target.key]
     same = [f"rows.{quote(name)} IS NOT DISTINCT FROM {LAST_RESULT}.{quote(name)}" for name in names]
-    accepted = [f"rows.{_FITS}", f"{LAST_RESULT}.{quote(IS_REJECTED.name)} IS NULL"]
+    accepted = [f"rows.{fits}", f"{LAST_RESULT}.{quote(is_rejected(work).name)} IS NULL"]
     return " AND ".join([*accepted, same_key(_key_of(work), "rows", LAST_RESULT), *same])
 
 
@@ -129,7 +135,7 @@ def write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, accep
 
     The table may have older rows of these keys, which stay until their keys leave the result.
     """
-    schema = schema_of((*_key_of(work), IS_REJECTED))
+    schema = schema_of((*_key_of(work), is_rejected(work)))
     rows = work.processed.dataset([accepted], schema) if accepted else schema.empty_table()
     connection.register("accepted", rows)
     values, keys = _key_values(work), ", ".join(map(quote, work.target.key))

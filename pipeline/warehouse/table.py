@@ -18,6 +18,7 @@ from pipeline.models.target import (
     versions_name,
 )
 from pipeline.postgres import Connection, each, identifiers, statement, template
+from pipeline.words import unused
 
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
 _COMPARABLE = "BND"
@@ -162,9 +163,7 @@ class Table:
             "same_key_as_version": self.target.same_key("v", "t"),
             "differs_from_version": self._differs("v", "t"),
             "assignments": each("{0} = s.{0}", self.values),
-            **{
-                name: sql.Identifier(_unused(name, {*all_columns, *self.columns})) for name in _HELPER_COLUMNS
-            },
+            **{name: sql.Identifier(unused(name, {*all_columns, *self.columns})) for name in _HELPER_COLUMNS},
             "chosen": sql.SQL("true"),
         }
 
@@ -187,14 +186,6 @@ def compared(target: Target, side: str, names: Iterable[str]) -> sql.Composed:
         if name not in target.untracked:
             parts.append(each(f"{side}.{{0}}" if comparable else f'{side}.{{0}}::text COLLATE "C"', [name]))
     return sql.SQL("ROW({})").format(sql.SQL(", ").join(parts))
-
-
-def _unused(name: str, columns: Iterable[str]) -> str:
-    """A name that none of the columns has."""
-    taken = set(columns)
-    while name in taken:
-        name += "_"
-    return name
 
 
 def _escaped(names: sql.Composable) -> sql.Composable:

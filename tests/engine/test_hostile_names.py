@@ -57,6 +57,45 @@ def test_columns_of_any_name(shared: Pair) -> None:
     assert value(shared.house.url, "SELECT to_regclass('canary') IS NOT NULL")
 
 
+# Names that DuckDB has for rows, and the pipeline for columns of its own beside those of users.
+OWN = ("rowid", "k0", "keys", "fits", "FITS", "place", "is rejected (pipeline)", "Is Rejected (Pipeline)")
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_columns_with_names_of_the_pipelines_own(shared: Pair, name: str) -> None:
+    """As key and as value: of rows for which the model fails, share a key, or leave a whole result."""
+    column = quoted(name)
+    groups = f"SELECT g AS {column}, max(code) AS code FROM odd GROUP BY g"
+    shared.fresh(
+        {
+            "dim_cast": f"SELECT id, {column}, CAST(code AS int) AS code FROM odd",
+            "dim_repeated": f"{groups} UNION ALL SELECT 1, ''",
+            "fact_whole": f"-- key: id\nSELECT id, max({column}) AS {column} FROM odd GROUP BY id",
+            "schema": f"""
+                CREATE TABLE dim_cast (id int PRIMARY KEY, {column} text, code int);
+                CREATE TABLE dim_repeated ({column} int PRIMARY KEY, code text);
+                CREATE TABLE fact_whole (id int NOT NULL, {column} int);
+            """,
+        },
+        f"CREATE TABLE odd (id int PRIMARY KEY, {column} text, code text, g int)",
+        "INSERT INTO odd SELECT n, n, n, n % 3 FROM generate_series(1, 4) AS n",
+    )
+    shared.run()
+    shared.do(
+        "INSERT INTO odd VALUES (5, '5', 'bad', 2), (6, 'bad', '6', 2)",
+        f"UPDATE odd SET {column} = 9 WHERE id = 1",
+        "DELETE FROM odd WHERE id = 3",
+    )
+    shared.run()
+    rows = [(1, "9", 1), (2, "2", 2), (4, "4", 4)]
+    assert shared.house.query("SELECT * FROM dim_cast_as_of(now()) ORDER BY 1") == [*rows, (6, "bad", 6)]
+    whole = shared.house.query(f"SELECT id, {column} FROM fact_whole_current ORDER BY 1")
+    assert whole == [(1, 9), (2, 2), (4, 4), (5, 5)]
+    assert shared.house.query(f"SELECT {column} FROM dim_repeated_as_of(now())") == [(2,)]
+    rejected = {(table, *key.values()) for table, key, _ in shared.house.rejected()}
+    assert rejected == {("dim_cast", "5"), ("fact_whole", "6"), ("dim_repeated", "1")}
+
+
 def test_tables_of_any_name(shared: Pair) -> None:
     """In the source and, as a fact with key and reference, in the warehouse."""
     parent = "dim_" + TABLES[3]
