@@ -37,4 +37,5 @@ def _constraint(column: DescribedColumn) -> str:
 
 
 def _quoted(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
+    # D2 reads names such as label as its own words, even in quotes, but not after a blank, which SVG omits.
+    return json.dumps(f" {name}", ensure_ascii=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from html import unescape
 
 import psycopg
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pipeline.models import library
 from pipeline.review import dictionary
 from pipeline.review.dictionary import Days, Dictionary
-from tasks import data_dictionary
+from tasks import data_dictionary, erd
 from tests.pair import Pair
 
 
@@ -84,3 +85,32 @@ def test_the_page_needs_no_other_file_and_escapes_what_it_shows(found: Dictionar
     assert "&lt;script&gt;alert" in page
     assert '<svg xmlns="http://www.w3.org/2000/svg"' in page
     assert not re.search(r"(?:src|href|url)\s*[=(]\s*[\"']?(?:https?:)?//", page)
+
+
+def test_the_diagram_draws_names_that_mean_something_else_to_d2(found: Dictionary) -> None:
+    names = (
+        "label",
+        "Shape",
+        "class",
+        "top",
+        "style",
+        "_",
+        "null",
+        "*",
+        "a.b",
+        "a->b",
+        "${x}",
+        "#",
+        "@x",
+        '"',
+    )
+    column = next(each for each in found.tables[0].columns if each.in_key)
+    columns = tuple(column.model_copy(update={"name": name}) for name in names)
+    table = found.tables[0].model_copy(update={"name": "steps", "columns": columns})
+    other = table.model_copy(
+        update={"name": "near", "columns": (column.model_copy(update={"refers_to": "steps"}),)}
+    )
+    picture = erd.draw([table, other])
+    assert picture is not None
+    drawn = {unescape(text).strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", picture)}
+    assert {*names, "steps", "near"} <= drawn
