@@ -93,7 +93,9 @@ def preview(
     beside += _of_checks(url, schema, transforms, targets, found, effects)
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
         return [*_of_file(found), *beside]
-    counts = table_counts(url, schema, [*targets, *found.frozen])
+    counts = table_counts(url, schema, [*targets, *found.frozen, *found.new_tables])
+    for old, new in found.new_tables.items():
+        counts[new], counts[versions_name(new)] = counts[old], counts.get(versions_name(old), counts[old])
     manifests = loaded_batches(url, schema, raw).manifests
     of_tables = [
         _of_table(name, best, found, models, manifests, counts, work.get(name), breaks.get(name, ()))

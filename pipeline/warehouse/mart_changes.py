@@ -1,5 +1,6 @@
 """Which marts a run makes, replaces and drops, and which ones the changes of tables break."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,8 @@ from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.declarations import Columns
 
 _OF_HISTORY = {"valid_from": "timestamptz", "valid_to": "timestamptz", "deleted": "boolean"}
+# What Postgres says of a stand-in, up to version 14 and since.
+_STAND_IN = re.compile(r'cannot open relation (".+?")|(".+?") is a composite type')
 
 
 class MartChange(Frozen):
@@ -79,6 +82,9 @@ def _broken(
             columns = found.declared.get(name) or found.existing.get(name)
             for view in _views(name, model, columns or {}):
                 connection.execute(view)
+        for old, new in found.new_tables.items():
+            for stand_in in _stand_ins(old, found.models[new]):
+                connection.execute(stand_in)
         errors: dict[str, psycopg.Error] = {}
         while pending:
             errors = marts.attempt(connection, pending.values(), create)
@@ -88,7 +94,7 @@ def _broken(
         misdescribed = _misdescribed(connection, files)
     # A temporary function is only found with its schema.
     return misdescribed | {
-        name: line
+        name: _STAND_IN.sub(r"relation \1\2 does not exist", line)
         for name, line in marts.located(pending, errors, "pg_temp").items()
         if not any(f"function {each}(" in line for each in functions)
     }
@@ -113,6 +119,12 @@ def _views(name: str, model: Model, columns: Columns) -> Iterator[sql.Composed]:
     yield _view(f"{name}_history", _OF_HISTORY | own)
     if model.kind == "fact":
         yield _view(f"{name}_current", own)
+
+
+def _stand_ins(old: str, model: Model) -> Iterator[sql.Composed]:
+    """What hides a table that gets a new name, and the views beside it, from marts that read the old one."""
+    for end in ("", "_history", *["_current"] * (model.kind == "fact")):
+        yield sql.SQL("CREATE TYPE {} AS ()").format(sql.Identifier("pg_temp", f"{old}{end}"))
 
 
 def _view(name: str, types: Mapping[str, str]) -> sql.Composed:

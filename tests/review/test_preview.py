@@ -111,6 +111,7 @@ def test_new_names_other_keys_and_models_that_come_and_go(loaded: Pair) -> None:
     }  # fmt: skip
     assert found["fact_sold"].altered[0] == 'ALTER TABLE "public"."fact_sale" RENAME TO "fact_sold"'
     assert "  renamed from fact_sale, with its history" in lines(found.values())
+    assert (found["fact_sold"].rows, found["dim_shop"].rows) == (3, 2)
     rekeyed = planned(loaded, fact_sale=MODELS["fact_sale"].replace("key: sale_id", "key: sale_id, shop_id"))
     assert (rekeyed["fact_sale"].effect, rekeyed["fact_sale"].consents) == ("refilled", ("rekey fact_sale",))
     assert rekeyed["fact_sale"].read_by == ("dim_total",)

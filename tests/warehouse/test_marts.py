@@ -230,6 +230,21 @@ def test_a_plan_names_marts_that_change_or_break(shop: Pair) -> None:
     assert broken == "reporting.sales_by_city: breaks, so the run fails"
     assert line.endswith('marts/sales_by_city.sql:7: column "city" does not exist; correct the mart')
     assert house.query("TABLE reporting.best_city") == [("Bath",)]
+    sold = {"fact_sold": MODELS["fact_sale"].replace("-- key", "-- renamed: fact_sale -> fact_sold\n-- key")}
+    sold |= {"dim_shop": MODELS["dim_shop"], "schema": MODELS["schema"].replace("fact_sale", "fact_sold")}
+    (house.folder / "fact_sale.sql").unlink()
+    history = {"old": "-- A row.\nSELECT 1 AS x FROM fact_sale_history"}
+    write(shop, MARTS | history, sold)
+    assert plan()[1::2] == [
+        f'  {house.folder}/marts/{place}" does not exist; correct the mart'
+        for place in (
+            'old.sql:2: relation "fact_sale_history',
+            'sales_by_city.sql:8: relation "fact_sale',
+            'sales_of.function.sql:6: relation "fact_sale',
+        )
+    ]
+    (house.folder / "fact_sold.sql").unlink()
+    write(shop, MARTS)
 
 
 def test_a_function_of_a_stranger_is_not_called(shop: Pair) -> None:
