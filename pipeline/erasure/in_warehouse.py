@@ -16,7 +16,7 @@ from pipeline.lake.erasures import Entry
 from pipeline.lake.manifest import Files, StateDelta
 from pipeline.models.target import Target
 from pipeline.postgres import Connection, each, statement, transaction
-from pipeline.warehouse import bindings, bisection
+from pipeline.warehouse import bindings, bisection, rejected
 from pipeline.warehouse.ledger import lock_for_load
 from pipeline.warehouse.table import compared
 
@@ -77,13 +77,17 @@ def _erase(connection: Connection, schema: str, effect: Effect, since: datetime)
     for name, begins, ends in _versions(effect.target):
         _erase_in_table(connection, schema, effect, name, begins, ends, since)
     values = {"schema": schema, "table_name": effect.target.name}
-    rejected = connection.execute(statement("warehouse/erase_rejected.sql"), values).rowcount
+    rows = connection.execute(statement("warehouse/erase_rejected.sql"), values).rowcount
     connection.execute("DROP TABLE pg_temp.erased, pg_temp.erased_texts")
-    return rejected
+    return rows
 
 
 def _stage(connection: Connection, effect: Effect) -> None:
-    """Stage keys, old and new values; texts that the warehouse cannot hold as its rejected rows show them."""
+    """Stage keys, old and new values; texts that the warehouse cannot hold as its rejected rows show them.
+
+    Postgres rejects a key as bytes, the transform with escapes.
+    """
+    encoding = rejected.encoding_of(connection)
     connection.execute(statement("warehouse/bisection.sql"))
     connection.execute(
         "CREATE TEMP TABLE erased_texts (place integer, part text, name text, text bytea) ON COMMIT DROP"
@@ -93,6 +97,10 @@ def _stage(connection: Connection, effect: Effect) -> None:
             for part, texts in row.items():
                 for name, text in json.loads(texts or "{}").items():
                     copy.write_row([place, part, name, None if text is None else text.encode()])
+                    if part == "key" and text is not None:
+                        copy.write_row(
+                            [place, "escaped", name, str(rejected.escaped(text, encoding)).encode()]
+                        )
     connection.execute(statement("warehouse/stage_erased.sql"))
 
 

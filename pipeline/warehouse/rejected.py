@@ -130,27 +130,34 @@ def most_common_reason(table: Table) -> str:
 
 def _encodable(table: Table, rows: ds.Dataset) -> ds.Dataset:
     """The rows with escapes for characters that the warehouse's encoding or jsonb cannot hold."""
-    encoding = table.connection.info.parameter_status("server_encoding") or ""
-    try:
-        "".encode(encoding)
-    except LookupError:
-        encoding = "ascii"
+    encoding = encoding_of(table.connection)
     written = [
         {
-            name: json.dumps(_escaped(json.loads(row[name]), encoding), ensure_ascii=False)
+            name: json.dumps(escaped(json.loads(row[name]), encoding), ensure_ascii=False)
             for name in ("key", "row")
         }
-        | {"reason": _escaped(row["reason"], encoding)}
+        | {"reason": escaped(row["reason"], encoding)}
         for row in rows.to_table().to_pylist()
     ]
     return ds.dataset(pa.Table.from_pylist(written, rows.schema))
 
 
-def _escaped(value: object, encoding: str) -> object:
+def encoding_of(connection: Connection) -> str:
+    """The encoding of the database, as Python names it; ASCII where it has none."""
+    encoding = connection.info.parameter_status("server_encoding") or ""
+    try:
+        "".encode(encoding)
+    except LookupError:
+        return "ascii"
+    return encoding
+
+
+def escaped(value: object, encoding: str) -> object:
+    """The texts of a JSON value with escapes for what the encoding, or jsonb, cannot hold."""
     if isinstance(value, list):
-        return [_escaped(each, encoding) for each in value]
+        return [escaped(each, encoding) for each in value]
     if isinstance(value, dict):
-        return {name: _escaped(each, encoding) for name, each in value.items()}
+        return {name: escaped(each, encoding) for name, each in value.items()}
     if isinstance(value, str):
         # A text of the source that is not UTF-8 has escapes already, and a NUL before it.
         text = value.removeprefix("\0").encode(encoding, "backslashreplace").decode(encoding)

@@ -102,6 +102,26 @@ def test_a_value_that_the_warehouse_cannot_encode_is_erased_in_rejected_rows(
         assert latin.house.query("SELECT count(*) FROM etl.rejected WHERE \"row\"::text ~ 'e282ac'") == [(0,)]
 
 
+@pytest.mark.parametrize("name", ["text", "varchar(5)"])
+def test_a_rejected_row_is_erased_whose_key_the_warehouse_cannot_encode(
+    shared: Pair, postgres: Postgres, name: str
+) -> None:
+    """The transform rejects a name that is too long; Postgres rejects what it cannot encode."""
+    models = MODELS | {"schema": f"CREATE TABLE IF NOT EXISTS fact_pet (pet_id text NOT NULL, name {name});"}
+    source = (
+        "CREATE TABLE pet (pet_id text PRIMARY KEY, name text)",
+        "INSERT INTO pet VALUES ('Ł\t€', 'Barnaby'), ('b', 'Cle'), ('c', 'Dot')",
+    )
+    with database(postgres, "latin", "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0") as url:
+        latin = replace(shared, house=replace(shared.house, url=url, prepared=None))
+        latin.fresh(models, *source)
+        latin.run(max_rejected_share=1)
+        held = "SELECT count(*) FROM etl.rejected WHERE \"row\"::text ~ 'Barnaby'"
+        assert latin.house.query(held) == [(1,)]
+        erase(latin, "Ł\t€")
+        assert latin.house.query(held) == [(0,)]
+
+
 def test_a_value_that_is_not_utf_8_is_erased_in_rejected_rows(shared: Pair, postgres: Postgres) -> None:
     with database(postgres, "legacy", "ENCODING 'SQL_ASCII' TEMPLATE template0") as url:
         legacy = replace(shared, source_url=url)

@@ -3,6 +3,7 @@
 CREATE TEMP TABLE erased ON COMMIT DROP AS
 SELECT
     jsonb_object_agg(name, pg_temp.readable(text)) FILTER (WHERE part = 'key') AS key,
+    jsonb_object_agg(name, pg_temp.readable(text)) FILTER (WHERE part = 'escaped') AS escaped,
     jsonb_object_agg(name, pg_temp.readable(text)) FILTER (WHERE part = 'old') AS old,
     jsonb_object_agg(name, pg_temp.readable(text)) FILTER (WHERE part = 'new') AS new
 FROM pg_temp.erased_texts
