@@ -60,7 +60,6 @@ def refers_ahead(connection: Connection, schema: str, target: Target, targets: M
                 same_row=_same_row(reference, sql.Identifier("d")),
             )
         ).fetchone()
-        == (True,)
         for reference in target.references
         if reference.to_schema == schema and (other := targets.get(reference.to_table))
     )

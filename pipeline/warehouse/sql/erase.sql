@@ -11,6 +11,9 @@ WHERE
         COALESCE({old} = e.old, {old} <> e.new)
         OR (
             {is_older}
-            AND NOT EXISTS (SELECT FROM pg_temp.erased AS s WHERE s.key = e.key AND s.old = {old})
+            AND NOT EXISTS (
+                SELECT FROM pg_temp.erased AS s
+                WHERE s.key = e.key AND s.old = {old} -- noqa: RF01
+            )
         )
     )
