@@ -1,8 +1,9 @@
 """Thin Prefect wrappers: names, caching, retries, artifacts. The work is in ``pipeline``."""
 
-from pipeline import interrupts
+from pipeline import interrupts, standard_output
 
 interrupts.show_in_one_line()  # before the imports, which take seconds
+standard_output.drop_unread()
 
 from pipeline import postgres  # noqa: E402
 from tasks import engine_log  # noqa: E402

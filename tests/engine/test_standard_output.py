@@ -1,0 +1,44 @@
+"""A command whose reader has gone ends its work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("package", ["tasks", "flows", "dashboard"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_nobody_reads_is_dropped(package: str, stream: str, tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    code = (
+        f"import sys, {package}\nprint('a' * 100_000, file=sys.{stream}, flush=True)\nopen({str(end)!r}, 'w')"
+    )
+    unread, written = os.pipe()
+    os.close(unread)
+    outputs = [written if stream == name else subprocess.PIPE for name in ("stdout", "stderr")]
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=ROOT, stdout=outputs[0], stderr=outputs[1]
+    )
+    os.close(written)
+    assert (done.returncode, done.stdout or b"", done.stderr or b"") == (0, b"", b"")
+    assert end.exists()
+
+
+def test_what_is_read_is_as_it_was_printed() -> None:
+    code = "import sys, tasks; print('ä…'); print('line', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, "ä…\n", b"line\n")
+
+
+def test_a_closed_output_is_left_alone() -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -c 'import tasks; print(1)' >&-"],
+        check=False, cwd=ROOT, capture_output=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
