@@ -32,10 +32,12 @@ _STILL_CONNECTED = {
     "55": "something in a database is in use by others",
     "57014": "a database server has cancelled a statement",
 }
-# Loggers of runs, the beginnings of their last records if they fail, and the mark of an explained error.
+# Loggers of runs, the beginnings of their last records if they fail, the mark of an explained error, and the
+# attribute of an error that holds the runs that have logged it.
 _RUNS = ("prefect.flow_runs", "prefect.task_runs")
 _ENDS = ("Finished in state Failed(", "Finished in state Cancelled(")
 _EXPLAINED = "is_explained"
+_LOGGED_BY = "_logged_by"
 _S3_CLIENT = {"boto3", "botocore", "s3transfer"}
 
 _Parameters = ParamSpec("_Parameters")
@@ -232,12 +234,20 @@ def print_error(text: str) -> None:
 
 
 class _OneLine(logging.Filter):
-    """Removes the traceback of errors that a one-line message explains."""
+    """Removes the traceback of errors that a one-line message explains.
+
+    A run logs such an error once: Prefect logs it where it is raised, and again where a worker's run ends.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep every record; replace those about such an error with the message."""
+        """Drop a repeated record about such an error; replace the first one with the message."""
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if error and (line := in_one_line(error)):
+            run = getattr(record, "flow_run_id", None), getattr(record, "task_run_id", None)
+            logged_by = vars(error).setdefault(_LOGGED_BY, set())
+            if run in logged_by:
+                return False
+            logged_by.add(run)
             record.exc_info = record.exc_text = None
             record.msg, record.args = "%s", (line,)
             setattr(record, _EXPLAINED, True)

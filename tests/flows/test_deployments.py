@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ import yaml  # type: ignore[import-untyped]  # its stubs are not worth a depende
 from prefect import Flow
 from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule
-from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilter, LogFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
@@ -156,6 +157,24 @@ def test_a_scheduled_run_lands_rows_and_shows_that_it_is_alive(kiosk: World, dep
     assert (run.state_name, run.auto_scheduled) == ("Completed", True)
     assert query(kiosk.warehouse_url, "SELECT count(*) FROM fact_sale") == [(3,)]
     assert soon(lambda: events(run, "prefect.flow-run.heartbeat"))
+
+
+def test_a_scheduled_run_that_fails_logs_its_error_once(kiosk: World, deployed: None) -> None:
+    query(kiosk.source_url, "ALTER TABLE item RENAME TO gone")
+    deployment = make_due("totesys-etl/incremental")
+    command(f"prefect {START_WORKER} --run-once", kiosk)
+    run = only_run(deployment)
+    assert run.state_name == "Failed"
+    assert soon(lambda: errors_logged(run))
+    (line,) = errors_logged(run)
+    assert "item" in line
+
+
+def errors_logged(run: FlowRun) -> list[str]:
+    """The errors in the server's log of a run."""
+    of_run = LogFilter.model_validate({"flow_run_id": {"any_": [run.id]}, "level": {"ge_": logging.ERROR}})
+    with client() as api:
+        return [log.message for log in api.read_logs(of_run)]
 
 
 @pytest.mark.campaign

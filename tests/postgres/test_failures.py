@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import traceback
 from collections.abc import Iterator
 from importlib import import_module
@@ -18,7 +19,7 @@ from psycopg import OperationalError, errors
 from pipeline.errors import BucketError
 from pipeline.postgres import Unreachable
 from pipeline.redaction import learn
-from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, in_one_line, print_all
+from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, in_one_line, log_in_one_line, print_all
 from tests.support import execute
 
 
@@ -155,3 +156,16 @@ def test_a_command_that_fails_unforeseen_shows_no_secret() -> None:
 
     with pytest.raises(LookupError, match=r"^\*\*\*$"):
         print_all(lines())
+
+
+def test_a_run_logs_an_error_once_and_another_run_too(caplog: pytest.LogCaptureFixture) -> None:
+    log_in_one_line()
+    error, logger = BucketError("the bucket is away"), logging.getLogger("prefect.flow_runs")
+    logger.propagate = True
+    for run in ("run", "run", "parent"):
+        logger.error("Encountered exception", exc_info=error, extra={"flow_run_id": run})
+    lines = [(record.flow_run_id, record.message) for record in caplog.records]  # type: ignore[attr-defined]
+    assert lines == [("run", "the bucket is away"), ("parent", "the bucket is away")]
+    for _ in range(2):
+        logger.error("Encountered exception", exc_info=KeyError("a bug"), extra={"flow_run_id": "run"})
+    assert caplog.messages[2:] == ["Encountered exception"] * 2
