@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -20,7 +20,7 @@ from dashboard import business, debts, exports, history
 from dashboard.filters import FilterError, Filters, parse
 from dashboard.page import Page, choices, open_page
 from dashboard.rendering import Renderer
-from dashboard.warehouse import Warehouse
+from dashboard.warehouse import OtherModels, Warehouse
 from dashboard.wording import problem
 
 _logger = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ def _page(warehouse: Warehouse, renderer: Renderer, path: str) -> Callable[[Requ
                 page = open_page(reports, filters, of_shop=path not in _OF_ANY_MODELS)
                 return _shown(renderer, request, page, _CONTENTS[path])
         except Exception as error:  # noqa: BLE001  a reader gets one line, whatever failed
+            if path == "/" and isinstance(error, OtherModels):
+                return RedirectResponse(request.url.replace(path="/table"))
             return _failed(renderer, request, _CONTENTS[path][0], error)
 
     return respond
@@ -95,7 +97,9 @@ def _page(warehouse: Warehouse, renderer: Renderer, path: str) -> Callable[[Requ
 def _shown(renderer: Renderer, request: Request, page: Page, kind: tuple[str, str, Content]) -> Response:
     """The page, or only its head if the reader's browser shows the last batch already."""
     title, template, content = kind
-    shared = {"page": page, "title": title, "days": page.days}
+    shared: dict[str, object] = {"page": page, "title": title, "days": page.days}
+    if not page.of_shop:
+        shared["menu"] = [(path, _CONTENTS[path][0]) for path in _CONTENTS if path in _OF_ANY_MODELS]
     if request.headers.get("X-Batch") == str(page.reports.freshness["last_batch"]):
         return renderer.render(request, "base.html", shared, headers={"X-Same-Batch": "1"})
     values = {**shared, "choices": choices(page), **content(page)}

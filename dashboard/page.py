@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from psycopg import sql
 
 from dashboard.filters import FilterError, Filters, Period
-from dashboard.warehouse import NoReports, Reports, Row, names, statement
+from dashboard.warehouse import OtherModels, Reports, Row, names, statement
 
 # What the filters, and the pages of the shop, need.
 _OF_SHOP = ("dim_currency", "dim_staff", "dim_counterparty", "fact_sales_order", "dim_date")
@@ -47,13 +47,13 @@ class Page:
 def open_page(reports: Reports, filters: Filters, *, of_shop: bool = False) -> Page:
     """A page on the reports; raises FilterError if they are empty.
 
-    Raises NoReports if the page is ``of_shop`` and the warehouse has other models.
+    Raises OtherModels if the page is ``of_shop`` and the warehouse has other models.
     """
     if reports.freshness["last_batch"] is None:
         raise FilterError("the warehouse is empty: `make run` loads the first batch, then reload")
     if lacking := reports.lacking(_OF_SHOP):
         if of_shop:
-            raise NoReports(
+            raise OtherModels(
                 f"this page shows the models of transforms/, and the warehouse has no {lacking[0]}: choose"
                 " Tables or Health, which show any models; an older release's warehouse is upgraded by"
                 " `make run`"

@@ -58,6 +58,10 @@ class NoReports(PipelineError):
     """The database has no reporting views."""
 
 
+class OtherModels(PipelineError):
+    """A page shows the shop's models, and the warehouse has others."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a view, with its type as Postgres prints it."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 import psycopg
 
 from dashboard.filters import FilterError
-from dashboard.warehouse import NoReports
+from dashboard.warehouse import NoReports, OtherModels
 from pipeline.errors import PipelineError, RightMissing
 from pipeline.messages import message
 
@@ -45,10 +45,15 @@ def cell(value: object, column: str = "") -> str:
     if isinstance(value, int) and not is_name(column):
         return f"{value:,}"
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(_within, value))
     if isinstance(value, dict):
-        return ", ".join(f"{name} {each}" for name, each in value.items())
+        return ", ".join(f"{name} {_within(each)}" for name, each in value.items())
     return str(value)
+
+
+def _within(value: object) -> str:
+    """A value within a list or an object."""
+    return f"({cell(value)})" if isinstance(value, (dict, list)) else str(value)
 
 
 def is_name(column: str) -> bool:
@@ -89,6 +94,8 @@ def problem(error: Exception) -> tuple[int, str]:
     """The HTTP status and the line for an error: what failed and what to do."""
     if isinstance(error, FilterError):
         return 400, str(error)
+    if isinstance(error, OtherModels):
+        return 404, str(error)
     if isinstance(error, NoReports):
         return 503, str(error)
     if isinstance(error, RightMissing):

@@ -80,8 +80,10 @@ def test_cells_show_values_as_people_read_them() -> None:
         timedelta(hours=3),
         {"id": 7},
         ["a", "b"],
+        {"dim_x": {"read": 1, "added": 0}, "tags": ["a"]},
     ]
     shown = [wording.cell(value, "amount") for value in values]
-    assert shown == ["-", "yes", "12,345", "12,345.60", "2026-01-02", "3 h", "id 7", "a, b"]
+    assert shown[:8] == ["-", "yes", "12,345", "12,345.60", "2026-01-02", "3 h", "id 7", "a, b"]
+    assert shown[8:] == ["dim_x (read 1, added 0), tags (a)"]
     assert wording.cell(12345, "design_id") == "12345"
     assert wording.cell(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02 03:04:05"
