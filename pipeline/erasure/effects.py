@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.duck import literal, quote, relation_name, session
 from pipeline.errors import ModelError
@@ -180,16 +181,17 @@ def _refuse_nulls(
 
 
 def _pairs(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], *, is_known: bool) -> pa.Table:
-    """The old and new values of each key; the old ones are NULL if they are not known."""
+    """The old and new values of each key that changes, also equal ones; unknown old ones are NULL."""
     values = ", ".join(f"{literal(name)}, {quote(f'c {name}')}" for name in columns)
     texts = f"number, key, CAST(json_object({values}) AS VARCHAR)"
     result = connection.sql(
         f"SELECT b.key, b.old, max(a.new) AS new FROM (SELECT {texts} AS old FROM before) AS b"  # noqa: S608
         f" JOIN (SELECT {texts} AS new FROM after) AS a ON a.number = b.number AND a.key = b.key"
-        " WHERE b.old <> a.new GROUP BY b.key, b.old"
+        " GROUP BY b.key, b.old QUALIFY bool_or(b.old <> max(a.new)) OVER (PARTITION BY b.key)"
     )
     pairs: pa.Table = result.to_arrow_table().cast(_PAIRS)
     if is_known:
         return pairs
+    pairs = pairs.filter(pc.not_equal(pairs["old"], pairs["new"]))
     unknown = pa.nulls(pairs.num_rows, pa.string())
     return pairs.set_column(1, "old", unknown).group_by(["key", "old", "new"]).aggregate([])

@@ -47,8 +47,9 @@ class Findings:
     """What to erase of a row.
 
     ``rows`` are the versions with personal values, ``raw`` the objects that hold them. ``effects`` are the
-    changes to tables of the warehouse, ``processed`` the objects with their values. ``frozen`` are the tables
-    without a model; those ``kept`` may show the values and cannot be erased, with the reason.
+    changes to tables of the warehouse, ``processed`` the objects with their values, ``since`` is the
+    lake's first batch. ``frozen`` are the tables without a model; those ``kept`` may show the values and
+    cannot be erased, with the reason.
     """
 
     entry: Entry
@@ -58,6 +59,7 @@ class Findings:
     raw: tuple[str, ...]
     effects: tuple[Effect, ...]
     processed: Mapping[str, Effect]
+    since: str
     frozen: Frozen
     kept: Mapping[str, str]
 
@@ -97,8 +99,9 @@ def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry, frozen: Frozen
             lake, frozen, ever(manifest, manifests), erased, versions, is_hidden=not rows.num_rows
         )
         effects, kept = list(shown[0]), shown[1]
-    processed = {path: effect for effect in effects for path in showing(lake.processed, effect)}
-    return Findings(entry, erased, table, rows, tuple(raw), tuple(effects), processed, frozen, kept)
+    since = manifests[0].batch_id
+    processed = {path: effect for effect in effects for path in showing(lake.processed, effect, since)}
+    return Findings(entry, erased, table, rows, tuple(raw), tuple(effects), processed, since, frozen, kept)
 
 
 def _effects(
@@ -188,7 +191,7 @@ def carry_out(
     for path in lake.processed.list(checkpoints.FOLDER, deep=True):
         lake.processed.remove(path)
     moved = {
-        path: rewritten(lake.processed, path, effect)
+        path: rewritten(lake.processed, path, effect, findings.since)
         for path, effect in findings.processed.items()
         if not effect.replays
     }
@@ -235,6 +238,7 @@ def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, reject
             reason="its rows contain erased values",
             is_empty=False,
             lacks_history=True,
+            is_erased=True,
         )
         for effect in findings.effects
         if effect.replays and effect.target.name in lake.models

@@ -16,9 +16,15 @@ from pipeline.lake.manifests import manifest_paths, read_manifest
 from pipeline.lake.paths import deleted_folder, rejected_folder, table_folder
 from pipeline.models.rejects import REJECTED
 
+# The new values of a stored row, if it has erased ones.
+_NEW = "COALESCE(NULLIF(p.new, p.old), a.new)"
 
-def showing(processed: Bucket, effect: Effect) -> Iterator[str]:
-    """The processed objects of a table that contain erased values, or all if it is refilled."""
+
+def showing(processed: Bucket, effect: Effect, since: str) -> Iterator[str]:
+    """The processed objects of a table that contain erased values, or all if it is refilled.
+
+    ``since`` is the first batch that the lake has.
+    """
     folder = table_folder(effect.target.name)
     paths = objects(processed, folder, rejected_folder(folder), deleted_folder(folder))
     if effect.replays:
@@ -26,7 +32,7 @@ def showing(processed: Bucket, effect: Effect) -> Iterator[str]:
         return
     for path in paths:
         with session() as connection:
-            query = _processed(connection, processed, path, effect)
+            query = _processed(connection, processed, path, effect, since)
             found = query and connection.sql(f"SELECT 1 FROM ({query}) WHERE is_found LIMIT 1").fetchall()  # noqa: S608
             if found:
                 yield path
@@ -38,11 +44,11 @@ def objects(bucket: Bucket, *folders: str) -> list[str]:
 
 
 def _processed(
-    connection: duckdb.DuckDBPyConnection, processed: Bucket, path: str, effect: Effect
+    connection: duckdb.DuckDBPyConnection, processed: Bucket, path: str, effect: Effect, since: str
 ) -> str | None:
     """A query for an object's rows without erased values, with a column ``is_found``.
 
-    None if the object does not have the columns.
+    The old values of a batch before ``since`` are not known. None if the object does not have the columns.
     """
     dataset = processed.scan(path)
     names = dataset.schema.names
@@ -52,21 +58,26 @@ def _processed(
         return (
             'SELECT s.key, s.reason, CASE WHEN p.key IS NULL THEN s."row" ELSE CAST('
             'json_merge_patch(s."row", p.new) AS VARCHAR) END AS "row", p.key IS NOT NULL AS is_found'
-            ' FROM "stored rows" AS s LEFT JOIN (SELECT DISTINCT key, new FROM pairs) AS p ON s.key = p.key'
+            ' FROM "stored rows" AS s LEFT JOIN (SELECT key, min(new) AS new FROM pairs'
+            " WHERE old IS DISTINCT FROM new GROUP BY key) AS p ON s.key = p.key"
         )
     if not {*effect.target.key, *effect.columns} <= set(names):
         return None
     key, old = (_json(effect.target.key), _json(effect.columns))
     columns = [
-        f"CASE WHEN p.key IS NULL THEN s.{quote(name)} ELSE CAST(json_extract_string(p.new,"
+        f"CASE WHEN {_NEW} IS NULL THEN s.{quote(name)} ELSE CAST(json_extract_string({_NEW},"
         f" {literal(_pointer(name))}) AS {_type(connection, name)}) END AS {quote(name)}"
         if name in effect.columns
         else f"s.{quote(name)}"
         for name in names
     ]
+    is_older = path.partition("/batch=")[2] < since
     return (
-        f'SELECT {", ".join(columns)}, p.key IS NOT NULL AS is_found FROM "stored rows" AS s'  # noqa: S608
-        f" LEFT JOIN pairs AS p ON {key} = p.key AND COALESCE({old} = p.old, {old} <> p.new)"
+        f'SELECT {", ".join(columns)}, {_NEW} IS NOT NULL AS is_found FROM "stored rows" AS s'  # noqa: S608
+        f" LEFT JOIN pairs AS p ON {key} = p.key AND {old} = p.old"
+        " LEFT JOIN (SELECT key, min(new) AS new, list(new) AS all_new, bool_or(old IS NULL) AS is_unknown"
+        f" FROM pairs GROUP BY key) AS a ON {key} = a.key AND p.key IS NULL AND (a.is_unknown OR {is_older})"
+        f" AND NOT list_contains(a.all_new, {old})"
     )
 
 
@@ -84,11 +95,11 @@ def _type(connection: duckdb.DuckDBPyConnection, column: str) -> str:
     return next(str(row[1]) for row in rows if row[0] == column)
 
 
-def rewritten(processed: Bucket, path: str, effect: Effect) -> Files:
+def rewritten(processed: Bucket, path: str, effect: Effect, since: str) -> Files:
     """Rewrite a processed object without erased values; returns the new file."""
     schema = processed.scan(path).schema
     with session() as connection:
-        query = _processed(connection, processed, path, effect)
+        query = _processed(connection, processed, path, effect, since)
         reader = connection.sql(f"SELECT * EXCLUDE (is_found) FROM ({query})").to_arrow_reader(ROWS_PER_BATCH)  # noqa: S608
         rows = (batch.cast(schema) for batch in reader)
         file = processed.write_rows(path.rpartition("/")[0], schema, rows)

@@ -38,7 +38,6 @@ from pipeline.warehouse.table import Table
 
 _logger = logging.getLogger(__name__)
 
-# Errors for a batch that cannot be computed again.
 _UNUSABLE = (ModelError, ObjectMissing)
 
 
@@ -46,8 +45,8 @@ _UNUSABLE = (ModelError, ObjectMissing)
 class Replay:
     """How a table is refilled: its model's outputs for a number of batches.
 
-    With ``empties`` its rows and rejected rows are deleted first. With ``restores`` the only output holds all
-    rows of the table, and its history stays as it is.
+    With ``empties`` its rows and rejected rows are deleted first. With ``restores`` the only output has all
+    rows, and the history stays.
     """
 
     target: Target
@@ -79,7 +78,8 @@ class Lake:
         """How to refill a table; None if the lake lacks what that needs."""
         target = self.targets[mismatch.table]
         try:
-            if batches.is_complete and (target.fact or mismatch.lacks_history):
+            known = batches.manifests if mismatch.is_erased else batches.is_complete
+            if known and (target.fact or mismatch.lacks_history):
                 return self._forward(target, batches.manifests, empties=True)
             if not target.fact and not mismatch.may_be_ahead:
                 return self._present(target, batches)

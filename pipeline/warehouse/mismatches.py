@@ -13,7 +13,8 @@ class Mismatch(Frozen):
     """A table that is not as it was loaded, with the ``reason`` as one line.
 
     With ``lacks_history`` the versions of a dimension may differ, too. A table that ``may_be_ahead`` may have
-    later batches than the schema etl, which was restored.
+    later batches than the schema etl, which was restored. One that ``is_erased`` keeps no version that the
+    lake does not have any more.
     """
 
     table: str
@@ -21,6 +22,7 @@ class Mismatch(Frozen):
     is_empty: bool
     lacks_history: bool = False
     may_be_ahead: bool = False
+    is_erased: bool = False
 
 
 def examine_tables(url: str, schema: str, targets: Iterable[str]) -> list[Mismatch]:

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from pipeline.recovery import retain
-from tests.erasure.people import forgotten, token
+from tests.erasure.people import forgotten, names_in, token
+from tests.erasure.test_frozen import DIM_STAFF, models
 from tests.pair import Pair
+from tests.recovery.restating import restated
+
+FACTS = {
+    "fact_staff": DIM_STAFF["dim_staff"].replace("-- personal", "-- key: team_id\n    -- personal", 1),
+    "fact_name": """
+        -- key: last_name
+        -- personal: last_name
+        SELECT last_name, count(*) AS people FROM person GROUP BY last_name
+    """,
+}
+TABLES = """
+    CREATE TABLE IF NOT EXISTS fact_staff (team_id integer NOT NULL, people text);
+    CREATE TABLE IF NOT EXISTS fact_name (last_name text NOT NULL, people bigint);
+"""
+
+
+def retained(shop: Pair) -> None:
+    """Only the last batch and a later one are left."""
+    ((moment,),) = shop.house.query("SELECT max(snapshot_at) + interval '1 us' FROM etl.batch")
+    shop.run(full=True)
+    buckets = shop.house.raw, shop.house.processed
+    removal = retain.plan(*buckets, moment, retain.needed(shop.house.url))
+    assert removal is not None
+    retain.remove(removal, *buckets, lambda _: None)
 
 
 def test_versions_from_before_the_base_batch_are_erased(shop: Pair) -> None:
-    ((moment,),) = shop.house.query("SELECT max(snapshot_at) FROM etl.batch")
-    shop.run(full=True)
-    removal = retain.plan(
-        shop.house.raw,
-        shop.house.processed,
-        moment + timedelta(microseconds=1),
-        retain.needed(shop.house.url),
-    )
-    assert removal is not None
-    retain.remove(removal, shop.house.raw, shop.house.processed, lambda _: None)
-    assert removal.batches
+    retained(shop)
     kept = "SELECT DISTINCT last_name, mail FROM dim_person_version WHERE person_id = 7 ORDER BY 1, 2"
     assert len(shop.house.query(kept)) > 1
     assert forgotten(shop)["hits"] == []
     assert shop.house.query(kept) == [(token(shop), token(shop))]
-    seller = "SELECT DISTINCT seller FROM fact_sale WHERE person_id = 7"
-    assert shop.house.query(seller) == [(token(shop),)]
+    assert shop.house.query("SELECT DISTINCT seller FROM fact_sale WHERE person_id = 7") == [(token(shop),)]
+    assert names_in(shop) == []
+
+
+def test_the_history_of_refilled_tables_starts_at_the_base_batch(shop: Pair) -> None:
+    everything = models("dim_person", "fact_sale", "fact_team", **DIM_STAFF, **FACTS)
+    restated(shop, {**everything, "schema": everything["schema"] + TABLES})
+    retained(shop)
+    assert forgotten(shop)["hits"] == []
+    assert names_in(shop) == []
+    begun = "SELECT count(DISTINCT {}), count(*) > 0 FROM {}"
+    assert shop.house.query(begun.format("valid_from", "dim_staff_version")) == [(1, True)]
+    assert shop.house.query(begun.format("recorded_at", "fact_staff")) == [(1, True)]
+    assert shop.run() is None

@@ -4,3 +4,4 @@ UPDATE etl.rejected AS r
 SET "row" = CASE jsonb_typeof(r."row") WHEN 'object' THEN r."row" || e.new ELSE e.new END
 FROM pg_temp.erased AS e
 WHERE r.schema_name = %(schema)s AND r.table_name = %(table_name)s AND r.key IN (e.key, e.escaped)
+    AND e.old IS DISTINCT FROM e.new
