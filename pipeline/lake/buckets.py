@@ -21,7 +21,7 @@ from pydantic import NonNegativeInt, model_validator
 from pipeline.columns import Frozen
 from pipeline.errors import BucketError, ObjectMissing
 from pipeline.lake.checksums import ChecksumWriter, VerifiedFiles, VerifiedReader, blocks, damaged
-from pipeline.lake.folder_errors import ANOTHER, first_line, hint_of
+from pipeline.lake.folder_errors import ANOTHER, first_line, hint_of, temporary
 from pipeline.lake.handlers import Handler
 from pipeline.lake.parquet import row_groups, streamed_dataset
 from pipeline.lake.paths import Checksum, ObjectPath, is_path
@@ -262,6 +262,8 @@ class Bucket:
         except OSError as error:
             if hint := getattr(error, "hint", None) or hint_of(error, action):
                 raise BucketError(f"{self.uri}: cannot {action} {path}: {hint}") from None
+            if hint := temporary(error):
+                raise OSError(f"{self.uri}: cannot {action} {path}: {hint}") from None
             raise
 
 

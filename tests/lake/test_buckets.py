@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -186,10 +187,26 @@ def test_a_refusal_names_folder_object_and_reason(error: str, reason: str) -> No
         write_to(Failing(OSError(error)))
 
 
-def test_a_transient_failure_is_left_to_a_retry() -> None:
-    with pytest.raises(OSError, match="No space left") as caught:
-        write_to(Failing(OSError("[Errno 28] No space left on device: '/x'")))
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, "the disk is full; free some room"),
+        (errno.EDQUOT, "the quota of the pipeline's user is reached"),
+        (errno.EFBIG, "the system allows no file of this size"),
+        (errno.EIO, "the disk fails"),
+    ],
+)
+def test_a_failure_that_is_left_to_a_retry_is_named(number: int, reason: str) -> None:
+    with pytest.raises(OSError, match=f"^/root: cannot write a/b: {reason}") as caught:
+        write_to(Failing(OSError(number, os.strerror(number))))
     assert not isinstance(caught.value, BucketError)
+
+
+def test_another_failure_is_left_to_a_retry_as_it_is() -> None:
+    error = OSError("Conversion Error: of DuckDB, while its rows are written")
+    with pytest.raises(OSError, match="Conversion") as caught:
+        write_to(Failing(error))
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("case", ["nothing there", "a file", "a long name"])
