@@ -237,7 +237,12 @@ def _check_names(model: Model, target: Target, columns: Iterable[TargetColumn]) 
             f"{model.path}: the name is too long for the view {model.name}_history; use at most 55 bytes"
         )
     if not target.key:
-        primary = f"give table {model.name} a PRIMARY KEY in {SCHEMA_FILE}, or " if not target.fact else ""
+        primary = (
+            f"give table {model.name} a PRIMARY KEY in {SCHEMA_FILE} and, if it exists, by ALTER TABLE in the"
+            " warehouse, or "
+            if not target.fact
+            else ""
+        )
         raise ModelError(
             f"{model.path}:1: no business key; {primary}add a line `-- key: column[, …]` that names the"
             " columns identifying a row"

@@ -138,6 +138,15 @@ def test_a_mismatch_of_models_and_schema_is_refused_before_tables_are_created(
     assert value(house.url, "SELECT count(*) FROM pg_class WHERE relname IN ('dim_shop', 'watermark')") == 0
 
 
+def test_a_primary_key_that_somebody_has_dropped_is_asked_for_in_the_warehouse(house: Warehouse) -> None:
+    house.prepare()
+    execute(house.url, "ALTER TABLE dim_shop DROP CONSTRAINT dim_shop_pkey CASCADE")
+    with pytest.raises(ModelError, match=r"dim_shop a PRIMARY KEY .*ALTER TABLE in the warehouse"):
+        house.prepare()
+    execute(house.url, "ALTER TABLE dim_shop ADD PRIMARY KEY (shop_id)")
+    house.prepare()
+
+
 @pytest.mark.parametrize(
     ("table", "rows", "told"),
     [
