@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import ModelError, PipelineError
 from pipeline.models import checks, headers, library, marts
-from pipeline.warehouse import schema_file
+from pipeline.warehouse import heads, schema_file
 
 SQL = "SELECT a, b FROM t"
 
@@ -165,3 +165,25 @@ def test_a_checkout_with_other_line_ends_is_the_same_model(tmp_path: Path) -> No
         read.append(library.read(path))
     assert read == [read[0]] * 3
     assert "'x\ny'" in read[0].sql
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("-- kind: snowflake", r"dim_m\.sql:2: kind is 'snowflake'; write"),
+        ("-- cursor: v", r"dim_m\.sql:2: write `-- cursor"),
+        ("-- personal: a b", r"dim_m\.sql:2: write `-- personal"),
+        ("-- renamed: a", r"dim_m\.sql:2: renamed is 'a'; write"),
+    ],
+)
+def test_a_wrong_value_of_a_header_has_its_line(header: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        library.parse(Path("dim_m.sql"), f"-- One row a day.\n{header}\n{SQL}")
+
+
+def test_an_unknown_column_in_a_header_has_the_line_of_the_header() -> None:
+    read = library.parse(Path("dim_m.sql"), f"-- One row a day.\n-- key: a\n-- key: nosuch\n{SQL}")
+    with pytest.raises(
+        ModelError, match=r"dim_m\.sql:3: key column nosuch is not in the warehouse table dim_m"
+    ):
+        heads.check_key(read, read.key, ["a"])

@@ -10,7 +10,6 @@ from pipeline.duck import relation_name, session
 from pipeline.errors import ModelError
 from pipeline.models import library
 from pipeline.source.cursors import Cursor
-from pipeline.warehouse import heads
 from tests.support import write_models
 
 PLAIN = "SELECT a FROM t"
@@ -97,28 +96,6 @@ def test_a_misspelt_header_is_refused_with_the_right_one(tmp_path: Path, header:
     with pytest.raises(ModelError, match=message) as raised:
         model(tmp_path, f"-- One row a day.\n{header}\n{PLAIN}")
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        ("-- kind: snowflake", r"dim_m\.sql:2: kind is 'snowflake'; write"),
-        ("-- cursor: v", r"dim_m\.sql:2: write `-- cursor"),
-        ("-- personal: a b", r"dim_m\.sql:2: write `-- personal"),
-        ("-- renamed: a", r"dim_m\.sql:2: renamed is 'a'; write"),
-    ],
-)
-def test_a_wrong_value_of_a_header_has_its_line(tmp_path: Path, header: str, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        model(tmp_path, f"-- One row a day.\n{header}\n{PLAIN}")
-
-
-def test_an_unknown_column_in_a_header_has_the_line_of_the_header(tmp_path: Path) -> None:
-    read = model(tmp_path, f"-- One row a day.\n-- key: a\n-- key: nosuch\n{PLAIN}")
-    with pytest.raises(
-        ModelError, match=r"dim_m\.sql:3: key column nosuch is not in the warehouse table dim_m"
-    ):
-        heads.check_key(read, read.key, ["a"])
 
 
 @pytest.mark.parametrize(
