@@ -71,7 +71,7 @@ def sections(tried: Trial) -> Iterator[tuple[str, Table | None]]:
         yield f"This table would fit; add it to schema.sql:\n{tried.create_table}", None
     yield from _rejected(tried)
     if tried.difference:
-        yield from _differences(tried.difference, tried.model)
+        yield from _differences(tried.difference, tried.model, "other rows" if tried.rejected else "rows")
 
 
 def _first_rows(columns: Iterable[TriedColumn], rows: Iterable[Row]) -> Table | None:
@@ -91,9 +91,9 @@ def _rejected(tried: Trial) -> Iterator[tuple[str, Table | None]]:
     yield f"Would be rejected: {number}{hidden}", as_table(("rows", "reason", "first key"), rows, right=[0])
 
 
-def _differences(found: Difference, table: str) -> Iterator[tuple[str, Table | None]]:
+def _differences(found: Difference, table: str, compared: str) -> Iterator[tuple[str, Table | None]]:
     if not (found.added or found.changed or found.missing):
-        yield f"Its rows equal those of {table} in the warehouse", None
+        yield f"Its {compared} equal those of {table} in the warehouse", None
         return
     counts = f"{found.added:,} added, {found.changed:,} changed, {found.missing:,} missing"
     yield f"Compared with {table} in the warehouse: {counts}", None

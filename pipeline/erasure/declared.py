@@ -31,7 +31,10 @@ def the_table(
         raise SettingsError(f"TABLE: no batch has a table {name} of the source")
     table = manifest.tables[name]
     if not table.key:
-        raise SettingsError(f"TABLE: {name} has no key that identifies its rows")
+        raise SettingsError(
+            f"TABLE: {name} has no key that identifies its rows; only rows of a table with a primary key can"
+            " be erased, and a view has none"
+        )
     tables = {
         key: [column.name for column in each_.columns]
         for key, each_ in newest(manifests).items()

@@ -43,6 +43,12 @@ def test_a_model_as_it_is_equals_its_table(shop: Pair, draft: Path) -> None:
         assert found.difference is not None
         assert (found.difference.added, found.difference.changed, found.difference.missing) == (0, 0, 0), name
         assert (found.rejected, found.remarks, found.create_table) == ((), (), None)
+        assert f"Its rows equal those of {name} in the warehouse" in dict(sections(found))
+    text = (
+        "SELECT shop_id, CAST(sum(amount) + 0.001 AS decimal(12, 3)) AS total FROM fact_sale GROUP BY shop_id"
+    )
+    rejected = dict(sections(tried(shop, draft / "dim_total.sql", text)))
+    assert "Its other rows equal those of dim_total in the warehouse" in rejected, [*rejected]
 
 
 def test_an_edited_model_shows_how_it_differs(shop: Pair, draft: Path) -> None:
