@@ -3,7 +3,7 @@
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from psycopg import sql
 
@@ -14,6 +14,7 @@ from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model, closure
 from pipeline.models.target import Target, TargetColumn
 from pipeline.postgres import identifiers, template
+from pipeline.warehouse.alterations import Alterations
 
 _TYPES = {
     "TINYINT": "smallint", "SMALLINT": "smallint", "UTINYINT": "smallint", "INTEGER": "integer",
@@ -35,9 +36,14 @@ def type_for(yielded: str) -> str:
 
 def column_for(name: str, yielded: str, *, required: bool = False) -> TargetColumn:
     """A warehouse column for a column of a model."""
+    return column_of(name, type_for(yielded), required=required)
+
+
+def column_of(name: str, type_: str, *, required: bool = False) -> TargetColumn:
+    """A warehouse column of this type."""
     return TargetColumn(
         name=name,
-        type=type_for(yielded),
+        type=type_,
         category="S",
         labels=(),
         required=required,
@@ -59,6 +65,34 @@ def target_for(model: Model, yields: Mapping[str, str], key: Sequence[str]) -> T
         rebuildable=(),
         untracked=model.untracked,
     )
+
+
+def altered(targets: Mapping[str, Target], found: Alterations) -> dict[str, Target]:
+    """The tables as a run leaves them: with new columns, and with other names and types."""
+    new: dict[str, dict[str, str]] = {}
+    for change in found.changes:
+        if change.happens and change.kind in {"added", "widened", "narrowed"}:
+            new.setdefault(change.table, {})[change.column] = found.declared[change.table][change.column].type
+    return {
+        name: target.model_copy(
+            update={
+                "key": tuple(found.new_columns.get(name, {}).get(column, column) for column in target.key),
+                "columns": (*_columns(target, found.new_columns.get(name, {}), new.get(name, {})),),
+            }
+        )
+        for name, target in targets.items()
+    }
+
+
+def _columns(target: Target, names: Mapping[str, str], types: Mapping[str, str]) -> Iterator[TargetColumn]:
+    """The columns of a table with new ``names``, and these new types, some of them of new columns."""
+    present = [
+        column.model_copy(update={"name": names.get(column.name, column.name)}) for column in target.columns
+    ]
+    for column in present:
+        yield column.model_copy(update={"type": types.get(column.name, column.type)})
+    for name in types.keys() - {column.name for column in present}:
+        yield column_of(name, types[name])
 
 
 def create_table(target: Target) -> str:

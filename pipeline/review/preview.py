@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -17,7 +18,7 @@ from pipeline.postgres import Connection, exists, transaction
 from pipeline.recovery import restate
 from pipeline.recovery.added_columns import added
 from pipeline.recovery.batches import loaded_batches
-from pipeline.review import diffs
+from pipeline.review import diffs, fitting
 from pipeline.review.costs import Work, read_in_full, table_counts, work_of_batches
 from pipeline.review.feeds import Feed, feeds, unfit
 from pipeline.review.table_preview import Effect, Preview, TableChange
@@ -102,7 +103,8 @@ def preview(
         for name, best in effects.items()
     ]
     changing = [each for each in of_tables if each.effect != "unchanged" or each.changes]
-    return [*_on_last_batch(changing, found, models, targets, manifests, transforms), *beside]
+    after = fitting.altered(targets, found)
+    return [*_on_last_batch(changing, found, models, after, manifests, transforms), *beside]
 
 
 def _of_first_run(
@@ -198,7 +200,13 @@ def _of_file(found: Alterations) -> Iterator[Preview]:
 
 
 def _under_present_names(models: Mapping[str, Model], found: Alterations) -> dict[str, Model]:
-    return {name: model for name, model in models.items() if name not in found.new_tables.values()}
+    """The models of tables that exist, with the present names of their keys."""
+    present: dict[str, Model] = {}
+    for name, model in models.items():
+        if name not in found.new_tables.values():
+            former = {new: old for old, new in found.new_columns.get(name, {}).items()}
+            present[name] = replace(model, key=tuple(former.get(column, column) for column in model.key))
+    return present
 
 
 def _of_table(

@@ -68,6 +68,26 @@ def test_nothing_and_layout_are_no_change(loaded: Pair) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("model", "schema"),
+    [
+        (
+            "-- key: sale_id\nSELECT sale_id, shop_id, amount, 'x' AS extra FROM sale",
+            SCHEMA.replace("amount numeric", "extra text, amount numeric", 1),
+        ),
+        (
+            """-- renamed: sale_id -> sold_id\n-- key: sold_id
+            SELECT sale_id AS sold_id, shop_id, amount FROM sale""",
+            SCHEMA.replace("sale_id", "sold_id"),
+        ),
+    ],
+)
+def test_a_model_over_a_table_with_other_columns_fits(loaded: Pair, model: str, schema: str) -> None:
+    total = MODELS["dim_total"].replace("sum(", "2 * sum(")
+    found = planned(loaded, fact_sale=model, dim_total=total, schema=schema)
+    assert {name: each.error for name, each in found.items()} == {"fact_sale": "", "dim_total": ""}
+
+
 def test_a_dropped_column_shows_diffs_cost_consent_and_what_breaks(loaded: Pair) -> None:
     model, schema = "SELECT shop_id, city FROM shop", SCHEMA.replace(", manager varchar(9)", "")
     found = planned(loaded, dim_shop=model, schema=schema)["dim_shop"]
