@@ -29,6 +29,12 @@ ENVIRONMENT = r"^([a-z0-9]+(-[a-z0-9]+)*)?$"
 _ENV_FILE = ".env"
 _KEYS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 _S3_URI = re.compile(r"s3://(?P<bucket>[A-Za-z0-9._-]+)(?P<prefix>(/.*)?(?<!\s))", re.DOTALL)
+# A URI without its second slash; one letter is a drive.
+_SCHEME = re.compile(r"\w{2,}:/")
+# The pipeline's records, and the catalogue.
+_OTHER_SCHEMAS = {"etl", "information_schema"}
+# Postgres truncates names after 63 bytes, of which `_reporting` takes 10.
+_LONGEST_SCHEMA = 53
 # Names and ARNs as AWS Secrets Manager has them.
 _SECRET_NAME = re.compile(r"arn:aws[a-z-]*:secretsmanager:[\w:/+=.@!-]+|[\w/+=.@!-]+")
 
@@ -155,10 +161,21 @@ class Settings(BaseSettings):
         if self.alert_url:
             learn(*_secrets_of_alerts(self.alert_url.get_secret_value()))
 
+    @field_validator("warehouse_schema")
+    @classmethod
+    def _is_for_tables(cls, schema: str) -> str:
+        if schema in _OTHER_SCHEMAS or schema.startswith("pg_"):
+            raise ValueError(f"{schema} is no schema for tables of models; choose another one")
+        if len(schema.encode()) > _LONGEST_SCHEMA:
+            raise ValueError(
+                f"is too long, as schemas are made beside it; use at most {_LONGEST_SCHEMA} bytes"
+            )
+        return schema
+
     @field_validator("raw_uri", "processed_uri")
     @classmethod
     def _is_bucket(cls, uri: str | None) -> str | None:
-        return one_spelling(uri) if uri and "://" in uri else uri
+        return one_spelling(uri) if uri and ("://" in uri or _SCHEME.match(uri)) else uri
 
 
 def one_spelling(uri: str) -> str:

@@ -145,7 +145,7 @@ def test_white_space_around_a_url_is_ignored(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "uri", ["s3://", "gs://bucket/raw", "http://host/raw", "s3://b /raw", "s3://b/raw ", "s3:///raw"]
+    "uri", ["s3://", "s3:/bucket", "gs://b/raw", "http://b/raw", "s3://b /raw", "s3://b/raw ", "s3:///raw"]
 )
 def test_a_bucket_is_s3_or_a_folder(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.setenv("TOTESYS_RAW_URI", uri)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline import status
-from pipeline.errors import ConcurrentRunError, LockTimeout, WarehouseBusy
+from pipeline import settings, status
+from pipeline.errors import ConcurrentRunError, LockTimeout, SettingsError, WarehouseBusy
 from pipeline.postgres import transaction
 from pipeline.warehouse import ledger, load
 from pipeline.warehouse.limits import Limits
@@ -134,3 +134,21 @@ def test_the_lock_keeps_runs_of_one_schema_apart(pair: Pair) -> None:
         ledger.lock(pair.house.url, "other"),
     ):
         raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ("etl", "etl is no schema for tables of models; choose another one"),
+        ("pg_catalog", "pg_catalog is no schema for tables of models; choose another one"),
+        ("information_schema", "information_schema is no schema for tables of models; choose another one"),
+        ("é" * 27, "is too long, as schemas are made beside it; use at most 53 bytes"),
+    ],
+)
+def test_a_schema_that_cannot_hold_tables_is_refused(
+    monkeypatch: pytest.MonkeyPatch, schema: str, words: str
+) -> None:
+    monkeypatch.setenv("TOTESYS_WAREHOUSE_SCHEMA", schema)
+    with pytest.raises(SettingsError) as refused:
+        settings.load()
+    assert str(refused.value) == f"TOTESYS_WAREHOUSE_SCHEMA: {words}"
