@@ -73,7 +73,7 @@ def contract_of(
     Raises ModelError if the model yields a column that its table lacks, leaves out one that the table
     requires, or yields a type that must be cast explicitly.
     """
-    _refuse_mismatch(model, target, yields, declared)
+    refuse_mismatch(model, target, yields, declared)
     return [
         _contract_column(
             model,
@@ -87,8 +87,8 @@ def contract_of(
     ]
 
 
-def _refuse_mismatch(
-    model: Model, target: Target, yields: Mapping[str, str], declared: Mapping[str, str] | None
+def refuse_mismatch(
+    model: Model, target: Target, yields: Mapping[str, str], declared: Mapping[str, str] | None = None
 ) -> None:
     """Raise ModelError if the model's columns are not those that its table needs."""
     if target.fact and (taken := sorted(OF_VERSIONS & {name.lower() for name in yields})):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pipeline.columns import Column, Frozen
 from pipeline.errors import ModelError
-from pipeline.models import library, lineage, reference_tables
+from pipeline.models import contract, library, lineage, reference_tables
 from pipeline.models.library import Model, parse
 from pipeline.models.lineage import Lineage
 from pipeline.models.target import Target
@@ -60,19 +60,34 @@ def unfit(
     targets: Mapping[str, Target],
     tables: Tables,
     keys: Keys,
-    changed: Collection[str],
+    changed: Mapping[str, Target | None],
 ) -> dict[str, str]:
-    """By changed model, why it does not fit these tables; one that reads a table not among them may."""
+    """By changed model, why it does not fit these tables, or the table that it will have.
+
+    One that reads a table not among them may fit.
+    """
     known = tables.keys() | models.keys() | reference_tables.NAMES
     reasons: dict[str, str] = {}
-    for name in changed:
+    for name, future in changed.items():
         wanted = library.closure(models, name)
         try:
             if not library.tables_read(wanted) - known:
                 _lineages(wanted, targets, tables, keys, {name})
+                if future:
+                    contract.refuse_mismatch(
+                        wanted[name], future, _yields(wanted, targets, tables, keys, name)
+                    )
         except ModelError as error:
             reasons[name] = f"the run fails if the source is as in the last batch: {error}"
     return reasons
+
+
+def _yields(
+    models: Mapping[str, Model], targets: Mapping[str, Target], tables: Tables, keys: Keys, name: str
+) -> dict[str, str]:
+    """The columns of the last of these models."""
+    below = {each: model for each, model in models.items() if each != name}
+    return fitting.types_of(models, fitting.with_missing(below, targets, tables, keys), tables, name)
 
 
 def _lineages(

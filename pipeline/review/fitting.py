@@ -12,8 +12,9 @@ from pipeline.duck import session
 from pipeline.models import inputs, properties
 from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model, closure
-from pipeline.models.target import Target, TargetColumn
+from pipeline.models.target import OF_VERSIONS, Target, TargetColumn
 from pipeline.postgres import identifiers, template
+from pipeline.warehouse import declarations
 from pipeline.warehouse.alterations import Alterations
 
 _TYPES = {
@@ -93,6 +94,25 @@ def _columns(target: Target, names: Mapping[str, str], types: Mapping[str, str])
         yield column.model_copy(update={"type": types.get(column.name, column.type)})
     for name in types.keys() - {column.name for column in present}:
         yield column_of(name, types[name])
+
+
+def future_target(model: Model, found: Alterations) -> Target | None:
+    """The table of a model with the columns that it will have, as far as the model has to fit them.
+
+    None if nothing declares it. A new column of a table that exists may stay without NOT NULL.
+    """
+    name, is_fact = model.name, model.kind == "fact"
+    existing, declared = found.existing.get(name, {}), found.declared.get(name, {})
+    removed = {each.column for each in found.changes if (each.table, each.kind) == (name, "removed")}
+    columns = {
+        column.name: column_for(
+            column.name, "", required=column.required and (column.name in existing or not existing)
+        ).model_copy(update={"filled": column.computed or column.default_value is not None})
+        for column in {**existing, **declared}.values()
+        if column.name not in removed and not (is_fact and column.name in OF_VERSIONS)
+    }
+    target = target_for(model, {}, model.key or declarations.primary_key(declared or existing))
+    return target.model_copy(update={"columns": tuple(columns.values())}) if columns else None
 
 
 def create_table(target: Target) -> str:

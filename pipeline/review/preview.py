@@ -21,6 +21,7 @@ from pipeline.recovery.batches import loaded_batches
 from pipeline.review import diffs, fitting
 from pipeline.review.costs import Work, read_in_full, table_counts, work_of_batches
 from pipeline.review.feeds import Feed, feeds, unfit
+from pipeline.review.fitting import future_target
 from pipeline.review.table_preview import Effect, Preview, TableChange
 from pipeline.warehouse import (
     alterations,
@@ -176,7 +177,8 @@ def _on_last_batch(
         columns = {name: table.columns for name, table in tables.items()}
         keys = {name: table.key for name, table in tables.items()}
         fed = feeds(models, found.texts, targets, columns, keys, names)
-        misfits = unfit(models, targets, columns, keys, names)
+        future = {name: future_target(models[name], found) for name in names}
+        misfits = unfit(models, targets, columns, keys, future)
     lacking = {
         each.table: _undeclared(each.table, transforms, found.declared)
         for each in changing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from demo.postgres import Postgres
@@ -13,6 +15,8 @@ from tasks.changes import lines
 from tests.pair import Pair
 from tests.support import database, execute
 from tests.warehouse.test_renames import MODELS, RENAMED, SCHEMA, SOURCE, write
+
+NEW = "CREATE TABLE dim_new (shop_id integer PRIMARY KEY);"
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +161,34 @@ def test_a_model_that_the_last_batch_does_not_fit_is_told(loaded: Pair) -> None:
     assert found.error.startswith("the run fails if the source is as in the last batch: ")
     assert found.error.endswith("dim_shop.sql:1: column citi is not in shop; write city")
     assert f"  {found.error}" in lines([found])
+
+
+@pytest.mark.parametrize(
+    ("files", "error"),
+    [
+        (
+            {"dim_shop": "SELECT shop_id, city, manager, 1 AS size FROM shop"},
+            r"dim_shop\.sql:1: column size is not in the warehouse table dim_shop; add it to schema\.sql",
+        ),
+        (
+            {"fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id AS at FROM sale"},
+            r"fact_sale\.sql:2: column at is not in the warehouse table fact_sale",
+        ),
+        (
+            {"dim_shop": "SELECT city, manager FROM shop"},
+            r"dim_shop\.sql: yields no column shop_id, which the warehouse table dim_shop requires",
+        ),
+        (
+            {"dim_new": "SELECT shop_id, city FROM shop", "schema": SCHEMA + NEW},
+            r"dim_new\.sql:1: column city is not in the warehouse table dim_new",
+        ),
+    ],
+)  # fmt: skip
+def test_a_model_that_its_table_does_not_fit_is_told(loaded: Pair, files: dict[str, str], error: str) -> None:
+    """With the columns that the table will have."""
+    found = planned(loaded, **files)
+    (loaded.house.folder / "dim_new.sql").unlink(missing_ok=True)
+    assert re.search(error, "\n".join(lines(found.values())))
 
 
 def test_a_first_plan_names_tables_that_are_not_declared_and_those_of_a_failed_run(
