@@ -116,9 +116,13 @@ class Model:
 def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
     """Read all models of a folder, each after those that it reads; ``instead`` replaces one or is new.
 
-    Raises ModelError for a folder without models, a model in a subfolder, SQL that does not parse, a model
-    without a kind, models that read each other in a circle, and an invalid seed.
+    Raises ModelError for a folder without models, a model in a subfolder, a file that its name's end leaves
+    out, SQL that does not parse, a model without a kind, models that read each other in a circle, and an
+    invalid seed.
     """
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in {".sql", ".csv"} and path.suffix != path.suffix.lower():
+            raise ModelError(f"{path}: its name has to end in {path.suffix.lower()}; rename it")
     paths = sorted(path for path in folder.glob("*.sql") if path.name != SCHEMA_FILE)
     if not paths:
         raise ModelError(f"{folder}: no models here; set TOTESYS_TRANSFORMS to their folder")
@@ -140,7 +144,9 @@ def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
     try:
         order = list(TopologicalSorter(reads).static_order())
     except CycleError as error:
-        raise ModelError(f"{folder}: models read each other in a circle: {error.args[1]}") from None
+        first, *others = reversed(error.args[1])
+        circle = ", which reads ".join(others)
+        raise ModelError(f"{models[first].path}: reads {circle}: a circle; remove one reference") from None
     return {name: models[name] for name in order}
 
 

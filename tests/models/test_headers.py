@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pipeline.errors import ModelError, PipelineError
 from pipeline.models import checks, headers, library, marts
 from pipeline.warehouse import heads, schema_file
+from tests.support import write_models
 
 SQL = "SELECT a, b FROM t"
 
@@ -187,3 +189,12 @@ def test_an_unknown_column_in_a_header_has_the_line_of_the_header() -> None:
         ModelError, match=r"dim_m\.sql:3: key column nosuch is not in the warehouse table dim_m"
     ):
         heads.check_key(read, read.key, ["a"])
+
+
+@pytest.mark.parametrize("name", ["dim_b.SQL", "checks/c.Sql", "marts/m.SQL", "seeds/s.CSV"])
+def test_a_file_that_would_be_left_out_because_of_capitals_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("SELECT 1 AS a", encoding="utf-8")
+    end = name.rpartition(".")[2].lower()
+    with pytest.raises(ModelError, match=rf"/{re.escape(name)}: its name has to end in \.{end}; rename it"):
+        write_models(tmp_path, {"dim_a": "SELECT a FROM t"})
