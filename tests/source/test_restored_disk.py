@@ -235,6 +235,21 @@ def test_a_source_that_is_only_restarted_is_read_for_changes(
     equal(pair)
 
 
+def test_a_source_that_stops_keeping_commit_times_is_read_in_full(pair: Pair, primary: Postgres) -> None:
+    pair.do("ALTER SYSTEM SET track_commit_timestamp = on")
+    primary.restart()
+    try:
+        pair.do("UPDATE sale SET amount = 20 WHERE sale_id = 2")
+        read(pair)
+        pair.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
+        assert read(pair) == (CHANGED, 1)
+    finally:
+        pair.do("ALTER SYSTEM RESET track_commit_timestamp")
+        primary.restart()
+    assert read(pair) == (UNSURE, 0)
+    equal(pair)
+
+
 def test_transaction_ids_that_wrap_around(pair: Pair, primary: Postgres) -> None:
     """A watermark older than 2^31 ids is unusable; a recent one works beyond 2^32."""
     database = pair.source_url.rsplit("/", 1)[1]
