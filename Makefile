@@ -118,13 +118,13 @@ rebuild: venv ## fill an empty warehouse from the raw bucket (ARGS="--until 2026
 	@$(PY) -m flows --rebuild $(ALLOWED) $(ARGS)
 
 restate: venv ## compute a model's table again over all batches (MODEL=fact_sales_order), and run
-	@$(call NEED,MODEL,fact_sales_order) $(PY) -m flows $(foreach model,$(MODEL),--restate $(model)) $(ALLOWED) $(ARGS)
+	@$(call NEED,MODEL,fact_sales_order) $(PY) -m flows $(foreach model,$(MODEL),--restate "$(model)") $(ALLOWED) $(ARGS)
 
 import-history: venv ## add versions from before the first batch (MODEL=dim_staff FILE=old.csv); ARGS=--yes imports them
 	@$(call NEED,MODEL,dim_staff FILE=old.csv) $(PY) -m tasks.import_history $(ARGS) $(if $(MODEL),--model "$(MODEL)") $(if $(FILE),--file "$(FILE)") $(if $(TABLE),--table "$(TABLE)")
 
 retain: venv ## list old batches that no rebuild needs (KEEP=400d); ARGS=--yes removes them
-	@$(call NEED,KEEP,400d) $(PY) -m flows $(if $(KEEP),--retain=$(KEEP)) $(ARGS)
+	@$(call NEED,KEEP,400d) $(PY) -m flows $(if $(KEEP),--retain="$(KEEP)") $(ARGS)
 
 forget: venv ## list the personal values of a row of the source (TABLE=staff KEY=7); ARGS=--yes erases them
 	@$(PY) -m tasks.forget $(ARGS) $(if $(TABLE),-- "$(TABLE)" "$(KEY)")

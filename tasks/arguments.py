@@ -2,9 +2,13 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import NoReturn, TypeVar
+
+from pipeline.errors import SettingsError
 
 _Number = TypeVar("_Number", int, float)
 _WORDS: dict[type, str] = {int: "a whole number", float: "a number"}
@@ -55,3 +59,12 @@ def time(text: str) -> datetime:
             f"{text!r} is not a time with its zone; write it like 2026-11-20T12:00:00Z"
         )
     return moment
+
+
+@contextmanager
+def written_to(option: str, path: Path) -> Iterator[None]:
+    """Name the option if what it names cannot be written: no storage of the pipeline has failed."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{option}: {path} cannot be written: {error.strerror}; name another") from None

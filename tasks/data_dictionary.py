@@ -13,7 +13,7 @@ from pipeline.review import dictionary
 from pipeline.review.dictionary import Dictionary
 from pipeline.words import counted
 from tasks import erd
-from tasks.arguments import Parser
+from tasks.arguments import Parser, written_to
 from tasks.connections import connections, in_line
 
 _PAGE = "data_dictionary.html"
@@ -30,7 +30,8 @@ def main(words: Sequence[str] | None = None, folder: Path = Path()) -> int:
         at = connections(arguments.environment)
         models, shown = library.load(at.transforms), marts.load(at.transforms)
         found = dictionary.read(at.url, at.schema, models, shown, at.raw)
-        file.write_text(page(found, datetime.now(UTC)), encoding="utf-8")
+        with written_to("--file", file):
+            file.write_text(page(found, datetime.now(UTC)), encoding="utf-8")
     except Exception as error:  # noqa: BLE001  a person always gets one line
         print(f"error: {in_line(error)}", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from pipeline.warehouse import catalogue, ledger, relations, upgrades
 from pipeline.warehouse.schemas import reporting_schema
 from pipeline.words import counted
 from tasks import blocks
-from tasks.arguments import Parser
+from tasks.arguments import Parser, written_to
 from tasks.failures import print_all
 
 _ROLE, _FOLDER = "reporting_reader", "relations"
@@ -33,11 +33,13 @@ def write(url: str, schema: str, transforms: Path, folder: Path, role: str, host
             role=role,
             schema_name=reporting_schema(schema),
         )
-    folder.mkdir(parents=True, exist_ok=True)
     size = f"{counted(len(views), 'view')}, {counted(sum(len(each.links) for each in views), 'relation')}"
-    (folder / MANIFEST).write_text(relations.metabase(views, place), encoding="utf-8")
+    with written_to("--folder", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).write_text(relations.metabase(views, place), encoding="utf-8")
     yield f"{folder / MANIFEST}: {size}, for Metabase, by dbt-metabase"
-    (folder / ARCHIVE).write_bytes(relations.superset(views, place, ledger.destination(url, schema).id))
+    with written_to("--folder", folder):
+        (folder / ARCHIVE).write_bytes(relations.superset(views, place, ledger.destination(url, schema).id))
     yield f"{folder / ARCHIVE}: the same for Superset, which imports it as datasets"
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from flows import command
+from pipeline.errors import SettingsError
 from tasks import save_automations, trial
+from tasks.arguments import written_to
 
 MISTAKES: dict[str, tuple[Callable[[], int], str, str]] = {
     "a negative limit": (command.main, "--max-rejected=-1", "'-1' is not a whole number of at least 0"),
@@ -44,3 +47,10 @@ def test_a_mistake_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line
+
+
+def test_what_cannot_be_written_is_named_with_its_option(tmp_path: Path) -> None:
+    page = tmp_path / "missing" / "page.html"
+    mistake = f"^--file: {page} cannot be written: No such file or directory; name another$"
+    with pytest.raises(SettingsError, match=mistake), written_to("--file", page):
+        page.write_text("")
