@@ -12,8 +12,8 @@ from pipeline import messages
 from pipeline.duck import quote
 from pipeline.errors import ModelError
 from pipeline.messages import NOT_SHOWN, SOURCE_COLUMN
+from pipeline.models.duckdb_errors import error_in
 from pipeline.models.inputs import stored_name, texts_of
-from pipeline.models.library import error_in
 from pipeline.models.work import Work
 
 # The value in DuckDB's messages about a cast.

@@ -20,7 +20,8 @@ from pipeline.models import reference_tables
 from pipeline.models.comparisons import as_model_type, as_stored, model_type
 from pipeline.models.computing import Probe
 from pipeline.models.contract import ContractColumn, contract_of
-from pipeline.models.library import Model, error_in
+from pipeline.models.duckdb_errors import error_in
+from pipeline.models.library import Model
 from pipeline.models.literals import with_labels
 from pipeline.models.mistakes import explained
 from pipeline.models.reference_tables import BATCH

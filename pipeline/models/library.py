@@ -6,7 +6,6 @@ head state the grain, and may hold headers.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
@@ -17,9 +16,9 @@ import duckdb
 
 from pipeline.duck import session
 from pipeline.errors import ModelError, all_mistakes
-from pipeline.messages import of_duckdb
 from pipeline.models import checks, headers, marts, reference_tables, seeds
 from pipeline.models.canonical import with_canonical_names
+from pipeline.models.duckdb_errors import better_words
 from pipeline.models.headers import Headers, Kind
 from pipeline.models.names import Relation, beside, relations, with_relation_names
 from pipeline.models.personal import Declared
@@ -237,31 +236,6 @@ def parse(path: Path, text: str) -> Model:
             sort_keys=True,
         ),
     )
-
-
-def error_in(path: Path, words: str) -> ModelError:
-    """DuckDB's message with file and line, in one line, and without values of rows."""
-    shown = of_duckdb(words)
-    line = re.search(r"LINE (\d+):", shown) or re.search(r"LINE (\d+):", words)
-    first = re.split(r"\n\s*\n|\nLINE ", shown)[0].replace("\n", " ")
-    return ModelError(f"{path}{':' + line[1] if line else ''}: {better_words(words) or first}")
-
-
-_PRODUCT = (
-    "a product has more than 38 digits; cast its factors to the digits that they need, such as"
-    " CAST(x AS DECIMAL(18, 2))"
-)
-_BETTER = {
-    "Division by zero": "a row is divided by zero; write NULLIF(divisor, 0) for NULL, or leave such rows out",
-    "in multiplication of DECIMAL": _PRODUCT,
-    "perform an accurate multiplication": _PRODUCT,
-    "Only SELECT statements can be serialized": "this is no SELECT; a model is one SELECT",
-}
-
-
-def better_words(words: str) -> str | None:
-    """What to say instead of a message of DuckDB, if there is something better."""
-    return next((better for part, better in _BETTER.items() if part in words), None)
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from pipeline.duck import literal, quote, relation_name
 from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
 from pipeline.models.column_references import Node
-from pipeline.models.library import Model, better_words, error_in
+from pipeline.models.duckdb_errors import better_words, error_in
+from pipeline.models.library import Model
 from pipeline.models.unstable import walk
 from pipeline.words import line_of
 
