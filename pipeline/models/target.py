@@ -1,7 +1,7 @@
 """Contracts: the columns, key, constraints and options of warehouse tables."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from psycopg import sql
 
@@ -40,8 +40,9 @@ class TargetColumn(Frozen):
     """A warehouse column.
 
     ``category`` is that of its type in ``pg_type``, ``labels`` those of an enum. ``filled``: it has a default
-    or is an identity. ``numbered``: the default differs for each row. ``equality``: the operator that indexes
-    of its type use. ``collation``: a quoted name if it is not the default of its type.
+    or is an identity. ``numbered``: the default differs for each row. ``varies``: it differs for each row or
+    load. ``equality``: the operator that indexes of its type use. ``collation``: a quoted name if it is not
+    the default of its type.
     """
 
     name: str
@@ -52,6 +53,7 @@ class TargetColumn(Frozen):
     filled: bool
     generated: bool
     numbered: bool = False
+    varies: bool = False
     equality: Operator = Operator()
     collation: str = ""
 
@@ -59,6 +61,11 @@ class TargetColumn(Frozen):
     def is_builtin(self) -> bool:
         """Whether its values compare by an operator of pg_catalog."""
         return self.equality.in_schema == Operator().in_schema
+
+    @property
+    def has_sequence(self) -> bool:
+        """Whether its default is the next number of a sequence."""
+        return self.numbered and self.type in {"smallint", "integer", "bigint"}
 
     @property
     def has_spellings(self) -> bool:
@@ -133,7 +140,7 @@ class Target(Frozen):
     @property
     def contract(self) -> str:
         """A digest of what rows have to fit: the key, columns, types and NULLs."""
-        ignored = {"equality", "numbered", "collation"}
+        ignored = {"equality", "numbered", "varies", "collation"}
         content = self.model_dump_json(include={"key", "columns"}, exclude={"columns": {"__all__": ignored}})
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -152,6 +159,14 @@ class Target(Frozen):
         return sql.SQL(" AND ").join(
             self._equality(name).between(_column(left, name), _column(right, name)) for name in self.key
         )
+
+    def filled_with(self, names: Collection[str]) -> "Target":
+        """The table where rows have values for these columns, so that their defaults do not count."""
+        columns = [
+            column.model_copy(update={"varies": False}) if column.name in names else column
+            for column in self.columns
+        ]
+        return self.model_copy(update={"columns": tuple(columns)})
 
     def _equality(self, name: str) -> Operator:
         column = self.column(name)

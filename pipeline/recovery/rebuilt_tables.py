@@ -82,14 +82,14 @@ class RebuiltTable:
         return added, updated
 
     def _number(self) -> None:
-        """Give inserted versions of a dimension the numbers that its rows have in the live table."""
-        numbered = [column.name for column in self.target.columns if column.numbered]
-        if self.is_versions and numbered:
+        """Give inserted versions of a dimension the defaults that its rows have in the live table."""
+        varying = [column.name for column in self.target.columns if column.varies]
+        if self.is_versions and varying:
             query = statement("warehouse/number_restated.sql").format(
                 versions=self.table,
                 table=sql.Identifier(self.schema, self.target.name),
-                assignments=each("{0} = s.{0}", numbered),
-                old=each("t.{0}", numbered),
+                assignments=each("{0} = s.{0}", varying),
+                old=each("t.{0}", varying),
                 same_key=self.target.same_key("t", "s"),
             )
             self.connection.execute(query)
@@ -221,12 +221,12 @@ def delete_missing(
 def columns_of_both(
     connection: Connection, ours: sql.Identifier, theirs: sql.Identifier, target: Target
 ) -> list[str]:
-    """The columns to compare: those that both tables have, without serial numbers."""
-    numbered = [column.name for column in target.columns if column.numbered]
+    """The columns to compare: those that both tables have, without defaults that vary."""
+    varying = [column.name for column in target.columns if column.varies]
     rows = connection.execute(
         "SELECT a.attname::text FROM pg_attribute AS a INNER JOIN pg_attribute AS b USING (attname)"
         " WHERE a.attrelid = to_regclass(%s) AND b.attrelid = to_regclass(%s) AND a.attnum > 0"
         " AND NOT (a.attisdropped OR b.attisdropped) AND a.attname <> ALL (%s) ORDER BY a.attnum",
-        (ours.as_string(), theirs.as_string(), numbered),
+        (ours.as_string(), theirs.as_string(), varying),
     ).fetchall()
     return [str(column) for (column,) in rows]

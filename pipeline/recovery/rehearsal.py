@@ -16,7 +16,7 @@ from psycopg import sql
 
 from pipeline.lake import chains
 from pipeline.lake.buckets import Bucket, folder
-from pipeline.lake.manifest import Destination, State
+from pipeline.lake.manifest import Destination, Manifest, State
 from pipeline.models.library import Model, tables_read
 from pipeline.postgres import Connection, exists, identifiers, statement, transaction
 from pipeline.recovery import stage as stages
@@ -64,6 +64,7 @@ class Rehearsal:
     last: str | None
     base: datetime | None = None
     batches: list[str] = field(default_factory=list)
+    manifest: Manifest | None = None
     gaps: list[Gap] = field(default_factory=list)
     compared: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
@@ -136,6 +137,7 @@ def _load(stage: Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
             why = str(error)
             continue
         state.batches.append(manifest.batch_id)
+        state.manifest = manifest
         state.base = state.base or manifest.snapshot_at
         if manifest.resumed:
             state.gaps.append(Gap(after, why or _none_follows(after, steps), manifest.batch_id))
@@ -161,9 +163,9 @@ def _compare(stage: Stage, schema: str, state: Rehearsal) -> None:
 
     Versions from before the base batch are only in the warehouse, and no difference.
     """
-    if state.base is None:
+    if state.base is None or state.manifest is None:
         return
-    for target in stage.targets.values():
+    for target in stage.as_filled(state.manifest).values():
         for table in rebuilt_tables(stage.connection, schema, stage.schema, target, state.base):
             columns = columns_of_both(stage.connection, table.rebuilt, table.table, target)
             _note(stage.connection, state, table.name, columns, table.rebuilt, table.since_base(columns))

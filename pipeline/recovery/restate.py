@@ -253,7 +253,8 @@ def _apply(
 
     The rebuilt ones have loaded these batches. The live ones come after those that they refer to.
     """
-    targets, base = {name: rebuilt.targets[name] for name in live}, manifests[0].snapshot_at
+    filled, base = rebuilt.as_filled(manifests[-1]), manifests[0].snapshot_at
+    targets = {name: filled[name] for name in live}
     counts: dict[str, tuple[int, int]] = {}
     for name, target in targets.items():
         _logger.info("%s: writing the versions that differ", name)

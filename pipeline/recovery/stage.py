@@ -16,10 +16,11 @@ from pipeline.lake import adapt
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.models.dry_run import verify
-from pipeline.models.library import Model, tables_read
+from pipeline.models.library import Model, closure, tables_read
 from pipeline.models.output import Loaded, Output
 from pipeline.models.reference_tables import NAMES
 from pipeline.models.target import Target
+from pipeline.models.work import Work
 from pipeline.postgres import Connection
 from pipeline.recovery.refill import Lake, Replay, load_again
 from pipeline.warehouse import catalogue
@@ -64,6 +65,15 @@ class Stage:
     def _load_table(self, name: str, manifest: Manifest, output: Output | None) -> None:
         replay = Replay(self.targets[name], ((manifest, output),) if output else (), Loaded(fingerprint=""))
         load_again(self.connection, self.schema, self._lake(name), manifest, [replay], self.targets)
+
+    def as_filled(self, manifest: Manifest) -> dict[str, Target]:
+        """The tables, in which defaults of columns that the model yields in a batch do not count."""
+        manifest, filled = self._as_models_read(manifest), dict[str, Target]()
+        for name, target in self.targets.items():
+            below = closure(self.models, name)
+            work = Work(below, self.targets, manifest, None, self.raw, self.processed[name])
+            filled[name] = target.filled_with([column.name for column in work.columns])
+        return filled
 
     def _lake(self, name: str) -> Lake:
         return Lake(self.models, self.targets, self.raw, self.processed[name])
@@ -115,7 +125,9 @@ def create(
 
 def go_on_numbering(connection: Connection, table: sql.Identifier, target: Target) -> None:
     """Let the table's own sequences continue after its numbers."""
-    for column in (each.name for each in target.columns if each.numbered):
-        query = sql.SQL("SELECT setval(pg_get_serial_sequence(%s, %s), max({})) FROM {}")
+    for column in (each.name for each in target.columns if each.has_sequence):
+        query = sql.SQL(
+            "SELECT setval(pg_get_serial_sequence(%s, %s), max({0})) FROM {1} HAVING max({0}) > 0"
+        )
         arguments = table.as_string(connection), column
         connection.execute(query.format(sql.Identifier(column), table), arguments)

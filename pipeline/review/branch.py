@@ -97,9 +97,10 @@ def compute(
             _logger.info("%s: batch %d of %d", branch, number, len(manifests))
             _load(filled, manifest, branch)
         personal = lineage.personal_of(models, targets, manifests[-1])
+        compared = filled.as_filled(manifests[-1])
         differences = [
             versions.difference(
-                connection, views, branch, targets[each], shown.get(each), manifests[0], first
+                connection, views, branch, compared[each], shown.get(each), manifests[0], first
             ).model_copy(update={"personal": tuple(sorted(personal.get(each, ())))})
             for each in names
         ]
@@ -251,7 +252,7 @@ def _with_columns(target: Target, names: Collection[str]) -> Target:
 
 def _number_anew(connection: Connection, branch: str, targets: Iterable[Target]) -> None:
     """Give serial columns sequences of the branch, because copied defaults use the live ones."""
-    columns = [(each.name, column) for each in targets for column in each.columns if column.numbered]
+    columns = [(each.name, column) for each in targets for column in each.columns if column.has_sequence]
     for number, (table, column) in enumerate(columns):
         relation, sequence = sql.Identifier(branch, table), sql.Identifier(branch, f"serial_{number}")
         row = connection.execute(

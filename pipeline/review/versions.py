@@ -105,9 +105,9 @@ class _Pair:
 
     @property
     def _compared(self) -> list[str]:
-        """The columns that versions may differ in, without serial numbers."""
-        numbered = {column.name for column in self.target.columns if column.numbered}
-        own = [each.name for each in self.target.columns if each.name not in {*numbered, *self.target.key}]
+        """The columns that versions may differ in, without defaults that vary."""
+        varying = {column.name for column in self.target.columns if column.varies}
+        own = [each.name for each in self.target.columns if each.name not in {*varying, *self.target.key}]
         return [*own, self.end, "deleted"]
 
     def _side(self, alias: str) -> list[sql.Composable]:

@@ -25,6 +25,23 @@ SELECT
                             AND f.adnum = a.attnum
                             AND pg_get_expr(f.adbin, f.adrelid) ~ '(nextval|uuid)'
                     ),
+                    'varies', a.attidentity <> '' OR EXISTS (
+                        SELECT
+                        FROM pg_attrdef AS f
+                        WHERE
+                            f.adrelid = a.attrelid
+                            AND f.adnum = a.attnum
+                            AND (
+                                -- Such as CURRENT_TIMESTAMP, or a function or operator that is not immutable.
+                                position('SQLVALUEFUNCTION' IN f.adbin::text) > 0
+                                OR EXISTS (
+                                    SELECT
+                                    FROM regexp_matches(f.adbin::text, ':(?:op)?funcid (\d+)', 'g') AS called (ids)
+                                    INNER JOIN pg_proc AS p ON called.ids[1]::oid = p.oid
+                                    WHERE p.provolatile <> 'i'
+                                )
+                            )
+                    ),
                     'generated', a.attgenerated <> '',
                     'collation', COALESCE(
                         (
