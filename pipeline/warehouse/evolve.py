@@ -137,8 +137,8 @@ def changes_of(
     filled = () if has_versions else ADDED_TO_FACTS
     for column in declared.values():
         known, was = existing.get(column.name), before.get(column.name) if before else None
-        if known is None and column.name in filled:
-            continue  # the pipeline adds it, and fills it
+        if column.name in filled:
+            continue  # it is as the pipeline makes it
         if known is None:
             added = _added(schema, column, is_empty=is_empty)
             is_key = column.name in key or bool(column.key_place)

@@ -67,6 +67,25 @@ def test_columns_of_versions_may_be_declared_and_indexed(loaded: Pair) -> None:
     assert loaded.house.query("SELECT amount FROM fact_sale_current") == [(5,)]
 
 
+@pytest.mark.parametrize(
+    ("deleted", "superseded_at"),
+    [("", ""), ("DEFAULT true", "DEFAULT '2100-01-01'"), ("", "NOT NULL DEFAULT '2100-01-01'")],
+)
+def test_columns_of_versions_are_as_the_pipeline_makes_them(
+    loaded: Pair, deleted: str, superseded_at: str
+) -> None:
+    """Whatever their declaration says of NULLs and defaults; a later one changes nothing of this."""
+    columns = loaded.house.query(COLUMNS.format("fact_sale"))
+    added = f"""recorded_at timestamptz, superseded_at timestamptz {superseded_at}, deleted boolean {deleted},
+        committed_at timestamptz NOT NULL DEFAULT '2100-01-01'"""
+    changed = SCHEMA.replace("2) NOT NULL\n)", f"2) NOT NULL, {added}\n)")
+    loaded.fresh({**MODELS, "schema": changed}, *SOURCE)
+    loaded.run()
+    assert loaded.house.query("SELECT amount FROM fact_sale_current") == [(5,)]
+    declare(loaded, f"{changed} -- again")
+    assert loaded.house.query(COLUMNS.format("fact_sale")) == columns
+
+
 def test_a_dimension_may_have_the_columns_that_facts_get(loaded: Pair) -> None:
     """They are the source's, so their changes are versions, too."""
     taken = ("committed_at", "recorded_at", "superseded_at")

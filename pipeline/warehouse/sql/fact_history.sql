@@ -5,7 +5,18 @@ ALTER TABLE {table} ADD COLUMN IF NOT EXISTS recorded_at timestamptz NOT NULL DE
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS superseded_at timestamptz;
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS deleted boolean NOT NULL DEFAULT false;
 ALTER TABLE {table} ADD COLUMN IF NOT EXISTS committed_at timestamptz;
-ALTER TABLE {table} ALTER COLUMN recorded_at DROP DEFAULT;
+-- Those that the table declares become like these.
+UPDATE {table} SET recorded_at = COALESCE(recorded_at, '-infinity'), deleted = COALESCE(deleted, false)
+WHERE recorded_at IS NULL OR deleted IS NULL;
+ALTER TABLE {table}
+ALTER COLUMN recorded_at DROP DEFAULT,
+ALTER COLUMN recorded_at SET NOT NULL,
+ALTER COLUMN superseded_at DROP DEFAULT,
+ALTER COLUMN superseded_at DROP NOT NULL,
+ALTER COLUMN deleted SET DEFAULT false,
+ALTER COLUMN deleted SET NOT NULL,
+ALTER COLUMN committed_at DROP DEFAULT,
+ALTER COLUMN committed_at DROP NOT NULL;
 
 CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} ({key}, recorded_at DESC);
 
