@@ -7,7 +7,7 @@ for anything else that takes rows in an order, or the first of some.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from pipeline.models.comparisons import spells_alike
 from pipeline.models.dependencies import Attributes, Rows, is_exact
@@ -25,12 +25,11 @@ _OF_THE_TEXT = frozenset({"alias", "query_location", "query_location_length"})
 def in_plan(plan: Node, keys: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     """A message for each operation of a plan that depends on the order of ties; ``keys`` as in Operators."""
     operators = Operators(plan, keys)
-    of_subqueries = set(made_for_subqueries(plan))
+    of_subqueries = {*made_for_subqueries(plan), *_made_for_lateral_joins(plan)}
     for node in walk(plan):
         match node.get("type"):
             case "LOGICAL_WINDOW":
-                for window in node["expressions"]:
-                    yield from _window(window, operators.of(node["children"][0]))
+                yield from _windows(node, operators.of(node["children"][0]), of_subqueries)
             case "LOGICAL_AGGREGATE_AND_GROUP_BY":
                 for aggregate in node["expressions"]:
                     if id(aggregate) not in of_subqueries:
@@ -41,6 +40,27 @@ def in_plan(plan: Node, keys: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
                 yield from _distinct_on(node, operators.of(node["children"][0]))
             case "LOGICAL_ASOF_JOIN":
                 yield from _asof(node, operators.of(node["children"][1]))
+
+
+def _made_for_lateral_joins(plan: Node) -> Iterator[int]:
+    """The ids of windows by which the planner tells rows apart, to join each with the list that it unnests.
+
+    A window with which it replaces a LIMIT has partitions and is filtered; one of the SQL has no alias.
+    """
+    filtered = {
+        id(below) for node in walk(plan) if node.get("type") == "LOGICAL_FILTER" for below in node["children"]
+    }
+    for node in walk(plan):
+        if node.get("type") == "LOGICAL_WINDOW" and id(node) not in filtered:
+            for window in node["expressions"]:
+                if window["alias"] == "limit_rownum" and not (window["partitions"] or window["orders"]):
+                    yield id(window)
+
+
+def _windows(node: Node, below: Rows, of_subqueries: Collection[int]) -> Iterator[str]:
+    for window in node["expressions"]:
+        if id(window) not in of_subqueries:
+            yield from _window(window, below)
 
 
 def _window(window: Node, below: Rows) -> Iterator[str]:
