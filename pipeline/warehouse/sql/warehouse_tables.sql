@@ -36,8 +36,8 @@ SELECT
                                 position('SQLVALUEFUNCTION' IN f.adbin::text) > 0
                                 OR EXISTS (
                                     SELECT
-                                    FROM regexp_matches(f.adbin::text, ':(?:op)?funcid (\d+)', 'g') AS called (ids)
-                                    INNER JOIN pg_proc AS p ON called.ids[1]::oid = p.oid
+                                    FROM regexp_matches(f.adbin::text, ':(?:op)?funcid (\d+)', 'g') AS m (ids)
+                                    INNER JOIN pg_proc AS p ON m.ids[1]::oid = p.oid
                                     WHERE p.provolatile <> 'i'
                                 )
                             )
