@@ -26,7 +26,9 @@ from pipeline.review.table_preview import Effect, Preview, TableChange
 from pipeline.warehouse import (
     alterations,
     catalogue,
+    declarations,
     dependents,
+    evolve,
     ledger,
     mart_changes,
     upgrades,
@@ -53,13 +55,14 @@ def preview_if_changed(
     raw: Bucket,
     allow: Collection[str] = (),
 ) -> list[Preview]:
-    """The same for a run, by one query if no text has changed; nothing in a first run and in an upgrade's."""
+    """The same for a run, soon if nothing has changed; nothing in a first run and in an upgrade's."""
     try:
         with transaction(url, "warehouse") as connection:
             if upgrades.version(connection) != upgrades.VERSION:
                 return []
             is_same = not alterations.may_differ(connection, schema, models, transforms)
-            if is_same and not mart_changes.may_differ(connection, schema, transforms):
+            is_whole = not evolve.lacks_columns(models, declarations.read(connection, schema, list(models)))
+            if is_same and is_whole and not mart_changes.may_differ(connection, schema, transforms):
                 return []
     except RightMissing:
         return []  # the run fails with the privilege that its role lacks

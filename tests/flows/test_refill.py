@@ -33,6 +33,20 @@ def test_a_run_names_the_tables_that_it_refills(kiosk: World, caplog: pytest.Log
         assert status._inspect(settings.load(), "", "nothing").to_refill == ()
 
 
+def test_a_run_adds_dropped_columns_with_their_values_and_constraints(kiosk: World) -> None:
+    kiosk.run()
+    look = "SELECT sale_id, pieces, label FROM fact_sale JOIN dim_item USING (item_id) ORDER BY 1"
+    required = (
+        "SELECT attname::text, attnotnull FROM pg_attribute WHERE attname IN ('pieces', 'label') AND attrelid"
+        " IN ('fact_sale'::regclass, 'dim_item'::regclass) ORDER BY 1"
+    )
+    before = query(kiosk.warehouse_url, look), query(kiosk.warehouse_url, required)
+    query(kiosk.warehouse_url, "ALTER TABLE fact_sale DROP COLUMN pieces CASCADE")
+    query(kiosk.warehouse_url, "ALTER TABLE dim_item DROP COLUMN label CASCADE")
+    assert kiosk.run().reports == []
+    assert (query(kiosk.warehouse_url, look), query(kiosk.warehouse_url, required)) == before
+
+
 @pytest.mark.campaign
 def test_another_schema_gets_the_batches_of_the_first_one(kiosk: World) -> None:
     kiosk.run()
