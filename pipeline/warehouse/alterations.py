@@ -190,9 +190,13 @@ def only_renamed(found: Alterations, altered: Collection[str]) -> set[str]:
 
 def may_differ(connection: Connection, schema: str, models: Mapping[str, Model], folder: Path) -> bool:
     """Whether the text of a model or of schema.sql differs from that of the last run, if it is recorded."""
-    texts, followed = recorded_texts(connection, schema), schema_file.followed(connection, schema)
-    digest = schema_file.digest(schema_file.read(folder / SCHEMA_FILE))
-    is_same = followed is None or followed.digest == digest
+    rows = connection.execute(
+        "SELECT table_name, model_sql FROM etl.model WHERE schema_name = %(schema)s AND model_sql IS NOT NULL"
+        " UNION ALL SELECT '', digest FROM etl.schema_file WHERE schema_name = %(schema)s",
+        {"schema": schema},
+    ).fetchall()
+    texts: dict[str, str | None] = {str(name): str(text) for name, text in rows}
+    is_same = texts.pop("", None) in {None, schema_file.digest(schema_file.read(folder / SCHEMA_FILE))}
     return bool(texts) and not (is_same and texts == {name: model.sql for name, model in models.items()})
 
 
