@@ -69,17 +69,19 @@ def explained(
     for connection, sql in attempts:
         if found := _mistakes(connection, sql, sorted(model.reads)):
             return ModelError(
-                "\n".join(dict.fromkeys(f"{model.path}:{line}: {words}" for line, words in found))
+                "\n".join(dict.fromkeys(f"{model.path}{line}: {words}" for line, words in found))
             )
     return error_in(model.path, str(error))
 
 
-def _mistakes(connection: duckdb.DuckDBPyConnection, sql: str, reads: Sequence[str]) -> list[tuple[int, str]]:
+def _mistakes(connection: duckdb.DuckDBPyConnection, sql: str, reads: Sequence[str]) -> list[tuple[str, str]]:
     """The lines and explanations of what is wrong with a query, in which the relations ``reads`` are bound.
+
+    A line is empty if it is not known.
 
     All columns that are missing are listed; of other mistakes only the first one is known.
     """
-    found: list[tuple[int, str]] = []
+    found: list[tuple[str, str]] = []
     text = sql.encode()
     while len(found) < _MOST:
         error = _json(
@@ -89,7 +91,8 @@ def _mistakes(connection: duckdb.DuckDBPyConnection, sql: str, reads: Sequence[s
             break
         _logger.debug("DuckDB: %s", error["error_message"])
         mistake = _Mistake(connection, error, text, reads)
-        found.append((line_of(text, mistake.place), mistake.explanation))
+        line = "" if mistake.place is None else f":{line_of(text, mistake.place)}"
+        found.append((line, mistake.explanation))
         start, length = json.loads(str(error.get("location") or "[0, 0]"))
         if not (mistake.is_missing_column and length):
             break
@@ -103,7 +106,7 @@ def _json(connection: duckdb.DuckDBPyConnection, expression: str) -> Any:  # noq
 
 
 class _Mistake:
-    """An error of DuckDB's binder; ``place`` is its byte in the SQL."""
+    """An error of DuckDB's binder; ``place`` is its byte in the SQL, None if that is not known."""
 
     def __init__(
         self,
@@ -115,7 +118,9 @@ class _Mistake:
         self._connection, self._error, self._text, self._reads = connection, error, text, reads
         self._words = str(error.get("error_message", ""))
         self._kind = str(error.get("error_subtype", ""))
-        self.place = int(error.get("position") or 0)
+        self._tree: Node = _json(connection, f"json_serialize_sql({literal(text.decode())}::VARCHAR)")
+        self._call = None if error.get("position") else self._only_call()
+        self.place = int(error["position"]) if error.get("position") else self._place_of(self._call)
 
     @property
     def is_missing_column(self) -> bool:
@@ -185,10 +190,26 @@ class _Mistake:
             f" CAST({names[text]} AS {other})"
         )
 
+    def _only_call(self) -> Node | None:
+        """The wrong call, of which DuckDB does not tell the place, if it can only be this one."""
+
+        def calls(node: object) -> list[Node]:
+            return [each for each in walk(node) if each.get("function_name") == self._error.get("name", "")]
+
+        innermost = [each for each in calls(self._tree) if len(calls(each)) == 1]
+        return innermost[0] if len(innermost) == 1 else None
+
+    def _place_of(self, call: Node | None) -> int | None:
+        """Where the first operand of a call begins, as an operator within another one has no place itself."""
+        places = [int(each["query_location"]) for each in walk(call) if "query_location" in each]
+        known = [place for place in places if place < len(self._text)]
+        return min(known) if known else None if b"\n" in self._text else 0
+
     def _operands(self) -> list[str]:
         """How the operands of the expression are written."""
-        tree = _json(self._connection, f"json_serialize_sql({literal(self._text.decode())}::VARCHAR)")
-        for node in walk(tree):
+        if self._call:
+            return list(map(self._written, _operands_of(self._call)))
+        for node in walk(self._tree):
             if node.get("query_location") == self.place and node.get("class") in _WITH_OPERANDS:
                 return list(map(self._written, _operands_of(node)))
         return []

@@ -51,6 +51,10 @@ LINES = {
         "SELECT id,\n    units * note AS v\nFROM sale",
         "2: note is text, which * does not take; write CAST(note AS DECIMAL(18, 2))",
     ),
+    "text as a number within a product": (
+        "SELECT id,\n    CAST(note * units * (1 - price) AS decimal(12, 2)) AS v\nFROM sale",
+        "2: note is text, which * does not take; write CAST(note AS DECIMAL(18, 2))",
+    ),
     "sum of text": (
         "SELECT max(id) AS id, sum(note) AS v\nFROM sale",
         "1: note is text, which sum does not take; write CAST(note AS DECIMAL(18, 2))",
@@ -140,6 +144,14 @@ def check(folder: Path, files: dict[str, str]) -> str:
 def test_a_mistake_is_explained_in_one_line(tmp_path: Path, mistake: str) -> None:
     sql, line = LINES[mistake]
     assert check(tmp_path, {"dim_m": sql}) == f"dim_m.sql:{line}"
+
+
+def test_no_line_is_told_if_duckdb_tells_none(tmp_path: Path) -> None:
+    sql = "SELECT id,\n    units * price AS u,\n    note * units * price AS v\nFROM sale"
+    assert (
+        check(tmp_path, {"dim_m": sql})
+        == "dim_m.sql: * does not take (text, integer); cast what it is applied to"
+    )
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
