@@ -1,6 +1,7 @@
 """The file ``schema.sql``, which declares the warehouse's tables, and which text of it they follow."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +13,11 @@ from pipeline.beginning import SAFE_PATH
 from pipeline.errors import WarehouseError
 from pipeline.messages import naming_functions
 from pipeline.postgres import Connection, identifiers, statement, template
-from pipeline.words import text_of
+from pipeline.words import line_of, text_of
 
+_QUALIFIED = re.compile(
+    r'^[ \t]*CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("?)(\w+)\1\s*\.', re.IGNORECASE | re.MULTILINE
+)
 _IN_THIS_TRANSACTION = sql.SQL("d.xmin = pg_current_xact_id()::xid")
 
 
@@ -54,14 +58,22 @@ def record(connection: Connection, schema: str, text: str) -> None:
 def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | None = None) -> None:
     """Run the file, or another text of it, with these schemas as search_path.
 
-    Everything else qualifies its names. Raises WarehouseError.
+    Everything else qualifies its names. Raises WarehouseError, also for a table that is named with the last
+    of the schemas: a plan runs the file in another one, and would not see it.
     """
     if text is None and not path.exists():
         raise WarehouseError(f"warehouse: tables are missing and there is no {path} to create them")
+    content = read(path) if text is None else text
+    for match in _QUALIFIED.finditer(content):
+        if schemas[-1] in {match[2], match[2].lower()}:
+            raise WarehouseError(
+                f"{path}:{line_of(content, match.end())}: names a table with the schema {match[2]}; write its"
+                " name alone, as TOTESYS_WAREHOUSE_SCHEMA names the schema"
+            )
     try:
         connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifiers(schemas)))
         with naming_functions():
-            connection.execute(template(read(path) if text is None else text))
+            connection.execute(template(content))
         connection.execute(SAFE_PATH)
         query = statement("warehouse/untrusted_functions.sql").format(made=_IN_THIS_TRANSACTION)
         untrusted = connection.execute(query).fetchone()

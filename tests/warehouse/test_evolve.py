@@ -46,6 +46,13 @@ def declare(pair: Pair, schema: str) -> None:
     pair.house.targets()
 
 
+@pytest.mark.parametrize("name", ["public.dim_shop", "PUBLIC . dim_shop", '"public"."dim_shop"'])
+def test_a_table_that_is_named_with_its_schema_is_refused(loaded: Pair, name: str) -> None:
+    """Where it exists, its changes would not be seen."""
+    with pytest.raises(WarehouseError, match=r"schema\.sql:2: names a table with the schema .*name alone"):
+        declare(loaded, SCHEMA.replace("dim_shop (", f"{name} (").replace("varchar(10)", "varchar(20)"))
+
+
 def test_columns_of_versions_may_be_declared_and_indexed(loaded: Pair) -> None:
     """Where the file creates the table, and where this exists; those that it lacks the pipeline fills."""
     added = (
