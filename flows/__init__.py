@@ -3,4 +3,4 @@
 from pipeline import interrupts, standard_output
 
 interrupts.show_in_one_line()
-standard_output.drop_unread()
+standard_output.keep_printing()

@@ -1,4 +1,7 @@
-"""A command ends its work also if nobody reads its output any more, as in ``make status | head -1``."""
+"""A command ends its work whatever becomes of its output.
+
+Nobody may read it any more, as in ``make status | head -1``, or its encoding may lack a character.
+"""
 
 import io
 import sys
@@ -16,16 +19,20 @@ class _Unread(io.FileIO):
             return memoryview(data).nbytes
 
 
-def drop_unread() -> None:
-    """Replace standard output and error, unless they are closed or another program has replaced them."""
+def keep_printing() -> None:
+    """Replace standard output and error, unless they are closed or another program has replaced them.
+
+    What nobody reads is dropped, and a character that the encoding lacks is written as its number.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper) or stream is not getattr(sys, f"__{name}__"):
             continue
         stream.flush()
         raw = io.BufferedWriter(_Unread(stream.fileno(), "w", closefd=False))
+        errors = "backslashreplace" if stream.errors == "strict" else stream.errors
         new = io.TextIOWrapper(
-            raw, stream.encoding, stream.errors,
+            raw, stream.encoding, errors,
             line_buffering=stream.line_buffering, write_through=stream.write_through,
         )  # fmt: skip
         setattr(sys, name, new)

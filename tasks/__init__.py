@@ -3,7 +3,7 @@
 from pipeline import interrupts, standard_output
 
 interrupts.show_in_one_line()  # before the imports, which take seconds
-standard_output.drop_unread()
+standard_output.keep_printing()
 
 from pipeline import postgres  # noqa: E402
 from tasks import engine_log  # noqa: E402

@@ -1,4 +1,4 @@
-"""A command whose reader has gone ends its work."""
+"""A command ends its work whatever becomes of its output."""
 
 from __future__ import annotations
 
@@ -34,6 +34,16 @@ def test_what_is_read_is_as_it_was_printed() -> None:
     code = "import sys, tasks; print('ä…'); print('line', file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True)
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, "ä…\n", b"line\n")
+
+
+@pytest.mark.parametrize("package", ["tasks", "flows", "dashboard"])
+def test_a_character_that_the_encoding_lacks_is_escaped(package: str) -> None:
+    code = f"import sys, {package}; print('ä…'); print('ä…', file=sys.stderr)"
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True, env=environment
+    )
+    assert (done.returncode, done.stdout) == (0, "ä\\u2026\n".encode("latin-1"))
 
 
 def test_a_closed_output_is_left_alone() -> None:
