@@ -24,13 +24,13 @@ from pipeline.words import counted
 from tasks import assets, blocks
 from tasks.changes import consents, effect_of, report_changes
 from tasks.extract import readers
-from tasks.failures import best_effort, cancelled_where_busy, clean_failures, log_in_one_line
+from tasks.failures import best_effort, clean_failures, explained_state, log_in_one_line
 from tasks.report import BatchReport, report_up_to_date
 from tasks.results import NOTHING_KEPT
 
 
 @flow(name="totesys-etl", task_runner=runner(), **NOTHING_KEPT)
-@cancelled_where_busy
+@explained_state
 @clean_failures
 def etl(
     reconcile: bool = False,

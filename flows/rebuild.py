@@ -11,13 +11,13 @@ from pipeline.errors import LakeIncomplete, SettingsError
 from pipeline.settings import Share
 from tasks import blocks
 from tasks.changes import consents
-from tasks.failures import cancelled_where_busy, clean_failures, log_in_one_line
+from tasks.failures import clean_failures, explained_state, log_in_one_line
 from tasks.report import BatchReport
 from tasks.results import NOTHING_KEPT
 
 
 @flow(name="rebuild-warehouse", task_runner=runner(), **NOTHING_KEPT)
-@cancelled_where_busy
+@explained_state
 @clean_failures
 def rebuild(
     until: AwareDatetime | None = None,

@@ -11,7 +11,7 @@ from pipeline.recovery import retain as engine
 from pipeline.recovery.retain import Removal
 from pipeline.words import counted
 from tasks import blocks
-from tasks.failures import cancelled_where_busy, clean_failures, log_in_one_line
+from tasks.failures import clean_failures, explained_state, log_in_one_line
 from tasks.progress import progress
 from tasks.results import NOTHING_KEPT
 
@@ -19,7 +19,7 @@ MOST_DAYS = 36_500
 
 
 @flow(name="retain-lake", **NOTHING_KEPT)
-@cancelled_where_busy
+@explained_state
 @clean_failures
 def retain(
     keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)],

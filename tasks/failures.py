@@ -98,10 +98,12 @@ def clean_failures(body: Callable[_Parameters, _Result]) -> Callable[_Parameters
     return run
 
 
-def cancelled_where_busy(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """End a flow run that finds another one at work as cancelled instead of failed, so that no alert is sent.
+def explained_state(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """End a flow run in a state that people understand, as alerts quote it.
 
-    The caller of the flow still gets the WarehouseBusy.
+    A failure is its one-line message, a bug stays as it is. A run that finds another one at work is cancelled
+    instead of failed, so that no alert is sent; the caller of the flow still gets the WarehouseBusy. Not for
+    tasks and subflows: whether their failures are retried depends on the class.
     """
 
     @wraps(body)
@@ -110,6 +112,10 @@ def cancelled_where_busy(body: Callable[_Parameters, _Result]) -> Callable[_Para
             return body(*args, **kwargs)
         except WarehouseBusy as busy:
             return Cancelled(message=str(busy), data=busy)  # type: ignore[return-value]
+        except Exception as error:
+            if isinstance(error, PipelineError) or not (line := in_one_line(error)):
+                raise
+            raise PipelineError(line) from error
 
     return run
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 import boto3
+import httpx
 import pytest
 from botocore.stub import Stubber
 from prefect import Flow, Task
@@ -16,10 +17,17 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from psycopg import OperationalError, errors
 
-from pipeline.errors import BucketError
+from pipeline.errors import BucketError, PipelineError
 from pipeline.postgres import Unreachable
 from pipeline.redaction import learn
-from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, in_one_line, log_in_one_line, print_all
+from tasks.failures import (
+    RETRY_IF_TRANSIENT,
+    clean_failures,
+    explained_state,
+    in_one_line,
+    log_in_one_line,
+    print_all,
+)
 from tests.support import execute
 
 
@@ -145,6 +153,22 @@ def test_an_exception_of_a_flow_or_task_has_no_secret_and_one_line() -> None:
     assert worth_another_try(caught.value)
     shown = "".join(traceback.format_exception(caught.value))
     assert "hunter2-hunter2\n" not in shown.replace('"no hunter2-hunter2\\nhere"', "")
+
+
+def test_the_state_of_a_flow_run_says_what_to_do() -> None:
+    @explained_state
+    @clean_failures
+    def body(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(
+        PipelineError, match=r"^Prefect's server cannot be reached: gone; start it, or correct"
+    ):
+        body(httpx.ConnectError("gone"))
+    for error in (BucketError("the bucket is away"), LookupError("a bug")):
+        with pytest.raises(type(error)) as caught:
+            body(error)
+        assert caught.value is error
 
 
 def test_a_command_that_fails_unforeseen_shows_no_secret() -> None:
