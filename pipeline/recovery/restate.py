@@ -226,17 +226,16 @@ def copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage, bas
         if target.fact or target.bridge:
             continue
         columns = identifiers([column.name for column in target.columns if not column.generated])
-        connection.execute(
-            statement("warehouse/copy_rows_of_others.sql").format(
-                table=sql.Identifier(schema, target.name),
-                rebuilt=sql.Identifier(rebuilt.schema, target.name),
-                versions=sql.Identifier(schema, versions_name(target.name)),
-                same_key=target.same_key("t", "s"),
-                columns=columns,
-                keeps_rows=sql.Literal(rebuilt.models[target.name].keeps_rows),
-            ),
-            {"base": base},
+        query = statement("warehouse/copy_rows_of_others.sql").format(
+            table=sql.Identifier(schema, target.name),
+            rebuilt=sql.Identifier(rebuilt.schema, target.name),
+            versions=sql.Identifier(schema, versions_name(target.name)),
+            same_key=target.same_key("t", "s"),
+            columns=columns,
+            keeps_rows=sql.Literal(rebuilt.models[target.name].keeps_rows),
         )
+        with stage.without_references(connection, rebuilt.schema, target):
+            connection.execute(query, {"base": base})
         stage.go_on_numbering(connection, sql.Identifier(rebuilt.schema, target.name), target)
 
 

@@ -3,8 +3,8 @@
 The role only needs the right TEMPORARY, which loads need too.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from pipeline.models.output import Loaded, Output
 from pipeline.models.reference_tables import NAMES
 from pipeline.models.target import Target
 from pipeline.models.work import Work
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, template
 from pipeline.recovery.refill import Lake, Replay, load_again
 from pipeline.warehouse import catalogue
 from pipeline.warehouse.load import load_order
@@ -121,6 +121,19 @@ def create(
     targets = catalogue.create_tables(connection, str(temporary), models, transforms, beside=schema)
     known = catalogue.with_contracts(models, targets)
     return Stage(connection, str(temporary), known, targets, raw, processed)
+
+
+@contextmanager
+def without_references(connection: Connection, schema: str, target: Target) -> Iterator[None]:
+    """Let rows be inserted for the block whose references only the batches will bring."""
+    table = sql.Identifier(schema, target.name)
+    for each in target.references:
+        query = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}")
+        connection.execute(query.format(table, sql.Identifier(each.name)))
+    yield
+    for each in target.references:
+        query = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID")
+        connection.execute(query.format(table, sql.Identifier(each.name), template(each.definition)))
 
 
 def go_on_numbering(connection: Connection, table: sql.Identifier, target: Target) -> None:

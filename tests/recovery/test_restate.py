@@ -163,3 +163,23 @@ def test_layout_is_no_change(lived: Pair) -> None:
     house.prepared = None
     house.targets()
     assert restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema)) == []
+
+
+def test_a_row_of_others_may_refer_to_rows_that_batches_bring(shared: Pair) -> None:
+    """A dimension's row that somebody has made, whose city and whose parent the pipeline loads."""
+    models = {
+        "dim_city": "SELECT DISTINCT city FROM shop",
+        "dim_shop": "SELECT shop_id, city FROM shop",
+        "schema": """
+            CREATE TABLE IF NOT EXISTS dim_city (city text PRIMARY KEY);
+            CREATE TABLE IF NOT EXISTS dim_shop (
+                shop_id integer PRIMARY KEY, city text REFERENCES dim_city, parent integer REFERENCES dim_shop
+            );
+        """,
+    }
+    shared.live(models, SOURCE, ())
+    execute(shared.house.url, "INSERT INTO dim_shop VALUES (-1, 'Hull', 1)")
+    shared.run()
+    assert restated(shared, {"dim_shop": f"{models['dim_shop']} WHERE shop_id < 9"}) == ["dim_shop"]
+    shops = shared.house.query("SELECT * FROM dim_shop ORDER BY 1")
+    assert shops == [(-1, "Hull", 1), (1, "York", None), (2, "Hull", None)]
