@@ -8,6 +8,7 @@ come from one source row, or if their keys would change, its table is refilled f
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import duckdb
@@ -84,7 +85,8 @@ def effects(
             with inputs.naming_model(model):
                 _compute(connection, target, shown, rows, erased, is_hidden=is_hidden)
         except ModelError as error:
-            if Work(below, lake.targets, ever, None, lake.raw, lake.processed).row_table is None:
+            is_whole = Work(below, lake.targets, ever, None, lake.raw, lake.processed).row_table is None
+            if is_whole or (_is_referred_to(lake.targets, target) and _has_a_row(connection, rows, erased)):
                 raise ModelError(f"{error}; so it would fail with erased values; write TRY_CAST") from None
             # The row is rejected, with its values or without.
             yield Effect(target, (), _PAIRS.empty_table(), replays=True)
@@ -94,6 +96,24 @@ def effects(
             _refuse_nulls(connection, model, target, columns)
             replays = not _is_traceable(connection, target, columns)
             yield Effect(target, columns, _pairs(connection, columns, is_known=not is_hidden), replays)
+
+
+def _is_referred_to(targets: Mapping[str, Target], target: Target) -> bool:
+    """Whether rows of another table may refer to one of this table, which then cannot be deleted."""
+    references = [each for name, other in targets.items() if name != target.name for each in other.references]
+    return target.name in {reference.to_table for reference in references}
+
+
+def _has_a_row(connection: duckdb.DuckDBPyConnection, rows: pa.Table, erased: Erasure) -> bool:
+    """Whether the model does not fail for each version of the row as it was."""
+    stored = quote(f"stored {relation_name(erased.entries[0].table)}")
+    for number in range(rows.num_rows):
+        connection.register("former version", rows.slice(number, 1))
+        connection.execute(f'CREATE OR REPLACE TEMP VIEW {stored} AS FROM "former version"')
+        with suppress(duckdb.Error):
+            if connection.execute(f"SELECT * FROM {RESULT}").fetchall():  # noqa: S608
+                return True
+    return False
 
 
 def _compute(

@@ -154,6 +154,20 @@ def test_an_erasure_that_is_killed_before_it_restates_is_completed(
             {"dim_sum": SUM, "schema": SUMS},
             r"dim_sum\.sql:.*Conversion Error.*; so it would fail with erased values; write TRY_CAST",
         ),
+        (
+            {
+                "dim_person": "-- personal: name\nSELECT person_id,"
+                " CAST(substr(replace(name, 'Barnaby', 'Person7'), 7) AS integer) AS number FROM person",
+                "fact_sale": "-- key: sale_id\nSELECT sale_id, person_id FROM sale",
+                "schema": """
+                    CREATE TABLE IF NOT EXISTS dim_person (person_id integer PRIMARY KEY, number integer);
+                    CREATE TABLE IF NOT EXISTS fact_sale (
+                        sale_id integer NOT NULL, person_id integer REFERENCES dim_person
+                    );
+                """,
+            },
+            r"dim_person\.sql:.*Conversion Error.*; so it would fail with erased values; write TRY_CAST",
+        ),
     ],
 )
 def test_an_erased_value_that_does_not_fit_is_refused(made: Pair, models: dict[str, str], words: str) -> None:
