@@ -182,10 +182,13 @@ def test_a_command_that_fails_unforeseen_shows_no_secret() -> None:
         print_all(lines())
 
 
-def test_a_run_logs_an_error_once_and_another_run_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_logs_an_error_once_and_another_run_too(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log_in_one_line()
     error, logger = BucketError("the bucket is away"), logging.getLogger("prefect.flow_runs")
-    logger.propagate = True
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])  # not Prefect's, which would start a server
+    monkeypatch.setattr(logger, "propagate", False)
     for run in ("run", "run", "parent"):
         logger.error("Encountered exception", exc_info=error, extra={"flow_run_id": run})
     lines = [(record.flow_run_id, record.message) for record in caplog.records]  # type: ignore[attr-defined]
