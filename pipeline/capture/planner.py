@@ -235,7 +235,8 @@ def _described(connection: Connection, schema: str, models: Mapping[str, Model])
 def _no_table(model: Model, relation: Relation, schema: str, known: AbstractSet[str]) -> ModelError:
     others = (known | seed_files.load(model.path.parent).keys()) - {model.name}
     near = nearest(relation.name, sorted(others))
-    remedy = f"write {near}" if near else "create it, or correct its name"
+    create = f"create it or the seed {seed_files.FOLDER}/{relation.name}.csv, or correct its name"
+    remedy = f"write {near}" if near else create
     return ModelError(
         f"{_place(model, relation)}: reads table {relation.name}, which schema {schema} of the source does"
         f" not have; {remedy}"

@@ -54,7 +54,10 @@ def test_columns_that_come_and_go_do_not_matter_to_models_that_do_not_read_them(
     [
         (
             "DROP TABLE orders",
-            "fact_order.sql:2: reads table orders, which schema public of the source does not have; ",
+            (
+                "fact_order.sql:2: reads table orders, which schema public of the source does not have;"
+                " create it or the seed seeds/orders.csv, or correct its name"
+            ),
         ),
         (
             "DROP TABLE orders; CREATE TABLE orders ()",
