@@ -128,10 +128,9 @@ def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
 
 def _needs_declarations(found: Alterations, allow: Collection[str]) -> bool:
     """Whether anything can have changed: to read declarations takes some time."""
-    missing = found.models.keys() - found.existing.keys() or evolve.lacks_columns(
-        found.models, found.existing
-    )
-    is_changed = found.is_new or found.new_tables or found.new_columns or missing
+    has_star = any(model.names is not None for model in found.models.values())  # may lack any column
+    lacks = found.models.keys() - found.existing.keys() or evolve.lacks_columns(found.models, found.existing)
+    is_changed = found.is_new or found.new_tables or found.new_columns or has_star or lacks
     return bool(found.text and (is_changed or allow or heads.differ(found.models, found.texts)))
 
 

@@ -44,7 +44,7 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     if creates:
         _create(connection, found)
     _forget_texts(connection, found.schema, happen)
-    _mark_restored(connection, found.schema, [change.table for change in happen if change.restores])
+    mark_restored(connection, found.schema, [change.table for change in happen if change.restores])
     dropped = {change.table for change in happen if change.kind == "dropped"}
     newly_frozen = [name for name, at in found.frozen.items() if at is None and name not in dropped]
     removed.mark(connection, found.schema, found.models, newly_frozen)
@@ -85,13 +85,18 @@ def _forget_texts(connection: Connection, schema: str, changes: Iterable[Change]
         )
 
 
-def _mark_restored(connection: Connection, schema: str, names: Collection[str]) -> None:
-    """Let tables be restated or, where that is not possible, be compared with all rows of the source."""
+def mark_restored(
+    connection: Connection, schema: str, names: Collection[str], fingerprint: str | None = None
+) -> None:
+    """Let tables be restated or, where that is not possible, be compared with all rows of the source.
+
+    With ``fingerprint``, only those that were computed so.
+    """
     if names:
         connection.execute(
             "UPDATE etl.model SET fingerprint = '', to_restate = true"
-            " WHERE schema_name = %s AND table_name = ANY(%s)",
-            (schema, list(names)),
+            " WHERE schema_name = %s AND table_name = ANY(%s) AND fingerprint = coalesce(%s, fingerprint)",
+            (schema, list(names), fingerprint),
         )
 
 

@@ -13,7 +13,7 @@ from pipeline.columns import base_of
 from pipeline.errors import ModelError, WarehouseError, all_mistakes
 from pipeline.messages import naming_functions
 from pipeline.models import marts as mart_files
-from pipeline.models.library import SCHEMA_FILE, Model, with_meaning
+from pipeline.models.library import SCHEMA_FILE, Model, closure, with_meaning
 from pipeline.models.target import (
     ADDED_TO_FACTS,
     DELETED,
@@ -115,6 +115,7 @@ def create_tables(
             known = with_contracts(models, targets)
             required = alterations.required_columns(connection, found)
             renames.keep_fingerprints(connection, schema, known, targets, found.new_columns, required)
+            _restore_versions(connection, schema, known, targets, version_tables)
             ledger.record_texts(connection, schema, known)
             if found.text and (found.is_new or found.old_text is None):
                 schema_file.record(connection, schema, found.text)
@@ -200,6 +201,21 @@ def _version_tables(
         for name, row in described.items()
         if name in names
     }
+
+
+def _restore_versions(
+    connection: Connection,
+    schema: str,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    version_tables: Mapping[str, Collection[TargetColumn]],
+) -> None:
+    """Let tables be restated whose versions lacked a column that the table had when it was computed."""
+    for name, target in targets.items():
+        columns = {column.name for column in version_tables.get(versions_name(name), ())}
+        is_stable = not any(each.unstable for each in closure(models, name).values())
+        if columns and is_stable and not columns.issuperset(column.name for column in target.columns):
+            altering.mark_restored(connection, schema, [name], models[name].fingerprint)
 
 
 def _target(model: Model, row: Mapping[str, object]) -> Target:
