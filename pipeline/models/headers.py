@@ -42,8 +42,8 @@ _RENAMED = re.compile(rf"(?P<old>{_NAME})\s*->\s*(?P<new>{_NAME})")
 _CURSOR = re.compile(rf"(?P<table>{_NAME})\.(?P<column>{_NAME})(?:\s+(?P<overlap>.+))?")
 # Looks like a header, and is none.
 _LOOSE = re.compile(r"--[^\w'\"`]*([A-Za-z_]+)(?:\s*[:=]\s*|\s+)(\S.*?)\s*")
-# At this similarity `kye` is taken for a misspelt `key`, and `note` for prose.
-_SIMILARITY = 0.66
+# What a SELECT takes without naming it.
+_STAR = re.compile(r"(?:\bselect|\bdistinct|[,.])\s*\*", re.IGNORECASE)
 _FORMS = {
     "key": "-- key: column[, …]",
     "kind": "-- kind: fact, dimension or bridge",
@@ -65,38 +65,55 @@ def headers_in(path: Path, text: str) -> dict[str, list[Written]]:
     """
     _refuse_misplaced(path, text)
     headers: dict[str, list[Written]] = {}
-    words = {word.lower() for word in re.findall(r"\w+", _COMMENT.sub("", text))}
+    sql = _ANY_COMMENT.sub(lambda match: "" if match[1] else match[0], text)
     for line, comment in _head(text):
         if match := _HEADER.fullmatch(comment):
             name = match[1].lower()
             if name in _FORMS:
                 headers.setdefault(name, []).append(Written(match[2], line))
-            elif near := difflib.get_close_matches(name, _FORMS, 1, _SIMILARITY):
+            elif near := difflib.get_close_matches(name, _FORMS, 1, _similarity(name)):
                 raise ModelError(f"{path}:{line}: there is no header {match[1]}; write `{_FORMS[near[0]]}`")
             elif "_" in name:  # prose has no such words before a colon
                 raise ModelError(
                     f"{path}:{line}: there is no header {match[1]}; there are {', '.join(_FORMS)}"
                 )
-        elif (loose := _LOOSE.fullmatch(comment)) and _is_value(loose[1].lower(), loose[2], words):
+        elif (loose := _LOOSE.fullmatch(comment)) and _is_value(loose[1].lower(), loose[2], sql):
             form = _FORMS[loose[1].lower()]
             raise ModelError(f"{path}:{line}: is no header as it stands; write `{form}`, or other words")
     return headers
 
 
-def _is_value(name: str, text: str, words: Collection[str]) -> bool:
-    """Whether a text looks like the value of a header; ``words`` are those of the SQL, as columns are."""
+def _similarity(name: str) -> float:
+    """How alike a misspelt header is: `kye` has swapped letters; `name` is prose, `max_deleted` none."""
+    return 0.66 if "_" in name else (len(name) - 1) / len(name)
+
+
+def _is_value(name: str, text: str, sql: str) -> bool:
+    """Whether a text looks like the value of a header, whose columns and tables are words of the SQL."""
+    words = _words(sql)
     if name in _VALUES:
         return text.lower() in _VALUES[name]
     if name == "cursor":
         match = _CURSOR.fullmatch(text)
-        return match is not None and _unquoted(match["table"]).lower() in words
+        has_overlap = match is not None and re.match(r"\d|$", match["overlap"] or "") is not None
+        return match is not None and has_overlap and _unquoted(match["table"]).lower() in words
     if name == "renamed":
-        return "->" in text
+        return all(_RENAMED.fullmatch(part.strip()) for part in text.split(","))
     if name in {"key", "untracked", "personal"}:
-        hashed = name == "personal" and re.fullmatch(r"hash\s+[^\s,]+(\s*,.*)?", text)
-        names = {_unquoted(part.strip().rpartition(".")[2]).lower() for part in text.split(",")}
-        return bool(hashed) or names <= set(words)
-    return name == "max_deleted_share"
+        return _lists_columns(text, words, is_personal=name == "personal", any_name=bool(_STAR.search(sql)))
+    return name == "max_deleted_share" and text[0] in ".0123456789"
+
+
+def _lists_columns(text: str, words: set[str], *, is_personal: bool, any_name: bool) -> bool:
+    """Whether a text lists columns: names among the words, or any that a ``*`` may yield."""
+    if is_personal and re.fullmatch(r"hash\s+[^\s,]+(\s*,.*)?", text):
+        return True
+    parts = [_PERSONAL.fullmatch(part.strip()) for part in text.split(",")]
+    return all(part and ((is_personal and any_name) or _words(part["column"]) <= words) for part in parts)
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"\w+", text)}
 
 
 def _refuse_misplaced(path: Path, text: str) -> None:

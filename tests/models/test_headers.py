@@ -128,11 +128,16 @@ def test_what_declares_no_personal_columns_is_not_refused(tmp_path: Path, text: 
         "-- renamed mail -> post",
         "-- max_deleted_share 0.5",
         "-- cursor person.changed_at",
+        "-- cursor person.changed_at 1 hour",
+        '-- personal "id", "mail"',
+        "-- kye: id",
+        "-- renmaed: mail -> post",
     ],
 )
 def test_a_line_that_looks_like_a_header_is_refused(tmp_path: Path, line: str) -> None:
     with pytest.raises(
-        ModelError, match=r"dim_person\.sql:2: is no header as it stands; write `-- [a-z_]+: "
+        ModelError,
+        match=r"dim_person\.sql:2: (is no header as it stands|there is no header \w+); write `-- [a-z_]+: ",
     ):
         headers.headers_in(tmp_path / "dim_person.sql", f"-- A person.\n{line}\nSELECT id, mail FROM person")
 
@@ -152,11 +157,26 @@ def test_a_line_that_looks_like_a_header_is_refused(tmp_path: Path, line: str) -
         "-- cursor based",
         "-- renamed columns",
         "-- id, mail",
+        "-- cursor person.changed_at is no use, as it can be NULL",
+        "-- renamed in the source in 2020: staff -> employee",
+        "-- max_deleted_share is what the settings say",
+        "-- Name: person",
+        "-- Created: 2020",
+        "-- Version: 2",
+        "-- Table: person",
+        "-- Remarks: none",
     ],
 )
 def test_prose_that_begins_as_a_header_does_is_prose(tmp_path: Path, line: str) -> None:
     text = f"-- A person.\n{line}\nSELECT id, mail FROM person"
     assert headers.headers_in(tmp_path / "dim_person.sql", text) == {}
+
+
+@pytest.mark.parametrize("line", ["-- personal mail", "-- personal p.mail, phone"])
+@pytest.mark.parametrize("star", ["*", "p.*", "id, *"])
+def test_personal_columns_of_an_asterisk_need_their_header(line: str, star: str) -> None:
+    with pytest.raises(ModelError, match="is no header as it stands"):
+        headers.headers_in(Path("dim_person.sql"), f"{line}\nSELECT {star} FROM person AS p")
 
 
 def test_a_checkout_with_other_line_ends_is_the_same_model(tmp_path: Path) -> None:
