@@ -29,8 +29,8 @@ from pipeline.models.target import versions_name
 from pipeline.postgres import Connection, identifiers, statement
 from pipeline.recovery.stage import Stage, go_on_numbering
 from pipeline.streams import joined
-from pipeline.warehouse.load import load_order
 from pipeline.warehouse.references import may_skip, unchecked
+from pipeline.warehouse.referring import load_order
 
 FOLDER = "_restating"
 # A restate that takes less time begins again.

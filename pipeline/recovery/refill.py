@@ -30,9 +30,9 @@ from pipeline.recovery.batches import Batches, loaded_batches
 from pipeline.warehouse import bindings
 from pipeline.warehouse.ledger import record_model
 from pipeline.warehouse.limits import DEFAULT, UNLIMITED, Limits
-from pipeline.warehouse.load import load_order
 from pipeline.warehouse.load_table import load_table
 from pipeline.warehouse.mismatches import Mismatch
+from pipeline.warehouse.referring import load_order
 from pipeline.warehouse.rejected import tables_to_retry
 from pipeline.warehouse.table import Table
 

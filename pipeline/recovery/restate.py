@@ -31,7 +31,7 @@ from pipeline.recovery.refill import Lake
 from pipeline.recovery.stage import Stage
 from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.limits import DEFAULT, Limits
-from pipeline.warehouse.load import load_order
+from pipeline.warehouse.referring import load_order
 from pipeline.warehouse.table import Table
 from pipeline.words import counted, did_you_mean
 

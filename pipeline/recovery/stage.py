@@ -24,7 +24,7 @@ from pipeline.models.work import Work
 from pipeline.postgres import Connection, template
 from pipeline.recovery.refill import Lake, Replay, load_again
 from pipeline.warehouse import catalogue
-from pipeline.warehouse.load import load_order
+from pipeline.warehouse.referring import load_order
 
 # Errors with which a batch fails for good.
 PERMANENT = (ModelError, ObjectMissing, WarehouseError)

@@ -30,7 +30,7 @@ from pipeline.review import versions
 from pipeline.review.preview import preview
 from pipeline.review.versions import TableDifference
 from pipeline.warehouse import catalogue, declarations, ledger, renames, upgrades
-from pipeline.warehouse.load import load_order
+from pipeline.warehouse.referring import load_order
 from pipeline.warehouse.schemas import as_of_schema
 
 _logger = logging.getLogger(__name__)

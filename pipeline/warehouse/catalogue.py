@@ -35,6 +35,7 @@ from pipeline.warehouse import (
     own_objects,
     publications,
     readers,
+    referring,
     renames,
     schema_file,
     upgrades,
@@ -102,6 +103,7 @@ def create_tables(
         version_tables = _version_tables(described, targets.values())
         for target in targets.values():
             _check_uniques(schema, target)
+        referring.refuse_impossible(models, targets)
         marts = mart_files.load(folder, {*targets, *readers.NAMES})
         homes = readers.ensure_schemas(connection, schema, targets, marts, for_readers=for_readers)
         if is_published:

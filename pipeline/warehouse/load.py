@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from graphlib import CycleError, TopologicalSorter
 
-from pipeline.errors import ConcurrentRunError, WarehouseError
+from pipeline.errors import ConcurrentRunError
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.models.output import Loaded, Output, no_output
@@ -15,6 +14,7 @@ from pipeline.warehouse.checks import NO_CHECKS, Checks, Warned, run
 from pipeline.warehouse.counts import Counts
 from pipeline.warehouse.limits import Limits
 from pipeline.warehouse.load_table import load_table
+from pipeline.warehouse.referring import load_order
 from pipeline.warehouse.table import Table
 
 Progress = Callable[[str, int], None]
@@ -95,20 +95,6 @@ def _load_tables(
             )
         )
     return counts
-
-
-def load_order(targets: Iterable[Target]) -> list[str]:
-    """Each table after those that it refers to, and otherwise dimensions before facts."""
-    targets = sorted(targets, key=lambda target: (target.fact, target.name))
-    names = {target.name for target in targets}
-    graph = {
-        target.name: {reference.to_table for reference in target.references} & names - {target.name}
-        for target in targets
-    }
-    try:
-        return list(TopologicalSorter(graph).static_order())
-    except CycleError as error:
-        raise WarehouseError(f"warehouse: tables refer to each other in a circle: {error.args[1]}") from None
 
 
 def _with_missed(count: Counts, targets: Mapping[str, Target], manifest: Manifest) -> Counts:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import WarehouseError
 from pipeline.lake.buckets import Bucket
-from pipeline.warehouse import ledger, load
+from pipeline.warehouse import ledger
 from tests.house import Warehouse
 from tests.made_up import MadeUp
 from tests.support import Row, execute, value, write_models
@@ -70,18 +69,6 @@ def test_rows_are_numbered_without_gaps(
     house.bring(batches.batch({"orders": [order(7, amount="4")]}))
     numbers = [number for (number,) in house.query("SELECT record_id FROM fact_order ORDER BY 1")]
     assert numbers == list(range(1, 121))
-
-
-def test_dimensions_come_before_facts_and_references_before_referrers(house: Warehouse) -> None:
-    assert load.load_order(house.prepare().values()) == ["dim_shop", "fact_order"]
-
-
-def test_tables_that_refer_to_each_other_are_refused(house: Warehouse) -> None:
-    dimension, fact = (house.prepare()[name] for name in ("dim_shop", "fact_order"))
-    back = fact.references[0].model_copy(update={"to_table": "fact_order"})
-    circle = dimension.model_copy(update={"references": (back,)})
-    with pytest.raises(WarehouseError, match=r"in a circle: .*fact_order"):
-        load.load_order([circle, fact])
 
 
 def test_a_load_records_batch_watermark_and_models(house: Warehouse, batches: MadeUp) -> None:
