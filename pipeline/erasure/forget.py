@@ -29,7 +29,8 @@ from pipeline.lake.erasures import Entry, Erasure
 from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.lake.manifests import manifest_paths, read_manifest
 from pipeline.lake.paths import table_folder
-from pipeline.models.library import closure
+from pipeline.models import reference_tables
+from pipeline.models.library import Model, closure, source_tables
 from pipeline.postgres import transaction
 from pipeline.recovery import checkpoints, rejections
 from pipeline.recovery.batches import loaded_batches
@@ -115,6 +116,7 @@ def _effects(
         below = closure(models, name)
         if name in wide.targets and any(table in model.reads for model in below.values()):
             try:
+                _require_tables(below, history)
                 found += effects_of(wide, below, history, erased, versions, is_hidden=is_hidden)
             except ModelError as error:
                 if name not in frozen.models:
@@ -123,6 +125,14 @@ def _effects(
     refilled = {each.target.name for each in found if each.replays} & frozen.models.keys()
     kept |= dict.fromkeys(refilled, "its rows cannot be erased one by one")
     return found, kept
+
+
+def _require_tables(below: Mapping[str, Model], history: Manifest) -> None:
+    """Raise ModelError if no batch has a table that these models read; nothing shows their rows then."""
+    for model in below.values():
+        needed = source_tables({model.name: model}) - below.keys() - reference_tables.NAMES
+        if lacking := sorted(needed - history.tables.keys()):
+            raise ModelError(f"{model.path}: the raw bucket has no table {lacking[0]} any more")
 
 
 def _shown_in(

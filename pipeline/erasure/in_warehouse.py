@@ -129,10 +129,8 @@ def _erase_in_table(
         "key": key,
         "old": old,
         "assignments": each("{0} = r.{0}", effect.columns),
-        "is_older": sql.SQL("false"),
+        "is_older": _is_older(schema, effect.target, begins, since),
     }
-    if begins:
-        parts["is_older"] = sql.SQL("w.{} < {}").format(sql.Identifier(begins), sql.Literal(since))
     connection.execute(statement("warehouse/erase.sql").format(**parts))
     if begins and ends:
         content = [column.name for column in effect.target.columns if not column.numbered]
@@ -141,6 +139,17 @@ def _erase_in_table(
         # A fact's deletion is a version of its own, a dimension's marks the last one.
         parts["content"] = sql.SQL("ROW({}, w.deleted)").format(shown) if effect.target.fact else shown
         connection.execute(statement("warehouse/merge_equal_versions.sql").format(**parts))
+
+
+def _is_older(schema: str, target: Target, begins: str | None, since: datetime) -> sql.Composed:
+    """The condition that a version w began before a moment; a dimension's row began with its last version."""
+    if begins:
+        return sql.SQL("w.{} < {}").format(sql.Identifier(begins), since)
+    begun = sql.SQL("SELECT FROM {} AS v WHERE {} AND v.{} >= {}").format(
+        sql.Identifier(schema, target.versions_table), target.same_key("v", "w"),
+        sql.Identifier(target.span[0]), since,
+    )  # fmt: skip
+    return sql.SQL("NOT EXISTS ({})").format(begun)
 
 
 def _move_results(connection: Connection, schema: str, moved: Mapping[str, Files]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pipeline.recovery import retain
 from tests.erasure.people import forgotten, names_in, token
-from tests.erasure.test_frozen import DIM_STAFF, models
+from tests.erasure.test_frozen import DIM_STAFF, DIM_TEAM, models
 from tests.pair import Pair
 from tests.recovery.restating import restated
+from tests.warehouse.test_renames import write
 
 FACTS = {
     "fact_staff": DIM_STAFF["dim_staff"].replace("-- personal", "-- key: team_id\n    -- personal", 1),
@@ -52,3 +53,34 @@ def test_the_history_of_refilled_tables_starts_at_the_base_batch(shop: Pair) -> 
     assert shop.house.query(begun.format("valid_from", "dim_staff_version")) == [(1, True)]
     assert shop.house.query(begun.format("recorded_at", "fact_staff")) == [(1, True)]
     assert shop.run() is None
+
+
+DIM_MAIL = {"dim_mail": "-- personal: mail, last_name, first_name\nSELECT person_id, mail FROM person"}
+OTHERS = """
+    CREATE TABLE IF NOT EXISTS dim_mail (person_id integer PRIMARY KEY, mail text);
+    CREATE TABLE IF NOT EXISTS dim_amount (sale_id integer PRIMARY KEY, amount integer);
+"""
+
+
+def frozen(shop: Pair, **others: str) -> None:
+    """The tables of all but these models are frozen, and the person has other values after that."""
+    kept = models(**DIM_MAIL, **others)
+    write(shop, {**kept, "schema": kept["schema"] + OTHERS})
+    shop.do("UPDATE person SET first_name = 'Bea', last_name = 'New', mail = 'n@x.org' WHERE person_id = 7")
+    shop.run()
+    retained(shop)
+
+
+def test_a_frozen_row_that_is_older_than_the_lake_is_erased(shop: Pair) -> None:
+    frozen(shop, **DIM_TEAM, dim_amount="SELECT sale_id, amount FROM sale")
+    assert forgotten(shop)["hits"] == []
+    assert shop.house.query("SELECT last_name FROM dim_person WHERE person_id = 7") == [(token(shop),)]
+    assert names_in(shop) == []
+
+
+def test_a_frozen_table_that_needs_a_table_which_the_lake_lacks_is_named(shop: Pair) -> None:
+    frozen(shop)
+    certificate = forgotten(shop)
+    assert certificate["frozen"].keys() == {"dim_person", "fact_sale", "fact_team"}
+    assert certificate["frozen"]["dim_person"] == "dim_person.sql: the raw bucket has no table team any more"
+    assert shop.house.query("SELECT mail FROM dim_mail WHERE person_id = 7") == [(token(shop),)]
