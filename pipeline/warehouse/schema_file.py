@@ -18,6 +18,7 @@ from pipeline.words import line_of, text_of
 _QUALIFIED = re.compile(
     r'^[ \t]*CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("?)(\w+)\1\s*\.', re.IGNORECASE | re.MULTILINE
 )
+_UNLOGGED = re.compile(r"\b(CREATE\s+)UNLOGGED(\s+(?:TABLE|SEQUENCE)\b)", re.IGNORECASE)
 _IN_THIS_TRANSACTION = sql.SQL("d.xmin = pg_current_xact_id()::xid")
 
 
@@ -58,6 +59,7 @@ def record(connection: Connection, schema: str, text: str) -> None:
 def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | None = None) -> None:
     """Run the file, or another text of it, with these schemas as search_path.
 
+    If the first is the temporary one, tables are made there that cannot be unlogged.
     Everything else qualifies its names. Raises WarehouseError, also for a table that is named with the last
     of the schemas: a plan runs the file in another one, and would not see it.
     """
@@ -73,7 +75,8 @@ def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | 
     try:
         connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifiers(schemas)))
         with naming_functions():
-            connection.execute(template(content))
+            is_temporary = schemas[0].startswith("pg_temp")
+            connection.execute(template(_logged(content) if is_temporary else content))
         connection.execute(SAFE_PATH)
         query = statement("warehouse/untrusted_functions.sql").format(made=_IN_THIS_TRANSACTION)
         untrusted = connection.execute(query).fetchone()
@@ -82,14 +85,25 @@ def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | 
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
     except psycopg.Error as error:
-        raise WarehouseError(
-            f"{path}{_line(path, error)}: {error.diag.message_primary or error}; correct it"
-        ) from None
+        told = error.diag.message_primary or str(error)
+        raise WarehouseError(f"{path}{_line(path, error)}: {told}; {_advice(error)}") from None
     if untrusted:
         raise WarehouseError(
             "{}: a table would call {} of role {}, who owns neither the schema nor the database;"
             " name another one with its schema, or drop that one".format(path, *untrusted)
         )
+
+
+def _logged(text: str) -> str:
+    """The text without UNLOGGED, each statement at its place."""
+    return _UNLOGGED.sub(lambda found: f"{found[1]}{' ' * len('UNLOGGED')}{found[2]}", text)
+
+
+def _advice(error: psycopg.Error) -> str:
+    """What to do about an error of the file."""
+    if "temporary" in f"{error.diag.message_primary} {error.diag.message_detail}".lower():
+        return "leave it to a script of your own; runs also read the file with temporary tables"
+    return "correct it"
 
 
 def _line(path: Path, error: psycopg.Error) -> str:

@@ -53,6 +53,27 @@ def test_a_table_that_is_named_with_its_schema_is_refused(loaded: Pair, name: st
         declare(loaded, SCHEMA.replace("dim_shop (", f"{name} (").replace("varchar(10)", "varchar(20)"))
 
 
+def test_unlogged_tables_are_created_and_follow_their_declaration(shared: Pair) -> None:
+    """Although declarations are read from temporary tables, which Postgres refuses to make unlogged."""
+    schema = f"CREATE UNLOGGED SEQUENCE IF NOT EXISTS numbers;{SCHEMA}"
+    schema = schema.replace("CREATE TABLE", "Create\n  Unlogged Table")
+    shared.fresh(MODELS | {"schema": schema}, *SOURCE)
+    shared.run()
+    unlogged = "SELECT relname::text FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r' ORDER BY 1"
+    assert shared.house.query(unlogged) == [("dim_shop",), ("fact_sale",)]
+    declare(shared, schema.replace("varchar(10)", "varchar(20)"))
+    assert ("city", "character varying(20)", True) in shared.house.query(COLUMNS.format("dim_shop"))
+    assert len(shared.house.query("SELECT FROM fact_sale_current")) == 1
+
+
+def test_what_no_temporary_table_can_have_is_refused_with_the_reason(loaded: Pair) -> None:
+    with pytest.raises(WarehouseError, match=r"schema\.sql.*logged.*; runs also read the file with temp"):
+        declare(loaded, f"{SCHEMA}ALTER TABLE fact_sale SET UNLOGGED;")
+    with pytest.raises(WarehouseError, match=r"publication.*; runs also read the file with temp") as raised:
+        declare(loaded, f"{SCHEMA}CREATE PUBLICATION sales FOR TABLE fact_sale;")
+    assert "\n" not in str(raised.value)
+
+
 def test_columns_of_versions_may_be_declared_and_indexed(loaded: Pair) -> None:
     """Where the file creates the table, and where this exists; those that it lacks the pipeline fills."""
     added = (
