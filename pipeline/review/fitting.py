@@ -14,7 +14,7 @@ from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model, closure
 from pipeline.models.target import OF_VERSIONS, Target, TargetColumn
 from pipeline.postgres import identifiers, template
-from pipeline.warehouse import declarations
+from pipeline.warehouse import declarations, evolve
 from pipeline.warehouse.alterations import Alterations
 
 _TYPES = {
@@ -102,7 +102,8 @@ def future_target(model: Model, found: Alterations) -> Target | None:
     None if nothing declares it. A new column of a table that exists may stay without NOT NULL.
     """
     name, is_fact = model.name, model.kind == "fact"
-    existing, declared = found.existing.get(name, {}), found.declared.get(name, {})
+    existing = {} if name in evolve.remade(found.changes) else found.existing.get(name, {})
+    declared = found.declared.get(name, {})
     removed = {each.column for each in found.changes if (each.table, each.kind) == (name, "removed")}
     columns = {
         column.name: column_for(

@@ -98,7 +98,9 @@ def preview(
     beside += _of_checks(url, schema, transforms, targets, found, effects)
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
         return [*_of_file(found), *beside]
-    counts = table_counts(url, schema, [*targets, *found.frozen, *found.new_tables])
+    counts = table_counts(
+        url, schema, [*targets, *found.frozen, *found.new_tables, *evolve.remade(found.changes)]
+    )
     for old, new in found.new_tables.items():
         counts[new], counts[versions_name(new)] = counts[old], counts.get(versions_name(old), counts[old])
     manifests = loaded_batches(url, schema, raw).manifests
@@ -205,10 +207,10 @@ def _of_file(found: Alterations) -> Iterator[Preview]:
 
 
 def _under_present_names(models: Mapping[str, Model], found: Alterations) -> dict[str, Model]:
-    """The models of tables that exist, with the present names of their keys."""
-    present: dict[str, Model] = {}
+    """The models of tables that exist and stay, with the present names of their keys."""
+    present, others = dict[str, Model](), {*found.new_tables.values(), *evolve.remade(found.changes)}
     for name, model in models.items():
-        if name not in found.new_tables.values():
+        if name not in others:
             former = {new: old for old, new in found.new_columns.get(name, {}).items()}
             present[name] = replace(model, key=tuple(former.get(column, column) for column in model.key))
     return present
@@ -268,14 +270,14 @@ def _effects(
 ) -> dict[str, Effect]:
     """What happens to each table if the lake has all batches; to those whose models are gone, too."""
     loaded = {found.new_tables.get(name, name): each for name, each in loaded.items()}
-    remade = {change.table for change in found.changes if change.remakes}
+    remade = evolve.remade(found.changes)
     asked = [change for change in found.changes if change.is_asked or change.happens]
     altered = {change.table for change in asked if change.kind != "renamed"}
     renamed = alterations.only_renamed(found, altered | remade)
     restated = altered | set(restate.changed(models, loaded))
     effects: dict[str, Effect] = {}
     for name, model in models.items():
-        if name not in targets and name not in found.new_tables.values():
+        if name not in {*targets, *found.new_tables.values(), *remade}:
             effects[name] = "created"
         elif name not in loaded:
             effects[name] = "filled"

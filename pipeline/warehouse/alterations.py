@@ -226,7 +226,7 @@ def recorded_texts(connection: Connection, schema: str) -> dict[str, str]:
 def _with_changes(connection: Connection, found: Alterations, allow: Collection[str]) -> Alterations:
     """The same with the changes, those with consent marked."""
     of_models = evolve.allowed(_of_models(connection, found), allow)
-    remade = {change.table for change in of_models if change.remakes}
+    remade = evolve.remade(of_models)
     of_schema = [
         change
         for change in evolve.allowed(_of_schema(connection, found), allow)

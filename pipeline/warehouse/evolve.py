@@ -103,6 +103,11 @@ def allowed(changes: Iterable[Change], allow: Collection[str]) -> list[Change]:
     return [replace(each, is_allowed=bool(each.consent) and each.consent in allow) for each in changes]
 
 
+def remade(changes: Iterable[Change]) -> set[str]:
+    """The tables that are dropped and created."""
+    return {change.table for change in changes if change.remakes}
+
+
 def unmatched(allow: Iterable[str], consents: Collection[str]) -> Iterator[str]:
     """A line for each name in ``allow`` that is none of the consents which the changes need."""
     for each in allow:

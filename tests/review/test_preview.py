@@ -191,6 +191,30 @@ def test_a_model_that_its_table_does_not_fit_is_told(loaded: Pair, files: dict[s
     assert re.search(error, "\n".join(lines(found.values())))
 
 
+@pytest.mark.parametrize(
+    ("model", "declared", "summary"),
+    [
+        ("-- key: shop_id, amount\nSELECT shop_id, amount FROM sale", "shop_id integer, amount numeric(8, 2)",
+         "the key (sale_id) becomes (shop_id, amount)"),
+        ("-- kind: dimension\nSELECT sale_id, shop_id FROM sale", "sale_id integer PRIMARY KEY, shop_id int",
+         "the fact becomes a dimension"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("allow", [(), ("remake fact_sale", "rekey fact_sale")])
+def test_a_table_that_is_made_again_is_planned_as_its_declaration(
+    loaded: Pair, allow: tuple[str, ...], model: str, declared: str, summary: str
+) -> None:
+    schema = re.sub(r"(fact_sale) \(\n.*?\n\);", rf"\1 ({declared});", SCHEMA, flags=re.DOTALL)
+    total = "SELECT shop_id, count(*) AS total FROM fact_sale GROUP BY shop_id"
+    found = planned(loaded, *allow, fact_sale=model, dim_total=total, schema=schema)
+    assert {name: (each.effect, each.error) for name, each in found.items()} == {
+        "fact_sale": ("refilled", ""),
+        "dim_total": ("restated", ""),
+    }
+    assert (found["fact_sale"].rows, found["fact_sale"].changes[0].happens) == (3, bool(allow))
+    assert found["fact_sale"].changes[0].summary.startswith(summary)
+
+
 def test_a_first_plan_names_tables_that_are_not_declared_and_those_of_a_failed_run(
     postgres: Postgres, loaded: Pair
 ) -> None:
