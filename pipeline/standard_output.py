@@ -29,10 +29,12 @@ def keep_printing() -> None:
         if not isinstance(stream, io.TextIOWrapper) or stream is not getattr(sys, f"__{name}__"):
             continue
         stream.flush()
-        raw = io.BufferedWriter(_Unread(stream.fileno(), "w", closefd=False))
+        raw = _Unread(stream.fileno(), "w", closefd=False)
+        # With PYTHONUNBUFFERED each line has to arrive when it is printed, as Python itself does it.
+        below: Any = raw if stream.write_through else io.BufferedWriter(raw)
         errors = "backslashreplace" if stream.errors == "strict" else stream.errors
         new = io.TextIOWrapper(
-            raw, stream.encoding, errors,
+            below, stream.encoding, errors,
             line_buffering=stream.line_buffering, write_through=stream.write_through,
         )  # fmt: skip
         setattr(sys, name, new)

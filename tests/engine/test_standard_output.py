@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,21 @@ def test_a_character_that_the_encoding_lacks_is_escaped(package: str) -> None:
         [sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True, env=environment
     )
     assert (done.returncode, done.stdout) == (0, "ä\\u2026\n".encode("latin-1"))
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_an_unbuffered_line_arrives_before_the_next_step(stream: str) -> None:
+    code = f"import sys, tasks; print('step', file=sys.{stream}); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
+        output = process.stdout if stream == "stdout" else process.stderr
+        assert output is not None
+        ready, _, _ = select.select([output], [], [], 60)
+        assert ready, "the line waits for the end of the command"
+        assert output.readline() == b"step\n"
+        process.communicate(b"")
 
 
 def test_a_closed_output_is_left_alone() -> None:
