@@ -32,7 +32,7 @@ from pipeline.warehouse.ledger import record_model
 from pipeline.warehouse.limits import DEFAULT, UNLIMITED, Limits
 from pipeline.warehouse.load_table import load_table
 from pipeline.warehouse.mismatches import Mismatch
-from pipeline.warehouse.referring import load_order
+from pipeline.warehouse.referring import load_groups
 from pipeline.warehouse.rejected import tables_to_retry
 from pipeline.warehouse.table import Table
 
@@ -207,19 +207,22 @@ def fill(
             if replay.empties:
                 _empty(connection, schema, replay)
         by_name = {replay.target.name: replay for replay in replays}
-        ordered = [by_name[name] for name in load_order(replay.target for replay in replays)]
-        for replay in ordered:
-            if replay.restores:
-                _restore(connection, schema, lake, replay)
-        forward = [replay for replay in ordered if not replay.restores]
-        for manifest in batches.manifests:
-            load_again(connection, schema, lake, manifest, forward)
+        alone = {name for name, replay in by_name.items() if replay.restores}
+        targets = [replay.target for replay in replays]
+        groups = [[by_name[name] for name in each] for each in load_groups(targets, alone)]
+        for group in groups:
+            if group[0].restores:
+                _restore(connection, schema, lake, group[0])
+            for manifest in () if group[0].restores else batches.manifests:
+                load_again(connection, schema, lake, manifest, group)
+        ordered = [replay for group in groups for replay in group]
         for replay in reversed(ordered):
             if replay.forgets_versions:
                 former_rows.delete(connection, schema, replay.target)
-        rejections.check_share(connection, schema, [replay.target for replay in replays], before, limits)
+        rejections.check_share(connection, schema, targets, before, limits)
         filled = _bind(connection, schema, last, replays)
-        rejections.restate_early(connection, schema, lake.targets, [each.target.name for each in forward])
+        forward = [each.target.name for each in ordered if each.target.name not in alone]
+        rejections.restate_early(connection, schema, lake.targets, forward)
         return filled
 
 

@@ -1,6 +1,6 @@
 """Which tables refer to which: the order in which they are loaded, and references that no load can keep."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from pipeline.errors import WarehouseError
@@ -27,6 +27,22 @@ def load_order(targets: Iterable[Target]) -> list[str]:
             f"warehouse: tables refer to each other in a circle: {circle}; drop one of these references,"
             f" also in {SCHEMA_FILE}"
         ) from None
+
+
+def load_groups(targets: Collection[Target], alone: Collection[str]) -> Iterator[list[str]]:
+    """The same order in groups: each of ``alone`` is one, after the groups of those that it refers to."""
+    by_name = {target.name: target for target in targets}
+    group: list[str] = []
+    for name in load_order(targets):
+        if name not in alone:
+            group.append(name)
+            continue
+        if any(reference.to_table in group for reference in by_name[name].references):
+            yield group
+            group = []
+        yield [name]
+    if group:
+        yield group
 
 
 def refuse_impossible(models: Mapping[str, Model], targets: Mapping[str, Target]) -> None:

@@ -75,3 +75,47 @@ def test_refilled_rows_that_waited_for_others_are_there_no_earlier_than_these(
     shared.run()
     change(shared)
     assert shared.house.query(history) == before
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "bridge_sale, dim_city, dim_city_version, dim_shop",
+        "bridge_sale, dim_city, dim_shop, dim_shop_version",
+        "bridge_sale, dim_city, dim_city_version, dim_shop, dim_shop_version",
+    ],
+)
+def test_a_table_is_refilled_after_those_that_it_refers_to(shared: Pair, lost: str) -> None:
+    """Whether only its rows come back, or all of its versions batch by batch."""
+    shared.fresh(
+        {
+            "dim_city": "SELECT city FROM city",
+            "dim_shop": "SELECT shop_id, city FROM shop",
+            "bridge_sale": "-- key: sale_id, shop_id\nSELECT sale_id, shop_id FROM sale",
+            "schema": """
+                CREATE TABLE IF NOT EXISTS dim_city (city text PRIMARY KEY);
+                CREATE TABLE IF NOT EXISTS dim_shop (shop_id int PRIMARY KEY, city text REFERENCES dim_city);
+                CREATE TABLE IF NOT EXISTS bridge_sale (
+                    sale_id int, shop_id int REFERENCES dim_shop, PRIMARY KEY (sale_id, shop_id)
+                );
+            """,
+        },
+        "CREATE TABLE city (city text PRIMARY KEY)",
+        "CREATE TABLE shop (shop_id int PRIMARY KEY, city text)",
+        "CREATE TABLE sale (sale_id int PRIMARY KEY, shop_id int)",
+        "INSERT INTO city VALUES ('York'), ('Hull')",
+        "INSERT INTO shop SELECT i, 'York' FROM generate_series(1, 200) AS i",
+        "INSERT INTO sale SELECT i, i FROM generate_series(1, 200) AS i",
+    )
+    shared.run()
+    shared.do("UPDATE shop SET city = 'Hull' WHERE shop_id = 2")
+    shared.run()
+    shown = [
+        f"SELECT h::text FROM {name} AS h ORDER BY 1" for name in ("dim_shop_history", "bridge_sale_history")
+    ]
+    before = [shared.house.query(each) for each in shown]
+    execute(shared.house.url, f"TRUNCATE {lost}")
+    shared.run()
+    assert [shared.house.query(each) for each in shown] == before
+    assert len(shared.house.query("SELECT FROM bridge_sale")) == 200
+    assert shared.house.query("SELECT FROM etl.rejected") == []
