@@ -27,6 +27,7 @@ LOOK = "SELECT shop_id, loaded::text FROM {} ORDER BY 1, 2"
         "int DEFAULT random() * 100",
         "uuid DEFAULT gen_random_uuid()",
         "text DEFAULT 'S' || nextval('public.numbers')",
+        "moment",
     ],
 )
 def test_defaults_that_vary_stay_and_make_no_difference(shared: Pair, column: str) -> None:
@@ -38,6 +39,9 @@ def test_defaults_that_vary_stay_and_make_no_difference(shared: Pair, column: st
     table = f"(shop_id int NOT NULL, city text, loaded {column});"
     keyed = f"(shop_id int PRIMARY KEY, city text, loaded {column});"
     schema = f"""
+        DO $$ BEGIN
+            IF to_regtype('moment') IS NULL THEN CREATE DOMAIN moment timestamptz DEFAULT now(); END IF;
+        END $$;
         CREATE SEQUENCE IF NOT EXISTS public.numbers;
         CREATE TABLE IF NOT EXISTS dim_shop {keyed} CREATE TABLE IF NOT EXISTS fact_shop {table}
         CREATE TABLE IF NOT EXISTS bridge_shop {keyed}

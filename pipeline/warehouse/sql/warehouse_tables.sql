@@ -16,31 +16,16 @@ SELECT
                         WHERE l.enumtypid = plain.oid
                     ),
                     'required', a.attnotnull,
-                    'filled', a.atthasdef OR a.attidentity <> '',
-                    'numbered', a.attidentity <> '' OR EXISTS (
+                    'filled', a.attidentity <> '' OR value.tree IS NOT NULL,
+                    'numbered', a.attidentity <> '' OR COALESCE(value.text ~ '(nextval|uuid)', false),
+                    'varies', a.attidentity <> ''
+                    -- Such as CURRENT_TIMESTAMP, or a function or operator that is not immutable.
+                    OR COALESCE(position('SQLVALUEFUNCTION' IN value.tree) > 0, false)
+                    OR EXISTS (
                         SELECT
-                        FROM pg_attrdef AS f
-                        WHERE
-                            f.adrelid = a.attrelid
-                            AND f.adnum = a.attnum
-                            AND pg_get_expr(f.adbin, f.adrelid) ~ '(nextval|uuid)'
-                    ),
-                    'varies', a.attidentity <> '' OR EXISTS (
-                        SELECT
-                        FROM pg_attrdef AS f
-                        WHERE
-                            f.adrelid = a.attrelid
-                            AND f.adnum = a.attnum
-                            AND (
-                                -- Such as CURRENT_TIMESTAMP, or a function or operator that is not immutable.
-                                position('SQLVALUEFUNCTION' IN f.adbin::text) > 0
-                                OR EXISTS (
-                                    SELECT
-                                    FROM regexp_matches(f.adbin::text, ':(?:op)?funcid (\d+)', 'g') AS m (ids)
-                                    INNER JOIN pg_proc AS p ON m.ids[1]::oid = p.oid
-                                    WHERE p.provolatile <> 'i'
-                                )
-                            )
+                        FROM regexp_matches(value.tree, ':(?:op)?funcid (\d+)', 'g') AS m (ids)
+                        INNER JOIN pg_proc AS p ON m.ids[1]::oid = p.oid
+                        WHERE p.provolatile <> 'i'
                     ),
                     'generated', a.attgenerated <> '',
                     'collation', COALESCE(
@@ -86,6 +71,14 @@ SELECT
             )
         FROM pg_attribute AS a
         INNER JOIN pg_type AS t ON a.atttypid = t.oid
+        LEFT JOIN pg_attrdef AS f ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+        -- The default of the column, or else that of its domain.
+        CROSS JOIN
+            LATERAL (
+                SELECT
+                    COALESCE(f.adbin::text, t.typdefaultbin::text) AS tree,
+                    COALESCE(pg_get_expr(f.adbin, f.adrelid), t.typdefault) AS text
+            ) AS value
         CROSS JOIN
             LATERAL (
                 WITH RECURSIVE below AS (
