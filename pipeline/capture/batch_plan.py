@@ -180,8 +180,9 @@ class BatchPlan:
         ]
 
     def _has_commit_times(self, plan: TablePlan) -> bool:
-        """Whether the commit time of the table's rows is read."""
-        return self.snapshot.keeps_commit_times and plan.table.tracked
+        """Whether the commit time of the table's rows is read, which takes a name among its columns."""
+        names = {column.name.lower() for column in plan.table.columns}
+        return self.snapshot.keeps_commit_times and plan.table.tracked and COMMITTED.name not in names
 
     def deletion_checks(self, read: Sequence[ReadChunk]) -> list[DeletionCheck]:
         """The tables that may have lost rows, with the chunks read of them."""

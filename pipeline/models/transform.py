@@ -101,7 +101,7 @@ def _bind_commit_times(connection: duckdb.DuckDBPyConnection, work: Work, table:
         f" = {identity(f'committed.{quote(name)}', column.type)}"
         for name, column in keys.items()
     )
-    time = f"committed.{quote(COMMITTED.name)}"
+    time = f"committed.{quote(COMMITTED.name)} AS {quote(COMMITTED_AT)}"  # a name that no model's column has
     return f"(SELECT {RESULT}.*, {time} FROM {RESULT} LEFT JOIN committed ON {same}) AS {RESULT}"  # noqa: S608
 
 

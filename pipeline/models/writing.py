@@ -19,7 +19,6 @@ from pipeline.models.output import columns_of
 from pipeline.models.rejects import REJECTED, is_repeated, keep_repeated_keys, rejected_rows
 from pipeline.models.target import COMMITTED_AT
 from pipeline.models.work import Work
-from pipeline.source.commits import COMMITTED
 from pipeline.words import unused
 
 # The relation of the last result, if it is known.
@@ -54,7 +53,7 @@ def write_rows(
             conditions.append(f"NOT {is_repeated(target, contract)}")
         values = ", ".join(f"{column.value} AS {quote(column.name)}" for column in contract)
         if with_commit_times:
-            values += f", {quote(COMMITTED.name)} AS {quote(COMMITTED_AT)}"
+            values += f", {quote(COMMITTED_AT)}"
         fits = unused("fits", [column.name for column in contract])
         all_fit = " AND ".join(conditions) or "true"
         query = f"SELECT {values}, {all_fit} AS {fits} FROM {with_commit_times or RESULT}"  # noqa: S608

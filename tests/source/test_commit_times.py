@@ -81,6 +81,44 @@ def test_a_rejected_row_keeps_its_time(keeping: Pair) -> None:
     assert keeping.house.query(KEPT) == times
 
 
+@pytest.mark.parametrize("key", ["id", '"commit time by xmin"'])
+@pytest.mark.parametrize("type_", ["int", "timestamptz"])
+def test_a_column_with_the_name_under_which_they_are_read_is_read_instead(
+    keeping: Pair, type_: str, key: str
+) -> None:
+    first, second = ("1", "2") if type_ == "int" else ("2026-01-01 00:00:00+00", "2026-01-02 00:00:00+00")
+    model = 'SELECT id, "commit time by xmin" AS at_ FROM t'
+    keeping.fresh(
+        {
+            "fact_t": f"-- key: {'id' if key == 'id' else 'at_'}\n{model}",
+            "schema": f"CREATE TABLE fact_t (id int, at_ {type_})",
+        },
+        f'CREATE TABLE t (id int, "commit time by xmin" {type_}, PRIMARY KEY ({key}))',
+        f"INSERT INTO t VALUES (1, '{first}'), (2, '{second}')",
+    )
+    keeping.run()
+    keeping.do("UPDATE t SET id = 3 WHERE id = 2")
+    keeping.run()
+    kept = keeping.house.query(
+        "SELECT id, at_, committed_at FROM fact_t WHERE superseded_at IS NULL AND NOT deleted ORDER BY 1"
+    )
+    assert kept == [(id_, at, None) for id_, at in keeping.source("SELECT * FROM t ORDER BY 1")]
+
+
+def test_a_model_may_return_a_column_with_that_name(keeping: Pair) -> None:
+    keeping.fresh(
+        {
+            "fact_sale": '-- key: sale_id\nSELECT sale_id, amount AS "commit time by xmin" FROM sale',
+            "schema": 'CREATE TABLE fact_sale (sale_id integer, "commit time by xmin" integer)',
+        },
+        *SOURCE,
+    )
+    keeping.run()
+    assert keeping.house.query(KEPT) == keeping.source(COMMITTED)
+    amounts = keeping.house.query('SELECT sale_id, "commit time by xmin" FROM fact_sale ORDER BY 1')
+    assert amounts == [(1, 10), (2, 20), (3, 30)]
+
+
 def test_without_such_a_server_it_is_null(shared: Pair) -> None:
     shared.fresh(MODELS, *SOURCE)
     shared.run()
