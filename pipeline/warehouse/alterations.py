@@ -278,7 +278,7 @@ def _of_schema(connection: Connection, found: Alterations) -> Iterator[Change]:
             found.existing[name],
             found.declared[name],
             found.before.get(name),
-            key=found.models[name].key,
+            model=found.models[name],
             has_versions=versions_name(_former_name(found, name)) in versions,
             is_empty=_is_empty(connection, found.schema, _former_name(found, name)),
         )

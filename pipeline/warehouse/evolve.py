@@ -130,14 +130,15 @@ def changes_of(
     declared: Columns,
     before: Columns | None,
     *,
-    key: Collection[str],
+    model: Model,
     has_versions: bool,
     is_empty: bool,
 ) -> Iterator[Change]:
     """What a table lacks of its declaration; ``before`` is the declaration that it followed, if known.
 
-    ``key``: what its model names so. ``has_versions``: its versions are in a table beside it.
+    ``has_versions``: its versions are in a table beside it.
     """
+    yields = {each.lower() for each in model.lines}
     table = _alter(schema, name)
     filled = () if has_versions else ADDED_TO_FACTS
     for column in declared.values():
@@ -146,8 +147,11 @@ def changes_of(
             continue  # it is as the pipeline makes it
         if known is None:
             added = _added(schema, column, is_empty=is_empty)
-            is_key = column.name in key or bool(column.key_place)
-            yield _restored(schema, added, is_key=is_key) if was and not is_empty else added
+            is_key = column.name in model.key or (not model.key and bool(column.key_place))
+            # Others that the table computes were dropped, or nobody has ever consented to them.
+            is_of_model = is_key or not added.risk or column.name.lower() in yields
+            is_lost = was and not is_empty and is_of_model
+            yield _restored(schema, added, is_key=is_key) if is_lost else added
             continue
         if known.type != column.type:
             yield _retyped(table, known, column, was)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import WarehouseError
+from pipeline.postgres import transaction
+from pipeline.warehouse import alterations
 from tests.pair import Pair
 from tests.recovery.restating import restated
 from tests.support import execute
-from tests.warehouse.consenting import MODELS, SOURCE
+from tests.warehouse.consenting import MODELS, SCHEMA, SOURCE
 
 MART = """-- One row per sale.
 -- columns:
@@ -90,3 +92,22 @@ def test_a_table_without_its_key_is_named_with_what_brings_it_back(shop: Pair, t
     shop.house.targets()
     shop.run()
     assert looks(shop)[:3] == before[:3]
+
+
+def test_columns_that_the_table_computes_are_left_out_without_consent(shared: Pair) -> None:
+    """Also if somebody dropped them, or nobody ever consented: their values are no model's."""
+    numbered = "CREATE TABLE IF NOT EXISTS fact_sale (record_id serial PRIMARY KEY,"
+    schema = SCHEMA.replace("CREATE TABLE IF NOT EXISTS fact_sale (", numbered)
+    shared.fresh({**MODELS, "schema": schema}, *SOURCE)
+    shared.run()
+    execute(shared.house.url, "ALTER TABLE fact_sale DROP COLUMN record_id CASCADE")
+    computed = schema.replace("note text", "note text, twice numeric GENERATED ALWAYS AS (amount * 2) STORED")
+    assert restated(shared, {}) == ["fact_sale"], "its contract is another one"
+    for text in computed, computed + "-- edited":
+        assert restated(shared, {"schema": text}) == []
+    with transaction(shared.house.url, "warehouse") as connection:
+        house, allow = shared.house, ["add fact_sale.twice"]
+        found = alterations.find(connection, "public", house.models, house.folder, allow)
+    assert {change.name: (change.restores, change.happens) for change in found.changes} == {
+        "fact_sale.twice": (False, True)
+    }
