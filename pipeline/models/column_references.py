@@ -158,7 +158,7 @@ def _kept_operand(node: Node, child: Any) -> Node | None:  # noqa: ANN401
     """The column of which an expression needs only the text, or whether it is NULL."""
     if node.get("class") in _OF_TEXT:
         operand = child
-    elif node.get("type") in _OF_NULLS and isinstance(child, list) and child:
+    elif str(node.get("type")) in _OF_NULLS and isinstance(child, list) and child:
         operand = child[0]
     elif node.get("function_name") == "count" and not node["distinct"] and isinstance(child, list) and child:
         operand = child[0].get("expression")

@@ -136,14 +136,18 @@ def misread(plan: Node) -> Iterator[tuple[str, str]]:
     for node, place in _placed(plan, _Place({}, {}, "")):
         if _is_row(node) and place.compares_rows:
             yield ROWS, _ONE_BY_ONE
-        elif (_is_json(node) and place.compares) or _collation(node) in _UNCALLED.get(
-            _compares_uncalled(place), ()
-        ):
+        elif (_is_json(node) and place.compares) or _compares_text(node, place):
             yield column_of(node), _CAST
         elif place.owner.get("type") == "BOUND_FUNCTION" and _name(place.owner) not in _RECORDS:
             continue  # LIKE and similar functions work on text
         elif mark := _CALLS.get(_name(node)) if _made_by_planner(node) else None:
             yield from _misread_call(mark, node["children"][0], place)
+
+
+def _compares_text(node: Node, place: _Place) -> bool:
+    """Whether values are compared without a call of their collation's function; a call's result is text."""
+    is_call = node.get("expression_class") == "BOUND_FUNCTION"
+    return not is_call and _collation(node) in _UNCALLED.get(_compares_uncalled(place), ())
 
 
 def _compares_uncalled(place: _Place) -> str:
@@ -178,7 +182,11 @@ def _misread_case(argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
 
 
 def spells_alike(aggregate: Node) -> bool:
-    """Whether the planner has added this first(), over equal values with the same spelling."""
+    """Whether the planner has made this aggregate, whose tied values have the same spelling.
+
+    It adds first(), and makes arg_max() of max(), for a text with a collation; ``misread`` finds those that
+    keep any spelling.
+    """
     argument = aggregate["children"][0] if aggregate.get("children") else {}
     return _made_by_planner(aggregate) and _collation(argument) in {"noaccent", "nfc", "nocase"}
 

@@ -77,7 +77,7 @@ def _window(window: Node, below: Rows) -> Iterator[str]:
         yield from _tie(f"{shown} over a frame of ROWS", orders, within, below)
     elif name in ORDERED:
         yield from _tie(shown, own or orders, within, below, window["children"])
-    elif name in TYING:
+    elif name in TYING and not spells_alike(window):
         yield from _extreme(shown, window, within, below)
 
 
@@ -85,7 +85,9 @@ def _aggregate(aggregate: Node, groups: Node, below: Rows) -> Iterator[str]:
     name = called(aggregate)
     sets = groups.get("grouping_sets") or []
     within = below.attributes(groups.get("groups") or []) if len(sets) <= 1 else frozenset()
-    if name in ORDERED and not spells_alike(aggregate):
+    if spells_alike(aggregate):
+        return
+    if name in ORDERED:
         orders = _expressions((aggregate.get("order_bys") or {}).get("orders"))
         yield from _tie(f"{name}()", orders, within, below, aggregate["children"])
     elif name in TYING:

@@ -40,6 +40,8 @@ _FLOATS = frozenset({"FLOAT", "DOUBLE"})
 _HARMLESS = frozenset({"error"})
 # Stable in the catalogue, but volatile; `age` only with one argument.
 _CHANGING = frozenset({"current_localtime", "current_localtimestamp", "age"})
+# Collations under which texts are equal that are spelled in several ways; they also mark columns in analyses.
+_SPELLINGS = frozenset({"noaccent", "nfc"})
 # Functions of the current time that are written without parentheses.
 _MOMENTS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
 
@@ -64,12 +66,14 @@ def in_plan(plan: Node) -> Iterator[str]:
 
 
 def in_text(tree: object) -> Iterator[str]:
-    """A message for each expression of a SELECT's syntax tree that changes with time or chance."""
+    """A message for each expression of a SELECT's syntax tree that changes with time, chance or order."""
     for node in walk(tree):
         if node.get("class") == "FUNCTION":
             name = node["function_name"]
             if _changes(name.lower(), len(node["arguments"])):
                 yield _moment(f"{name}()")
+        elif node.get("class") == "COLLATE" and _SPELLINGS.intersection(node["collation"].lower().split(".")):
+            yield f"COLLATE {node['collation']} takes several spellings as one; call strip_accents() instead"
         elif node.get("class") == "COLUMN_REF" and _is_moment(node["column_names"]):
             yield _moment(node["column_names"][0])
 

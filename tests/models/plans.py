@@ -20,6 +20,11 @@ TABLES = {
     )
     for name in ("t", "u", "T")
 }
+TABLES["docs"] = (
+    Column(name="a", type="integer"),
+    Column(name="b", type="integer"),
+    Column(name="j", type="jsonb"),
+)
 
 
 TYPES = {"INTEGER": "integer", "BIGINT": "bigint", "DOUBLE": "double precision", "BOOLEAN": "boolean"}
