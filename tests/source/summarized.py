@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from time import monotonic, sleep
 from typing import Any
 
 import psycopg
+import pytest
 
 from pipeline.source import snapshots, wal_summaries
 from pipeline.source.catalogue import describe
@@ -96,6 +97,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert monotonic() < deadline
         sleep(0.02)
+
+
+def crash(url: str) -> None:
+    """Kill a session, and wait until the server has ended the others, as after every crash."""
+    with closing(psycopg.connect(url)) as victim, closing(psycopg.connect(url)) as other:
+        os.kill(victim.info.backend_pid, signal.SIGKILL)
+        with pytest.raises(psycopg.OperationalError):
+            other.execute("SELECT pg_sleep(60)")
 
 
 def answers(url: str) -> bool:

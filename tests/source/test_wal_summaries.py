@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -25,6 +24,7 @@ from tests.source.summarized import (
     NAMES,
     Watched,
     answers,
+    crash,
     stopped_summarizer,
     wait_for_summary,
     wait_until,
@@ -234,8 +234,7 @@ def test_missing_summaries_and_interruptions_are_scanned(watched: Watched, prima
     primary.restart()
     interrupted(wal_summaries.RESTARTED)
 
-    with psycopg.connect(watched.url) as connection:
-        os.kill(connection.info.backend_pid, signal.SIGKILL)
+    crash(watched.url)
     wait_until(lambda: answers(watched.url))
     interrupted(wal_summaries.RESTARTED)
 
