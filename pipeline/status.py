@@ -16,9 +16,8 @@ from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket, Usage
 from pipeline.models import library
 from pipeline.models.dry_run import verify
-from pipeline.models.library import Model
+from pipeline.models.library import Model, is_stable
 from pipeline.postgres import Connection, exists, statement, transaction
-from pipeline.recovery.restate import is_stable
 from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey

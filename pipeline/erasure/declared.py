@@ -26,7 +26,7 @@ def the_table(
     The ``frozen`` models declare the columns of a table that no other model reads. Raises SettingsError if no
     batch has the table, or it has no key or no personal column.
     """
-    manifest = next((each_ for each_ in reversed(manifests) if name in each_.tables), None)
+    manifest = next((each for each in reversed(manifests) if name in each.tables), None)
     if manifest is None or manifest.tables[name].seed is not None:
         raise SettingsError(f"TABLE: no batch has a table {name} of the source")
     table = manifest.tables[name]
@@ -36,9 +36,9 @@ def the_table(
             " be erased, and a view has none"
         )
     tables = {
-        key: [column.name for column in each_.columns]
-        for key, each_ in newest(manifests).items()
-        if each_.seed is None
+        key: [column.name for column in each.columns]
+        for key, each in newest(manifests).items()
+        if each.seed is None
     }
     declared = (
         personal.personal_columns(models, tables).get(name, {})
@@ -65,7 +65,7 @@ def _declared_by(
 ) -> dict[str, bool]:
     """The same for frozen models, which may name columns that are gone."""
     declared = dict[str, bool]()
-    for each_, model in frozen.items():
+    for each, model in frozen.items():
         with suppress(ModelError):
-            declared |= personal.personal_columns({each_: model}, tables).get(name, {})
+            declared |= personal.personal_columns({each: model}, tables).get(name, {})
     return declared

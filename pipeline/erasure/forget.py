@@ -30,12 +30,12 @@ from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.lake.manifests import manifest_paths, read_manifest
 from pipeline.lake.paths import table_folder
 from pipeline.models import reference_tables
-from pipeline.models.library import Model, closure, source_tables
+from pipeline.models.library import Model, closure, is_stable, source_tables
 from pipeline.postgres import transaction
 from pipeline.recovery import checkpoints, rejections
 from pipeline.recovery.batches import loaded_batches
 from pipeline.recovery.refill import Lake, fill_again
-from pipeline.recovery.restate import is_stable, restate
+from pipeline.recovery.restate import restate
 from pipeline.warehouse.ledger import loaded_models
 from pipeline.warehouse.limits import UNLIMITED
 from pipeline.warehouse.mismatches import Mismatch
@@ -96,10 +96,9 @@ def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry, frozen: Frozen
     effects, kept = list[Effect](), dict[str, str]()
     if versions.num_rows:
         manifest = manifest.model_copy(update={"tables": newest(manifests) | manifest.tables})
-        shown = _effects(
+        effects, kept = _effects(
             lake, frozen, ever(manifest, manifests), erased, versions, is_hidden=not rows.num_rows
         )
-        effects, kept = list(shown[0]), shown[1]
     since = manifests[0].batch_id
     processed = {path: effect for effect in effects for path in showing(lake.processed, effect, since)}
     return Findings(entry, erased, table, rows, tuple(raw), tuple(effects), processed, since, frozen, kept)

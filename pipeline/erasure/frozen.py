@@ -5,11 +5,10 @@ Such a table is erased row by row or not at all: to refill it would load batches
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from pipeline.errors import ModelError
-from pipeline.models.library import Model, parse
+from pipeline.models.library import Model, ordered, parse
 from pipeline.models.target import Target
 from pipeline.postgres import Connection
 from pipeline.warehouse import catalogue, removed
@@ -51,7 +50,6 @@ def _recorded(name: str, texts: Mapping[str, str]) -> Model:
 def _ordered(models: Mapping[str, Model]) -> dict[str, Model]:
     """The models, each after those that it reads; any order if they were of different times."""
     try:
-        order = TopologicalSorter({name: model.reads & models.keys() for name, model in models.items()})
-        return {name: models[name] for name in order.static_order()}
-    except CycleError:
+        return ordered(models)
+    except ModelError:
         return dict(models)

@@ -139,6 +139,11 @@ def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
                 with mistake():
                     raise ModelError(f"{read_models[taken].path}: its name is made beside {name}; rename one")
     models = _with_seeds(read_models, seeds.load(folder))
+    return ordered(models)
+
+
+def ordered(models: Mapping[str, Model]) -> dict[str, Model]:
+    """The models, each after those that it reads; raises ModelError if they read each other in a circle."""
     reads = {name: model.reads & models.keys() for name, model in models.items()}
     try:
         order = list(TopologicalSorter(reads).static_order())
@@ -185,6 +190,11 @@ def closure(models: Mapping[str, Model], name: str) -> dict[str, Model]:
         if other in needed:
             needed |= models[other].reads & models.keys()
     return {other: model for other, model in models.items() if other in needed}
+
+
+def is_stable(models: Mapping[str, Model], name: str) -> bool:
+    """Whether a model, and those that it reads, yield the same rows for the same batch."""
+    return not any(below.unstable for below in closure(models, name).values())
 
 
 def source_tables(models: Mapping[str, Model]) -> set[str]:

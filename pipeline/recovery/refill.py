@@ -38,7 +38,7 @@ from pipeline.warehouse.table import Table
 
 _logger = logging.getLogger(__name__)
 
-_UNUSABLE = (ModelError, ObjectMissing)
+_UNUSABLE = (ModelError, ObjectMissing)  # for a batch that cannot be computed again
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pipeline.columns import Frozen
 from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifest import Manifest
-from pipeline.models.library import FINGERPRINT, Model, closure
+from pipeline.models.library import FINGERPRINT, Model, closure, is_stable
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, transaction
@@ -60,11 +60,6 @@ def changed(models: Mapping[str, Model], loaded: Mapping[str, Loaded]) -> list[s
         for name, model in models.items()
         if _differs(model, loaded.get(name)) and is_stable(models, name)
     ]
-
-
-def is_stable(models: Mapping[str, Model], name: str) -> bool:
-    """Whether a model, and those that it reads, yield the same rows for the same batch."""
-    return not any(below.unstable for below in closure(models, name).values())
 
 
 def _differs(model: Model, loaded: Loaded | None) -> bool:

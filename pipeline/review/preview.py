@@ -11,7 +11,7 @@ from pipeline.errors import RightMissing
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.models import checks
-from pipeline.models.library import SCHEMA_FILE, Model
+from pipeline.models.library import SCHEMA_FILE, Model, is_stable
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, exists, transaction
@@ -229,7 +229,7 @@ def _of_table(
     effect = "compared" if best == "restated" and not manifests else best
     again = effect in {"restated", "refilled", "compared"}
     done = work or Work()
-    has_history = again or (effect in {"created", "filled"} and restate.is_stable(models, name))
+    has_history = again or (effect in {"created", "filled"} and is_stable(models, name))
     return Preview(
         table=name,
         effect=effect,

@@ -13,7 +13,7 @@ from pipeline.columns import base_of
 from pipeline.errors import ModelError, WarehouseError, all_mistakes
 from pipeline.messages import naming_functions
 from pipeline.models import marts as mart_files
-from pipeline.models.library import SCHEMA_FILE, Model, closure, with_meaning
+from pipeline.models.library import SCHEMA_FILE, Model, is_stable, with_meaning
 from pipeline.models.target import (
     ADDED_TO_FACTS,
     DELETED,
@@ -215,8 +215,8 @@ def _restore_versions(
     """Let tables be restated whose versions lacked a column that the table had when it was computed."""
     for name, target in targets.items():
         columns = {column.name for column in version_tables.get(versions_name(name), ())}
-        is_stable = not any(each.unstable for each in closure(models, name).values())
-        if columns and is_stable and not columns.issuperset(column.name for column in target.columns):
+        lacks = bool(columns) and not columns.issuperset(column.name for column in target.columns)
+        if lacks and is_stable(models, name):
             altering.mark_restored(connection, schema, [name], models[name].fingerprint)
 
 
