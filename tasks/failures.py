@@ -12,6 +12,7 @@ import httpx
 import psycopg
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import CancelledRun
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_CLOUD_API_URL
 from prefect.states import Cancelled
@@ -102,8 +103,9 @@ def explained_state(body: Callable[_Parameters, _Result]) -> Callable[_Parameter
     """End a flow run in a state that people understand, as alerts quote it.
 
     A failure is its one-line message, a bug stays as it is. A run that finds another one at work is cancelled
-    instead of failed, so that no alert is sent; the caller of the flow still gets the WarehouseBusy. Not for
-    tasks and subflows: whether their failures are retried depends on the class.
+    instead of failed, so that no alert is sent; the caller of the flow still gets the WarehouseBusy, or
+    Prefect's CancelledRun with its message if the server's answer to this state was lost. Not for tasks and
+    subflows: whether their failures are retried depends on the class.
     """
 
     @wraps(body)
@@ -123,7 +125,7 @@ def explained_state(body: Callable[_Parameters, _Result]) -> Callable[_Parameter
 def in_one_line(error: BaseException) -> str | None:
     """A one-line message for an error; None for a bug, which needs its traceback."""
     text = message(error)
-    if isinstance(error, PipelineError):
+    if isinstance(error, PipelineError | CancelledRun):
         return text
     if is_interrupt(error):
         return STOPPED

@@ -23,7 +23,7 @@ from demo import shop
 from flows.etl import etl
 from tests.flows.conftest import s3_buckets
 from tests.flows.shop_runs import FACTS, TRANSFORMS, run_and_read
-from tests.flows.support import EQUAL, ROOT, Run, World
+from tests.flows.support import EQUAL, ROOT, Run, World, ended
 
 pytestmark = pytest.mark.campaign
 
@@ -93,7 +93,7 @@ def run_on(cluster: Cluster, world: World) -> Run:
     with world.entered():
         runner: Any = DaskTaskRunner(address=cluster.address)
         flow: Any = etl.with_options(task_runner=runner)
-        return Run(flow(return_state=True))
+        return Run(ended(flow))
 
 
 def kill_one_at_work(client: Any, cluster: Cluster) -> None:

@@ -24,7 +24,7 @@ from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import load as loading
 from tasks.report import BatchReport
 from tests.flows.shop_runs import FACTS, ORACLES, TRANSFORMS
-from tests.flows.support import EQUAL, World, difference, query
+from tests.flows.support import EQUAL, World, difference, ended, query
 
 ORDERS = 120
 Contents = dict[str, list[str]]
@@ -101,7 +101,7 @@ def run(world: World, **parameters: Any) -> State[list[BatchReport]]:
     """Rebuild; an error is returned."""
     world.save_blocks()
     with world.entered():
-        return rebuild(**parameters, return_state=True)
+        return ended(rebuild, **parameters)
 
 
 def days(world: World) -> Iterator[bool]:
