@@ -16,7 +16,7 @@
 -- change: revenue minus revenue_before; negative: the design fades
 -- change_share: change divided by revenue_before; NULL if there was none
 -- rank: place by revenue, not units, of this quarter within the currency; 1 is the top design
-WITH quarters AS (
+WITH starts AS (
     SELECT
         day,
         CAST(date_trunc('quarter', CAST(day AS timestamp)) AS date) AS this_quarter,
@@ -24,36 +24,44 @@ WITH quarters AS (
     FROM today
 ),
 
+quarters AS (
+    SELECT
+        day,
+        this_quarter,
+        last_quarter,
+        last_quarter + (day - this_quarter) AS day_before
+    FROM starts
+),
+
 totals AS (
-    -- The scalar subqueries let Postgres use the index of the days; a sum per day would be 100 times larger.
+    -- Scalar subqueries let Postgres use the index of the days, and two processes. The upper bounds stand in
+    -- CASE because it expects few rows between two bounds and then uses one. A sum per day would be 100 times
+    -- larger.
     SELECT
         orders.design_id,
         orders.currency_id,
-        quarters.this_quarter,
-        orders.created_date >= quarters.this_quarter AS is_new,
+        orders.created_date >= (SELECT quarters.this_quarter FROM quarters) AS is_new,
         sum(orders.units_sold) AS units,
         sum(orders.units_sold * orders.unit_price) AS revenue,
         sum(rates.rate * orders.unit_price * orders.units_sold) AS revenue_reporting,
         count(*) - count(rates.rate) AS orders_without_rate
     FROM fact_sales_order AS orders
-    CROSS JOIN quarters
     LEFT JOIN exchange_rates AS rates
         ON orders.created_date = rates.day AND orders.currency_id = rates.currency_id
     WHERE
-        orders.created_date >= (SELECT first.last_quarter FROM quarters AS first)
-        AND orders.created_date <= (SELECT last.day FROM quarters AS last)
-        AND (
-            orders.created_date >= quarters.this_quarter
-            OR orders.created_date - quarters.last_quarter <= quarters.day - quarters.this_quarter
-        )
-    GROUP BY orders.design_id, orders.currency_id, quarters.this_quarter, is_new
+        orders.created_date >= (SELECT quarters.last_quarter FROM quarters)
+        AND CASE
+            WHEN orders.created_date >= (SELECT quarters.this_quarter FROM quarters)
+                THEN orders.created_date <= (SELECT quarters.day FROM quarters)
+            ELSE orders.created_date <= (SELECT quarters.day_before FROM quarters)
+        END
+    GROUP BY orders.design_id, orders.currency_id, is_new
 ),
 
 compared AS (
     SELECT
         design_id,
         currency_id,
-        this_quarter,
         COALESCE(CAST(sum(units) FILTER (WHERE is_new) AS bigint), 0) AS units,
         COALESCE(CAST(sum(units) FILTER (WHERE NOT is_new) AS bigint), 0) AS units_before,
         COALESCE(sum(revenue) FILTER (WHERE is_new), 0) AS revenue,
@@ -63,14 +71,14 @@ compared AS (
         COALESCE(sum(orders_without_rate) FILTER (WHERE is_new), 0) AS without_rate,
         COALESCE(sum(orders_without_rate) FILTER (WHERE NOT is_new), 0) AS without_rate_before
     FROM totals
-    GROUP BY design_id, currency_id, this_quarter
+    GROUP BY design_id, currency_id
 )
 
 SELECT
     compared.design_id,
     designs.design_name,
     currencies.currency_code,
-    compared.this_quarter AS quarter,
+    quarters.this_quarter AS quarter,
     compared.units,
     compared.units_before,
     compared.revenue,
@@ -85,5 +93,6 @@ SELECT
     ) AS change_share,
     rank() OVER (PARTITION BY currencies.currency_code ORDER BY compared.revenue DESC) AS rank
 FROM compared
+CROSS JOIN quarters
 LEFT JOIN dim_design AS designs ON compared.design_id = designs.design_id
 LEFT JOIN dim_currency AS currencies ON compared.currency_id = currencies.currency_id

@@ -18,7 +18,9 @@ ends AS (
     SELECT GREATEST((SELECT max(date_id) FROM dim_date), (SELECT day FROM today)) AS last_day
 )
 
-SELECT
+-- DISTINCT ON tells Postgres that a join finds one rate at most, so that it neither sorts the orders for the
+-- join nor joins where a query needs no rate.
+SELECT DISTINCT ON (day, periods.currency_id)
     periods.rate_date + place.number AS day,
     periods.currency_id,
     periods.rate
@@ -28,3 +30,4 @@ CROSS JOIN
         0, COALESCE(periods.next_date - 1, (SELECT last_day FROM ends)) - periods.rate_date
     ) AS place (number)
 WHERE (SELECT day FROM today) IS NOT NULL
+ORDER BY day ASC, periods.currency_id ASC

@@ -66,15 +66,6 @@ currencies AS (
         currency_code
     FROM dim_currency
     ORDER BY currency_id
-),
-
-rates AS (
-    SELECT DISTINCT ON (day, currency_id)
-        day,
-        currency_id,
-        rate
-    FROM exchange_rates
-    ORDER BY day ASC, currency_id ASC
 )
 
 SELECT
@@ -105,4 +96,5 @@ LEFT JOIN counterparties ON orders.counterparty_id = counterparties.counterparty
 LEFT JOIN locations ON orders.agreed_delivery_location_id = locations.location_id
 LEFT JOIN designs ON orders.design_id = designs.design_id
 LEFT JOIN currencies ON orders.currency_id = currencies.currency_id
-LEFT JOIN rates ON orders.created_date = rates.day AND orders.currency_id = rates.currency_id
+LEFT JOIN exchange_rates AS rates
+    ON orders.created_date = rates.day AND orders.currency_id = rates.currency_id
