@@ -144,7 +144,7 @@ def _exported(warehouse: Warehouse, filters: Filters, name: str, kind: str) -> R
         path = Path(file.name) / f"rows.{kind}"
         with warehouse.reports(filters.as_of) as reports:
             view = reports.view(name)
-            exports.export(reports, view, filters, open_page(reports, filters).days_of_rows, path, kind)
+            exports.FORMATS[kind](reports, view, filters, open_page(reports, filters).days_of_rows, path)
     except BaseException:
         file.cleanup()
         raise

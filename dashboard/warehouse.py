@@ -11,8 +11,16 @@ from importlib.resources import files
 from typing import Any
 
 from psycopg import DataError, sql
+from psycopg.abc import Loader
 from psycopg.rows import dict_row
-from psycopg.types.datetime import DateLoader, TimestamptzLoader
+from psycopg.types.datetime import (
+    DateLoader,
+    IntervalLoader,
+    TimeLoader,
+    TimestampLoader,
+    TimestamptzLoader,
+    TimetzLoader,
+)
 
 from dashboard.filters import FilterError
 from pipeline.errors import PipelineError
@@ -34,24 +42,27 @@ _LIMITS = """
 """
 
 
-class _Date(DateLoader):
-    """Dates; infinity, which Python's dates cannot hold, is None."""
+def _or_text(loader: type[Loader]) -> type[Loader]:
+    """A loader that leaves a value which Python lacks, such as infinity, as Postgres prints it."""
 
-    def load(self, data: Any) -> Any:  # noqa: ANN401  as psycopg declares it
-        try:
-            return super().load(data)
-        except DataError:
-            return None
+    class OrText(loader):  # type: ignore[misc, valid-type]
+        def load(self, data: Any) -> Any:  # noqa: ANN401  as psycopg declares it
+            try:
+                return super().load(data)
+            except DataError:
+                return bytes(data).decode()
+
+    return OrText
 
 
-class _Moment(TimestamptzLoader):
-    """Moments, likewise."""
-
-    def load(self, data: Any) -> Any:  # noqa: ANN401  as psycopg declares it
-        try:
-            return super().load(data)
-        except DataError:
-            return None
+_LOADERS = {
+    "date": _or_text(DateLoader),
+    "time": _or_text(TimeLoader),
+    "timetz": _or_text(TimetzLoader),
+    "timestamp": _or_text(TimestampLoader),
+    "timestamptz": _or_text(TimestamptzLoader),
+    "interval": _or_text(IntervalLoader),
+}
 
 
 class NoReports(PipelineError):
@@ -121,6 +132,8 @@ class Reports:
     def rows(self, query: sql.SQL | sql.Composed, bound: Mapping[str, Any] | None = None) -> list[Row]:
         """The rows of a query."""
         with self.connection.cursor(row_factory=dict_row) as cursor:
+            for name, loader in _LOADERS.items():
+                cursor.adapters.register_loader(name, loader)
             return list(cursor.execute(query, bound or {}).fetchall())
 
     def look_at(self, moment: datetime | None) -> None:
