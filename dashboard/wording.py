@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import psycopg
@@ -38,12 +38,19 @@ def cell(value: object, column: str = "") -> str:
         return when(value)
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, time):
+        return value.isoformat(timespec="seconds")
     if isinstance(value, timedelta):
         return span(value)
     if isinstance(value, (Decimal, float)):
         return f"{value:,.2f}"
     if isinstance(value, int) and not is_name(column):
         return f"{value:,}"
+    return _several(value)
+
+
+def _several(value: object) -> str:
+    """The members of a list or an object; the text of any other value."""
     if isinstance(value, list):
         return ", ".join(map(_within, value))
     if isinstance(value, dict):
@@ -53,7 +60,9 @@ def cell(value: object, column: str = "") -> str:
 
 def _within(value: object) -> str:
     """A value within a list or an object."""
-    return f"({cell(value)})" if isinstance(value, (dict, list)) else str(value)
+    if value is None:
+        return "NULL"
+    return f"({_several(value)})" if isinstance(value, (dict, list)) else str(value)
 
 
 def is_name(column: str) -> bool:

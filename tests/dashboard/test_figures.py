@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import pytest
@@ -78,12 +78,14 @@ def test_cells_show_values_as_people_read_them() -> None:
         Decimal("12345.6"),
         date(2026, 1, 2),
         timedelta(hours=3),
-        {"id": 7},
+        time(18, 12, 51, 515000),
+        {"day": "2026-01-02", "id": None},
         ["a", "b"],
         {"dim_x": {"read": 1, "added": 0}, "tags": ["a"]},
     ]
     shown = [wording.cell(value, "amount") for value in values]
-    assert shown[:8] == ["-", "yes", "12,345", "12,345.60", "2026-01-02", "3 h", "id 7", "a, b"]
-    assert shown[8:] == ["dim_x (read 1, added 0), tags (a)"]
+    assert shown[:7] == ["-", "yes", "12,345", "12,345.60", "2026-01-02", "3 h", "18:12:51"]
+    assert shown[7:9] == ["day 2026-01-02, id NULL", "a, b"]
+    assert shown[9:] == ["dim_x (read 1, added 0), tags (a)"]
     assert wording.cell(12345, "design_id") == "12345"
     assert wording.cell(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02 03:04:05"
