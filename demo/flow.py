@@ -24,9 +24,10 @@ from flows.etl import etl
 from pipeline.lake.buckets import folder
 from pipeline.settings import Settings
 from pipeline.status import inspect
+from tasks.arguments import MAX_AGE
 from tasks.report import BatchReport
 from tasks.save_blocks import save
-from tasks.status import MAX_AGE, judge, show
+from tasks.status import judge, show
 
 _SECONDS_TO_DEPLOY = 12
 

@@ -22,6 +22,8 @@ from pipeline.words import did_you_mean
 # The fewest characters of a key for hashing; `openssl rand -hex 32` makes one of 64.
 SHORTEST_KEY = 32
 Share = Annotated[float, Field(ge=0, le=1)]
+# The shares of a table's rows above which a load that rejects or deletes them fails.
+REJECTED_SHARE, DELETED_SHARE = 0.2, 0.5
 PREFIX = "TOTESYS_"
 _PREFIXES = (PREFIX, "AWS_")
 # Names of environments, which are prefixes of block names, for example dev or prod.
@@ -62,8 +64,8 @@ class Settings(BaseSettings):
     source_schema: str = "public"
     warehouse_schema: str = "public"
     transforms: Path = Path("transforms")
-    max_rejected_share: Share = 0.2
-    max_deleted_share: Share = 0.5
+    max_rejected_share: Share = REJECTED_SHARE
+    max_deleted_share: Share = DELETED_SHARE
     environment: str = Field(
         "", pattern=ENVIRONMENT, description="write small letters, digits and hyphens, such as prod"
     )

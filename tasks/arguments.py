@@ -4,12 +4,14 @@ import argparse
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from pipeline.errors import SettingsError
 
+# How old a warehouse may be, unless --max-age says something else.
+MAX_AGE = timedelta(minutes=30)
 _Number = TypeVar("_Number", int, float)
 _WORDS: dict[type, str] = {int: "a whole number", float: "a number"}
 
@@ -25,6 +27,17 @@ class Parser(argparse.ArgumentParser):
         """Add the option that says whose blocks the command uses."""
         self.add_argument(
             "--environment", default="", metavar="NAME", help="whose blocks; TOTESYS_ENVIRONMENT by default"
+        )
+
+    def add_max_age(self) -> None:
+        """Add the option that says how many minutes old the warehouse may be."""
+        minutes = MAX_AGE // timedelta(minutes=1)
+        self.add_argument(
+            "--max-age",
+            type=number(float, 0, 1_000_000),
+            default=minutes,
+            metavar="MINUTES",
+            help=f"how old the warehouse may be; {minutes} by default",
         )
 
     def error(self, message: str) -> NoReturn:

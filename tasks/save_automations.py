@@ -27,7 +27,6 @@ from tasks.watchdogs import FAILED_STATES, MINUTES_TO_START, run_filter, watchdo
 
 # An alert is sent at most this often, even if runs fail more often.
 AT_MOST_EVERY = timedelta(minutes=30)
-_MINUTES = 30
 _SHORTEST = timedelta(seconds=10)
 
 _BETWEEN_URLS = re.compile(r"[\s,]+(?=\w+://)")
@@ -258,13 +257,7 @@ def _save(automation: AutomationCore) -> str:
 def main() -> int:
     """Save them; returns the exit status, 1 after an error, which is printed in one line."""
     parser = Parser("tasks.save_automations", __doc__)
-    parser.add_argument(
-        "--max-age",
-        type=number(float, 0, 1_000_000),
-        default=_MINUTES,
-        metavar="MINUTES",
-        help=f"after how long without an update the warehouse is stale; {_MINUTES} by default",
-    )
+    parser.add_max_age()
     parser.add_argument(
         "--max-start",
         type=number(float, 0, 1_000_000),

@@ -22,14 +22,12 @@ from pipeline.settings import Settings
 from pipeline.status import Counting, Status
 from pipeline.words import counted
 from tasks import blocks
-from tasks.arguments import Parser, number
+from tasks.arguments import Parser
 from tasks.failures import in_some_line
 from tasks.metrics import OUTCOMES
 from tasks.printing import as_table, print_table
 from tasks.report import left_out
 
-MAX_AGE = timedelta(minutes=30)
-_MINUTES = MAX_AGE // timedelta(minutes=1)
 _REASONS = 20
 
 
@@ -263,13 +261,7 @@ def _time(moment: datetime) -> str:
 def _arguments() -> argparse.Namespace:
     parser = Parser("tasks.status", __doc__)
     parser.add_environment()
-    parser.add_argument(
-        "--max-age",
-        type=number(float, 0, 1_000_000),
-        default=_MINUTES,
-        metavar="MINUTES",
-        help=f"how old the warehouse may be; {_MINUTES} by default",
-    )
+    parser.add_max_age()
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument(
         "--quick",

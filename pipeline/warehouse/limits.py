@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import TooManyRejected
 from pipeline.models.target import Target
+from pipeline.settings import DELETED_SHARE, REJECTED_SHARE
 from pipeline.words import counted
 
 # So many rows of a table may always be rejected or deleted, whatever their share is; and so many may be
@@ -23,9 +24,9 @@ class Limits:
     """
 
     rejected: int | None = None
-    rejected_share: float = 0.2
+    rejected_share: float = REJECTED_SHARE
     deleted_share: float | None = None
-    default_deleted_share: float = 0.5
+    default_deleted_share: float = DELETED_SHARE
 
     def rejected_rows(self, read: int, *, complete: bool) -> int:
         """How many of a batch's rows of a table may be rejected; ``complete``: it has all of the table's."""
