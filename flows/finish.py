@@ -52,11 +52,11 @@ def _load(run: RunContext, manifest: Manifest, outputs: list[Output], *, replays
         return load_warehouse(
             manifest.path,
             outputs,
+            definitions_digest(run.pipeline.models, run.pipeline.targets),
             run.max_rejected,
             run.max_deleted_share,
             replays,
             run.environment,
-            definitions_digest(run.pipeline.models, run.pipeline.targets),
             run.runs_checks,
         )
 

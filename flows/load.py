@@ -33,11 +33,11 @@ def _run_name() -> str:
 def load_warehouse(
     manifest: str,
     outputs: list[Output],
+    definitions: str,
     max_rejected: NonNegativeInt | None = None,
     max_deleted_share: Share | None = None,
     replays: bool = False,
     environment: blocks.Environment = "",
-    definitions: str = "",
     checked: bool = True,
 ) -> list[Counts]:
     """Load one batch in one transaction, or nothing of it.
@@ -45,23 +45,20 @@ def load_warehouse(
     Args:
         manifest: Path of the batch's manifest in the raw bucket.
         outputs: References to what the models computed from the batch.
+        definitions: Digest of the models and tables that they were computed for.
         max_rejected: Fail and load nothing if more rows than this would be rejected.
         max_deleted_share: Allow up to this share of a table to be deleted, whatever models and settings say.
         replays: Whether a warehouse has had this batch before; then any share of a table's rows may be
             rejected or deleted, and only `max_rejected` applies.
         environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
-        definitions: Digest of the models and tables that the outputs were computed for; not checked if empty.
         checked: Run the checks beside the models, as for every new batch.
     """
     config = settings.load()
     environment = config.environment_for(environment)
     models = library.load(config.transforms)
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    if definitions:
-        targets = catalogue.targets(url, config.warehouse_schema, models)
-        _refuse_changed(models, targets, definitions, config.transforms)
-    else:
-        targets = catalogue.prepare(url, config.warehouse_schema, models, config.transforms)
+    targets = catalogue.targets(url, config.warehouse_schema, models)
+    _refuse_changed(models, targets, definitions, config.transforms)
     batch = read_manifest(blocks.bucket(blocks.RAW, environment), manifest)
     return loading.load(
         config.warehouse_schema,

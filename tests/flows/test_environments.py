@@ -66,7 +66,7 @@ def test_a_run_is_in_the_environment_that_it_or_the_settings_name(
     assert loaded(worlds) == {expected}
 
 
-@pytest.mark.parametrize("flow", [rebuild, lambda **given: load_warehouse("_manifests/x.json", [], **given)])
+@pytest.mark.parametrize("flow", [rebuild, lambda **given: load_warehouse("x.json", [], "", **given)])
 def test_the_other_flows_refuse_another_environment(
     worlds: dict[str, World], flow: Callable[..., object]
 ) -> None:
