@@ -18,6 +18,8 @@ from tasks.failures import clean_failures
 _ARTIFACT = "totesys-changes"
 # Effects on a table that a model computes for the first time, or again for the first time.
 _FIRST = ("created", "filled")
+# How effects on other things than tables begin.
+_OF_FILES = ("schema", "seed", "mart", "check")
 EFFECTS = {
     "created": "is created and filled",
     "filled": "is filled",
@@ -29,6 +31,8 @@ EFFECTS = {
     "frozen": "has no model any more; it stays as it is, and no batch is loaded into it",
     "dropped": "is dropped with its history",
     "executed": "is executed; no table gets other columns",
+    "schema broken": "cannot be executed again, so the run fails",
+    "seed gone": "is gone",
     "mart created": "is a new mart",
     "mart replaced": "is made again, as its file has changed",
     "mart dropped": "is dropped, as its file is gone",
@@ -108,7 +112,7 @@ def _head(each: Preview) -> Iterator[str]:
         size += f", {counted(each.versions, 'version')}"
     if each.in_place:
         effect += f"; only {', '.join(each.in_place)} is written, in place if no row was ever rejected"
-    has_rows = each.effect != "executed" and not each.effect.startswith(("mart", "check"))
+    has_rows = each.effect != "executed" and not each.effect.startswith(_OF_FILES)
     yield f"{each.table} ({size}): {effect}" if has_rows else f"{each.table}: {effect}"
     yield from (f"  {line}" for line in each.error.splitlines())
     if each.rows_read:

@@ -1,16 +1,13 @@
 """What the next run does because models, marts or schema.sql have changed; nothing is changed to find out."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
-
-import psycopg
 
 from pipeline.errors import RightMissing
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
-from pipeline.models import checks
 from pipeline.models.library import SCHEMA_FILE, Model, is_stable
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
@@ -18,7 +15,7 @@ from pipeline.postgres import Connection, exists, transaction
 from pipeline.recovery import restate
 from pipeline.recovery.added_columns import added
 from pipeline.recovery.batches import loaded_batches
-from pipeline.review import diffs, fitting
+from pipeline.review import diffs, fitting, other_files
 from pipeline.review.costs import Work, read_in_full, table_counts, work_of_batches
 from pipeline.review.feeds import Feed, feeds, unfit
 from pipeline.review.fitting import future_target
@@ -34,17 +31,8 @@ from pipeline.warehouse import (
     upgrades,
 )
 from pipeline.warehouse.alterations import Alterations
-from pipeline.warehouse.checks import problems
 from pipeline.warehouse.dependents import Dependent
 from pipeline.warehouse.evolve import Change
-from pipeline.warehouse.schemas import reporting_schema
-
-_OF_MARTS: Mapping[str, Effect] = {
-    "created": "mart created",
-    "replaced": "mart replaced",
-    "dropped": "mart dropped",
-    "broken": "mart broken",
-}
 
 
 def preview_if_changed(
@@ -61,7 +49,8 @@ def preview_if_changed(
             if upgrades.version(connection) != upgrades.VERSION:
                 return []
             is_same = not alterations.may_differ(connection, schema, models, transforms)
-            is_whole = not evolve.lacks_columns(models, declarations.read(connection, schema, list(models)))
+            tables = _with_versions(connection, schema, models)
+            is_whole = not (evolve.lacks_columns(models, tables) or evolve.incomplete_versions(tables))
             if is_same and is_whole and not mart_changes.may_differ(connection, schema, transforms):
                 return []
     except RightMissing:
@@ -91,13 +80,16 @@ def preview(
             change.table: tuple(dependents.dependents(connection, schema, change)) for change in found.changes
         }
         work = work_of_batches(connection, schema)
-        beside = _of_marts(connection, schema, transforms, found)
+        beside = other_files.of_marts(connection, schema, transforms, found)
+        beside += other_files.of_repeated_file(connection, found)
+        incomplete = evolve.incomplete_versions(_with_versions(connection, schema, models))
     targets = catalogue.targets(url, schema, _under_present_names(models, found))
     loaded = ledger.fetch_loaded_models(url, schema)
-    effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found)
-    beside += _of_checks(url, schema, transforms, targets, found, effects)
+    effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found, incomplete)
+    beside += other_files.of_seeds(url, schema, models, raw)
+    beside += other_files.of_checks(url, schema, transforms, targets, found, effects)
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
-        return [*_of_file(found), *beside]
+        return [*other_files.of_file(found), *beside]
     counts = table_counts(
         url, schema, [*targets, *found.frozen, *found.new_tables, *evolve.remade(found.changes)]
     )
@@ -113,6 +105,12 @@ def preview(
     return [*_on_last_batch(changing, found, models, after, manifests, transforms), *beside]
 
 
+def _with_versions(connection: Connection, schema: str, models: Mapping[str, Model]) -> declarations.Tables:
+    """The columns of the models' tables, and of those of their versions."""
+    beside = [versions_name(name) for name, model in models.items() if model.kind != "fact"]
+    return declarations.read(connection, schema, [*models, *beside])
+
+
 def _of_first_run(
     connection: Connection, schema: str, models: Mapping[str, Model], transforms: Path
 ) -> list[Preview]:
@@ -121,40 +119,6 @@ def _of_first_run(
     return [
         Preview(table=name, effect="created", error=_undeclared(name, transforms, declared))
         for name in models
-    ]
-
-
-def _of_marts(connection: Connection, schema: str, transforms: Path, found: Alterations) -> list[Preview]:
-    """The marts that change or break."""
-    return [
-        Preview(
-            table=f"{reporting_schema(schema)}.{each.name}", effect=_OF_MARTS[each.effect], error=each.error
-        )
-        for each in mart_changes.changes(connection, schema, transforms, found)
-    ]
-
-
-def _of_checks(
-    url: str,
-    schema: str,
-    transforms: Path,
-    targets: Mapping[str, Target],
-    found: Alterations,
-    effects: Mapping[str, Effect],
-) -> list[Preview]:
-    """The checks that break.
-
-    Those of tables that change, or lack a view, can only be tried by the run, which changes them.
-    """
-    changing = {change.table for change in found.changes}
-    changing |= {name for name, effect in effects.items() if effect != "unchanged"}
-    to_try = [check for check in checks.load(transforms) if not any(map(check.names, changing))]
-    broken: dict[str, str] = {}
-    with suppress(psycopg.ProgrammingError, RightMissing):
-        broken = problems(url, schema, targets, to_try)
-    return [
-        Preview(table=f"{checks.FOLDER}/{name}.sql", effect="check broken", error=error)
-        for name, error in broken.items()
     ]
 
 
@@ -198,12 +162,6 @@ def _on_last_batch(
         )
         for each in changing
     ]
-
-
-def _of_file(found: Alterations) -> Iterator[Preview]:
-    """The file schema.sql, if more than its comments has changed."""
-    if found.is_new and found.old_text is not None and (diff := diffs.of_file(found.old_text, found.text)):
-        yield Preview(table="schema.sql", effect="executed", table_diff=tuple(diff))
 
 
 def _under_present_names(models: Mapping[str, Model], found: Alterations) -> dict[str, Model]:
@@ -267,14 +225,19 @@ def _effects(
     targets: Mapping[str, Target],
     loaded: Mapping[str, Loaded],
     found: Alterations,
+    incomplete: AbstractSet[str],
 ) -> dict[str, Effect]:
-    """What happens to each table if the lake has all batches; to those whose models are gone, too."""
+    """What happens to each table if the lake has all batches; to those whose models are gone, too.
+
+    ``incomplete`` are tables whose versions lack a column.
+    """
     loaded = {found.new_tables.get(name, name): each for name, each in loaded.items()}
     remade = evolve.remade(found.changes)
     asked = [change for change in found.changes if change.is_asked or change.happens]
     altered = {change.table for change in asked if change.kind != "renamed"}
     renamed = alterations.only_renamed(found, altered | remade)
     restated = altered | set(restate.changed(models, loaded))
+    restated |= {name for name in incomplete if is_stable(models, name)}
     effects: dict[str, Effect] = {}
     for name, model in models.items():
         if name not in {*targets, *found.new_tables.values(), *remade}:

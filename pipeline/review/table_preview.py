@@ -10,7 +10,8 @@ from pipeline.warehouse.dependents import Dependent
 
 Effect = Literal[
     "created", "filled", "restated", "compared", "refilled", "altered", "unchanged", "frozen", "dropped",
-    "executed", "mart created", "mart replaced", "mart dropped", "mart broken", "check broken",
+    "executed", "schema broken", "seed gone", "mart created", "mart replaced", "mart dropped", "mart broken",
+    "check broken",
 ]  # fmt: skip
 
 
@@ -38,7 +39,8 @@ class Preview(Frozen):
     ``restated`` over ``batches``, so that no version is made; ``compared`` where the lake or the model
     does not allow that: rows that differ get new versions. ``refilled`` if the table is made again, and
     ``frozen`` if its model was removed. The table ``schema.sql`` stands for the file, which is ``executed``
-    for the sake of indexes, comments and the like if no table has other columns.
+    for the sake of indexes, comments and the like if no table has other columns; ``schema broken`` if that
+    fails. ``seed gone``: the file of a seed that models read.
 
     ``model_diff`` and ``table_diff`` are the lines of unified diffs of the model and of the table's
     declaration, empty where the former text is not known. ``rows`` and ``versions`` are those of the table,

@@ -36,6 +36,7 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     if creates and happen:
         with suppress(WarehouseError), connection.transaction():
             _create(connection, found)  # new columns can refer to new tables
+            creates = False
     replaced = {change.table for change in happen if change.replaces_views}
     grants += own_objects.drop(connection, found.schema, replaced)
     for change in happen:

@@ -30,6 +30,7 @@ from pipeline.postgres import Connection, statement, transaction
 from pipeline.warehouse import (
     alterations,
     altering,
+    evolve,
     history,
     ledger,
     own_objects,
@@ -213,10 +214,10 @@ def _restore_versions(
     version_tables: Mapping[str, Collection[TargetColumn]],
 ) -> None:
     """Let tables be restated whose versions lacked a column that the table had when it was computed."""
-    for name, target in targets.items():
-        columns = {column.name for column in version_tables.get(versions_name(name), ())}
-        lacks = bool(columns) and not columns.issuperset(column.name for column in target.columns)
-        if lacks and is_stable(models, name):
+    known = {name: target.columns for name, target in targets.items()} | dict(version_tables)
+    columns = {name: [column.name for column in each] for name, each in known.items()}
+    for name in evolve.incomplete_versions(columns):
+        if is_stable(models, name):
             altering.mark_restored(connection, schema, [name], models[name].fingerprint)
 
 

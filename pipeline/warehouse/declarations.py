@@ -65,11 +65,17 @@ def declared_by(
 ) -> dict[str, dict[str, Declared]]:
     """The columns as ``declare`` makes them in another schema, for this one; nothing of it stays."""
     with connection.transaction(force_rollback=True):
-        connection.execute("CREATE TEMP TABLE declared ()")
-        row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
-        ((temporary,),) = row.fetchall()
-        declare(str(temporary))
-        return read(connection, str(temporary), tables, schema)
+        temporary = temporary_schema(connection)
+        declare(temporary)
+        return read(connection, temporary, tables, schema)
+
+
+def temporary_schema(connection: Connection) -> str:
+    """The name of the session's schema of temporary tables, which is made if necessary."""
+    connection.execute("CREATE TEMP TABLE declared () ON COMMIT DROP")
+    row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
+    ((temporary,),) = row.fetchall()
+    return str(temporary)
 
 
 def primary_key(columns: Columns) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from pipeline.errors import WarehouseError
 from pipeline.models.library import Model
-from pipeline.models.target import ADDED_TO_FACTS
+from pipeline.models.target import ADDED_TO_FACTS, versions_name
 from pipeline.postgres import identifiers, template
 from pipeline.warehouse.declarations import Columns, Declared
 from pipeline.words import did_you_mean
@@ -118,9 +118,19 @@ def unmatched(allow: Iterable[str], consents: Collection[str]) -> Iterator[str]:
 def lacks_columns(models: Mapping[str, Model], existing: Mapping[str, Columns]) -> bool:
     """Whether a table lacks a column that its model names, as if somebody had dropped it."""
     return any(
-        {column.lower() for column in models[name].lines} - {column.lower() for column in columns}
-        for name, columns in existing.items()
+        {column.lower() for column in model.lines} - {column.lower() for column in existing[name]}
+        for name, model in models.items()
+        if name in existing
     )
+
+
+def incomplete_versions(columns: Mapping[str, Collection[str]]) -> set[str]:
+    """Those of tables, given with their columns, whose table of versions lacks one of these."""
+    return {
+        name
+        for name, of_table in columns.items()
+        if (of_versions := columns.get(versions_name(name))) is not None and set(of_table) - set(of_versions)
+    }
 
 
 def changes_of(

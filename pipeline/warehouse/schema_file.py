@@ -19,6 +19,12 @@ _QUALIFIED = re.compile(
     r'^[ \t]*CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("?)(\w+)\1\s*\.', re.IGNORECASE | re.MULTILINE
 )
 _UNLOGGED = re.compile(r"\b(CREATE\s+)UNLOGGED(\s+(?:TABLE|SEQUENCE)\b)", re.IGNORECASE)
+_EXISTS = (
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateColumn,
+)
 _IN_THIS_TRANSACTION = sql.SQL("d.xmin = pg_current_xact_id()::xid")
 
 
@@ -101,6 +107,8 @@ def _logged(text: str) -> str:
 
 def _advice(error: psycopg.Error) -> str:
     """What to do about an error of the file."""
+    if isinstance(error, _EXISTS):
+        return "runs execute the file again: write IF NOT EXISTS or OR REPLACE"
     if "temporary" in f"{error.diag.message_primary} {error.diag.message_detail}".lower():
         return "leave it to a script of your own; runs also read the file with temporary tables"
     return "correct it"
