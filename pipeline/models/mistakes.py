@@ -39,6 +39,11 @@ _COMPARED = re.compile(
     r"Cannot (?:compare|mix) values of type (.+) and (?:type )?(.+?)(?: in .*)? - an explicit"
 )
 _NOT_GROUPED = re.compile(r'column "?(.+?)"? must appear in the GROUP BY clause')
+_COMMA = re.compile(r", (?![^(]*\))")
+# A candidate's parameters, each with its name.
+_PARAMETERS = re.compile(r"^\t[^(]+\((.*?)(?:, /)?\)(?: -> .*)?$", re.MULTILINE)
+_GENERIC = re.compile(r"\b(ANY|T|K|V|LAMBDA)\b")
+_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?(_LITERAL)?|DOUBLE|FLOAT|DECIMAL.*")
 _CALL = re.compile(r"(.+?)\((.*)\)", re.DOTALL)
 _OPERATORS = frozenset("+ - * / // % ^ **".split())  # noqa: SIM905
 _NUMBERS = frozenset("sum avg abs round floor ceil ceiling sqrt power mod trunc".split())  # noqa: SIM905
@@ -168,7 +173,7 @@ class _Mistake:
     def _wrong_operand(self) -> str:
         """An operator or function that does not take the types that it is applied to."""
         call, name = _CALL.match(self._error.get("call", "")), self._error["name"]
-        types = re.split(r", (?![^(]*\))", call[2]) if call else []
+        types = _COMMA.split(call[2]) if call else []
         names = self._operands()
         is_of_time = bool(_OF_TIME.search(name)) or "INTERVAL" in types
         if is_of_time or name in _OPERATORS or name in _NUMBERS:
@@ -177,7 +182,10 @@ class _Mistake:
                     to = "timestamp" if is_of_time else "DECIMAL(18, 2)"
                     return f"{operand} is text, which {name} does not take; write CAST({operand} AS {to})"
         listed = ", ".join(map(postgres_type, types))
-        example = f", such as CAST({names[0]} AS text)" if names else ""
+        wanted = _wanted(types, self._words)
+        example = (
+            f", such as CAST({names[wanted[0]]} AS {postgres_type(wanted[1])})" if names and wanted else ""
+        )
         return f"{name} does not take ({listed}); cast what it is applied to{example}"
 
     def _compared(self, left: str, right: str) -> str:
@@ -228,6 +236,28 @@ def _operands_of(node: Node) -> Iterator[Node]:
     yield from (each["expression"] for each in node.get("arguments", []))
     yield from node.get("children", [])
     yield from (node[part] for part in ("input", "left", "right", "lower", "upper") if node.get(part))
+
+
+def _wanted(types: Sequence[str], words: str) -> tuple[int, str] | None:
+    """The place and the type of the first operand to cast for the function that takes the most like these.
+
+    ``words`` list the functions of the name.
+    """
+    taken = [
+        [parameter.partition(" ")[2] for parameter in _COMMA.split(found)]
+        for found in _PARAMETERS.findall(words)
+    ]
+    fitting = [each for each in taken if len(each) == len(types) and not _GENERIC.search(" ".join(each))]
+    best = min(fitting, key=lambda each: sum(map(_distance, types, each)), default=())
+    return next(((at, type_) for at, type_ in enumerate(best) if _distance(types[at], type_)), None)
+
+
+def _distance(type_: str, wanted: str) -> int:
+    """How unlike two types are; a number is rather cast to another one."""
+    are_numbers = bool(_NUMBER.fullmatch(type_) and _NUMBER.fullmatch(wanted))
+    if type_ == wanted or (type_, wanted) == ("STRING_LITERAL", "VARCHAR"):
+        return 0
+    return 0 if are_numbers and type_ == "INTEGER_LITERAL" else 1 if are_numbers else 2
 
 
 def _write(near: str | None) -> str:

@@ -30,6 +30,10 @@ PRODUCT = (
     "a product has more than 38 digits; cast its factors to the digits that they need, such as"
     " CAST(x AS DECIMAL(18, 2))"
 )
+UNSIGNED = (
+    "range does not take (ubigint); cast what it is applied to, such as"
+    " CAST(json_array_length(doc) AS bigint)"
+)
 LINES = {
     "unknown column": (
         "SELECT id,\n    unitz AS v\nFROM sale",
@@ -74,6 +78,18 @@ LINES = {
     "number as text": (
         "SELECT id, price + length(price) AS v FROM sale",
         "1: length does not take (numeric); cast what it is applied to, such as CAST(price AS text)",
+    ),
+    "unsigned number": (
+        "SELECT id, units AS v\nFROM sale, unnest(range(json_array_length(doc))) AS r (n)",
+        f"2: {UNSIGNED}",
+    ),
+    "number as a number of characters": (
+        "SELECT id, length(left(note, price)) AS v FROM sale",
+        "1: left does not take (text, numeric); cast what it is applied to, such as CAST(price AS bigint)",
+    ),
+    "number of days": (
+        "SELECT id, year(CAST(sold_on AS date) + price) AS v FROM sale",
+        "1: + does not take (date, numeric); cast what it is applied to, such as CAST(price AS integer)",
     ),
     "product of four": (
         "SELECT id, price * price * price * price AS v FROM sale",
