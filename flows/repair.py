@@ -7,6 +7,7 @@ from prefect import get_run_logger
 from flows.context import RunContext
 from pipeline.erasure import forget
 from pipeline.errors import LakeIncomplete
+from pipeline.lake.manifests import manifest_paths
 from pipeline.recovery import checkpoints, etl_from_lake
 from pipeline.recovery import restate as restating
 from pipeline.warehouse import ledger
@@ -101,7 +102,7 @@ def erase_again(run: RunContext) -> None:
     if not pending:
         return
     run.lock.check()
-    if forget.all_manifests(pipeline.raw):
+    if manifest_paths(pipeline.raw):
         forget_rows(schema, pipeline.models, pipeline.targets, run.environment)
     else:
         forget.hide(url, schema, pending)

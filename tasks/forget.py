@@ -23,6 +23,7 @@ from pipeline.erasure.frozen import Frozen
 from pipeline.errors import SettingsError
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
+from pipeline.lake.manifests import all_manifests
 from pipeline.models import library
 from pipeline.models.library import Model
 from pipeline.models.target import Target, versions_name
@@ -59,7 +60,7 @@ def _erase(
     url: str, schema: str, lake: Lake, entry: Entry, frozen: Frozen, progress: Callable[[str], None]
 ) -> Iterator[str | Exception]:
     """Erase a row, and tell ``progress`` what was done; yields lines on what the search found."""
-    findings = engine.find(lake, engine.all_manifests(lake.raw), entry, frozen)
+    findings = engine.find(lake, all_manifests(lake.raw), entry, frozen)
     certificate = engine.carry_out(url, schema, lake, findings, progress)
     searched = cast(dict[str, int], certificate["searched"])
     without = {
@@ -97,7 +98,7 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
         lake, frozen, in_warehouse, certified = _prepared(config, environment, url, keep=arguments.yes)
         in_lake = erasures.in_lake(lake.raw)
         ledger_entries = {**in_lake, **in_warehouse}
-        manifests = engine.all_manifests(lake.raw)
+        manifests = all_manifests(lake.raw)
         for entry in _entries(arguments, lake, frozen, list(ledger_entries.values()), environment):
             findings = engine.find(lake, manifests, entry, frozen)
             if entry.key_hash in certified & in_lake.keys() and not findings.raw:
@@ -145,7 +146,7 @@ def _entries(
         if not ledger_entries:
             raise SettingsError("TABLE: no row was forgotten yet; name one: make forget TABLE=name KEY=value")
         return ledger_entries
-    manifests = engine.all_manifests(lake.raw)
+    manifests = all_manifests(lake.raw)
     _, table, erased = the_table(lake.models, manifests, arguments.table, frozen.models)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)

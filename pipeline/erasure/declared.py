@@ -1,8 +1,9 @@
 """The columns of a source table that are erased: those that models declare as personal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from pipeline.columns import Column
 from pipeline.errors import ModelError, SettingsError
 from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import Manifest, TableBatch
@@ -23,8 +24,9 @@ def the_table(
 ) -> tuple[Manifest, TableBatch, Erasure]:
     """The newest batch with a table, the table, and its columns to erase.
 
-    The ``frozen`` models declare the columns of a table that no other model reads. Raises SettingsError if no
-    batch has the table, or it has no key or no personal column.
+    Both have the columns that the source has dropped, if a model declares them. The ``frozen`` models declare
+    the columns of a table that no other model reads. Raises SettingsError if no batch has the table, or it
+    has no key or no personal column.
     """
     manifest = next((each for each in reversed(manifests) if name in each.tables), None)
     if manifest is None or manifest.tables[name].seed is not None:
@@ -45,6 +47,7 @@ def the_table(
         if name in source_tables(models)
         else _declared_by(frozen or {}, tables, name)
     )
+    dropped = tuple(_dropped(models, frozen or {}, manifests, table))
     key = tuple(column for column in table.columns if column.name in table.key)
     for column in key:
         if column.name in declared and not column.hashed_by:
@@ -55,9 +58,40 @@ def the_table(
     columns = tuple(
         column for column in table.columns if column.name in declared and column.name not in table.key
     )
+    columns += dropped
+    table = table.model_copy(update={"columns": (*table.columns, *dropped)})
     if not columns:
         raise SettingsError(f"TABLE: no column of {name} is declared personal; write `-- personal: column`")
     return manifest, table, Erasure(key=key, columns=columns, entries=())
+
+
+def _dropped(
+    models: Mapping[str, Model], frozen: Mapping[str, Model], manifests: Sequence[Manifest], table: TableBatch
+) -> Iterator[Column]:
+    """The columns that a table had and models declare; frozen models do not say that they are dropped."""
+    former = {
+        (name, column.name): column
+        for manifest in manifests
+        for name, each in manifest.tables.items()
+        for column in each.columns
+    }
+    names = set[str]()
+    for model in {**frozen, **models}.values():
+        for declared in model.personal:
+            homes = [
+                each
+                for each in {declared.table or each for each in model.reads}
+                if (each, declared.column) in former
+            ]
+            if declared.dropped and not homes:
+                raise ModelError(
+                    f"{model.at_header('personal', declared.column)}: no batch in the raw bucket has a column"
+                    f" {declared.spelled}; correct or remove the name"
+                )
+            if table.table in homes and (declared.dropped or model.name in frozen):
+                names.add(declared.column)
+    present = {column.name for column in table.columns}
+    yield from (former[table.table, name] for name in sorted(names - present))
 
 
 def _declared_by(

@@ -96,6 +96,27 @@ def effects(
             _refuse_nulls(connection, model, target, columns)
             replays = not _is_traceable(connection, target, columns)
             yield Effect(target, columns, _pairs(connection, columns, is_known=not is_hidden), replays)
+        if {column.name for column in erased.columns} - set(rows.schema.names):
+            yield from _of_former_columns(connection, target, shown)
+
+
+def _of_former_columns(
+    connection: duckdb.DuckDBPyConnection, target: Target, shown: Sequence[ContractColumn]
+) -> Iterator[Effect]:
+    """The effect on columns that the model no longer yields: versions that are not restated may have values.
+
+    These can be of a column that the source has dropped; nothing tells from which column they came.
+    """
+    yielded = {column.name for column in shown}
+    names = [
+        each.name for each in target.columns if not (each.name in yielded or each.filled or each.generated)
+    ]
+    if names and _is_traceable(connection, target, ()):
+        nulls = ", ".join(f"{literal(name)}, NULL" for name in names)
+        query = "SELECT DISTINCT key, CAST(NULL AS VARCHAR) AS old,"
+        query += f" CAST(json_object({nulls}) AS VARCHAR) AS new FROM before"
+        pairs = connection.sql(query).to_arrow_table().cast(_PAIRS)
+        yield Effect(target, tuple(names), pairs, replays=False)
 
 
 def _is_referred_to(targets: Mapping[str, Target], target: Target) -> bool:

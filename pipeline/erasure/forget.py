@@ -27,7 +27,6 @@ from pipeline.lake import erasures
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.erasures import Entry, Erasure
 from pipeline.lake.manifest import Manifest, TableBatch
-from pipeline.lake.manifests import manifest_paths, read_manifest
 from pipeline.lake.paths import table_folder
 from pipeline.models import reference_tables
 from pipeline.models.library import Model, closure, is_stable, source_tables
@@ -59,7 +58,7 @@ class Findings:
     rows: pa.Table
     raw: tuple[str, ...]
     effects: tuple[Effect, ...]
-    processed: Mapping[str, Effect]
+    processed: Mapping[str, Sequence[Effect]]
     since: str
     frozen: Frozen
     kept: Mapping[str, str]
@@ -75,13 +74,6 @@ class Findings:
         )
 
 
-def all_manifests(raw: Bucket) -> list[Manifest]:
-    """The manifests of all batches in the lake, in order."""
-    with ThreadPoolExecutor(_THREADS) as threads:
-        manifests = list(threads.map(lambda path: read_manifest(raw, path), manifest_paths(raw)))
-    return sorted(manifests, key=lambda manifest: manifest.batch_id)
-
-
 def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry, frozen: Frozen | None = None) -> Findings:
     """Find what to erase of a row, also in ``frozen`` tables; nothing is changed.
 
@@ -95,12 +87,17 @@ def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry, frozen: Frozen
     versions = rows if rows.num_rows else _shown_in(lake.raw, table, erased, hidden=True)[0]
     effects, kept = list[Effect](), dict[str, str]()
     if versions.num_rows:
+        # Models do not read columns that the source has dropped.
+        versions = versions.select([column.name for column in manifest.tables[entry.table].columns])
         manifest = manifest.model_copy(update={"tables": newest(manifests) | manifest.tables})
         effects, kept = _effects(
             lake, frozen, ever(manifest, manifests), erased, versions, is_hidden=not rows.num_rows
         )
     since = manifests[0].batch_id
-    processed = {path: effect for effect in effects for path in showing(lake.processed, effect, since)}
+    processed: dict[str, list[Effect]] = {}
+    for effect in effects:
+        for path in showing(lake.processed, effect, since):
+            processed.setdefault(path, []).append(effect)
     return Findings(entry, erased, table, rows, tuple(raw), tuple(effects), processed, since, frozen, kept)
 
 
@@ -200,9 +197,9 @@ def carry_out(
     for path in lake.processed.list(checkpoints.FOLDER, deep=True):
         lake.processed.remove(path)
     moved = {
-        path: rewritten(lake.processed, path, effect, findings.since)
-        for path, effect in findings.processed.items()
-        if not effect.replays
+        path: rewritten(lake.processed, path, effects, findings.since)
+        for path, effects in findings.processed.items()
+        if not any(effect.replays for effect in effects)
     }
     progress(f"rewrote processed objects: {len(moved)}")
     rejecting = erase_in_warehouse(

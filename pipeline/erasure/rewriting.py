@@ -8,11 +8,10 @@ import duckdb
 
 from pipeline.duck import ROWS_PER_BATCH, literal, quote, session
 from pipeline.erasure.effects import Effect
-from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket, File
 from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import Files, Manifest, State
-from pipeline.lake.manifests import manifest_paths, read_manifest
+from pipeline.lake.manifests import all_manifests, seal
 from pipeline.lake.paths import deleted_folder, rejected_folder, table_folder
 from pipeline.models.rejects import REJECTED
 
@@ -32,7 +31,8 @@ def showing(processed: Bucket, effect: Effect, since: str) -> Iterator[str]:
         return
     for path in paths:
         with session() as connection:
-            query = _processed(connection, processed, path, effect, since)
+            connection.register("stored rows 0", processed.scan(path))
+            query = _processed(connection, 0, path, effect, since)
             found = query and connection.sql(f"SELECT 1 FROM ({query}) WHERE is_found LIMIT 1").fetchall()  # noqa: S608
             if found:
                 yield path
@@ -44,40 +44,39 @@ def objects(bucket: Bucket, *folders: str) -> list[str]:
 
 
 def _processed(
-    connection: duckdb.DuckDBPyConnection, processed: Bucket, path: str, effect: Effect, since: str
+    connection: duckdb.DuckDBPyConnection, number: int, path: str, effect: Effect, since: str
 ) -> str | None:
-    """A query for an object's rows without erased values, with a column ``is_found``.
+    """A query for the rows of the relation of this number without erased values, with a column ``is_found``.
 
-    The old values of a batch before ``since`` are not known. None if the object does not have the columns.
+    The old values of a batch before ``since`` are not known. None if the rows do not have the columns.
     """
-    dataset = processed.scan(path)
-    names = dataset.schema.names
-    connection.register("stored rows", dataset)
-    connection.register("pairs", effect.pairs)
-    if dataset.schema.equals(REJECTED):
+    rows, pairs = quote(f"stored rows {number}"), quote(f"pairs {number}")
+    types = {str(row[0]): str(row[1]) for row in connection.execute(f"DESCRIBE {rows}").fetchall()}
+    connection.register(f"pairs {number}", effect.pairs)
+    if list(types) == REJECTED.names:
         return (
-            'SELECT s.key, s.reason, CASE WHEN p.key IS NULL THEN s."row" ELSE CAST('
+            'SELECT s.key, s.reason, CASE WHEN p.key IS NULL THEN s."row" ELSE CAST('  # noqa: S608
             'json_merge_patch(s."row", p.new) AS VARCHAR) END AS "row", p.key IS NOT NULL AS is_found'
-            ' FROM "stored rows" AS s LEFT JOIN (SELECT key, min(new) AS new FROM pairs'
+            f" FROM {rows} AS s LEFT JOIN (SELECT key, min(new) AS new FROM {pairs}"
             " WHERE old IS DISTINCT FROM new GROUP BY key) AS p ON s.key = p.key"
         )
-    if not {*effect.target.key, *effect.columns} <= set(names):
+    if not {*effect.target.key, *effect.columns} <= types.keys():
         return None
     key, old = (_json(effect.target.key), _json(effect.columns))
     columns = [
         f"CASE WHEN {_NEW} IS NULL THEN s.{quote(name)} ELSE CAST(json_extract_string({_NEW},"
-        f" {literal(_pointer(name))}) AS {_type(connection, name)}) END AS {quote(name)}"
+        f" {literal(_pointer(name))}) AS {types[name]}) END AS {quote(name)}"
         if name in effect.columns
         else f"s.{quote(name)}"
-        for name in names
+        for name in types
     ]
     is_older = path.partition("/batch=")[2] < since
     return (
-        f'SELECT {", ".join(columns)}, {_NEW} IS NOT NULL AS is_found FROM "stored rows" AS s'  # noqa: S608
-        f" LEFT JOIN pairs AS p ON {key} = p.key AND {old} = p.old"
+        f"SELECT {', '.join(columns)}, {_NEW} IS NOT NULL AS is_found FROM {rows} AS s"  # noqa: S608
+        f" LEFT JOIN {pairs} AS p ON {key} = p.key AND {old} = p.old"
         " LEFT JOIN (SELECT key, min(new) AS new, list(new) AS all_new, bool_or(old IS NULL) AS is_unknown"
-        f" FROM pairs GROUP BY key) AS a ON {key} = a.key AND p.key IS NULL AND (a.is_unknown OR {is_older})"
-        f" AND NOT list_contains(a.all_new, {old})"
+        f" FROM {pairs} GROUP BY key) AS a ON {key} = a.key AND p.key IS NULL"
+        f" AND (a.is_unknown OR {is_older}) AND NOT list_contains(a.all_new, {old})"
     )
 
 
@@ -90,17 +89,18 @@ def _pointer(name: str) -> str:
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
-def _type(connection: duckdb.DuckDBPyConnection, column: str) -> str:
-    rows = connection.execute('DESCRIBE "stored rows"').fetchall()
-    return next(str(row[1]) for row in rows if row[0] == column)
-
-
-def rewritten(processed: Bucket, path: str, effect: Effect, since: str) -> Files:
+def rewritten(processed: Bucket, path: str, effects: Sequence[Effect], since: str) -> Files:
     """Rewrite a processed object without erased values; returns the new file."""
-    schema = processed.scan(path).schema
+    dataset = processed.scan(path)
+    schema = dataset.schema
     with session() as connection:
-        query = _processed(connection, processed, path, effect, since)
-        reader = connection.sql(f"SELECT * EXCLUDE (is_found) FROM ({query})").to_arrow_reader(ROWS_PER_BATCH)  # noqa: S608
+        connection.register("stored rows 0", dataset)
+        for number, effect in enumerate(effects):
+            query = _processed(connection, number, path, effect, since)
+            view = quote(f"stored rows {number + 1}")
+            connection.execute(f"CREATE TEMP VIEW {view} AS SELECT * EXCLUDE (is_found) FROM ({query})")  # noqa: S608
+        last = quote(f"stored rows {len(effects)}")
+        reader = connection.sql(f"FROM {last}").to_arrow_reader(ROWS_PER_BATCH)
         rows = (batch.cast(schema) for batch in reader)
         file = processed.write_rows(path.rpartition("/")[0], schema, rows)
     return (file,) if file else ()
@@ -112,17 +112,17 @@ def erase_in_raw(raw: Bucket, erased: Erasure, paths: Collection[str]) -> None:
     An object that no manifest names is not rewritten; the caller removes it with the old ones.
     """
     (entry,), left = erased.entries, set(paths)
-    all_manifests = [read_manifest(raw, path) for path in manifest_paths(raw)]
+    manifests = all_manifests(raw)
     named = {
         file.path: file
-        for manifest in all_manifests
+        for manifest in manifests
         for file in _files(manifest, entry.table)
         if file.path in left
     }
     moved = {path: without(raw, file, erased) for path, file in named.items()}
-    for manifest in all_manifests:
+    for manifest in manifests:
         if any(file.path in moved for file in _files(manifest, entry.table)):
-            manifests.seal(raw, _moved_manifest(manifest, entry.table, moved))
+            seal(raw, _moved_manifest(manifest, entry.table, moved))
 
 
 def without(raw: Bucket, file: File, erased: Erasure) -> Files:

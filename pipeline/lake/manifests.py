@@ -6,6 +6,7 @@ objects that a manifest lists are read.
 
 import logging
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ from pipeline.lake.formats import parse, with_digest
 from pipeline.lake.manifest import MANIFESTS, RESUMED, Destination, Manifest, Watermark
 from pipeline.lake.paths import is_manifest
 
+_THREADS = 8
 _logger = logging.getLogger(__name__)
 
 
@@ -119,6 +121,13 @@ def manifest_paths(raw: Bucket) -> list[str]:
         for path in raw.list(folder, deep=True)
         if path.endswith(".json")
     ]
+
+
+def all_manifests(raw: Bucket) -> list[Manifest]:
+    """The manifests of all batches in a raw bucket, in order."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        manifests = list(threads.map(lambda path: read_manifest(raw, path), manifest_paths(raw)))
+    return sorted(manifests, key=lambda manifest: manifest.batch_id)
 
 
 def _after(previous: str | None) -> str:

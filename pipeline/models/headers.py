@@ -52,7 +52,7 @@ _FORMS = {
     "deletes": "-- deletes: ignore",
     "reads": "-- reads: changes",
     "unstable": "-- unstable: allowed",
-    "personal": "-- personal: column[, table.column, …], or -- personal: hash column[, …]",
+    "personal": "-- personal: column[, table.column, …], or -- personal: hash (or dropped) column[, …]",
     "renamed": "-- renamed: old -> new",
     "max_deleted_share": "-- max_deleted_share: 0.5, or any share from 0 to 1",
 }
@@ -106,7 +106,7 @@ def _is_value(name: str, text: str, sql: str) -> bool:
 
 def _lists_columns(text: str, words: set[str], *, is_personal: bool, any_name: bool) -> bool:
     """Whether a text lists columns: names among the words, or any that a ``*`` may yield."""
-    if is_personal and re.fullmatch(r"hash\s+[^\s,]+(\s*,.*)?", text):
+    if is_personal and re.fullmatch(r"(hash|dropped)\s+[^\s,]+(\s*,.*)?", text):
         return True
     parts = [_PERSONAL.fullmatch(part.strip()) for part in text.split(",")]
     return all(part and ((is_personal and any_name) or _words(part["column"]) <= words) for part in parts)
@@ -213,13 +213,14 @@ def cursors(path: Path, headers: Headers) -> dict[str, Cursor]:
 def personal(path: Path, headers: Headers) -> Iterator[Declared]:
     """The columns that are declared as personal data."""
     for value, line in headers.get("personal", []):
-        hashed = re.match(r"hash\s+(?=[^\s,])", value)
-        for part in value[hashed.end() if hashed else 0 :].split(","):
+        how = re.match(r"(hash|dropped)\s+(?=[^\s,])", value)
+        for part in value[how.end() if how else 0 :].split(","):
             match = _PERSONAL.fullmatch(part.strip())
             if not match:
                 raise ModelError(f"{path}:{line}: write `{_FORMS['personal']}`")
             table = _unquoted(match["table"]) if match["table"] else None
-            yield Declared(_unquoted(match["column"]), table, bool(hashed))
+            word = how[1] if how else ""
+            yield Declared(_unquoted(match["column"]), table, word == "hash", dropped=word == "dropped")
 
 
 def renamed(path: Path, headers: Headers) -> Iterator[tuple[str, str]]:

@@ -14,11 +14,15 @@ from pipeline.source.hashing import HashKey
 
 @dataclass(frozen=True)
 class Declared:
-    """A column that a header declares as personal, with its table if the header names it."""
+    """A column that a header declares as personal, with its table if the header names it.
+
+    ``dropped``: the source does not have it any more.
+    """
 
     column: str
     table: str | None
     hashed: bool
+    dropped: bool = False
 
     @property
     def spelled(self) -> str:
@@ -31,31 +35,40 @@ def personal_columns(
 ) -> dict[str, dict[str, bool]]:
     """The personal columns of these tables, by table and name, and whether they are hashed.
 
-    Raises ModelError if a header names a column that none or several of its model's tables have.
+    Raises ModelError if a header names a column that none or several of its model's tables have, or a dropped
+    one that one has.
     """
     personal: dict[str, dict[str, bool]] = {}
     for model in models.values():
         for declared in model.personal:
             table = _table_of(model, declared, tables)
+            if table is None:
+                continue
             columns = personal.setdefault(table, {})
             columns[declared.column] = declared.hashed or columns.get(declared.column, False)
     return personal
 
 
-def _table_of(model: "Model", declared: Declared, tables: Mapping[str, Collection[str]]) -> str:
+def _table_of(model: "Model", declared: Declared, tables: Mapping[str, Collection[str]]) -> str | None:
+    """The table of a column; None for a dropped one."""
     candidates = [
         name
         for name in sorted(model.reads & tables.keys())
         if declared.column in tables[name] and declared.table in {None, name}
     ]
-    if len(candidates) == 1:
-        return candidates[0]
+    if bool(candidates) != declared.dropped and len(candidates) < 2:  # noqa: PLR2004
+        return candidates[0] if candidates else None
     where = f"{model.at_header('personal', declared.column)}: personal column {declared.spelled}"
+    if declared.dropped:
+        raise ModelError(f"{where} is in {candidates[0]}; remove the word dropped, or name another table")
     if candidates:
         raise ModelError(
             f"{where} is in {' and in '.join(candidates)}; write {candidates[0]}.{declared.column}"
         )
-    raise ModelError(f"{where} is in no table of the source that it reads; correct or remove the name")
+    raise ModelError(
+        f"{where} is in no table of the source that it reads; correct the name, or write"
+        f" `-- personal: dropped {declared.spelled}` if the source has dropped it"
+    )
 
 
 def key_id(models: Mapping[str, "Model"], key: HashKey | None) -> str:

@@ -11,6 +11,7 @@ from pipeline.erasure.declared import the_table
 from pipeline.erasure.frozen import Frozen
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
+from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import transaction
 from pipeline.recovery import refill
 from tests.house import Warehouse
@@ -87,13 +88,13 @@ def without_model(shop: Pair) -> Frozen:
 
 def entry(shop: Pair, table: str, *key: str) -> Entry:
     known = list(erasures.in_lake(shop.house.raw).values())
-    manifests = forget.all_manifests(shop.house.raw)
+    manifests = all_manifests(shop.house.raw)
     _, _, erased = the_table(shop.house.models, manifests, table, without_model(shop).models)
     return erasures.entry(table, erased.key, key, known, datetime.now(UTC), None)
 
 
 def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
-    row, manifests = entry(shop, "person", key), forget.all_manifests(shop.house.raw)
+    row, manifests = entry(shop, "person", key), all_manifests(shop.house.raw)
     found = forget.find(lake(shop), manifests, row, without_model(shop))
     return forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
 
@@ -101,7 +102,7 @@ def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
 def again(shop: Pair) -> None:
     """Complete pending erasures, as every run does first."""
     for each in forget.pending(shop.house.url, "public", shop.house.raw):
-        manifests = forget.all_manifests(shop.house.raw)
+        manifests = all_manifests(shop.house.raw)
         found = forget.find(lake(shop), manifests, each, without_model(shop))
         assert forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)["hits"] == []
 

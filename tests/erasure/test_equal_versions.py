@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from demo.postgres import Postgres
 from pipeline.erasure import forget
+from pipeline.lake.manifests import all_manifests
 from tests.erasure.people import entry, lake
 from tests.pair import pair
 from tests.recovery.test_retain import rebuilt
@@ -42,7 +43,7 @@ def test_versions_that_an_erasure_makes_equal_are_one_as_in_a_rebuild(
 ) -> None:
     with pair(servers(16)) as shop, database(servers(16), "rebuilt") as url:
         shop.live(MODELS, SOURCE, DAYS)
-        found = forget.find(lake(shop), forget.all_manifests(shop.house.raw), entry(shop, "pet", "1"))
+        found = forget.find(lake(shop), all_manifests(shop.house.raw), entry(shop, "pet", "1"))
         forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
         house = rebuilt(shop, (shop.house.raw, shop.house.processed), url)
         for name in ("dim_pet", "fact_pet"):

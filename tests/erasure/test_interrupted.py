@@ -14,6 +14,7 @@ from demo.postgres import Postgres
 from pipeline.erasure import forget, rewriting
 from pipeline.lake import erasures, manifests
 from pipeline.lake.buckets import Bucket
+from pipeline.lake.manifests import all_manifests
 from tests.erasure.people import again, entry, forgotten, lake, looks, names_in
 from tests.pair import Pair
 from tests.support import database, execute
@@ -66,7 +67,7 @@ def test_an_interrupted_erasure_is_completed(shop: Pair, monkeypatch: pytest.Mon
         patch.setattr(holder, name, dies_there)
         with pytest.raises(Killed):
             forgotten(shop)
-    for manifest in forget.all_manifests(shop.house.raw):
+    for manifest in all_manifests(shop.house.raw):
         for table in manifest.tables.values():
             runs = [table.files, *(run.files for run in table.state or ())]
             assert all(map(shop.house.raw.holds, runs))
@@ -89,13 +90,13 @@ def test_a_search_that_is_killed_after_it_keeps_what_it_found(
         if not set(found.raw) & set(shop.house.raw.all_paths()):
             raise Killed
 
-    found = forget.find(lake(shop), forget.all_manifests(shop.house.raw), entry(shop, "person", "7"))
+    found = forget.find(lake(shop), all_manifests(shop.house.raw), entry(shop, "person", "7"))
     with monkeypatch.context() as patch:
         patch.setattr(Bucket, "remove", dies_after)
         with pytest.raises(Killed):
             forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
     (pending,) = forget.pending(shop.house.url, "public", shop.house.raw)
-    left = forget.find(lake(shop), forget.all_manifests(shop.house.raw), pending)
+    left = forget.find(lake(shop), all_manifests(shop.house.raw), pending)
     certificate = forget.carry_out(shop.house.url, "public", lake(shop), left, lambda _: None)
     assert certificate["hits"] == ["warehouse public.notes"]
     assert certificate["texts"] == 5

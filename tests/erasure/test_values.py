@@ -14,6 +14,7 @@ from demo.postgres import Postgres
 from pipeline.erasure import forget
 from pipeline.erasure.search import Needles, search_lake, search_warehouse
 from pipeline.lake.buckets import folder
+from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import template, transaction
 from tests.erasure.people import entry, lake
 from tests.pair import Pair
@@ -31,7 +32,7 @@ NAN = "INSERT INTO pet VALUES ('NaN', 'Dorothea')"
 
 
 def erase(pair: Pair, key: str) -> None:
-    found = forget.find(lake(pair), forget.all_manifests(pair.house.raw), entry(pair, "pet", key))
+    found = forget.find(lake(pair), all_manifests(pair.house.raw), entry(pair, "pet", key))
     assert forget.carry_out(pair.house.url, "public", lake(pair), found, lambda _: None)["hits"] == []
 
 

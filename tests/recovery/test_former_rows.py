@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.erasure import forget
+from pipeline.lake.manifests import all_manifests
 from pipeline.recovery.rehearsal import rehearse
 from tests.erasure.people import entry, lake
 from tests.pair import Pair
@@ -37,7 +38,7 @@ def erased(shared: Pair) -> Pair:
         "INSERT INTO dim_name VALUES ('by hand', 0)",
         "UPDATE etl.model SET row_count = row_count + 1 WHERE table_name = 'dim_name'",
     )
-    found = forget.find(lake(shared), forget.all_manifests(shared.house.raw), entry(shared, "pet", "1"))
+    found = forget.find(lake(shared), all_manifests(shared.house.raw), entry(shared, "pet", "1"))
     certificate = forget.carry_out(shared.house.url, "public", lake(shared), found, lambda _: None)
     assert certificate["hits"] == []
     return shared

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.erasure import forget
 from pipeline.errors import ModelError
 from pipeline.lake import manifests
 from pipeline.lake.buckets import folder
+from pipeline.lake.manifests import all_manifests
 from pipeline.review import hiding, trial
 from pipeline.review.live import Changed
 from pipeline.review.trial import Trial
@@ -159,7 +159,7 @@ def test_an_error_is_one_line(shop: Pair, draft: Path, name: str, text: str, wor
 def test_a_table_of_which_a_batch_holds_only_changes(shop: Pair, draft: Path) -> None:
     raw = folder(str(draft / "raw"))
     shutil.copytree(shop.house.raw.root, raw.root)
-    for manifest in forget.all_manifests(raw):
+    for manifest in all_manifests(raw):
         tables = {name: table.model_copy(update={"state": None}) for name, table in manifest.tables.items()}
         manifests.seal(raw, manifest.model_copy(update={"tables": tables}))
     with pytest.raises(ModelError, match=r"reads shop, of which the last batch holds only the changed rows"):

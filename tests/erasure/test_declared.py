@@ -1,0 +1,74 @@
+"""Personal columns that the source has dropped: their former values are erased, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from textwrap import dedent
+
+import pytest
+
+from pipeline.errors import ModelError
+from tests.erasure.conftest import DAYS
+from tests.erasure.people import MODELS, SOURCE, forgotten, names_in
+from tests.erasure.test_retained import retained
+from tests.pair import Pair
+from tests.recovery.restating import restated
+from tests.support import write_models
+
+OLDER = "SELECT DISTINCT mail FROM dim_person_version WHERE person_id = 7 AND mail IS NOT NULL"
+
+
+def without_mail(header: str) -> Mapping[str, str]:
+    """Models of a source that has dropped the column; their table still has it."""
+    person = (
+        MODELS["dim_person"].replace(" mail,", "").replace("-- personal", f"{header}\n        -- personal")
+    )
+    team = MODELS["fact_team"].replace("DISTINCT mail", "DISTINCT person_id")
+    return {**MODELS, "dim_person": person, "fact_team": team}
+
+
+@pytest.fixture
+def person(shared: Pair) -> Pair:
+    """A shop of some days, with a source of its own."""
+    shared.live(MODELS, SOURCE, DAYS[:3])
+    return shared
+
+
+def drop(shop: Pair, header: str) -> None:
+    shop.do("ALTER TABLE person DROP COLUMN mail")
+    restated(shop, {name: dedent(text).strip() for name, text in without_mail(header).items()})
+    shop.run()
+
+
+@pytest.mark.parametrize("header", ["-- personal: dropped mail", "-- personal: dropped person.mail"])
+def test_values_of_a_column_that_the_source_has_dropped_are_erased(person: Pair, header: str) -> None:
+    drop(person, header)
+    assert {"'ann@x.org'", "ann2@x.org"} <= set(names_in(person))
+    assert forgotten(person)["hits"] == []
+    assert names_in(person) == []
+    assert person.run() is None
+
+
+def test_versions_that_were_not_restated_lose_what_the_model_no_longer_yields(person: Pair) -> None:
+    retained(person)
+    drop(person, "-- personal: dropped mail")
+    assert person.house.query(OLDER) != []
+    assert forgotten(person)["hits"] == []
+    assert person.house.query(OLDER) == []
+    assert names_in(person) == []
+
+
+def test_a_column_that_the_source_has_is_not_declared_dropped(person: Pair) -> None:
+    person_model = f"-- personal: dropped mail\n{dedent(MODELS['dim_person']).strip()}"
+    write_models(person.house.folder, {"dim_person": person_model})
+    person.do("UPDATE person SET mail = 'a@x.org' WHERE person_id = 7")
+    words = r"dim_person\.sql:1: personal column mail is in person; remove the word dropped"
+    with pytest.raises(ModelError, match=words):
+        person.run()
+
+
+def test_a_dropped_column_that_no_batch_has_is_refused(person: Pair) -> None:
+    drop(person, "-- personal: dropped mial")
+    words = r"dim_person\.sql:1: no batch in the raw bucket has a column mial; correct or remove the name"
+    with pytest.raises(ModelError, match=words):
+        forgotten(person)
