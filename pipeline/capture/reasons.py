@@ -58,16 +58,17 @@ def batch_start(
         return BatchStart("first batch")
     if previous is None:
         return BatchStart("the last batch's manifest is lost")
-    if previous.identity != snapshot.identity:
-        return BatchStart(_ANOTHER_SOURCE)
     last = previous.continuity
     since = watermark.source_xmin
-    if snapshot.xmax < since or (last and snapshot.wal < last.wal):
-        if snapshot.standby and not forced:
-            raise SourceError(
-                "source: this standby is behind the last batch; run again when it has caught up,"
-                " or with --full if its primary was restored to an earlier state"
-            )
+    is_behind = snapshot.xmax < since or (last is not None and snapshot.wal < last.wal)
+    if is_behind and not forced and snapshot.may_follow(previous.identity):
+        raise SourceError(
+            "source: this standby is behind the last batch; run again when it has caught up,"
+            " or with --full if its primary was restored to an earlier state"
+        )
+    if previous.identity != snapshot.identity:
+        return BatchStart(_ANOTHER_SOURCE)
+    if is_behind:
         return BatchStart(_RESTORED)
     restarted = last is not None and (last.started_at, last.statistics_since) != (
         snapshot.started_at,

@@ -56,6 +56,14 @@ class Snapshot(Frozen):
         """The source that exported it."""
         return Identity.model_validate(self.model_dump(include=set(Identity.model_fields)))
 
+    def may_follow(self, other: Identity) -> bool:
+        """Whether this is a standby that may replay what the other source had written.
+
+        A standby reports an earlier timeline until its first restart point after its primary was promoted.
+        """
+        same = self.identity.is_same_database(other) and self.database_oid == other.database_oid
+        return self.standby and same and self.timeline <= other.timeline
+
 
 @contextmanager
 def snapshot(url: str, key: HashKey | None = None) -> Iterator[tuple[Connection, Snapshot]]:

@@ -13,6 +13,7 @@ import pytest
 from demo.binaries import account_for
 from demo.postgres import Postgres
 from pipeline.errors import SourceError
+from pipeline.lake import manifests
 from tests.pair import Pair
 from tests.pair import pair as new_pair
 from tests.servers import described_server
@@ -97,17 +98,32 @@ def test_a_standby_is_read_as_its_primary_is_until_it_is_promoted(pair: Pair, pr
         equal(pair, url)
 
 
-def test_a_standby_that_is_behind_the_last_batch_is_refused(pair: Pair, primary: Postgres) -> None:
+def read_from_next_timeline(pair: Pair) -> None:
+    """Let the last batch be one that was read after a promotion."""
+    manifest = manifests.read_manifest(
+        pair.house.raw, value(pair.house.url, "SELECT manifest FROM etl.watermark")
+    )
+    identity = manifest.identity.model_copy(update={"timeline": manifest.identity.timeline + 1})
+    manifests.seal(pair.house.raw, manifest.model_copy(update={"identity": identity}))
+
+
+@pytest.mark.parametrize("is_promoted", [False, True])
+def test_a_standby_that_is_behind_the_last_batch_is_refused(
+    pair: Pair, primary: Postgres, is_promoted: bool
+) -> None:
+    """Also if it follows a promoted primary: until its next restart point it reports the former timeline."""
     with standby_of(primary, pair) as url:
         catch_up(pair.source_url, url)
         execute(url, "SELECT pg_wal_replay_pause()")
         wait_for(url, "pg_get_wal_replay_pause_state() = 'paused'")
         pair.do("UPDATE sale SET amount = 10 WHERE sale_id = 1")
         assert read(pair) == (CHANGED, 1)
+        if is_promoted:
+            read_from_next_timeline(pair)
         with pytest.raises(
             SourceError, match="standby is behind the last batch; run again when it has caught"
         ):
             read(pair, url)
         execute(url, "SELECT pg_wal_replay_resume()")
         catch_up(pair.source_url, url)
-        assert read(pair, url) == (CHANGED, 0)
+        assert read(pair, url) == (ANOTHER if is_promoted else CHANGED, 0)
