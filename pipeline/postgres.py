@@ -47,6 +47,9 @@ _LOGIN_REFUSED = re.compile(
 # What pg_stat_activity shows of our sessions; tasks/__init__.py sets it.
 application_name = "pipeline"
 
+# What to do about a server or a role that only reads.
+_WRITABLE = "name the primary server, not a standby, and a role without default_transaction_read_only"
+
 # Seconds between tries to connect.
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 
@@ -73,8 +76,9 @@ def transaction(
     writes. A wait for a lock is logged, and limited by ``lock_timeout`` seconds, by default
     TOTESYS_LOCK_TIMEOUT. ``pauses`` are the seconds between tries to connect, by default PAUSES.
 
-    Raises SettingsError for a refused login and for a server that is too old, Unreachable if the server does
-    not answer, RightMissing, and LockTimeout. No message holds the password.
+    Raises SettingsError for a refused login, for a server that is too old, and if the block writes where the
+    server or the role only reads, Unreachable if the server does not answer, RightMissing, and LockTimeout.
+    No message holds the password.
     """
     setting = settings.load().lock_timeout
     bound = setting if lock_timeout is None else lock_timeout
@@ -92,6 +96,10 @@ def transaction(
                 yield connection
         except psycopg.errors.InsufficientPrivilege as error:
             raise _right_missing(error, database) from None
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            if reading or comes_from_a_function(error):
+                raise
+            raise SettingsError(f"{database}: {message(error)}; {_WRITABLE}") from None
         except psycopg.errors.LockNotAvailable:
             blockers = watch.blockers or "another session holds a lock"
             name = " (TOTESYS_LOCK_TIMEOUT)" if lock_timeout is None else ""
@@ -215,11 +223,20 @@ def _login_error(error: psycopg.Error, database: str) -> Exception:
     return SettingsError(f"{database}: {reason}; check its URL and run `make blocks` again")
 
 
-def login(url: str, database: str) -> str:
-    """Log in once; returns a text with the role, the database and the server's version."""
+def login(url: str, database: str, *, writes: bool = False) -> str:
+    """Log in once; returns a text with the role, the database and the server's version.
+
+    Raises SettingsError with ``writes`` where the server or the role only reads.
+    """
+    query = (
+        "SELECT current_user, current_database(), current_setting('server_version'),"
+        " current_setting('transaction_read_only')::boolean"
+    )
     with transaction(url, database) as connection:
-        row = connection.execute("SELECT current_user, current_database(), current_setting('server_version')")
-        return "role {} in database {}, Postgres {}".format(*row.fetchone() or ("?", "?", "?"))
+        ((role, name, version, only_reads),) = connection.execute(query).fetchall()
+    if writes and only_reads:
+        raise SettingsError(f"{database}: role {role} can only read database {name}; {_WRITABLE}")
+    return f"role {role} in database {name}, Postgres {version}"
 
 
 def statement(file: str) -> sql.SQL:

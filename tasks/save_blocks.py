@@ -159,7 +159,8 @@ def _database(config: Settings, name: str, role: str, secret: SecretStr | None) 
     """A connector block with the password as a secret field, or a block that names the secret."""
 
     def test() -> str:
-        return f"as {postgres.login(blocks.database_url(name, config.environment), role)}"
+        url = blocks.database_url(name, config.environment)
+        return f"as {postgres.login(url, role, writes=name == blocks.WAREHOUSE)}"
 
     text = secret.get_secret_value() if secret else ""
     full_name = blocks.named(name, config.environment)

@@ -1,12 +1,10 @@
 """The models' tables: created if they are missing, and described as contracts."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
-import psycopg
 from psycopg.rows import dict_row
 
 from pipeline.columns import base_of
@@ -86,7 +84,7 @@ def create_tables(
 
     ``for_readers``: with the schema for readers and its marts.
     """
-    with _refusing_readers(), naming_functions():
+    with naming_functions():
         connection.execute("SET LOCAL client_min_messages TO warning")
         is_published = _open_ledger(connection, schema)
         found = None if beside else alterations.find(connection, schema, models, folder, allow)
@@ -150,18 +148,6 @@ def _targets(models: Mapping[str, Model], described: Mapping[str, Mapping[str, o
 def with_contracts(models: Mapping[str, Model], targets: Mapping[str, Target]) -> dict[str, Model]:
     """The models with the contracts of their tables and the fingerprints of the models that they read."""
     return with_meaning(models, {name: target.contract for name, target in targets.items()})
-
-
-@contextmanager
-def _refusing_readers() -> Iterator[None]:
-    """Raise a WarehouseError if the server or the role only reads."""
-    try:
-        yield
-    except psycopg.errors.ReadOnlySqlTransaction as error:
-        raise WarehouseError(
-            f"warehouse: {error.diag.message_primary}; name the primary server, not a standby, and a role"
-            " without default_transaction_read_only"
-        ) from None
 
 
 def _open_ledger(connection: Connection, schema: str) -> bool:

@@ -99,6 +99,17 @@ def test_a_block_that_does_not_work_is_named_and_not_changed(
     assert command(replace(kiosk, **changes), "--unchecked")[-1].startswith("saved block ")
 
 
+def test_a_warehouse_that_can_only_be_read_does_not_work(
+    kiosk: World, command: Callable[..., list[str]]
+) -> None:
+    """As on a standby; the source may be one."""
+    only_reads = "?options=-c%20default_transaction_read_only%3Don"
+    url, source_url = kiosk.warehouse_url + only_reads, kiosk.source_url + only_reads
+    lines = command(replace(kiosk, warehouse_url=url, source_url=source_url), status=1)
+    assert re.search("^error: warehouse: role postgres can only read .*; name the primary server", lines[-1])
+    assert slugs(lines) == {slug for slug in ALL if not slug.endswith("warehouse")}
+
+
 @pytest.mark.campaign
 def test_all_that_does_not_work_is_named_at_once(
     kiosk: World, s3_endpoint: str, command: Callable[..., list[str]]

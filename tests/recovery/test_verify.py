@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from demo.postgres import Postgres
-from pipeline.errors import ObjectDamaged
+from pipeline.errors import ObjectDamaged, SettingsError
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifests import read_manifest, seal
 from pipeline.lake.verification import Verification, verify
@@ -237,6 +237,13 @@ def test_the_warehouses_role_has_the_rights_that_it_takes(lived: Pair) -> None:
         assert (found.differences, found.gaps, found.at) == ([], [], found.last)
     finally:
         execute(lived.house.url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_a_warehouse_that_can_only_be_read_cannot_rehearse_a_rebuild(lived: Pair) -> None:
+    """As on a standby."""
+    url, house = f"{lived.house.url}?options=-c%20default_transaction_read_only%3Don", lived.house
+    with pytest.raises(SettingsError, match=r"^warehouse: .* read-only transaction; name the primary server"):
+        list(rehearse(url, house.schema, house.models, house.folder, house.raw))
 
 
 @pytest.mark.campaign

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.errors import ModelError, PipelineError, RightMissing, WarehouseError
+from pipeline.errors import ModelError, PipelineError, RightMissing, SettingsError, WarehouseError
 from tests.house import Warehouse
 from tests.made_up import MadeUp
 from tests.support import execute, value, write_models
@@ -183,7 +183,7 @@ def test_a_warehouse_that_can_only_be_read_is_named(house: Warehouse, is_new: bo
         house.prepare()
     name = house.url.rpartition("/")[2]
     execute(house.url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    with pytest.raises(WarehouseError, match="read-only transaction; name the primary server") as raised:
+    with pytest.raises(SettingsError, match="read-only transaction; name the primary server") as raised:
         house.prepare()
     assert "\n" not in str(raised.value)
 
