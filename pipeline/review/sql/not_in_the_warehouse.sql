@@ -3,9 +3,9 @@
 WITH present AS (
     SELECT relname AS name
     FROM pg_class
-    WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND relname <> ALL(%(gone)s::text [])
+    WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND relname <> ALL(%(gone)s::text[])
     UNION
-    SELECT unnest(%(renamed)s::text [])
+    SELECT unnest(%(renamed)s::text[])
 ),
 
 made AS (
@@ -14,13 +14,18 @@ made AS (
     WHERE nspname = %(temporary)s
 )
 
-SELECT format(
-    'DROP %%s IF EXISTS %%I.%%I CASCADE',
-    CASE c.relkind
-        WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'i' THEN 'INDEX' WHEN 'c' THEN 'TYPE' ELSE 'TABLE'
-    END,
-    %(temporary)s::text, c.relname
-)
+SELECT
+    format(
+        'DROP %%s IF EXISTS %%I.%%I CASCADE',
+        CASE c.relkind
+            WHEN 'v' THEN 'VIEW'
+            WHEN 'S' THEN 'SEQUENCE'
+            WHEN 'i' THEN 'INDEX'
+            WHEN 'c' THEN 'TYPE'
+            ELSE 'TABLE'
+        END,
+        %(temporary)s::text, c.relname
+    )
 FROM pg_class AS c
 INNER JOIN made ON c.relnamespace = made.oid
 WHERE
@@ -37,17 +42,18 @@ SELECT format('DROP ROUTINE IF EXISTS %%s CASCADE', f.oid::regprocedure)
 FROM pg_proc AS f
 INNER JOIN made ON f.pronamespace = made.oid
 WHERE NOT EXISTS (
-    SELECT FROM pg_proc AS o
-    WHERE
-        o.pronamespace = to_regnamespace(quote_ident(%(schema)s))
-        AND o.proname = f.proname
-        AND o.pronargs = f.pronargs
-)
+        SELECT FROM pg_proc AS o
+        WHERE
+            o.pronamespace = to_regnamespace(quote_ident(%(schema)s))
+            AND o.proname = f.proname
+            AND o.pronargs = f.pronargs
+    )
 UNION ALL
-SELECT format(
-    'ALTER TABLE IF EXISTS %%I.%%I DROP CONSTRAINT IF EXISTS %%I CASCADE',
-    %(temporary)s::text, c.relname, k.conname
-)
+SELECT
+    format(
+        'ALTER TABLE IF EXISTS %%I.%%I DROP CONSTRAINT IF EXISTS %%I CASCADE',
+        %(temporary)s::text, c.relname, k.conname
+    )
 FROM pg_constraint AS k
 INNER JOIN pg_class AS c ON k.conrelid = c.oid
 INNER JOIN made ON c.relnamespace = made.oid
