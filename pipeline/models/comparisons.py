@@ -15,6 +15,14 @@ from typing import Any, Literal
 
 from pipeline.columns import Column, comparable, duckdb_type, is_date_as_text, spelled_for_duckdb
 from pipeline.duck import literal, quote
+from pipeline.models.text_origins import (
+    Origin,
+    Origins,
+    holds_mark,
+    is_json,
+    is_made_by_planner,
+    made_for_laterals,
+)
 
 Node = Mapping[str, Any]
 
@@ -25,14 +33,11 @@ _CALLS: Mapping[str, Literal["order", "text", "case"]] = {
     "nfc_normalize": "text",
     "lower": "case",
 }
-# The location of nodes that the planner has added.
-_NOWHERE = 2**64 - 1
 _EQUALITY = frozenset(
     "COMPARE_EQUAL COMPARE_NOTEQUAL COMPARE_DISTINCT_FROM COMPARE_NOT_DISTINCT_FROM COMPARE_IN"  # noqa: SIM905
     " COMPARE_NOT_IN".split()
 )
 _GROUPS = frozenset({"groups", "distinct_targets", "partitions"})
-_WITHOUT_CASE = frozenset({"lower", "upper"})
 # Stands for the columns in a comparison of rows, such as (a, b) = (c, d).
 ROWS = "rows as a whole"
 _ONE_BY_ONE = "compare their columns one by one, as a NULL in a row would count as a value"
@@ -40,6 +45,12 @@ _CAST = 'cast it in the model, or add COLLATE "C" to compare its text'
 _EXTREMES = frozenset({"greatest", "least"})
 _OF_ALL_ROWS = frozenset({"max", "min"})
 _RECORDS = frozenset({"row", "struct_pack"})
+# Functions that make lists and records or take them apart; others compare what is in them.
+_OF_PARTS = _RECORDS | frozenset(
+    "array_extract array_length cardinality element_at flatten len length list_concat list_element"  # noqa: SIM905
+    " list_extract list_pack list_slice list_value map_extract map_values struct_extract struct_extract_at"
+    " __cast array_slice array_value unnest json_transform from_json list_transform list_filter apply".split()
+)
 _COUNTING = frozenset({"mode", "histogram", "approx_count_distinct"})
 _SETS = frozenset({"LOGICAL_EXCEPT", "LOGICAL_INTERSECT"})
 # Operations for which the planner calls no function of these collations.
@@ -133,20 +144,28 @@ class _Place:
 
 def misread(plan: Node) -> Iterator[tuple[str, str]]:
     """Columns that a plan compares differently from Postgres: the name, if there is one, and the remedy."""
+    origins, made = Origins(plan), frozenset(made_for_laterals(plan))
     for node, place in _placed(plan, _Place({}, {}, "")):
+        if id(node) in made:
+            continue
         if _is_row(node) and place.compares_rows:
             yield ROWS, _ONE_BY_ONE
-        elif (_is_json(node) and place.compares) or _compares_text(node, place):
+        elif (is_json(node.get("return_type")) and place.compares) or _compares_stored(node, place, origins):
             yield column_of(node), _CAST
         elif place.owner.get("type") == "BOUND_FUNCTION" and _name(place.owner) not in _RECORDS:
             continue  # LIKE and similar functions work on text
-        elif mark := _CALLS.get(_name(node)) if _made_by_planner(node) else None:
-            yield from _misread_call(mark, node["children"][0], place)
+        elif mark := _CALLS.get(_name(node)) if is_made_by_planner(node) else None:
+            yield from _misread_call(mark, node["children"][0], place, origins)
 
 
-def _compares_text(node: Node, place: _Place) -> bool:
-    """Whether values are compared without a call of their collation's function; a call's result is text."""
-    is_call = node.get("expression_class") == "BOUND_FUNCTION"
+def _compares_stored(node: Node, place: _Place, origins: Origins) -> bool:
+    """Whether stored texts are compared without a call of their collation's function."""
+    if "expression_class" not in node or origins.of(node) not in {"stored", "mixed"}:
+        return False
+    if holds_mark(node.get("return_type")):
+        in_function = place.kind == "BOUND_FUNCTION" and _name(place.owner) not in _OF_PARTS
+        return place.compares or in_function
+    is_call = node.get("expression_class") == "BOUND_FUNCTION" and is_made_by_planner(node)
     return not is_call and _collation(node) in _UNCALLED.get(_compares_uncalled(place), ())
 
 
@@ -160,22 +179,22 @@ def _compares_uncalled(place: _Place) -> str:
     return "sets" if kind == "LOGICAL_PROJECTION" and place.part == "expressions" and place.in_set else ""
 
 
-def _misread_call(mark: str, argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
+def _misread_call(mark: str, argument: Node, place: _Place, origins: Origins) -> Iterator[tuple[str, str]]:
     """The column and the remedy of one call of a collation's function, if it is a misread comparison."""
-    name = column_of(argument)
-    marked = _collation(argument) in {"nfc", "noaccent"}
+    origin = origins.of(argument)
+    stored = _collation(argument) in {"nfc", "noaccent"} and origin in {"stored", "mixed"}
     if mark == "case":
-        yield from _misread_case(argument, place)
-    elif marked and not _is_call(argument) and (mark == "text" or not place.decides_equality):
-        yield name, _CAST
+        yield from _misread_case(argument, place, origin)
+    elif stored and (mark == "text" or not place.decides_equality):
+        yield column_of(argument), _CAST
 
 
-def _misread_case(argument: Node, place: _Place) -> Iterator[tuple[str, str]]:
+def _misread_case(argument: Node, place: _Place, origin: Origin) -> Iterator[tuple[str, str]]:
     """Text without case that Postgres compares with case, or of which any spelling may be kept."""
     name = column_of(argument)
-    if _name(argument) in _WITHOUT_CASE or argument.get("expression_class") == "BOUND_CONSTANT":
+    if origin in {"without case", "constant"}:
         return
-    if _is_call(argument) or _collation(argument) != "nocase":
+    if origin != "stored" or _collation(argument) != "nocase":
         yield name, "Postgres is case-sensitive here; compare lower() of both sides"
     elif place.keeps_a_spelling:
         yield name, "any of its spellings may be returned; write lower() around it"
@@ -188,7 +207,7 @@ def spells_alike(aggregate: Node) -> bool:
     keep any spelling.
     """
     argument = aggregate["children"][0] if aggregate.get("children") else {}
-    return _made_by_planner(aggregate) and _collation(argument) in {"noaccent", "nfc", "nocase"}
+    return is_made_by_planner(aggregate) and _collation(argument) in {"noaccent", "nfc", "nocase"}
 
 
 def _placed(node: object, place: _Place) -> Iterator[tuple[Node, _Place]]:
@@ -204,26 +223,12 @@ def _placed(node: object, place: _Place) -> Iterator[tuple[Node, _Place]]:
             yield from _placed(child, _Place(node if owns else place.owner, node, part, in_set))
 
 
-def _is_call(node: Node) -> bool:
-    """Whether the value is the result of a function in the model."""
-    return node.get("expression_class") == "BOUND_FUNCTION" and not _made_by_planner(node)
-
-
-def _made_by_planner(node: Node) -> bool:
-    return node.get("query_location") == _NOWHERE
-
-
 def _name(node: Node) -> str:
     return str(node["qname"]["path"][-1]) if node.get("qname") else ""
 
 
 def _collation(node: Node) -> str:
     return str(_type_info(node).get("collation", "")).lower()
-
-
-def _is_json(node: Node) -> bool:
-    """Whether the type is JSON, whose values DuckDB compares by their text."""
-    return _type_info(node).get("alias") == "JSON"
 
 
 def _is_row(node: Node) -> bool:
