@@ -5,7 +5,7 @@ The command is not a flow, because Prefect would store the key among the flow ru
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import cast
@@ -23,6 +23,7 @@ from pipeline.erasure.frozen import Frozen
 from pipeline.errors import SettingsError
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
+from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifests import all_manifests
 from pipeline.models import library
 from pipeline.models.library import Model
@@ -47,7 +48,8 @@ def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Targe
         get_run_logger().warning(
             "A row of %s that was erased is not erased everywhere; erasing it again", entry.table
         )
-        for line in _erase(url, schema, lake, entry, frozen, get_run_logger().info):
+        findings = engine.find(url, schema, lake, all_manifests(lake.raw), entry, frozen)
+        for line in _erase(url, schema, lake, findings, get_run_logger().info):
             get_run_logger().info("%s", line)
 
 
@@ -57,10 +59,9 @@ def _lake(models: Mapping[str, Model], targets: Mapping[str, Target], environmen
 
 
 def _erase(
-    url: str, schema: str, lake: Lake, entry: Entry, frozen: Frozen, progress: Callable[[str], None]
+    url: str, schema: str, lake: Lake, findings: Findings, progress: Callable[[str], None]
 ) -> Iterator[str | Exception]:
     """Erase a row, and tell ``progress`` what was done; yields lines on what the search found."""
-    findings = engine.find(lake, all_manifests(lake.raw), entry, frozen)
     certificate = engine.carry_out(url, schema, lake, findings, progress)
     searched = cast(dict[str, int], certificate["searched"])
     without = {
@@ -99,8 +100,8 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
         in_lake = erasures.in_lake(lake.raw)
         ledger_entries = {**in_lake, **in_warehouse}
         manifests = all_manifests(lake.raw)
-        for entry in _entries(arguments, lake, frozen, list(ledger_entries.values()), environment):
-            findings = engine.find(lake, manifests, entry, frozen)
+        for entry in _entries(arguments, lake, manifests, frozen, list(ledger_entries.values()), environment):
+            findings = engine.find(url, schema, lake, manifests, entry, frozen)
             if entry.key_hash in certified & in_lake.keys() and not findings.raw:
                 erased_on = ledger_entries[entry.key_hash].forgotten_at
                 yield f"this row of {entry.table} is erased already, since {erased_on:%Y-%m-%d %H:%M} UTC"
@@ -110,7 +111,8 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
                     yield "nothing of this row is found: its key may be another"
                 yield from () if arguments.yes else _kept(findings)
             if arguments.yes:
-                yield from _erase(url, schema, lake, entry, frozen, partial(print, flush=True))
+                yield from _erase(url, schema, lake, findings, partial(print, flush=True))
+                manifests = all_manifests(lake.raw)
     if not arguments.yes:
         yield "nothing was changed; ARGS=--yes erases it"
 
@@ -137,6 +139,7 @@ def _prepared(
 def _entries(
     arguments: argparse.Namespace,
     lake: Lake,
+    manifests: Sequence[Manifest],
     frozen: Frozen,
     ledger_entries: list[Entry],
     environment: str,
@@ -146,7 +149,6 @@ def _entries(
         if not ledger_entries:
             raise SettingsError("TABLE: no row was forgotten yet; name one: make forget TABLE=name KEY=value")
         return ledger_entries
-    manifests = all_manifests(lake.raw)
     _, table, erased = the_table(lake.models, manifests, arguments.table, frozen.models)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)

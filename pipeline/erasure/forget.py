@@ -13,14 +13,13 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from pipeline.columns import schema_of
 from pipeline.duck import quote, session
 from pipeline.erasure.declared import newest, the_table
 from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
 from pipeline.erasure.frozen import Frozen
 from pipeline.erasure.in_warehouse import erase_in_warehouse, require_acceptance
-from pipeline.erasure.rewriting import erase_in_raw, objects, rewritten, showing
+from pipeline.erasure.rewriting import erase_in_raw, objects, rewritten, showing, shown_in
 from pipeline.erasure.search import Needles, merged, search_lake, search_warehouse
 from pipeline.errors import ModelError
 from pipeline.lake import erasures
@@ -47,9 +46,9 @@ class Findings:
     """What to erase of a row.
 
     ``rows`` are the versions with personal values, ``raw`` the objects that hold them. ``effects`` are the
-    changes to tables of the warehouse, ``processed`` the objects with their values, ``since`` is the
-    lake's first batch. ``frozen`` are the tables without a model; those ``kept`` may show the values and
-    cannot be erased, with the reason.
+    changes to tables of the warehouse, ``processed`` the objects with their values. ``known_since`` is the
+    moment of the first loaded batch that the lake has: values from before are unknown. ``frozen`` are the
+    tables without a model; those ``kept`` may show the values and cannot be erased, with the reason.
     """
 
     entry: Entry
@@ -59,7 +58,7 @@ class Findings:
     raw: tuple[str, ...]
     effects: tuple[Effect, ...]
     processed: Mapping[str, Sequence[Effect]]
-    since: str
+    known_since: datetime
     frozen: Frozen
     kept: Mapping[str, str]
 
@@ -74,17 +73,25 @@ class Findings:
         )
 
 
-def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry, frozen: Frozen | None = None) -> Findings:
+def find(
+    url: str,
+    schema: str,
+    lake: Lake,
+    manifests: Sequence[Manifest],
+    entry: Entry,
+    frozen: Frozen | None = None,
+) -> Findings:
     """Find what to erase of a row, also in ``frozen`` tables; nothing is changed.
 
-    Raises ModelError if a table does not allow NULL for an erased value, else as :func:`the_table` does.
+    ``manifests`` are all of the lake. Raises ModelError if a table does not allow NULL for an erased value,
+    else as :func:`the_table` does.
     """
     frozen = frozen or Frozen()
     manifest, table, erased = the_table(lake.models, manifests, entry.table, frozen.models)
     erased = erased.model_copy(update={"entries": (entry,)})
-    rows, raw = _shown_in(lake.raw, table, erased)
+    rows, raw = shown_in(lake.raw, table, erased)
     # If the lake no longer has the values, the row's other values show what a restored warehouse may contain.
-    versions = rows if rows.num_rows else _shown_in(lake.raw, table, erased, hidden=True)[0]
+    versions = rows if rows.num_rows else shown_in(lake.raw, table, erased, hidden=True)[0]
     effects, kept = list[Effect](), dict[str, str]()
     if versions.num_rows:
         # Models do not read columns that the source has dropped.
@@ -93,12 +100,15 @@ def find(lake: Lake, manifests: Sequence[Manifest], entry: Entry, frozen: Frozen
         effects, kept = _effects(
             lake, frozen, ever(manifest, manifests), erased, versions, is_hidden=not rows.num_rows
         )
-    since = manifests[0].batch_id
+    loaded = loaded_batches(url, schema, lake.raw, manifests).manifests
+    known_since = loaded[0].snapshot_at if loaded else datetime.now(UTC)
     processed: dict[str, list[Effect]] = {}
     for effect in effects:
-        for path in showing(lake.processed, effect, since):
+        for path in showing(lake.processed, effect, known_since):
             processed.setdefault(path, []).append(effect)
-    return Findings(entry, erased, table, rows, tuple(raw), tuple(effects), processed, since, frozen, kept)
+    return Findings(
+        entry, erased, table, rows, tuple(raw), tuple(effects), processed, known_since, frozen, kept
+    )
 
 
 def _effects(
@@ -131,37 +141,6 @@ def _require_tables(below: Mapping[str, Model], history: Manifest) -> None:
             raise ModelError(f"{model.path}: the raw bucket has no table {lacking[0]} any more")
 
 
-def _shown_in(
-    raw: Bucket, table: TableBatch, erased: Erasure, *, hidden: bool = False
-) -> tuple[pa.Table, list[str]]:
-    """The versions of a row with personal values, or with ``hidden`` those without, and their objects."""
-    schema, found, paths = schema_of(table.columns), [], []
-    for path in objects(raw, table_folder(table.table)):
-        dataset = raw.scan(path)
-        names = [name for name in dataset.schema.names if name in schema.names]
-        if {column.name for column in erased.key} <= set(names):
-            with session() as connection:
-                connection.register("stored rows", dataset)
-                query = erased.forgotten_rows(names, quote("stored rows"), erased=hidden)
-                rows = connection.sql(query).to_arrow_table()
-            if rows.num_rows:
-                found.append(_fitted(rows, schema))
-                paths.append(path)
-    return pa.concat_tables([schema.empty_table(), *found]), paths
-
-
-def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows with the columns of a schema; columns that had another type are NULL."""
-    columns = []
-    for field in schema:
-        values = rows[field.name] if field.name in rows.schema.names else pa.nulls(rows.num_rows)
-        try:
-            columns.append(values.cast(field.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            columns.append(pa.nulls(rows.num_rows, field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
 def pending(url: str, schema: str, raw: Bucket) -> list[Entry]:
     """The entries that are missing in the lake or the warehouse, or that were not completed."""
     in_lake = erasures.in_lake(raw)
@@ -189,21 +168,19 @@ def carry_out(
     It is stored before the old objects are removed, because without them nobody knows what to search for.
     Raises ModelError, and changes nothing, if a table does not accept an erased value.
     """
-    batches = loaded_batches(url, schema, lake.raw).manifests
-    since = batches[0].snapshot_at if batches else datetime.now(UTC)
-    require_acceptance(url, schema, findings.effects, since)
+    require_acceptance(url, schema, findings.effects, findings.known_since)
     earlier = erasures.begin(url, schema, findings.entry)
     erasures.write_to_lake(lake.raw, findings.entry)
     for path in lake.processed.list(checkpoints.FOLDER, deep=True):
         lake.processed.remove(path)
     moved = {
-        path: rewritten(lake.processed, path, effects, findings.since)
+        path: rewritten(lake.processed, path, effects, findings.known_since)
         for path, effects in findings.processed.items()
         if not any(effect.replays for effect in effects)
     }
     progress(f"rewrote processed objects: {len(moved)}")
     rejecting = erase_in_warehouse(
-        url, schema, findings.entry, findings.effects, moved, findings.frozen.models, since
+        url, schema, findings.entry, findings.effects, moved, findings.frozen.models, findings.known_since
     )
     progress(f"erased in tables of the warehouse: {len(findings.effects)}")
     erase_in_raw(lake.raw, findings.erased, findings.raw)

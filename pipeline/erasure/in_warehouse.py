@@ -21,17 +21,17 @@ from pipeline.warehouse.ledger import lock_for_load
 from pipeline.warehouse.table import compared
 
 
-def require_acceptance(url: str, schema: str, effects: Iterable[Effect], since: datetime) -> None:
+def require_acceptance(url: str, schema: str, effects: Iterable[Effect], known_since: datetime) -> None:
     """Raise ModelError if a table does not accept the values without the erased ones; nothing is changed.
 
-    The lake's first batch is that of the time ``since``.
+    The lake's first batch is that of the time ``known_since``.
     """
     with transaction(url, "warehouse") as connection:
         lock_for_load(connection, schema)
         for effect in effects:
             try:
                 if not effect.replays:
-                    _erase(connection, schema, effect, since)
+                    _erase(connection, schema, effect, known_since)
             except psycopg.Error as error:
                 if not bisection.is_rejection(error):
                     raise
@@ -49,7 +49,7 @@ def erase_in_warehouse(
     effects: Sequence[Effect],
     moved: Mapping[str, Files],
     frozen: Collection[str],
-    since: datetime,
+    known_since: datetime,
 ) -> list[str]:
     """Erase in all tables that are not refilled, and update the paths of rewritten objects in etl.model.
 
@@ -59,7 +59,9 @@ def erase_in_warehouse(
     with transaction(url, "warehouse") as connection:
         last = lock_for_load(connection, schema)
         in_place = [effect for effect in effects if not effect.replays]
-        rejecting = [effect.target.name for effect in in_place if _erase(connection, schema, effect, since)]
+        rejecting = [
+            effect.target.name for effect in in_place if _erase(connection, schema, effect, known_since)
+        ]
         _move_results(connection, schema, moved)
         _forget_results(
             connection, schema, {each.target.name for each in effects if each.replays} & {*frozen}
@@ -71,11 +73,11 @@ def erase_in_warehouse(
     return rejecting
 
 
-def _erase(connection: Connection, schema: str, effect: Effect, since: datetime) -> int:
+def _erase(connection: Connection, schema: str, effect: Effect, known_since: datetime) -> int:
     """Erase in a table and its rejected rows; returns how many of these."""
     _stage(connection, effect)
     for name, begins, ends in _versions(effect.target):
-        _erase_in_table(connection, schema, effect, name, begins, ends, since)
+        _erase_in_table(connection, schema, effect, name, begins, ends, known_since)
     values = {"schema": schema, "table_name": effect.target.name}
     rows = connection.execute(statement("warehouse/erase_rejected.sql"), values).rowcount
     connection.execute("DROP TABLE pg_temp.erased, pg_temp.erased_texts")
@@ -118,7 +120,7 @@ def _erase_in_table(
     name: str,
     begins: str | None,
     ends: str | None,
-    since: datetime,
+    known_since: datetime,
 ) -> None:
     key, old = (
         sql.SQL("jsonb_build_object({})").format(each("{1}, w.{0}::text", names))
@@ -129,7 +131,7 @@ def _erase_in_table(
         "key": key,
         "old": old,
         "assignments": each("{0} = r.{0}", effect.columns),
-        "is_older": _is_older(schema, effect.target, begins, since),
+        "is_older": _is_older(schema, effect.target, begins, known_since),
     }
     connection.execute(statement("warehouse/erase.sql").format(**parts))
     if begins and ends:
@@ -141,13 +143,13 @@ def _erase_in_table(
         connection.execute(statement("warehouse/merge_equal_versions.sql").format(**parts))
 
 
-def _is_older(schema: str, target: Target, begins: str | None, since: datetime) -> sql.Composed:
+def _is_older(schema: str, target: Target, begins: str | None, known_since: datetime) -> sql.Composed:
     """The condition that a version w began before a moment; a dimension's row began with its last version."""
     if begins:
-        return sql.SQL("w.{} < {}").format(sql.Identifier(begins), since)
+        return sql.SQL("w.{} < {}").format(sql.Identifier(begins), known_since)
     begun = sql.SQL("SELECT FROM {} AS v WHERE {} AND v.{} >= {}").format(
         sql.Identifier(schema, target.versions_table), target.same_key("v", "w"),
-        sql.Identifier(target.span[0]), since,
+        sql.Identifier(target.span[0]), known_since,
     )  # fmt: skip
     return sql.SQL("NOT EXISTS ({})").format(begun)
 

@@ -1,17 +1,20 @@
-"""Rewrite objects of the lake without erased values under new names, and the manifests that name them."""
+"""Find objects of the lake with erased values, rewrite them under new names, and manifests that name them."""
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 import duckdb
+import pyarrow as pa
 
+from pipeline.columns import schema_of
 from pipeline.duck import ROWS_PER_BATCH, literal, quote, session
 from pipeline.erasure.effects import Effect
+from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket, File
 from pipeline.lake.erasures import Erasure
-from pipeline.lake.manifest import Files, Manifest, State
-from pipeline.lake.manifests import all_manifests, seal
+from pipeline.lake.manifest import TIME, Files, Manifest, State, TableBatch
 from pipeline.lake.paths import deleted_folder, rejected_folder, table_folder
 from pipeline.models.rejects import REJECTED
 
@@ -19,10 +22,10 @@ from pipeline.models.rejects import REJECTED
 _NEW = "COALESCE(NULLIF(p.new, p.old), a.new)"
 
 
-def showing(processed: Bucket, effect: Effect, since: str) -> Iterator[str]:
+def showing(processed: Bucket, effect: Effect, known_since: datetime) -> Iterator[str]:
     """The processed objects of a table that contain erased values, or all if it is refilled.
 
-    ``since`` is the first batch that the lake has.
+    Values from before ``known_since`` are unknown.
     """
     folder = table_folder(effect.target.name)
     paths = objects(processed, folder, rejected_folder(folder), deleted_folder(folder))
@@ -32,7 +35,7 @@ def showing(processed: Bucket, effect: Effect, since: str) -> Iterator[str]:
     for path in paths:
         with session() as connection:
             connection.register("stored rows 0", processed.scan(path))
-            query = _processed(connection, 0, path, effect, since)
+            query = _processed(connection, 0, path, effect, known_since)
             found = query and connection.sql(f"SELECT 1 FROM ({query}) WHERE is_found LIMIT 1").fetchall()  # noqa: S608
             if found:
                 yield path
@@ -43,12 +46,43 @@ def objects(bucket: Bucket, *folders: str) -> list[str]:
     return [path for folder in folders for path in bucket.sizes(folder) if path.endswith(".parquet")]
 
 
+def shown_in(
+    raw: Bucket, table: TableBatch, erased: Erasure, *, hidden: bool = False
+) -> tuple[pa.Table, list[str]]:
+    """The versions of a row with personal values, or with ``hidden`` those without, and their objects."""
+    schema, found, paths = schema_of(table.columns), [], []
+    for path in objects(raw, table_folder(table.table)):
+        dataset = raw.scan(path)
+        names = [name for name in dataset.schema.names if name in schema.names]
+        if {column.name for column in erased.key} <= set(names):
+            with session() as connection:
+                connection.register("stored rows", dataset)
+                query = erased.forgotten_rows(names, quote("stored rows"), erased=hidden)
+                rows = connection.sql(query).to_arrow_table()
+            if rows.num_rows:
+                found.append(_fitted(rows, schema))
+                paths.append(path)
+    return pa.concat_tables([schema.empty_table(), *found]), paths
+
+
+def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows with the columns of a schema; columns that had another type are NULL."""
+    columns = []
+    for field in schema:
+        values = rows[field.name] if field.name in rows.schema.names else pa.nulls(rows.num_rows)
+        try:
+            columns.append(values.cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            columns.append(pa.nulls(rows.num_rows, field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
 def _processed(
-    connection: duckdb.DuckDBPyConnection, number: int, path: str, effect: Effect, since: str
+    connection: duckdb.DuckDBPyConnection, number: int, path: str, effect: Effect, known_since: datetime
 ) -> str | None:
     """A query for the rows of the relation of this number without erased values, with a column ``is_found``.
 
-    The old values of a batch before ``since`` are not known. None if the rows do not have the columns.
+    The old values of a batch before ``known_since`` are unknown. None if the rows do not have the columns.
     """
     rows, pairs = quote(f"stored rows {number}"), quote(f"pairs {number}")
     types = {str(row[0]): str(row[1]) for row in connection.execute(f"DESCRIBE {rows}").fetchall()}
@@ -70,7 +104,7 @@ def _processed(
         else f"s.{quote(name)}"
         for name in types
     ]
-    is_older = path.partition("/batch=")[2] < since
+    is_older = path.partition("/batch=")[2] < f"{known_since.astimezone(UTC):{TIME}}"
     return (
         f"SELECT {', '.join(columns)}, {_NEW} IS NOT NULL AS is_found FROM {rows} AS s"  # noqa: S608
         f" LEFT JOIN {pairs} AS p ON {key} = p.key AND {old} = p.old"
@@ -89,14 +123,14 @@ def _pointer(name: str) -> str:
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
-def rewritten(processed: Bucket, path: str, effects: Sequence[Effect], since: str) -> Files:
+def rewritten(processed: Bucket, path: str, effects: Sequence[Effect], known_since: datetime) -> Files:
     """Rewrite a processed object without erased values; returns the new file."""
     dataset = processed.scan(path)
     schema = dataset.schema
     with session() as connection:
         connection.register("stored rows 0", dataset)
         for number, effect in enumerate(effects):
-            query = _processed(connection, number, path, effect, since)
+            query = _processed(connection, number, path, effect, known_since)
             view = quote(f"stored rows {number + 1}")
             connection.execute(f"CREATE TEMP VIEW {view} AS SELECT * EXCLUDE (is_found) FROM ({query})")  # noqa: S608
         last = quote(f"stored rows {len(effects)}")
@@ -112,17 +146,14 @@ def erase_in_raw(raw: Bucket, erased: Erasure, paths: Collection[str]) -> None:
     An object that no manifest names is not rewritten; the caller removes it with the old ones.
     """
     (entry,), left = erased.entries, set(paths)
-    manifests = all_manifests(raw)
+    present = manifests.all_manifests(raw)
     named = {
-        file.path: file
-        for manifest in manifests
-        for file in _files(manifest, entry.table)
-        if file.path in left
+        file.path: file for manifest in present for file in _files(manifest, entry.table) if file.path in left
     }
     moved = {path: without(raw, file, erased) for path, file in named.items()}
-    for manifest in manifests:
+    for manifest in present:
         if any(file.path in moved for file in _files(manifest, entry.table)):
-            seal(raw, _moved_manifest(manifest, entry.table, moved))
+            manifests.seal(raw, _moved_manifest(manifest, entry.table, moved))
 
 
 def without(raw: Bucket, file: File, erased: Erasure) -> Files:

@@ -1,5 +1,6 @@
 """The batches that a schema of the warehouse has loaded, as far as the lake still holds them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import ConcurrentRunError, ObjectMissing
@@ -28,8 +29,12 @@ class Batches:
         return last
 
 
-def loaded_batches(url: str, schema: str, raw: Bucket) -> Batches:
-    """The batches of a schema, as far back as their manifests exist without a gap."""
+def loaded_batches(url: str, schema: str, raw: Bucket, known: Iterable[Manifest] = ()) -> Batches:
+    """The batches of a schema, as far back as their manifests exist without a gap.
+
+    Those that are ``known`` are not read again.
+    """
+    read = {manifest.path: manifest for manifest in known}
     with transaction(url, "warehouse") as connection:
         rows = connection.execute(
             "SELECT b.batch_id, b.previous_batch_id, b.manifest, b.batch_id = w.batch_id"
@@ -43,7 +48,7 @@ def loaded_batches(url: str, schema: str, raw: Bucket) -> Batches:
     while batch_id in manifests_of:
         batch_id, path = manifests_of[batch_id]
         try:
-            manifests.insert(0, read_manifest(raw, path))
+            manifests.insert(0, read.get(path) or read_manifest(raw, path))
         except ObjectMissing:
             return Batches(tuple(manifests), is_complete=False)
     return Batches(tuple(manifests), is_complete=batch_id is None)

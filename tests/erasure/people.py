@@ -95,7 +95,7 @@ def entry(shop: Pair, table: str, *key: str) -> Entry:
 
 def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
     row, manifests = entry(shop, "person", key), all_manifests(shop.house.raw)
-    found = forget.find(lake(shop), manifests, row, without_model(shop))
+    found = forget.find(shop.house.url, "public", lake(shop), manifests, row, without_model(shop))
     return forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
 
 
@@ -103,7 +103,7 @@ def again(shop: Pair) -> None:
     """Complete pending erasures, as every run does first."""
     for each in forget.pending(shop.house.url, "public", shop.house.raw):
         manifests = all_manifests(shop.house.raw)
-        found = forget.find(lake(shop), manifests, each, without_model(shop))
+        found = forget.find(shop.house.url, "public", lake(shop), manifests, each, without_model(shop))
         assert forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)["hits"] == []
 
 

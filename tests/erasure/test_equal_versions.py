@@ -43,7 +43,9 @@ def test_versions_that_an_erasure_makes_equal_are_one_as_in_a_rebuild(
 ) -> None:
     with pair(servers(16)) as shop, database(servers(16), "rebuilt") as url:
         shop.live(MODELS, SOURCE, DAYS)
-        found = forget.find(lake(shop), all_manifests(shop.house.raw), entry(shop, "pet", "1"))
+        found = forget.find(
+            shop.house.url, "public", lake(shop), all_manifests(shop.house.raw), entry(shop, "pet", "1")
+        )
         forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
         house = rebuilt(shop, (shop.house.raw, shop.house.processed), url)
         for name in ("dim_pet", "fact_pet"):

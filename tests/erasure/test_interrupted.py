@@ -90,13 +90,15 @@ def test_a_search_that_is_killed_after_it_keeps_what_it_found(
         if not set(found.raw) & set(shop.house.raw.all_paths()):
             raise Killed
 
-    found = forget.find(lake(shop), all_manifests(shop.house.raw), entry(shop, "person", "7"))
+    found = forget.find(
+        shop.house.url, "public", lake(shop), all_manifests(shop.house.raw), entry(shop, "person", "7")
+    )
     with monkeypatch.context() as patch:
         patch.setattr(Bucket, "remove", dies_after)
         with pytest.raises(Killed):
             forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
     (pending,) = forget.pending(shop.house.url, "public", shop.house.raw)
-    left = forget.find(lake(shop), all_manifests(shop.house.raw), pending)
+    left = forget.find(shop.house.url, "public", lake(shop), all_manifests(shop.house.raw), pending)
     certificate = forget.carry_out(shop.house.url, "public", lake(shop), left, lambda _: None)
     assert certificate["hits"] == ["warehouse public.notes"]
     assert certificate["texts"] == 5

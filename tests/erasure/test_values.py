@@ -32,7 +32,9 @@ NAN = "INSERT INTO pet VALUES ('NaN', 'Dorothea')"
 
 
 def erase(pair: Pair, key: str) -> None:
-    found = forget.find(lake(pair), all_manifests(pair.house.raw), entry(pair, "pet", key))
+    found = forget.find(
+        pair.house.url, "public", lake(pair), all_manifests(pair.house.raw), entry(pair, "pet", key)
+    )
     assert forget.carry_out(pair.house.url, "public", lake(pair), found, lambda _: None)["hits"] == []
 
 

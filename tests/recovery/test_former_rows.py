@@ -38,7 +38,9 @@ def erased(shared: Pair) -> Pair:
         "INSERT INTO dim_name VALUES ('by hand', 0)",
         "UPDATE etl.model SET row_count = row_count + 1 WHERE table_name = 'dim_name'",
     )
-    found = forget.find(lake(shared), all_manifests(shared.house.raw), entry(shared, "pet", "1"))
+    found = forget.find(
+        shared.house.url, "public", lake(shared), all_manifests(shared.house.raw), entry(shared, "pet", "1")
+    )
     certificate = forget.carry_out(shared.house.url, "public", lake(shared), found, lambda _: None)
     assert certificate["hits"] == []
     return shared
