@@ -7,8 +7,10 @@ from typing import Literal
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import UndefinedFunction, WrongObjectType
 
 from pipeline.columns import Frozen
+from pipeline.messages import message
 from pipeline.models.library import Model
 from pipeline.models.marts import Mart, load
 from pipeline.postgres import Connection, template
@@ -17,8 +19,6 @@ from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.declarations import Columns
 
 _OF_HISTORY = {"valid_from": "timestamptz", "valid_to": "timestamptz", "deleted": "boolean"}
-# What Postgres says of a stand-in, up to version 14 and since.
-_STAND_IN = re.compile(r'cannot open relation (".+?")|(".+?") is a composite type')
 
 
 class MartChange(Frozen):
@@ -82,9 +82,9 @@ def _broken(
             columns = found.declared.get(name) or found.existing.get(name)
             for view in _views(name, model, columns or {}):
                 connection.execute(view)
-        for old, new in found.new_tables.items():
-            for stand_in in _stand_ins(old, found.models[new]):
-                connection.execute(stand_in)
+        hidden = [name for old, new in found.new_tables.items() for name in _beside(old, found.models[new])]
+        for name in hidden:
+            connection.execute(sql.SQL("CREATE TYPE {} AS ()").format(sql.Identifier("pg_temp", name)))
         errors: dict[str, psycopg.Error] = {}
         while pending:
             errors = marts.attempt(connection, pending.values(), create)
@@ -94,10 +94,22 @@ def _broken(
         misdescribed = _misdescribed(connection, files)
     # A temporary function is only found with its schema.
     return misdescribed | {
-        name: _STAND_IN.sub(r"relation \1\2 does not exist", line)
+        name: _without_stand_in(line, errors[name], hidden)
         for name, line in marts.located(pending, errors, "pg_temp").items()
-        if not any(f"function {each}(" in line for each in functions)
+        if not (isinstance(errors[name], UndefinedFunction) and any(f"{each}(" in line for each in functions))
     }
+
+
+def _without_stand_in(line: str, error: psycopg.Error, hidden: Collection[str]) -> str:
+    """The line of an error that says of a stand-in what the run says: its table does not exist.
+
+    Servers speak many languages: only its kind tells the error.
+    """
+    said = message(error)
+    named = [name for name in hidden if re.search(rf"\b{re.escape(name)}\b", said)]
+    if not isinstance(error, WrongObjectType) or not named:
+        return line
+    return line.replace(said, f'relation "{named[0]}" does not exist')
 
 
 def _misdescribed(connection: Connection, files: Collection[Mart]) -> dict[str, str]:
@@ -121,10 +133,9 @@ def _views(name: str, model: Model, columns: Columns) -> Iterator[sql.Composed]:
         yield _view(f"{name}_current", own)
 
 
-def _stand_ins(old: str, model: Model) -> Iterator[sql.Composed]:
-    """What hides a table that gets a new name, and the views beside it, from marts that read the old one."""
-    for end in ("", "_history", *["_current"] * (model.kind == "fact")):
-        yield sql.SQL("CREATE TYPE {} AS ()").format(sql.Identifier("pg_temp", f"{old}{end}"))
+def _beside(table: str, model: Model) -> list[str]:
+    """A table and the views beside it; types of these names hide them from marts if it gets a new name."""
+    return [f"{table}{end}" for end in ("", "_history", *["_current"] * (model.kind == "fact"))]
 
 
 def _view(name: str, types: Mapping[str, str]) -> sql.Composed:

@@ -25,6 +25,13 @@ _EXISTS = (
     psycopg.errors.DuplicateFunction,
     psycopg.errors.DuplicateColumn,
 )
+# What Postgres raises for what no temporary table can be or have; servers speak many languages.
+_NOT_OF_TEMPORARY = (
+    psycopg.errors.WrongObjectType,
+    psycopg.errors.InvalidTableDefinition,
+    psycopg.errors.InvalidParameterValue,
+    psycopg.errors.FeatureNotSupported,
+)
 _IN_THIS_TRANSACTION = sql.SQL("d.xmin = pg_current_xact_id()::xid")
 
 
@@ -78,10 +85,10 @@ def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | 
                 f"{path}:{line_of(content, match.end())}: names a table with the schema {match[2]}; write its"
                 " name alone, as TOTESYS_WAREHOUSE_SCHEMA names the schema"
             )
+    is_temporary = schemas[0].startswith("pg_temp")
     try:
         connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(identifiers(schemas)))
         with naming_functions():
-            is_temporary = schemas[0].startswith("pg_temp")
             connection.execute(template(_logged(content) if is_temporary else content))
         connection.execute(SAFE_PATH)
         query = statement("warehouse/untrusted_functions.sql").format(made=_IN_THIS_TRANSACTION)
@@ -92,7 +99,9 @@ def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | 
         raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
     except psycopg.Error as error:
         told = error.diag.message_primary or str(error)
-        raise WarehouseError(f"{path}{_line(path, error)}: {told}; {_advice(error)}") from None
+        raise WarehouseError(
+            f"{path}{_line(path, error)}: {told}; {_advice(error, is_temporary=is_temporary)}"
+        ) from None
     if untrusted:
         raise WarehouseError(
             "{}: a table would call {} of role {}, who owns neither the schema nor the database;"
@@ -105,12 +114,14 @@ def _logged(text: str) -> str:
     return _UNLOGGED.sub(lambda found: f"{found[1]}{' ' * len('UNLOGGED')}{found[2]}", text)
 
 
-def _advice(error: psycopg.Error) -> str:
+def _advice(error: psycopg.Error, *, is_temporary: bool) -> str:
     """What to do about an error of the file."""
     if isinstance(error, _EXISTS):
         return "runs execute the file again: write IF NOT EXISTS or OR REPLACE"
-    if "temporary" in f"{error.diag.message_primary} {error.diag.message_detail}".lower():
-        return "leave it to a script of your own; runs also read the file with temporary tables"
+    if is_temporary and isinstance(error, _NOT_OF_TEMPORARY):
+        return (
+            "correct it, or leave it to a script of your own; runs also read the file with temporary tables"
+        )
     return "correct it"
 
 
