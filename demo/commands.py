@@ -125,25 +125,31 @@ def _open_or_error(home: Home, interrupts: Interrupts, opener: _Opener, rest: li
 
 
 def _open(home: Home, interrupts: Interrupts, opener: _Opener, rest: list[str]) -> int:
-    """Open the demo's databases; their server is started if needed, and then stopped again."""
+    """Open the demo's databases; who starts their server stops it when nobody uses it any more."""
     postgres = home.postgres()
     if not postgres.folder.exists():
         raise DemoError(f"there is no demo in {shown(home.folder)} yet: run make demo first")
     with ExitStack() as stack:
-        if not postgres.running:
+        if postgres.running:
+            stack.enter_context(home.joined())
+        else:
             stack.enter_context(home.locked())
             with interrupts.held():
                 stack.enter_context(postgres)
+            stack.callback(home.wait_for_others)
         return opener(home, postgres, rest)
 
 
 def _psql(_: Home, postgres: Postgres, rest: list[str]) -> int:
     """Run psql on the warehouse, or on the database that its own arguments name."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql's own to handle
     psql = programs(postgres.version, None) / "psql"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     env = inherited | login(postgres.url(WAREHOUSE))
-    return subprocess.run([psql, *rest], env=env, check=False).returncode
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql's own to handle
+    try:
+        return subprocess.run([psql, *rest], env=env, check=False).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _status(home: Home, postgres: Postgres, _: list[str]) -> int:

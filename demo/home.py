@@ -18,6 +18,7 @@ FOLDER = PROJECT / ".demo"
 SOURCE, WAREHOUSE = "totesys", "warehouse"
 # Without fsync only a power cut could damage the data, which can be generated again.
 _POSTGRES_SETTINGS = {"fsync": "off"}
+IN_USE = "another command uses the databases: they stop at its end; Ctrl-C stops them now"
 # Prefixes of variables that Prefect, the pipeline or libpq would read.
 _NOT_INHERITED = ("PREFECT_", "TOTESYS_", "AWS_", "PG")
 
@@ -93,6 +94,22 @@ class Home:
             yield
         finally:
             os.close(handle)
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Use databases that another command has started; it stops them after this block."""
+        with (self.folder / "users").open("w") as users:
+            fcntl.flock(users, fcntl.LOCK_SH)
+            yield
+
+    def wait_for_others(self) -> None:
+        """Wait until no other command uses the databases that this one has started."""
+        with (self.folder / "users").open("w") as users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(IN_USE, file=sys.stderr, flush=True)
+                fcntl.flock(users, fcntl.LOCK_EX)
 
     def isolate(self) -> None:
         """Give this process and its children the demo's own settings only.

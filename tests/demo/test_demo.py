@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.home import PROJECT, Home, InUse
+from demo.home import IN_USE, PROJECT, Home, InUse
 from demo.interrupts import STOPPED
 
 ROOT = PROJECT
@@ -53,6 +53,7 @@ class Demo:
                 [sys.executable, "-m", "demo", "--folder", folder, *arguments],
                 cwd=ROOT,
                 env=inherited | hostile | {"DEMO_TEST": self.mark},
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -67,6 +68,17 @@ class Demo:
             assert sign, said
             said += sign
         return said
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def answer(self, query: str) -> str:
+        """What psql answers while it stays open."""
+        self.say(query)
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
 
     def press_ctrl_c(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
@@ -157,6 +169,21 @@ def test_an_interrupted_demo_is_completed_and_its_report_is_correct(folder: Path
     assert pending[2] == "its server was restarted, and rows that were deleted before may be back"
     assert pending[3] == "rows of the last batch are read again, as the source's server was restarted"
     assert re.search(r"^  raw +\d+ +[\d.]+ (kB|MB)$", said, re.MULTILINE)
+
+
+def test_the_server_runs_as_long_as_a_command_uses_it(folder: Path) -> None:
+    """The demo is that of the test before."""
+    first = Demo(folder, "psql", "-At")
+    assert first.answer("SELECT 1;") == "1"
+    second = Demo(folder, "psql", "-At")
+    assert second.answer("SELECT 2;") == "2"
+    first.say("\\q")
+    assert first.process.stderr
+    assert first.process.stderr.readline() == f"{IN_USE}\n"
+    assert second.answer("SELECT 3;") == "3"
+    assert second.end() == (0, "", "")
+    assert first.end() == (0, "", "")
+    assert (first.left, second.left) == ([], [])
 
 
 @pytest.mark.campaign
