@@ -103,7 +103,7 @@ def _figures(status: Status | None) -> Iterator[_Figure]:
         yield _Figure("up_to_date_timestamp_seconds", "Time of the source that is loaded", {}, at)
     if status.pending is not None:
         pending = sum(status.pending.values())
-        yield _Figure("source_rows_waiting", "Rows that the next batch reads", {}, pending)
+        yield _Figure("source_rows_pending", "Rows that the next batch reads", {}, pending)
     yield _Figure("batch_sealed", "Whether a batch is sealed and not loaded", {}, bool(status.sealed))
     for last in status.batches[:1]:
         yield _Figure("last_batch_lag_seconds", "From its snapshot to its load", {}, last.lag.total_seconds())
@@ -116,9 +116,7 @@ def _figures(status: Status | None) -> Iterator[_Figure]:
         yield _Figure("check_rows", "Rows that a warning check found", {"check": each.name}, each.rows)
     for table, rows in status.missed.items():
         yield _Figure("rows_missed", "Rows that only the last reconciliation found", {"table": table}, rows)
-    yield _Figure(
-        "tables_to_fill_again", "Tables that are not as they were loaded", {}, len(status.to_refill)
-    )
+    yield _Figure("tables_to_refill", "Tables that are not as they were loaded", {}, len(status.to_refill))
     for name, used in status.usage.items():
         yield _Figure("bucket_objects", "Objects in a bucket", {"bucket": name}, used.objects)
         yield _Figure("bucket_bytes", "Size of all objects in a bucket", {"bucket": name}, used.bytes)

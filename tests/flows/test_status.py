@@ -129,7 +129,7 @@ def test_the_status_has_a_prometheus_format(kiosk: World, command: Callable[...,
     found = figures("\n".join(command(kiosk, "--prometheus", status=1)) + "\n")
     assert found["totesys_status"] == {"": 1}
     assert found["totesys_up_to_date_timestamp_seconds"] == {"": moment.timestamp()}
-    assert found["totesys_source_rows_waiting"] == {"": 3}
+    assert found["totesys_source_rows_pending"] == {"": 3}
     assert found["totesys_rows_rejected"] == {"fact_sale": 2}
     assert found["totesys_last_batch_rows"] == {"added": 6, "changed": 0, "deleted": 0, "rejected": 2}
     assert found["totesys_batch_sealed"] == {"": 0}
