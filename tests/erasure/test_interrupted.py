@@ -12,7 +12,7 @@ import pytest
 
 from demo.postgres import Postgres
 from pipeline.erasure import forget, rewriting
-from pipeline.lake import erasures
+from pipeline.lake import erasures, manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifests import all_manifests
 from tests.erasure.people import again, entry, forgotten, lake, looks, names_in
@@ -33,7 +33,7 @@ STEPS = (
     (forget, "rewritten"),
     (forget, "erase_in_warehouse"),
     (rewriting, "without"),
-    (rewriting, "seal"),
+    (manifests, "seal"),
     (forget, "search_lake"),
     (Bucket, "remove"),
     (erasures, "certify"),
