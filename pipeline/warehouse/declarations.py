@@ -11,6 +11,7 @@ from pipeline.postgres import Connection, statement
 class Declared(Frozen):
     """A column as a table declares it.
 
+    ``checks`` name it alone; ``constraints`` are unique or exclude, or check other columns, too.
     ``refers_to`` is the table that it alone refers to, ``key_place`` its place in the primary key.
     """
 
@@ -21,6 +22,7 @@ class Declared(Frozen):
     computed: bool
     default_value: str | None
     checks: tuple[str, ...]
+    constraints: tuple[str, ...]
     refers_to: str | None
     comment: str
     key_place: int | None

@@ -151,12 +151,13 @@ def changes_of(
     yields = {each.lower() for each in model.lines}
     table = _alter(schema, name)
     filled = () if has_versions else ADDED_TO_FACTS
+    constraints = _new_constraints([column for column in declared.values() if column.name not in existing])
     for column in declared.values():
         known, was = existing.get(column.name), before.get(column.name) if before else None
         if column.name in filled:
             continue  # it is as the pipeline makes it
         if known is None:
-            added = _added(schema, column, is_empty=is_empty)
+            added = _added(schema, column, constraints.get(column.name, ()), is_empty=is_empty)
             is_key = column.name in model.key or (not model.key and bool(column.key_place))
             # Others that the table computes were dropped, or nobody has ever consented to them.
             is_of_model = is_key or not added.risk or column.name.lower() in yields
@@ -204,7 +205,24 @@ def _removed(schema: str, name: str, column: str, *, has_versions: bool) -> Chan
     return Change(name, column, "removed", summary, statements, "its values would be lost")
 
 
-def _added(schema: str, column: Declared, *, is_empty: bool) -> Change:
+def _new_constraints(new: Iterable[Declared]) -> dict[str, list[str]]:
+    """The constraints that name several columns or are unique, each by the last of its new columns.
+
+    Those are left out that a column has with a default, with which no two rows may be unique, or without
+    consent.
+    """
+    last, left_out = dict[str, str](), set[str]()
+    for column in new:
+        last |= dict.fromkeys(column.constraints, column.name)
+        if column.default_value is not None or column.computed:
+            left_out |= {*column.constraints}
+    found = dict[str, list[str]]()
+    for constraint in sorted(last.keys() - left_out):
+        found.setdefault(last[constraint], []).append(constraint)
+    return found
+
+
+def _added(schema: str, column: Declared, constraints: Iterable[str], *, is_empty: bool) -> Change:
     added = template(f"ADD COLUMN {{}} {column.type}").format(sql.Identifier(column.name))
     parts: list[sql.Composable] = [added]
     if column.default_value is not None:
@@ -218,11 +236,16 @@ def _added(schema: str, column: Declared, *, is_empty: bool) -> Change:
     parts += [template(check) for check in column.checks]
     if column.refers_to:
         parts.append(sql.SQL("REFERENCES {}").format(sql.Identifier(schema, column.refers_to)))
-    statement = _alter(schema, column.table_name) + sql.SQL(" ").join(parts)
+    table = _alter(schema, column.table_name)
+    statements = [table + sql.SQL(" ").join(parts)]
+    for constraint in constraints:
+        # Rows have its values once the table is restated.
+        later = " NOT VALID" if " CHECK (" in constraint and not is_empty else ""
+        statements.append(table + template(f"ADD CONSTRAINT {constraint}{later}"))
     is_computed = column.computed or "nextval" in (column.default_value or "")
     risk = "its values are computed" if is_computed else ""
     return Change(
-        column.table_name, column.name, "added", summary, (statement,), risk, not is_computed,
+        column.table_name, column.name, "added", summary, tuple(statements), risk, not is_computed,
         follow_up=follow_up,
     )  # fmt: skip
 

@@ -111,3 +111,44 @@ def test_columns_that_the_table_computes_are_left_out_without_consent(shared: Pa
     assert {change.name: (change.restores, change.happens) for change in found.changes} == {
         "fact_sale.twice": (False, True)
     }
+
+
+CONSTRAINTS = """
+    SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE conrelid::regclass::text IN ('dim_shop', 'fact_sale') AND contype IN ('c', 'u', 'x') ORDER BY 1, 2
+"""
+
+
+@pytest.mark.parametrize("dropped", [("dim_shop.manager",), ("dim_shop.city", "dim_shop.manager")])
+def test_constraints_return_with_a_dropped_column(shared: Pair, dropped: tuple[str, ...]) -> None:
+    schema = SCHEMA.replace(
+        "manager varchar, opened date",
+        "manager varchar UNIQUE CHECK (manager <> ''), opened date, UNIQUE (city, shop_id),"
+        " CONSTRAINT differ CHECK (city <> manager), EXCLUDE (manager WITH =)",
+    )
+    shared.fresh({**MODELS, "schema": schema}, *SOURCE)
+    shared.run()
+    before, rows = shared.house.query(CONSTRAINTS), shared.house.query(LOOKS[0])
+    assert len(before) == 5
+    for name in dropped:
+        table, _, column = name.partition(".")
+        execute(shared.house.url, f"ALTER TABLE {table} DROP COLUMN {column} CASCADE")
+    assert "dim_shop" in restated(shared, {})
+    after = [(table, text.removesuffix(" NOT VALID")) for table, text in shared.house.query(CONSTRAINTS)]
+    assert (after, shared.house.query(LOOKS[0])) == (before, rows)
+    assert restated(shared, {}) == []
+
+
+def test_a_new_column_has_the_constraints_that_name_it(shared: Pair) -> None:
+    """A row that violates one is rejected."""
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    shared.do("ALTER TABLE shop ADD COLUMN mail text DEFAULT 'same'")
+    new = "opened date, mail text UNIQUE, CONSTRAINT small CHECK (length(mail) < shop_id + 10)"
+    model = "SELECT shop_id, city, manager, mail FROM shop"
+    restated(shared, {"dim_shop": model, "schema": SCHEMA.replace("opened date", new)})
+    shared.run(max_rejected_share=1.0)
+    assert [table for table, _ in shared.house.query(CONSTRAINTS)] == ["dim_shop", "dim_shop"]
+    assert len(shared.house.query("SELECT FROM dim_shop WHERE mail = 'same'")) == 1
+    (reason,) = [reason for table, _, reason in shared.house.rejected() if table == "dim_shop"]
+    assert "dim_shop_mail_key" in reason

@@ -1,4 +1,4 @@
--- The columns of tables as they are declared, with the constraints that name only one column.
+-- The columns of tables as they are declared, with their constraints.
 -- Binds: schema, tables, as_schema (the schema whose types those in the temporary schema stand for).
 SELECT
     c.relname::text AS table_name,
@@ -18,6 +18,16 @@ SELECT
             WHERE r.conrelid = c.oid AND r.conkey = ARRAY[a.attnum] AND r.contype = 'c'
         ), '{}'
     ) AS checks,
+    COALESCE(
+        (
+            SELECT array_agg(format('%%I %%s', r.conname, pg_get_constraintdef(r.oid)) ORDER BY r.conname)
+            FROM pg_constraint AS r
+            WHERE
+                r.conrelid = c.oid
+                AND a.attnum = ANY(r.conkey)
+                AND (r.contype IN ('u', 'x') OR (r.contype = 'c' AND cardinality(r.conkey) > 1))
+        ), '{}'
+    ) AS constraints,
     (
         SELECT min(tc.relname::text)
         FROM pg_constraint AS r
