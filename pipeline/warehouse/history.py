@@ -48,6 +48,7 @@ def ensure(
     again. Raises WarehouseError.
     """
     existing, grants = read_existing(connection, schema, view_schemas(schema)), list[str]()
+    _refuse_rules(schema, targets, existing)
     for target in targets:
         with _one_line_errors(schema, target), naming_functions():
             if target.fact:
@@ -61,6 +62,17 @@ def ensure(
     if existing.has_superseded:
         _drop_migrated(connection)
     return grants
+
+
+def _refuse_rules(schema: str, targets: Collection[Target], existing: Existing) -> None:
+    """Raise a WarehouseError for a rule on a table, which would change what a load writes, or stop it."""
+    names = {name for target in targets for name in (target.name, versions_name(target.name))}
+    for table, rule in existing.rules:
+        if table in names:
+            raise WarehouseError(
+                f"warehouse: {schema}.{table} has the rule {rule}, which changes what a load writes;"
+                f" DROP RULE {rule} ON {schema}.{table}, and make a trigger instead"
+            )
 
 
 @contextmanager
@@ -108,11 +120,11 @@ def _ensure_fact(connection: Connection, schema: str, target: Target, existing: 
         for view in views
     )
     indexes = version_index(target), begun_index(target), ended_index(target)
-    _drop_of_former(connection, schema, target.name, indexes, existing)
+    _drop_unusable(connection, schema, target.name, indexes, existing)
     indexed = existing.indexed.get(version_index(target), ())
     has_other_key = bool(indexed) and list(indexed) != [*target.key, RECORDED_AT]
     table_columns = set(existing.columns[target.name])
-    is_indexed = {begun_index(target), ended_index(target)} <= existing.indexed.keys()
+    is_indexed = set(indexes) <= existing.indexed.keys()
     if has_views and is_indexed and not has_other_key and set(ADDED_TO_FACTS) <= table_columns:
         return
     if has_other_key:
@@ -125,12 +137,12 @@ def _ensure_fact(connection: Connection, schema: str, target: Target, existing: 
         _backfill_superseded_at(connection, target, names)
 
 
-def _drop_of_former(
+def _drop_unusable(
     connection: Connection, schema: str, table: str, indexes: Sequence[str], existing: Existing
 ) -> None:
-    """Drop the indexes that a table which was renamed has kept, so that the present one gets them."""
+    """Drop the indexes that a table which was renamed has kept, and unfinished ones, so that it gets them."""
     for index in indexes:
-        if existing.indexes.get(index, table) != table:
+        if existing.indexes.get(index, table) != table or index in existing.invalid:
             connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, index)))
             del existing.indexed[index]
 
@@ -172,8 +184,8 @@ def _ensure_dimension(
             assignments = each("{0} = s.{0}", [column.name for column in added])
             query = statement("warehouse/fill_version_columns.sql")
             connection.execute(query.format(**names, assignments=assignments))
-        _ensure_version_index(connection, schema, target, existing)
-    _drop_of_former(connection, schema, versions_name(target.name), [ended_index(target)], existing)
+        version_indexes.ensure_unique(connection, schema, target, existing)
+    _drop_unusable(connection, schema, versions_name(target.name), [ended_index(target)], existing)
     if ended_index(target) not in existing.indexed:
         connection.execute(statement("warehouse/dimension_ended.sql").format(**names))
     version_indexes.ensure(connection, schema, target, existing)
@@ -242,26 +254,11 @@ def _ensure_history_view(
         connection.execute(statement("warehouse/dimension_history.sql").format(**names, shown=listed))
 
 
-def _ensure_version_index(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
-    """Create the unique index of a dimension's versions, again if the model has another key."""
-    indexes = [index for table, index in existing.unique if table == versions_name(target.name)]
-    if [existing.indexed[index] for index in indexes] == [[*target.key, "valid_from"]]:
-        return
-    for index in indexes:
-        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, index)))
-    _create_version_index(connection, names_of(schema, target))
-
-
-def _create_version_index(connection: Connection, names: Mapping[str, sql.Composable]) -> None:
-    query = sql.SQL("CREATE UNIQUE INDEX ON {versions} ({key}, valid_from)")
-    connection.execute(query.format(versions=names["versions"], key=names["key"]))
-
-
 def _insert_first_versions(
     connection: Connection, target: Target, names: Mapping[str, sql.Composable], *, has_superseded: bool
 ) -> None:
     """Insert a first version of each row, after the versions that earlier releases kept as JSON."""
-    _create_version_index(connection, names)
+    version_indexes.create_unique(connection, names)
     if has_superseded:
         _migrate_versions(connection, target, names)
     connection.execute(statement("warehouse/first_versions.sql").format(**names))

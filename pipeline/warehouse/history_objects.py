@@ -20,6 +20,19 @@ from pipeline.postgres import Connection, each, identifiers, together
 COPIED = "As that of the dimension, which it follows"
 
 
+class Unique(NamedTuple):
+    """A unique index; its name is also that of its constraint, if ``is_constraint``.
+
+    An expression among its ``columns`` is an empty text. ``is_whole``: it is valid and has all rows.
+    """
+
+    table: str
+    name: str
+    columns: list[str]
+    is_constraint: bool
+    is_whole: bool
+
+
 class Lookup(NamedTuple):
     """An index that finds rows by columns alone; ``is_copied``: it was made after one of the dimension."""
 
@@ -33,25 +46,28 @@ class Existing:
     """The objects that a schema has.
 
     ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``indexes`` are the
-    tables of indexes, and ``unique`` the unique ones by table and name, ``lookups`` those that find rows by
-    columns alone, by table.
+    tables of indexes, ``invalid`` the names of those that were left unfinished, ``unique`` the unique ones,
+    ``lookups`` those that find rows by columns alone, by table.
     ``functions`` are the bodies of parallel safe functions, as ours are.
     ``views`` are the columns of views by schema and name, in the schemas of views as of a moment, and
     ``checked_views`` those that check their moment by ``etl.known``. ``read`` are the schema and name of each
     view with the tables of the warehouse's schema that it reads: one that was renamed or moved is still read
-    by its views. ``is_open_to_readers``: every role may call the functions of the schema etl.
+    by its views. ``rules`` are pairs of a table and a rule that others have made on it.
+    ``is_open_to_readers``: every role may call the functions of the schema etl.
     ``has_superseded``: it has the versions of an earlier release.
     """
 
     columns: dict[str, list[str]]
     indexed: dict[str, list[str]]
     indexes: Mapping[str, str]
-    unique: Collection[tuple[str, str]]
+    invalid: Collection[str]
+    unique: Sequence[Unique]
     lookups: Mapping[str, Sequence[Lookup]]
     functions: Mapping[str, str]
     views: Mapping[str, dict[str, list[str]]]
     checked_views: Collection[tuple[str, str]]
     read: Collection[tuple[str, str, str]]
+    rules: Sequence[tuple[str, str]]
     is_open_to_readers: bool
     has_superseded: bool
 
@@ -61,7 +77,13 @@ _FUNCTIONS = (
     " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'"
 )
 _INDEXES = (
-    "SELECT t.relname::text, x.relname::text, i.indisunique FROM pg_index AS i"
+    "SELECT t.relname::text, x.relname::text, i.indisunique, i.indisvalid, i.indpred IS NULL,"
+    " (SELECT array_agg(COALESCE(a.attname::text, '') ORDER BY k.place)"
+    " FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)"
+    " LEFT JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = k.number"
+    " WHERE k.place <= i.indnkeyatts),"
+    " EXISTS (SELECT FROM pg_constraint AS r WHERE r.conindid = x.oid AND r.conrelid = t.oid)"
+    " FROM pg_index AS i"
     " INNER JOIN pg_class AS t ON i.indrelid = t.oid INNER JOIN pg_class AS x ON i.indexrelid = x.oid"
     " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s"
 )
@@ -96,6 +118,11 @@ _READ = (
     " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
     " AND n.nspname = ANY(%s) AND s.nspname = %s"
 )
+_RULES = (
+    "SELECT c.relname::text, w.rulename::text FROM pg_rewrite AS w INNER JOIN pg_class AS c"
+    " ON w.ev_class = c.oid INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+    " WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND w.ev_enabled <> 'D' ORDER BY 1, 2"
+)
 _COLUMNS = (
     "SELECT n.nspname::text, c.relkind::text, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)"
     " FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
@@ -107,13 +134,14 @@ _COLUMNS = (
 def read_existing(connection: Connection, schema: str, view_schemas: Sequence[str]) -> Existing:
     """The objects in a schema, and the views in its schemas of views as of a moment."""
     homes = [schema, *view_schemas]
-    functions, indexes, lookups, checked, read, columns, open_to_all, superseded = together(
+    functions, indexes, lookups, checked, read, rules, columns, open_to_all, superseded = together(
         connection,
         (_FUNCTIONS, [schema]),
         (_INDEXES, [schema]),
         (_LOOKUPS, [COPIED, schema]),
         (_CHECKED_VIEWS, [list(view_schemas)]),
         (_READ, [homes, schema]),
+        (_RULES, [schema]),
         (_COLUMNS, [homes]),
         ("SELECT has_schema_privilege('public', 'etl', 'usage')", []),
         ("SELECT to_regclass('etl.superseded') IS NOT NULL", []),
@@ -130,13 +158,25 @@ def read_existing(connection: Connection, schema: str, view_schemas: Sequence[st
     return Existing(
         columns=columns_of(schema, "rpv"),
         indexed=columns_of(schema, "iI"),
-        indexes={str(index): str(table) for table, index, _ in indexes},
-        unique=[(str(table), str(index)) for table, index, is_unique in indexes if is_unique],
+        indexes={str(index): str(table) for table, index, *_ in indexes},
+        invalid={str(index) for _, index, _, is_valid, *_ in indexes if not is_valid},
+        unique=[
+            Unique(
+                str(table),
+                str(index),
+                cast(list[str], columns),
+                bool(is_constraint),
+                bool(is_valid and is_full),
+            )
+            for table, index, is_unique, is_valid, is_full, columns, is_constraint in indexes
+            if is_unique
+        ],
         lookups=_by_table(lookups),
         functions={str(name): str(body) for name, body in functions},
         views={each: columns_of(each, "v") for each in view_schemas},
         checked_views=[(str(home), str(name)) for home, name in checked],
         read={(str(home), str(view), str(table)) for home, view, table in read},
+        rules=[(str(table), str(rule)) for table, rule in rules],
         is_open_to_readers=open_to_all == [(True,)],
         has_superseded=superseded == [(True,)],
     )

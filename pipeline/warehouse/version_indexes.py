@@ -5,7 +5,7 @@ one that Postgres refuses is left out, and one that the dimension no longer has 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import psycopg
@@ -13,9 +13,47 @@ from psycopg import sql
 
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, template
-from pipeline.warehouse.history_objects import COPIED, Existing
+from pipeline.warehouse.history_objects import COPIED, Existing, Unique, names_of
 
 _logger = logging.getLogger(__name__)
+
+VALID_FROM = "valid_from"
+
+
+def ensure_unique(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
+    """Create the unique index of the versions if it is missing, also because the model has another key.
+
+    Of other unique indexes those stay that no two versions can violate.
+    """
+    wanted = [*target.key, VALID_FROM]
+    written = {VALID_FROM, "valid_to", "deleted", *(column.name for column in target.columns)}
+    found = [index for index in existing.unique if index.table == versions_name(target.name)]
+    for index in found:
+        if written.issuperset(index.columns) and not set(wanted).issubset(index.columns):
+            _drop_unique(connection, schema, index)
+    if not any(index.is_whole and index.columns == wanted for index in found):
+        create_unique(connection, names_of(schema, target))
+
+
+def create_unique(connection: Connection, names: Mapping[str, sql.Composable]) -> None:
+    """Create the unique index of the versions; ``names`` are those of ``names_of``."""
+    query = sql.SQL("CREATE UNIQUE INDEX ON {versions} ({key}, valid_from)")
+    connection.execute(query.format(versions=names["versions"], key=names["key"]))
+
+
+def _drop_unique(connection: Connection, schema: str, index: Unique) -> None:
+    if index.is_constraint:
+        drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
+            sql.Identifier(schema, index.table), sql.Identifier(index.name)
+        )
+    else:
+        drop = sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, index.name))
+    connection.execute(drop)
+    if index.columns[-1] != VALID_FROM:  # otherwise it is the one of a former key
+        _logger.warning(
+            "%s: dropped the unique index %s on (%s), because versions may have the same values there",
+            index.table, index.name, ", ".join(index.columns),
+        )  # fmt: skip
 
 
 def drop_stale(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
@@ -35,7 +73,7 @@ def ensure(connection: Connection, schema: str, target: Target, existing: Existi
         for index in existing.lookups.get(versions, ())
         if not index.is_copied or index.columns in wanted
     ]
-    have = [[*target.key, "valid_from"], *others]
+    have = [[*target.key, VALID_FROM], *others]
     for columns in wanted:
         if columns not in [each[: len(columns)] for each in have]:
             have.append(columns)

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.errors import WarehouseError
 from tests.pair import Pair
+from tests.support import execute
 from tests.warehouse.consenting import SCHEMA, WITHOUT_NOTE, follow
 
 OF_OTHERS = {
@@ -22,6 +23,10 @@ OF_OTHERS = {
     "function": (
         "CREATE FUNCTION mine() RETURNS text BEGIN ATOMIC SELECT max(note) FROM fact_sale; END",
         "function public.mine()",
+    ),
+    "rule": (
+        "CREATE RULE mine AS ON UPDATE TO fact_sale WHERE NEW.note <> OLD.note DO INSTEAD NOTHING",
+        "rule mine on table public.fact_sale",
     ),
     "foreign key": (
         (
@@ -46,6 +51,18 @@ def test_what_others_made_is_named_before_a_column_is_dropped(loaded: Pair, kind
         follow(loaded, "drop fact_sale.note", schema=WITHOUT_NOTE, made=made)
     assert f"while others depend on it: {named}; drop what" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("table", ["fact_sale", "dim_shop", "dim_shop_version"])
+def test_a_rule_is_named_until_it_is_dropped_or_disabled(loaded: Pair, table: str) -> None:
+    """It would lose rows that a load writes, or Postgres would refuse the statement, in each run again."""
+    execute(loaded.house.url, f"CREATE RULE mine AS ON UPDATE TO {table} DO INSTEAD NOTHING")
+    with pytest.raises(
+        WarehouseError, match=f"{table} has the rule mine, .* DROP RULE mine ON public.{table}"
+    ):
+        loaded.house.prepare()
+    execute(loaded.house.url, f"ALTER TABLE {table} DISABLE RULE mine")
+    loaded.house.prepare()
 
 
 def test_an_index_that_is_dropped_with_a_column_is_named_before(loaded: Pair) -> None:

@@ -154,7 +154,6 @@ OBSTACLES: dict[tuple[str, ...], str] = {
         _SEE,
         "CREATE CONSTRAINT TRIGGER sees AFTER INSERT ON fact_sale FOR EACH ROW EXECUTE FUNCTION see()",
     ): "it has the trigger sees",
-    ("CREATE RULE notes AS ON INSERT TO fact_sale DO ALSO NOTIFY news",): "it has the rule notes",
     (
         "ALTER TABLE fact_sale ADD UNIQUE (record_id, amount)",
         "CREATE TABLE mine (a int, b int)",

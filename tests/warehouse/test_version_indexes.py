@@ -62,6 +62,47 @@ def test_versions_have_the_indexes_of_their_dimension(shop: Pair) -> None:
     assert cities == [("York",), ("Bath",), ("Hull",)]
 
 
+def test_an_unfinished_index_of_the_key_is_no_index_of_the_key(shop: Pair) -> None:
+    """As the one that an interrupted REINDEX CONCURRENTLY leaves, beside a valid one or alone."""
+    unfinished = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{}'::regclass"
+    beside = "CREATE UNIQUE INDEX beside ON dim_shop_version (shop_id, valid_from)"
+    assert run(shop, beside, unfinished.format("beside"), city="Bath") == [KEY, KEY], "others may work on it"
+    alone = unfinished.format("dim_shop_version_shop_id_valid_from_idx")
+    assert run(shop, "DROP INDEX beside", alone, city="Hull") == [KEY, KEY]
+    assert run(shop, city="Ely") == [KEY, KEY]
+
+
+@pytest.mark.parametrize(
+    ("made", "definition"),
+    [
+        ("ALTER TABLE dim_shop_version ADD PRIMARY KEY (shop_id, valid_from)", KEY),
+        (
+            "CREATE UNIQUE INDEX ON dim_shop_version (valid_from, shop_id, city)",
+            "(valid_from, shop_id, city)",
+        ),
+        ("ALTER TABLE dim_shop_version ADD number serial PRIMARY KEY", "(number)"),
+        ("CREATE UNIQUE INDEX ON dim_shop_version (lower(city), shop_id, valid_from)", None),
+    ],
+)
+def test_a_unique_index_stays_that_no_version_can_violate(
+    shop: Pair, made: str, definition: str | None
+) -> None:
+    assert run(shop, made, city="Bath")[1:] == [definition or "(lower((city)::text), shop_id, valid_from)"]
+    run(shop, city="York")
+    assert shop.house.query("SELECT count(*) FROM dim_shop_version") == [(4,)]
+
+
+@pytest.mark.parametrize("constraint", [False, True])
+def test_a_unique_index_that_versions_can_violate_is_dropped_with_a_warning(
+    shop: Pair, caplog: pytest.LogCaptureFixture, constraint: bool
+) -> None:
+    index = "CREATE UNIQUE INDEX mine ON dim_shop_version (city)"
+    made = "ALTER TABLE dim_shop_version ADD CONSTRAINT mine UNIQUE (city)" if constraint else index
+    assert run(shop, made, city="Ely") == [KEY]
+    expected = "dim_shop_version: dropped the unique index mine on (city), because versions may have the same"
+    assert any(record.message.startswith(expected) for record in caplog.records)
+
+
 def test_an_old_version_that_an_index_cannot_take_stops_no_run(
     shop: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:

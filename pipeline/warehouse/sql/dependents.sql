@@ -69,7 +69,8 @@ found AS (
         COALESCE(r.ev_class, d.objid) AS objid,
         d.blocks
     FROM direct AS d
-    LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+    LEFT JOIN pg_rewrite AS r
+        ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND r.rulename = '_RETURN'
     UNION
     SELECT
         'pg_class'::regclass::oid,

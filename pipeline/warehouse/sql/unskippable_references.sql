@@ -39,9 +39,6 @@ reasons (place, conrelid, reason) AS (
         c.relkind = 'p'
         OR EXISTS (SELECT FROM pg_inherits AS i WHERE c.oid IN (i.inhparent, i.inhrelid))
     UNION ALL
-    SELECT 2, w.ev_class, format('it has the rule %%I', w.rulename)
-    FROM pg_rewrite AS w
-    UNION ALL
     -- Also those of deferrable unique constraints, and of foreign keys that refer to the table.
     SELECT
         3,
