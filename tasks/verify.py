@@ -112,6 +112,11 @@ def _rebuild_report(rehearsal: Rehearsal) -> Iterator[str]:
             f"  {each.table} differs: {counted(each.in_warehouse, 'row')} only in the warehouse,"
             f" {each.in_rebuild:,} only in the rebuild"
         )
+    for reference in rehearsal.unenforced:
+        yield (
+            f"  schema.sql declares a reference of {reference}, which the warehouse lacks: rows that violate"
+            " it are not rejected; add it by ALTER TABLE"
+        )
     if rehearsal.last is None:
         yield "The warehouse has no batch, so nothing was compared"
     elif not rehearsal.differences:

@@ -58,7 +58,7 @@ class Rehearsal:
     """The result of a rebuild so far, and its differences from the warehouse.
 
     ``last`` is the warehouse's last batch, None before its first. ``base`` is when the first batch of the
-    rebuild was taken.
+    rebuild was taken. ``unenforced`` are references that schema.sql declares and the warehouse lacks.
     """
 
     last: str | None
@@ -68,6 +68,7 @@ class Rehearsal:
     gaps: list[Gap] = field(default_factory=list)
     compared: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    unenforced: tuple[str, ...] = ()
 
     @property
     def at(self) -> str | None:
@@ -105,6 +106,7 @@ def rehearse(
             yield state
         if state.last is not None:
             _compare(stage, schema, state)
+            state.unenforced = _unenforced(stage, schema)
         yield state
 
 
@@ -173,6 +175,13 @@ def _compare(stage: Stage, schema: str, state: Rehearsal) -> None:
     names = {"base": base, "tables": sql.Literal(list(stage.targets))}
     rejected = [_REJECTED_OF.format(schema=sql.Literal(each), **names) for each in (stage.schema, schema)]
     _note(stage.connection, state, "etl.rejected", _REJECTED, *rejected)
+
+
+def _unenforced(stage: Stage, schema: str) -> tuple[str, ...]:
+    """The references that a rebuild would have and the warehouse lacks, each as table, columns and table."""
+    query = statement("warehouse/unenforced.sql")
+    names = {"declared": stage.schema, "schema": schema, "tables": list(stage.targets)}
+    return tuple(str(reference) for (reference,) in stage.connection.execute(query, names).fetchall())
 
 
 def _note(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import tasks.verify
+from pipeline.recovery import rehearsal
+from pipeline.recovery.rehearsal import Rehearsal
 from tests.flows.support import World, query
 
 
@@ -62,4 +64,14 @@ def test_damaged_objects_are_found_and_read_again(kiosk: World, command: Callabl
     *_, rebuilt, gap, compared = command(kiosk, status=1)
     assert rebuilt.startswith(f"A rebuild would load 1 batch, from {report.batch_id}")
     assert gap.endswith(f"; it continues at batch {report.batch_id}, without the changes between")
+    assert compared.startswith("Its rows, and its versions since then, equal those")
+
+
+def test_a_reference_that_the_warehouse_lacks_is_no_difference_but_printed(
+    kiosk: World, command: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Rehearsal(last="one", batches=["one"], unenforced=("fact_sale (shop_id) to dim_shop",))
+    monkeypatch.setattr(rehearsal, "rehearse", lambda *_: iter([found]))
+    *_, line, compared = command(kiosk, status=0)
+    assert line.startswith("  schema.sql declares a reference of fact_sale (shop_id) to dim_shop, which the")
     assert compared.startswith("Its rows, and its versions since then, equal those")

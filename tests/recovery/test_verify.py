@@ -123,6 +123,18 @@ def test_manual_changes_are_found(lived: Pair) -> None:
         execute(lived.house.url, f"TRUNCATE {', '.join(tables)}", *again, "DROP SCHEMA kept CASCADE")
 
 
+def test_a_reference_that_somebody_has_dropped_is_named(lived: Pair) -> None:
+    reference = "CONSTRAINT fact_sale_shop_id_fkey"
+    execute(lived.house.url, f"ALTER TABLE fact_sale DROP {reference}")
+    found = rehearsed(lived)
+    assert (found.unenforced, found.differences) == (("fact_sale (shop_id) to dim_shop",), [])
+    execute(
+        lived.house.url,
+        f"ALTER TABLE fact_sale ADD {reference} FOREIGN KEY (shop_id) REFERENCES dim_shop",
+    )
+    assert not rehearsed(lived).unenforced
+
+
 def test_a_missing_table_is_found(lived: Pair) -> None:
     execute(lived.house.url, "ALTER TABLE dim_total RENAME TO renamed")
     try:
