@@ -40,7 +40,7 @@ from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, print_all
 @task(name="forget-again", task_run_name="forget again", cache_policy=NO_CACHE, **RETRY_IF_TRANSIENT)
 @clean_failures
 def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Target], environment: str) -> None:
-    """Complete the erasures of the ledger that a kill interrupted or a restore undid."""
+    """Complete the erasures that a kill interrupted or a restore undid."""
     lake, url = _lake(models, targets, environment), blocks.database_url(blocks.WAREHOUSE, environment)
     with transaction(url, "warehouse") as connection:
         frozen = without_model.read(connection, schema, models)
@@ -98,12 +98,12 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
     with ledger.lock(url, schema, config.run_lock_timeout):
         lake, frozen, in_warehouse, certified = _prepared(config, environment, url, keep=arguments.yes)
         in_lake = erasures.in_lake(lake.raw)
-        ledger_entries = {**in_lake, **in_warehouse}
+        known = {**in_lake, **in_warehouse}
         manifests = all_manifests(lake.raw)
-        for entry in _entries(arguments, lake, manifests, frozen, list(ledger_entries.values()), environment):
+        for entry in _entries(arguments, lake, manifests, frozen, list(known.values()), environment):
             findings = engine.find(url, schema, lake, manifests, entry, frozen)
             if entry.key_hash in certified & in_lake.keys() and not findings.raw:
-                erased_on = ledger_entries[entry.key_hash].forgotten_at
+                erased_on = known[entry.key_hash].forgotten_at
                 yield f"this row of {entry.table} is erased already, since {erased_on:%Y-%m-%d %H:%M} UTC"
             else:
                 yield findings.summary
@@ -141,25 +141,25 @@ def _entries(
     lake: Lake,
     manifests: Sequence[Manifest],
     frozen: Frozen,
-    ledger_entries: list[Entry],
+    known: list[Entry],
     environment: str,
 ) -> list[Entry]:
-    """The entry of the named row, or all entries of the ledger if no row is named."""
+    """The entry of the named row; if no row is named, the known ones of all rows that were erased."""
     if not arguments.table:
-        if not ledger_entries:
-            raise SettingsError("TABLE: no row was forgotten yet; name one: make forget TABLE=name KEY=value")
-        return ledger_entries
+        if not known:
+            raise SettingsError("TABLE: no row was erased yet; name one: make forget TABLE=name KEY=value")
+        return known
     _, table, erased = the_table(lake.models, manifests, arguments.table, frozen.models)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)
-    return [erasures.entry(table.table, erased.key, key_values, ledger_entries, moment, key)]
+    return [erasures.entry(table.table, erased.key, key_values, known, moment, key)]
 
 
 def main() -> int:
     """Erase a row, or print what would be erased; returns the exit status, 1 if a trace of it is left."""
     parser = Parser("tasks.forget", __doc__)
     parser.add_argument(
-        "table", nargs="?", default="", help="a table of the source; the whole ledger if none"
+        "table", nargs="?", default="", help="a table of the source; all rows that were erased before if none"
     )
     parser.add_argument(
         "key", nargs="?", default="", help="the row's key, with commas where it has several columns"

@@ -1,4 +1,4 @@
-"""Erase in the warehouse: in all versions and rejected rows, in one transaction with the ledger's entry."""
+"""Erase in the warehouse: in all versions and rejected rows, in one transaction with the row's entry."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The erasure ledger: rows that were forgotten, as salted hashes of their keys, and the SQL that erases them.
+"""The list of erased rows, as salted hashes of their keys, and the SQL that erases them.
 
 Each entry is stored in the raw bucket and in the warehouse, so that either can be restored alone. Later
 batches read the rows of an entry without their personal values.

@@ -104,7 +104,7 @@ def test_the_command_says_what_it_does_not_find(
     (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")
     kiosk.run()
     for given, status, words in (
-        (["--yes"], 1, "error: TABLE: no row was forgotten yet; name one: make forget TABLE=name KEY=value"),
+        (["--yes"], 1, "error: TABLE: no row was erased yet; name one: make forget TABLE=name KEY=value"),
         (["item", "999"], 0, "nothing of this row is found: its key may be another\n"),
         (["--yes", "item", "1"], 0, "found: 0"),
         (["item", "1"], 0, "this row of item is erased already, since 20"),
