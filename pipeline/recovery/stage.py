@@ -1,7 +1,4 @@
-"""Temporary copies of the models' tables, into which the code of the load loads batches.
-
-The role only needs the right TEMPORARY, which loads need too.
-"""
+"""Copies of the models' tables, temporary or a branch's, into which the code of the load loads batches."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,7 +29,7 @@ PERMANENT = (ModelError, ObjectMissing, WarehouseError)
 
 @dataclass
 class Stage:
-    """A temporary schema with the models' tables, and what they were computed with so far.
+    """A schema with such copies, and what they were computed with so far.
 
     ``processed`` holds the outputs of each model.
     """
@@ -113,7 +110,8 @@ def create(
 ) -> Stage:
     """Create the models' tables as temporary ones, where they are missing.
 
-    Their types and functions may come from ``schema``.
+    Their types and functions may come from ``schema``. The role only needs the right TEMPORARY, which loads
+    need, too.
     """
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS stage ()")
     row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
