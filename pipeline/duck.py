@@ -89,7 +89,7 @@ def _database() -> duckdb.DuckDBPyConnection:
     """
     atexit.register(_database.cache_clear)
     database = duckdb.connect()
-    database.execute(f"SET temp_directory = '{_spill_folder()}'")
+    database.execute(f"SET temp_directory = {literal(_spill_folder())}")
     _limit_memory(database)
     database.execute("SET preserve_insertion_order = false")
     # It holds one side of a join in memory. Streams have no statistics, so it would as often choose the large

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from pipeline import duck
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.models import library
@@ -99,3 +101,14 @@ def test_variables_of_python_are_out_of_reach() -> None:
     with session() as connection, pytest.raises(Exception, match="secret does not exist"):
         connection.execute("FROM secret")
     assert secret
+
+
+def test_rows_are_spilled_into_a_temporary_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "o'neil"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with duck._database.__wrapped__() as database:
+        (place,) = database.execute("SELECT current_setting('temp_directory')").fetchall()[0]
+    assert Path(place).parent == folder
