@@ -9,7 +9,6 @@ from typing import Literal
 from psycopg.rows import class_row
 
 from pipeline.capture import planner
-from pipeline.capture.batch_plan import BatchPlan
 from pipeline.columns import Frozen
 from pipeline.errors import ModelError
 from pipeline.lake import manifests
@@ -130,29 +129,30 @@ def inspect(
     last = found.batches[0].batch_id if found.batches else None
     sealed = manifests.sealed_after(raw, last, destination)
     if counting == "nothing":
-        with snapshots.snapshot(source_url) as (_, snapshot):
-            at, pending, summary, scan_reason = snapshot.taken_at, None, "not counted", None
-        left_out: Mapping[str, Sequence[str]] = {}
+        source = _moment_of(source_url)
     else:
         most = small if counting == "small" else None
-        planned, left_out = _planned(
+        source = _in_source(
             source_url, warehouse_url, raw, config, models, begun=last is not None, most_bytes=most, key=key
         )
-        at, pending, summary = planned.snapshot.taken_at, planned.rows_to_read, planned.summary
-        scan_reason = (planned.scan_reason or "") if planned.watermark else None
-        if pending == {}:
-            summary = planned.recomputed or "nothing"
     return Status(
-        at=at,
-        pending=pending,
-        pending_summary=summary,
         sealed=sealed.batch_id if sealed else None,
         usage={} if counting == "nothing" else {"raw": raw.usage(), "processed": processed.usage()},
-        left_out=left_out,
         readers=_readers(models, by_table(found.rejected)),
-        scan_reason=scan_reason,
+        **vars(source),
         **vars(found),
     )
+
+
+@dataclass(frozen=True)
+class _InSource:
+    """What the source tells, in the fields of Status."""
+
+    at: datetime
+    pending: Mapping[str, int] | None = None
+    pending_summary: str = "not counted"
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    scan_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,13 @@ def _up_to_date_at(connection: Connection, schema: str) -> datetime | None:
     return row[0] if row and isinstance(row[0], datetime) else None
 
 
-def _planned(
+def _moment_of(source_url: str) -> _InSource:
+    """The source's time; its rows are not counted."""
+    with snapshots.snapshot(source_url) as (_, snapshot):
+        return _InSource(snapshot.taken_at)
+
+
+def _in_source(
     source_url: str,
     warehouse_url: str,
     raw: Bucket,
@@ -253,11 +259,8 @@ def _planned(
     begun: bool,
     most_bytes: int | None,
     key: HashKey | None,
-) -> tuple[BatchPlan, Mapping[str, Sequence[str]]]:
-    """The plan of a run that would start now, and the columns that the models leave out.
-
-    Rows are counted in tables of up to ``most_bytes`` only.
-    """
+) -> _InSource:
+    """What a run that starts now would read, with rows counted in tables of up to ``most_bytes`` only."""
     targets = catalogue.targets(warehouse_url, config.warehouse_schema, models)
     models = catalogue.with_contracts(models, targets)
     watermark = ledger.fetch_watermark(warehouse_url, config.warehouse_schema) if begun else None
@@ -265,8 +268,15 @@ def _planned(
     previous = manifests.last_manifest(raw, watermark)
     with snapshots.snapshot(source_url) as (connection, snapshot):
         request = planner.Request(models, loaded, watermark, previous, most_bytes=most_bytes, key=key)
-        planned = planner.plan_batch(connection, snapshot, config.source_schema, request)
+        plan = planner.plan_batch(connection, snapshot, config.source_schema, request)
     left_out: Mapping[str, Sequence[str]] = {}
     with suppress(ModelError):  # the next run reports it
-        left_out = verify(models, targets, planned.columns) if targets.keys() >= models.keys() else {}
-    return planned, left_out
+        left_out = verify(models, targets, plan.columns) if targets.keys() >= models.keys() else {}
+    pending = plan.rows_to_read
+    return _InSource(
+        snapshot.taken_at,
+        pending,
+        (plan.recomputed or "nothing") if pending == {} else plan.summary,
+        left_out,
+        (plan.scan_reason or "") if watermark else None,
+    )
