@@ -27,7 +27,7 @@ def refill(
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     lake = engine.Lake(models, targets, raw, processed)
     url = blocks.database_url(blocks.WAREHOUSE, environment)
-    refilled, incomplete = engine.fill_again(
+    refilled, incomplete = engine.refill(
         url, schema, lake, mismatches, Limits(rejected_share=settings.load().max_rejected_share)
     )
     for table, rows in refilled.items():

@@ -148,7 +148,7 @@ class Warehouse:
         self, *, until: datetime | None = None, named: str = "", source: Identity | None = None
     ) -> int:
         """Rebuild from the raw bucket, as the flow does; returns the number of batches."""
-        if self.fill_again():
+        if self.refill():
             raise LakeIncomplete("raw bucket: it lacks batches")
         tables = frozenset(library.tables_read(self.models))
         selection = Selection(self.destination, self.last_batch(), tables, source, named)
@@ -165,14 +165,14 @@ class Warehouse:
         except ModelError:
             return self.bring(with_later)
 
-    def fill_again(self) -> bool:
+    def refill(self) -> bool:
         """Refill tables that are not as they were loaded; returns whether the source must be read in full."""
         found = etl_from_lake.rewrite(self.url, self.schema, self.raw, self.targets(), self.destination)
         if found and found.lacking:
             return True
         mismatches = examine_tables(self.url, self.schema, self.targets())
         lake = refill.Lake(self.models, self.targets(), self.raw, self.processed)
-        return bool(mismatches and refill.fill_again(self.url, self.schema, lake, mismatches)[1])
+        return bool(mismatches and refill.refill(self.url, self.schema, lake, mismatches)[1])
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
         """Rows of a query."""

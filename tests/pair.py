@@ -78,7 +78,7 @@ class Pair:
             return self._run(reconcile=reconcile, full=full, **limits)
 
     def _run(self, *, reconcile: bool, full: bool, **limits: Any) -> dict[str, Counts] | None:
-        lacking = self.house.prepared is not None and self.house.fill_again()
+        lacking = self.house.prepared is not None and self.house.refill()
         full = full or lacking
         while self.house.prepared and not lacking and (waiting := self.sealed()):
             self.house.become(waiting.warehouse)

@@ -32,7 +32,7 @@ from pipeline.models.library import Model, closure, is_stable, source_tables
 from pipeline.postgres import transaction
 from pipeline.recovery import checkpoints, rejections
 from pipeline.recovery.batches import loaded_batches
-from pipeline.recovery.refill import Lake, fill_again
+from pipeline.recovery.refill import Lake, refill
 from pipeline.recovery.restate import restate
 from pipeline.warehouse.ledger import loaded_models
 from pipeline.warehouse.limits import UNLIMITED
@@ -227,7 +227,7 @@ def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, reject
         if effect.replays and effect.target.name in lake.models
     ]
     if mismatches:
-        fill_again(url, schema, lake, mismatches)
+        refill(url, schema, lake, mismatches)
     with transaction(url, "warehouse") as connection:
         again = rejections.tables(connection, schema)
         again |= {name for name, each in loaded_models(connection, schema).items() if each.to_restate}

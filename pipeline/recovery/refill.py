@@ -164,7 +164,7 @@ class Lake:
         return transform(work)
 
 
-def fill_again(
+def refill(
     url: str, schema: str, lake: Lake, mismatches: Sequence[Mismatch], limits: Limits = DEFAULT
 ) -> tuple[dict[str, int], list[str]]:
     """Refill tables from the lake; returns rows by table, and the tables that it cannot refill.

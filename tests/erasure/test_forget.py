@@ -121,7 +121,7 @@ def test_aggregates_and_models_keyed_by_names_are_refilled(
     assert names_in(shop) == []
     assert shop.house.query("SELECT people FROM fact_name_current WHERE last_name LIKE 'erased%'") == [(1,)]
     assert shop.house.query("SELECT people LIKE '%erased %' FROM dim_team WHERE team_id = 2") == [(True,)]
-    assert not shop.house.fill_again()
+    assert not shop.house.refill()
 
 
 def test_rejected_rows_are_erased_too(shop: Pair) -> None:

@@ -75,7 +75,7 @@ def test_an_interrupted_erasure_is_completed(shop: Pair, monkeypatch: pytest.Mon
     assert names_in(shop) == []
     assert len([row for row in looks(shop.house)["versions"] if 7 in row[:4]]) == 3
     assert forget.pending(shop.house.url, "public", shop.house.raw) == []
-    assert not shop.house.fill_again()
+    assert not shop.house.refill()
 
 
 def test_a_search_that_is_killed_after_it_keeps_what_it_found(

@@ -75,7 +75,7 @@ def run(
     write_models(house.folder, {**models, "schema": SCHEMA})
     house.prepared = None
     left: list[str] = []
-    if house.fill_again():
+    if house.refill():
         pair.run(full=True, reconcile=reconcile)
         return
     if house.last_batch():

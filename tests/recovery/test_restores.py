@@ -102,7 +102,7 @@ def test_etl_older_than_the_tables(life: Life) -> None:
 
 def test_tables_are_refilled_if_etl_was_restored_alone(life: Life) -> None:
     """Its dump says which tables these are, and they may have changed since."""
-    life.house.fill_again()
+    life.house.refill()
     execute(life.house.url, "UPDATE fact_sale SET amount = 1")
     script = program(life.server, "pg_dump", "-netl", life.house.url)
     life.drop("etl")
