@@ -16,9 +16,8 @@ import duckdb
 
 from pipeline.duck import session
 from pipeline.errors import ModelError, all_mistakes
-from pipeline.models import checks, headers, marts, reference_tables, seeds
+from pipeline.models import checks, headers, marts, reference_tables, seeds, syntax
 from pipeline.models.canonical import with_canonical_names
-from pipeline.models.duckdb_errors import better_words
 from pipeline.models.headers import Headers, Kind
 from pipeline.models.names import Relation, beside, relations, with_relation_names
 from pipeline.models.personal import Declared
@@ -251,13 +250,10 @@ def parse(path: Path, text: str) -> Model:
 def _parse(path: Path, text: str) -> dict[str, Any]:
     """The syntax tree of DuckDB's own parser."""
     with session() as connection:
-        row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
-    tree: dict[str, Any] = json.loads(str(row[0])) if row else {}
-    if tree["error"]:
-        at = line_of(text.encode(), int(tree.get("position") or 0))
-        words = tree["error_message"]
-        better = better_words(words) or f"{words}; correct the SQL here or just before"
-        raise ModelError(f"{path}:{at}: {better}")
+        tree = syntax.parsed(connection, text)
+        if tree["error"]:
+            place, words = syntax.explained(connection, text, tree)
+            raise ModelError(f"{path}:{line_of(text.encode(), place)}: {words}")
     if len(tree["statements"]) != 1:
         raise ModelError(f"{path}: holds {len(tree['statements'])} statements; a model is one SELECT")
     return tree

@@ -1,0 +1,59 @@
+"""Parse SQL by DuckDB's own parser, and say what is wrong with its syntax."""
+
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+from pipeline.duck import quote
+from pipeline.models.duckdb_errors import better_words
+
+_TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
+# So many words before the error are tried.
+_MOST = 8
+# Words that begin or join what a SELECT consists of, which hardly are names.
+_CLAUSES = frozenset("and as by case from having join not on or select then union where with".split())  # noqa: SIM905
+
+
+def parsed(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+    """The syntax tree of a text, or the parser's error."""
+    row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
+    tree: dict[str, Any] = json.loads(str(row[0])) if row else {}
+    return tree
+
+
+def explained(connection: duckdb.DuckDBPyConnection, text: str, error: dict[str, Any]) -> tuple[int, str]:
+    """The byte of the text where its error is, what is wrong, and what to do.
+
+    If it is enough to quote a word before the error of the parser, it is that word: a keyword.
+    """
+    place, words = _place(error), str(error["error_message"])
+    if better := better_words(words):
+        return place, better
+    for start, word in _keywords_before(connection, text, place):
+        now = parsed(connection, text[:start] + quote(word) + text[start + len(word) :])
+        if not now["error"] or _place(now) > place + 2:
+            remedy = f"{word} is a keyword: quote it where it is a name, {quote(word)}"
+            return len(text[:start].encode()), f"{words}; {remedy}"
+    return place, f"{words}; correct the SQL here or just before"
+
+
+def _place(error: dict[str, Any]) -> int:
+    return int(error.get("position") or 0)
+
+
+def _keywords_before(
+    connection: duckdb.DuckDBPyConnection, text: str, place: int
+) -> Iterator[tuple[int, str]]:
+    """The keywords up to a byte of the text that could be names, the last first, each with its start."""
+    rows = connection.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()
+    keywords = {name for (name,) in rows} - _CLAUSES
+    end = len(text.encode()[:place].decode(errors="ignore"))
+    found = [match for match in _TOKEN.finditer(text) if match.start() <= end and match[0][0].isalpha()]
+    for match in reversed(found[-_MOST:]):
+        if match[0].lower() in keywords and text[: match.start()].rstrip()[-1:] != ".":
+            yield match.start(), match[0]
