@@ -13,6 +13,8 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from pipeline import spellings
+
 # Arrow's default allocators do not return memory to the system: a fifth of a large run's memory.
 pa.set_memory_pool(pa.system_memory_pool())
 
@@ -80,6 +82,8 @@ _TEXTS = frozenset(
 _SAME_TEXT = frozenset(["inet", "cidr", "timetz", "oid", "xid", "xid8", "pg_lsn"])
 
 _TEMPORAL = re.compile(r"(time|timestamp)(?:\((\d+)\))? (with|without) time zone")
+_FLOATS = frozenset({"FLOAT", "DOUBLE"})
+_RANGES = {"numrange": "numeric", "nummultirange": "numeric"}
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _LENGTH = re.compile(r"character(?: varying)?\((\d+)\)")
 _MAX_DECIMAL_DIGITS = 38
@@ -157,10 +161,8 @@ def spelled_for_duckdb(text: str) -> str:
 
 def identity(expression: str, type_name: str) -> str:
     """A DuckDB expression that is equal for two values if and only if Postgres compares them as equal."""
-    if type_name == "numeric" or (numeric_of(type_name) and not decimal_of(type_name)):
-        # 1.0 = 1.00, and both are carried as text.
-        trimmed = rf"regexp_replace({expression}, '(\.\d*?)0+$', '\1')"
-        return f"regexp_replace({trimmed}, '\\.$', '')"
+    if _is_wide_number(type_name):
+        return spellings.of_number(expression)
     if base_of(type_name) in {"real", "double precision"}:
         return f"({expression} + 0)"  # -0 = 0
     if type_name.startswith("character("):
@@ -168,7 +170,41 @@ def identity(expression: str, type_name: str) -> str:
     if type_name == "citext":
         # Other letters depend on the database's locale; source/sql/tables.sql checks how it folds I.
         return f"translate({expression}, '{ascii_uppercase}', '{ascii_lowercase}')"
-    return expression
+    return _in_one_spelling(expression, type_name) if has_spellings(type_name) else expression
+
+
+def has_spellings(type_name: str) -> bool:
+    """Whether equal values may have several texts, other than a number's, and identity has one for them."""
+    element = _element_of(type_name)
+    if element is not None:
+        return _is_interval(element) or _is_wide_number(element) or duckdb_type(element) in _FLOATS
+    return type_name == "jsonb" or _is_interval(type_name)
+
+
+def _in_one_spelling(expression: str, type_name: str) -> str:
+    if type_name == "jsonb":
+        return spellings.of_jsonb(expression)
+    element = _element_of(type_name)
+    if element is None:
+        return spellings.of_interval(expression)
+    if duckdb_type(element) in _FLOATS:
+        return spellings.of_elements(expression, spellings.of_float("part"))
+    spelled = spellings.of_interval if _is_interval(element) else spellings.of_number
+    return spellings.of_elements(expression, spelled("trim(part, '\"')"))
+
+
+def _element_of(type_name: str) -> str | None:
+    """The type of an array's elements, or of the bounds of a range of numbers; None for other types."""
+    return type_name.removesuffix("[]") if type_name.endswith("[]") else _RANGES.get(type_name)
+
+
+def _is_interval(type_name: str) -> bool:
+    return type_name.startswith("interval") and not type_name.endswith("[]")
+
+
+def _is_wide_number(type_name: str) -> bool:
+    """Whether the type is a numeric that is carried as text; 1.0 = 1.00."""
+    return type_name == "numeric" or (numeric_of(type_name) is not None and decimal_of(type_name) is None)
 
 
 def has_identity(column: Column) -> bool:

@@ -16,7 +16,16 @@ import pyarrow as pa
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from pipeline.columns import Column, Frozen, base_of, duckdb_type, identity, length_of, numeric_of
+from pipeline.columns import (
+    Column,
+    Frozen,
+    base_of,
+    duckdb_type,
+    has_spellings,
+    identity,
+    length_of,
+    numeric_of,
+)
 from pipeline.duck import literal, quote, session
 from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket
@@ -136,8 +145,12 @@ def _key_hash(key: Sequence[Column], table: str, salt: str) -> str:
 
 
 def _key_type(column: Column) -> str:
-    """The type by which a key is hashed: the same whether a numeric is carried as text, for a NaN, or not."""
-    return column.declared if column.declared and not column.hashed_by else column.type
+    """The type by which a key is hashed: the same whether a numeric is carried as text, for a NaN, or not.
+
+    A key of which equal values have several spellings is hashed as it is spelled, as by earlier releases.
+    """
+    type_ = column.declared if column.declared and not column.hashed_by else column.type
+    return "text" if has_spellings(type_) else type_
 
 
 def erase(rows: Iterable[pa.RecordBatch], erasure: Erasure) -> Iterator[pa.RecordBatch]:

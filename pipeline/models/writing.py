@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import Column, schema_of
+from pipeline.columns import Column, has_spellings, schema_of
 from pipeline.duck import ROWS_PER_BATCH, quote, relation_name
 from pipeline.lake.buckets import File
 from pipeline.lake.manifest import Files, TableBatch
@@ -72,8 +72,10 @@ def _is_in_last_result(work: Work, fits: str) -> str:
     """The condition that an accepted row, which ``fits``, is in the last result, equal in all columns.
 
     Untracked ones count: if the load has rejected the row for one of them, their change can make it right.
+    So does another spelling of the key.
     """
-    names = [column.name for column in work.columns if column.name not in work.target.key]
+    key = work.target.key
+    names = [each.name for each in work.columns if each.name not in key or has_spellings(each.type)]
     same = [f"rows.{quote(name)} IS NOT DISTINCT FROM {LAST_RESULT}.{quote(name)}" for name in names]
     accepted = [f"rows.{fits}", f"{LAST_RESULT}.{quote(is_rejected(work).name)} IS NULL"]
     return " AND ".join([*accepted, same_key(_key_of(work), "rows", LAST_RESULT), *same])
