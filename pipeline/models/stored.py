@@ -1,4 +1,4 @@
-"""Numbers and lists that are stored as text: their types in models, and how DuckDB reads the text.
+"""Numbers, lists and moments that are stored as text: their types in models, and how DuckDB reads the text.
 
 A value that has no exact type raises an error that names the column, by a cast that cannot succeed: DuckDB's
 ``error()`` is volatile, and no window can order by it.
@@ -8,7 +8,15 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 
 import duckdb
 
-from pipeline.columns import Column, comparable, decimal_of, duckdb_type, numeric_of, spelled_for_duckdb
+from pipeline.columns import (
+    Column,
+    comparable,
+    decimal_of,
+    duckdb_type,
+    is_date_as_text,
+    numeric_of,
+    spelled_for_duckdb,
+)
 from pipeline.duck import literal, quote
 from pipeline.messages import NO_LIST, NO_NUMBER
 from pipeline.models.column_references import Node
@@ -17,6 +25,8 @@ from pipeline.models.exact import MARK
 
 # The number of elements that marks the type of an array.
 _MANY = 99_991
+# The types that mark a timestamp, by the type that it is read as.
+_MOMENTS = {"TIMESTAMP": "TIMESTAMP_S", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP_MS"}
 _NUMBER, _LIST = "number (pipeline)", "list (pipeline)"
 _FORM = r"[+-]?\d{0,28}(\.\d{0,10}0*)?"
 _ITEM = r'(?s)"(?:[^"\\]|\\.)*"|[^,]+'
@@ -50,13 +60,18 @@ _MACROS = (
 
 def is_stored_as_text(column: Column) -> bool:
     """Whether the column's text compares differently from its values."""
-    return is_number(column) or _element(column) is not None or is_special(column)
+    return is_number(column) or _element(column) is not None or is_special(column) or _is_moment(column)
 
 
 def is_number(column: Column) -> bool:
     """Whether the column holds numbers that no DECIMAL can be declared for."""
     wide = numeric_of(column.type) is not None and decimal_of(column.type) is None
     return column.type == "numeric" or wide
+
+
+def _is_moment(column: Column) -> bool:
+    """Whether the column holds timestamps that are carried as text, because one is after the year 294246."""
+    return is_date_as_text(column) and duckdb_type(column.declared or "") in _MOMENTS
 
 
 def _element(column: Column) -> str | None:
@@ -73,6 +88,8 @@ def marked_type(column: Column) -> str:
     """The DuckDB type of a column while references to it are looked for; nothing else has this type."""
     if is_number(column):
         return f"DECIMAL{MARK}"
+    if _is_moment(column):
+        return _MOMENTS[duckdb_type(column.declared or "")]
     element = _element(column)
     return f"{element}[{_MANY}]" if element else model_type(column, marked=True)
 
@@ -90,6 +107,8 @@ def reading(type_: Node) -> tuple[str, str] | None:
     info = type_.get("type_info") or {}
     if type_.get("id") == "DECIMAL" and (info["width"], info["scale"]) == MARK:
         return f"{quote(_NUMBER)}(", ", {place})"
+    if moment := next((each for each, mark in _MOMENTS.items() if mark == type_.get("id")), None):
+        return "CAST(", f" AS {moment})"
     if type_.get("id") != "ARRAY" or info.get("size") != _MANY:
         return None
     child = info["child_type"]
