@@ -91,14 +91,19 @@ def mark_restored(
 ) -> None:
     """Let tables be restated or, where that is not possible, be compared with all rows of the source.
 
-    With ``fingerprint``, only those that were computed so.
+    With ``fingerprint``, only those that were computed so. A warning names those with imported versions,
+    which no batch holds.
     """
     if names:
-        connection.execute(
+        marked = connection.execute(
             "UPDATE etl.model SET fingerprint = '', to_restate = true"
-            " WHERE schema_name = %s AND table_name = ANY(%s) AND fingerprint = coalesce(%s, fingerprint)",
+            " WHERE schema_name = %s AND table_name = ANY(%s) AND fingerprint = coalesce(%s, fingerprint)"
+            " RETURNING table_name, imported_from IS NOT NULL",
             (schema, list(names), fingerprint),
         )
+        for name, has_imported in marked.fetchall():
+            if has_imported:
+                _logger.warning("%s: its imported versions lack the dropped column; import them again", name)
 
 
 def _execute(connection: Connection, change: Change) -> None:

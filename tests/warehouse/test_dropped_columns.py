@@ -9,6 +9,7 @@ from pipeline.postgres import transaction
 from pipeline.warehouse import alterations
 from tests.pair import Pair
 from tests.recovery.restating import restated
+from tests.recovery.test_imports import imported
 from tests.support import execute
 from tests.warehouse.consenting import MODELS, SCHEMA, SOURCE
 
@@ -50,6 +51,25 @@ def test_a_run_adds_a_dropped_column_and_computes_its_values_again(shop: Pair, c
     assert table in restated(shop, {})
     assert looks(shop) == before
     assert restated(shop, {}) == []
+
+
+OLD = "shop_id,city,valid_from\n1,Leith,2019-01-01\n"
+
+
+@pytest.mark.parametrize("table", ["dim_shop", "dim_shop_version"])
+def test_a_warning_says_that_imported_versions_lack_the_column(
+    shop: Pair, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    imported(shop, "dim_shop", OLD)
+    before = looks(shop)
+    execute(shop.house.url, f"ALTER TABLE {table} DROP COLUMN city CASCADE")
+    assert "dim_shop" in restated(shop, {})
+    assert "dim_shop: its imported versions lack the dropped column; import them again" in caplog.messages
+    imported(shop, "dim_shop", OLD)
+    assert looks(shop) == before
+    caplog.clear()
+    assert restated(shop, {}) == []
+    assert "lack the dropped column" not in caplog.text
 
 
 @pytest.mark.parametrize("column", ["city", "opened"])
