@@ -244,7 +244,7 @@ def _merged(sides: Sequence[Columns | None]) -> Columns | None:
 def _picked(columns: Columns | None, places: Sequence[int] | None) -> Columns | None:
     if columns is None or not places:
         return columns
-    return tuple(columns[place] for place in places)
+    return tuple(columns[place] if place < len(columns) else None for place in places)
 
 
 def _expressions(value: object) -> Iterator[Node]:
