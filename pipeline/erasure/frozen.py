@@ -11,8 +11,7 @@ from pipeline.errors import ModelError
 from pipeline.models.library import Model, ordered, parse
 from pipeline.models.target import Target
 from pipeline.postgres import Connection
-from pipeline.warehouse import catalogue, removed
-from pipeline.warehouse.alterations import recorded_texts
+from pipeline.warehouse import bindings, catalogue, removed
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Frozen:
 
 def read(connection: Connection, schema: str, models: Mapping[str, Model]) -> Frozen:
     """The tables of a schema without a model; ``models`` are those that have one."""
-    texts = recorded_texts(connection, schema)
+    texts, _ = bindings.recorded_models(connection, schema)
     found, targets, unknown = dict[str, Model](), dict[str, Target](), dict[str, str]()
     for name in removed.without_model(connection, schema, models):
         try:

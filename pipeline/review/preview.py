@@ -82,10 +82,10 @@ def preview(
         work = work_of_batches(connection, schema)
         beside = other_files.of_marts(connection, schema, transforms, found)
         beside += other_files.of_repeated_file(connection, found)
-        incomplete = evolve.incomplete_versions(_with_versions(connection, schema, models))
+        emptied = evolve.incomplete_versions(_with_versions(connection, schema, models)) | {*found.replaced}
     targets = catalogue.targets(url, schema, _under_present_names(models, found))
     loaded = ledger.fetch_loaded_models(url, schema)
-    effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found, incomplete)
+    effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found, emptied)
     beside += other_files.of_seeds(url, schema, models, raw)
     beside += other_files.of_checks(url, schema, transforms, targets, found, effects)
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
@@ -225,11 +225,11 @@ def _effects(
     targets: Mapping[str, Target],
     loaded: Mapping[str, Loaded],
     found: Alterations,
-    incomplete: AbstractSet[str],
+    emptied: AbstractSet[str],
 ) -> dict[str, Effect]:
     """What happens to each table if the lake has all batches; to those whose models are gone, too.
 
-    ``incomplete`` are tables whose versions lack a column.
+    ``emptied`` are tables of which somebody has emptied a column.
     """
     loaded = {found.new_tables.get(name, name): each for name, each in loaded.items()}
     remade = evolve.remade(found.changes)
@@ -237,7 +237,7 @@ def _effects(
     altered = {change.table for change in asked if change.kind != "renamed"}
     renamed = alterations.only_renamed(found, altered | remade)
     restated = altered | set(restate.changed(models, loaded))
-    restated |= {name for name in incomplete if is_stable(models, name)}
+    restated |= {name for name in emptied & models.keys() if is_stable(models, name)}
     effects: dict[str, Effect] = {}
     for name, model in models.items():
         if name not in {*targets, *found.new_tables.values(), *remade}:

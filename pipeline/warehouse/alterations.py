@@ -16,6 +16,7 @@ from pipeline.models.renaming import only_renames
 from pipeline.models.target import versions_name
 from pipeline.postgres import Connection
 from pipeline.warehouse import (
+    bindings,
     declarations,
     dependents,
     evolve,
@@ -37,7 +38,8 @@ class Alterations:
     one did that they follow; the last two are empty if that is not known or needed. ``new_columns`` are new
     names by table and old name. ``texts`` are the models that tables were computed with, and ``old_text`` is
     the schema.sql that tables follow, as far as they are recorded. ``frozen`` are tables that have no model
-    any more, with the time since when that is known. ``allow`` names changes that somebody consents to.
+    any more, with the time since when that is known. In ``replaced`` ones somebody has dropped a column and
+    added one of its name. ``allow`` names changes that somebody consents to.
     """
 
     schema: str
@@ -54,6 +56,7 @@ class Alterations:
     texts: Mapping[str, str] = field(default_factory=dict)
     old_text: str | None = None
     frozen: Mapping[str, object] = field(default_factory=dict)
+    replaced: Collection[str] = ()
     allow: Collection[str] = ()
 
     @property
@@ -90,13 +93,15 @@ def find(
     """
     path = folder / SCHEMA_FILE
     text, followed = schema_file.read(path), schema_file.followed(connection, schema)
+    texts, replaced = bindings.recorded_models(connection, schema)
     found = Alterations(
         schema,
         path,
         text,
         is_new=bool(text) and (followed is None or followed.digest != schema_file.digest(text)),
         models=models,
-        texts=recorded_texts(connection, schema),
+        texts=texts,
+        replaced=frozenset(replaced),
         old_text=followed.text if followed else None,
         frozen=removed.without_model(connection, schema, models),
         allow=allow,
@@ -122,6 +127,7 @@ def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
         existing={name: columns for name, columns in existing.items() if name in found.models},
         new_tables=new_tables,
         texts={new_tables.get(name, name): text for name, text in found.texts.items()},
+        replaced={new_tables.get(name, name) for name in found.replaced},
         frozen=frozen,
     )
 
@@ -212,15 +218,6 @@ def required_columns(connection: Connection, found: Alterations) -> dict[str, se
             if is_fact or connection.execute(nulls).fetchone() == (False,):
                 required.setdefault(change.table, set()).add(change.column)
     return required
-
-
-def recorded_texts(connection: Connection, schema: str) -> dict[str, str]:
-    """The texts of the models that tables were computed with, as far as they are recorded."""
-    rows = connection.execute(
-        "SELECT table_name, model_sql FROM etl.model WHERE schema_name = %s AND model_sql IS NOT NULL",
-        (schema,),
-    ).fetchall()
-    return {str(name): str(text) for name, text in rows}
 
 
 def _with_changes(connection: Connection, found: Alterations, allow: Collection[str]) -> Alterations:

@@ -154,6 +154,16 @@ def _write(
         )
 
 
+def recorded_models(connection: Connection, schema: str) -> tuple[dict[str, str], set[str]]:
+    """The texts of the models that tables were computed with, as far as they are recorded.
+
+    And the tables in which somebody has dropped a column and added one of its name.
+    """
+    rows = connection.execute(statement("warehouse/recorded_models.sql"), {"schema": schema}).fetchall()
+    texts = {str(name): str(text) for name, text, _ in rows if text is not None}
+    return texts, {str(name) for name, _, is_replaced in rows if is_replaced}
+
+
 def new_rows(target: Target, count: Counts) -> int | None:
     """How many rows a load has added to a table; None if they have to be counted.
 

@@ -39,6 +39,7 @@ from pipeline.warehouse import (
     schema_file,
     upgrades,
 )
+from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.heads import check_key
 
 # Postgres truncates longer names.
@@ -116,7 +117,7 @@ def create_tables(
             known = with_contracts(models, targets)
             required = alterations.required_columns(connection, found)
             renames.keep_fingerprints(connection, schema, known, targets, found.new_columns, required)
-            _restore_versions(connection, schema, known, targets, version_tables)
+            _restore_columns(connection, found, known, targets, version_tables)
             ledger.record_texts(connection, schema, known)
             if found.text and (found.is_new or found.old_text is None):
                 schema_file.record(connection, schema, found.text)
@@ -192,19 +193,19 @@ def _version_tables(
     }
 
 
-def _restore_versions(
+def _restore_columns(
     connection: Connection,
-    schema: str,
+    found: Alterations,
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
     version_tables: Mapping[str, Collection[TargetColumn]],
 ) -> None:
-    """Let tables be restated whose versions lacked a column that the table had when it was computed."""
+    """Let tables be restated of which somebody has dropped a column, and perhaps added it again."""
     known = {name: target.columns for name, target in targets.items()} | dict(version_tables)
     columns = {name: [column.name for column in each] for name, each in known.items()}
-    for name in evolve.incomplete_versions(columns):
+    for name in (evolve.incomplete_versions(columns) | {*found.replaced}) & targets.keys():
         if is_stable(models, name):
-            altering.mark_restored(connection, schema, [name], models[name].fingerprint)
+            altering.mark_restored(connection, found.schema, [name], models[name].fingerprint)
 
 
 def _target(model: Model, row: Mapping[str, object]) -> Target:

@@ -31,11 +31,20 @@ def copy(postgres: Postgres, loaded: Pair, tmp_path: Path) -> Iterator[Pair]:  #
         yield pair
 
 
-def test_versions_that_lost_a_column_are_restated(copy: Pair) -> None:
-    execute(copy.house.url, "ALTER TABLE dim_shop_version DROP COLUMN city CASCADE")
-    assert {name: each.effect for name, each in planned(copy).items()} == {"dim_shop": "restated"}
-    assert "dim_shop" in restated(copy, {})
+@pytest.mark.parametrize("more", ["", ", ADD COLUMN city text"])
+def test_versions_that_lost_a_column_or_its_values_are_restated(copy: Pair, more: str) -> None:
+    house = copy.house
     assert planned(copy) == {}
+    house.targets()
+    execute(house.url, f"ALTER TABLE dim_shop_version DROP COLUMN city CASCADE{more}")
+
+    def plan() -> list[tuple[str, str]]:
+        found = preview(house.url, "public", house.models, house.folder, house.raw)
+        return [(each.table, each.effect) for each in found]
+
+    assert plan() == [("dim_shop", "restated")]
+    assert "dim_shop" in restated(copy, {})
+    assert plan() == []
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,24 @@ def test_a_run_computes_the_values_that_versions_have_lost(shop: Pair, column: s
     assert restated(shop, {}) == []
 
 
+@pytest.mark.parametrize(
+    "column", ["dim_shop.city", "dim_shop_version.city", "fact_sale.amount", "fact_sale.shop_id"]
+)
+def test_a_run_fills_a_column_that_somebody_has_dropped_and_added_again(shop: Pair, column: str) -> None:
+    before = looks(shop)
+    table, _, name = column.partition(".")
+    type_ = "integer REFERENCES dim_shop" if name == "shop_id" else "numeric(8, 2)"
+    execute(
+        shop.house.url,
+        "DROP VIEW reporting.amounts",
+        f"ALTER TABLE {table} DROP COLUMN {name} CASCADE",
+        f"ALTER TABLE {table} ADD COLUMN {name} {'varchar(10)' if name == 'city' else type_}",
+    )
+    assert table.removesuffix("_version") in restated(shop, {})
+    assert looks(shop) == before
+    assert restated(shop, {}) == []
+
+
 def test_a_run_adds_a_dropped_column_of_a_model_with_an_asterisk(shared: Pair) -> None:
     models = {**MODELS, "dim_shop": "SELECT * FROM shop", "fact_sale": "-- key: sale_id\nSELECT * FROM sale"}
     shared.fresh(models, *SOURCE)

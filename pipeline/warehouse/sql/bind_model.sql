@@ -9,6 +9,18 @@ SET
     filenode = c.relfilenode,
     etl_oid = 'etl.model'::regclass,
     version_oid = v.oid,
+    column_numbers = jsonb_build_object(
+        'table', (
+            SELECT jsonb_object_agg(a.attname, a.attnum)
+            FROM pg_attribute AS a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped -- noqa: RF01
+        ),
+        'versions', (
+            SELECT jsonb_object_agg(a.attname, a.attnum)
+            FROM pg_attribute AS a
+            WHERE a.attrelid = v.oid AND a.attnum > 0 AND NOT a.attisdropped -- noqa: RF01
+        )
+    ),
     row_count = COALESCE(%(rows)s, m.row_count + %(added)s),
     row_changes = CASE
         WHEN %(rows)s::bigint IS NOT NULL THEN %(changes)s
