@@ -14,7 +14,7 @@ from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import CancelledRun
 from prefect.logging.handlers import PrefectConsoleHandler
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_CLOUD_API_URL
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, PREFECT_CLOUD_API_URL
 from prefect.states import Cancelled
 from prefect.tasks import exponential_backoff
 
@@ -23,7 +23,7 @@ from pipeline.interrupts import STOPPED, is_interrupt
 from pipeline.messages import cleaned, comes_from_a_function, message
 from pipeline.postgres import Unreachable
 from pipeline.redaction import safe
-from tasks.prefect_messages import NO_SERVER, api_hint
+from tasks.prefect_messages import NO_SERVER, api_hint, server_at
 
 # Messages by class of SQLSTATE, or by a whole SQLSTATE.
 _STILL_CONNECTED = {
@@ -134,7 +134,9 @@ def in_one_line(error: BaseException) -> str | None:
     if text.startswith(NO_SERVER) and isinstance(error.__cause__, httpx.HTTPStatusError):
         return _refused_by_prefect(error.__cause__)
     if isinstance(error, httpx.TransportError) or text.startswith(NO_SERVER):
-        return f"Prefect's server cannot be reached: {text}; start it, or correct PREFECT_API_URL{api_hint()}"
+        server = server_at(httpx.URL(PREFECT_API_URL.value() or ""))
+        reason = "" if text.startswith(NO_SERVER) else f": {text}"
+        return f"{server} cannot be reached{reason}; start it, or correct PREFECT_API_URL{api_hint()}"
     if isinstance(error, httpx.HTTPStatusError):
         return _refused_by_prefect(error)
     if _is_of_s3_client(error):
@@ -163,7 +165,7 @@ def _of_database(error: psycopg.OperationalError) -> str:
 def _refused_by_prefect(error: httpx.HTTPStatusError) -> str | None:
     """What to set if Prefect's server refuses the credentials; None if the request itself was wrong."""
     status, url = error.response.status_code, error.request.url
-    server = f"Prefect's server at {url.scheme}://{url.netloc.decode()}"
+    server = server_at(url)
     if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
         return f"{server} answered {status} {error.response.reason_phrase}; look at its log, then run again"
     if status == httpx.codes.NOT_FOUND and (hint := api_hint()):

@@ -3,10 +3,16 @@
 As Prefect 3.8.8 writes them; tests/flows/test_access.py and test_blocks.py fail where they change.
 """
 
+import httpx
 from prefect.settings import PREFECT_API_URL
 
 NO_SERVER = "Failed to reach API at "
 NO_BLOCK = "Unable to find block"
+
+
+def server_at(url: httpx.URL) -> str:
+    """Prefect's server with its address, without a name and password that this may have."""
+    return f"Prefect's server at {url.scheme}://{url.netloc.decode()}" if url.host else "Prefect's server"
 
 
 def api_hint() -> str:

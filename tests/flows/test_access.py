@@ -188,16 +188,16 @@ def not_reached(cause: BaseException) -> RuntimeError:
 
 
 def test_a_server_that_a_run_cannot_reach_is_one_line() -> None:
-    unreached = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"})
-    with unreached, pytest.raises(RuntimeError) as caught:
-        get_client(sync_client=True).raise_for_api_version_mismatch()
-    assert str(caught.value).startswith(str(not_reached(OSError())))
-    line = in_one_line(caught.value)
-    assert line is not None
-    assert line.startswith(
-        "Prefect's server cannot be reached: Failed to reach API at http://127.0.0.1:1/api"
-    )
-    assert line.endswith("; start it, or correct PREFECT_API_URL")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        with pytest.raises(RuntimeError) as caught:
+            get_client(sync_client=True).raise_for_api_version_mismatch()
+        assert str(caught.value).startswith(str(not_reached(OSError())))
+        of_run = in_one_line(caught.value)
+        of_command = in_one_line(httpx.ConnectError("Connection refused"))
+    remedy = "start it, or correct PREFECT_API_URL"
+    place = "Prefect's server at http://127.0.0.1:1 cannot be reached"
+    assert of_run == f"{place}; {remedy}"
+    assert of_command == f"{place}: Connection refused; {remedy}"
 
 
 def test_a_server_that_refuses_a_run_is_not_one_that_cannot_be_reached() -> None:
