@@ -18,6 +18,7 @@ from pipeline.settings import Share
 from pipeline.steps import definitions_digest
 from pipeline.warehouse import catalogue
 from pipeline.warehouse.counts import Counts
+from pipeline.warehouse.limits import Limits
 from tasks import blocks
 from tasks import load as loading
 from tasks.failures import clean_failures
@@ -60,14 +61,18 @@ def load_warehouse(
     targets = catalogue.targets(url, config.warehouse_schema, models)
     _refuse_changed(models, targets, definitions, config.transforms)
     batch = read_manifest(blocks.bucket(blocks.RAW, environment), manifest)
+    limits = Limits(
+        rejected=max_rejected,
+        rejected_share=1 if replays else config.max_rejected_share,
+        deleted_share=1 if replays else max_deleted_share,
+        default_deleted_share=config.max_deleted_share,
+    )
     return loading.load(
         config.warehouse_schema,
         batch,
         targets,
         outputs,
-        max_rejected,
-        max_deleted_share,
-        replays,
+        limits,
         environment,
         models,
         checks.load(config.transforms) if checked and not replays else [],

@@ -31,25 +31,16 @@ def load(
     manifest: Manifest,
     targets: dict[str, Target],
     outputs: list[Output],
-    max_rejected: int | None,
-    max_deleted_share: float | None,
-    replays: bool,
+    limits: Limits,
     environment: str,
     models: dict[str, Model],
     checks: list[Check],
 ) -> list[Counts]:
     """Load a batch and its watermark into the warehouse in one transaction, or nothing.
 
-    The checks are run in it. With ``replays``, for a batch that a warehouse has had before, any share of a
-    table's rows may be rejected or deleted; ``max_rejected`` still applies.
+    The checks are run in it.
     """
-    logger, config = get_run_logger(), settings.load()
-    limits = Limits(
-        rejected=max_rejected,
-        rejected_share=1 if replays else config.max_rejected_share,
-        deleted_share=1 if replays else max_deleted_share,
-        default_deleted_share=config.max_deleted_share,
-    )
+    logger, timeout = get_run_logger(), settings.load().check_timeout
     report_progress = {output.model: progress(output.model, output.rows) for output in outputs}
     counts = engine.load(
         blocks.database_url(blocks.WAREHOUSE, environment),
@@ -60,7 +51,7 @@ def load(
         blocks.bucket(blocks.PROCESSED, environment),
         limits,
         lambda table, rows: report_progress[table](rows) if table in report_progress else None,
-        Checks(checks, config.check_timeout, lambda: lineage.personal_of(models, targets, manifest)),
+        Checks(checks, timeout, lambda: lineage.personal_of(models, targets, manifest)),
     )
     for count in counts:
         logger.info("%s: %s", count.table, count.summary)
