@@ -72,11 +72,8 @@ def test_tables_whose_references_postgres_checks_again_are_named(
     pair.run()
     show(look(pair, counting="nothing"), Verdict.OK)
     assert "References: checked by the load, all at once\n" in capsys.readouterr().out
-    execute(
-        pair.house.url,
-        "CREATE TRIGGER notes AFTER INSERT ON fact_sale FOR EACH ROW"
-        " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-    )
+    does = "EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+    execute(pair.house.url, f"CREATE TRIGGER notes AFTER INSERT ON fact_sale FOR EACH ROW {does}")
     show(look(pair, counting="nothing"), Verdict.OK)
     assert (
         "References of fact_sale: Postgres checks them for each row again, because it has the trigger notes\n"
