@@ -24,7 +24,9 @@ NEED = $(if $($(1))$(filter -h --help,$(ARGS)),,echo 'error: $(1) is missing; wr
 FOUND = || [ $$? -eq 2 ]
 # Most tests wait for a server most of the time.
 SIDE_BY_SIDE = --numprocesses 4 --dist loadfile --no-loadscope-reorder
-MODELS = $(filter-out transforms/schema.sql,$(wildcard transforms/*.sql))
+# The folder of the models, as the settings of the environment and .env have it.
+FOLDER = $(shell $(PY) -c "from pipeline import settings; print(settings.load().transforms)")
+LINT = $(PY) -m sqlfluff lint --disable-progress-bar --config pyproject.toml
 # Renovate repeats this command from the head of each lock; it requires = before values.
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes
 
@@ -200,8 +202,11 @@ imports:
 
 sql:
 	@echo "SQL: sqlfluff"
-	@$(PY) -m sqlfluff lint --disable-progress-bar pipeline demo bench dashboard transforms/schema.sql $(wildcard transforms/marts); \
-	checked=$$?; $(PY) -m sqlfluff lint --disable-progress-bar --dialect duckdb $(MODELS) && exit $$checked
+	@folder="$(FOLDER)"; test -d "$$folder" || { echo "error: TOTESYS_TRANSFORMS: there is no folder $$folder" >&2; exit 1; }; \
+	for each in "$$folder/schema.sql" "$$folder/marts"; do test ! -e "$$each" || set -- "$$@" "$$each"; done; \
+	$(LINT) pipeline demo bench dashboard "$$@"; checked=$$?; set --; \
+	for each in "$$folder"/*.sql; do test "$$each" = "$$folder/schema.sql" || set -- "$$@" "$$each"; done; \
+	$(LINT) --dialect duckdb "$$@" && exit $$checked
 
 dockerfile:
 	@echo "Dockerfile: hadolint"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from pathlib import Path
 
 from demo.home import PROJECT
 
@@ -21,3 +24,17 @@ def test_the_sql_files_that_are_named_are_those_that_exist() -> None:
                 assert places or name == "schema.sql", f"{module}: {name}"
     migrations = {path.name for path in (ENGINE / "warehouse/sql/etl").glob("*.sql")}
     assert {path.name for path in ENGINE.rglob("*.sql")} - migrations == named - {"schema.sql"}
+
+
+def test_the_style_of_models_in_another_folder_is_checked(tmp_path: Path) -> None:
+    """A dry run prints the commands, with the folder of the settings."""
+    printed = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "sql"],
+        cwd=PROJECT,
+        env={**os.environ, "TOTESYS_TRANSFORMS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f'folder="{tmp_path}"' in printed
+    assert "transforms/" not in printed
