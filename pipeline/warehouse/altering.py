@@ -7,8 +7,9 @@ from contextlib import suppress
 import psycopg
 
 from pipeline.errors import WarehouseError
-from pipeline.messages import message
+from pipeline.messages import comes_from_a_function, message
 from pipeline.postgres import Connection, retype
+from pipeline.redaction import in_one_line
 from pipeline.warehouse import dependents, own_objects, removed, renames, schema_file
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.evolve import Change
@@ -116,6 +117,14 @@ def _execute(connection: Connection, change: Change) -> None:
             raise
         except psycopg.Error as error:
             raise WarehouseError(
-                f"warehouse: {change.name}: {message(error)}; nothing was changed, as this failed:"
-                f" {each.as_string(connection)}"
+                f"warehouse: {change.name}: {message(error)}{_dependent(error)}; nothing was changed, as this"
+                f" failed: {each.as_string(connection)}"
             ) from None
+
+
+def _dependent(error: psycopg.Error) -> str:
+    """The objects that depend on what cannot be changed, as Postgres names them."""
+    named = (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported)
+    if not isinstance(error, named) or comes_from_a_function(error) or not error.diag.message_detail:
+        return ""
+    return f": {in_one_line(error.diag.message_detail).rstrip('.')}"

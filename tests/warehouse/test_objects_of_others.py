@@ -53,6 +53,16 @@ def test_what_others_made_is_named_before_a_column_is_dropped(loaded: Pair, kind
     assert "\n" not in str(refused.value)
 
 
+def test_a_column_that_is_generated_from_another_is_named(loaded: Pair) -> None:
+    """It may be one of schema.sql that a later statement drops, so only Postgres knows."""
+    made = "ALTER TABLE fact_sale ADD mine text GENERATED ALWAYS AS (lower(note)) STORED"
+    with pytest.raises(WarehouseError, match=r"other objects depend on it: column mine of .*; nothing was"):
+        follow(loaded, "drop fact_sale.note", schema=WITHOUT_NOTE, made=made)
+    shorter = SCHEMA.replace("note text", "note varchar(200)")
+    with pytest.raises(WarehouseError, match=r'generated column: .* "mine"; nothing was changed'):
+        follow(loaded, "narrow fact_sale.note", schema=shorter, made=made)
+
+
 @pytest.mark.parametrize("table", ["fact_sale", "dim_shop", "dim_shop_version"])
 def test_a_rule_is_named_until_it_is_dropped_or_disabled(loaded: Pair, table: str) -> None:
     """It would lose rows that a load writes, or Postgres would refuse the statement, in each run again."""
