@@ -115,20 +115,20 @@ def open_run(
     max_deleted_share: float | None,
     *,
     wait_for_lock: bool,
-    source: bool = True,
+    reads_source: bool = True,
     allow: Collection[str] = (),
 ) -> Iterator[RunContext]:
     """Lock the warehouse, load models and settings, and create missing tables.
 
     With ``wait_for_lock`` the run waits until another one has finished, up to TOTESYS_RUN_LOCK_TIMEOUT
-    seconds; without it WarehouseBusy is raised at once. ``source`` is False for runs that do not need the
-    source's block, and run no checks. ``allow`` names changes of tables that somebody consents to. If the
-    body fails after it has committed a batch, the error names that batch.
+    seconds; without it WarehouseBusy is raised at once. Only runs with ``reads_source`` need the source's
+    block, and run checks. ``allow`` names changes of tables that somebody consents to. If the body fails
+    after it has committed a batch, the error names that batch.
     """
     config = settings.load()
     configured()
     environment = config.environment_for(environment)
-    databases = [blocks.SOURCE, blocks.WAREHOUSE] if source else [blocks.WAREHOUSE]
+    databases = [blocks.SOURCE, blocks.WAREHOUSE] if reads_source else [blocks.WAREHOUSE]
     get_run_logger().info("%s", places(config, environment, databases))
     models = library.load(config.transforms)
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
@@ -144,12 +144,12 @@ def open_run(
             changes = preview_if_changed(url, schema, models, config.transforms, raw, allow)
         targets = catalogue.prepare(url, schema, models, config.transforms, allow)
         models = catalogue.with_contracts(models, targets)
-        if source:
+        if reads_source:
             verify_checks(url, schema, targets, checks.load(config.transforms))
         pipeline = Pipeline(models, targets, url, schema, ledger.destination(url, schema), raw, processed)
         run = RunContext(environment, config, pipeline, lock, max_rejected, max_deleted_share)
         run.changes = changes
-        run.runs_checks = source
+        run.runs_checks = reads_source
         try:
             yield run
         except Exception as error:

@@ -39,7 +39,7 @@ def load_warehouse(
     max_deleted_share: Share | None = None,
     replays: bool = False,
     environment: blocks.Environment = "",
-    checked: bool = True,
+    runs_checks: bool = True,
 ) -> list[Counts]:
     """Load one batch in one transaction, or nothing of it.
 
@@ -52,7 +52,7 @@ def load_warehouse(
         replays: Whether a warehouse has had this batch before; then any share of a table's rows may be
             rejected or deleted, and only `max_rejected` applies.
         environment: Prefix of the block names, for example `prod`; TOTESYS_ENVIRONMENT if empty.
-        checked: Run the checks beside the models, as for every new batch.
+        runs_checks: Run the checks beside the models, as for every new batch.
     """
     config = settings.load()
     environment = config.environment_for(environment)
@@ -75,7 +75,7 @@ def load_warehouse(
         limits,
         environment,
         models,
-        checks.load(config.transforms) if checked and not replays else [],
+        checks.load(config.transforms) if runs_checks and not replays else [],
     )
 
 

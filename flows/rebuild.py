@@ -44,7 +44,7 @@ def rebuild(
     """
     log_in_one_line()
     limits, changes = (max_rejected, max_deleted_share), consents(allow or ())
-    with open_run(environment, *limits, wait_for_lock=True, source=False, allow=changes) as run:
+    with open_run(environment, *limits, wait_for_lock=True, reads_source=False, allow=changes) as run:
         erase_again(run)
         if lacking := refill_tables(run):
             raise LakeIncomplete(

@@ -38,7 +38,7 @@ def retain(
     """
     log_in_one_line()
     before = datetime.now(UTC) - timedelta(days=keep_days)
-    with open_run(environment, None, None, wait_for_lock=True, source=False) as run:
+    with open_run(environment, None, None, wait_for_lock=True, reads_source=False) as run:
         raw, processed = run.pipeline.raw, run.pipeline.processed
         removal = engine.plan(raw, processed, before, engine.needed(run.pipeline.warehouse_url))
         if removal and apply:
