@@ -95,10 +95,7 @@ def create_tables(
         if models.keys() - described.keys():
             schema_file.run(connection, [schema, beside] if beside else [schema], folder / SCHEMA_FILE)
             described = _describe(connection, schema, names)
-        if missing := sorted(models.keys() - described.keys()):
-            raise WarehouseError(
-                f"warehouse: {schema}.{missing[0]} is missing; add it to {folder / SCHEMA_FILE}"
-            )
+        _require(schema, models, described, folder / SCHEMA_FILE)
         targets = _targets(models, described)
         version_tables = _version_tables(described, targets.values())
         for target in targets.values():
@@ -114,14 +111,29 @@ def create_tables(
         grants += readers.ensure(connection, schema, models, targets, marts, homes, found)
         own_objects.grant_again(connection, grants)
         if found:
-            known = with_contracts(models, targets)
-            required = alterations.required_columns(connection, found)
-            renames.keep_fingerprints(connection, schema, known, targets, found.new_columns, required)
-            _restore_columns(connection, found, known, targets, version_tables)
-            ledger.record_texts(connection, schema, known)
-            if found.text and (found.is_new or found.old_text is None):
-                schema_file.record(connection, schema, found.text)
+            _record(connection, found, with_contracts(models, targets), targets, version_tables)
         return targets
+
+
+def _require(schema: str, names: Iterable[str], described: Collection[str], file: Path) -> None:
+    if missing := sorted({*names} - {*described}):
+        raise WarehouseError(f"warehouse: {schema}.{missing[0]} is missing; add it to {file}")
+
+
+def _record(
+    connection: Connection,
+    found: Alterations,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    version_tables: Mapping[str, Collection[TargetColumn]],
+) -> None:
+    """Record what the tables are computed with after these alterations, and which are to be restated."""
+    required = alterations.required_columns(connection, found)
+    renames.keep_fingerprints(connection, found.schema, models, targets, found.new_columns, required)
+    _restore_columns(connection, found, models, targets, version_tables)
+    ledger.record_texts(connection, found.schema, models)
+    if found.text and (found.is_new or found.old_text is None):
+        schema_file.record(connection, found.schema, found.text)
 
 
 def targets(url: str, schema: str, models: Mapping[str, Model]) -> dict[str, Target]:
