@@ -19,17 +19,30 @@ from pipeline.columns import Column
 from pipeline.duck import literal, quote, relation_name
 from pipeline.errors import ModelError
 from pipeline.models.column_references import Node, Reference, references
+from pipeline.models.comparisons import misread
 from pipeline.models.exact import PREFIX, NotExact, mark_of, refuse_inexact, type_of, with_parents
 from pipeline.models.library import Model
-from pipeline.models.stored import is_stored_as_text, is_text, marked_type, reading
+from pipeline.models.stored import (
+    AS_MOMENT,
+    create_functions,
+    is_moment,
+    is_stored_as_text,
+    is_text,
+    marked_type,
+    reading,
+)
 from pipeline.models.unstable import walk
 from pipeline.words import line_of
 
 
 def _computable(
-    connection: duckdb.DuckDBPyConnection, sql: str, tables: Mapping[str, Sequence[Column]]
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    tables: Mapping[str, Sequence[Column]],
+    *,
+    moments: bool,
 ) -> str:
-    """The SQL with numbers and lists cast where it uses them; ``tables`` are what it reads.
+    """The SQL with numbers, lists and maybe moments cast where it uses them; ``tables`` are what it reads.
 
     The connection has a table of each, whose columns have marked types. Raises NotExact
     if the SQL computes with numbers in floating point, or prints results.
@@ -48,6 +61,7 @@ def _computable(
     found, printed, texts = _found(plan)
     used = _used([each for each in candidates if marks[each] in found])
     cast = [each for each in used if marks[each] not in printed]
+    cast = [each for each in cast if moments or found[marks[each]][0] != AS_MOMENT]
     if cast:
         refuse_inexact(plan, probe)
     places = _places(cast, sql, tables)
@@ -167,8 +181,14 @@ def _found(plan: Node) -> tuple[dict[int, tuple[str, str]], set[int], set[int]]:
 class Probe:
     """Empty tables of another session, whose columns have marked types, for the SQL of several models."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Column]]) -> None:
-        self.connection = connection
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        tables: Mapping[str, Sequence[Column]],
+        bound: duckdb.DuckDBPyConnection,
+    ) -> None:
+        """``bound`` is the session in which the models are bound."""
+        self.connection, self._bound = connection, bound
         self._tables: dict[str, Sequence[Column]] = {}
         for name, columns in tables.items():
             self.add(name, columns)
@@ -182,15 +202,25 @@ class Probe:
         self._tables[name] = columns
 
     def computable(self, model: Model) -> str:
-        """The SQL of a model over these tables.
+        """The SQL of a model over these tables. Moments are cast if it does not only pass on their text.
 
         Raises ModelError with file and line if it computes with numbers differently from Postgres.
         """
         tables = {name: columns for name, columns in self._tables.items() if name in model.reads}
         if not any(is_stored_as_text(column) for columns in tables.values() for column in columns):
             return model.bound_sql
+        has_moments = any(is_moment(column) for columns in tables.values() for column in columns)
         try:
-            return _computable(self.connection, model.bound_sql, tables)
+            text = _computable(self.connection, model.bound_sql, tables, moments=False)
+            if has_moments and not self._reads_moments_as_text(text):
+                text = _computable(self.connection, model.bound_sql, tables, moments=True)
         except NotExact as found:
             line, words = found.args
             raise ModelError(f"{model.path}:{line}: {words}") from None
+        return text
+
+    def _reads_moments_as_text(self, text: str) -> bool:
+        create_functions(self._bound)
+        query = f"SELECT json_serialize_plan({literal(text)}::VARCHAR, optimize := false)"
+        plan = _json(self._bound, query)
+        return not plan["error"] and not any(misread(plan["plans"][0]))

@@ -88,7 +88,7 @@ def bind_empty(
         return _bind_models(connection, models, targets, None, marked=True)
     with session() as other:
         _bind_reference(other, reference_names, datetime.now(UTC))
-        probe = Probe(other, {name: tables[name] for name in names & tables.keys()})
+        probe = Probe(other, {name: tables[name] for name in names & tables.keys()}, connection)
         return _bind_models(connection, models, targets, probe, marked=True)
 
 

@@ -27,6 +27,7 @@ from pipeline.models.exact import MARK
 _MANY = 99_991
 # The types that mark a timestamp, by the type that it is read as.
 _MOMENTS = {"TIMESTAMP": "TIMESTAMP_S", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP_MS"}
+AS_MOMENT = "CAST("
 _NUMBER, _LIST = "number (pipeline)", "list (pipeline)"
 _FORM = r"[+-]?\d{0,28}(\.\d{0,10}0*)?"
 _ITEM = r'(?s)"(?:[^"\\]|\\.)*"|[^,]+'
@@ -60,7 +61,7 @@ _MACROS = (
 
 def is_stored_as_text(column: Column) -> bool:
     """Whether the column's text compares differently from its values."""
-    return is_number(column) or _element(column) is not None or is_special(column) or _is_moment(column)
+    return is_number(column) or _element(column) is not None or is_special(column) or is_moment(column)
 
 
 def is_number(column: Column) -> bool:
@@ -69,7 +70,7 @@ def is_number(column: Column) -> bool:
     return column.type == "numeric" or wide
 
 
-def _is_moment(column: Column) -> bool:
+def is_moment(column: Column) -> bool:
     """Whether the column holds timestamps that are carried as text, because one is after the year 294246."""
     return is_date_as_text(column) and duckdb_type(column.declared or "") in _MOMENTS
 
@@ -88,7 +89,7 @@ def marked_type(column: Column) -> str:
     """The DuckDB type of a column while references to it are looked for; nothing else has this type."""
     if is_number(column):
         return f"DECIMAL{MARK}"
-    if _is_moment(column):
+    if is_moment(column):
         return _MOMENTS[duckdb_type(column.declared or "")]
     element = _element(column)
     return f"{element}[{_MANY}]" if element else model_type(column, marked=True)
@@ -108,7 +109,7 @@ def reading(type_: Node) -> tuple[str, str] | None:
     if type_.get("id") == "DECIMAL" and (info["width"], info["scale"]) == MARK:
         return f"{quote(_NUMBER)}(", ", {place})"
     if moment := next((each for each, mark in _MOMENTS.items() if mark == type_.get("id")), None):
-        return "CAST(", f" AS {moment})"
+        return AS_MOMENT, f" AS {moment})"
     if type_.get("id") != "ARRAY" or info.get("size") != _MANY:
         return None
     child = info["child_type"]

@@ -211,6 +211,19 @@ def test_a_row_is_rejected_if_its_model_computes_with_such_a_moment(
     assert shared.house.rejected() == []
 
 
+def test_a_model_of_several_rows_that_passes_such_a_moment_on_rejects_its_row(shared: Pair) -> None:
+    models = {
+        "dim_before": "SELECT visit_id, COALESCE(lag(local) OVER (ORDER BY visit_id), local) AS local"
+        " FROM visit",
+        "schema": "CREATE TABLE IF NOT EXISTS dim_before (visit_id int PRIMARY KEY, local timestamp);",
+    }
+    shared.fresh(models, *TIMES)
+    shared.do(f"UPDATE visit SET local = '{LATE}' WHERE visit_id = 2")
+    shared.run()
+    assert [key for _, key, _ in shared.house.rejected()] == [{"visit_id": "3"}]
+    assert shared.house.query("SELECT visit_id FROM dim_before ORDER BY 1") == [(1,), (2,), (4,), (5,)]
+
+
 def test_a_model_of_several_rows_that_computes_with_such_a_moment_names_the_column(shared: Pair) -> None:
     models = {
         "dim_last": "SELECT 1 AS last_id, max(local) AS local FROM visit",
