@@ -116,8 +116,16 @@ def source_errors(relation: str) -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege as error:
         by_policy = error.diag.source_function == "check_enable_rls"
         grant = "let the pipeline's role BYPASSRLS" if by_policy else "grant SELECT to the pipeline's role"
-        raise SourceError(f"source: {error.diag.message_primary}; {grant}") from None
+        raise SourceError(f"source: {error.diag.message_primary}; {_foreign(error) or grant}") from None
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-        raise SourceError(
-            f"source: {relation}: {error.diag.message_primary}; it changed while being read, run again"
-        ) from None
+        advice = _foreign(error) or "it changed while being read, run again"
+        raise SourceError(f"source: {relation}: {error.diag.message_primary}; {advice}") from None
+
+
+def _foreign(error: psycopg.Error) -> str:
+    """What to do about an error that a foreign server of the source has reported; else empty."""
+    if not (error.diag.source_function or "").startswith("pgfdw_"):
+        return ""
+    return (
+        "a foreign server of the source says so: correct the foreign table, or the rights of its user there"
+    )

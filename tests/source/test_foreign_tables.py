@@ -74,6 +74,34 @@ def test_a_table_with_a_foreign_child_is_read_in_full_each_time(pair_of_version:
     pair_of_version.do("DROP EXTENSION file_fdw CASCADE")
 
 
+def test_what_a_foreign_server_refuses_is_not_blamed_on_the_source(
+    pair_of_version: Pair, server: Postgres
+) -> None:
+    pair, role = pair_of_version, f"far_{pair_of_version.source_url.rsplit('_', 1)[1]}"
+    pair.fresh(MODELS)
+    if not pair.source("SELECT FROM pg_available_extensions WHERE name = 'postgres_fdw'"):
+        pytest.skip(f"this Postgres {server.version} comes without postgres_fdw")
+    place = f"host '127.0.0.1', port '{server.port}', dbname '{pair.source_url.rpartition('/')[2]}'"
+    pair.do(
+        "CREATE TABLE far (id int, v text)",
+        f"CREATE ROLE {role} LOGIN PASSWORD 'x'",
+        "CREATE EXTENSION postgres_fdw",
+        f"CREATE SERVER there FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({place})",
+        f"CREATE USER MAPPING FOR CURRENT_USER SERVER there OPTIONS (user '{role}', password 'x')",
+        "CREATE FOREIGN TABLE t (id int, v text) SERVER there OPTIONS (table_name 'far')",
+    )
+    try:
+        with pytest.raises(SourceError, match=r"permission denied .*; a foreign server of the source says"):
+            pair.run()
+        pair.do(f"GRANT USAGE ON SCHEMA public TO {role}", f"GRANT SELECT ON far TO {role}")
+        pair.run()
+        pair.do("ALTER TABLE far RENAME TO farther")
+        with pytest.raises(SourceError, match=r'"public.far" does not exist; a foreign server of the source'):
+            pair.run()
+    finally:
+        pair.do("DROP EXTENSION postgres_fdw CASCADE", f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 def test_a_model_reads_the_columns_that_its_role_may_read(pair_of_version: Pair) -> None:
     """A model that needs another column is refused before anything is read."""
     pair_of_version.fresh(
