@@ -37,16 +37,7 @@ def the_table(
             f"TABLE: {name} has no key that identifies its rows; only rows of a table with a primary key can"
             " be erased, and a view has none"
         )
-    tables = {
-        key: [column.name for column in each.columns]
-        for key, each in newest(manifests).items()
-        if each.seed is None
-    }
-    declared = (
-        personal.personal_columns(models, tables).get(name, {})
-        if name in source_tables(models)
-        else _declared_by(frozen or {}, tables, name)
-    )
+    declared = _declared(models, frozen or {}, manifests, name)
     dropped = tuple(_dropped(models, frozen or {}, manifests, table))
     key = tuple(column for column in table.columns if column.name in table.key)
     for column in key:
@@ -63,6 +54,20 @@ def the_table(
     if not columns:
         raise SettingsError(f"TABLE: no column of {name} is declared personal; write `-- personal: column`")
     return manifest, table, Erasure(key=key, columns=columns, entries=())
+
+
+def _declared(
+    models: Mapping[str, Model], frozen: Mapping[str, Model], manifests: Sequence[Manifest], name: str
+) -> Mapping[str, bool]:
+    """The personal columns that a table has, and whether they are hashed."""
+    tables = {
+        key: [column.name for column in each.columns]
+        for key, each in newest(manifests).items()
+        if each.seed is None
+    }
+    if name in source_tables(models):
+        return personal.personal_columns(models, tables).get(name, {})
+    return _declared_by(frozen, tables, name)
 
 
 def _dropped(

@@ -149,7 +149,6 @@ def changes_of(
     ``has_versions``: its versions are in a table beside it.
     """
     yields = {each.lower() for each in model.lines}
-    table = _alter(schema, name)
     filled = () if has_versions else ADDED_TO_FACTS
     constraints = _new_constraints([column for column in declared.values() if column.name not in existing])
     for column in declared.values():
@@ -164,17 +163,7 @@ def changes_of(
             is_lost = was and not is_empty and is_of_model
             yield _restored(schema, added, is_key=is_key) if is_lost else added
             continue
-        if known.type != column.type:
-            yield _retyped(table, known, column, was)
-        quoted = sql.Identifier(column.name)
-        if known.required and not column.required:
-            alter = table + sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(quoted)
-            yield Change(name, column.name, "optional", f"column {column.name} may be NULL", (alter,))
-        if column.required and not known.required and not column.key_place:
-            alter = table + sql.SQL("ALTER COLUMN {} SET NOT NULL").format(quoted)
-            is_asked = was is not None and not was.required
-            summary, risk = f"column {column.name} becomes NOT NULL", "rows may have NULL in it"
-            yield Change(name, column.name, "required", summary, (alter,), risk, is_asked)
+        yield from _altered(_alter(schema, name), known, column, was)
     for former in before or ():
         if former in existing and former not in declared and former not in filled:
             yield _removed(schema, name, former, has_versions=has_versions)
@@ -182,6 +171,23 @@ def changes_of(
 
 def _alter(schema: str, name: str) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} ").format(sql.Identifier(schema, name))
+
+
+def _altered(
+    table: sql.Composed, known: Declared, column: Declared, was: Declared | None
+) -> Iterator[Change]:
+    """The changes of a column that exists: of its type, and whether it may be NULL."""
+    name, quoted = column.table_name, sql.Identifier(column.name)
+    if known.type != column.type:
+        yield _retyped(table, known, column, was)
+    if known.required and not column.required:
+        alter = table + sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(quoted)
+        yield Change(name, column.name, "optional", f"column {column.name} may be NULL", (alter,))
+    if column.required and not known.required and not column.key_place:
+        alter = table + sql.SQL("ALTER COLUMN {} SET NOT NULL").format(quoted)
+        is_asked = was is not None and not was.required
+        summary, risk = f"column {column.name} becomes NOT NULL", "rows may have NULL in it"
+        yield Change(name, column.name, "required", summary, (alter,), risk, is_asked)
 
 
 def _retyped(table: sql.Composed, known: Declared, column: Declared, was: Declared | None) -> Change:
