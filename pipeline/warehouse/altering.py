@@ -34,16 +34,17 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     dependents.refuse_blocked(connection, found.schema, happen)
     grants = _drop_tables(connection, found.schema, happen)
     creates = found.is_new or any(change.remakes or change.restores for change in happen)
-    if creates and happen:
-        with suppress(WarehouseError), connection.transaction():
-            _create(connection, found)  # new columns can refer to new tables
-            creates = False
+    # New columns can refer to new tables.
+    is_created = creates and bool(happen) and _can_create(connection, found)
     replaced = {change.table for change in happen if change.replaces_views}
     grants += own_objects.drop(connection, found.schema, replaced)
     for change in happen:
         _execute(connection, change)
         _logger.info("%s: %s", change.table, change.summary)
-    if creates:
+    # A change may have dropped an index that is declared otherwise now.
+    if is_created:
+        _can_create(connection, found)
+    elif creates:
         _create(connection, found)
     _forget_texts(connection, found.schema, happen)
     mark_restored(connection, found.schema, [change.table for change in happen if change.restores])
@@ -51,6 +52,14 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     newly_frozen = [name for name, at in found.frozen.items() if at is None and name not in dropped]
     removed.mark(connection, found.schema, found.models, newly_frozen)
     return grants
+
+
+def _can_create(connection: Connection, found: Alterations) -> bool:
+    """Execute schema.sql, with no effect where it fails; returns whether it succeeded."""
+    with suppress(WarehouseError), connection.transaction():
+        _create(connection, found)
+        return True
+    return False
 
 
 def _create(connection: Connection, found: Alterations) -> None:

@@ -216,3 +216,14 @@ def test_a_view_that_stands_in_the_way_is_named_and_nothing_is_changed(loaded: P
 )
 def test_which_types_are_wider(old: str, new: str, wider: bool) -> None:
     assert is_wider(old, new) == wider
+
+
+def test_an_index_that_is_declared_with_other_columns_is_made_when_one_is_dropped(loaded: Pair) -> None:
+    """With its column the former index is dropped, and the changed file is executed before that, too."""
+    index = "CREATE INDEX IF NOT EXISTS by_place ON dim_shop ({});"
+    wide = SCHEMA.replace("city varchar(10)", "county text, city varchar(10)")
+    declare(loaded, wide + index.format("county, city"))
+    loaded.house.allow = ("drop dim_shop.county",)
+    declare(loaded, SCHEMA + index.format("city"))
+    definition = "SELECT pg_get_indexdef('by_place'::regclass)"
+    assert loaded.house.query(definition)[0][0].endswith("(city)")
