@@ -127,10 +127,17 @@ def _record(
     targets: Mapping[str, Target],
     version_tables: Mapping[str, Collection[TargetColumn]],
 ) -> None:
-    """Record what the tables are computed with after these alterations, and which are to be restated."""
+    """Record what the tables are computed with after these alterations, and which are to be restated.
+
+    These are also those of which somebody has dropped a column, and perhaps added it again.
+    """
     required = alterations.required_columns(connection, found)
     renames.keep_fingerprints(connection, found.schema, models, targets, found.new_columns, required)
-    _restore_columns(connection, found, models, targets, version_tables)
+    known = {name: target.columns for name, target in targets.items()} | dict(version_tables)
+    columns = {name: [column.name for column in each] for name, each in known.items()}
+    for name in (evolve.incomplete_versions(columns) | {*found.replaced}) & targets.keys():
+        if is_stable(models, name):
+            altering.mark_restored(connection, found.schema, [name], models[name].fingerprint)
     ledger.record_texts(connection, found.schema, models)
     if found.text and (found.is_new or found.old_text is None):
         schema_file.record(connection, found.schema, found.text)
@@ -203,21 +210,6 @@ def _version_tables(
         for name, row in described.items()
         if name in names
     }
-
-
-def _restore_columns(
-    connection: Connection,
-    found: Alterations,
-    models: Mapping[str, Model],
-    targets: Mapping[str, Target],
-    version_tables: Mapping[str, Collection[TargetColumn]],
-) -> None:
-    """Let tables be restated of which somebody has dropped a column, and perhaps added it again."""
-    known = {name: target.columns for name, target in targets.items()} | dict(version_tables)
-    columns = {name: [column.name for column in each] for name, each in known.items()}
-    for name in (evolve.incomplete_versions(columns) | {*found.replaced}) & targets.keys():
-        if is_stable(models, name):
-            altering.mark_restored(connection, found.schema, [name], models[name].fingerprint)
 
 
 def _target(model: Model, row: Mapping[str, object]) -> Target:
