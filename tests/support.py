@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,6 +94,17 @@ def value(url: str, text: str) -> Any:
     """The one value of a query."""
     ((only,),) = query(url, text)
     return only
+
+
+def counted(url: str, text: str) -> Any:
+    """The one value of a query of Postgres's counters, which sessions report at their end.
+
+    Waits until all other sessions of the database have ended, parallel workers too.
+    """
+    others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    while query(url, others):
+        time.sleep(0.01)
+    return value(url, text)
 
 
 def write_models(folder: Path, files: Mapping[str, str]) -> dict[str, Model]:

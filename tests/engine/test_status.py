@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from pipeline import postgres, status
+from pipeline import status
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import Usage
 from pipeline.postgres import transaction
@@ -17,7 +16,7 @@ from pipeline.settings import Settings
 from pipeline.status import Counting, Status
 from tasks.status import Verdict, show
 from tests.pair import Pair
-from tests.support import execute, query, value, write_models
+from tests.support import counted, execute, query, value, write_models
 
 MODELS = {
     "dim_shop": "SELECT shop_id, label FROM shop",
@@ -118,11 +117,8 @@ def test_rows_of_large_tables_are_counted_only_on_request(pair: Pair) -> None:
 
 
 def scans_of_sale(pair: Pair) -> int:
-    """The number of scans of the table, after pending statistics have arrived."""
-    others = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{postgres.application_name}'"
-    while query(pair.source_url, others):
-        time.sleep(0.01)
-    found = value(pair.source_url, "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'sale'")
+    """The number of scans of the table."""
+    found = counted(pair.source_url, "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'sale'")
     assert isinstance(found, int)
     return found
 
