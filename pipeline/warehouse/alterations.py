@@ -38,8 +38,9 @@ class Alterations:
     one did that they follow; the last two are empty if that is not known or needed. ``new_columns`` are new
     names by table and old name. ``texts`` are the models that tables were computed with, and ``old_text`` is
     the schema.sql that tables follow, as far as they are recorded. ``frozen`` are tables that have no model
-    any more, with the time since when that is known. In ``replaced`` ones somebody has dropped a column and
-    added one of its name. ``allow`` names changes that somebody consents to.
+    any more, with the time since when that is known. ``replaced`` are columns, in lower case, that somebody
+    has dropped to add others of their names: those that the model fills. ``allow`` names changes that
+    somebody consents to.
     """
 
     schema: str
@@ -56,7 +57,7 @@ class Alterations:
     texts: Mapping[str, str] = field(default_factory=dict)
     old_text: str | None = None
     frozen: Mapping[str, object] = field(default_factory=dict)
-    replaced: Collection[str] = ()
+    replaced: Mapping[str, Collection[str]] = field(default_factory=dict)
     allow: Collection[str] = ()
 
     @property
@@ -101,7 +102,7 @@ def find(
         is_new=bool(text) and (followed is None or followed.digest != schema_file.digest(text)),
         models=models,
         texts=texts,
-        replaced=frozenset(replaced),
+        replaced=replaced,
         old_text=followed.text if followed else None,
         frozen=removed.without_model(connection, schema, models),
         allow=allow,
@@ -127,9 +128,23 @@ def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
         existing={name: columns for name, columns in existing.items() if name in found.models},
         new_tables=new_tables,
         texts={new_tables.get(name, name): text for name, text in found.texts.items()},
-        replaced={new_tables.get(name, name) for name in found.replaced},
+        replaced=_filled(
+            found.models, {new_tables.get(name, name): each for name, each in found.replaced.items()}
+        ),
         frozen=frozen,
     )
+
+
+def _filled(
+    models: Mapping[str, Model], columns: Mapping[str, Collection[str]]
+) -> dict[str, Collection[str]]:
+    """Those columns of tables that their models may fill; others hold nothing that is computed again."""
+    named = {
+        name: [column.lower() for column in model.lines] if model.names is None else columns.get(name, ())
+        for name, model in models.items()
+    }
+    found = {name: set(each).intersection(named.get(name, ())) for name, each in columns.items()}
+    return {name: each for name, each in found.items() if each}
 
 
 def _needs_declarations(found: Alterations, allow: Collection[str]) -> bool:

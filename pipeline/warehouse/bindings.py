@@ -154,14 +154,14 @@ def _write(
         )
 
 
-def recorded_models(connection: Connection, schema: str) -> tuple[dict[str, str], set[str]]:
+def recorded_models(connection: Connection, schema: str) -> tuple[dict[str, str], dict[str, frozenset[str]]]:
     """The texts of the models that tables were computed with, as far as they are recorded.
 
-    And the tables in which somebody has dropped a column and added one of its name.
+    And the columns, in lower case, that somebody has dropped to add others of their names.
     """
     rows = connection.execute(statement("warehouse/recorded_models.sql"), {"schema": schema}).fetchall()
     texts = {str(name): str(text) for name, text, _ in rows if text is not None}
-    return texts, {str(name) for name, _, is_replaced in rows if is_replaced}
+    return texts, {str(name): frozenset(cast(list[str], columns)) for name, _, columns in rows if columns}
 
 
 def new_rows(target: Target, count: Counts) -> int | None:

@@ -99,6 +99,15 @@ def test_a_run_fills_a_column_that_somebody_has_dropped_and_added_again(shop: Pa
     assert restated(shop, {}) == []
 
 
+def test_a_column_of_others_that_is_dropped_and_added_again_keeps_its_values(shop: Pair) -> None:
+    again = ("ALTER TABLE dim_shop DROP COLUMN theirs", "ALTER TABLE dim_shop ADD COLUMN theirs text")
+    execute(shop.house.url, again[1])
+    restated(shop, {})
+    execute(shop.house.url, *again, "UPDATE dim_shop SET theirs = 'ours'")
+    assert restated(shop, {}) == []
+    assert shop.house.query("SELECT DISTINCT theirs FROM dim_shop") == [("ours",)]
+
+
 def test_a_run_adds_a_dropped_column_of_a_model_with_an_asterisk(shared: Pair) -> None:
     models = {**MODELS, "dim_shop": "SELECT * FROM shop", "fact_sale": "-- key: sale_id\nSELECT * FROM sale"}
     shared.fresh(models, *SOURCE)

@@ -1,11 +1,11 @@
--- The texts of the models that tables were computed with, and whether another column of a table, or of its
--- versions, has the name of one of its last load.
+-- The texts of the models that tables were computed with, and the names that another column of a table, or of
+-- its versions, has taken from one of its last load.
 -- Binds: schema.
 SELECT
     m.table_name,
     m.model_sql,
-    (
-        SELECT count(*) > 0
+    ARRAY(
+        SELECT lower(a.attname)
         FROM pg_class AS c
         INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND NOT a.attisdropped
         WHERE
@@ -16,6 +16,6 @@ SELECT
                     THEN m.column_numbers -> 'versions' ->> a.attname
             END::smallint
             AND c.oid IN (m.table_oid, m.version_oid)
-    ) AS is_replaced
+    ) AS replaced
 FROM etl.model AS m
 WHERE m.schema_name = %(schema)s
