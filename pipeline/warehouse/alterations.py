@@ -128,23 +128,11 @@ def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
         existing={name: columns for name, columns in existing.items() if name in found.models},
         new_tables=new_tables,
         texts={new_tables.get(name, name): text for name, text in found.texts.items()},
-        replaced=_filled(
+        replaced=bindings.filled(
             found.models, {new_tables.get(name, name): each for name, each in found.replaced.items()}
         ),
         frozen=frozen,
     )
-
-
-def _filled(
-    models: Mapping[str, Model], columns: Mapping[str, Collection[str]]
-) -> dict[str, Collection[str]]:
-    """Those columns of tables that their models may fill; others hold nothing that is computed again."""
-    named = {
-        name: [column.lower() for column in model.lines] if model.names is None else columns.get(name, ())
-        for name, model in models.items()
-    }
-    found = {name: set(each).intersection(named.get(name, ())) for name, each in columns.items()}
-    return {name: each for name, each in found.items() if each}
 
 
 def _needs_declarations(found: Alterations, allow: Collection[str]) -> bool:

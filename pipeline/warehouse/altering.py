@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 import psycopg
+from psycopg import sql
 
 from pipeline.errors import WarehouseError
 from pipeline.messages import comes_from_a_function, message
@@ -124,11 +125,24 @@ def _execute(connection: Connection, change: Change) -> None:
             retype(connection, each, change.cast)
         except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
             raise
+        except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
+            if change.kind != "added":
+                raise _failed(connection, change, each, error) from None
+            _logger.warning(
+                "%s: was left out, as rows violate it (%s): %s",
+                change.name, message(error), each.as_string(connection),
+            )  # fmt: skip
         except psycopg.Error as error:
-            raise WarehouseError(
-                f"warehouse: {change.name}: {message(error)}{_dependent(error)}; nothing was changed, as this"
-                f" failed: {each.as_string(connection)}"
-            ) from None
+            raise _failed(connection, change, each, error) from None
+
+
+def _failed(
+    connection: Connection, change: Change, statement: sql.Composed, error: psycopg.Error
+) -> WarehouseError:
+    return WarehouseError(
+        f"warehouse: {change.name}: {message(error)}{_dependent(error)}; nothing was changed, as this failed:"
+        f" {statement.as_string(connection)}"
+    )
 
 
 def _dependent(error: psycopg.Error) -> str:

@@ -214,13 +214,12 @@ def _removed(schema: str, name: str, column: str, *, has_versions: bool) -> Chan
 def _new_constraints(new: Iterable[Declared]) -> dict[str, list[str]]:
     """The constraints that name several columns or are unique, each by the last of its new columns.
 
-    Those are left out that a column has with a default, with which no two rows may be unique, or without
-    consent.
+    Those of a column that needs consent are left out.
     """
     last, left_out = dict[str, str](), set[str]()
     for column in new:
         last |= dict.fromkeys(column.constraints, column.name)
-        if column.default_value is not None or column.computed:
+        if _computes(column):
             left_out |= {*column.constraints}
     found = dict[str, list[str]]()
     for constraint in sorted(last.keys() - left_out):
@@ -246,14 +245,18 @@ def _added(schema: str, column: Declared, constraints: Iterable[str], *, is_empt
     statements = [table + sql.SQL(" ").join(parts)]
     for constraint in constraints:
         # Rows have its values once the table is restated.
-        later = " NOT VALID" if " CHECK (" in constraint and not is_empty else ""
-        statements.append(table + template(f"ADD CONSTRAINT {constraint}{later}"))
-    is_computed = column.computed or "nextval" in (column.default_value or "")
-    risk = "its values are computed" if is_computed else ""
+        later = " NOT VALID" if "CHECK (" in constraint and not is_empty else ""
+        statements.append(table + template(f"ADD {constraint}{later}"))
+    risk = "its values are computed" if _computes(column) else ""
     return Change(
-        column.table_name, column.name, "added", summary, tuple(statements), risk, not is_computed,
+        column.table_name, column.name, "added", summary, tuple(statements), risk, not risk,
         follow_up=follow_up,
     )  # fmt: skip
+
+
+def _computes(column: Declared) -> bool:
+    """Whether the table computes a column's values."""
+    return column.computed or "nextval" in (column.default_value or "")
 
 
 def _restored(schema: str, added: Change, *, is_key: bool) -> Change:

@@ -199,3 +199,34 @@ def test_a_new_column_has_the_constraints_that_name_it(shared: Pair) -> None:
     assert len(shared.house.query("SELECT FROM dim_shop WHERE mail = 'same'")) == 1
     (reason,) = [reason for table, _, reason in shared.house.rejected() if table == "dim_shop"]
     assert "dim_shop_mail_key" in reason
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("", "mail text, EXCLUDE ((lower(mail)) WITH =)", ["EXCLUDE USING btree (lower(mail) WITH =)"]),
+        ("", "mail text, UNIQUE (city) INCLUDE (mail)", ["UNIQUE (city) INCLUDE (mail)"]),
+        ("", "mail text UNIQUE NULLS NOT DISTINCT", []),
+        ("", "mail text DEFAULT 'x' UNIQUE", []),
+        (
+            ", CHECK (city <> manager)",
+            "mail text, CHECK (city <> mail), CHECK (city <> manager)",
+            ["CHECK (((city)::text <> (manager)::text))", "CHECK (((city)::text <> mail)) NOT VALID"],
+        ),
+        (
+            ", CONSTRAINT one UNIQUE (city)",
+            "mail text, CONSTRAINT one UNIQUE (city, mail)",
+            ["UNIQUE (city)", "UNIQUE (city, mail)"],
+        ),
+    ],
+)
+def test_a_run_adds_what_it_can_of_the_constraints_of_a_new_column(
+    shared: Pair, before: str, after: str, expected: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also if another has its name. What the rows violate is named in a warning."""
+    shared.fresh({**MODELS, "schema": SCHEMA.replace("opened date", f"opened date{before}")}, *SOURCE)
+    shared.run()
+    caplog.clear()
+    restated(shared, {"schema": SCHEMA.replace("opened date", f"opened date, {after}")})
+    assert [text for table, text in shared.house.query(CONSTRAINTS) if table == "dim_shop"] == expected
+    assert ("was left out, as rows violate it" in caplog.text) == (expected == [])

@@ -20,12 +20,38 @@ SELECT
     ) AS checks,
     COALESCE(
         (
-            SELECT array_agg(format('%%I %%s', r.conname, pg_get_constraintdef(r.oid)) ORDER BY r.conname)
+            SELECT
+                array_agg(
+                    CASE
+                        -- Another one has the name, such as one that Postgres has given it.
+                        WHEN EXISTS (
+                                SELECT FROM pg_class AS t
+                                LEFT JOIN pg_constraint AS o ON t.oid = o.conrelid AND r.conname = o.conname
+                                WHERE
+                                    t.relnamespace = to_regnamespace(quote_ident(%(as_schema)s))
+                                    AND (
+                                        t.relname = r.conname OR (t.relname = c.relname AND o.oid IS NOT NULL)
+                                    )
+                            ) THEN ''
+                        ELSE format('CONSTRAINT %%I ', r.conname)
+                    END || pg_get_constraintdef(r.oid)
+                    ORDER BY r.conname
+                )
             FROM pg_constraint AS r
             WHERE
                 r.conrelid = c.oid
-                AND a.attnum = ANY(r.conkey)
                 AND (r.contype IN ('u', 'x') OR (r.contype = 'c' AND cardinality(r.conkey) > 1))
+                -- Also what it includes, or names in an expression or its WHERE.
+                AND EXISTS (
+                    SELECT FROM pg_depend AS p
+                    WHERE
+                        (p.classid, p.objid) IN (
+                            ('pg_constraint'::regclass, r.oid), ('pg_class'::regclass, r.conindid)
+                        )
+                        AND p.refclassid = 'pg_class'::regclass
+                        AND p.refobjid = c.oid
+                        AND p.refobjsubid = a.attnum
+                )
         ), '{}'
     ) AS constraints,
     (

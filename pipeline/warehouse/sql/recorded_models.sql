@@ -4,7 +4,7 @@
 SELECT
     m.table_name,
     m.model_sql,
-    ARRAY(
+    array(
         SELECT lower(a.attname)
         FROM pg_class AS c
         INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND NOT a.attisdropped
