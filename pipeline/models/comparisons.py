@@ -97,7 +97,7 @@ class _Place:
     """The position of a node in a plan.
 
     ``owner`` is the expression or operator that it belongs to, ``holder`` the node directly above it, and
-    ``part`` the holder's field. ``in_set``: the owner is a side of EXCEPT or INTERSECT.
+    ``part`` the holder's field. ``in_set``: the owner is a side of EXCEPT, INTERSECT or a recursive UNION.
     """
 
     owner: Node
@@ -218,9 +218,15 @@ def _placed(node: object, place: _Place) -> Iterator[tuple[Node, _Place]]:
     if isinstance(node, dict):
         yield node, place
         owns = "expression_class" in node or str(node.get("type", "")).startswith("LOGICAL")
-        in_set = place.owner.get("type") in _SETS if owns else place.in_set
+        in_set = _drops_equal_rows(place.owner) if owns else place.in_set
         for part, child in node.items():
             yield from _placed(child, _Place(node if owns else place.owner, node, part, in_set))
+
+
+def _drops_equal_rows(operator: Node) -> bool:
+    """Whether an operator compares the rows of its sides as a whole, calling no function of a collation."""
+    kind = operator.get("type")
+    return kind in _SETS or (kind == "LOGICAL_RECURSIVE_CTE" and not operator["union_all"])
 
 
 def _name(node: Node) -> str:

@@ -81,6 +81,18 @@ def test_columns_that_compare_differently_are_refused(models: Models, kind: str)
             models.yields(use.format(sql=STORED[kind].format_map(TABLES)))
 
 
+@pytest.mark.parametrize("type_", ["interval", "jsonb", "pair"])
+def test_a_recursive_union_of_such_columns_is_refused(models: Models, type_: str) -> None:
+    sql = "WITH RECURSIVE c AS (SELECT id, v FROM {t} WHERE id < 2"
+    sql += " {union} SELECT id + 1, v FROM c WHERE id < 3)"
+    sql += " SELECT 'x' AS kind, id, count(*) AS n FROM c GROUP BY id"
+    table = TABLES[type_]
+    with pytest.raises(ModelError, match="differently from Postgres; cast it in the model"):
+        models.yields(sql.format(t=table, union="UNION"))
+    repeated = sql.format(t=table, union="UNION ALL")
+    assert models.yields(repeated) == models.expected(repeated)
+
+
 def test_lists_of_such_columns_are_not_searched(models: Models) -> None:
     sql = "SELECT 'x' AS kind, id, 1 AS n FROM {interval} WHERE list_contains(ARRAY[v], '1 mon')"
     with pytest.raises(ModelError, match="differently from Postgres; cast it in the model"):
