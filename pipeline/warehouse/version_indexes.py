@@ -18,15 +18,17 @@ from pipeline.warehouse.history_objects import COPIED, Existing, Unique, names_o
 _logger = logging.getLogger(__name__)
 
 VALID_FROM = "valid_from"
+# Stands for an expression among the columns of an index.
+_EXPRESSION = ""
 
 
 def ensure_unique(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
     """Create the unique index of the versions if it is missing, also because the model has another key.
 
-    Of other unique indexes those stay that no two versions can violate.
+    Of other unique indexes those stay that no two versions can violate; an expression may be the same in two.
     """
     wanted = [*target.key, VALID_FROM]
-    written = {VALID_FROM, "valid_to", "deleted", *(column.name for column in target.columns)}
+    written = {_EXPRESSION, VALID_FROM, "valid_to", "deleted", *(column.name for column in target.columns)}
     found = [index for index in existing.unique if index.table == versions_name(target.name)]
     for index in found:
         if written.issuperset(index.columns) and not set(wanted).issubset(index.columns):
@@ -52,7 +54,7 @@ def _drop_unique(connection: Connection, schema: str, index: Unique) -> None:
     if index.columns[-1] != VALID_FROM:  # otherwise it is the one of a former key
         _logger.warning(
             "%s: dropped the unique index %s on (%s), because versions may have the same values there",
-            index.table, index.name, ", ".join(index.columns),
+            index.table, index.name, ", ".join(each or "an expression" for each in index.columns),
         )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from pipeline.warehouse.limits import UNLIMITED
 from tests.house import plan_batch, transform_all
 from tests.pair import Pair
 from tests.support import database, execute, value
+from tests.system import own_version
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, city text);
@@ -133,6 +134,10 @@ def test_a_reference_that_somebody_has_dropped_is_named(lived: Pair) -> None:
         f"ALTER TABLE fact_sale ADD {reference} FOREIGN KEY (shop_id) REFERENCES dim_shop",
     )
     assert not rehearsed(lived).unenforced
+    if own_version() >= 18:
+        execute(lived.house.url, f"ALTER TABLE fact_sale ALTER {reference} NOT ENFORCED")
+        assert rehearsed(lived).unenforced == found.unenforced
+        execute(lived.house.url, f"ALTER TABLE fact_sale ALTER {reference} ENFORCED")
 
 
 def test_a_missing_table_is_found(lived: Pair) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import WarehouseError
+from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import referring
 from tests.house import Warehouse
+from tests.pair import Pair
 from tests.support import execute, value, write_models
 
 BRIDGE = "CREATE TABLE bridge_visit (shop_id integer, day date, PRIMARY KEY (shop_id, day));"
@@ -66,3 +68,29 @@ def test_a_bridge_that_keeps_its_rows_can_be_referred_to(house: Warehouse) -> No
     for unused in ("dim_shop", "fact_order"):
         (house.folder / f"{unused}.sql").unlink()
     assert set(house.prepare()) == {"bridge_visit", "fact_stay"}
+
+
+def test_verify_takes_references_whose_columns_have_another_order(shared: Pair) -> None:
+    reference = "FOREIGN KEY (shop_id, city) REFERENCES dim_shop (shop_id, city)"
+    schema = """
+    CREATE TABLE IF NOT EXISTS dim_shop (shop_id integer PRIMARY KEY, city text, UNIQUE (shop_id, city));
+    CREATE TABLE IF NOT EXISTS fact_sale (sale_id integer, shop_id integer, city text, %s);
+    """
+    sales = "-- key: sale_id\nSELECT sale_id, shop_id, city FROM sale JOIN shop USING (shop_id)"
+    models = {"dim_shop": "SELECT shop_id, city FROM shop", "fact_sale": sales, "schema": schema % reference}
+    shared.fresh(
+        models,
+        "CREATE TABLE shop (shop_id integer PRIMARY KEY, city text)",
+        "CREATE TABLE sale (sale_id integer PRIMARY KEY, shop_id integer)",
+        "INSERT INTO shop VALUES (1, 'York')",
+        "INSERT INTO sale VALUES (1, 1)",
+    )
+    shared.run()
+    execute(
+        shared.house.url,
+        "ALTER TABLE fact_sale DROP CONSTRAINT fact_sale_shop_id_city_fkey",
+        "ALTER TABLE fact_sale ADD FOREIGN KEY (city, shop_id) REFERENCES dim_shop (city, shop_id)",
+    )
+    house = shared.house
+    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    assert not found.unenforced

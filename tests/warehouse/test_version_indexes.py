@@ -103,6 +103,13 @@ def test_a_unique_index_that_versions_can_violate_is_dropped_with_a_warning(
     assert any(record.message.startswith(expected) for record in caplog.records)
 
 
+def test_a_unique_index_on_an_expression_that_versions_can_violate_is_dropped(
+    shop: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(shop, "CREATE UNIQUE INDEX mine ON dim_shop_version (lower(city))", city="Ely") == [KEY]
+    assert any(": dropped the unique index mine" in message for message in caplog.messages)
+
+
 def test_an_old_version_that_an_index_cannot_take_stops_no_run(
     shop: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
