@@ -111,12 +111,12 @@ def _of_former_columns(
     names = [
         each.name for each in target.columns if not (each.name in yielded or each.filled or each.generated)
     ]
-    if names and _is_traceable(connection, target, ()):
-        nulls = ", ".join(f"{literal(name)}, NULL" for name in names)
-        query = "SELECT DISTINCT key, CAST(NULL AS VARCHAR) AS old,"
-        query += f" CAST(json_object({nulls}) AS VARCHAR) AS new FROM before"
-        pairs = connection.sql(query).to_arrow_table().cast(_PAIRS)
-        yield Effect(target, tuple(names), pairs, replays=False)
+    if _is_traceable(connection, target, ()):
+        for name in names:  # one by one, as objects lack those that the model has never yielded
+            query = "SELECT DISTINCT key, CAST(NULL AS VARCHAR) AS old,"
+            query += f" CAST(json_object({literal(name)}, NULL) AS VARCHAR) AS new FROM before"
+            pairs = connection.sql(query).to_arrow_table().cast(_PAIRS)
+            yield Effect(target, (name,), pairs, replays=False)
 
 
 def _is_referred_to(targets: Mapping[str, Target], target: Target) -> bool:

@@ -13,7 +13,7 @@ from tests.erasure.people import MODELS, SOURCE, forgotten, names_in
 from tests.erasure.test_retained import retained
 from tests.pair import Pair
 from tests.recovery.restating import restated
-from tests.support import write_models
+from tests.support import execute, write_models
 
 OLDER = "SELECT DISTINCT mail FROM dim_person_version WHERE person_id = 7 AND mail IS NOT NULL"
 
@@ -53,6 +53,16 @@ def test_versions_that_were_not_restated_lose_what_the_model_no_longer_yields(pe
     retained(person)
     drop(person, "-- personal: dropped mail")
     assert person.house.query(OLDER) != []
+    assert forgotten(person)["hits"] == []
+    assert person.house.query(OLDER) == []
+    assert names_in(person) == []
+
+
+def test_processed_objects_lose_them_where_somebody_has_added_a_column_to_the_table(person: Pair) -> None:
+    execute(person.house.url, "ALTER TABLE dim_person ADD COLUMN theirs text")
+    restated(person, {})
+    retained(person)
+    drop(person, "-- personal: dropped mail")
     assert forgotten(person)["hits"] == []
     assert person.house.query(OLDER) == []
     assert names_in(person) == []
