@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from pipeline.columns import Column
+from pipeline.columns import Column, arrow_type
 from pipeline.errors import ModelError, SettingsError
 from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import Manifest, TableBatch
@@ -54,6 +54,19 @@ def the_table(
     if not columns:
         raise SettingsError(f"TABLE: no column of {name} is declared personal; write `-- personal: column`")
     return manifest, table, Erasure(key=key, columns=columns, entries=())
+
+
+def retyped(manifests: Sequence[Manifest], name: str, columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Those of a table's columns that some batch has with another type, so that values may not fit."""
+    types = {
+        (column.name, arrow_type(column.type))
+        for manifest in manifests
+        if name in manifest.tables
+        for column in manifest.tables[name].columns
+    }
+    present = {(column.name, arrow_type(column.type)) for column in columns}
+    others = {column_name for column_name, _ in types - present}
+    return tuple(column for column in columns if column.name in others)
 
 
 def _declared(

@@ -69,10 +69,12 @@ def effects(
     rows: pa.Table,
     *,
     is_hidden: bool,
+    is_former: bool = False,
 ) -> Iterator[Effect]:
     """The effect of erasing a row on a model's table; nothing if the model does not show it.
 
-    With ``is_hidden`` the old values are no longer known; then any value of the row's keys is replaced.
+    With ``is_hidden`` the old values are no longer known; then any value of the row's keys is replaced. With
+    ``is_former`` the model may have yielded them in columns that it no longer yields.
     """
     model = list(below.values())[-1]
     target = lake.targets[model.name]
@@ -96,27 +98,34 @@ def effects(
             _refuse_nulls(connection, model, target, columns)
             replays = not _is_traceable(connection, target, columns)
             yield Effect(target, columns, _pairs(connection, columns, is_known=not is_hidden), replays)
-        if {column.name for column in erased.columns} - set(rows.schema.names):
-            yield from _of_former_columns(connection, target, shown)
+        if is_former:
+            yield from _of_former_columns(connection, model, target, shown, erased)
 
 
 def _of_former_columns(
-    connection: duckdb.DuckDBPyConnection, target: Target, shown: Sequence[ContractColumn]
+    connection: duckdb.DuckDBPyConnection,
+    model: Model,
+    target: Target,
+    shown: Sequence[ContractColumn],
+    erased: Erasure,
 ) -> Iterator[Effect]:
     """The effect on columns that the model no longer yields: versions that are not restated may have values.
 
-    These can be of a column that the source has dropped; nothing tells from which column they came.
+    These can be of a column that the source has dropped or retyped; nothing tells from which one they came.
+    A column that the table fills is one of them if it has the name of an erased one.
     """
-    yielded = {column.name for column in shown}
-    names = [
-        each.name for each in target.columns if not (each.name in yielded or each.filled or each.generated)
-    ]
-    if _is_traceable(connection, target, ()):
-        for name in names:  # one by one, as objects lack those that the model has never yielded
-            query = "SELECT DISTINCT key, CAST(NULL AS VARCHAR) AS old,"
-            query += f" CAST(json_object({literal(name)}, NULL) AS VARCHAR) AS new FROM before"
-            pairs = connection.sql(query).to_arrow_table().cast(_PAIRS)
-            yield Effect(target, (name,), pairs, replays=False)
+    kept = {column.name for column in shown} | {each.name for each in target.columns if each.generated}
+    kept |= {each.name for each in target.columns if each.filled} - {column.name for column in erased.columns}
+    names = [each.name for each in target.columns if each.name not in kept]
+    if names and _is_traceable(connection, target, ()):
+        for each in target.columns:
+            if each.required and each.name in names:
+                raise _null_refused(model, target, each.name)
+        nulls = ", ".join(f"{literal(name)}, NULL" for name in names)
+        query = "SELECT DISTINCT key, CAST(NULL AS VARCHAR) AS old,"
+        query += f" CAST(json_object({nulls}) AS VARCHAR) AS new FROM before"
+        pairs = connection.sql(query).to_arrow_table().cast(_PAIRS)
+        yield Effect(target, tuple(names), pairs, replays=False)
 
 
 def _is_referred_to(targets: Mapping[str, Target], target: Target) -> bool:
@@ -215,10 +224,14 @@ def _refuse_nulls(
         column = target.column(name)
         query = f"SELECT 1 FROM after WHERE {quote(f'c {name}')} IS NULL LIMIT 1"  # noqa: S608
         if column and column.required and connection.execute(query).fetchall():
-            raise ModelError(
-                f"{model.path}: {name} would be NULL after the erasure, which its table does not allow;"
-                f" ALTER TABLE {target.name} ALTER COLUMN {name} DROP NOT NULL, and forget again"
-            )
+            raise _null_refused(model, target, name)
+
+
+def _null_refused(model: Model, target: Target, name: str) -> ModelError:
+    return ModelError(
+        f"{model.path}: {name} would be NULL after the erasure, which its table does not allow;"
+        f" ALTER TABLE {target.name} ALTER COLUMN {name} DROP NOT NULL, and forget again"
+    )
 
 
 def _pairs(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], *, is_known: bool) -> pa.Table:

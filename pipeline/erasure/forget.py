@@ -6,7 +6,7 @@ same call continues.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from pipeline.duck import quote, session
-from pipeline.erasure.declared import newest, the_table
+from pipeline.erasure.declared import newest, retyped, the_table
 from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
 from pipeline.erasure.frozen import Frozen
@@ -45,7 +45,7 @@ _THREADS = 8
 class Findings:
     """What to erase of a row.
 
-    ``rows`` are the versions with personal values, ``raw`` the objects that hold them. ``effects`` are the
+    ``texts`` are the personal values by column, ``raw`` the objects that hold them. ``effects`` are the
     changes to tables of the warehouse, ``processed`` the objects with their values. ``known_since`` is the
     moment of the first loaded batch that the lake has: values from before are unknown. ``frozen`` are the
     tables without a model; those ``kept`` may show the values and cannot be erased, with the reason.
@@ -54,7 +54,7 @@ class Findings:
     entry: Entry
     erased: Erasure
     table: TableBatch
-    rows: pa.Table
+    texts: Mapping[str, Collection[str]]
     raw: tuple[str, ...]
     effects: tuple[Effect, ...]
     processed: Mapping[str, Sequence[Effect]]
@@ -89,16 +89,18 @@ def find(
     frozen = frozen or Frozen()
     manifest, table, erased = the_table(lake.models, manifests, entry.table, frozen.models)
     erased = erased.model_copy(update={"entries": (entry,)})
-    rows, raw = shown_in(lake.raw, table, erased)
+    rows, raw, texts = shown_in(lake.raw, table, erased)
     # If the lake no longer has the values, the row's other values show what a restored warehouse may contain.
     versions = rows if rows.num_rows else shown_in(lake.raw, table, erased, hidden=True)[0]
     effects, kept = list[Effect](), dict[str, str]()
     if versions.num_rows:
         # Models do not read columns that the source has dropped.
-        versions = versions.select([column.name for column in manifest.tables[entry.table].columns])
+        present = [column.name for column in manifest.tables[entry.table].columns]
+        versions = versions.select(present)
+        former = erased.model_copy(update={"columns": retyped(manifests, entry.table, erased.columns)})
         manifest = manifest.model_copy(update={"tables": newest(manifests) | manifest.tables})
         effects, kept = _effects(
-            lake, frozen, ever(manifest, manifests), erased, versions, is_hidden=not rows.num_rows
+            lake, frozen, ever(manifest, manifests), erased, former, versions, is_hidden=not rows.num_rows
         )
     loaded = loaded_batches(url, schema, lake.raw, manifests).manifests
     known_since = loaded[0].snapshot_at if loaded else datetime.now(UTC)
@@ -107,23 +109,38 @@ def find(
         for path in showing(lake.processed, effect, known_since):
             processed.setdefault(path, []).append(effect)
     return Findings(
-        entry, erased, table, rows, tuple(raw), tuple(effects), processed, known_since, frozen, kept
+        entry, erased, table, texts, tuple(raw), tuple(effects), processed, known_since, frozen, kept
     )
 
 
 def _effects(
-    lake: Lake, frozen: Frozen, history: Manifest, erased: Erasure, versions: pa.Table, *, is_hidden: bool
+    lake: Lake,
+    frozen: Frozen,
+    history: Manifest,
+    erased: Erasure,
+    former: Erasure,
+    versions: pa.Table,
+    *,
+    is_hidden: bool,
 ) -> tuple[list[Effect], dict[str, str]]:
-    """The effects on tables; and the frozen ones that cannot be erased, with the reason."""
+    """The effects on tables; and the frozen ones that cannot be erased, with the reason.
+
+    ``former`` has the retyped columns, of which the ``versions`` lack the former values.
+    """
     models, found, kept = {**lake.models, **frozen.models}, list[Effect](), dict(frozen.unknown)
     wide = replace(lake, models=models, targets={**lake.targets, **frozen.targets})
     table = erased.entries[0].table
+    is_former = bool(former.columns) or not {each.name for each in erased.columns} <= {*versions.schema.names}
     for name in models:
         below = closure(models, name)
         if name in wide.targets and any(table in model.reads for model in below.values()):
             try:
                 _require_tables(below, history)
-                found += effects_of(wide, below, history, erased, versions, is_hidden=is_hidden)
+                arguments = wide, below, history
+                is_unknown = is_hidden or (
+                    former.columns != () and any(effects_of(*arguments, former, versions, is_hidden=True))
+                )
+                found += effects_of(*arguments, erased, versions, is_hidden=is_unknown, is_former=is_former)
             except ModelError as error:
                 if name not in frozen.models:
                     raise
@@ -238,21 +255,13 @@ def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, reject
 
 def _needles(raw: Bucket, findings: Findings) -> Needles:
     """The texts to search for: personal values of the row that no other row of its table contains."""
-    texts: dict[str, set[str]] = {}
-    for column in findings.erased.columns:
-        values = findings.rows[column.name].cast(pa.string()).to_pylist()
-        texts[column.name] = {value for value in values if value}
-    return Needles.of(texts, _others(raw, findings))
+    return Needles.of(findings.texts, _others(raw, findings))
 
 
 def _others(raw: Bucket, findings: Findings) -> Iterator[str]:
     """The values that other rows of the table contain too."""
-    wanted = {
-        value
-        for column in findings.erased.columns
-        for value in findings.rows[column.name].cast(pa.string()).to_pylist()
-    }
-    values = pa.table({"value": pa.array(sorted(filter(None, wanted)), pa.string())})
+    wanted = {text for texts in findings.texts.values() for text in texts}
+    values = pa.table({"value": pa.array(sorted(wanted), pa.string())})
     for path in objects(raw, table_folder(findings.entry.table)):
         dataset = raw.scan(path)
         present = set(dataset.schema.names)

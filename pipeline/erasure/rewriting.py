@@ -48,9 +48,13 @@ def objects(bucket: Bucket, *folders: str) -> list[str]:
 
 def shown_in(
     raw: Bucket, table: TableBatch, erased: Erasure, *, hidden: bool = False
-) -> tuple[pa.Table, list[str]]:
-    """The versions of a row with personal values, or with ``hidden`` those without, and their objects."""
+) -> tuple[pa.Table, list[str], dict[str, set[str]]]:
+    """The versions of a row with personal values, or with ``hidden`` those without, and their objects.
+
+    And the texts of the columns to erase: a value of another type than the table's is NULL in the versions.
+    """
     schema, found, paths = schema_of(table.columns), [], []
+    texts: dict[str, set[str]] = {column.name: set() for column in erased.columns}
     for path in objects(raw, table_folder(table.table)):
         dataset = raw.scan(path)
         names = [name for name in dataset.schema.names if name in schema.names]
@@ -62,7 +66,9 @@ def shown_in(
             if rows.num_rows:
                 found.append(_fitted(rows, schema))
                 paths.append(path)
-    return pa.concat_tables([schema.empty_table(), *found]), paths
+                for name in texts.keys() & set(names):
+                    texts[name].update(filter(None, rows[name].cast(pa.string()).to_pylist()))
+    return pa.concat_tables([schema.empty_table(), *found]), paths, texts
 
 
 def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -82,7 +88,7 @@ def _processed(
 ) -> str | None:
     """A query for the rows of the relation of this number without erased values, with a column ``is_found``.
 
-    The old values of a batch before ``known_since`` are unknown. None if the rows do not have the columns.
+    The old values of a batch before ``known_since`` are unknown. None if the rows have none of the columns.
     """
     rows, pairs = quote(f"stored rows {number}"), quote(f"pairs {number}")
     types = {str(row[0]): str(row[1]) for row in connection.execute(f"DESCRIBE {rows}").fetchall()}
@@ -94,13 +100,16 @@ def _processed(
             f" FROM {rows} AS s LEFT JOIN (SELECT key, min(new) AS new FROM {pairs}"
             " WHERE old IS DISTINCT FROM new GROUP BY key) AS p ON s.key = p.key"
         )
-    if not {*effect.target.key, *effect.columns} <= types.keys():
+    names = [name for name in effect.columns if name in types]
+    if not names or not types.keys() >= {*effect.target.key}:
         return None
-    key, old = (_json(effect.target.key), _json(effect.columns))
+    if len(names) < len(effect.columns):
+        pairs = f"({_of_columns(pairs, names)})"
+    key, old = (_json(effect.target.key), _json(names))
     columns = [
         f"CASE WHEN {_NEW} IS NULL THEN s.{quote(name)} ELSE CAST(json_extract_string({_NEW},"
         f" {literal(_pointer(name))}) AS {types[name]}) END AS {quote(name)}"
-        if name in effect.columns
+        if name in names
         else f"s.{quote(name)}"
         for name in types
     ]
@@ -111,6 +120,20 @@ def _processed(
         " LEFT JOIN (SELECT key, min(new) AS new, list(new) AS all_new, bool_or(old IS NULL) AS is_unknown"
         f" FROM {pairs} GROUP BY key) AS a ON {key} = a.key AND p.key IS NULL"
         f" AND (a.is_unknown OR {is_older}) AND NOT list_contains(a.all_new, {old})"
+    )
+
+
+def _of_columns(pairs: str, names: Sequence[str]) -> str:
+    """A query for pairs of only these columns."""
+    old, new = (
+        ", ".join(
+            f"{literal(name)}, json_extract_string({side}, {literal(_pointer(name))})" for name in names
+        )
+        for side in ("old", "new")
+    )
+    return (
+        f"SELECT DISTINCT key, CASE WHEN old IS NOT NULL THEN CAST(json_object({old}) AS VARCHAR) END AS old,"  # noqa: S608
+        f" CAST(json_object({new}) AS VARCHAR) AS new FROM {pairs}"
     )
 
 

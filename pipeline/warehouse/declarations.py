@@ -28,6 +28,11 @@ class Declared(Frozen):
     key_place: int | None
 
     @property
+    def is_numbered_or_computed(self) -> bool:
+        """Whether the table gives each row a value of its own: by a sequence or a generated column."""
+        return self.computed or "nextval" in (self.default_value or "")
+
+    @property
     def line(self) -> str:
         """The declaration as one line."""
         parts = [self.name, self.type]

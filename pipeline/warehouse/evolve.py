@@ -219,7 +219,7 @@ def _new_constraints(new: Iterable[Declared]) -> dict[str, list[str]]:
     last, left_out = dict[str, str](), set[str]()
     for column in new:
         last |= dict.fromkeys(column.constraints, column.name)
-        if _computes(column):
+        if column.is_numbered_or_computed:
             left_out |= {*column.constraints}
     found = dict[str, list[str]]()
     for constraint in sorted(last.keys() - left_out):
@@ -247,16 +247,11 @@ def _added(schema: str, column: Declared, constraints: Iterable[str], *, is_empt
         # Rows have its values once the table is restated.
         later = " NOT VALID" if "CHECK (" in constraint and not is_empty else ""
         statements.append(table + template(f"ADD {constraint}{later}"))
-    risk = "its values are computed" if _computes(column) else ""
+    risk = "its values are computed" if column.is_numbered_or_computed else ""
     return Change(
         column.table_name, column.name, "added", summary, tuple(statements), risk, not risk,
         follow_up=follow_up,
     )  # fmt: skip
-
-
-def _computes(column: Declared) -> bool:
-    """Whether the table computes a column's values."""
-    return column.computed or "nextval" in (column.default_value or "")
 
 
 def _restored(schema: str, added: Change, *, is_key: bool) -> Change:

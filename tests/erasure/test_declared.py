@@ -68,6 +68,47 @@ def test_processed_objects_lose_them_where_somebody_has_added_a_column_to_the_ta
     assert names_in(person) == []
 
 
+def test_a_former_column_that_the_table_fills_is_named_or_erased(shared: Pair) -> None:
+    schema = MODELS["schema"].replace("mail text UNIQUE", "mail text NOT NULL DEFAULT '-'")
+    shared.live({**MODELS, "schema": schema}, SOURCE, DAYS[:3])
+    retained(shared)
+    shared.do("ALTER TABLE person DROP COLUMN mail")
+    models = {**without_mail("-- personal: dropped mail"), "schema": schema}
+    restated(shared, {name: dedent(text).strip() for name, text in models.items()})
+    shared.run()
+    with pytest.raises(ModelError, match=r"mail would be NULL after the erasure.*DROP NOT NULL"):
+        forgotten(shared)
+    for table in ("dim_person", "dim_person_version"):
+        execute(shared.house.url, f"ALTER TABLE {table} ALTER mail DROP NOT NULL")
+    shared.house.prepared = None
+    assert forgotten(shared)["hits"] == []
+    assert names_in(shared) == []
+
+
+def retyped(shop: Pair, models: Mapping[str, str]) -> None:
+    """Drop the column, and add another one of its name."""
+    drop(shop, "-- personal: dropped mail")
+    shop.do("ALTER TABLE person ADD COLUMN mail integer", "UPDATE person SET mail = 987650000 + person_id")
+    restated(shop, {name: dedent(text).strip() for name, text in models.items()})
+    shop.run()
+
+
+@pytest.mark.parametrize("yields_it", [False, True])
+def test_values_of_a_column_that_has_another_type_now_are_erased(person: Pair, yields_it: bool) -> None:
+    models = {**without_mail(""), "dim_person": without_mail("-- personal: mail")["dim_person"]}
+    if yields_it:
+        models["dim_person"] = MODELS["dim_person"].replace(
+            "full_name, mail", "full_name, CAST(mail AS text) AS mail"
+        )
+    retyped(person, models)
+    others = "SELECT count(*) FROM dim_person_version WHERE person_id <> 7 AND mail LIKE 'mail%'"
+    before = person.house.query(others)
+    assert forgotten(person)["hits"] == []
+    assert names_in(person) == []
+    assert person.house.query(others) == before
+    assert person.run() is None
+
+
 def test_a_column_that_the_source_has_is_not_declared_dropped(person: Pair) -> None:
     person_model = f"-- personal: dropped mail\n{dedent(MODELS['dim_person']).strip()}"
     write_models(person.house.folder, {"dim_person": person_model})
