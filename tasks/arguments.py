@@ -31,13 +31,16 @@ class Parser(argparse.ArgumentParser):
 
     def add_max_age(self) -> None:
         """Add the option that says how many minutes old the warehouse may be."""
-        minutes = MAX_AGE // timedelta(minutes=1)
+        self.add_minutes("--max-age", MAX_AGE // timedelta(minutes=1), "how old the warehouse may be")
+
+    def add_minutes(self, option: str, default: float, meaning: str) -> None:
+        """Add an option that takes a number of minutes."""
         self.add_argument(
-            "--max-age",
+            option,
             type=number(float, 0, 1_000_000),
-            default=minutes,
+            default=default,
             metavar="MINUTES",
-            help=f"how old the warehouse may be; {minutes} by default",
+            help=f"{meaning}; {default} by default",
         )
 
     def error(self, message: str) -> NoReturn:

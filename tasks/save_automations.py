@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from pipeline import settings
 from pipeline.errors import SettingsError
 from tasks import blocks, events
-from tasks.arguments import Parser, number
+from tasks.arguments import Parser
 from tasks.failures import print_all
 from tasks.watchdogs import FAILED_STATES, MINUTES_TO_START, run_filter, watchdogs
 
@@ -258,13 +258,7 @@ def main() -> int:
     """Save them; returns the exit status, 1 after an error, which is printed in one line."""
     parser = Parser("tasks.save_automations", __doc__)
     parser.add_max_age()
-    parser.add_argument(
-        "--max-start",
-        type=number(float, 0, 1_000_000),
-        default=MINUTES_TO_START,
-        metavar="MINUTES",
-        help=f"how long a run may take to start; {MINUTES_TO_START} by default",
-    )
+    parser.add_minutes("--max-start", MINUTES_TO_START, "how long a run may take to start")
     parser.add_argument("--try", action="store_true", dest="send", help="send a test message")
     arguments = parser.parse_args()
     max_age, max_start = (timedelta(minutes=each) for each in (arguments.max_age, arguments.max_start))

@@ -214,7 +214,7 @@ def carry_out(
 
 def _search(url: str, schema: str, lake: Lake, findings: Findings) -> Mapping[str, object]:
     """Search for the values everywhere but in the old objects; returns the certificate."""
-    needles = _needles(lake.raw, findings)
+    needles = Needles.of(findings.texts, _others(lake.raw, findings))
     raw = list(search_lake("raw", lake.raw, needles, without=findings.raw))
     hits = [
         *raw,
@@ -251,11 +251,6 @@ def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, reject
     names = {*rejecting, *(again & {each.table for each in mismatches})}
     if stable := [name for name in lake.models if name in names and is_stable(lake.models, name)]:
         restate(url, schema, lake.models, lake.targets, lake.raw, lake.processed, stable, UNLIMITED)
-
-
-def _needles(raw: Bucket, findings: Findings) -> Needles:
-    """The texts to search for: personal values of the row that no other row of its table contains."""
-    return Needles.of(findings.texts, _others(raw, findings))
 
 
 def _others(raw: Bucket, findings: Findings) -> Iterator[str]:

@@ -22,6 +22,7 @@ from pipeline.models.text_origins import (
     is_json,
     is_made_by_planner,
     made_for_laterals,
+    name_of,
 )
 
 Node = Mapping[str, Any]
@@ -116,7 +117,7 @@ class _Place:
         return (
             self.kind in _EQUALITY
             or self.part in _GROUPS
-            or (self.owner.get("aggregate_type") == "DISTINCT" and _name(self.owner) == "count")
+            or (self.owner.get("aggregate_type") == "DISTINCT" and name_of(self.owner) == "count")
         )
 
     @property
@@ -126,7 +127,7 @@ class _Place:
             self.kind.startswith("COMPARE_")
             or self.part in _GROUPS
             or "null_order" in self.holder
-            or _name(self.owner) in _OF_ALL_ROWS
+            or name_of(self.owner) in _OF_ALL_ROWS
             or bool(_compares_uncalled(self))
         )
 
@@ -139,7 +140,7 @@ class _Place:
     @property
     def keeps_a_spelling(self) -> bool:
         """Whether one of several equal values stands for all of them."""
-        return self.part in {"groups", "distinct_targets"} or _name(self.owner) in _OF_EXTREMES
+        return self.part in {"groups", "distinct_targets"} or name_of(self.owner) in _OF_EXTREMES
 
 
 def misread(plan: Node) -> Iterator[tuple[str, str]]:
@@ -152,9 +153,9 @@ def misread(plan: Node) -> Iterator[tuple[str, str]]:
             yield ROWS, _ONE_BY_ONE
         elif (is_json(node.get("return_type")) and place.compares) or _compares_stored(node, place, origins):
             yield column_of(node), _CAST
-        elif place.owner.get("type") == "BOUND_FUNCTION" and _name(place.owner) not in _RECORDS:
+        elif place.owner.get("type") == "BOUND_FUNCTION" and name_of(place.owner) not in _RECORDS:
             continue  # LIKE and similar functions work on text
-        elif mark := _CALLS.get(_name(node)) if is_made_by_planner(node) else None:
+        elif mark := _CALLS.get(name_of(node)) if is_made_by_planner(node) else None:
             yield from _misread_call(mark, node["children"][0], place, origins)
 
 
@@ -163,7 +164,7 @@ def _compares_stored(node: Node, place: _Place, origins: Origins) -> bool:
     if "expression_class" not in node or origins.of(node) not in {"stored", "mixed"}:
         return False
     if holds_mark(node.get("return_type")):
-        in_function = place.kind == "BOUND_FUNCTION" and _name(place.owner) not in _OF_PARTS
+        in_function = place.kind == "BOUND_FUNCTION" and name_of(place.owner) not in _OF_PARTS
         return place.compares or in_function
     is_call = node.get("expression_class") == "BOUND_FUNCTION" and is_made_by_planner(node)
     return not is_call and _collation(node) in _UNCALLED.get(_compares_uncalled(place), ())
@@ -171,7 +172,7 @@ def _compares_stored(node: Node, place: _Place, origins: Origins) -> bool:
 
 def _compares_uncalled(place: _Place) -> str:
     """The operation that compares values without calling their collation's function, or an empty text."""
-    kind, name = place.kind, _name(place.owner)
+    kind, name = place.kind, name_of(place.owner)
     if kind == "BOUND_FUNCTION" and name in _EXTREMES:
         return "order"
     if kind == "BOUND_AGGREGATE" and (name in _COUNTING or place.owner["aggregate_type"] == "DISTINCT"):
@@ -227,10 +228,6 @@ def _drops_equal_rows(operator: Node) -> bool:
     """Whether an operator compares the rows of its sides as a whole, calling no function of a collation."""
     kind = operator.get("type")
     return kind in _SETS or (kind == "LOGICAL_RECURSIVE_CTE" and not operator["union_all"])
-
-
-def _name(node: Node) -> str:
-    return str(node["qname"]["path"][-1]) if node.get("qname") else ""
 
 
 def _collation(node: Node) -> str:

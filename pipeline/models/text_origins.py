@@ -74,7 +74,7 @@ class Origins:
             return below
         if kind in _SAME_ROWS:
             return _picked(below, node.get("projection_map") or node.get("projections"))
-        if kind == "LOGICAL_GET" and _name(node) == "unnest":
+        if kind == "LOGICAL_GET" and name_of(node) == "unnest":
             return below  # the element of the first column, and the others
         if kind == "LOGICAL_EXPRESSION_GET":
             rows = [tuple(_origin(each, below) for each in row) for row in node["expressions"]]
@@ -190,7 +190,7 @@ def _origin(node: Node, columns: Columns | None) -> Origin:
         operands = [*(each["then_expr"] for each in node["case_checks"]), node["else_expr"]]
     elif class_ == "BOUND_FUNCTION":
         return _of_function(node, operands, columns)
-    elif not _is_marked(type_) or _name(node) in _TEXT_AGGREGATES:
+    elif not _is_marked(type_) or name_of(node) in _TEXT_AGGREGATES:
         return "text"
     if not operands:
         return "stored"
@@ -198,7 +198,7 @@ def _origin(node: Node, columns: Columns | None) -> Origin:
 
 
 def _of_function(node: Node, operands: Sequence[Node], columns: Columns | None) -> Origin:
-    name, type_ = _name(node), node.get("return_type")
+    name, type_ = name_of(node), node.get("return_type")
     if is_made_by_planner(node) and operands:
         return _origin(operands[0], columns)
     if name in _WITHOUT_CASE:
@@ -221,7 +221,8 @@ def is_made_by_planner(node: Node) -> bool:
     return bool(node.get("query_location") == 2**64 - 1)
 
 
-def _name(node: Node) -> str:
+def name_of(node: Node) -> str:
+    """The name of the function that a node calls; empty for other nodes."""
     return str(node["qname"]["path"][-1]) if node.get("qname") else ""
 
 
