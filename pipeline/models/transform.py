@@ -114,6 +114,7 @@ def _append_only(work: Work) -> Output:
         )
     with session() as connection, naming_values(connection, work):
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=not complete)
+        _compute_once(connection, work)
         accepted, rejected = write_rows(connection, work, may_repeat_keys=True)
     return _output(work, complete, accepted, rejected).model_copy(update={"replaces": False})
 
@@ -151,13 +152,18 @@ def _compared_result(work: Work, last: State) -> Output:
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)
         result = _as_table(work, last)
         bind_state(connection, result, last, work.processed, LAST_RESULT)
-        with naming_model(work.model):
-            connection.execute(f"CREATE TEMP TABLE computed AS SELECT * FROM {RESULT}")  # noqa: S608
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {RESULT} AS SELECT * FROM computed")  # noqa: S608
+        _compute_once(connection, work)
         accepted, rejected = write_rows(connection, work, may_repeat_keys=True, only_changes=True)
         deleted = () if work.model.keeps_deleted else write_deleted_keys(connection, work)
     output = _output(work, False, accepted, rejected, deleted, rejects_all=True)
     return output.model_copy(update={"result": _with_changes(work, result, output)})
+
+
+def _compute_once(connection: duckdb.DuckDBPyConnection, work: Work) -> None:
+    """Store the result, which several queries read: the one for repeated keys, and those that write."""
+    with naming_model(work.model):
+        connection.execute(f"CREATE TEMP TABLE computed AS SELECT * FROM {RESULT}")  # noqa: S608
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {RESULT} AS SELECT * FROM computed")  # noqa: S608
 
 
 def _as_table(work: Work, state: State) -> TableBatch:
