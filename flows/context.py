@@ -130,7 +130,7 @@ def open_run(
     environment = config.environment_for(environment)
     databases = [blocks.SOURCE, blocks.WAREHOUSE] if reads_source else [blocks.WAREHOUSE]
     get_run_logger().info("%s", places(config, environment, databases))
-    models = library.load(config.transforms)
+    models, folder = library.load(config.transforms), config.transforms
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     seconds = config.run_lock_timeout if wait_for_lock else 0
@@ -141,21 +141,28 @@ def open_run(
     with saved_blocks.shared(), untagged, pool.reused(), ledger.lock(url, schema, seconds) as lock:
         changes: list[Preview] = []
         with best_effort("What models and schema.sql change is not reported"):
-            changes = preview_if_changed(url, schema, models, config.transforms, raw, allow)
-        targets = catalogue.prepare(url, schema, models, config.transforms, allow)
+            changes = preview_if_changed(url, schema, models, folder, raw, allow)
+        targets = catalogue.prepare(url, schema, models, folder, allow)
         models = catalogue.with_contracts(models, targets)
         if reads_source:
-            verify_checks(url, schema, targets, checks.load(config.transforms))
+            verify_checks(url, schema, targets, checks.load(folder))
         pipeline = Pipeline(models, targets, url, schema, ledger.destination(url, schema), raw, processed)
         run = RunContext(environment, config, pipeline, lock, max_rejected, max_deleted_share)
         run.changes = changes
         run.runs_checks = reads_source
-        try:
+        with _naming_batch(run):
             yield run
-        except Exception as error:
-            if fact := _committed(run):
-                raise_with(error, fact)
-            raise
+
+
+@contextmanager
+def _naming_batch(run: RunContext) -> Iterator[None]:
+    """Name the batch that the run has committed in the error with which it fails after that."""
+    try:
+        yield
+    except Exception as error:
+        if fact := _committed(run):
+            raise_with(error, fact)
+        raise
 
 
 def _committed(run: RunContext) -> str | None:

@@ -194,12 +194,7 @@ def fill(
     """
     with transaction(url, "warehouse") as connection:
         last = batches.lock_for_load(connection, schema)
-        # Unlike a new model's tables they are not restated: their rows may exist nowhere else.
-        connection.execute(
-            "UPDATE etl.model SET fingerprint = '', to_restate = false, result = NULL, row_count = NULL,"
-            " version_count = NULL, imported_from = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
-            (schema, list(lost)),
-        )
+        _mark_lost(connection, schema, lost)
         before = rejections.unresolved(connection, schema)
         for target in (each.target for each in replays if each.forgets_versions):
             former_rows.note(connection, schema, target, batches.manifests[0].snapshot_at)
@@ -224,6 +219,18 @@ def fill(
         forward = [each.target.name for each in ordered if each.target.name not in alone]
         rejections.restate_early(connection, schema, lake.targets, forward)
         return filled
+
+
+def _mark_lost(connection: Connection, schema: str, names: Sequence[str]) -> None:
+    """Mark tables as unknown.
+
+    Unlike a new model's tables they are not restated: their rows may exist nowhere else.
+    """
+    connection.execute(
+        "UPDATE etl.model SET fingerprint = '', to_restate = false, result = NULL, row_count = NULL,"
+        " version_count = NULL, imported_from = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
+        (schema, list(names)),
+    )
 
 
 def load_again(

@@ -265,10 +265,8 @@ def _apply(
     _move_rejected(connection, schema, rebuilt.schema, list(targets))
     for name, target in targets.items():
         kept = rebuilt.loaded.get(name)
-        ledger.record_model(
-            connection, schema, last, target,
-            Loaded(fingerprint=models[name].fingerprint, result=kept.result if kept else None),
-        )  # fmt: skip
+        loaded = Loaded(fingerprint=models[name].fingerprint, result=kept.result if kept else None)
+        ledger.record_model(connection, schema, last, target, loaded)
     bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
     # Behind a pooler the session goes on.
     connection.execute("DISCARD TEMP")

@@ -77,7 +77,6 @@ def compute(
     }
     chain = loaded_batches(url, schema, raw)
     with (
-        TemporaryDirectory() as outputs,
         transaction(url, "warehouse", one_moment=True) as connection,
         _naming_privileges(connection, branch),
     ):
@@ -92,12 +91,13 @@ def compute(
         manifests = _loaded(connection, schema, chain.manifests)
         live = catalogue.existing_targets(connection, schema, models)
         targets = _create(connection, schema, branch, models, live, transforms)
-        filled = _stage(connection, views, branch, models, targets, shown, names, raw, outputs, manifests[0])
-        for number, manifest in enumerate(manifests, 1):
-            _logger.info("%s: batch %d of %d", branch, number, len(manifests))
-            _load(filled, manifest, branch)
+        with TemporaryDirectory() as outputs:
+            filled = _stage(
+                connection, views, branch, models, targets, shown, names, raw, outputs, manifests[0]
+            )
+            _load(filled, manifests, branch)
+            compared = filled.as_filled(manifests[-1])
         personal = lineage.personal_of(models, targets, manifests[-1])
-        compared = filled.as_filled(manifests[-1])
         differences = [
             versions.difference(
                 connection, views, branch, compared[each], shown.get(each), manifests[0], first
@@ -269,14 +269,16 @@ def _number_anew(connection: Connection, branch: str, targets: Iterable[Target])
             connection.execute(query)
 
 
-def _load(filled: Stage, manifest: Manifest, branch: str) -> None:
-    try:
-        filled.load(manifest)
-    except stages.PERMANENT as error:
-        raise WarehouseError(
-            f"{branch}: batch {manifest.batch_id} cannot be computed by the changed models: {error};"
-            " no branch was made"
-        ) from None
+def _load(filled: Stage, manifests: Sequence[Manifest], branch: str) -> None:
+    for number, manifest in enumerate(manifests, 1):
+        _logger.info("%s: batch %d of %d", branch, number, len(manifests))
+        try:
+            filled.load(manifest)
+        except stages.PERMANENT as error:
+            raise WarehouseError(
+                f"{branch}: batch {manifest.batch_id} cannot be computed by the changed models: {error};"
+                " no branch was made"
+            ) from None
 
 
 def _tidy(connection: Connection, branch: str, views: str, names: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """The objects of a table's history: which of them exist, and how statements name them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -146,40 +146,37 @@ def read_existing(connection: Connection, schema: str, view_schemas: Sequence[st
         ("SELECT has_schema_privilege('public', 'etl', 'usage')", []),
         ("SELECT to_regclass('etl.superseded') IS NOT NULL", []),
     )
-
-    def columns_of(home: str, kinds: str) -> dict[str, list[str]]:
-        """The columns, in their order, of the schema's relations of these kinds (``relkind``)."""
-        return {
-            str(relation): cast(list[str], names)
-            for place, kind, relation, names in columns
-            if place == home and str(kind) in kinds
-        }
-
     return Existing(
-        columns=columns_of(schema, "rpv"),
-        indexed=columns_of(schema, "iI"),
+        columns=_columns_of(columns, schema, "rpv"),
+        indexed=_columns_of(columns, schema, "iI"),
         indexes={str(index): str(table) for table, index, *_ in indexes},
         invalid={str(index) for _, index, _, is_valid, *_ in indexes if not is_valid},
-        unique=[
-            Unique(
-                str(table),
-                str(index),
-                cast(list[str], columns),
-                bool(is_constraint),
-                bool(is_valid and is_full),
-            )
-            for table, index, is_unique, is_valid, is_full, columns, is_constraint in indexes
-            if is_unique
-        ],
+        unique=list(_unique(indexes)),
         lookups=_by_table(lookups),
         functions={str(name): str(body) for name, body in functions},
-        views={each: columns_of(each, "v") for each in view_schemas},
+        views={each: _columns_of(columns, each, "v") for each in view_schemas},
         checked_views=[(str(home), str(name)) for home, name in checked],
         read={(str(home), str(view), str(table)) for home, view, table in read},
         rules=[(str(table), str(rule)) for table, rule in rules],
         is_open_to_readers=open_to_all == [(True,)],
         has_superseded=superseded == [(True,)],
     )
+
+
+def _columns_of(rows: Sequence[tuple[object, ...]], schema: str, kinds: str) -> dict[str, list[str]]:
+    """The columns, in their order, of the schema's relations of these kinds (``relkind``)."""
+    return {
+        str(relation): cast(list[str], names)
+        for home, kind, relation, names in rows
+        if home == schema and str(kind) in kinds
+    }
+
+
+def _unique(rows: Sequence[tuple[object, ...]]) -> Iterator[Unique]:
+    for table, index, is_unique, is_valid, is_full, columns, is_constraint in rows:
+        if is_unique:
+            is_whole = bool(is_valid and is_full)
+            yield Unique(str(table), str(index), cast(list[str], columns), bool(is_constraint), is_whole)
 
 
 def _by_table(rows: Sequence[tuple[object, ...]]) -> dict[str, list[Lookup]]:

@@ -51,12 +51,7 @@ def load(
             )
         rejected.resolve_removed_tables(connection, schema, targets)
         by_table = {output.model: output for output in outputs if output.fingerprint}
-        counts = [
-            _with_missed(count, targets, manifest)
-            for count in _load_tables(
-                connection, schema, manifest, targets, by_table, processed, limits, progress
-            )
-        ]
+        counts = _load_tables(connection, schema, manifest, targets, by_table, processed, limits, progress)
         limits.check_rejected(sum(count.rejected for count in counts))
         loaded = [count.table for count in counts if count.added or count.changed]
         warned = run(connection, schema, targets, checks, manifest.snapshot_at, loaded)
@@ -83,17 +78,9 @@ def _load_tables(
         output = by_table[name]
         columns = tuple(column.name for column in output.columns)
         table = Table(connection, schema, targets[name], columns, manifest)
-        counts.append(
-            load_table(
-                table,
-                output,
-                processed,
-                partial(progress, name),
-                limits,
-                were_empty,
-                retries=name in to_retry,
-            )
-        )
+        copied, retries = partial(progress, name), name in to_retry
+        count = load_table(table, output, processed, copied, limits, were_empty, retries=retries)
+        counts.append(_with_missed(count, targets, manifest))
     return counts
 
 

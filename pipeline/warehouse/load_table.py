@@ -65,13 +65,9 @@ def load_table(
             added, changed = added + retried.added, changed + retried.changed
             rejected_rows = rejected.count(table) if rejected_rows else 0
             table.execute("mark_rejected_again.sql")
+    name = table.target.name
     return Counts(
-        table=table.target.name,
-        read=read,
-        added=added,
-        changed=changed,
-        deleted=deleted,
-        rejected=rejected_rows,
+        table=name, read=read, added=added, changed=changed, deleted=deleted, rejected=rejected_rows
     )
 
 

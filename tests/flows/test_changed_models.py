@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,24 +18,31 @@ from tasks.changes import EFFECTS, consents
 from tests.flows.attempts import Try
 from tests.flows.support import World, client, query, words_of
 
+Planned = Callable[..., tuple[int, str]]
+COLUMNS = "    upper(label) AS label,\n    price > 5 AS dear,"
+DECLARED = "text NOT NULL,\n    dear boolean NOT NULL,"
+VERSIONS = "SELECT count(*) FROM dim_item_history"
 
-def test_a_changed_model_and_a_new_column_make_no_version(
-    kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def planned(*arguments: str) -> tuple[int, str]:
+
+@pytest.fixture
+def planned(kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Planned:
+    """Runs `make plan` with arguments; returns its status and what it prints."""
+
+    def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["plan", *arguments])
         with kiosk.entered():
             return plan.main(), capsys.readouterr().out
 
+    return run
+
+
+def test_a_changed_model_and_a_new_column_make_no_version(kiosk: World, planned: Planned) -> None:
     kiosk.run().reports  # noqa: B018  raises what the run failed with
     query(kiosk.source_url, "UPDATE item SET label = 'parasol' WHERE item_id = 3")
     kiosk.run().reports  # noqa: B018  raises what the run failed with
     model, schema = kiosk.transforms / "dim_item.sql", kiosk.transforms / "schema.sql"
-    columns = "    upper(label) AS label,\n    price > 5 AS dear,"
-    model.write_text(model.read_text().replace("    label,", columns))
-    schema.write_text(
-        schema.read_text().replace("text NOT NULL,", "text NOT NULL,\n    dear boolean NOT NULL,")
-    )
+    model.write_text(model.read_text().replace("    label,", COLUMNS))
+    schema.write_text(schema.read_text().replace("text NOT NULL,", DECLARED))
     status, text = planned()
     head, cost, *others = text.splitlines()
     assert (status, head) == (
@@ -60,12 +68,15 @@ def test_a_changed_model_and_a_new_column_make_no_version(
     assert query(kiosk.warehouse_url, required) == [(True,)]
     history = "SELECT label, dear FROM dim_item_history WHERE item_id = 3 ORDER BY valid_from"
     assert query(kiosk.warehouse_url, history) == [("UMBRELLA", True), ("PARASOL", True)]
-    assert query(kiosk.warehouse_url, "SELECT count(*) FROM dim_item_history") == [(4,)]
+    assert query(kiosk.warehouse_url, VERSIONS) == [(4,)]
+    needs_consent(kiosk, planned)
 
-    model.write_text(model.read_text().replace(columns, "    upper(label) AS label,"))
-    schema.write_text(
-        schema.read_text().replace("text NOT NULL,\n    dear boolean NOT NULL,", "text NOT NULL,")
-    )
+
+def needs_consent(kiosk: World, planned: Planned) -> None:
+    """To drop the column again is refused until somebody allows it."""
+    model, schema = kiosk.transforms / "dim_item.sql", kiosk.transforms / "schema.sql"
+    model.write_text(model.read_text().replace(COLUMNS, "    upper(label) AS label,"))
+    schema.write_text(schema.read_text().replace(DECLARED, "text NOT NULL,"))
     refused = words_of(kiosk.run().error)
     assert 'allow it by ALLOW="drop dim_item.dear"' in refused
     assert "names no change; write one of" in words_of(kiosk.run(allow=["dropp dim_item.dear"]).error)
@@ -78,7 +89,7 @@ def test_a_changed_model_and_a_new_column_make_no_version(
         in planned("--allow", "drop dim_item.deer")[1].splitlines()
     )
     kiosk.run(allow=["drop dim_item.dear"]).reports  # noqa: B018  raises what the run failed with
-    assert query(kiosk.warehouse_url, "SELECT count(*) FROM dim_item_history") == [(4,)]
+    assert query(kiosk.warehouse_url, VERSIONS) == [(4,)]
     assert (planned()[0], len(changes())) == (0, 2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,14 @@ def lake(world: World) -> dict[str, bytes]:
     }
 
 
-def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
-    kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")
-    kiosk.run()
-    ((item, label),) = query(kiosk.warehouse_url, "SELECT item_id, label FROM dim_item ORDER BY 1 LIMIT 1")
-    look = f"SELECT label FROM dim_item WHERE item_id = {item}"
+Command = Callable[..., str]
 
-    def command(*arguments: str, status: int = 0) -> str:
+
+@pytest.fixture
+def command(kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command with arguments, checks its status, and returns what it prints."""
+
+    def run(*arguments: str, status: int = 0) -> str:
         monkeypatch.setattr(sys, "argv", ["forget", *arguments])
         capsys.readouterr()
         with kiosk.entered():
@@ -39,22 +39,17 @@ def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
         shown = capsys.readouterr()
         return shown.out + shown.err
 
-    schema, before = kiosk.transforms / "schema.sql", lake(kiosk)
-    text = schema.read_text(encoding="utf-8")
-    schema.write_text(text.replace("label text NOT NULL", "label text"), encoding="utf-8")
-    would = command("item", str(item))
-    assert (
-        "columns label of item in raw objects: 1, in processed objects: 1, in tables: dim_item (label)"
-        in would
-    )
-    assert "nothing was changed; ARGS=--yes erases it" in would
-    assert lake(kiosk) == before
-    assert query(kiosk.warehouse_url, look) == [(label,)]
-    required = (
-        "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'dim_item'::regclass AND attname = 'label'"
-    )
-    assert query(kiosk.warehouse_url, required) == [(True,)], "changes of models wait for a run, too"
-    schema.write_text(text, encoding="utf-8")
+    return run
+
+
+def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
+    kiosk: World, command: Command
+) -> None:
+    (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")
+    kiosk.run()
+    ((item, label),) = query(kiosk.warehouse_url, "SELECT item_id, label FROM dim_item ORDER BY 1 LIMIT 1")
+    look = f"SELECT label FROM dim_item WHERE item_id = {item}"
+    lists(kiosk, command, item, label)
     done = command("--yes", "item", str(item))
     assert "found: 0" in done
     assert str(label) not in done
@@ -83,7 +78,32 @@ def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
     assert query(kiosk.warehouse_url, look) == [(hidden,)], (
         "the first batch after a loss does not bring it back"
     )
+    names_hits(kiosk, command, item)
 
+
+def lists(kiosk: World, command: Command, item: object, label: object) -> None:
+    """The command without consent changes nothing, also where schema.sql has changed."""
+    schema, before = kiosk.transforms / "schema.sql", lake(kiosk)
+    look = f"SELECT label FROM dim_item WHERE item_id = {item}"
+    text = schema.read_text(encoding="utf-8")
+    schema.write_text(text.replace("label text NOT NULL", "label text"), encoding="utf-8")
+    would = command("item", str(item))
+    assert (
+        "columns label of item in raw objects: 1, in processed objects: 1, in tables: dim_item (label)"
+        in would
+    )
+    assert "nothing was changed; ARGS=--yes erases it" in would
+    assert lake(kiosk) == before
+    assert query(kiosk.warehouse_url, look) == [(label,)]
+    required = (
+        "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'dim_item'::regclass AND attname = 'label'"
+    )
+    assert query(kiosk.warehouse_url, required) == [(True,)], "changes of models wait for a run, too"
+    schema.write_text(text, encoding="utf-8")
+
+
+def names_hits(kiosk: World, command: Command, item: object) -> None:
+    """The command fails where a table of others has the values of another item."""
     ((other, text),) = query(
         kiosk.warehouse_url, f"SELECT item_id, label FROM dim_item WHERE item_id <> {item} LIMIT 1"
     )
@@ -98,9 +118,7 @@ def test_the_command_lists_what_it_would_erase_and_runs_repeat_an_erasure(
     )
 
 
-def test_the_command_says_what_it_does_not_find(
-    kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_what_it_does_not_find(kiosk: World, command: Command) -> None:
     (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")
     kiosk.run()
     for given, status, words in (
@@ -109,17 +127,12 @@ def test_the_command_says_what_it_does_not_find(
         (["--yes", "item", "1"], 0, "found: 0"),
         (["item", "1"], 0, "this row of item is erased already, since 20"),
     ):
-        monkeypatch.setattr(sys, "argv", ["forget", *given])
-        with kiosk.entered():
-            assert forget.main() == status
-        shown = capsys.readouterr()
-        assert words in shown.out + shown.err
-        assert ("dim_item" in shown.out) == (given == ["--yes", "item", "1"])
+        shown = command(*given, status=status)
+        assert words in shown
+        assert ("dim_item" in shown) == (given == ["--yes", "item", "1"])
 
 
-def test_a_table_without_a_model_that_keeps_values_is_an_error(
-    kiosk: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_without_a_model_that_keeps_values_is_an_error(kiosk: World, command: Command) -> None:
     (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")
     labels = kiosk.transforms / "dim_label.sql"
     labels.write_text(
@@ -134,7 +147,4 @@ def test_a_table_without_a_model_that_keeps_values_is_an_error(
         ' erased one by one; put its model back, run and forget again, or run with ALLOW="drop dim_label"\n'
     )
     for given in (["item", "1"], ["--yes", "item", "1"]):
-        monkeypatch.setattr(sys, "argv", ["forget", *given])
-        with kiosk.entered():
-            assert forget.main() == 1
-        assert capsys.readouterr().err.endswith(line)
+        assert command(*given, status=1).endswith(line)

@@ -224,6 +224,15 @@ def test_any_sequence_of_changes_is_in_the_history(
         moments.append((now, present))
         assert [(a, b, float(c), d) for a, b, c, d in house.query(CURRENT)] == present
     assert len(house.query("SELECT FROM fact_order")) == len(versions)
+    holds(house, versions, moments)
+
+
+def holds(
+    house: Warehouse,
+    versions: list[tuple[Key, datetime, tuple[Any, ...] | None]],
+    moments: list[tuple[datetime, list[tuple[Any, ...]]]],
+) -> None:
+    """Each version ends when the next one of its key begins, and each moment shows the rows of then."""
     stored = house.query("SELECT shop_id, number, valid_from, deleted, valid_to FROM fact_order_history")
     for shop_id, number, since, deleted, until in stored:
         mine = [(at, state) for key, at, state in versions if key == (shop_id, number)]
