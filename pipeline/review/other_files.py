@@ -92,12 +92,10 @@ def of_file(found: Alterations) -> Iterator[Preview]:
 
 def _repeated_error(connection: Connection, found: Alterations) -> str:
     """Why a run cannot execute schema.sql again, because objects that it makes exist; empty if it can."""
-    remade = evolve.remade(found.changes)
-    missing = found.models.keys() - found.existing.keys()
-    restored = any(change.restores for change in found.changes)
-    if not (found.text and (found.is_new or remade or missing or restored)):
+    if not found.executes_file:
         return ""
-    names = {"schema": found.schema, "gone": [*remade], "renamed": [*found.new_tables.values()]}
+    gone, renamed = [*evolve.remade(found.changes)], [*found.new_tables.values()]
+    names = {"schema": found.schema, "gone": gone, "renamed": renamed}
     with connection.transaction(force_rollback=True):
         temporary = declarations.temporary_schema(connection)
         schemas = [temporary, found.schema]

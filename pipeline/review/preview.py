@@ -2,14 +2,16 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import RightMissing
+from pipeline.errors import ModelError, RightMissing
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
-from pipeline.models.library import SCHEMA_FILE, Model, is_stable
+from pipeline.models.library import SCHEMA_FILE, Model, is_stable, parse
 from pipeline.models.output import Loaded
+from pipeline.models.renaming import only_renames
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, exists, transaction
 from pipeline.recovery import restate
@@ -90,11 +92,7 @@ def preview(
     beside += other_files.of_checks(url, schema, transforms, targets, found, effects)
     if all(effect == "unchanged" for effect in effects.values()) and not found.changes:
         return [*other_files.of_file(found), *beside]
-    counts = table_counts(
-        url, schema, [*targets, *found.frozen, *found.new_tables, *evolve.remade(found.changes)]
-    )
-    for old, new in found.new_tables.items():
-        counts[new], counts[versions_name(new)] = counts[old], counts.get(versions_name(old), counts[old])
+    counts = _counts(url, schema, targets, found)
     manifests = loaded_batches(url, schema, raw).manifests
     of_tables = [
         _of_table(name, best, found, models, manifests, counts, work.get(name), breaks.get(name, ()))
@@ -109,6 +107,15 @@ def _with_versions(connection: Connection, schema: str, models: Mapping[str, Mod
     """The columns of the models' tables, and of those of their versions."""
     beside = [versions_name(name) for name, model in models.items() if model.kind != "fact"]
     return declarations.read(connection, schema, [*models, *beside])
+
+
+def _counts(url: str, schema: str, targets: Collection[str], found: Alterations) -> dict[str, int]:
+    """The row counts of the tables and of their versions, also under their new names."""
+    names = [*targets, *found.frozen, *found.new_tables, *evolve.remade(found.changes)]
+    counts = table_counts(url, schema, names)
+    for old, new in found.new_tables.items():
+        counts[new], counts[versions_name(new)] = counts[old], counts.get(versions_name(old), counts[old])
+    return counts
 
 
 def _of_first_run(
@@ -233,9 +240,8 @@ def _effects(
     """
     loaded = {found.new_tables.get(name, name): each for name, each in loaded.items()}
     remade = evolve.remade(found.changes)
-    asked = [change for change in found.changes if change.is_asked or change.happens]
-    altered = {change.table for change in asked if change.kind != "renamed"}
-    renamed = alterations.only_renamed(found, altered | remade)
+    altered = {change.table for change in found.changes if change.is_meant and change.kind != "renamed"}
+    renamed = _only_renamed(found, altered | remade)
     restated = altered | set(restate.changed(models, loaded))
     restated |= {name for name in emptied & models.keys() if is_stable(models, name)}
     effects: dict[str, Effect] = {}
@@ -259,3 +265,22 @@ def _effects(
         if name in dropped or since is None:
             effects[name] = "dropped" if name in dropped else "frozen"
     return effects
+
+
+def _only_renamed(found: Alterations, altered: Collection[str]) -> set[str]:
+    """The tables that only get new names, and those of models that read them and have not changed.
+
+    ``altered`` are tables with other changes.
+    """
+    renamed = set[str]()
+    for name, model in found.models.items():
+        text, names = found.texts.get(name), found.new_columns.get(name, {})
+        if text is None or name in altered or model.names is not None:
+            continue
+        if names or name in found.new_tables.values():
+            with suppress(ModelError):
+                if only_renames(parse(model.path, text), model, names):
+                    renamed.add(name)
+        elif text == model.sql and model.reads & renamed:
+            renamed.add(name)
+    return renamed

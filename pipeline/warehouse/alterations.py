@@ -10,9 +10,8 @@ from pathlib import Path
 
 from psycopg import sql
 
-from pipeline.errors import ModelError, WarehouseError
-from pipeline.models.library import SCHEMA_FILE, Model, parse
-from pipeline.models.renaming import only_renames
+from pipeline.errors import WarehouseError
+from pipeline.models.library import SCHEMA_FILE, Model
 from pipeline.models.target import versions_name
 from pipeline.postgres import Connection
 from pipeline.warehouse import (
@@ -59,6 +58,12 @@ class Alterations:
     frozen: Mapping[str, object] = field(default_factory=dict)
     replaced: Mapping[str, Collection[str]] = field(default_factory=dict)
     allow: Collection[str] = ()
+
+    @property
+    def executes_file(self) -> bool:
+        """Whether a run executes schema.sql: it is new, or a table is missing, made again or restored."""
+        is_needed = any((each.remakes or each.restores) and each.is_meant for each in self.changes)
+        return self.is_new or is_needed or bool(self.models.keys() - self.existing.keys())
 
     @property
     def unmatched(self) -> list[str]:
@@ -175,25 +180,6 @@ def _with_new_columns(found: Alterations) -> Alterations:
             if name in tables:
                 tables[name] = renames.renamed_columns(name, tables[name], names)
     return replace(found, existing=existing, before=before)
-
-
-def only_renamed(found: Alterations, altered: Collection[str]) -> set[str]:
-    """The tables that only get new names, and those of models that read them and have not changed.
-
-    ``altered`` are tables with other changes.
-    """
-    renamed = set[str]()
-    for name, model in found.models.items():
-        text, names = found.texts.get(name), found.new_columns.get(name, {})
-        if text is None or name in altered or model.names is not None:
-            continue
-        if names or name in found.new_tables.values():
-            with suppress(ModelError):
-                if only_renames(parse(model.path, text), model, names):
-                    renamed.add(name)
-        elif text == model.sql and model.reads & renamed:
-            renamed.add(name)
-    return renamed
 
 
 def may_differ(connection: Connection, schema: str, models: Mapping[str, Model], folder: Path) -> bool:

@@ -34,9 +34,8 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
         renames.rename_columns(connection, found.schema, table, names)
     dependents.refuse_blocked(connection, found.schema, happen)
     grants = _drop_tables(connection, found.schema, happen)
-    creates = found.is_new or any(change.remakes or change.restores for change in happen)
     # New columns can refer to new tables.
-    is_created = creates and bool(happen) and _can_create(connection, found)
+    is_created = found.executes_file and bool(happen) and _can_create(connection, found)
     replaced = {change.table for change in happen if change.replaces_views}
     grants += own_objects.drop(connection, found.schema, replaced)
     for change in happen:
@@ -45,7 +44,7 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     # A change may have dropped an index that is declared otherwise now.
     if is_created:
         _can_create(connection, found)
-    elif creates:
+    elif found.executes_file:
         _create(connection, found)
     _forget_texts(connection, found.schema, happen)
     mark_restored(connection, found.schema, [change.table for change in happen if change.restores])
@@ -64,7 +63,7 @@ def _can_create(connection: Connection, found: Alterations) -> bool:
 
 
 def _create(connection: Connection, found: Alterations) -> None:
-    schema_file.run(connection, [found.schema], found.path, found.text)
+    schema_file.run(connection, [found.schema], found.path, found.text or None)
 
 
 def _warn(changes: Iterable[Change]) -> None:

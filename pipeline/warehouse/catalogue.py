@@ -92,8 +92,8 @@ def create_tables(
         grants = altering.apply(connection, found) if found else []
         names = [*models, *map(versions_name, models)]
         described = _describe(connection, schema, names)
-        if models.keys() - described.keys():
-            schema_file.run(connection, [schema, beside] if beside else [schema], folder / SCHEMA_FILE)
+        if beside and models.keys() - described.keys():
+            schema_file.run(connection, [schema, beside], folder / SCHEMA_FILE)
             described = _describe(connection, schema, names)
         _require(schema, models, described, folder / SCHEMA_FILE)
         targets = _targets(models, described)

@@ -88,6 +88,11 @@ class Change:
         return not self.risk or self.is_allowed
 
     @property
+    def is_meant(self) -> bool:
+        """Whether a run makes the change, or fails because nobody allows it; others it leaves out."""
+        return self.is_asked or self.happens
+
+    @property
     def is_refused(self) -> bool:
         """Whether a run fails because of it."""
         return self.is_asked and not self.happens
