@@ -29,7 +29,7 @@ from pipeline.models import library
 from pipeline.models.library import Model
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import transaction
-from pipeline.recovery.refill import Lake
+from pipeline.recovery.replays import Replayer
 from pipeline.settings import Settings
 from pipeline.warehouse import catalogue, ledger
 from tasks import blocks
@@ -41,28 +41,31 @@ from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, print_all
 @clean_failures
 def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Target], environment: str) -> None:
     """Complete the erasures that a kill interrupted or a restore undid."""
-    lake, url = _lake(models, targets, environment), blocks.database_url(blocks.WAREHOUSE, environment)
+    replayer, url = (
+        _replayer(models, targets, environment),
+        blocks.database_url(blocks.WAREHOUSE, environment),
+    )
     with transaction(url, "warehouse") as connection:
         frozen = without_model.read(connection, schema, models)
-    for entry in engine.pending(url, schema, lake.raw):
+    for entry in engine.pending(url, schema, replayer.raw):
         get_run_logger().warning(
             "A row of %s that was erased is not erased everywhere; erasing it again", entry.table
         )
-        findings = engine.find(url, schema, lake, all_manifests(lake.raw), entry, frozen)
-        for line in _erase(url, schema, lake, findings, get_run_logger().info):
+        findings = engine.find(url, schema, replayer, all_manifests(replayer.raw), entry, frozen)
+        for line in _erase(url, schema, replayer, findings, get_run_logger().info):
             get_run_logger().info("%s", line)
 
 
-def _lake(models: Mapping[str, Model], targets: Mapping[str, Target], environment: str) -> Lake:
+def _replayer(models: Mapping[str, Model], targets: Mapping[str, Target], environment: str) -> Replayer:
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
-    return Lake(models, targets, raw, processed)
+    return Replayer(models, targets, raw, processed)
 
 
 def _erase(
-    url: str, schema: str, lake: Lake, findings: Findings, progress: Callable[[str], None]
+    url: str, schema: str, replayer: Replayer, findings: Findings, progress: Callable[[str], None]
 ) -> Iterator[str | Exception]:
     """Erase a row, and tell ``progress`` what was done; yields lines on what the search found."""
-    certificate = engine.carry_out(url, schema, lake, findings, progress)
+    certificate = engine.carry_out(url, schema, replayer, findings, progress)
     searched = cast(dict[str, int], certificate["searched"])
     without = {
         f"warehouse {schema}.{table}" for name in findings.kept for table in (name, versions_name(name))
@@ -96,12 +99,12 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
     environment = config.environment_for(arguments.environment)
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     with ledger.lock(url, schema, config.run_lock_timeout):
-        lake, frozen, in_warehouse, certified = _prepared(config, environment, url, keep=arguments.yes)
-        in_lake = erasures.in_lake(lake.raw)
+        replayer, frozen, in_warehouse, certified = _prepared(config, environment, url, keep=arguments.yes)
+        in_lake = erasures.in_lake(replayer.raw)
         known = {**in_lake, **in_warehouse}
-        manifests = all_manifests(lake.raw)
-        for entry in _entries(arguments, lake, manifests, frozen, list(known.values()), environment):
-            findings = engine.find(url, schema, lake, manifests, entry, frozen)
+        manifests = all_manifests(replayer.raw)
+        for entry in _entries(arguments, replayer, manifests, frozen, list(known.values()), environment):
+            findings = engine.find(url, schema, replayer, manifests, entry, frozen)
             if entry.key_hash in certified & in_lake.keys() and not findings.raw:
                 erased_on = known[entry.key_hash].forgotten_at
                 yield f"this row of {entry.table} is erased already, since {erased_on:%Y-%m-%d %H:%M} UTC"
@@ -111,18 +114,18 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
                     yield "nothing of this row is found: its key may be another"
                 yield from () if arguments.yes else _kept(findings)
             if arguments.yes:
-                yield from _erase(url, schema, lake, findings, partial(print, flush=True))
-                manifests = all_manifests(lake.raw)
+                yield from _erase(url, schema, replayer, findings, partial(print, flush=True))
+                manifests = all_manifests(replayer.raw)
     if not arguments.yes:
         yield "nothing was changed; ARGS=--yes erases it"
 
 
 def _prepared(
     config: Settings, environment: str, url: str, *, keep: bool
-) -> tuple[Lake, Frozen, Mapping[str, Entry], set[str]]:
-    """The lake, the tables without a model, and the warehouse's entries with the key hashes of complete ones.
+) -> tuple[Replayer, Frozen, Mapping[str, Entry], set[str]]:
+    """What computes models again, the tables without a model, and the warehouse's entries.
 
-    With ``keep`` the tables stay prepared, as after a run.
+    And the key hashes of complete entries. With ``keep`` the tables stay prepared, as after a run.
     """
     models = library.load(config.transforms)
     with transaction(url, "warehouse") as connection:
@@ -132,13 +135,13 @@ def _prepared(
         certified = erasures.certified(connection, config.warehouse_schema)
         if not keep:
             raise psycopg.Rollback
-    lake = _lake(catalogue.with_contracts(models, targets), targets, environment)
-    return lake, frozen, in_warehouse, certified
+    replayer = _replayer(catalogue.with_contracts(models, targets), targets, environment)
+    return replayer, frozen, in_warehouse, certified
 
 
 def _entries(
     arguments: argparse.Namespace,
-    lake: Lake,
+    replayer: Replayer,
     manifests: Sequence[Manifest],
     frozen: Frozen,
     known: list[Entry],
@@ -149,7 +152,7 @@ def _entries(
         if not known:
             raise SettingsError("TABLE: no row was erased yet; name one: make forget TABLE=name KEY=value")
         return known
-    _, table, erased = the_table(lake.models, manifests, arguments.table, frozen.models)
+    _, table, erased = the_table(replayer.models, manifests, arguments.table, frozen.models)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)
     return [erasures.entry(table.table, erased.key, key_values, known, moment, key)]

@@ -7,6 +7,7 @@ from pipeline import settings
 from pipeline.models.library import Model
 from pipeline.models.target import Target
 from pipeline.recovery import refill as engine
+from pipeline.recovery.replays import Replayer
 from pipeline.warehouse.limits import Limits
 from pipeline.warehouse.mismatches import Mismatch
 from pipeline.words import counted
@@ -25,10 +26,10 @@ def refill(
 ) -> list[str]:
     """Refill tables from the raw bucket; returns the tables for which it lacks batches."""
     raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
-    lake = engine.Lake(models, targets, raw, processed)
+    replayer = Replayer(models, targets, raw, processed)
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     refilled, incomplete = engine.refill(
-        url, schema, lake, mismatches, Limits(rejected_share=settings.load().max_rejected_share)
+        url, schema, replayer, mismatches, Limits(rejected_share=settings.load().max_rejected_share)
     )
     for table, rows in refilled.items():
         get_run_logger().info("%s: refilled from the raw bucket, %s", table, counted(rows, "row"))

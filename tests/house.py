@@ -28,6 +28,7 @@ from pipeline.models.transform import transform
 from pipeline.postgres import transaction
 from pipeline.recovery import etl_from_lake, refill
 from pipeline.recovery.rebuild import Rebuild, Selection
+from pipeline.recovery.replays import Replayer
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Identity
@@ -171,8 +172,8 @@ class Warehouse:
         if found and found.lacking:
             return True
         mismatches = examine_tables(self.url, self.schema, self.targets())
-        lake = refill.Lake(self.models, self.targets(), self.raw, self.processed)
-        return bool(mismatches and refill.refill(self.url, self.schema, lake, mismatches)[1])
+        replayer = Replayer(self.models, self.targets(), self.raw, self.processed)
+        return bool(mismatches and refill.refill(self.url, self.schema, replayer, mismatches)[1])
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
         """Rows of a query."""

@@ -32,7 +32,8 @@ from pipeline.models.library import Model, closure, is_stable, source_tables
 from pipeline.postgres import transaction
 from pipeline.recovery import checkpoints, rejections
 from pipeline.recovery.batches import loaded_batches
-from pipeline.recovery.refill import Lake, refill
+from pipeline.recovery.refill import refill
+from pipeline.recovery.replays import Replayer
 from pipeline.recovery.restate import restate
 from pipeline.warehouse.ledger import loaded_models
 from pipeline.warehouse.limits import UNLIMITED
@@ -76,7 +77,7 @@ class Findings:
 def find(
     url: str,
     schema: str,
-    lake: Lake,
+    replayer: Replayer,
     manifests: Sequence[Manifest],
     entry: Entry,
     frozen: Frozen | None = None,
@@ -87,11 +88,11 @@ def find(
     else as :func:`the_table` does.
     """
     frozen = frozen or Frozen()
-    manifest, table, erased = the_table(lake.models, manifests, entry.table, frozen.models)
+    manifest, table, erased = the_table(replayer.models, manifests, entry.table, frozen.models)
     erased = erased.model_copy(update={"entries": (entry,)})
-    rows, raw, texts = shown_in(lake.raw, table, erased)
+    rows, raw, texts = shown_in(replayer.raw, table, erased)
     # If the lake no longer has the values, the row's other values show what a restored warehouse may contain.
-    versions = rows if rows.num_rows else shown_in(lake.raw, table, erased, hidden=True)[0]
+    versions = rows if rows.num_rows else shown_in(replayer.raw, table, erased, hidden=True)[0]
     effects, kept = list[Effect](), dict[str, str]()
     if versions.num_rows:
         # Models do not read columns that the source has dropped.
@@ -100,13 +101,13 @@ def find(
         former = erased.model_copy(update={"columns": retyped(manifests, entry.table, erased.columns)})
         manifest = manifest.model_copy(update={"tables": newest(manifests) | manifest.tables})
         effects, kept = _effects(
-            lake, frozen, ever(manifest, manifests), erased, former, versions, is_hidden=not rows.num_rows
+            replayer, frozen, ever(manifest, manifests), erased, former, versions, is_hidden=not rows.num_rows
         )
-    loaded = loaded_batches(url, schema, lake.raw, manifests).manifests
+    loaded = loaded_batches(url, schema, replayer.raw, manifests).manifests
     known_since = loaded[0].snapshot_at if loaded else datetime.now(UTC)
     processed: dict[str, list[Effect]] = {}
     for effect in effects:
-        for path in showing(lake.processed, effect, known_since):
+        for path in showing(replayer.processed, effect, known_since):
             processed.setdefault(path, []).append(effect)
     return Findings(
         entry, erased, table, texts, tuple(raw), tuple(effects), processed, known_since, frozen, kept
@@ -114,7 +115,7 @@ def find(
 
 
 def _effects(
-    lake: Lake,
+    replayer: Replayer,
     frozen: Frozen,
     history: Manifest,
     erased: Erasure,
@@ -127,8 +128,8 @@ def _effects(
 
     ``former`` has the retyped columns, of which the ``versions`` lack the former values.
     """
-    models, found, kept = {**lake.models, **frozen.models}, list[Effect](), dict(frozen.unknown)
-    wide = replace(lake, models=models, targets={**lake.targets, **frozen.targets})
+    models, found, kept = {**replayer.models, **frozen.models}, list[Effect](), dict(frozen.unknown)
+    wide = replace(replayer, models=models, targets={**replayer.targets, **frozen.targets})
     table = erased.entries[0].table
     is_former = bool(former.columns) or not {each.name for each in erased.columns} <= {*versions.schema.names}
     for name in models:
@@ -175,7 +176,7 @@ def hide(url: str, schema: str, entries: Iterable[Entry]) -> None:
 
 
 def carry_out(
-    url: str, schema: str, lake: Lake, findings: Findings, progress: Callable[[str], None]
+    url: str, schema: str, replayer: Replayer, findings: Findings, progress: Callable[[str], None]
 ) -> Mapping[str, object]:
     """Erase the findings, and search for what is left; returns the certificate.
 
@@ -187,11 +188,11 @@ def carry_out(
     """
     require_acceptance(url, schema, findings.effects, findings.known_since)
     earlier = erasures.begin(url, schema, findings.entry)
-    erasures.write_to_lake(lake.raw, findings.entry)
-    for path in lake.processed.list(checkpoints.FOLDER, deep=True):
-        lake.processed.remove(path)
+    erasures.write_to_lake(replayer.raw, findings.entry)
+    for path in replayer.processed.list(checkpoints.FOLDER, deep=True):
+        replayer.processed.remove(path)
     moved = {
-        path: rewritten(lake.processed, path, effects, findings.known_since)
+        path: rewritten(replayer.processed, path, effects, findings.known_since)
         for path, effects in findings.processed.items()
         if not any(effect.replays for effect in effects)
     }
@@ -200,25 +201,25 @@ def carry_out(
         url, schema, findings.entry, findings.effects, moved, findings.frozen.models, findings.known_since
     )
     progress(f"erased in tables of the warehouse: {len(findings.effects)}")
-    erase_in_raw(lake.raw, findings.erased, findings.raw)
+    erase_in_raw(replayer.raw, findings.erased, findings.raw)
     progress(f"rewrote raw objects: {len(findings.raw)}")
-    _compute_again(url, schema, lake, findings, rejecting)
-    certificate = merged(earlier, _search(url, schema, lake, findings))
+    _compute_again(url, schema, replayer, findings, rejecting)
+    certificate = merged(earlier, _search(url, schema, replayer, findings))
     erasures.certify(url, schema, findings.entry, certificate, complete=False)
-    for bucket, paths in ((lake.processed, findings.processed), (lake.raw, findings.raw)):
+    for bucket, paths in ((replayer.processed, findings.processed), (replayer.raw, findings.raw)):
         with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(bucket.remove, paths))
     erasures.certify(url, schema, findings.entry, certificate, complete=True)
     return certificate
 
 
-def _search(url: str, schema: str, lake: Lake, findings: Findings) -> Mapping[str, object]:
+def _search(url: str, schema: str, replayer: Replayer, findings: Findings) -> Mapping[str, object]:
     """Search for the values everywhere but in the old objects; returns the certificate."""
-    needles = Needles.of(findings.texts, _others(lake.raw, findings))
-    raw = list(search_lake("raw", lake.raw, needles, without=findings.raw))
+    needles = Needles.of(findings.texts, _others(replayer.raw, findings))
+    raw = list(search_lake("raw", replayer.raw, needles, without=findings.raw))
     hits = [
         *raw,
-        *search_lake("processed", lake.processed, needles, without=findings.processed),
+        *search_lake("processed", replayer.processed, needles, without=findings.processed),
         *search_warehouse(url, schema, needles),
     ]
     own = (f"raw {table_folder(findings.entry.table)}/", "raw _")
@@ -226,7 +227,9 @@ def _search(url: str, schema: str, lake: Lake, findings: Findings) -> Mapping[st
     return {**certificate, "frozen": dict(findings.kept)}
 
 
-def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, rejecting: Sequence[str]) -> None:
+def _compute_again(
+    url: str, schema: str, replayer: Replayer, findings: Findings, rejecting: Sequence[str]
+) -> None:
     """Refill tables that cannot be erased row by row, from batches that no longer hold the values.
 
     Those with rejected rows, and the ``rejecting`` ones, are restated: rows that were rejected for such a
@@ -241,16 +244,25 @@ def _compute_again(url: str, schema: str, lake: Lake, findings: Findings, reject
             is_erased=True,
         )
         for effect in findings.effects
-        if effect.replays and effect.target.name in lake.models
+        if effect.replays and effect.target.name in replayer.models
     ]
     if mismatches:
-        refill(url, schema, lake, mismatches)
+        refill(url, schema, replayer, mismatches)
     with transaction(url, "warehouse") as connection:
         again = rejections.tables(connection, schema)
         again |= {name for name, each in loaded_models(connection, schema).items() if each.to_restate}
     names = {*rejecting, *(again & {each.table for each in mismatches})}
-    if stable := [name for name in lake.models if name in names and is_stable(lake.models, name)]:
-        restate(url, schema, lake.models, lake.targets, lake.raw, lake.processed, stable, UNLIMITED)
+    if stable := [name for name in replayer.models if name in names and is_stable(replayer.models, name)]:
+        restate(
+            url,
+            schema,
+            replayer.models,
+            replayer.targets,
+            replayer.raw,
+            replayer.processed,
+            stable,
+            UNLIMITED,
+        )
 
 
 def _others(raw: Bucket, findings: Findings) -> Iterator[str]:

@@ -20,7 +20,7 @@ from pipeline.models.output import Loaded, Output, columns_of
 from pipeline.models.target import RECORDED_AT, Target
 from pipeline.postgres import Connection, each, identifiers, statement
 from pipeline.recovery.batches import Batches
-from pipeline.recovery.refill import Lake
+from pipeline.recovery.replays import Replayer
 from pipeline.warehouse import bindings, bisection, ledger
 from pipeline.warehouse.copying import copy_in
 
@@ -63,7 +63,7 @@ def _name(item: dict[str, Any]) -> str:
 
 
 def fill_added(
-    connection: Connection, schema: str, lake: Lake, known: Batches, names: Sequence[str]
+    connection: Connection, schema: str, replayer: Replayer, known: Batches, names: Sequence[str]
 ) -> dict[str, int]:
     """Restate the facts whose models only gained columns in place, as far as that is exact.
 
@@ -76,15 +76,15 @@ def fill_added(
         (schema, list(names), last),
     ).fetchall()
     for name, text in ((str(name), None if text is None else str(text)) for name, text in texts):
-        target, columns = lake.targets[name], added(text, lake.models[name])
+        target, columns = replayer.targets[name], added(text, replayer.models[name])
         if not columns:
             continue
-        filled = AddedColumns(connection, schema, lake, target, columns).fill(known)
+        filled = AddedColumns(connection, schema, replayer, target, columns).fill(known)
         if filled is None:
             _logger.info("%s: %s cannot be filled in place; restating it", name, ", ".join(columns))
             continue
         _logger.info("%s: %s filled in place", name, ", ".join(columns))
-        loaded = Loaded(fingerprint=lake.models[name].fingerprint)
+        loaded = Loaded(fingerprint=replayer.models[name].fingerprint)
         ledger.record_model(connection, schema, last, target, loaded)
         bindings.bind(connection, schema, last, {name: target}, {name: 0})
         done[name] = filled
@@ -97,7 +97,7 @@ class AddedColumns:
 
     connection: Connection
     schema: str
-    lake: Lake
+    replayer: Replayer
     target: Target
     names: tuple[str, ...]
 
@@ -128,8 +128,8 @@ class AddedColumns:
     def _fill(self, manifests: Sequence[Manifest]) -> int:
         self._execute("warehouse/stage_added.sql")
         loaded: Loaded | None = None
-        for manifest in map(self.lake.unread_tables(self.target.name).added_to, manifests):
-            output = self.lake.output(self.target.name, manifest, loaded)
+        for manifest in map(self.replayer.unread_tables(self.target.name).added_to, manifests):
+            output = self.replayer.output(self.target.name, manifest, loaded)
             if output:
                 self._copy(manifest, output)
                 loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
@@ -149,7 +149,7 @@ class AddedColumns:
         self.connection.execute(default)
         if output.files:
             columns = columns_of(self.target, [*self.target.key, *self._fresh])
-            rows = self.lake.processed.dataset(output.files)
+            rows = self.replayer.processed.dataset(output.files)
             copy_in(self.connection, _ADDED, columns, rows, lambda _: None)
 
     @property

@@ -27,7 +27,7 @@ from pipeline.lake.paths import table_folder
 from pipeline.models.output import Loaded
 from pipeline.models.target import versions_name
 from pipeline.postgres import Connection, identifiers, statement
-from pipeline.recovery.stage import Stage, go_on_numbering
+from pipeline.recovery.table_copies import TableCopies, go_on_numbering
 from pipeline.streams import joined
 from pipeline.warehouse.references import may_skip, unchecked
 from pipeline.warehouse.referring import load_order
@@ -58,7 +58,7 @@ class Checkpoint(Frozen):
 class Checkpoints:
     """The checkpoints of one restate, of the tables ``names``, in a folder of the processed bucket."""
 
-    stage: Stage
+    copies: TableCopies
     bucket: Bucket
     folder: str
     names: Collection[str]
@@ -76,7 +76,7 @@ class Checkpoints:
             with suppress(BucketError, ValueError, psycopg.DataError, psycopg.IntegrityError):
                 found = Checkpoint.model_validate_json(self.bucket.read_text(path))
                 if found.done <= len(self.manifests) and found.key == self._key(found.done):
-                    with self.stage.connection.transaction():
+                    with self.copies.connection.transaction():
                         self._fill(found)
                     return found.done
         return 0
@@ -86,7 +86,7 @@ class Checkpoints:
         if (started := monotonic()) - self._since < self._pause:
             return
         folder = f"{self.folder}/batch={self.manifests[done - 1].batch_id}"
-        rejected = self._written(folder, _REJECTED, _of_schema(self.stage.schema))
+        rejected = self._written(folder, _REJECTED, _of_schema(self.copies.schema))
         saved = Checkpoint(
             key=self._key(done),
             done=done,
@@ -95,7 +95,7 @@ class Checkpoints:
             loaded={
                 # The other results are in a folder that does not outlast the process.
                 name: each if name in self.names else each.model_copy(update={"result": None})
-                for name, each in self.stage.loaded.items()
+                for name, each in self.copies.loaded.items()
             },
         )
         path = f"{folder}/{uuid4().hex}.json"
@@ -116,51 +116,51 @@ class Checkpoints:
 
     def _digest(self) -> str:
         """A digest of what the tables depend on beside the batches, while they hold only rows of others."""
-        stage = self.stage
-        parts = [RELEASE, duckdb.__version__, str(stage.connection.info.server_version), *sorted(self.names)]
-        parts += [f"{name} {model.fingerprint}" for name, model in stage.models.items()]
-        parts += [target.model_dump_json() for target in stage.targets.values()]
+        copies = self.copies
+        parts = [RELEASE, duckdb.__version__, str(copies.connection.info.server_version), *sorted(self.names)]
+        parts += [f"{name} {model.fingerprint}" for name, model in copies.models.items()]
+        parts += [target.model_dump_json() for target in copies.targets.values()]
         for name, table in self._tables():
-            listed = identifiers(_columns(stage.connection, table))
+            listed = identifiers(_columns(copies.connection, table))
             query = statement("warehouse/table_digest.sql").format(columns=listed, table=table)
-            parts.append(f"{name} {stage.connection.execute(query).fetchone()}")
+            parts.append(f"{name} {copies.connection.execute(query).fetchone()}")
         # Each session has another name for its temporary schema.
-        return sha256("\n".join(parts).replace(stage.schema, "pg_temp").encode()).hexdigest()
+        return sha256("\n".join(parts).replace(copies.schema, "pg_temp").encode()).hexdigest()
 
     def _tables(self) -> Iterator[tuple[str, sql.Identifier]]:
         """The tables, each after those that it refers to, with those of versions."""
-        targets = self.stage.targets
+        targets = self.copies.targets
         for name in load_order(targets.values()):
             for each in (name,) if targets[name].fact else (name, versions_name(name)):
-                yield each, sql.Identifier(self.stage.schema, each)
+                yield each, sql.Identifier(self.copies.schema, each)
 
     def _written(self, folder: str, table: sql.Identifier, condition: sql.Composable) -> Files:
-        rows = _printed(self.stage.connection, table, condition)
+        rows = _printed(self.copies.connection, table, condition)
         file = self.bucket.write_rows(folder, _LINES, rows)
         return (file,) if file else ()
 
     def _fill(self, found: Checkpoint) -> None:
-        connection, tables = self.stage.connection, dict(self._tables())
+        connection, tables = self.copies.connection, dict(self._tables())
         names = sql.SQL(", ").join(tables.values())
         connection.execute(sql.SQL("TRUNCATE {}").format(names))
         with unchecked(connection, proven=may_skip(connection)):
             for name, table in tables.items():
                 self._copy(table, found.tables[name])
-        for target in self.stage.targets.values():
+        for target in self.copies.targets.values():
             go_on_numbering(connection, tables[target.name], target)
         connection.execute("CREATE TEMP TABLE restored_rejections (LIKE etl.rejected)")
         self._copy(sql.Identifier("pg_temp", "restored_rejections"), found.rejected)
-        connection.execute("UPDATE pg_temp.restored_rejections SET schema_name = %s", (self.stage.schema,))
+        connection.execute("UPDATE pg_temp.restored_rejections SET schema_name = %s", (self.copies.schema,))
         connection.execute("INSERT INTO etl.rejected SELECT * FROM pg_temp.restored_rejections")
         connection.execute("DROP TABLE pg_temp.restored_rejections")
-        self.stage.loaded.update(found.loaded)
+        self.copies.loaded.update(found.loaded)
 
     def _copy(self, table: sql.Identifier, files: Files) -> None:
         if not files:
             return
-        columns = identifiers(_columns(self.stage.connection, table))
+        columns = identifiers(_columns(self.copies.connection, table))
         command = sql.SQL("COPY {} ({}) FROM STDIN").format(table, columns)
-        with self.stage.connection.cursor() as cursor, cursor.copy(command) as copy:
+        with self.copies.connection.cursor() as cursor, cursor.copy(command) as copy:
             for batch in self.bucket.dataset(files).to_batches():
                 for lines in batch.column(0):
                     copy.write(lines.as_py())

@@ -29,7 +29,7 @@ class RebuiltTable:
     target: Target
     name: str
     schema: str
-    stage_schema: str
+    copy_schema: str
     base: datetime
     span: tuple[str, str] | None = None
 
@@ -44,7 +44,7 @@ class RebuiltTable:
 
     @property
     def rebuilt(self) -> sql.Identifier:
-        return sql.Identifier(self.stage_schema, self.name)
+        return sql.Identifier(self.copy_schema, self.name)
 
     @property
     def same_key(self) -> sql.Composed:
@@ -173,7 +173,7 @@ def write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:
 
 
 def _write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:
-    rows = bindings.count_rows(live.connection, rebuilt.stage_schema, [rebuilt.name])[rebuilt.name]
+    rows = bindings.count_rows(live.connection, rebuilt.copy_schema, [rebuilt.name])[rebuilt.name]
     if references.lock(live, rows):
         with (
             live.connection.transaction() as savepoint,
@@ -187,19 +187,19 @@ def _write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:
 
 
 def rebuilt_tables(
-    connection: Connection, schema: str, stage_schema: str, target: Target, base: datetime
+    connection: Connection, schema: str, copy_schema: str, target: Target, base: datetime
 ) -> Iterator[RebuiltTable]:
     """A table and, of a dimension or bridge, that of its versions."""
     if not target.fact:
-        yield RebuiltTable(connection, target, target.name, schema, stage_schema, base)
-    yield RebuiltTable(connection, target, target.versions_table, schema, stage_schema, base, target.span)
+        yield RebuiltTable(connection, target, target.name, schema, copy_schema, base)
+    yield RebuiltTable(connection, target, target.versions_table, schema, copy_schema, base, target.span)
 
 
 def delete_missing(
-    connection: Connection, schema: str, stage_schema: str, target: Target, base: datetime
+    connection: Connection, schema: str, copy_schema: str, target: Target, base: datetime
 ) -> int:
     """Delete what the rebuilt tables lack; rows of a dimension stay where something refers to them."""
-    rows, *versions = rebuilt_tables(connection, schema, stage_schema, target, base)
+    rows, *versions = rebuilt_tables(connection, schema, copy_schema, target, base)
     is_loaded: sql.Composable = sql.SQL("true")
     if not target.fact:
         is_loaded = sql.SQL("EXISTS (SELECT FROM {} AS s WHERE {} AND s.valid_from > '-infinity')").format(

@@ -19,10 +19,10 @@ from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifest import Destination, Manifest, State
 from pipeline.models.library import Model, tables_read
 from pipeline.postgres import Connection, exists, identifiers, statement, transaction
-from pipeline.recovery import stage as stages
+from pipeline.recovery import table_copies
 from pipeline.recovery.rebuild import Selection, Steps
 from pipeline.recovery.rebuilt_tables import columns_of_both, rebuilt_tables
-from pipeline.recovery.stage import Stage
+from pipeline.recovery.table_copies import TableCopies
 from pipeline.warehouse import ledger, upgrades
 
 # The columns of rejected rows that are compared; reasons contain messages of the Postgres release.
@@ -100,13 +100,13 @@ def rehearse(
     with TemporaryDirectory() as outputs, _rolled_back(url) as connection:
         state = Rehearsal(last=_last(connection, schema))
         processed = dict.fromkeys(models, folder(outputs))
-        stages.take_memory(connection)
-        stage = stages.create(connection, schema, models, transforms, raw, processed)
-        for _ in _load(stage, state, _steps(stage, state, ledger.destination(url, schema))):
+        table_copies.take_memory(connection)
+        copies = table_copies.create(connection, schema, models, transforms, raw, processed)
+        for _ in _load(copies, state, _steps(copies, state, ledger.destination(url, schema))):
             yield state
         if state.last is not None:
-            _compare(stage, schema, state)
-            state.unenforced = _unenforced(stage, schema)
+            _compare(copies, schema, state)
+            state.unenforced = _unenforced(copies, schema)
         yield state
 
 
@@ -126,7 +126,7 @@ def _last(connection: Connection, schema: str) -> str | None:
     return ledger.last_batch(connection, schema)
 
 
-def _load(stage: Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
+def _load(copies: TableCopies, state: Rehearsal, steps: Steps) -> Iterator[None]:
     """Load the batches up to the warehouse's last one, as a rebuild does."""
     why: str | None = None
     while not state.is_at_end and (manifest := steps.after(state.at)):
@@ -134,8 +134,8 @@ def _load(stage: Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
             break
         after = state.at
         try:
-            stage.load(manifest)
-        except stages.PERMANENT as error:
+            copies.load(manifest)
+        except table_copies.PERMANENT as error:
             why = str(error)
             continue
         state.batches.append(manifest.batch_id)
@@ -149,39 +149,39 @@ def _load(stage: Stage, state: Rehearsal, steps: Steps) -> Iterator[None]:
         state.gaps.append(Gap(state.at, why or _none_follows(state.at, steps), None))
 
 
-def _steps(stage: Stage, state: Rehearsal, destination: Destination) -> Steps:
+def _steps(copies: TableCopies, state: Rehearsal, destination: Destination) -> Steps:
     """The batches that a rebuild would load."""
-    tables = frozenset(tables_read(stage.models))
-    chain = Selection(destination, state.last, tables).choose(chains.find(stage.raw))
-    return Steps(stage.raw, chain, tables)
+    tables = frozenset(tables_read(copies.models))
+    chain = Selection(destination, state.last, tables).choose(chains.find(copies.raw))
+    return Steps(copies.raw, chain, tables)
 
 
 def _none_follows(batch_id: str | None, steps: Steps) -> str:
     return str(steps.lost or f"no batch follows {batch_id or 'nothing'}")
 
 
-def _compare(stage: Stage, schema: str, state: Rehearsal) -> None:
+def _compare(copies: TableCopies, schema: str, state: Rehearsal) -> None:
     """Compare all tables, versions of dimensions and rejected rows with the warehouse's.
 
     Versions from before the base batch are only in the warehouse, and no difference.
     """
     if state.base is None or state.manifest is None:
         return
-    for target in stage.as_filled(state.manifest).values():
-        for table in rebuilt_tables(stage.connection, schema, stage.schema, target, state.base):
-            columns = columns_of_both(stage.connection, table.rebuilt, table.table, target)
-            _note(stage.connection, state, table.name, columns, table.rebuilt, table.since_base(columns))
+    for target in copies.as_filled(state.manifest).values():
+        for table in rebuilt_tables(copies.connection, schema, copies.schema, target, state.base):
+            columns = columns_of_both(copies.connection, table.rebuilt, table.table, target)
+            _note(copies.connection, state, table.name, columns, table.rebuilt, table.since_base(columns))
     base = sql.Literal(state.batches[0])
-    names = {"base": base, "tables": sql.Literal(list(stage.targets))}
-    rejected = [_REJECTED_OF.format(schema=sql.Literal(each), **names) for each in (stage.schema, schema)]
-    _note(stage.connection, state, "etl.rejected", _REJECTED, *rejected)
+    names = {"base": base, "tables": sql.Literal(list(copies.targets))}
+    rejected = [_REJECTED_OF.format(schema=sql.Literal(each), **names) for each in (copies.schema, schema)]
+    _note(copies.connection, state, "etl.rejected", _REJECTED, *rejected)
 
 
-def _unenforced(stage: Stage, schema: str) -> tuple[str, ...]:
+def _unenforced(copies: TableCopies, schema: str) -> tuple[str, ...]:
     """The references that a rebuild would have and the warehouse lacks, each as table, columns and table."""
     query = statement("warehouse/unenforced.sql")
-    names = {"declared": stage.schema, "schema": schema, "tables": list(stage.targets)}
-    return tuple(str(reference) for (reference,) in stage.connection.execute(query, names).fetchall())
+    names = {"declared": copies.schema, "schema": schema, "tables": list(copies.targets)}
+    return tuple(str(reference) for (reference,) in copies.connection.execute(query, names).fetchall())
 
 
 def _note(

@@ -21,14 +21,14 @@ from pipeline.models.library import FINGERPRINT, Model, closure, is_stable
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, statement, transaction
-from pipeline.recovery import checkpoints, rejections, stage
+from pipeline.recovery import checkpoints, rejections, table_copies
 from pipeline.recovery.added_columns import fill_added
 from pipeline.recovery.batches import Batches, loaded_batches
 from pipeline.recovery.checkpoints import Checkpoints
 from pipeline.recovery.lost_tables import lost_tables
 from pipeline.recovery.rebuilt_tables import delete_missing, rebuilt_tables, write
-from pipeline.recovery.refill import Lake
-from pipeline.recovery.stage import Stage
+from pipeline.recovery.replays import Replayer
+from pipeline.recovery.table_copies import TableCopies
 from pipeline.warehouse import bindings, ledger
 from pipeline.warehouse.limits import DEFAULT, Limits
 from pipeline.warehouse.referring import load_order
@@ -110,53 +110,55 @@ def restate(
         wanted = {*names, *(name for name in waiting if is_stable(models, name))}
         names = [name for name in models if name in wanted]
         lost = lost_tables(connection, schema, known, models, [targets[name] for name in names])
-        lake = Lake(models, targets, raw, folder(outputs))
-        filled = fill_added(connection, schema, lake, known, names)
+        replayer = Replayer(models, targets, raw, folder(outputs))
+        filled = fill_added(connection, schema, replayer, known, names)
     done = [Restated(table=name, updated=rows, added=0, deleted=0) for name, rows in filled.items()]
-    lake = Lake(models, targets, raw, processed)
+    replayer = Replayer(models, targets, raw, processed)
     rest = [name for name in names if name not in {*lost, *filled}]
-    return [*done, *_restate(url, schema, lake, known, rest, limits)]
+    return [*done, *_restate(url, schema, replayer, known, rest, limits)]
 
 
 def _restate(
-    url: str, schema: str, lake: Lake, known: Batches, names: Sequence[str], limits: Limits
+    url: str, schema: str, replayer: Replayer, known: Batches, names: Sequence[str], limits: Limits
 ) -> list[Restated]:
     """Restate tables together, so that what several read is computed once; those that fail hold none back."""
     if not names:
         return []
     place, done = checkpoints.place(ledger.destination(url, schema)), list[Restated]()
     try:
-        done = _rebuild(url, schema, lake, known, names, limits, place)
+        done = _rebuild(url, schema, replayer, known, names, limits, place)
     except _Refused as refused:
         if len(names) > 1:
-            alone = [_restate(url, schema, lake, known, [name], limits) for name in names]
+            alone = [_restate(url, schema, replayer, known, [name], limits) for name in names]
             done = [each for some in alone for each in some]
         else:
             _logger.info("%s is not restated: %s", names[0], refused)
-    checkpoints.remove(lake.processed, place)
+    checkpoints.remove(replayer.processed, place)
     return done
 
 
 def _rebuild(
     url: str,
     schema: str,
-    lake: Lake,
+    replayer: Replayer,
     known: Batches,
     names: Sequence[str],
     limits: Limits,
     place: str,
 ) -> list[Restated]:
-    models, targets = lake.models, lake.targets
+    models, targets = replayer.models, replayer.targets
     with TemporaryDirectory() as outputs, transaction(url, "warehouse") as connection:
         last = known.lock_for_load(connection, schema)
-        stage.take_memory(connection)
+        table_copies.take_memory(connection)
         needed = needed_tables(models, targets, names)
         copy_tables(connection, schema, [targets[name] for name in load_order(needed.values())])
-        buckets = {name: lake.processed if name in names else folder(outputs) for name in needed}
-        staged = {name: model for name, model in models.items() if name in needed}
-        rebuilt = stage.create(connection, schema, staged, models[names[0]].path.parent, lake.raw, buckets)
+        buckets = {name: replayer.processed if name in names else folder(outputs) for name in needed}
+        below = {name: model for name, model in models.items() if name in needed}
+        rebuilt = table_copies.create(
+            connection, schema, below, models[names[0]].path.parent, replayer.raw, buckets
+        )
         copy_rows_of_others(connection, schema, rebuilt, known.manifests[0].snapshot_at)
-        kept = Checkpoints(rebuilt, lake.processed, place, frozenset(names), known.manifests)
+        kept = Checkpoints(rebuilt, replayer.processed, place, frozenset(names), known.manifests)
         if done := kept.restore():
             had = counted(done, "batch", "batches")
             _logger.info("%s: an earlier attempt has computed %s", ", ".join(names), had)
@@ -164,7 +166,7 @@ def _rebuild(
             _logger.info("%s: restating, batch %d of %d", ", ".join(names), number, len(known.manifests))
             try:
                 rebuilt.load(manifest)
-            except stage.PERMANENT as error:
+            except table_copies.PERMANENT as error:
                 raise _Refused(str(error)) from None
             kept.save(number)
         before = rejections.unresolved(connection, schema)
@@ -215,7 +217,7 @@ def copy_tables(
                 )
 
 
-def copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage, base: datetime) -> None:
+def copy_rows_of_others(connection: Connection, schema: str, rebuilt: TableCopies, base: datetime) -> None:
     """Copy the rows of dimensions that no batch from the time ``base`` on brings: facts may refer to them."""
     for target in rebuilt.targets.values():
         if target.fact or target.bridge:
@@ -229,15 +231,15 @@ def copy_rows_of_others(connection: Connection, schema: str, rebuilt: Stage, bas
             columns=columns,
             keeps_rows=sql.Literal(rebuilt.models[target.name].keeps_rows),
         )
-        with stage.without_references(connection, rebuilt.schema, target):
+        with table_copies.without_references(connection, rebuilt.schema, target):
             connection.execute(query, {"base": base})
-        stage.go_on_numbering(connection, sql.Identifier(rebuilt.schema, target.name), target)
+        table_copies.go_on_numbering(connection, sql.Identifier(rebuilt.schema, target.name), target)
 
 
 def _apply(
     connection: Connection,
     schema: str,
-    rebuilt: Stage,
+    rebuilt: TableCopies,
     models: Mapping[str, Model],
     live: Mapping[str, Target],
     last: str,
@@ -276,15 +278,15 @@ def _apply(
     ]
 
 
-def _move_rejected(connection: Connection, schema: str, stage_schema: str, names: Sequence[str]) -> None:
+def _move_rejected(connection: Connection, schema: str, copy_schema: str, names: Sequence[str]) -> None:
     """Take over the rejected rows of the rebuilt tables."""
-    values = {"schema": schema, "stage": stage_schema, "tables": list(names)}
+    values = {"schema": schema, "copies": copy_schema, "tables": list(names)}
     for query in (
         "DELETE FROM etl.rejected WHERE schema_name = %(schema)s AND table_name = ANY(%(tables)s)",
         (
             "UPDATE etl.rejected SET schema_name = %(schema)s"
-            " WHERE schema_name = %(stage)s AND table_name = ANY(%(tables)s)"
+            " WHERE schema_name = %(copies)s AND table_name = ANY(%(tables)s)"
         ),
-        "DELETE FROM etl.rejected WHERE schema_name = %(stage)s",
+        "DELETE FROM etl.rejected WHERE schema_name = %(copies)s",
     ):
         connection.execute(query, values)

@@ -22,10 +22,9 @@ from pipeline.models import lineage
 from pipeline.models.library import Model
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, statement, template, transaction
-from pipeline.recovery import restate
-from pipeline.recovery import stage as stages
+from pipeline.recovery import restate, table_copies
 from pipeline.recovery.batches import loaded_batches
-from pipeline.recovery.stage import Stage
+from pipeline.recovery.table_copies import TableCopies
 from pipeline.review import versions
 from pipeline.review.preview import preview
 from pipeline.review.versions import TableDifference
@@ -91,10 +90,8 @@ def compute(
         manifests = _loaded(connection, schema, chain.manifests)
         live = catalogue.existing_targets(connection, schema, models)
         targets = _create(connection, schema, branch, models, live, transforms)
-        with TemporaryDirectory() as outputs:
-            filled = _stage(
-                connection, views, branch, models, targets, shown, names, raw, outputs, manifests[0]
-            )
+        with TemporaryDirectory() as out:
+            filled = _copies(connection, views, branch, models, targets, shown, names, raw, out, manifests[0])
             _load(filled, manifests, branch)
             compared = filled.as_filled(manifests[-1])
         personal = lineage.personal_of(models, targets, manifests[-1])
@@ -222,7 +219,7 @@ def _create(
     return catalogue.create_tables(connection, branch, models, transforms, for_readers=False)
 
 
-def _stage(
+def _copies(
     connection: Connection,
     views: str,
     branch: str,
@@ -233,16 +230,16 @@ def _stage(
     raw: Bucket,
     outputs: str,
     base: Manifest,
-) -> Stage:
+) -> TableCopies:
     """The tables that ``names`` are computed with, ready to load batches; outputs go to ``outputs``."""
     needed = restate.needed_tables(models, targets, names)
     known = catalogue.with_contracts(models, targets)
-    staged = {name: model for name, model in known.items() if name in needed}
+    below = {name: model for name, model in known.items() if name in needed}
     buckets = dict.fromkeys(needed, folder(outputs))
     present = {name: _with_columns(needed[name], live[name]) for name in needed if name in live}
-    stage = Stage(connection, branch, staged, present, raw, buckets)
-    restate.copy_rows_of_others(connection, views, stage, base.snapshot_at)
-    return Stage(connection, branch, staged, needed, raw, buckets)
+    copies = TableCopies(connection, branch, below, present, raw, buckets)
+    restate.copy_rows_of_others(connection, views, copies, base.snapshot_at)
+    return TableCopies(connection, branch, below, needed, raw, buckets)
 
 
 def _with_columns(target: Target, names: Collection[str]) -> Target:
@@ -269,12 +266,12 @@ def _number_anew(connection: Connection, branch: str, targets: Iterable[Target])
             connection.execute(query)
 
 
-def _load(filled: Stage, manifests: Sequence[Manifest], branch: str) -> None:
+def _load(filled: TableCopies, manifests: Sequence[Manifest], branch: str) -> None:
     for number, manifest in enumerate(manifests, 1):
         _logger.info("%s: batch %d of %d", branch, number, len(manifests))
         try:
             filled.load(manifest)
-        except stages.PERMANENT as error:
+        except table_copies.PERMANENT as error:
             raise WarehouseError(
                 f"{branch}: batch {manifest.batch_id} cannot be computed by the changed models: {error};"
                 " no branch was made"

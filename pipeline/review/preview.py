@@ -27,6 +27,7 @@ from pipeline.warehouse import (
     catalogue,
     declarations,
     dependents,
+    dropped_columns,
     evolve,
     ledger,
     mart_changes,
@@ -52,7 +53,9 @@ def preview_if_changed(
                 return []
             is_same = not alterations.may_differ(connection, schema, models, transforms)
             tables = _with_versions(connection, schema, models)
-            is_whole = not (evolve.lacks_columns(models, tables) or evolve.incomplete_versions(tables))
+            is_whole = not (
+                dropped_columns.lacks_columns(models, tables) or dropped_columns.incomplete_versions(tables)
+            )
             if is_same and is_whole and not mart_changes.may_differ(connection, schema, transforms):
                 return []
     except RightMissing:
@@ -84,7 +87,9 @@ def preview(
         work = work_of_batches(connection, schema)
         beside = other_files.of_marts(connection, schema, transforms, found)
         beside += other_files.of_repeated_file(connection, found)
-        emptied = evolve.incomplete_versions(_with_versions(connection, schema, models)) | {*found.replaced}
+        emptied = dropped_columns.incomplete_versions(_with_versions(connection, schema, models)) | {
+            *found.replaced
+        }
     targets = catalogue.targets(url, schema, _under_present_names(models, found))
     loaded = ledger.fetch_loaded_models(url, schema)
     effects = _effects(catalogue.with_contracts(models, targets), targets, loaded, found, emptied)

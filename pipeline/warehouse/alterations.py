@@ -18,6 +18,7 @@ from pipeline.warehouse import (
     bindings,
     declarations,
     dependents,
+    dropped_columns,
     evolve,
     heads,
     removed,
@@ -133,7 +134,7 @@ def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
         existing={name: columns for name, columns in existing.items() if name in found.models},
         new_tables=new_tables,
         texts={new_tables.get(name, name): text for name, text in found.texts.items()},
-        replaced=bindings.filled(
+        replaced=dropped_columns.filled(
             found.models, {new_tables.get(name, name): each for name, each in found.replaced.items()}
         ),
         frozen=frozen,
@@ -143,7 +144,9 @@ def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
 def _needs_declarations(found: Alterations, allow: Collection[str]) -> bool:
     """Whether anything can have changed: to read declarations takes some time."""
     has_star = any(model.names is not None for model in found.models.values())  # may lack any column
-    lacks = found.models.keys() - found.existing.keys() or evolve.lacks_columns(found.models, found.existing)
+    lacks = found.models.keys() - found.existing.keys() or dropped_columns.lacks_columns(
+        found.models, found.existing
+    )
     is_changed = found.is_new or found.new_tables or found.new_columns or has_star or lacks
     return bool(found.text and (is_changed or allow or heads.differ(found.models, found.texts)))
 

@@ -1,7 +1,7 @@
 """Alter the warehouse's tables, in the transaction of the caller: all changes, or none."""
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 
 import psycopg
@@ -11,7 +11,7 @@ from pipeline.errors import WarehouseError
 from pipeline.messages import comes_from_a_function, message
 from pipeline.postgres import Connection, retype
 from pipeline.redaction import in_one_line
-from pipeline.warehouse import dependents, own_objects, removed, renames, schema_file
+from pipeline.warehouse import dependents, dropped_columns, own_objects, removed, renames, schema_file
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.evolve import Change
 
@@ -47,7 +47,7 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     elif found.executes_file:
         _create(connection, found)
     _forget_texts(connection, found.schema, happen)
-    mark_restored(connection, found.schema, [change.table for change in happen if change.restores])
+    dropped_columns.mark_restored(connection, found.schema, [change.table for change in happen if change.restores])
     dropped = {change.table for change in happen if change.kind == "dropped"}
     newly_frozen = [name for name, at in found.frozen.items() if at is None and name not in dropped]
     removed.mark(connection, found.schema, found.models, newly_frozen)
@@ -94,26 +94,6 @@ def _forget_texts(connection: Connection, schema: str, changes: Iterable[Change]
             "UPDATE etl.model SET model_sql = NULL WHERE schema_name = %s AND table_name = ANY(%s)",
             (schema, names),
         )
-
-
-def mark_restored(
-    connection: Connection, schema: str, names: Collection[str], fingerprint: str | None = None
-) -> None:
-    """Let tables be restated or, where that is not possible, be compared with all rows of the source.
-
-    With ``fingerprint``, only those that were computed so. A warning names those with imported versions,
-    which no batch holds.
-    """
-    if names:
-        marked = connection.execute(
-            "UPDATE etl.model SET fingerprint = '', to_restate = true"
-            " WHERE schema_name = %s AND table_name = ANY(%s) AND fingerprint = coalesce(%s, fingerprint)"
-            " RETURNING table_name, imported_from IS NOT NULL",
-            (schema, list(names), fingerprint),
-        )
-        for name, has_imported in marked.fetchall():
-            if has_imported:
-                _logger.warning("%s: its imported versions lack the dropped column; import them again", name)
 
 
 def _execute(connection: Connection, change: Change) -> None:

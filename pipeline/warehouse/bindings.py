@@ -1,6 +1,6 @@
 """Which table holds each model's rows, and how many rows it has, as etl.model records it after each load."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import cast
 
@@ -8,7 +8,6 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from pipeline.columns import Frozen
-from pipeline.models.library import Model
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, statement, template
 from pipeline.warehouse.counts import Counts
@@ -163,16 +162,6 @@ def recorded_models(connection: Connection, schema: str) -> tuple[dict[str, str]
     rows = connection.execute(statement("warehouse/recorded_models.sql"), {"schema": schema}).fetchall()
     texts = {str(name): str(text) for name, text, _ in rows if text is not None}
     return texts, {str(name): frozenset(cast(list[str], columns)) for name, _, columns in rows if columns}
-
-
-def filled(models: Mapping[str, Model], columns: Mapping[str, Collection[str]]) -> dict[str, Collection[str]]:
-    """Those columns of tables that their models may fill; others hold nothing that is computed again."""
-    named = {
-        name: [column.lower() for column in model.lines] if model.names is None else columns.get(name, ())
-        for name, model in models.items()
-    }
-    found = {name: set(each).intersection(named.get(name, ())) for name, each in columns.items()}
-    return {name: each for name, each in found.items() if each}
 
 
 def new_rows(target: Target, count: Counts) -> int | None:

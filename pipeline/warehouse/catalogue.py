@@ -28,7 +28,7 @@ from pipeline.postgres import Connection, statement, transaction
 from pipeline.warehouse import (
     alterations,
     altering,
-    evolve,
+    dropped_columns,
     history,
     ledger,
     own_objects,
@@ -135,9 +135,9 @@ def _record(
     renames.keep_fingerprints(connection, found.schema, models, targets, found.new_columns, required)
     known = {name: target.columns for name, target in targets.items()} | dict(version_tables)
     columns = {name: [column.name for column in each] for name, each in known.items()}
-    for name in (evolve.incomplete_versions(columns) | {*found.replaced}) & targets.keys():
+    for name in (dropped_columns.incomplete_versions(columns) | {*found.replaced}) & targets.keys():
         if is_stable(models, name):
-            altering.mark_restored(connection, found.schema, [name], models[name].fingerprint)
+            dropped_columns.mark_restored(connection, found.schema, [name], models[name].fingerprint)
     ledger.record_texts(connection, found.schema, models)
     if found.text and (found.is_new or found.old_text is None):
         schema_file.record(connection, found.schema, found.text)

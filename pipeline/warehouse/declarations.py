@@ -79,7 +79,7 @@ def declared_by(
 
 def temporary_schema(connection: Connection) -> str:
     """The name of the session's schema of temporary tables, which is made if necessary."""
-    connection.execute("CREATE TEMP TABLE declared () ON COMMIT DROP")
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS declared () ON COMMIT DROP")
     row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
     ((temporary,),) = row.fetchall()
     return str(temporary)

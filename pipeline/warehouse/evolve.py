@@ -120,24 +120,6 @@ def unmatched(allow: Iterable[str], consents: Collection[str]) -> Iterator[str]:
             yield f"allow: {each!r} is no change of models or schema.sql{did_you_mean(each, consents)}"
 
 
-def lacks_columns(models: Mapping[str, Model], existing: Mapping[str, Columns]) -> bool:
-    """Whether a table lacks a column that its model names, as if somebody had dropped it."""
-    return any(
-        {column.lower() for column in model.lines} - {column.lower() for column in existing[name]}
-        for name, model in models.items()
-        if name in existing
-    )
-
-
-def incomplete_versions(columns: Mapping[str, Collection[str]]) -> set[str]:
-    """Those of tables, given with their columns, whose table of versions lacks one of these."""
-    return {
-        name
-        for name, of_table in columns.items()
-        if (of_versions := columns.get(versions_name(name))) is not None and set(of_table) - set(of_versions)
-    }
-
-
 def changes_of(
     schema: str,
     name: str,
@@ -210,7 +192,7 @@ def _retyped(table: sql.Composed, known: Declared, column: Declared, was: Declar
 
 def _removed(schema: str, name: str, column: str, *, has_versions: bool) -> Change:
     drop = sql.SQL("DROP COLUMN IF EXISTS {}").format(sql.Identifier(column))
-    tables = [name, f"{name}_version"] if has_versions else [name]
+    tables = [name, versions_name(name)] if has_versions else [name]
     statements = tuple(_alter(schema, each) + drop for each in tables)
     summary = f"column {column} is dropped, as schema.sql no longer declares it"
     return Change(name, column, "removed", summary, statements, "its values would be lost")

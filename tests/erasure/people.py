@@ -13,7 +13,7 @@ from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
 from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import transaction
-from pipeline.recovery import refill
+from pipeline.recovery.replays import Replayer
 from tests.house import Warehouse
 from tests.pair import Pair
 
@@ -76,9 +76,9 @@ LOOKS = {
 }
 
 
-def lake(shop: Pair) -> refill.Lake:
+def replayer(shop: Pair) -> Replayer:
     targets = shop.house.targets()
-    return refill.Lake(shop.house.models, targets, shop.house.raw, shop.house.processed)
+    return Replayer(shop.house.models, targets, shop.house.raw, shop.house.processed)
 
 
 def without_model(shop: Pair) -> Frozen:
@@ -95,16 +95,16 @@ def entry(shop: Pair, table: str, *key: str) -> Entry:
 
 def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
     row, manifests = entry(shop, "person", key), all_manifests(shop.house.raw)
-    found = forget.find(shop.house.url, "public", lake(shop), manifests, row, without_model(shop))
-    return forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
+    found = forget.find(shop.house.url, "public", replayer(shop), manifests, row, without_model(shop))
+    return forget.carry_out(shop.house.url, "public", replayer(shop), found, lambda _: None)
 
 
 def again(shop: Pair) -> None:
     """Complete pending erasures, as every run does first."""
     for each in forget.pending(shop.house.url, "public", shop.house.raw):
         manifests = all_manifests(shop.house.raw)
-        found = forget.find(shop.house.url, "public", lake(shop), manifests, each, without_model(shop))
-        assert forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)["hits"] == []
+        found = forget.find(shop.house.url, "public", replayer(shop), manifests, each, without_model(shop))
+        assert forget.carry_out(shop.house.url, "public", replayer(shop), found, lambda _: None)["hits"] == []
 
 
 def looks(house: Warehouse) -> dict[str, list[tuple[Any, ...]]]:

@@ -15,7 +15,7 @@ from pipeline.erasure import forget, rewriting
 from pipeline.lake import erasures, manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifests import all_manifests
-from tests.erasure.people import again, entry, forgotten, lake, looks, names_in
+from tests.erasure.people import again, entry, forgotten, looks, names_in, replayer
 from tests.pair import Pair
 from tests.support import database, execute
 
@@ -91,15 +91,15 @@ def test_a_search_that_is_killed_after_it_keeps_what_it_found(
             raise Killed
 
     found = forget.find(
-        shop.house.url, "public", lake(shop), all_manifests(shop.house.raw), entry(shop, "person", "7")
+        shop.house.url, "public", replayer(shop), all_manifests(shop.house.raw), entry(shop, "person", "7")
     )
     with monkeypatch.context() as patch:
         patch.setattr(Bucket, "remove", dies_after)
         with pytest.raises(Killed):
-            forget.carry_out(shop.house.url, "public", lake(shop), found, lambda _: None)
+            forget.carry_out(shop.house.url, "public", replayer(shop), found, lambda _: None)
     (pending,) = forget.pending(shop.house.url, "public", shop.house.raw)
-    left = forget.find(shop.house.url, "public", lake(shop), all_manifests(shop.house.raw), pending)
-    certificate = forget.carry_out(shop.house.url, "public", lake(shop), left, lambda _: None)
+    left = forget.find(shop.house.url, "public", replayer(shop), all_manifests(shop.house.raw), pending)
+    certificate = forget.carry_out(shop.house.url, "public", replayer(shop), left, lambda _: None)
     assert certificate["hits"] == ["warehouse public.notes"]
     assert certificate["texts"] == 5
     assert forget.pending(shop.house.url, "public", shop.house.raw) == []

@@ -11,7 +11,7 @@ import pytest
 from pipeline.lake.manifest import Manifest
 from pipeline.recovery import checkpoints, restate
 from pipeline.recovery.rehearsal import rehearse
-from pipeline.recovery.stage import Stage
+from pipeline.recovery.table_copies import TableCopies
 from tests.pair import Pair
 from tests.recovery.restating import DAYS, MODELS, SCHEMA, SOURCE, change, restated
 from tests.support import execute
@@ -51,32 +51,32 @@ def numbered(shared: Pair) -> Pair:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The batches that restating has loaded."""
     loaded: list[str] = []
-    load: Callable[[Stage, Manifest], None] = Stage.load
+    load: Callable[[TableCopies, Manifest], None] = TableCopies.load
 
-    def count(stage: Stage, manifest: Manifest) -> None:
+    def count(copies: TableCopies, manifest: Manifest) -> None:
         loaded.append(manifest.batch_id)
-        load(stage, manifest)
+        load(copies, manifest)
 
-    monkeypatch.setattr(Stage, "load", count)
+    monkeypatch.setattr(TableCopies, "load", count)
     return loaded
 
 
 def kill(pair: Pair, monkeypatch: pytest.MonkeyPatch, before: int, models: dict[str, str]) -> None:
     """Restate changed models, and end it before a batch, or before the differences are applied."""
-    load, number = Stage.load, 0
+    load, number = TableCopies.load, 0
 
-    def end(stage: Stage, manifest: Manifest) -> None:
+    def end(copies: TableCopies, manifest: Manifest) -> None:
         nonlocal number
         number += 1
         if number == before:
             raise Killed
-        load(stage, manifest)
+        load(copies, manifest)
 
     def end_before_applying(*_: Any) -> None:
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Stage, "load", end)
+        patched.setattr(TableCopies, "load", end)
         patched.setattr(restate, "_apply", end_before_applying)
         with pytest.raises(Killed):
             restated(pair, models)

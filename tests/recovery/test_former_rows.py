@@ -7,7 +7,7 @@ import pytest
 from pipeline.erasure import forget
 from pipeline.lake.manifests import all_manifests
 from pipeline.recovery.rehearsal import rehearse
-from tests.erasure.people import entry, lake
+from tests.erasure.people import entry, replayer
 from tests.pair import Pair
 from tests.support import execute
 
@@ -39,9 +39,13 @@ def erased(shared: Pair) -> Pair:
         "UPDATE etl.model SET row_count = row_count + 1 WHERE table_name = 'dim_name'",
     )
     found = forget.find(
-        shared.house.url, "public", lake(shared), all_manifests(shared.house.raw), entry(shared, "pet", "1")
+        shared.house.url,
+        "public",
+        replayer(shared),
+        all_manifests(shared.house.raw),
+        entry(shared, "pet", "1"),
     )
-    certificate = forget.carry_out(shared.house.url, "public", lake(shared), found, lambda _: None)
+    certificate = forget.carry_out(shared.house.url, "public", replayer(shared), found, lambda _: None)
     assert certificate["hits"] == []
     return shared
 

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from demo.postgres import Postgres
 from pipeline.errors import SettingsError, WarehouseError
 from pipeline.models import library
-from pipeline.recovery.stage import Stage
+from pipeline.recovery.table_copies import TableCopies
 from pipeline.review import branch, hiding
 from pipeline.review.branch import Branch
 from pipeline.review.versions import TableDifference
@@ -138,9 +138,9 @@ def test_a_branch_that_fails_or_is_killed_leaves_nothing(
     ):
         computed(untouched, "bad", {"dim_shop": "SELECT shop_id, city, closed AS manager FROM shop"})
     loads = 0
-    load = Stage.load
+    load = TableCopies.load
 
-    def killed(self: Stage, manifest: object) -> None:
+    def killed(self: TableCopies, manifest: object) -> None:
         nonlocal loads
         loads += 1
         if loads == 3:
@@ -148,7 +148,7 @@ def test_a_branch_that_fails_or_is_killed_leaves_nothing(
             execute(untouched.house.url, f"SELECT pg_terminate_backend({pid})")
         load(self, manifest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Stage, "load", killed)
+    monkeypatch.setattr(TableCopies, "load", killed)
     with pytest.raises(psycopg.OperationalError):
         computed(untouched, "killed", {"fact_sale": DOUBLED})
 

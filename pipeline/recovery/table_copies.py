@@ -19,8 +19,9 @@ from pipeline.models.reference_tables import NAMES
 from pipeline.models.target import Target
 from pipeline.models.work import Work
 from pipeline.postgres import Connection, template
-from pipeline.recovery.refill import Lake, Replay, load_again
-from pipeline.warehouse import catalogue
+from pipeline.recovery.refill import load_again
+from pipeline.recovery.replays import Replay, Replayer
+from pipeline.warehouse import catalogue, declarations
 from pipeline.warehouse.referring import load_order
 
 # Errors with which a batch fails for good.
@@ -28,7 +29,7 @@ PERMANENT = (ModelError, ObjectMissing, WarehouseError)
 
 
 @dataclass
-class Stage:
+class TableCopies:
     """A schema with such copies, and what they were computed with so far.
 
     ``processed`` holds the outputs of each model.
@@ -50,7 +51,7 @@ class Stage:
         """Load a batch, or nothing of it; raises one of PERMANENT."""
         manifest = self._as_models_read(manifest)
         outputs = {
-            name: self._lake(name).output(name, manifest, self.loaded.get(name)) for name in self.models
+            name: self._replayer(name).output(name, manifest, self.loaded.get(name)) for name in self.models
         }
         with self.connection.transaction():
             for name in load_order(self.targets.values()):
@@ -61,7 +62,7 @@ class Stage:
 
     def _load_table(self, name: str, manifest: Manifest, output: Output | None) -> None:
         replay = Replay(self.targets[name], ((manifest, output),) if output else (), Loaded(fingerprint=""))
-        load_again(self.connection, self.schema, self._lake(name), manifest, [replay], self.targets)
+        load_again(self.connection, self.schema, self._replayer(name), manifest, [replay], self.targets)
 
     def as_filled(self, manifest: Manifest) -> dict[str, Target]:
         """The tables, in which defaults of columns that the model yields in a batch do not count."""
@@ -72,8 +73,8 @@ class Stage:
             filled[name] = target.filled_with([column.name for column in work.columns])
         return filled
 
-    def _lake(self, name: str) -> Lake:
-        return Lake(self.models, self.targets, self.raw, self.processed[name])
+    def _replayer(self, name: str) -> Replayer:
+        return Replayer(self.models, self.targets, self.raw, self.processed[name])
 
     def _as_models_read(self, manifest: Manifest) -> Manifest:
         """The batch, if necessary with tables and columns of others; raises UnusableBatch."""
@@ -107,18 +108,16 @@ def create(
     transforms: Path,
     raw: Bucket,
     processed: Mapping[str, Bucket],
-) -> Stage:
+) -> TableCopies:
     """Create the models' tables as temporary ones, where they are missing.
 
     Their types and functions may come from ``schema``. The role only needs the right TEMPORARY, which loads
     need, too.
     """
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS stage ()")
-    row = connection.execute("SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()")
-    ((temporary,),) = row.fetchall()
-    targets = catalogue.create_tables(connection, str(temporary), models, transforms, beside=schema)
+    temporary = declarations.temporary_schema(connection)
+    targets = catalogue.create_tables(connection, temporary, models, transforms, beside=schema)
     known = catalogue.with_contracts(models, targets)
-    return Stage(connection, str(temporary), known, targets, raw, processed)
+    return TableCopies(connection, temporary, known, targets, raw, processed)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.postgres import Connection, transaction
-from pipeline.recovery import stage
+from pipeline.recovery import table_copies
 
 
 def _shown(connection: Connection) -> object:
@@ -14,8 +14,8 @@ def test_temporary_tables_use_more_memory_unless_the_session_has_used_some(wareh
     with transaction(warehouse_url, "warehouse") as connection:
         before = _shown(connection)
         connection.execute("CREATE TEMP TABLE used AS SELECT 1")
-        stage.take_memory(connection)
+        table_copies.take_memory(connection)
         assert _shown(connection) == before
     with transaction(warehouse_url, "warehouse") as connection:
-        stage.take_memory(connection)
+        table_copies.take_memory(connection)
         assert _shown(connection) == ("128MB",)
