@@ -61,7 +61,7 @@ def show_progress(terminal: Terminal) -> None:
 
 def run() -> list[BatchReport]:
     """Run the flow and return the batches that it loaded."""
-    return etl()
+    return list(etl().batches)
 
 
 def deployments(home: Home, every: int) -> Path:

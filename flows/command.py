@@ -14,7 +14,6 @@ from tasks import watchdogs
 from tasks.arguments import Parser, number, time
 from tasks.failures import failure_shown_once, in_some_line, print_error
 
-_NOTHING_NEW = "up to date: nothing changed in the source"
 # The options of a run, of a rebuild and of removing batches; all take --environment.
 _LIMITS = {"max_rejected", "max_deleted_share"}
 _OPTIONS = {
@@ -42,24 +41,20 @@ def main() -> int:
                 return 0
             if arguments.rebuild:
                 reports = rebuild(arguments.until, *limits, environment, arguments.warehouse, arguments.allow)
+                shown = "\n".join(each.summary for each in reports) or _NOTHING_LEFT
             else:
-                reports = etl(
+                shown = etl(
                     arguments.reconcile,
                     arguments.full,
                     *limits,
                     environment,
                     restate=arguments.restate,
                     allow=arguments.allow,
-                )
+                ).summary
     except Exception as error:  # noqa: BLE001  a person always gets one line; the log has the rest
         print_error(in_some_line(error))
         return 1
-    for report in reports:
-        print(safe(report.summary, keep="\n"))
-    if arguments.restate:
-        print(f"restated {', '.join(arguments.restate)} and the models that read it")
-    if not reports:
-        print(_NOTHING_LEFT if arguments.rebuild else _NOTHING_NEW)
+    print(safe(shown, keep="\n"))
     return 0
 
 

@@ -39,7 +39,8 @@ class RunContext:
     ``seconds`` are the durations of the current batch's steps. ``begun`` are the ids of the batches that this
     run has started to load. ``left_out`` are, by model, columns that its table does not have. ``changes`` are
     those of models and schema.sql that the run applies, ``source_columns`` sentences about columns of the
-    source that are new or gone. ``runs_checks``: the checks beside the models are run.
+    source that are new or gone. ``done`` says by table what the run did beside its batches. ``runs_checks``:
+    the checks beside the models are run.
     """
 
     environment: str
@@ -53,6 +54,7 @@ class RunContext:
     left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
     changes: list[Preview] = field(default_factory=list)
     source_columns: tuple[str, ...] = ()
+    done: dict[str, str] = field(default_factory=dict)
     runs_checks: bool = True
 
     def verify(

@@ -22,10 +22,10 @@ from pipeline.source import snapshots
 from pipeline.warehouse import ledger
 from pipeline.words import counted
 from tasks import assets, blocks
-from tasks.changes import consents, effect_of, report_changes
+from tasks.changes import consents, done_to, effect_of, report_changes
 from tasks.extract import readers
 from tasks.failures import best_effort, clean_failures, explained_state, log_in_one_line
-from tasks.report import BatchReport, report_up_to_date
+from tasks.report import BatchReport, RunReport, report_up_to_date
 from tasks.results import NOTHING_KEPT
 
 
@@ -40,7 +40,7 @@ def etl(
     environment: blocks.Environment = "",
     restate: list[str] | None = None,
     allow: list[str] | None = None,
-) -> list[BatchReport]:
+) -> RunReport:
     """Bring the warehouse up to date with the source, exactly and with all history.
 
     Args:
@@ -66,7 +66,7 @@ def etl(
         # Tables that the lake cannot refill may hold rows that are newer than its sealed batches.
         reports = list(_load(run, source_url, reconcile=reconcile, full=full, skips_sealed=bool(lacking)))
         restate_left(run, left, lacking)
-    return reports
+    return RunReport(batches=tuple(reports), done=run.done)
 
 
 def _load(
@@ -88,6 +88,9 @@ def report_applied(run: RunContext) -> None:
     """Publish what this run has changed because models or schema.sql have changed."""
     for change in run.changes:
         get_run_logger().info("%s %s", change.table, effect_of(change))
+        done = done_to(change)
+        if done == "created" or (done and change.table not in run.done):
+            run.done[change.table] = done
     if run.changes:
         with best_effort("The changes of models and schema.sql are applied, but their report failed"):
             report_changes(run.changes)

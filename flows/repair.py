@@ -27,6 +27,7 @@ def refill_tables(run: RunContext) -> tuple[str, ...]:
     rewritten = etl_from_lake.rewrite(url, schema, pipeline.raw, pipeline.targets, pipeline.destination)
     if rewritten:
         get_run_logger().warning("%s", rewritten.line)
+        run.done["the schema etl"] = "rewrote"
         run.read_id()
         if rewritten.lacking:
             return rewritten.lacking
@@ -36,7 +37,9 @@ def refill_tables(run: RunContext) -> tuple[str, ...]:
     if not mismatches:
         return ()
     run.lock.check()
-    return tuple(refill(schema, pipeline.models, pipeline.targets, mismatches, run.environment))
+    lacking = refill(schema, pipeline.models, pipeline.targets, mismatches, run.environment)
+    run.done |= {each.table: "refilled" for each in mismatches if each.table not in lacking}
+    return tuple(lacking)
 
 
 def restate_models(
@@ -91,6 +94,7 @@ def _restate(run: RunContext, names: Sequence[str]) -> list[str]:
     pipeline = run.pipeline
     arguments = pipeline.warehouse_schema, pipeline.models, pipeline.targets
     done = restate(*arguments, list(names), run.environment)
+    run.done |= dict.fromkeys(done, "restated")
     return [name for name in names if name not in done]
 
 
@@ -104,5 +108,6 @@ def erase_again(run: RunContext) -> None:
     run.lock.check()
     if manifest_paths(pipeline.raw):
         forget_rows(schema, pipeline.models, pipeline.targets, run.environment)
+        run.done |= {f"rows of {each.table}": "erased" for each in pending}
     else:
         forget.hide(url, schema, pending)

@@ -41,6 +41,24 @@ EFFECTS = {
 }
 
 
+# What a run that loads no batch did because of them; of any other effect, it may have altered the table.
+_DONE = {
+    "created": "created",
+    "refilled": "refilled",
+    "frozen": "froze",
+    "dropped": "dropped",
+    "executed": "executed",
+    "mart created": "created",
+    "mart replaced": "replaced",
+    "mart dropped": "dropped",
+}
+
+
+def done_to(each: Preview) -> str:
+    """What a run did to a table in one word; empty if nothing."""
+    return _DONE.get(each.effect) or ("altered" if each.altered or each.effect == "altered" else "")
+
+
 def effect_of(each: Preview) -> str:
     """What a run does to a table."""
     batches = counted(each.batches, "batch", "batches")

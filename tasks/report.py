@@ -25,6 +25,7 @@ from tasks.chart import BATCHES, chart
 from tasks.failures import RETRY_IF_TRANSIENT, best_effort, clean_failures
 
 _REPORT, _TABLES = "totesys-run", "totesys-tables"
+_UP_TO_DATE = "up to date: nothing changed in the source"
 
 
 class BatchReport(Frozen):
@@ -87,6 +88,24 @@ class BatchReport(Frozen):
         read = counted(self.rows_read, "row")
         head = f"batch {self.batch_id}: {read} read from the source, {total:.1f} s in all"
         return "\n".join([head, *lines, *self.remarks])
+
+
+class RunReport(Frozen):
+    """What a run did: the batches that it loaded and, by table, what else: ``restated`` for example."""
+
+    batches: tuple[BatchReport, ...]
+    done: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The batches and a last line with the rest, for a terminal."""
+        names: dict[str, list[str]] = {}
+        for name, done in self.done.items():
+            names.setdefault(done, []).append(name)
+        rest = [f"{done} {', '.join(each)}" for done, each in names.items()]
+        if not self.batches:
+            rest = ["nothing changed in the source", *rest] if rest else [_UP_TO_DATE]
+        return "\n".join([*(each.summary for each in self.batches), *(["; ".join(rest)] if rest else [])])
 
 
 def left_out(columns: Mapping[str, Iterable[str]]) -> list[str]:

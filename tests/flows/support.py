@@ -27,7 +27,7 @@ from flows.etl import etl
 from pipeline import settings
 from pipeline.errors import PipelineError
 from tasks import save_blocks, watchdogs
-from tasks.report import BatchReport
+from tasks.report import BatchReport, RunReport
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -40,7 +40,7 @@ _saved: dict[str, str] = {}
 class Run:
     """A finished flow run."""
 
-    state: State[list[BatchReport]]
+    state: State[RunReport]
 
     @property
     def id(self) -> UUID:
@@ -51,7 +51,7 @@ class Run:
     @property
     def reports(self) -> list[BatchReport]:
         """The reports of its batches; raises the run's error."""
-        return self.state.result()
+        return list(self.state.result().batches)
 
     @property
     def error(self) -> object:

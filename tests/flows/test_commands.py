@@ -108,6 +108,28 @@ def test_the_command_succeeds_without_changes(loaded: World) -> None:
     assert errors(done) == []
 
 
+def test_the_last_line_says_what_a_run_did_beside_its_batches(kiosk: World, attempt: Try) -> None:
+    kiosk.save_blocks()
+
+    def last_line(*arguments: str) -> str:
+        done = attempt(kiosk, flows.command.main, *arguments)
+        assert (done.status, done.err) == (0, "")
+        return done.out.splitlines()[-1]
+
+    assert last_line().startswith("  fact_sale"), "of a batch, the last table"
+    model, schema = kiosk.transforms / "dim_item.sql", kiosk.transforms / "schema.sql"
+    model.write_text(model.read_text().replace("label,", "upper(label) AS label,"), encoding="utf-8")
+    assert last_line() == "nothing changed in the source; restated dim_item"
+    schema.write_text(schema.read_text() + "COMMENT ON TABLE dim_item IS 'Things';", encoding="utf-8")
+    assert last_line() == "nothing changed in the source; executed schema.sql"
+    query(kiosk.warehouse_url, "TRUNCATE fact_sale")
+    both = "nothing changed in the source; refilled fact_sale; restated dim_item"
+    assert last_line("--restate", "dim_item") == both
+    query(kiosk.source_url, "UPDATE item SET price = price + 1 WHERE item_id = 3")
+    assert last_line("--restate", "fact_sale") == "restated fact_sale"
+    assert last_line() == "up to date: nothing changed in the source"
+
+
 def test_a_refused_change_is_shown_once(kiosk: World) -> None:
     kiosk.save_blocks()
     assert command(kiosk, "flows").returncode == 0
