@@ -223,7 +223,7 @@ def _change(change: Change) -> TableChange:
         kind=change.kind,
         column=change.column,
         summary=change.summary,
-        sql=tuple(each.as_string() for each in change.statements),
+        sql=tuple(each.as_string() for each in (*change.statements, *change.references)),
         risk=change.risk,
         consent=change.consent,
         is_refused=change.is_refused,

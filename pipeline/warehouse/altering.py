@@ -17,6 +17,14 @@ from pipeline.warehouse.evolve import Change
 
 _logger = logging.getLogger(__name__)
 
+# Why a constraint of a new column cannot be added. The last: the unique one that it needs was left out.
+_LEFT_OUT = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.ExclusionViolation,
+    psycopg.errors.ForeignKeyViolation,
+    psycopg.errors.InvalidForeignKey,
+)
+
 
 def apply(connection: Connection, found: Alterations) -> list[str]:
     """Apply the changes, and create the tables that schema.sql adds; returns GRANTs to repeat later.
@@ -39,15 +47,19 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     replaced = {change.table for change in happen if change.replaces_views}
     grants += own_objects.drop(connection, found.schema, replaced)
     for change in happen:
-        _execute(connection, change)
+        _execute(connection, change, change.statements)
         _logger.info("%s: %s", change.table, change.summary)
+    for change in happen:
+        _execute(connection, change, change.references)
     # A change may have dropped an index that is declared otherwise now.
     if is_created:
         _can_create(connection, found)
     elif found.executes_file:
         _create(connection, found)
     _forget_texts(connection, found.schema, happen)
-    dropped_columns.mark_restored(connection, found.schema, [change.table for change in happen if change.restores])
+    dropped_columns.mark_restored(
+        connection, found.schema, [change.table for change in happen if change.restores]
+    )
     dropped = {change.table for change in happen if change.kind == "dropped"}
     newly_frozen = [name for name, at in found.frozen.items() if at is None and name not in dropped]
     removed.mark(connection, found.schema, found.models, newly_frozen)
@@ -96,20 +108,22 @@ def _forget_texts(connection: Connection, schema: str, changes: Iterable[Change]
         )
 
 
-def _execute(connection: Connection, change: Change) -> None:
+def _execute(connection: Connection, change: Change, statements: Iterable[sql.Composed]) -> None:
     if change.kind in {"renamed", "dropped"}:
         return  # done already
-    for each in change.statements:
+    for each in statements:
         try:
             retype(connection, each, change.cast)
         except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
             raise
-        except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
+        except _LEFT_OUT as error:
             if change.kind != "added":
                 raise _failed(connection, change, each, error) from None
+            lacks_unique = isinstance(error, psycopg.errors.InvalidForeignKey)
             _logger.warning(
-                "%s: was left out, as rows violate it (%s): %s",
-                change.name, message(error), each.as_string(connection),
+                "%s: was left out, as %s (%s): %s",
+                change.name, "it lacks what it refers to" if lacks_unique else "rows violate it",
+                message(error), each.as_string(connection),
             )  # fmt: skip
         except psycopg.Error as error:
             raise _failed(connection, change, each, error) from None

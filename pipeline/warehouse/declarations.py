@@ -11,8 +11,8 @@ from pipeline.postgres import Connection, statement
 class Declared(Frozen):
     """A column as a table declares it.
 
-    ``checks`` name it alone; ``constraints`` are unique or exclude, or check other columns, too.
-    ``refers_to`` is the table that it alone refers to, ``key_place`` its place in the primary key.
+    ``checks`` name it alone; ``constraints`` are unique or exclude, refer to a table, or check other columns,
+    too. ``refers_to`` is the table that it alone refers to, ``key_place`` its place in the primary key.
     """
 
     table_name: str

@@ -20,6 +20,7 @@ from pipeline.words import did_you_mean
 
 _INTEGERS = ("smallint", "integer", "bigint")
 _TEXTS = ("text", "character varying")
+_REFERS = re.compile(r'(?:CONSTRAINT (?:"(?:[^"]|"")+"|\w+) )?FOREIGN KEY \(')
 _WITH_LIMITS = re.compile(r"(numeric|character varying)\((\d+)(?:,(\d+))?\)")
 
 Kind = Literal[
@@ -50,6 +51,7 @@ CONSENTS: Mapping[Kind, str] = {
 class Change:
     """A change of a table, or of its ``column``, with the statements that make it.
 
+    ``references`` are statements that come after those of all changes, on which they may depend.
     ``risk``: what it can lose, why it can fail, or that it computes values; empty if it needs no consent.
     ``is_asked``: schema.sql or the model has changed so; otherwise somebody altered the table.
     ``is_allowed``: somebody consents.
@@ -71,6 +73,7 @@ class Change:
     cast: sql.Composable | None = None
     follow_up: str = ""
     restores: bool = False
+    references: tuple[sql.Composed, ...] = ()
 
     @property
     def name(self) -> str:
@@ -199,7 +202,7 @@ def _removed(schema: str, name: str, column: str, *, has_versions: bool) -> Chan
 
 
 def _new_constraints(new: Iterable[Declared]) -> dict[str, list[str]]:
-    """The constraints that name several columns or are unique, each by the last of its new columns.
+    """The constraints that name several columns, are unique or refer, each by the last of its new columns.
 
     Those of a column that needs consent are left out.
     """
@@ -226,18 +229,17 @@ def _added(schema: str, column: Declared, constraints: Iterable[str], *, is_empt
         follow_up = f"require {column.table_name}.{column.name}"
         summary += ", and becomes NOT NULL once its rows have values"
     parts += [template(check) for check in column.checks]
-    if column.refers_to:
-        parts.append(sql.SQL("REFERENCES {}").format(sql.Identifier(schema, column.refers_to)))
     table = _alter(schema, column.table_name)
-    statements = [table + sql.SQL(" ").join(parts)]
+    statements, references = [table + sql.SQL(" ").join(parts)], list[sql.Composed]()
     for constraint in constraints:
         # Rows have its values once the table is restated.
         later = " NOT VALID" if "CHECK (" in constraint and not is_empty else ""
-        statements.append(table + template(f"ADD {constraint}{later}"))
+        place = references if _REFERS.match(constraint) else statements
+        place.append(table + template(f"ADD {constraint}{later}"))
     risk = "its values are computed" if column.is_numbered_or_computed else ""
     return Change(
         column.table_name, column.name, "added", summary, tuple(statements), risk, not risk,
-        follow_up=follow_up,
+        follow_up=follow_up, references=tuple(references),
     )  # fmt: skip
 
 

@@ -34,13 +34,31 @@ SELECT
                                     )
                             ) THEN ''
                         ELSE format('CONSTRAINT %%I ', r.conname)
-                    END || pg_get_constraintdef(r.oid)
+                    END || CASE r.contype
+                        WHEN 'f'
+                            THEN replace(
+                                    pg_get_constraintdef(r.oid),
+                                    format(') REFERENCES %%s(', r.confrelid::regclass),
+                                    format(
+                                        ') REFERENCES %%I.%%I(',
+                                        CASE
+                                            WHEN
+                                                tc.relnamespace = pg_my_temp_schema()
+                                                THEN %(as_schema)s::text
+                                            ELSE tn.nspname::text
+                                        END, tc.relname
+                                    )
+                                )
+                        ELSE pg_get_constraintdef(r.oid)
+                    END
                     ORDER BY r.conname
                 )
             FROM pg_constraint AS r
+            LEFT JOIN pg_class AS tc ON r.confrelid = tc.oid
+            LEFT JOIN pg_namespace AS tn ON tc.relnamespace = tn.oid
             WHERE
                 r.conrelid = c.oid
-                AND (r.contype IN ('u', 'x') OR (r.contype = 'c' AND cardinality(r.conkey) > 1))
+                AND (r.contype IN ('u', 'x', 'f') OR (r.contype = 'c' AND cardinality(r.conkey) > 1))
                 -- Also what it includes, or names in an expression or its WHERE.
                 AND EXISTS (
                     SELECT FROM pg_depend AS p
