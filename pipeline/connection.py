@@ -124,10 +124,10 @@ def parts_of(text: str) -> dict[str, str]:
 
 
 def place(text: str) -> str:
-    """The server and database of a conninfo string as ``host:port/database``."""
+    """The server and database, or service, of a conninfo string as ``host:port/database``."""
     parts = parts_of(text)
     port = parts.get("port", "").strip(",") or 5432
-    return f"{parts.get('host') or 'localhost'}:{port}/{parts.get('dbname')}"
+    return f"{parts.get('host') or 'localhost'}:{port}/{parts.get('dbname') or parts.get('service')}"
 
 
 @cache

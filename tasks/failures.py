@@ -8,13 +8,11 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-import httpx
 import psycopg
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import CancelledRun
 from prefect.logging.handlers import PrefectConsoleHandler
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, PREFECT_CLOUD_API_URL
 from prefect.states import Cancelled
 from prefect.tasks import exponential_backoff
 
@@ -23,7 +21,7 @@ from pipeline.interrupts import STOPPED, is_interrupt
 from pipeline.messages import cleaned, comes_from_a_function, message
 from pipeline.postgres import Unreachable
 from pipeline.redaction import safe
-from tasks.prefect_messages import NO_SERVER, api_hint, server_at
+from tasks.prefect_messages import of_client
 
 # Messages by class of SQLSTATE, or by a whole SQLSTATE.
 _STILL_CONNECTED = {
@@ -131,14 +129,8 @@ def in_one_line(error: BaseException) -> str | None:
         return STOPPED
     if isinstance(error, psycopg.Error):
         return _of_postgres(error, text)
-    if text.startswith(NO_SERVER) and isinstance(error.__cause__, httpx.HTTPStatusError):
-        return _refused_by_prefect(error.__cause__)
-    if isinstance(error, httpx.TransportError) or text.startswith(NO_SERVER):
-        server = server_at(httpx.URL(PREFECT_API_URL.value() or ""))
-        reason = "" if text.startswith(NO_SERVER) else f": {text}"
-        return f"{server} cannot be reached{reason}; start it, or correct PREFECT_API_URL{api_hint()}"
-    if isinstance(error, httpx.HTTPStatusError):
-        return _refused_by_prefect(error)
+    if (line := of_client(error, text)) is not None:
+        return line
     if _is_of_s3_client(error):
         if hint := _hint(error):
             return f"S3 refuses Prefect's results: {hint}"
@@ -160,28 +152,6 @@ def _of_database(error: psycopg.OperationalError) -> str:
     state = error.sqlstate or ""
     texts = [text for code, text in _STILL_CONNECTED.items() if state.startswith(code)]
     return texts[0] if texts else "a database connection was lost"
-
-
-def _refused_by_prefect(error: httpx.HTTPStatusError) -> str | None:
-    """What to set if Prefect's server refuses the credentials; None if the request itself was wrong."""
-    status, url = error.response.status_code, error.request.url
-    server = server_at(url)
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
-        return f"{server} answered {status} {error.response.reason_phrase}; look at its log, then run again"
-    if status == httpx.codes.NOT_FOUND and (hint := api_hint()):
-        return f"{server} has no API at this address (404){hint}"
-    if status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        return None
-    if str(url).startswith(PREFECT_CLOUD_API_URL.value()):
-        setting, what, value = PREFECT_API_KEY, "workspace", "a key of this workspace"
-    else:
-        setting, what = PREFECT_API_AUTH_STRING, "server"
-        value = "user:password, as PREFECT_SERVER_API_AUTH_STRING has it on the server"
-    if not setting.value():
-        return f"{server} asks for credentials ({status}): set {setting.name} to {value}"
-    if status == httpx.codes.FORBIDDEN:
-        return f"{server} refuses access (403): {setting.name} may not use this {what}"
-    return f"{server} does not accept {setting.name} (401): set it to {value}"
 
 
 def in_some_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from pipeline.settings import Settings
 from tasks import blocks
 
 # The parts of a connection that name its server, database and user.
-_PLACE = ("host", "hostaddr", "port", "dbname", "user")
+_PLACE = ("service", "host", "hostaddr", "port", "dbname", "user")
 
 
 def places(config: Settings, environment: str, databases: Iterable[str]) -> str:

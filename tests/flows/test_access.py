@@ -220,5 +220,25 @@ def test_an_address_without_the_path_of_the_api_is_named() -> None:
         assert [line.endswith(hint) for line in lines] == 3 * [is_named]
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:4200/api",
+        "127.0.0.1:4200/api",
+        "'http://127.0.0.1:4200/api'",
+        "http:/127.0.0.1:4200/api",
+        "http://user:hunter2@127.0.0.1:port/api",
+        "http://127.0.0.1:99999/api",
+        "http://127.0.0.1:1/api ",
+    ],
+)
+def test_an_address_that_is_none_is_one_line_that_says_how_to_write_it(address: str) -> None:
+    with temporary_settings({PREFECT_API_URL: address}):
+        with pytest.raises((httpx.HTTPError, httpx.InvalidURL, OverflowError, RuntimeError)) as caught:
+            get_client(sync_client=True).raise_for_api_version_mismatch()
+        line = in_one_line(caught.value)
+    assert line == "PREFECT_API_URL is not the address of a server; write it like http://127.0.0.1:4200/api"
+
+
 def test_a_client_error_keeps_its_traceback() -> None:
     assert in_one_line(answer(422, OWN)) is None
