@@ -102,7 +102,7 @@ def erase_again(run: RunContext) -> None:
     """Erase rows again that were erased before and are back, for example after a restore."""
     pipeline = run.pipeline
     url, schema = pipeline.warehouse_url, pipeline.warehouse_schema
-    pending = forget.pending(url, schema, pipeline.raw)
+    pending = forget.pending(url, schema, pipeline.raw, pipeline.models)
     if not pending:
         return
     run.lock.check()

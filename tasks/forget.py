@@ -17,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from pipeline import settings
 from pipeline.erasure import forget as engine
 from pipeline.erasure import frozen as without_model
-from pipeline.erasure.declared import the_table
+from pipeline.erasure.declared import Undeclared, the_table
 from pipeline.erasure.forget import Findings
 from pipeline.erasure.frozen import Frozen
 from pipeline.errors import SettingsError
@@ -47,13 +47,26 @@ def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Targe
     )
     with transaction(url, "warehouse") as connection:
         frozen = without_model.read(connection, schema, models)
-    for entry in engine.pending(url, schema, replayer.raw):
+    for entry in engine.pending(url, schema, replayer.raw, models):
         get_run_logger().warning(
             "A row of %s that was erased is not erased everywhere; erasing it again", entry.table
         )
-        findings = engine.find(url, schema, replayer, all_manifests(replayer.raw), entry, frozen)
+        try:
+            findings = engine.find(url, schema, replayer, all_manifests(replayer.raw), entry, frozen)
+        except Undeclared:
+            get_run_logger().warning("%s", _left(entry))
+            engine.leave(url, schema, replayer, entry)
+            continue
         for line in _erase(url, schema, replayer, findings, get_run_logger().info):
             get_run_logger().info("%s", line)
+
+
+def _left(entry: Entry) -> str:
+    return (
+        f"A row of {entry.table} was erased, and no model declares a column of this table personal: this"
+        " warehouse keeps what it has of the row; if it has personal values, declare their columns"
+        " (`-- personal: column`), and the next run erases them"
+    )
 
 
 def _replayer(models: Mapping[str, Model], targets: Mapping[str, Target], environment: str) -> Replayer:
@@ -104,7 +117,11 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
         known = {**in_lake, **in_warehouse}
         manifests = all_manifests(replayer.raw)
         for entry in _entries(arguments, replayer, manifests, frozen, list(known.values()), environment):
-            findings = engine.find(url, schema, replayer, manifests, entry, frozen)
+            try:
+                findings = engine.find(url, schema, replayer, manifests, entry, frozen)
+            except Undeclared:
+                yield _left(entry)
+                continue
             if entry.key_hash in certified & in_lake.keys() and not findings.raw:
                 erased_on = known[entry.key_hash].forgotten_at
                 yield f"this row of {entry.table} is erased already, since {erased_on:%Y-%m-%d %H:%M} UTC"

@@ -11,6 +11,17 @@ from pipeline.models import personal
 from pipeline.models.library import Model, source_tables
 
 
+class Undeclared(SettingsError):
+    """No batch has the table, or no model declares a column of it as personal."""
+
+
+def declarations(models: Mapping[str, Model], table: str) -> list[str]:
+    """The columns that models which read a table declare as personal, as their headers spell them."""
+    return sorted(
+        {each.spelled for model in models.values() if table in model.reads for each in model.personal}
+    )
+
+
 def newest(manifests: Sequence[Manifest]) -> dict[str, TableBatch]:
     """Each table as the last batch that has it left it."""
     return {name: table for manifest in manifests for name, table in manifest.tables.items()}
@@ -25,12 +36,12 @@ def the_table(
     """The newest batch with a table, the table, and its columns to erase.
 
     Both have the columns that the source has dropped, if a model declares them. The ``frozen`` models declare
-    the columns of a table that no other model reads. Raises SettingsError if no batch has the table, or it
-    has no key or no personal column.
+    the columns of a table that no other model reads. Raises Undeclared if no batch has the table or it has no
+    personal column, and SettingsError if it has no key.
     """
     manifest = next((each for each in reversed(manifests) if name in each.tables), None)
     if manifest is None or manifest.tables[name].seed is not None:
-        raise SettingsError(f"TABLE: no batch has a table {name} of the source")
+        raise Undeclared(f"TABLE: no batch has a table {name} of the source")
     table = manifest.tables[name]
     if not table.key:
         raise SettingsError(
@@ -52,7 +63,7 @@ def the_table(
     columns += dropped
     table = table.model_copy(update={"columns": (*table.columns, *dropped)})
     if not columns:
-        raise SettingsError(f"TABLE: no column of {name} is declared personal; write `-- personal: column`")
+        raise Undeclared(f"TABLE: no column of {name} is declared personal; write `-- personal: column`")
     return manifest, table, Erasure(key=key, columns=columns, entries=())
 
 

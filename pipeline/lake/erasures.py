@@ -37,6 +37,8 @@ _TEXTS = frozenset(["text", "character varying", "character", "bpchar", "citext"
 MARK = "erased as"
 # Digits of an entry's hash in the text that replaces a value.
 _MARK_DIGITS = 12
+# In the certificate of an entry that was left: the columns that models declared as personal then.
+LEFT = "left"
 # A certificate of an earlier release does not say so: it was stored at the end.
 _IS_COMPLETE = "certificate IS NOT NULL AND (certificate ->> 'complete')::boolean IS NOT FALSE"
 
@@ -223,6 +225,16 @@ def certified(connection: Connection, schema: str) -> set[str]:
         (schema,),
     ).fetchall()
     return {str(key_hash) for (key_hash,) in rows}
+
+
+def left(connection: Connection, schema: str) -> dict[str, list[str]]:
+    """The entries that were left, by key hash, with the columns that models declared as personal then."""
+    rows = connection.execute(
+        "SELECT key_hash, certificate -> %(left)s FROM etl.forgotten"
+        " WHERE schema_name = %(schema)s AND certificate ? %(left)s",
+        {"left": LEFT, "schema": schema},
+    ).fetchall()
+    return {str(key_hash): cast(list[str], columns) for key_hash, columns in rows}
 
 
 def write_to_warehouse(connection: Connection, schema: str, new: Entry) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.erasure import forget, frozen
-from pipeline.erasure.declared import the_table
+from pipeline.erasure.declared import Undeclared, the_table
 from pipeline.erasure.frozen import Frozen
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
@@ -99,12 +99,19 @@ def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
     return forget.carry_out(shop.house.url, "public", replayer(shop), found, lambda _: None)
 
 
-def again(shop: Pair) -> None:
-    """Complete pending erasures, as every run does first."""
-    for each in forget.pending(shop.house.url, "public", shop.house.raw):
-        manifests = all_manifests(shop.house.raw)
-        found = forget.find(shop.house.url, "public", replayer(shop), manifests, each, without_model(shop))
-        assert forget.carry_out(shop.house.url, "public", replayer(shop), found, lambda _: None)["hits"] == []
+def again(shop: Pair) -> list[str]:
+    """Complete pending erasures, as every run does first; returns the tables of those that are left."""
+    left, house = list[str](), shop.house
+    for each in forget.pending(house.url, "public", house.raw, house.models):
+        manifests = all_manifests(house.raw)
+        try:
+            found = forget.find(house.url, "public", replayer(shop), manifests, each, without_model(shop))
+        except Undeclared:
+            forget.leave(house.url, "public", replayer(shop), each)
+            left.append(each.table)
+        else:
+            assert forget.carry_out(house.url, "public", replayer(shop), found, lambda _: None)["hits"] == []
+    return left
 
 
 def looks(house: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
