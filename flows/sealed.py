@@ -24,7 +24,10 @@ def finish_sealed(run: RunContext, source_url: str) -> Iterator[BatchReport]:
     Raises one of CANNOT_LOAD for a batch that cannot be loaded.
     """
     pipeline, unread = run.pipeline, _unread_tables(run)
-    while manifest := manifests.sealed_after(pipeline.raw, pipeline.last_batch(), pipeline.destination):
+    schema = run.settings.source_schema
+    while manifest := manifests.sealed_after(
+        pipeline.raw, pipeline.last_batch(), pipeline.destination, schema
+    ):
         _refuse_another_source(run, manifest, source_url)
         run.adopt_id(manifest.warehouse)
         if not chains.is_seal_recorded(pipeline.processed, manifest):
@@ -43,7 +46,8 @@ def load_chain(
     pipeline = run.pipeline
     source = identify(source_url) if source_url else None
     tables = frozenset(library.tables_read(pipeline.models))
-    selection = Selection(pipeline.destination, pipeline.last_batch(), tables, source, warehouse_id)
+    schema = run.settings.source_schema
+    selection = Selection(pipeline.destination, pipeline.last_batch(), tables, source, warehouse_id, schema)
     rebuild = Rebuild(pipeline.raw, pipeline.processed, selection, until)
     run.adopt_id(rebuild.owner)
     return rebuild.run(pipeline.last_batch, partial(_finish_sealed, run, _unread_tables(run)))

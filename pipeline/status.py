@@ -127,7 +127,7 @@ def inspect(
     removed.refuse_readers(models, found.frozen)
     destination = ledger.destination(warehouse_url, config.warehouse_schema)
     last = found.batches[0].batch_id if found.batches else None
-    sealed = manifests.sealed_after(raw, last, destination)
+    sealed = manifests.sealed_after(raw, last, destination, config.source_schema)
     if counting == "nothing":
         source = _moment_of(source_url)
     else:

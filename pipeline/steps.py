@@ -1,5 +1,6 @@
 """The steps of a run: plan a batch, seal it, transform it. The caller decides where the work runs."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +21,7 @@ from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse import ledger
 
+_logger = logging.getLogger(__name__)
 _Submitted = TypeVar("_Submitted")
 
 
@@ -50,16 +52,22 @@ class Pipeline:
         key: HashKey | None = None,
         as_text: Places = frozenset(),
     ) -> BatchPlan:
-        """Plan the batch that follows the warehouse's last one; ``connection`` holds the snapshot open."""
+        """Plan the batch that follows the warehouse's last one; ``connection`` holds the snapshot open.
+
+        A warehouse that was moved or copied gets a new id first.
+        """
         with transaction(self.warehouse_url, "warehouse") as warehouse:
             watermark = ledger.watermark(warehouse, self.warehouse_schema)
             loaded = ledger.loaded_models(warehouse, self.warehouse_schema)
             forgotten = erasures.in_warehouse(warehouse, self.warehouse_schema)
+        previous = manifests.last_manifest(self.raw, watermark)
+        if previous and previous.warehouse and self.destination.has_left(previous.warehouse):
+            self._renew_id(previous.warehouse)
         request = planner.Request(
             self.models,
             loaded,
             watermark,
-            manifests.last_manifest(self.raw, watermark),
+            previous,
             reconcile=reconcile,
             full=full,
             key=key,
@@ -68,6 +76,17 @@ class Pipeline:
             as_text=as_text,
         )
         return planner.plan_batch(connection, snapshot, source_schema, request)
+
+    def _renew_id(self, former: Destination) -> None:
+        """Take a new id, so that the original, if it is still in use, does not load this one's batches."""
+        ledger.renew_id(self.warehouse_url)
+        self.destination = ledger.destination(self.warehouse_url, self.warehouse_schema)
+        _logger.warning(
+            "The warehouse was moved or copied from %s, and is %s from now on; if the original is still in"
+            " use, neither loads the other's batches; give a copy buckets of its own",
+            former,
+            self.destination,
+        )
 
     def seal(self, manifest: Manifest) -> Manifest:
         """Write the manifest of a batch whose tables are all read; from then on every run finishes it."""

@@ -86,7 +86,7 @@ def find(raw: Bucket) -> list[Chain]:
             else:
                 del batches[batch_id]  # then the batch before it is the end
     manifests = [ends[batch_id] for batch_id in sorted(ends)]
-    return [Chain(_back_from(end, manifests, batches), end) for end in manifests]
+    return [Chain(_back_from(raw, end, manifests, batches), end) for end in manifests]
 
 
 def summaries(chains: Sequence[Chain]) -> str:
@@ -142,15 +142,19 @@ def _sealed(path: str) -> SealedBatch | None:
 
 
 def _back_from(
-    end: Manifest, ends: Sequence[Manifest], batches: Mapping[str, SealedBatch]
+    raw: Bucket, end: Manifest, ends: Sequence[Manifest], batches: Mapping[str, SealedBatch]
 ) -> tuple[SealedBatch, ...]:
     """The batches up to an end, oldest first."""
     chain: list[SealedBatch] = []
     current: str | None = end.batch_id
     while current is not None:
         if current not in batches:
+            # The warehouse may have had another id and place then.
+            after = next(readable(raw, [chain[-1].path]), end)
             earlier = [
-                each.batch_id for each in ends if each.batch_id < current and each.may_be_for(end.warehouse)
+                each.batch_id
+                for each in ends
+                if each.batch_id < current and each.may_be_for(after.warehouse, after.source_schema)
             ]
             if not earlier:
                 break

@@ -164,6 +164,10 @@ class Destination(Frozen):
         """Whether both are the same schema of one warehouse."""
         return self.is_same_warehouse(other) and self.schema_name == other.schema_name
 
+    def has_left(self, former: "Destination") -> bool:
+        """Whether it has the id of a warehouse in another database: it was moved there, or is a copy."""
+        return self.id == former.id and (self.system, self.database) != (former.system, former.database)
+
     def __str__(self) -> str:
         return f"{self.database}.{self.schema_name} ({self.id})"
 
@@ -171,8 +175,8 @@ class Destination(Frozen):
 class Manifest(Frozen):
     """Everything that belongs to a sealed batch; later steps read nothing else.
 
-    ``release`` is the release that read the batch, ``warehouse`` its destination; manifests of earlier
-    releases lack them.
+    ``release`` is the release that read the batch, ``source_schema`` the schema of its tables, ``warehouse``
+    its destination; manifests of earlier releases lack them.
     ``unchanged`` are models in which an ordinary run would have found no change. A change that a reconciling
     batch finds there was missed by earlier runs.
     ``resumed``: a rebuild continued here, after batches that are lost.
@@ -185,6 +189,7 @@ class Manifest(Frozen):
     snapshot_at: datetime
     source_xmin: NonNegativeInt
     identity: Identity
+    source_schema: str | None = None
     warehouse: Destination | None = None
     continuity: Continuity | None = None
     wal_marks: Marks | None = None
@@ -229,9 +234,15 @@ class Manifest(Frozen):
         """The manifest with a destination."""
         return self.model_copy(update={"warehouse": destination})
 
-    def may_be_for(self, destination: Destination | None) -> bool:
-        """Whether the batch belongs to that warehouse; True where either is unknown."""
-        return destination is None or self.warehouse is None or destination.is_same_warehouse(self.warehouse)
+    def may_be_for(self, destination: Destination | None, source_schema: str | None = None) -> bool:
+        """Whether the batch belongs to that warehouse; True where either is unknown.
+
+        Schemas of a warehouse share those that were read from one schema of the source.
+        """
+        if destination is None or self.warehouse is None or destination.is_same(self.warehouse):
+            return True
+        is_same_schema = None in {source_schema, self.source_schema} or source_schema == self.source_schema
+        return is_same_schema and destination.is_same_warehouse(self.warehouse)
 
 
 def needs_merging(table: TableBatch) -> bool:

@@ -38,7 +38,10 @@ def last_manifest(bucket: Bucket, watermark: Watermark | None) -> Manifest | Non
 
 
 def sealed_after(
-    bucket: Bucket, previous: str | None, destination: Destination | None = None
+    bucket: Bucket,
+    previous: str | None,
+    destination: Destination | None = None,
+    source_schema: str | None = None,
 ) -> Manifest | None:
     """The sealed batch of a warehouse that follows ``previous`` and is not loaded yet; None if there is none.
 
@@ -49,7 +52,7 @@ def sealed_after(
     paths = [path for path in bucket.list(_after(previous)) if path.endswith(".json")]
     followed = [path for path in paths if bucket.list(_after(batch_at(path)))]
     for path in reversed(followed):
-        if (manifest := read_manifest(bucket, path)).may_be_for(destination):
+        if (manifest := read_manifest(bucket, path)).may_be_for(destination, source_schema):
             return manifest
     lost: ObjectMissing | None = None
     for path in reversed([path for path in paths if path not in followed]):
@@ -59,7 +62,7 @@ def sealed_after(
             _logger.warning("%s", error)
             lost = error
         else:
-            if manifest.may_be_for(destination):
+            if manifest.may_be_for(destination, source_schema):
                 return manifest
     if lost:
         raise lost

@@ -25,7 +25,8 @@ class Selection:
     """Which batches to rebuild from.
 
     ``destination`` is the warehouse, ``last`` the batch that it is at, ``tables`` what its models read.
-    ``source`` is the source that answers, if any. ``warehouse_id`` selects the batches of another warehouse.
+    ``source`` is the source that answers, if any, ``source_schema`` what the models read of it.
+    ``warehouse_id`` selects the batches of another warehouse.
     """
 
     destination: Destination
@@ -33,6 +34,7 @@ class Selection:
     tables: frozenset[str]
     source: Identity | None = None
     warehouse_id: str = ""
+    source_schema: str | None = None
 
     def choose(self, candidates: Sequence[Chain]) -> Chain | None:
         """The chain to rebuild from; None if there are no chains.
@@ -54,6 +56,11 @@ class Selection:
         ]
         return self._newest(usable, candidates) if candidates else None
 
+    def may_continue(self, chain: Chain) -> bool:
+        """Whether the batches after the warehouse's last one, if it has any, are not another warehouse's."""
+        is_named = chain.owner == self.warehouse_id
+        return self.last is None or is_named or chain.end.may_be_for(self.destination, self.source_schema)
+
     def _newest(self, usable: Sequence[Chain], candidates: Sequence[Chain]) -> Chain:
         if not usable:
             owner = f"this warehouse or its source, {self.source}"
@@ -70,6 +77,10 @@ class Selection:
 
     def _may_be_own(self, chain: Chain) -> bool:
         """Whether nothing shows that the chain belongs to another warehouse or source."""
+        if None not in {self.source_schema, chain.end.source_schema} and (
+            self.source_schema != chain.end.source_schema
+        ):
+            return False
         return (
             chain.end.warehouse is None
             or self.source is None
@@ -128,6 +139,8 @@ class Rebuild:
     def __post_init__(self) -> None:
         self.chains = chains.find(self.raw)
         self.chain = self.selection.choose(self.chains)
+        if self.chain and not self.selection.may_continue(self.chain):
+            self.chain = None
 
     @property
     def owner(self) -> Destination | None:

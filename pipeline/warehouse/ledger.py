@@ -6,6 +6,7 @@ A function ``fetch_...`` opens a transaction of its own; the one without the pre
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import cast
+from uuid import uuid4
 
 import psycopg
 from psycopg.rows import class_row
@@ -112,6 +113,12 @@ def adopt_id(connection: Connection, former: Destination) -> None:
         "UPDATE etl.warehouse SET warehouse_id = %s::uuid WHERE NOT EXISTS (SELECT FROM etl.watermark)",
         (former.id,),
     )
+
+
+def renew_id(url: str) -> None:
+    """Give the warehouse a new id."""
+    with transaction(url, "warehouse") as connection:
+        connection.execute("UPDATE etl.warehouse SET warehouse_id = %s", (uuid4(),))
 
 
 def fetch_watermark(url: str, schema: str) -> Watermark | None:

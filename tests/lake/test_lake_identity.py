@@ -11,12 +11,13 @@ import pytest
 from demo.postgres import Postgres
 from pipeline.errors import LakeIncomplete
 from pipeline.lake import chains, manifests
+from pipeline.recovery.rebuild import Selection
 from pipeline.source.snapshots import identify
 from pipeline.warehouse import ledger
 from tests.house import plan_batch
 from tests.pair import EMPTY, Pair
 from tests.pair import pair as open_pair
-from tests.support import execute, shows, write_models
+from tests.support import database, execute, shows, write_models
 
 SALES = {
     "fact_sale": "-- key: sale_id\nSELECT sale_id, amount FROM sale",
@@ -213,6 +214,56 @@ def test_three_schemas_with_other_models_are_rebuilt_each(shared: Pair) -> None:
         execute(shared.house.url, f"DROP SCHEMA of_{name} CASCADE")
 
 
+@pytest.fixture
+def copy(shared: Pair, postgres: Postgres) -> Iterator[Pair]:
+    """A copy of a warehouse that has a batch, in another database, over the same source and lake."""
+    shared.fresh(SALES, *SOURCE)
+    shared.run()
+    with database(postgres, "copy", f"TEMPLATE {shared.house.url.rpartition('/')[2]}") as url:
+        yield replace(shared, house=replace(shared.house, url=url, prepared=None))
+
+
+def test_a_copy_of_a_warehouse_and_the_original_load_none_of_each_others_batches(
+    shared: Pair, copy: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = shared.house.destination
+    for amount in (1, 2):
+        shared.do(f"UPDATE sale SET amount = {amount}")
+        assert copy.run() is not None
+    (line,) = [line for line in caplog.messages if "moved or copied" in line]
+    assert line.startswith(f"The warehouse was moved or copied from {original}, and is ")
+    assert shared.house.destination == original
+    assert shared.sealed() is None
+    assert shared.house.rebuild() == 0
+    assert shared.run() is not None
+    assert {amount for _, amount, *_ in history(shared, "fact_sale")} == {10, 20, 2}
+    before = [history(pair, "fact_sale") for pair in (shared, copy)]
+    assert [len(rows) for rows in before] == [4, 6]
+    for pair, batches in ((copy, 3), (shared, 2)):
+        lose(pair)
+        assert pair.house.rebuild() == batches
+    assert [history(pair, "fact_sale") for pair in (shared, copy)] == before
+
+
+def test_a_moved_warehouse_loads_what_was_sealed_before_and_can_be_rebuilt_over_a_gap(
+    shared: Pair, copy: Pair
+) -> None:
+    shared.do("UPDATE sale SET amount = 1")
+    shared.run()
+    shared.do("UPDATE sale SET amount = 2")
+    _, waiting = plan_batch(shared.source_url, shared.house)
+    assert waiting
+    copy.house.prepare()
+    shared.do("UPDATE sale SET amount = 3")
+    copy.run()
+    assert {amount for _, amount, *_ in history(copy, "fact_sale")} == {10, 20, 1, 2, 3}
+    lost = copy.house.query("SELECT manifest FROM etl.batch ORDER BY batch_id")[1][0]
+    copy.house.raw.remove(lost)
+    copy.do("UPDATE sale SET amount = 4")
+    copy.run(full=True)
+    assert len(chains.find(copy.house.raw)[-1].batches) == 4
+
+
 def test_a_manifest_names_its_destination(shared: Pair) -> None:
     shared.fresh(SALES, *SOURCE)
     shared.run()
@@ -225,3 +276,13 @@ def test_a_manifest_names_its_destination(shared: Pair) -> None:
         "restored elsewhere it keeps its id"
     )
     assert not kept.may_be_for(home.model_copy(update={"id": "other", "database": "x"}))
+    other = home.model_copy(update={"schema_name": "other"})
+    assert kept.source_schema == "public"
+    assert kept.may_be_for(other, "public"), "schemas of a warehouse share what they read of one schema"
+    assert not kept.may_be_for(other, "tenant")
+    assert kept.may_be_for(home, "tenant"), "the setting has changed"
+    selection = Selection(other, None, frozenset({"sale"}), source_schema="tenant")
+    found = chains.find(shared.house.raw)
+    assert replace(selection, source_schema="public").choose(found)
+    with pytest.raises(LakeIncomplete, match="it has no batch of this warehouse or its source"):
+        selection.choose(found)
