@@ -11,14 +11,14 @@ from pipeline.capture.as_text import Places
 from pipeline.capture.batch_plan import BatchPlan
 from pipeline.lake import chains, erasures, manifests
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifest import Destination, Manifest
+from pipeline.lake.manifest import Destination, Manifest, Watermark
 from pipeline.models.library import Model, closure
 from pipeline.models.output import Loaded, Output, no_output
 from pipeline.models.target import Target
 from pipeline.models.work import Work, needed
 from pipeline.postgres import Connection, transaction
 from pipeline.source.hashing import HashKey
-from pipeline.source.snapshots import Snapshot
+from pipeline.source.snapshots import CLOCK_TOLERANCE, Snapshot
 from pipeline.warehouse import ledger
 
 _logger = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ class Pipeline:
         previous = manifests.last_manifest(self.raw, watermark)
         if previous and previous.warehouse and self.destination.has_left(previous.warehouse):
             self._renew_id(previous.warehouse)
+        if watermark and watermark.snapshot_at > snapshot.taken_at + CLOCK_TOLERANCE:
+            _warn_of_clock(snapshot, watermark)
         request = planner.Request(
             self.models,
             loaded,
@@ -101,6 +103,15 @@ class Pipeline:
         """Submit each model whose result may change; returns what ``submit`` does, and empty outputs."""
         loaded = ledger.fetch_loaded_models(self.warehouse_url, self.warehouse_schema)
         return transform_models(self.models, self.targets, manifest, loaded, self.raw, self.processed, submit)
+
+
+def _warn_of_clock(snapshot: Snapshot, watermark: Watermark) -> None:
+    _logger.warning(
+        "The source's clock shows %s, and the last batch was read at %s: the clock has gone back; until it"
+        " has caught up, each batch's moment is a microsecond after the last one's",
+        snapshot.taken_at,
+        watermark.snapshot_at,
+    )
 
 
 def transform_models(

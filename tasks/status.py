@@ -19,6 +19,7 @@ from pipeline import RELEASE, settings
 from pipeline import status as engine
 from pipeline.redaction import safe
 from pipeline.settings import Settings
+from pipeline.source.snapshots import CLOCK_TOLERANCE
 from pipeline.status import Counting, Status
 from pipeline.words import counted
 from tasks import blocks
@@ -66,8 +67,11 @@ def main() -> int:
 
 
 def judge(status: Status, max_age: timedelta) -> Verdict:
-    """The verdict on a status, for a warehouse that may be up to ``max_age`` old."""
-    if status.age is None or status.age > max_age or status.to_refill:
+    """The verdict on a status, for a warehouse that may be up to ``max_age`` old.
+
+    One that is ahead of the source's clock by more has an age that nobody knows.
+    """
+    if status.age is None or abs(status.age) > max_age or status.to_refill:
         return Verdict.CRITICAL
     return Verdict.WARNING if status.rejected or status.missed or status.warned else Verdict.OK
 
@@ -164,7 +168,7 @@ def show(status: Status, verdict: Verdict) -> None:
 def _headline(status: Status) -> str:
     if status.up_to_date_at is None or status.age is None:
         return "nothing has been loaded yet; run `make run`, or check the runs in the Prefect UI"
-    line = f"the warehouse is as of {_time(status.up_to_date_at)}, {in_words(status.age)} behind the source"
+    line = f"the warehouse is as of {_time(status.up_to_date_at)}, {_distance(status.age)}"
     rows = sum(each.rows for each in status.rejected)
     if rows:
         line += f"; rejected rows: {rows:,}"
@@ -173,6 +177,12 @@ def _headline(status: Status) -> str:
     if status.warned:
         line += f"; checks that warn: {len(status.warned):,}"
     return f"{line}; tables to refill: {len(status.to_refill):,}" if status.to_refill else line
+
+
+def _distance(age: timedelta) -> str:
+    if age < -CLOCK_TOLERANCE:
+        return f"{in_words(-age)} ahead of the source's clock, which has gone back; set it"
+    return f"{in_words(age)} behind the source"
 
 
 def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:

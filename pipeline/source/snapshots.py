@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 from psycopg.rows import class_row
@@ -14,6 +14,9 @@ from pipeline.columns import Frozen
 from pipeline.errors import PipelineError, SnapshotLost
 from pipeline.postgres import Connection, connections_closed, once, statement, transaction
 from pipeline.source.hashing import HashKey
+
+# The clock of a server that takes over may be so much behind.
+CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 class Identity(Frozen):

@@ -53,3 +53,14 @@ def test_with_a_watermark_too_old_or_from_the_future_every_table_is_read_in_full
     execute(house.url, f"UPDATE etl.watermark SET source_xmin = {source_xmin}")
     read, _ = run(source_url, house)
     assert set(read.values()) == {("full", reason)}
+
+
+def test_a_run_warns_of_a_clock_that_has_gone_back(
+    source_url: str, house: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(source_url, house)
+    for ahead, warnings in ("20 seconds", 0), ("2 hours", 1):
+        execute(house.url, f"UPDATE etl.watermark SET snapshot_at = now() + interval '{ahead}'")
+        run(source_url, house)
+        assert [line for line in caplog.messages if "the clock has gone back" in line][warnings:] == []
+    assert "The source's clock shows " in caplog.text

@@ -102,6 +102,20 @@ def test_ages_are_shown_in_their_largest_units(seconds: int, words: str) -> None
     assert tasks.status.in_words(timedelta(seconds=seconds)) == words
 
 
+def test_a_source_whose_clock_has_gone_back_is_critical(capsys: pytest.CaptureFixture[str]) -> None:
+    """The age of the warehouse is not known then."""
+    at = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    for minutes, verdict, words in (
+        (1, tasks.status.Verdict.OK, "0 s behind the source"),
+        (29, tasks.status.Verdict.OK, "29 min ahead of the source's clock, which has gone back; set it"),
+        (31, tasks.status.Verdict.CRITICAL, "31 min ahead of the source's clock"),
+    ):
+        found = Status(at, at + timedelta(minutes=minutes), None, "", None, (), (), {})
+        assert tasks.status.judge(found, timedelta(minutes=30)) == verdict
+        tasks.status.show(found, verdict)
+        assert words in capsys.readouterr().out
+
+
 def test_wrong_arguments_have_the_status_unknown(kiosk: World, command: Callable[..., list[str]]) -> None:
     assert "--max-age" in command(kiosk, "--max-age", "soon", status=3)[-1]
     assert command(kiosk, "--help", status=0)
