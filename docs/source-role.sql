@@ -3,8 +3,8 @@
 --   psql "postgresql://owner@source-host/totesys?sslmode=verify-full" -f docs/source-role.sql
 --   make grants | psql "postgresql://owner@source-host/totesys?sslmode=verify-full"
 --
--- The second command lets it read the tables that the models name, and no others. Repeat it if the
--- models name more tables. Other names: -v role=name, -v schema=name, and make grants ARGS="--role name".
+-- The second command lets it read the tables that the models name, and no others, and use the schemas of
+-- those that are not in the main one. Repeat it if the models name more tables. Other names: -v role=name, -v schema=name, and make grants ARGS="--role name".
 -- Then give the role a password, which psql sends encrypted:
 --   \password totesys_reader
 -- From Postgres 17 on, a server with summarize_wal = on spares runs the scans of large unchanged tables. This

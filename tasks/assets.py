@@ -16,6 +16,7 @@ from pipeline import connection
 from pipeline.lake.manifest import Manifest
 from pipeline.models import reference_tables
 from pipeline.models.library import Model
+from pipeline.source.table_names import parts
 from pipeline.warehouse.counts import Counts
 from tasks import blocks
 
@@ -25,11 +26,12 @@ _NOT_IN_KEYS = re.compile(r"[^\w.:@/+-]")
 
 def sealed(manifest: Manifest, environment: str, schema: str) -> None:
     """Emit that the tables of a sealed batch were materialized in the raw bucket from the source."""
-    source = _database(blocks.database_url(blocks.SOURCE, environment), schema)
+    url = blocks.database_url(blocks.SOURCE, environment)
     raw = _bucket(blocks.RAW, environment)
     for table in manifest.tables.values():
         if table.files and table.seed is None:
-            origin = _key(source, table.table)
+            in_schema, name = parts(table.table)
+            origin = _key(_database(url, in_schema or schema), name)
             emit_event("prefect.asset.referenced", {"prefect.resource.id": origin}, related=[])
             _materialized(_key(raw, table.table), [origin], {"rows": table.rows})
 

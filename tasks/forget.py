@@ -31,6 +31,7 @@ from pipeline.models.target import Target, versions_name
 from pipeline.postgres import transaction
 from pipeline.recovery.replays import Replayer
 from pipeline.settings import Settings
+from pipeline.source.table_names import of_user
 from pipeline.warehouse import catalogue, ledger
 from tasks import blocks
 from tasks.arguments import Parser
@@ -169,7 +170,7 @@ def _entries(
         if not known:
             raise SettingsError("TABLE: no row was erased yet; name one: make forget TABLE=name KEY=value")
         return known
-    _, table, erased = the_table(replayer.models, manifests, arguments.table, frozen.models)
+    _, table, erased = the_table(replayer.models, manifests, of_user(arguments.table), frozen.models)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)
     return [erasures.entry(table.table, erased.key, key_values, known, moment, key)]
@@ -179,7 +180,10 @@ def main() -> int:
     """Erase a row, or print what would be erased; returns the exit status, 1 if a trace of it is left."""
     parser = Parser("tasks.forget", __doc__)
     parser.add_argument(
-        "table", nargs="?", default="", help="a table of the source; all rows that were erased before if none"
+        "table",
+        nargs="?",
+        default="",
+        help="a table of the source, or schema.table; all rows that were erased before if none",
     )
     parser.add_argument(
         "key", nargs="?", default="", help="the row's key, with commas where it has several columns"

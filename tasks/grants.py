@@ -7,6 +7,8 @@ from psycopg import sql
 
 from pipeline import settings
 from pipeline.models import library, reference_tables
+from pipeline.postgres import template
+from pipeline.source.table_names import identifier, parts
 from tasks.arguments import Parser
 from tasks.failures import print_all
 
@@ -14,14 +16,17 @@ _ROLE = "totesys_reader"
 
 
 def grants(role: str) -> Iterator[str]:
-    """One GRANT per source table that a model reads."""
+    """One GRANT per schema of the source beside the main one, and one per table that a model reads."""
     config = settings.load()
-    named = library.source_tables(library.load(config.transforms))
-    for table in sorted(named - reference_tables.NAMES):
-        grant = sql.SQL("GRANT SELECT ON TABLE {} TO {};").format(
-            sql.Identifier(config.source_schema, table), sql.Identifier(role)
-        )
-        yield grant.as_string()
+    named = library.source_tables(library.load(config.transforms)) - reference_tables.NAMES
+    for schema in sorted({schema for schema, _ in map(parts, named) if schema}):
+        yield _grant("USAGE ON SCHEMA", sql.Identifier(schema), role)
+    for table in sorted(named):
+        yield _grant("SELECT ON TABLE", identifier(config.source_schema, table), role)
+
+
+def _grant(right: str, place: sql.Identifier, role: str) -> str:
+    return template(f"GRANT {right} {{}} TO {{}};").format(place, sql.Identifier(role)).as_string()
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from pipeline.models import library
 from pipeline.models.lineage import Fed, fed
 from pipeline.redaction import safe
 from pipeline.review import sources
+from pipeline.source.table_names import of_user
 from tasks.arguments import Parser
 from tasks.connections import connections, in_line
 
@@ -42,6 +43,7 @@ def lines(found: Mapping[str, Fed]) -> Iterator[str]:
 
 def _lineage(environment: str, table: str | None) -> dict[str, Fed]:
     at = connections(environment)
+    table = of_user(table) if table else None
     return fed(sources.lineage_of(at.url, at.schema, library.load(at.transforms), at.raw, table), table)
 
 

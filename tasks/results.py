@@ -20,6 +20,7 @@ from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import ReadChunk, StateDelta
 from pipeline.lake.paths import batch_folder, deleted_folder, rejected_folder
 from pipeline.models.output import Output
+from pipeline.source.table_names import spelled
 from tasks import blocks
 
 Result = ReadChunk | Output
@@ -116,7 +117,7 @@ def _is_sound(value: Result, path: str, bucket: Bucket) -> bool:
         named, files = value.chunk.folder == folder, value.files
         exist = bucket.holds  # checksums are compared when the files are read
     else:
-        named, exist = folder.startswith(batch_folder(value.model, "")), bucket.are_intact
+        named, exist = folder.startswith(batch_folder(spelled(value.model), "")), bucket.are_intact
         files = (*value.files, *value.rejected, *value.deleted)
         named = named and all(map(partial(_is_of, value.model), value.result or ()))
     folders = {folder, rejected_folder(folder), deleted_folder(folder)}
@@ -126,7 +127,7 @@ def _is_sound(value: Result, path: str, bucket: Bucket) -> bool:
 
 def _is_of(model: str, run: StateDelta) -> bool:
     """Whether a run of a model's result lies where batches leave that model's rows and keys."""
-    folder = batch_folder(model, "")
+    folder = batch_folder(spelled(model), "")
     return all(file.path.startswith(folder) for file in run.files) and all(
         file.path.startswith((folder, deleted_folder(folder))) for file in run.deleted
     )

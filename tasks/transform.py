@@ -15,6 +15,7 @@ from pipeline.models.output import Loaded, Output, combined
 from pipeline.models.target import Target
 from pipeline.models.transform import transform as run_model
 from pipeline.models.work import Work
+from pipeline.source.table_names import spelled
 from pipeline.words import counted
 from tasks import blocks, results
 from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
@@ -35,7 +36,7 @@ def _cache_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     contracts = [target.model_dump_json(exclude={"model_sql"}) for target in targets.values()]
     content = "\n".join([model.fingerprint, follows, str(parameters["loaded"]), *contracts, *read])
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return results.key("transform", batch_folder(model.name, manifest.batch_id), digest)
+    return results.key("transform", batch_folder(spelled(model.name), manifest.batch_id), digest)
 
 
 def _name() -> str:

@@ -207,6 +207,7 @@ def plan_batch(
     pages: int = 32_768,
     key: HashKey | None = None,
     reading: Readers | None = None,
+    schema: str = "public",
 ) -> tuple[BatchPlan, Manifest | None]:
     """Plan, read and seal a batch of a real source; no manifest if nothing has changed."""
     reading = reading or readers(source_url, house.raw, key)
@@ -217,7 +218,7 @@ def plan_batch(
             planned = pipeline.plan(
                 connection,
                 snapshot,
-                "public",
+                schema,
                 reconcile=reconcile,
                 full=full,
                 key=key,
@@ -230,7 +231,7 @@ def plan_batch(
                 return planned, None
             list(changed_columns(pipeline.models, pipeline.targets, planned))
             verify(pipeline.models, pipeline.targets, planned.columns, planned.keys)
-            read = extract.extract(connection, planned, "public", reading, pages)
+            read = extract.extract(connection, planned, schema, reading, pages)
         return planned, pipeline.seal(read)
 
     return retried_as_text(take)

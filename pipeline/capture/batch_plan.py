@@ -46,7 +46,7 @@ class BatchPlan:
     find no change; it is filled for a batch that reconciles. ``erasures`` are the values to erase, by table.
     ``scan_reason`` says why unchanged tables are scanned, too; None if WAL summaries show which these are.
     ``wal_marks`` are where the WAL that the next batch has to examine begins. ``restarted``: rows that the
-    last batch read count as changed, because the source's server was restarted.
+    last batch read count as changed, because the source's server was restarted. ``schema`` is the main one.
     """
 
     snapshot: Snapshot
@@ -63,6 +63,7 @@ class BatchPlan:
     erasures: Mapping[str, Erasure] = field(default_factory=dict)
     scan_reason: str | None = None
     wal_marks: Marks | None = None
+    schema: str | None = None
 
     @property
     def nothing_new(self) -> bool:
@@ -232,6 +233,7 @@ class BatchPlan:
             continuity=with_unproven(self.continuity, last, tables.values()) if self.continuity else None,
             wal_marks=self.wal_marks,
             reconcile=self.reconcile,
+            source_schema=self.schema,
             unchanged=tuple(sorted(self.unchanged)),
             chunks=tuple(read),
             tables=tables | seed_tables,

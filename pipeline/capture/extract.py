@@ -74,7 +74,7 @@ def extract(
     to_compact = [table for table in manifest.tables.values() if needs_merging(table)]
     compacted = {table.table: table for table in readers.compact(to_compact, manifest.batch_id)}
     tables = manifest.tables | compacted
-    return manifest.model_copy(update={"tables": tables, "source_schema": schema})
+    return manifest.model_copy(update={"tables": tables})
 
 
 def write_seed(seed: Seed, batch_id: str, raw: Bucket) -> Files:

@@ -1,7 +1,6 @@
 """Plan a batch: which tables to read, how much of each, and why."""
 
 from collections.abc import Collection, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from pipeline.capture.as_text import Places, columns_as_text
@@ -16,26 +15,21 @@ from pipeline.capture.reasons import (
 )
 from pipeline.capture.rights import check_rights, cursors_of
 from pipeline.capture.seeds import kept_seeds
+from pipeline.capture.source_tables import described, refuse_another_schema
 from pipeline.capture.tables import TablePlan, in_full_if_necessary, is_small
 from pipeline.capture.unscanned import last_marks, no_change, unscanned
-from pipeline.columns import has_identity
-from pipeline.errors import ModelError, SourceError, all_mistakes
-from pipeline.lake.erasures import Entry, Erasure
+from pipeline.lake.erasures import Entry, Erasure, entries_of
 from pipeline.lake.manifest import Manifest, TableBatch, Watermark
 from pipeline.models import personal, reference_tables
-from pipeline.models import seeds as seed_files
-from pipeline.models.library import Model, closure, read_seeds, source_tables
-from pipeline.models.mistakes import nearest
-from pipeline.models.names import Relation
+from pipeline.models.library import Model, closure, read_seeds
 from pipeline.models.output import Loaded
 from pipeline.postgres import Connection
-from pipeline.source.catalogue import Table, describe, existing, relations
+from pipeline.source.catalogue import Table
 from pipeline.source.changes import Slice, probe
 from pipeline.source.cursors import Cursor
 from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Snapshot
 from pipeline.source.wal_summaries import marks
-from pipeline.words import line_of
 
 
 @dataclass(frozen=True)
@@ -75,6 +69,7 @@ def plan_batch(connection: Connection, snapshot: Snapshot, schema: str, request:
     """
     models, previous, watermark = request.models, request.previous, request.watermark
     tables = _tables(connection, schema, request)
+    refuse_another_schema(schema, tables, snapshot, previous)
     changed = _changed_models(models, request.loaded)
     start = batch_start(connection, schema, tables, snapshot, previous, watermark, forced=request.reads_all)
     plans = _table_plans(connection, schema, request, tables, changed, start)
@@ -98,14 +93,15 @@ def plan_batch(connection: Connection, snapshot: Snapshot, schema: str, request:
         restarted=start.restarted,
         scan_reason=unscanned_tables.reason,
         wal_marks=marks(snapshot, last),
+        schema=schema,
     )
 
 
 def _tables(connection: Connection, schema: str, request: Request) -> dict[str, Table]:
     """The tables that the models read, with their columns as they are read."""
     last = None if request.full else request.previous
-    described = columns_as_text(_described(connection, schema, request.models), request.as_text, last)
-    tables = _with_hashes(request.models, described, request.key)
+    found = columns_as_text(described(connection, schema, request.models), request.as_text, last)
+    tables = _with_hashes(request.models, found, request.key)
     check_rights(request.models, tables)
     return tables
 
@@ -157,13 +153,14 @@ def _erasures(
     """The values to erase from forgotten rows that the source may still have, by table."""
     declared = _personal(models, tables)
     erasures = {}
-    for name in {entry.table for entry in forgotten} & tables.keys():
-        table = tables[name]
+    for name, table in tables.items():
+        if not (entries := entries_of(forgotten, name)):
+            continue
         personal_columns = declared.get(name, {}).keys() - set(table.key)
         erasures[name] = Erasure(
             key=tuple(column for column in table.columns if column.name in table.key),
             columns=tuple(column for column in table.columns if column.name in personal_columns),
-            entries=tuple(entry for entry in forgotten if entry.table == name),
+            entries=entries,
         )
     return {name: each for name, each in erasures.items() if each.key}
 
@@ -201,52 +198,6 @@ def _read_by_cursor(models: Mapping[str, Model], changed: Collection[str]) -> di
     }
 
 
-def _described(connection: Connection, schema: str, models: Mapping[str, Model]) -> dict[str, Table]:
-    names = source_tables(models)
-    seeds = read_seeds(models)
-    if seeds and (taken := existing(connection, schema, sorted(seeds))):
-        raise ModelError(f"{seeds[taken[0]].path}: a table of the source has the same name; rename the seed")
-    tables = {
-        name: _without_unusable_key(table)
-        for name, table in describe(connection, schema, sorted(names)).items()
-    }
-    missing = names - tables.keys() - reference_tables.NAMES
-    there = relations(connection, schema) if missing else []
-    if missing and not there:
-        raise SourceError(
-            f"source: schema {schema} has no tables, and the models read"
-            f" {', '.join(sorted(missing))}; correct TOTESYS_SOURCE_SCHEMA"
-        )
-    known = {*there, *models, *reference_tables.NAMES}
-    with all_mistakes() as mistake:
-        for model in models.values():
-            for relation in model.relations:
-                with mistake():
-                    if relation.name in missing:
-                        raise _no_table(model, relation, schema, known)
-                    if relation.name in tables and not tables[relation.name].columns:
-                        raise ModelError(
-                            f"{_place(model, relation)}: reads table {relation.name}, of which the source's"
-                            " role may read no column; grant SELECT on one, or leave the table out"
-                        )
-    return tables
-
-
-def _no_table(model: Model, relation: Relation, schema: str, known: AbstractSet[str]) -> ModelError:
-    others = (known | seed_files.load(model.path.parent).keys()) - {model.name}
-    near = nearest(relation.name, sorted(others))
-    create = f"create it or the seed {seed_files.FOLDER}/{relation.name}.csv, or correct its name"
-    remedy = f"write {near}" if near else create
-    return ModelError(
-        f"{_place(model, relation)}: reads table {relation.name}, which schema {schema} of the source does"
-        f" not have; {remedy}"
-    )
-
-
-def _place(model: Model, relation: Relation) -> str:
-    return f"{model.path}:{line_of(model.sql.encode(), relation.start)}"
-
-
 def _with_hashes(
     models: Mapping[str, Model], tables: Mapping[str, Table], key: HashKey | None
 ) -> dict[str, Table]:
@@ -260,13 +211,6 @@ def _with_hashes(
         )
         for name, table in tables.items()
     }
-
-
-def _without_unusable_key(table: Table) -> Table:
-    """The table without its key where DuckDB cannot compare its values as Postgres does."""
-    by_name = {column.name: column for column in table.columns}
-    usable = all(has_identity(by_name[name]) for name in table.key)
-    return table if usable else table.model_copy(update={"key": ()})
 
 
 def _with_counts(

@@ -17,6 +17,7 @@ from pipeline.postgres import Connection, template
 from pipeline.source import cursors
 from pipeline.source.catalogue import Table
 from pipeline.source.cursors import Cursor
+from pipeline.source.table_names import identifier, in_model, of_another_schema, of_column
 
 
 def check_rights(models: Mapping[str, Model], tables: Mapping[str, Table]) -> None:
@@ -64,9 +65,10 @@ def cursors_of(
     declared: dict[str, tuple[Model, Cursor]] = {}
     for model, name, cursor in _declared(models):
         if name not in model.reads & tables.keys():
+            meant = of_another_schema(name, model.reads & tables.keys())
             raise ModelError(
                 f"{model.at_header('cursor', name)}: it declares a cursor for {name}, a table that it does"
-                " not read"
+                f" not read{f'; write {in_model(of_column(meant, cursor.column))}' if meant else ''}"
             )
         other, first = declared.setdefault(name, (model, cursor))
         if first != cursor:
@@ -102,7 +104,7 @@ def _check(connection: Connection, schema: str, model: Model, table: Table, curs
         raise ModelError(f"{prefix}: type {column.type} takes no overlap; remove {cursor.overlap!r}")
     try:
         with connection.transaction():
-            _try(connection, sql.Identifier(schema, table.name), column, cursor, unit)
+            _try(connection, identifier(schema, table.name), column, cursor, unit)
     except (psycopg.DataError, psycopg.ProgrammingError) as error:
         raise ModelError(f"{prefix}: {error.diag.message_primary}") from None
     except ValueError:

@@ -35,6 +35,7 @@ from pipeline.recovery.batches import loaded_batches
 from pipeline.recovery.refill import refill
 from pipeline.recovery.replays import Replayer
 from pipeline.recovery.restate import restate
+from pipeline.source.table_names import spelled
 from pipeline.warehouse.ledger import loaded_models
 from pipeline.warehouse.limits import UNLIMITED
 from pipeline.warehouse.mismatches import Mismatch
@@ -88,6 +89,8 @@ def find(
     else as :func:`the_table` does.
     """
     frozen = frozen or Frozen()
+    if not any(entry.table in each.tables for each in manifests):  # as earlier releases name it
+        entry = entry.model_copy(update={"table": spelled(entry.table)})
     manifest, table, erased = the_table(replayer.models, manifests, entry.table, frozen.models)
     erased = erased.model_copy(update={"entries": (entry,)})
     rows, raw, texts = shown_in(replayer.raw, table, erased)

@@ -17,6 +17,7 @@ from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import TIME, Files, Manifest, State, TableBatch
 from pipeline.lake.paths import deleted_folder, rejected_folder, table_folder
 from pipeline.models.rejects import REJECTED
+from pipeline.source.table_names import spelled
 
 # The new values of a stored row, if it has erased ones.
 _NEW = "COALESCE(NULLIF(p.new, p.old), a.new)"
@@ -27,7 +28,7 @@ def showing(processed: Bucket, effect: Effect, known_since: datetime) -> Iterato
 
     Values from before ``known_since`` are unknown.
     """
-    folder = table_folder(effect.target.name)
+    folder = table_folder(spelled(effect.target.name))
     paths = objects(processed, folder, rejected_folder(folder), deleted_folder(folder))
     if effect.replays:
         yield from paths

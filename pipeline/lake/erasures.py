@@ -31,6 +31,7 @@ from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket
 from pipeline.postgres import Connection, transaction
 from pipeline.source.hashing import HashKey
+from pipeline.source.table_names import parts
 
 FORGOTTEN = "_forgotten"
 _TEXTS = frozenset(["text", "character varying", "character", "bpchar", "citext"])
@@ -143,7 +144,19 @@ def _made_up_text(type_name: str) -> str:
 
 def _key_hash(key: Sequence[Column], table: str, salt: str) -> str:
     parts = ", ".join(f"CAST({identity(quote(column.name), _key_type(column))} AS VARCHAR)" for column in key)
-    return f"sha256({literal(salt + table)} || chr(31) || concat_ws(chr(31), {parts}))"
+    return f"sha256({literal(salt + _hashed_name(table))} || chr(31) || concat_ws(chr(31), {parts}))"
+
+
+def _hashed_name(table: str) -> str:
+    """The name of a table in hashes of keys: as earlier releases have it, which knew the main schema only."""
+    schema, name = parts(table)
+    return name if schema is None else f"{quote(schema)}.{quote(name)}"
+
+
+def entries_of(entries: Iterable[Entry], table: str) -> tuple[Entry, ...]:
+    """The entries of a table; one of an earlier release has its name without double quotes."""
+    names = {table, parts(table)[1] if parts(table)[0] is None else table}
+    return tuple(each.model_copy(update={"table": table}) for each in entries if each.table in names)
 
 
 def _key_type(column: Column) -> str:

@@ -1,7 +1,9 @@
 """Write manifests with a digest of their text, and upgrade manifests of earlier formats on reading.
 
 Format 2 adds the keys of deleted rows, and row counts. Format 3 adds checksums of objects and the digest,
-and renames two fields: ``landed`` to ``chunks`` and ``gone`` to ``deleted``.
+and renames two fields: ``landed`` to ``chunks`` and ``gone`` to ``deleted``. Manifests without the main
+schema of the source, as earlier releases wrote, have the names of tables as they are, not as
+pipeline.source.table_names spells them.
 """
 
 import json
@@ -10,6 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from pipeline.errors import BucketError
+from pipeline.source.table_names import spelled
 
 FORMAT = 3
 _WITH_DIGEST = re.compile(r'\{\n "digest": "([0-9a-f]{64})",(.+)', re.DOTALL)
@@ -41,7 +44,23 @@ def parse(text: str, path: str) -> Any:  # noqa: ANN401  JSON
         raise ValueError("it has no digest")
     if format_ in {1, 2} and match:
         raise ValueError(f"it has a digest, and format {format_} has none")
-    return _upgraded(manifest, format_)
+    upgraded = _upgraded(manifest, format_)
+    is_earlier = isinstance(upgraded, dict) and "source_schema" not in upgraded
+    return _with_spelled_names(upgraded) if is_earlier else upgraded
+
+
+def _with_spelled_names(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of an earlier release, whose tables are all of the main schema."""
+    tables = manifest.get("tables")
+    if not isinstance(tables, dict) or all(spelled(name) == name for name in tables):
+        return manifest
+    for each in [*tables.values(), *(read["chunk"] for read in manifest["chunks"])]:
+        each["table"] = spelled(each["table"])
+    proof = manifest.get("continuity") or {}
+    for witness in proof.get("witnesses", ()):
+        witness["table"] = spelled(witness["table"])
+    proof["unproven"] = [spelled(name) for name in proof.get("unproven", ())]
+    return manifest | {"tables": {spelled(name): each for name, each in tables.items()}}
 
 
 def _upgraded(manifest: Any, format_: object) -> Any:  # noqa: ANN401  JSON

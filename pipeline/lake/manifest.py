@@ -175,8 +175,8 @@ class Destination(Frozen):
 class Manifest(Frozen):
     """Everything that belongs to a sealed batch; later steps read nothing else.
 
-    ``release`` is the release that read the batch, ``source_schema`` the schema of its tables, ``warehouse``
-    its destination; manifests of earlier releases lack them.
+    ``release`` is the release that read the batch, ``warehouse`` its destination, ``source_schema`` the main
+    schema of the source, whose tables are named without it; manifests of earlier releases lack them.
     ``unchanged`` are models in which an ordinary run would have found no change. A change that a reconciling
     batch finds there was missed by earlier runs.
     ``resumed``: a rebuild continued here, after batches that are lost.
@@ -189,12 +189,12 @@ class Manifest(Frozen):
     snapshot_at: datetime
     source_xmin: NonNegativeInt
     identity: Identity
-    source_schema: str | None = None
     warehouse: Destination | None = None
     continuity: Continuity | None = None
     wal_marks: Marks | None = None
     reconcile: bool
     resumed: bool = False
+    source_schema: str | None = None
     # Its name in manifests of formats 1 and 2 is quiet.
     unchanged: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("unchanged", "quiet"))
     chunks: tuple[ReadChunk, ...]

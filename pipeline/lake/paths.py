@@ -6,9 +6,13 @@ from urllib.parse import quote
 
 from pydantic import StringConstraints
 
+from pipeline.source.table_names import parts
+
 # No segment starts with a dot, so none is "..".
 _SEGMENT = r"[A-Za-z0-9_~%= -][A-Za-z0-9_.~%= -]*"
 _PATH = rf"^{_SEGMENT}(?:/{_SEGMENT})*$"
+# Not those in an escape.
+_CAPITAL = re.compile(r"(?<!%)(?<!%.)[A-Z]")
 _MANIFEST = r"^_(?:manifests|resumed)/after=[0-9A-Za-z-]+/[0-9A-Za-z-]+\.json$"
 
 ObjectPath = Annotated[str, StringConstraints(pattern=_PATH)]
@@ -27,15 +31,28 @@ def is_manifest(path: str) -> bool:
 
 
 def table_folder(name: str) -> str:
-    """The folder of a table's rows, for a table of any name.
+    """The folder of a table's rows, for a table of any name (see pipeline.source.table_names).
 
-    A name is percent-encoded where it has unusual characters, or starts like an internal folder or like
-    ``..``.
+    A table of another schema than the main one has a folder in that of its schema.
+    """
+    schema, table = parts(name)
+    if schema is None:
+        return _segment(table)
+    # A file system may ignore case.
+    return f"schema={_CAPITAL.sub(_escaped, _segment(schema))}/{_CAPITAL.sub(_escaped, _segment(table))}"
+
+
+def _segment(name: str) -> str:
+    """A name, percent-encoded where it has unusual characters.
+
+    So is the start of one that begins like an internal folder or like ``..``.
     """
     encoded = quote(name, safe=" ")
-    if encoded[:1] in {".", "_"}:
-        encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
-    return encoded
+    return _escaped(encoded[0]) + encoded[1:] if encoded[:1] in {".", "_"} else encoded
+
+
+def _escaped(character: str | re.Match[str]) -> str:
+    return f"%{ord(str(character[0])):02X}"
 
 
 def batch_folder(name: str, batch_id: str) -> str:

@@ -14,6 +14,7 @@ _BETTER = {
     "Division by zero": "a row is divided by zero; write NULLIF(divisor, 0) for NULL, or leave such rows out",
     "in multiplication of DECIMAL": _PRODUCT,
     "perform an accurate multiplication": _PRODUCT,
+    "more than one column in front of a star": "before .* a table has no schema; write its name or its alias",
     "Only SELECT statements can be serialized": "this is no SELECT; a model is one SELECT",
 }
 

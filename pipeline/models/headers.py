@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from pipeline.errors import ModelError
 from pipeline.models.personal import Declared
 from pipeline.source.cursors import Cursor
+from pipeline.source.table_names import spelled, unquoted
 from pipeline.words import line_of
 
 Kind = Literal["fact", "dimension", "bridge"]
@@ -37,9 +38,11 @@ _VALUES: Mapping[str, Collection[str]] = {
     "unstable": {"allowed"},
 }
 _NAME = r'"(?:[^"]|"")+"|[^\s."]+'
-_PERSONAL = re.compile(rf"(?:(?P<table>{_NAME})\.)?(?P<column>{_NAME})")
+# A table of the source, with its schema if that is not the main one.
+_TABLE = rf"(?:(?P<schema>{_NAME})\.)?(?P<table>{_NAME})"
+_PERSONAL = re.compile(rf"(?:{_TABLE}\.)?(?P<column>{_NAME})")
 _RENAMED = re.compile(rf"(?P<old>{_NAME})\s*->\s*(?P<new>{_NAME})")
-_CURSOR = re.compile(rf"(?P<table>{_NAME})\.(?P<column>{_NAME})(?:\s+(?P<overlap>.+))?")
+_CURSOR = re.compile(rf"{_TABLE}\.(?P<column>{_NAME})(?:\s+(?P<overlap>.+))?")
 # Looks like a header, and is none.
 _LOOSE = re.compile(r"--[^\w'\"`]*([A-Za-z_]+)(?:\s*[:=]\s*|\s+)(\S.*?)\s*")
 # What a SELECT takes without naming it.
@@ -96,7 +99,7 @@ def _is_value(name: str, text: str, sql: str) -> bool:
     if name == "cursor":
         match = _CURSOR.fullmatch(text)
         has_overlap = match is not None and re.match(r"\d|$", match["overlap"] or "") is not None
-        return match is not None and has_overlap and _unquoted(match["table"]).lower() in words
+        return match is not None and has_overlap and unquoted(match["table"]).lower() in words
     if name == "renamed":
         return all(_RENAMED.fullmatch(part.strip()) for part in text.split(","))
     if name in {"key", "untracked", "personal"}:
@@ -205,8 +208,7 @@ def cursors(path: Path, headers: Headers) -> dict[str, Cursor]:
         if not match:
             example = "e.g. `-- cursor: orders_view.changed_at 1 hour`"
             raise ModelError(f"{path}:{line}: write `{_FORMS['cursor']}`, {example}")
-        table, column = (_unquoted(match[part]) for part in ("table", "column"))
-        by_table[table] = Cursor(column=column, overlap=match["overlap"])
+        by_table[_table(match)] = Cursor(column=unquoted(match["column"]), overlap=match["overlap"])
     return by_table
 
 
@@ -218,9 +220,9 @@ def personal(path: Path, headers: Headers) -> Iterator[Declared]:
             match = _PERSONAL.fullmatch(part.strip())
             if not match:
                 raise ModelError(f"{path}:{line}: write `{_FORMS['personal']}`")
-            table = _unquoted(match["table"]) if match["table"] else None
+            table = _table(match) if match["table"] else None
             word = how[1] if how else ""
-            yield Declared(_unquoted(match["column"]), table, word == "hash", dropped=word == "dropped")
+            yield Declared(unquoted(match["column"]), table, word == "hash", dropped=word == "dropped")
 
 
 def renamed(path: Path, headers: Headers) -> Iterator[tuple[str, str]]:
@@ -230,7 +232,7 @@ def renamed(path: Path, headers: Headers) -> Iterator[tuple[str, str]]:
             match = _RENAMED.fullmatch(part.strip())
             if not match:
                 raise _wrong(path, line, f"renamed is {part.strip()!r}", "renamed")
-            yield _unquoted(match["old"]), _unquoted(match["new"])
+            yield unquoted(match["old"]), unquoted(match["new"])
 
 
 def place(path: Path, headers: Headers, name: str, value: str) -> str:
@@ -243,5 +245,6 @@ def _wrong(path: Path, line: int, what: str, name: str) -> ModelError:
     return ModelError(f"{path}:{line}: {what}; write `{_FORMS[name]}`")
 
 
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+def _table(match: re.Match[str]) -> str:
+    """The text of the table that a header names."""
+    return spelled(unquoted(match["table"]), unquoted(match["schema"]) if match["schema"] else None)

@@ -6,7 +6,8 @@ head state the grain, and may hold headers.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -19,12 +20,13 @@ from pipeline.errors import ModelError, all_mistakes
 from pipeline.models import checks, headers, marts, reference_tables, seeds, syntax
 from pipeline.models.canonical import with_canonical_names
 from pipeline.models.headers import Headers, Kind
-from pipeline.models.names import Relation, beside, relations, with_relation_names
+from pipeline.models.names import Relation, beside, of_models, relations, with_relation_names
 from pipeline.models.personal import Declared
 from pipeline.models.refused import refuse
 from pipeline.models.seeds import Seed
 from pipeline.models.unstable import in_text, walk, without
 from pipeline.source.cursors import Cursor
+from pipeline.source.table_names import spelled
 from pipeline.words import line_of, text_of
 
 SCHEMA_FILE = "schema.sql"
@@ -137,8 +139,18 @@ def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
             for taken in beside(name, model.kind) & read_models.keys():
                 with mistake():
                     raise ModelError(f"{read_models[taken].path}: its name is made beside {name}; rename one")
-    models = _with_seeds(read_models, seeds.load(folder))
-    return ordered(models)
+            with mistake(), _naming_file(model.path):
+                read_models[name] = replace(model, relations=of_models(model.relations, read_models))
+    return ordered(_with_seeds(read_models, seeds.load(folder)))
+
+
+@contextmanager
+def _naming_file(path: Path) -> Iterator[None]:
+    """Raise a ValueError as a ModelError that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from None
 
 
 def ordered(models: Mapping[str, Model]) -> dict[str, Model]:
@@ -155,9 +167,10 @@ def ordered(models: Mapping[str, Model]) -> dict[str, Model]:
 
 def _with_seeds(models: Mapping[str, Model], all_seeds: Mapping[str, Seed]) -> dict[str, Model]:
     """The models with the seeds that they read."""
+    paths = {spelled(name): model.path for name, model in models.items()}
     for name, seed in all_seeds.items():
-        if name in models or name in reference_tables.NAMES:
-            other = models[name].path if name in models else f"the reference table {name}"
+        if name in paths or name in reference_tables.NAMES:
+            other = paths.get(name) or f"the reference table {name}"
             raise ModelError(f"{seed.path}: has the name of {other}; rename one")
     return {
         name: replace(model, seeds={seed: all_seeds[seed] for seed in sorted(model.reads & all_seeds.keys())})
@@ -216,10 +229,8 @@ def parse(path: Path, text: str) -> Model:
     """A model of this text; ``path`` gives its name, and is named in errors."""
     tree = _parse(path, text)
     refuse(path, text, tree)
-    try:
+    with _naming_file(path):
         named = relations(text, tree)
-    except ValueError as error:
-        raise ModelError(f"{path}: {error}") from None
     written = headers.headers_in(path, text)
     return Model(
         name=path.stem,
@@ -241,7 +252,9 @@ def parse(path: Path, text: str) -> Model:
         personal=tuple(headers.personal(path, written)),
         renamed=tuple(headers.renamed(path, written)),
         tree=json.dumps(
-            with_canonical_names(without(tree, {"query_location"}), {relation.name for relation in named}),
+            with_canonical_names(
+                without(tree, {"query_location"}), {".".join(relation.path) for relation in named}
+            ),
             sort_keys=True,
         ),
     )

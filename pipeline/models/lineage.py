@@ -24,6 +24,7 @@ from pipeline.models.operators import Operators
 from pipeline.models.personal import personal_columns
 from pipeline.models.target import Target
 from pipeline.models.unstable import Node
+from pipeline.source.table_names import of_column, table_of
 
 _PLAN = f"SELECT json_serialize_plan('FROM {RESULT}', optimize := false)"
 
@@ -131,7 +132,7 @@ def _named(columns: Sequence[str], fed: Sequence[Sources], flow: Flow) -> Lineag
 
 
 def _spelled(sources: Sources) -> tuple[str, ...]:
-    return tuple(sorted(f"{table}.{column}" for table, column in sources))
+    return tuple(sorted(of_column(table, column) for table, column in sources))
 
 
 def fed(lineages: Mapping[str, Lineage], table: str | None = None) -> dict[str, Fed]:
@@ -148,7 +149,7 @@ def fed(lineages: Mapping[str, Lineage], table: str | None = None) -> dict[str, 
             rows=tuple(model for model, each in lineages.items() if source in each.rows),
         )
         for source in sources
-        if table is None or source.startswith(f"{table}.")
+        if table is None or table_of(source) == table
     }
 
 
@@ -160,7 +161,7 @@ def personal_outputs(
     lineages: Mapping[str, Lineage], personal: Mapping[str, Collection[str]]
 ) -> dict[str, frozenset[str]]:
     """By model, the columns that are fed by personal columns of the source, which are given by table."""
-    sources = {f"{table}.{column}" for table, columns in personal.items() for column in columns}
+    sources = {of_column(table, column) for table, columns in personal.items() for column in columns}
     return {
         name: frozenset(column for column, feeding in each.columns.items() if sources & set(feeding))
         for name, each in lineages.items()

@@ -34,6 +34,7 @@ _POSTGRES = {
 }  # fmt: skip
 _TABLE_COLUMN = re.compile(r'Table "(.+)" does not have a column named "(.+)"')
 _NO_TABLE = re.compile(r'Referenced table "(.+)" not found!\nCandidate tables: (.*)')
+_TWICE = re.compile(r'Ambiguous reference to table "(.+)" \(duplicate alias')
 _AMBIGUOUS = re.compile(r"Ambiguous reference to column name \"(.+)\" \(use: (.+)\)")
 _COMPARED = re.compile(
     r"Cannot (?:compare|mix) values of type (.+) and (?:type )?(.+?)(?: in .*)? - an explicit"
@@ -138,8 +139,10 @@ class _Mistake:
         if self.is_missing_column:
             return self._missing_column()
         if match := _NO_TABLE.match(self._words):
-            near = nearest(match[1], re.findall(r'"(.+?)"', match[2]))
+            near = _in_query(match[1], re.findall(r'"(.+?)"', match[2]))
             return f"{match[1]} is neither a table nor an alias in this query; {_write(near)}"
+        if match := _TWICE.match(self._words):
+            return f"{match[1]} is the name of two tables in this query; give each an alias"
         if match := _AMBIGUOUS.match(self._words):
             return f"column {match[1]} is ambiguous; write {match[2].replace(chr(39), '')}"
         if match := _COMPARED.match(self._words):
@@ -258,6 +261,11 @@ def _distance(type_: str, wanted: str) -> int:
     if type_ == wanted or (type_, wanted) == ("STRING_LITERAL", "VARCHAR"):
         return 0
     return 0 if are_numbers and type_ == "INTEGER_LITERAL" else 1 if are_numbers else 2
+
+
+def _in_query(name: str, known: Sequence[str]) -> str | None:
+    """The table or alias that is meant by a name, which may have a schema too many."""
+    return next((each for each in known if name.endswith(f".{each}")), None) or nearest(name, known)
 
 
 def _write(near: str | None) -> str:

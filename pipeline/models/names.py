@@ -5,14 +5,18 @@ So the name of each relation that is not a CTE is replaced by a unique one.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.duck import quote, relation_name
+from pipeline.models import reference_tables
+from pipeline.source.table_names import spelled
 
-# A quoted or an unquoted name, as DuckDB's scanner reads it.
-_NAME = re.compile(rb'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^\s"\'(),;.]+')
+# A quoted or an unquoted name, as DuckDB's scanner reads it, after comments.
+_NAME = re.compile(
+    rb'(?:--[^\n]*|/\*.*?\*/|[\s.])*("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^\s"\'(),;.]+)', re.DOTALL
+)
 _NO_NAMES: frozenset[str] = frozenset()
 # What the names of the views, tables and indexes beside a table of the warehouse end in.
 _BESIDE_FACTS = ("current", "history", "version", "begun", "ended")
@@ -23,13 +27,16 @@ _BESIDE_OTHERS = ("history", "version", "ended")
 class Relation:
     """A relation in a model's SQL: its name, and the range of bytes that the name takes.
 
-    ``alias`` is the alias that the replaced name needs, because other parts of the SQL refer to it.
+    ``name`` is the text that stands for a table of the source (pipeline.source.table_names), or the name of a
+    model. ``alias`` is the alias that the replaced name needs, because other parts of the SQL refer to it.
+    ``path`` is the name as its parts.
     """
 
     name: str
     start: int
     end: int
     alias: str | None
+    path: tuple[str, ...] = ()
 
 
 def beside(name: str, kind: str) -> set[str]:
@@ -56,6 +63,22 @@ def relations(sql: str, tree: object) -> list[Relation]:
     return [_relation(text, node) for node in _tables(tree, _NO_NAMES)]
 
 
+def of_models(found: Iterable[Relation], models: Collection[str]) -> tuple[Relation, ...]:
+    """The relations, with the names of models where they are some of these; those are not quoted.
+
+    Raises ValueError if a model has the name of another schema's table.
+    """
+    names = {spelled(name): name for name in models}
+    named = tuple(replace(each, name=names.get(each.name, each.name)) for each in found)
+    for each in named:
+        if len(each.path) > 1 and each.name in models:
+            raise ValueError(
+                f"reads {each.path[-1]} of the source's schema {each.path[0]}, and a model has the name"
+                f" {each.name}; rename the model"
+            )
+    return named
+
+
 def _relation(text: bytes, node: Mapping[str, Any]) -> Relation:
     path = node["qualified_name"]["path"]
     start = end = int(node["query_location"])
@@ -64,11 +87,30 @@ def _relation(text: bytes, node: Mapping[str, Any]) -> Relation:
             f"reads {'.'.join(path)} by TABLE, DESCRIBE or SUMMARIZE, which no model can; write a SELECT"
         )
     for _ in path:
-        match = _NAME.search(text, end)
+        match = _NAME.match(text, end)
         end = match.end() if match else end
-    if len(path) > 1 and path[:-1] != ["reference"]:
-        raise ValueError(f"names {'.'.join(path)}; name a table without its schema")
-    return Relation(".".join(path), start, end, None if node["alias"] else path[-1])
+    return Relation(_name_of(path), start, end, None if node["alias"] else path[-1], tuple(path))
+
+
+def _name_of(path: Sequence[str]) -> str:
+    """The name of a relation, from its parts."""
+    shown = ".".join(path)
+    if len(path) == 1:
+        return spelled(path[0])
+    if len(path) > 2:  # noqa: PLR2004
+        raise ValueError(f"names {shown}; name a table of the source as schema.table, without its database")
+    schema, table = path
+    if schema == reference_tables.SCHEMA and shown not in reference_tables.QUALIFIED:
+        known = " and ".join(sorted(reference_tables.QUALIFIED))
+        raise ValueError(
+            f"names {shown}; that schema is the pipeline's own, with {known}: in the source, give a schema of"
+            " this name another one"
+        )
+    if schema == reference_tables.SCHEMA:
+        return shown
+    if schema == "information_schema" or schema.startswith("pg_"):
+        raise ValueError(f"names {shown}, a table of Postgres itself; read a view of it in another schema")
+    return spelled(table, schema)
 
 
 def _tables(node: object, ctes: frozenset[str]) -> Iterator[Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from pipeline.errors import ModelError, SettingsError
 if TYPE_CHECKING:
     from pipeline.models.library import Model
 from pipeline.source.hashing import HashKey
+from pipeline.source.table_names import in_model, of_another_schema, of_column
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Declared:
     @property
     def spelled(self) -> str:
         """The column as the header names it."""
-        return f"{self.table}.{self.column}" if self.table else self.column
+        return of_column(self.table, self.column) if self.table else self.column
 
 
 def personal_columns(
@@ -63,10 +64,13 @@ def _table_of(model: "Model", declared: Declared, tables: Mapping[str, Collectio
         raise ModelError(f"{where} is in {candidates[0]}; remove the word dropped, or name another table")
     if candidates:
         raise ModelError(
-            f"{where} is in {' and in '.join(candidates)}; write {candidates[0]}.{declared.column}"
+            f"{where} is in {' and in '.join(candidates)}; write"
+            f" {in_model(of_column(candidates[0], declared.column))}"
         )
+    meant = of_another_schema(declared.table or "", model.reads & tables.keys())
+    correction = f"write {in_model(of_column(meant, declared.column))}" if meant else "correct the name"
     raise ModelError(
-        f"{where} is in no table of the source that it reads; correct the name, or write"
+        f"{where} is in no table of the source that it reads; {correction}, or write"
         f" `-- personal: dropped {declared.spelled}` if the source has dropped it"
     )
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pipeline.columns import Column, arrow_type, numeric_of
 from pipeline.errors import ModelError
+from pipeline.source.table_names import spelled
 from pipeline.words import text_of
 
 FOLDER = "seeds"
@@ -46,7 +47,10 @@ _DIGITS = (18, 38)
 
 @dataclass(frozen=True)
 class Seed:
-    """A seed as its file defines it; ``digest`` changes with its columns and rows."""
+    """A seed as its file defines it; ``digest`` changes with its columns and rows.
+
+    ``name`` is spelled as that of a table of the source.
+    """
 
     name: str
     path: Path
@@ -62,7 +66,8 @@ def load(folder: Path) -> dict[str, Seed]:
     """
     if below := sorted((folder / FOLDER).glob("*/**/*.csv")):
         raise ModelError(f"{below[0]}: is in a subfolder; seeds lie directly in {folder / FOLDER}")
-    return {path.stem: read(path) for path in sorted((folder / FOLDER).glob("*.csv"))}
+    paths = sorted((folder / FOLDER).glob("*.csv"))
+    return {seed.name: seed for seed in map(read, paths)}
 
 
 def read(path: Path) -> Seed:
@@ -87,7 +92,7 @@ def read(path: Path) -> Seed:
     }
     table = pa.table(values)
     digest = hashlib.sha256(repr((columns, table.to_pydict())).encode()).hexdigest()[:16]
-    return Seed(path.stem, path, columns, table, digest)
+    return Seed(spelled(path.stem), path, columns, table, digest)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

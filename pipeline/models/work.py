@@ -18,6 +18,7 @@ from pipeline.models.library import Model
 from pipeline.models.output import Loaded, columns_of
 from pipeline.models.reference_tables import BATCH
 from pipeline.models.target import Target
+from pipeline.source.table_names import spelled
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Work:
     @property
     def folder(self) -> str:
         """The folder of its rows in the processed bucket."""
-        return batch_folder(self.model.name, self.manifest.batch_id)
+        return batch_folder(spelled(self.model.name), self.manifest.batch_id)
 
     @property
     def tables(self) -> list[TableBatch]:

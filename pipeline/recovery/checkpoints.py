@@ -28,6 +28,7 @@ from pipeline.models.output import Loaded
 from pipeline.models.target import versions_name
 from pipeline.postgres import Connection, identifiers, statement
 from pipeline.recovery.table_copies import TableCopies, go_on_numbering
+from pipeline.source.table_names import spelled
 from pipeline.streams import joined
 from pipeline.warehouse.references import may_skip, unchecked
 from pipeline.warehouse.referring import load_order
@@ -168,7 +169,7 @@ class Checkpoints:
 
 def place(destination: Destination) -> str:
     """The folder of the checkpoints of a schema of a warehouse."""
-    return f"{FOLDER}/{destination.id}/{table_folder(destination.schema_name)}"
+    return f"{FOLDER}/{destination.id}/{table_folder(spelled(destination.schema_name))}"
 
 
 def remove(bucket: Bucket, folder: str, keep: Collection[str] = ()) -> None:

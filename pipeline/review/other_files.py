@@ -15,6 +15,7 @@ from pipeline.models.target import Target
 from pipeline.postgres import Connection, statement, template
 from pipeline.review import diffs
 from pipeline.review.table_preview import Effect, Preview
+from pipeline.source.table_names import parts
 from pipeline.warehouse import declarations, evolve, ledger, mart_changes, schema_file
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.checks import problems
@@ -69,7 +70,7 @@ def of_seeds(url: str, schema: str, models: Mapping[str, Model], raw: Bucket) ->
     gone = [name for name, table in (last.tables if last else {}).items() if table.seed and name in wanted]
     return [
         Preview(
-            table=f"{seeds.FOLDER}/{name}.csv",
+            table=f"{seeds.FOLDER}/{parts(name)[1]}.csv",
             effect="seed gone",
             error=f"the run fails if the source has no table {name}",
             read_by=tuple(each for each, model in models.items() if name in model.reads),

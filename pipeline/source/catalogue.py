@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -13,10 +14,11 @@ from pipeline.columns import Column, Frozen
 from pipeline.errors import SourceError
 from pipeline.postgres import Connection, statement
 from pipeline.source.definition import Definition
+from pipeline.source.table_names import identifier, parts, spelled
 
 
 class Table(Frozen):
-    """A source relation as its catalogue describes it.
+    """A source relation as its catalogue describes it; ``name`` is its text, see pipeline.source.table_names.
 
     ``columns`` the role may read, ``unreadable`` it may not; ``key`` is the primary key.
     ``heaps`` lists the oids of the tables that store its rows.
@@ -60,14 +62,17 @@ class Table(Frozen):
 
 
 def describe(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, Table]:
-    """Describe the named tables that the schema has, by name, and lock them.
+    """Describe those of the named tables that the source has, by name, and lock them.
 
     A snapshot does not protect from ALTER TABLE, TRUNCATE and VACUUM FULL, so the tables stay locked in
-    ACCESS SHARE mode until the transaction ends. Raises SourceError where one was rewritten before the lock.
+    ACCESS SHARE mode until the transaction ends. Raises SourceError where one was rewritten before the lock,
+    or the role has no right to use its schema. ``schema`` is the main one.
     """
-    with connection.cursor(row_factory=dict_row) as cursor, source_errors(f"schema {schema}"):
-        cursor.execute(statement("source/tables.sql"), {"schema": schema, "tables": list(names)})
-        described = {row.pop("relation"): row for row in cursor}
+    wanted = [(in_schema or schema, name) for in_schema, name in map(parts, names)]
+    values = {"schemas": [each for each, _ in wanted], "tables": [name for _, name in wanted]}
+    with connection.cursor(row_factory=dict_row) as cursor, source_errors("its tables"):
+        cursor.execute(statement("source/tables.sql"), values)
+        described = {row.pop("relation"): _named(row, schema) for row in cursor}
         cursor.execute(statement("source/definitions.sql"), {"relations": list(described)})
         for row in cursor:
             stored = {name: row.pop(name) for name in ("heaps", "filenodes", "names_objects")}
@@ -77,30 +82,44 @@ def describe(connection: Connection, schema: str, names: Sequence[str]) -> dict[
     return tables
 
 
+def _named(row: dict[str, Any], main_schema: str) -> dict[str, Any]:
+    """The row of a table with the text that stands for it."""
+    schema, may_use = row.pop("in_schema"), row.pop("may_use_schema")
+    if not may_use:
+        grant = sql.SQL("GRANT USAGE ON SCHEMA {}").format(sql.Identifier(schema)).as_string()
+        raise SourceError(
+            f"source: the pipeline's role may not use schema {schema}, which has table {row['name']}; {grant}"
+            " to it"
+        )
+    return {**row, "name": spelled(row["name"], None if schema == main_schema else schema)}
+
+
 def existing(connection: Connection, schema: str, names: Sequence[str]) -> list[str]:
-    """The names that a relation of the schema has."""
+    """Those of the named tables of the main schema that the source has."""
     rows = connection.execute(
         "SELECT c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
         " WHERE n.nspname = %s AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p', 'm', 'v', 'f') ORDER BY 1",
-        (schema, list(names)),
+        (schema, [parts(name)[1] for name in names]),
     ).fetchall()
-    return [str(name) for (name,) in rows]
+    return [spelled(str(name)) for (name,) in rows]
 
 
 def relations(connection: Connection, schema: str) -> list[str]:
-    """The names of all tables, views and foreign tables of the schema."""
+    """The texts of all tables, views and foreign tables of the source; ``schema`` is the main one."""
     rows = connection.execute(
-        "SELECT c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-        " WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'm', 'v', 'f') ORDER BY 1",
+        "SELECT n.nspname::text, c.relname::text FROM pg_class AS c"
+        " INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
+        " WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+        " AND c.relkind IN ('r', 'p', 'm', 'v', 'f') ORDER BY n.nspname <> %s, 1, 2",
         (schema,),
     ).fetchall()
-    return [str(name) for (name,) in rows]
+    return [spelled(str(name), None if each == schema else str(each)) for each, name in rows]
 
 
 def _lock(connection: Connection, schema: str, tables: Mapping[str, Table]) -> None:
     """Lock tables by a SELECT: LOCK TABLE does not take every kind of relation."""
-    queries = [sql.SQL("SELECT FROM {} LIMIT 0").format(sql.Identifier(schema, name)) for name in tables]
-    with source_errors(f"schema {schema}"):
+    queries = [sql.SQL("SELECT FROM {} LIMIT 0").format(identifier(schema, name)) for name in tables]
+    with source_errors("its tables"):
         connection.execute(sql.SQL("; ").join(queries))
     heaps = {int(heap): name for name, table in tables.items() for heap in table.heaps.split(",") if heap}
     if rewritten := connection.execute(statement("source/rewritten.sql"), {"heaps": list(heaps)}).fetchone():

@@ -18,6 +18,7 @@ from pipeline.postgres import Connection, template
 from pipeline.source import cursors, witnesses
 from pipeline.source.catalogue import Table, source_errors
 from pipeline.source.cursors import Cursor
+from pipeline.source.table_names import identifier
 
 # Transaction ids are compared modulo 2^32, so a watermark older than half of that is useless.
 # The margin is for transactions that start while a batch is read.
@@ -58,8 +59,8 @@ def probe(connection: Connection, schema: str, slices: Sequence[tuple[Table, Sli
     """Probe the slices of many tables in one query; the results are by table name."""
     if not slices:
         return {}
-    queries = [_probe_query(sql.Identifier(schema, table.name), table, slice_) for table, slice_ in slices]
-    with source_errors(f"schema {schema}"), connection.cursor(row_factory=dict_row) as cursor:
+    queries = [_probe_query(identifier(schema, table.name), table, slice_) for table, slice_ in slices]
+    with source_errors("its tables"), connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql.SQL(" UNION ALL ").join(queries)).fetchall()
     return {row.pop("name"): Probe.model_validate(row) for row in rows}
 

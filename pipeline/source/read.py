@@ -17,6 +17,7 @@ from pipeline.source import cursors
 from pipeline.source.catalogue import source_errors
 from pipeline.source.changes import Slice, changed_rows_predicate, slice_condition
 from pipeline.source.parse import parse
+from pipeline.source.table_names import identifier
 from pipeline.streams import ahead, joined
 
 _BUFFER_BYTES = 1 << 20
@@ -44,7 +45,7 @@ def read_rows(
     Raises SourceError where the role may not read the table, the schema has changed since it was described,
     a value cannot be carried exactly, or another session waits to alter the table.
     """
-    table = sql.Identifier(schema, name)
+    table = identifier(schema, name)
     if slice_.concatenated:
         query, buffers = _copy_of_pages(table, columns, slice_, pages_per_message), _messages
     else:

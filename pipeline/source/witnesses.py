@@ -19,6 +19,7 @@ from psycopg import sql
 from pipeline.columns import Column, Frozen
 from pipeline.postgres import Connection, statement
 from pipeline.source.cursors import expression
+from pipeline.source.table_names import identifier
 
 # Aggregates over rows of a relation: the age of the newest row, and for few rows its location too. The
 # location is compared as text, as Postgres has no minimum of records, which is too slow for many rows.
@@ -104,7 +105,7 @@ def take(
 def _location(connection: Connection, schema: str, table: str, age: int) -> tuple[str, str]:
     """The heap and the ctid of a row of that age."""
     query = sql.SQL("SELECT tableoid::text, ctid::text FROM {} WHERE age(xmin) = {} LIMIT 1")
-    ((heap, place),) = connection.execute(query.format(sql.Identifier(schema, table), age)).fetchall()
+    ((heap, place),) = connection.execute(query.format(identifier(schema, table), age)).fetchall()
     return str(heap), str(place)
 
 
@@ -137,7 +138,7 @@ def _rows_at(
         " WHERE tableoid = {}::oid AND ctid = ANY({}::tid[])"
     ).format(
         sql.SQL(", ").join(parts),
-        sql.Identifier(schema, table),
+        identifier(schema, table),
         sql.Literal(heap),
         sql.Literal(list(places)),
     )

@@ -63,7 +63,7 @@ def _try(drawn: Sequence[Drawn], folder: Path, keys: Mapping[str, tuple[str, ...
     """Raise ModelError if the last of the models is refused."""
     all_models = write_models(folder, {model.name: model.file for model in drawn})
     targets = {model.name: made_target(model.name, model.query.key, **model.types) for model in drawn}
-    columns = {table.name.strip('"'): table.catalogue for table in (*relations.TABLES, SEED, FEED)}
+    columns = {table.text: table.catalogue for table in (*relations.TABLES, SEED, FEED)}
     properties.analysed(closure(all_models, drawn[-1].name), targets, columns, keys)
 
 

@@ -23,6 +23,11 @@ class Relation:
     by_cursor: bool = False
 
     @property
+    def text(self) -> str:
+        """What stands for a table of the source."""
+        return self.name.replace('"', "")
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return (*self.numbers, *self.texts)
 
@@ -38,7 +43,7 @@ class Relation:
 TABLES = (
     Relation("orders", ("id", "person", "amount", "place"), ("label",), ("id",), grows=True),
     Relation("people", ("id", "boss", "age"), ("name", "town"), ("id",), grows=True),
-    Relation('"Stock"', ("shelf", "count"), ("item",), ("shelf", "item"), grows=True),
+    Relation('"Store".orders', ("shelf", "count"), ("item",), ("shelf", "item"), grows=True),
     Relation("log", ("number", "place"), ("message",), (), grows=True),
 )
 SEED = Relation("targets", ("k", "goal"), ("word",), ("k",), grows=True)
@@ -46,7 +51,8 @@ FEED = Relation("feed", ("id", "version", "person"), ("note",), ("id",), grows=T
 SOURCE = """
     CREATE TABLE orders (id int PRIMARY KEY, person int, amount numeric, place int, label text);
     CREATE TABLE people (id int PRIMARY KEY, boss int, age int, name text, town text);
-    CREATE TABLE "Stock" (shelf int, count int, item text, PRIMARY KEY (shelf, item));
+    CREATE SCHEMA "Store";
+    CREATE TABLE "Store".orders (shelf int, count int, item text, PRIMARY KEY (shelf, item));
     CREATE TABLE log (number int, place int, message text);
     CREATE TABLE feed_row (id bigint PRIMARY KEY, version bigint, person bigint, note text);
     CREATE VIEW feed AS SELECT * FROM feed_row;

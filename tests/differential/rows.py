@@ -160,9 +160,9 @@ def existing(random: Random, relations: list[Relation]) -> Query:
 
 def imported(random: Random, relations: list[Relation]) -> Query:
     relation = keyed(random, relations)
-    name, listed = relation.name, listed_columns(relation.columns)
+    name, listed = relation.name.rpartition(".")[2], listed_columns(relation.columns)
     sql = (
-        f"WITH {name} AS (SELECT * FROM {name}), picked AS (SELECT {listed} FROM {name}"
+        f"WITH {name} AS (SELECT * FROM {relation.name}), picked AS (SELECT {listed} FROM {name}"
         f" WHERE {condition(random, relation)}) SELECT {listed} FROM picked"
     )
     return _row_by_row(relation, sql)

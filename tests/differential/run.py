@@ -235,7 +235,7 @@ def search(
     """The first differences of some random models over some runs; empty if there are none."""
     random = Random(seed)
     prepare_source(source_url, random)
-    keys = {table.name.strip('"'): table.key for table in relations.TABLES}
+    keys = {table.text: table.key for table in relations.TABLES}
     # If keys are dropped and added, no model may depend on them.
     changes_keys = random.random() < 0.3
     overlap = random.choice([0, 0, 2])

@@ -51,8 +51,8 @@ def _text(random: Random) -> str | None:
 
 
 def _some(random: Random) -> str:
-    table = random.choice(["orders", "people", '"Stock"', "log"])
-    column = {"orders": "id", "people": "id", '"Stock"': "shelf", "log": "number"}[table]
+    table = random.choice(["orders", "people", '"Store".orders', "log"])
+    column = {"orders": "id", "people": "id", '"Store".orders': "shelf", "log": "number"}[table]
     return f"{table} WHERE {column} % {random.randrange(2, 6)} = {random.randrange(2)}"
 
 
@@ -66,7 +66,7 @@ def insert(connection: psycopg.Connection[tuple[object, ...]], random: Random) -
         query = "INSERT INTO people VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
         connection.execute(query, (random.randrange(12), n(), n(), t(), t()))
     elif table == 2:
-        query = 'INSERT INTO "Stock" VALUES (%s, %s, %s) ON CONFLICT DO NOTHING'
+        query = 'INSERT INTO "Store".orders VALUES (%s, %s, %s) ON CONFLICT DO NOTHING'
         connection.execute(query, (random.randrange(6), n(), random.choice(_LETTERS)))
     else:
         connection.execute("INSERT INTO log VALUES (%s, %s, %s)", (n(), n(), t()))
@@ -83,7 +83,9 @@ def _update(connection: psycopg.Connection[tuple[object, ...]], random: Random) 
         connection.execute("UPDATE people SET age = %s, town = %s WHERE id = %s",
                            (_number(random), _text(random), row % 12))  # fmt: skip
     elif table == 2:
-        connection.execute('UPDATE "Stock" SET count = %s WHERE shelf = %s', (_number(random), row % 6))
+        connection.execute(
+            'UPDATE "Store".orders SET count = %s WHERE shelf = %s', (_number(random), row % 6)
+        )
     else:
         connection.execute("UPDATE log SET message = %s WHERE number = %s", (_text(random), row % 10))
 
@@ -100,8 +102,8 @@ def _move(connection: psycopg.Connection[tuple[object, ...]], random: Random) ->
         (new, old, new),
     )
     connection.execute(
-        'UPDATE "Stock" AS s SET item = %s WHERE shelf = %s AND item = %s'
-        ' AND NOT EXISTS (SELECT FROM "Stock" AS o WHERE o.shelf = s.shelf AND o.item = %s)',
+        'UPDATE "Store".orders AS s SET item = %s WHERE shelf = %s AND item = %s'
+        ' AND NOT EXISTS (SELECT FROM "Store".orders AS o WHERE o.shelf = s.shelf AND o.item = %s)',
         ("z", old % 6, random.choice(_LETTERS), "z"),
     )
 
@@ -118,7 +120,7 @@ def _again(connection: psycopg.Connection[tuple[object, ...]], random: Random) -
 
 def _rare(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
     if random.random() < 0.3:
-        table = random.choice(["orders", "people", "log", '"Stock"'])
+        table = random.choice(["orders", "people", "log", '"Store".orders'])
         connection.execute(f"TRUNCATE {table}".encode())
     else:
         connection.execute("UPDATE people SET boss = 1 - boss")
@@ -127,11 +129,11 @@ def _rare(connection: psycopg.Connection[tuple[object, ...]], random: Random) ->
 def _other_key(connection: psycopg.Connection[tuple[object, ...]], random: Random) -> None:
     """Drop a table's primary key, and maybe add it again, or another one that the rows satisfy."""
     table, keys = random.choice(
-        [("orders", ["id"]), ("people", ["id"]), ('"Stock"', ["shelf, item", "item"])]
+        [("orders", ["id"]), ("people", ["id"]), ('"Store".orders', ["shelf, item", "item"])]
     )
     connection.execute(
         sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
-            sql.SQL(table), sql.Identifier(f"{table.strip(chr(34))}_pkey")
+            sql.SQL(table), sql.Identifier(f"{table.rpartition('.')[2]}_pkey")
         )
     )
     if random.random() < 0.7:

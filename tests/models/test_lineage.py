@@ -244,6 +244,12 @@ def shipped(postgres: Postgres) -> tuple[dict[str, Model], dict[str, Target], Ta
     return models, targets, columns, keys | dict.fromkeys(seeds, ())
 
 
+def test_a_schema_with_the_name_of_a_table_is_not_that_table() -> None:
+    found = {"dim_t": Lineage(columns={"v": ("t.a", "t.a.b", 't."a.b"')}, rows=())}
+    assert lineage.fed(found, "t").keys() == {"t.a", 't."a.b"'}
+    assert lineage.fed(found, "t.a").keys() == {"t.a.b"}
+
+
 def test_the_shipped_models(shipped: tuple[dict[str, Model], dict[str, Target], Tables, Keys]) -> None:
     models, targets, tables, keys = shipped
     found = lineage.of_models(models, targets, tables, keys)

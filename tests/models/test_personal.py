@@ -200,7 +200,7 @@ REFUSED = {
     "team_id": "personal column team_id is in person and in team; write person.team_id",
     "a b c": "write `-- personal: column",
     "mail,": "write `-- personal: column",
-    "hash pin, x.y.z": "write `-- personal: column",
+    "hash pin, w.x.y.z": "write `-- personal: column",
 }
 
 
@@ -218,12 +218,14 @@ def test_a_personal_header_with_an_unknown_column_is_refused(people: Pair) -> No
 def test_headers_declare_personal_and_hashed_columns(tmp_path: Path) -> None:
     path = tmp_path / "dim_person.sql"
     path.write_text(
-        '-- personal: hash, "a b", person."C"\n-- personal: hash d, "e"\nSELECT 1 AS x FROM person\n'
+        '-- personal: hash, "a b", person."C", crm.person.f\n'
+        '-- personal: hash d, "e"\nSELECT 1 AS x FROM person\n'
     )
     assert library.read(path).personal == (
         Declared("hash", None, hashed=False),
         Declared("a b", None, hashed=False),
         Declared("C", "person", hashed=False),
+        Declared("f", "crm.person", hashed=False),
         Declared("d", None, hashed=True),
         Declared("e", None, hashed=True),
     )

@@ -35,6 +35,31 @@ def test_a_parameter_is_refused() -> None:
             library.parse(Path("dim_a.sql"), f"SELECT a FROM t\nWHERE a = {parameter}")
 
 
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        (
+            "SELECT a FROM db.crm.t",
+            r"names db\.crm\.t; name a table .* as schema\.table, without its database",
+        ),
+        (
+            "SELECT a FROM reference.t",
+            r"names reference\.t; that schema is the pipeline's own, with reference",
+        ),
+        ("SELECT a FROM pg_catalog.pg_class", r"names pg_catalog\.pg_class, a table of Postgres itself"),
+        ("SELECT crm.t.* FROM crm.t", r"before \.\* a table has no schema; write its name or its alias"),
+        ("SELECT * FROM (SUMMARIZE t)", r"reads t by TABLE, DESCRIBE or SUMMARIZE, which no model can"),
+        (
+            "WITH x AS (TABLE t) SELECT a FROM x",
+            r"reads t by TABLE, DESCRIBE or SUMMARIZE, which no model can",
+        ),
+    ],
+)
+def test_what_a_model_cannot_read_is_refused(sql: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        library.parse(Path("dim_m.sql"), sql)
+
+
 def test_what_the_page_says_to_differ_differs(source_url: str) -> None:
     """Each expression in DuckDB and in Postgres; ``error`` and ``NULL`` stand for themselves."""
     wrong = []

@@ -105,7 +105,7 @@ def test_names_in_grants_are_quoted(
         pair.house.folder,
         {
             "dim_shop": 'SELECT * FROM "a ""table""; --" JOIN shop USING (shop_id)',
-            "dim_currency": "SELECT code AS currency_id FROM iso_4217",
+            "dim_currency": 'SELECT code AS currency_id FROM iso_4217 JOIN "Tenant 1".sale ON true',
         },
     )
     monkeypatch.setenv("TOTESYS_TRANSFORMS", str(pair.house.folder))
@@ -113,7 +113,9 @@ def test_names_in_grants_are_quoted(
     monkeypatch.setattr("sys.argv", ["grants", "--role", 'the "reader"'])
     assert tasks.grants.main() == 0
     assert capsys.readouterr().out.splitlines() == [
+        'GRANT USAGE ON SCHEMA "Tenant 1" TO "the ""reader""";',
         'GRANT SELECT ON TABLE "Sales"."a ""table""; --" TO "the ""reader""";',
+        'GRANT SELECT ON TABLE "Tenant 1"."sale" TO "the ""reader""";',
         'GRANT SELECT ON TABLE "Sales"."sale" TO "the ""reader""";',
         'GRANT SELECT ON TABLE "Sales"."shop" TO "the ""reader""";',
     ]

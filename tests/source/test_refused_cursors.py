@@ -18,6 +18,10 @@ REFUSED = {
         {"fact_v": model("w.c")},
         r"fact_v\.sql:2: it declares a cursor for w, a table that it does not read",
     ),
+    "a table without its schema": (
+        {"fact_v": model("v.c", "crm.v")},
+        r"fact_v\.sql:2: it declares a cursor for v, a table that it does not read; write crm\.v\.c$",
+    ),
     "an ordinary table": (
         {"fact_v": model("t.c", "t")},
         r"fact_v\.sql:2: cursor t\.c: t needs no cursor, its changes are found by xmin; remove it",
@@ -56,6 +60,9 @@ def test_a_cursor_that_cannot_work_is_refused_before_anything_is_read(old_and_ne
         files | {"schema": SCHEMA},
         "CREATE TABLE t (id int, note text, c int, j json)",
         "CREATE VIEW v AS SELECT * FROM t",
+        "DROP SCHEMA IF EXISTS crm CASCADE",
+        "CREATE SCHEMA crm",
+        "CREATE VIEW crm.v AS SELECT * FROM t",
     )
     with pytest.raises(ModelError, match=words) as caught:
         plan_batch(old_and_new.source_url, old_and_new.house)

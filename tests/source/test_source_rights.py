@@ -23,6 +23,18 @@ def test_a_role_without_rights_gets_one_line(source_url: str, reader_url: str) -
     assert str(caught.value) == "source: permission denied for table t; grant SELECT to the pipeline's role"
 
 
+def test_a_schema_that_the_role_may_not_use_is_named(source_url: str, reader_url: str) -> None:
+    execute(source_url, "CREATE SCHEMA crm", "CREATE TABLE crm.t (id int)", "GRANT SELECT ON crm.t TO public")
+    with pytest.raises(SourceError) as caught:
+        carried(reader_url, "crm.t")
+    assert str(caught.value) == (
+        "source: the pipeline's role may not use schema crm, which has table t; GRANT USAGE ON SCHEMA"
+        ' "crm" to it'
+    )
+    execute(source_url, "GRANT USAGE ON SCHEMA crm TO public", "INSERT INTO crm.t VALUES (1)")
+    assert carried(reader_url, "crm.t").num_rows == 1
+
+
 def test_a_role_that_may_only_read_is_enough(source_url: str, reader_url: str) -> None:
     execute(source_url, "CREATE TABLE t (id int)", "INSERT INTO t VALUES (1)")
     execute(source_url, f"GRANT SELECT ON t TO {reader_url.split('/')[2].split(':', maxsplit=1)[0]}")

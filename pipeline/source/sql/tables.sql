@@ -1,13 +1,13 @@
 -- The tables that models name, as the source's catalogue describes them.
--- Binds: schema, tables (names).
+-- Binds: schemas and tables (names, in pairs).
 WITH RECURSIVE named AS (
-    SELECT c.*
-    FROM pg_class AS c
-    INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
-    WHERE
-        n.nspname = %(schema)s
-        AND c.relname = ANY(%(tables)s)
-        AND c.relkind IN ('r', 'p', 'm', 'v', 'f')
+    SELECT
+        c.*,
+        n.nspname
+    FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS wanted (in_schema, name)
+    INNER JOIN pg_namespace AS n ON wanted.in_schema = n.nspname
+    INNER JOIN pg_class AS c ON n.oid = c.relnamespace AND wanted.name = c.relname
+    WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f')
 ),
 
 -- The relations that store the rows of a table: itself, its partitions and inheriting tables.
@@ -99,7 +99,9 @@ described AS (
 
 SELECT
     c.oid::bigint AS relation,
+    c.nspname AS in_schema,
     c.relname AS name,
+    has_schema_privilege(c.relnamespace, 'USAGE') AS may_use_schema,
     shape.has_xmin,
     -- System columns need SELECT on the table, or on these columns by name.
     COALESCE(rights.to_xmin, false) AS may_read_xmin,
