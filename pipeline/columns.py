@@ -78,6 +78,8 @@ _DUCKDB = {
 _TEXTS = frozenset(
     ["text", "character varying", "character", "bpchar", "name", '"char"', "citext", "uuid", "bytea", "bit"]
 ).union(["bit varying", "macaddr", "macaddr8"])
+# Types of which any text is a value, and equal to no other one.
+_PLAIN = frozenset(["text", "character varying", "character", "bpchar", "name", '"char"'])
 # Types whose texts have the same equality as their values, but another order.
 _SAME_TEXT = frozenset(["inet", "cidr", "timetz", "oid", "xid", "xid8", "pg_lsn"])
 
@@ -165,12 +167,28 @@ def identity(expression: str, type_name: str) -> str:
         return spellings.of_number(expression)
     if base_of(type_name) in {"real", "double precision"}:
         return f"({expression} + 0)"  # -0 = 0
-    if type_name.startswith("character("):
+    if type_name.startswith("character(") or type_name == "bpchar":
         return f"rtrim({expression}, ' ')"
     if type_name == "citext":
         # Other letters depend on the database's locale; source/sql/tables.sql checks how it folds I.
         return f"translate({expression}, '{ascii_uppercase}', '{ascii_lowercase}')"
     return _in_one_spelling(expression, type_name) if has_spellings(type_name) else expression
+
+
+def uncertain(expression: str, type_name: str) -> str | None:
+    """A DuckDB condition that a value may equal one of another :func:`identity`; None if none may.
+
+    That is a text that Postgres prints otherwise, as ``10.1/16``, or of a type whose equality is not known.
+    """
+    if unparameterized(type_name) in _PLAIN or duckdb_type(type_name) != "VARCHAR":
+        return None
+    form = spellings.PRINTED.get(unparameterized(type_name))
+    return f"NOT regexp_full_match({expression}, '{form}')" if form else "true"
+
+
+def unparameterized(type_name: str) -> str:
+    """The type without length, precision and scale; of an interval, which is rounded to them, the same."""
+    return type_name if type_name.startswith("interval") else re.sub(r"\(\d+(,-?\d+)?\)$", "", type_name)
 
 
 def has_spellings(type_name: str) -> bool:

@@ -11,6 +11,24 @@ _INTERVAL = "".join(f"({part} ?)?" for part in (*_PARTS, _TIME))
 _JSON_PART = r'"(?:[^"\\]|\\.)*"|[^"]+'
 # A bracket or comma of an array or range, or an element.
 _ELEMENT = r'[][(){},]|"(?:[^"\\]|\\.)*"|[^][(){},"]+'
+_OCTETS = r"(0|[1-9]\d{0,2})(\.(0|[1-9]\d{0,2})){3}"
+_HEX = "[0-9a-f]{2}"
+# The texts of which Postgres prints no two for equal values, or only those that have one identity.
+PRINTED = {
+    "numeric": r"-?(0\.\d*[1-9]\d*|[1-9]\d*(\.\d+)?)|0(\.0*)?|NaN|-?Infinity",
+    "interval": _INTERVAL,
+    "uuid": f"{_HEX * 4}(-{_HEX * 2}){{3}}-{_HEX * 6}",
+    "bytea": rf"\\x({_HEX})*",
+    "bit": "[01]*",
+    "bit varying": "[01]*",
+    "macaddr": f"{_HEX}(:{_HEX}){{5}}",
+    "macaddr8": f"{_HEX}(:{_HEX}){{7}}",
+    "inet": rf"{_OCTETS}(/(\d|[12]\d|3[01]))?",
+    "cidr": rf"{_OCTETS}/(\d|[12]\d|3[012])",
+    "oid": r"0|[1-9]\d*",
+    "xid": r"0|[1-9]\d*",
+    "xid8": r"0|[1-9]\d*",
+}
 
 
 def of_number(text: str) -> str:

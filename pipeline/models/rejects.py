@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.columns import identity
 from pipeline.duck import ROWS_PER_BATCH, literal, quote
 from pipeline.models.contract import ContractColumn, reasons
-from pipeline.models.target import Target
+from pipeline.models.target import REPEATED_KEY, Target
 
 REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
 # So many of the rows that share a key are recorded.
@@ -64,7 +64,7 @@ def rejected_rows(
     reason = reasons(contract)
     if repeated:
         is_repeat = is_repeated(target, contract)
-        reason = f"CASE WHEN {is_repeat} THEN 'more than one row has this key' ELSE {reason} END"
+        reason = f"CASE WHEN {is_repeat} THEN {literal(REPEATED_KEY)} ELSE {reason} END"
     reader = connection.sql(
         f"SELECT key, first(reason ORDER BY row) AS reason, CASE count(*) WHEN 1 THEN first(row)"  # noqa: S608
         f" ELSE '[' || array_to_string(arg_min(row, row, {_ROWS_SHOWN}), ', ') || ']' END AS row FROM ("

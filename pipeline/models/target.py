@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from psycopg import sql
 
-from pipeline.columns import Frozen
+from pipeline.columns import Frozen, uncertain
 from pipeline.postgres import template
 
 # Columns that the engine adds to a fact table.
@@ -14,6 +14,8 @@ ADDED_TO_FACTS = (RECORDED_AT, SUPERSEDED_AT, DELETED, COMMITTED_AT)
 # Columns that the views of a history add, and all columns that a fact's versions have.
 OF_HISTORY = ("valid_from", "valid_to")
 OF_VERSIONS = frozenset({*ADDED_TO_FACTS, *OF_HISTORY})
+
+REPEATED_KEY = "more than one row has this key"
 
 # Categories of pg_type with equal values that print differently: arrays, rows, ranges, intervals.
 _CATEGORIES_WITH_SPELLINGS = "ACRT"
@@ -42,7 +44,7 @@ class TargetColumn(Frozen):
     ``category`` is that of its type in ``pg_type``, ``labels`` those of an enum. ``filled``: it has a default
     or is an identity. ``numbered``: the default differs for each row. ``varies``: it differs for each row or
     load. ``equality``: the operator that indexes of its type use. ``collation``: a quoted name if it is not
-    the default of its type.
+    the default of its type; ``folds``: it takes different texts as equal.
     """
 
     name: str
@@ -56,6 +58,7 @@ class TargetColumn(Frozen):
     varies: bool = False
     equality: Operator = Operator()
     collation: str = ""
+    folds: bool = False
 
     @property
     def is_builtin(self) -> bool:
@@ -72,6 +75,15 @@ class TargetColumn(Frozen):
         """Whether equal values, other than numbers, may print differently, as those of citext or interval."""
         loose = self.category in _CATEGORIES_WITH_SPELLINGS or self.type == "jsonb" or self.collation
         return bool(loose) or not self.is_builtin
+
+    def uncertain(self, expression: str) -> str | None:
+        """A DuckDB condition that a value of the column may equal another one that DuckDB tells apart.
+
+        None if no value may; ``true`` if that is not known of any.
+        """
+        if self.labels:
+            return None
+        return "true" if self.folds or not self.is_builtin else uncertain(expression, self.type)
 
 
 class Constraint(Frozen):
@@ -140,9 +152,14 @@ class Target(Frozen):
     @property
     def contract(self) -> str:
         """A digest of what rows have to fit: the key, columns, types and NULLs."""
-        ignored = {"equality", "numbered", "varies", "collation"}
+        ignored = {"equality", "numbered", "varies", "collation", "folds"}
         content = self.model_dump_json(include={"key", "columns"}, exclude={"columns": {"__all__": ignored}})
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def has_uncertain_key(self) -> bool:
+        """Whether only Postgres knows which keys are equal."""
+        return any(column.uncertain("") for column in self.columns if column.name in self.key)
 
     @property
     def versions_table(self) -> str:

@@ -31,6 +31,7 @@ from pipeline.models.target import COMMITTED_AT
 from pipeline.models.work import Work
 from pipeline.models.writing import (
     LAST_RESULT,
+    has_uncertain_keys,
     is_rejected,
     write_deleted_keys,
     write_deleted_rows,
@@ -140,19 +141,25 @@ def _full_result(work: Work) -> Output:
     """Write all rows of the result, because the last result is unknown or lost."""
     with session() as connection, naming_values(connection, work):
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)
-        accepted, rejected = write_rows(connection, work, may_repeat_keys=True)
-        keys = write_rejected_keys(connection, work, accepted) if rejected else ()
+        return _written_in_full(connection, work)
+
+
+def _written_in_full(connection: duckdb.DuckDBPyConnection, work: Work) -> Output:
+    accepted, rejected = write_rows(connection, work, may_repeat_keys=True)
+    keys = write_rejected_keys(connection, work, accepted) if rejected else ()
     output = _output(work, True, accepted, rejected, rejects_all=True)
     return output.model_copy(update={"result": (StateDelta(files=(*output.files, *keys)),)})
 
 
 def _compared_result(work: Work, last: State) -> Output:
-    """Write the rows that differ from the last result."""
+    """Write the rows that differ from the last result; all if only Postgres can compare their keys."""
     with session() as connection, naming_values(connection, work):
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=False)
         result = _as_table(work, last)
         bind_state(connection, result, last, work.processed, LAST_RESULT)
         _compute_once(connection, work)
+        if has_uncertain_keys(connection, work):
+            return _written_in_full(connection, work)
         accepted, rejected = write_rows(connection, work, may_repeat_keys=True, only_changes=True)
         deleted = () if work.model.keeps_deleted else write_deleted_keys(connection, work)
     output = _output(work, False, accepted, rejected, deleted, rejects_all=True)

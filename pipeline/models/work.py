@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipeline.columns import Column, duckdb_type, identity
+from pipeline.columns import Column, duckdb_type, identity, unparameterized
 from pipeline.duck import quote
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest, TableBatch
@@ -17,7 +17,7 @@ from pipeline.models.contract import ContractColumn
 from pipeline.models.library import Model
 from pipeline.models.output import Loaded, columns_of
 from pipeline.models.reference_tables import BATCH
-from pipeline.models.target import Target
+from pipeline.models.target import Target, TargetColumn
 from pipeline.source.table_names import spelled
 
 
@@ -101,10 +101,18 @@ def _same_identity(
         and all(
             identity("x", types[key]) == identity("x", column.type)
             and duckdb_type(types[key]) == duckdb_type(column.type)
+            and _is_certain(column, types[key])
             for key, name in zip(keys, target.key, strict=True)
             if (column := target.column(name))
         )
     )
+
+
+def _is_certain(column: TargetColumn, source_type: str) -> bool:
+    """Whether DuckDB tells a key's values apart as the warehouse does, as the source prints them."""
+    uncertain = column.uncertain("x")
+    is_printed = unparameterized(source_type) == unparameterized(column.type)
+    return uncertain is None or (uncertain != "true" and is_printed)
 
 
 def needed(models: Mapping[str, Model], manifest: Manifest, loaded: Loaded | None) -> bool:

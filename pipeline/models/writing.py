@@ -31,6 +31,17 @@ def is_rejected(work: Work) -> Column:
     return Column(name=name, type="boolean")
 
 
+def has_uncertain_keys(connection: duckdb.DuckDBPyConnection, work: Work) -> bool:
+    """Whether the result has keys that may be equal although DuckDB tells them apart."""
+    values = {column.name: f"({column.value})" for column in work.analysed[1]}
+    keys = [column for column in work.target.columns if column.name in work.target.key]
+    conditions = [found for column in keys if (found := column.uncertain(values[column.name]))]
+    if not conditions:
+        return False
+    query = f"SELECT EXISTS (SELECT 1 FROM {RESULT} WHERE {' OR '.join(conditions)})"  # noqa: S608
+    return connection.execute(query).fetchone() == (True,)
+
+
 def write_rows(
     connection: duckdb.DuckDBPyConnection,
     work: Work,

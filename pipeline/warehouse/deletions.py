@@ -11,7 +11,8 @@ from psycopg import sql
 from pipeline.errors import WarehouseError
 from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Output, columns_of
-from pipeline.postgres import template
+from pipeline.models.target import REPEATED_KEY, key_json
+from pipeline.postgres import each, template
 from pipeline.warehouse import bisection, staging
 from pipeline.warehouse.copying import copy_in
 from pipeline.warehouse.limits import ALWAYS_ALLOWED, Limits
@@ -54,7 +55,10 @@ def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits
         return 0
     relation, is_live = _live_rows(table)
     if output.replaces:
-        table.execute("find_deleted_keys.sql", stage=accepted, live=relation, is_live=is_live)
+        same = _same_rejected_key(table)
+        table.execute(
+            "find_deleted_keys.sql", stage=accepted, live=relation, is_live=is_live, same_rejected_key=same
+        )
     deleted = _delete(table, accepted)
     share = limits.deleted_share_of(table.target)
     if deleted > ALWAYS_ALLOWED and share < 1 and deleted > share * _count_before(table):
@@ -65,6 +69,24 @@ def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits
             " permanently by `-- max_deleted_share: 1` at the head of the model"
         )
     return deleted
+
+
+def _same_rejected_key(table: Table) -> sql.Composable:
+    """The condition that a rejected row r has the key of t; of a repeated key any spelling counts."""
+    target = table.target
+    printed = sql.SQL("r.key = {}").format(key_json(target.key, sql.SQL("t")))
+    if not target.has_uncertain_key:
+        return printed
+    typed = [
+        column.equality.between(
+            sql.SQL("(r.key ->> {})::{}").format(column.name, template(column.type)), each("t.{0}", [name])
+        )
+        for name in target.key
+        if (column := target.column(name))
+    ]
+    return sql.SQL("CASE WHEN r.by_load AND starts_with(r.reason, {}) THEN {} ELSE {} END").format(
+        REPEATED_KEY, sql.SQL(" AND ").join(typed), printed
+    )
 
 
 def _delete(table: Table, accepted: sql.Identifier) -> int:

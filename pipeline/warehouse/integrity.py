@@ -9,20 +9,33 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
-from pipeline.models.target import Reference, Rule, Target
+from pipeline.models.target import REPEATED_KEY, Reference, Rule, Target
 from pipeline.postgres import Connection, each, statement, template
 from pipeline.warehouse.table import Table
 
 
 def violations(table: Table) -> list[sql.Composable]:
-    """An expression for each reference and rule: NULL, or the reason why the row s violates it."""
+    """An expression for each reference and rule: NULL, or the reason why the row s violates it.
+
+    And one for a key that another staged row has, if DuckDB may have told the two apart.
+    """
     columns = set(table.columns)
     target = table.target
     missing = [
         _missing_reference(table, each) for each in target.references if columns.issuperset(each.columns)
     ]
     violated = [_violated_rule(rule) for rule in target.rules if columns.issuperset(rule.columns)]
-    return [*missing, *violated]
+    repeated = [_repeated_key(table)] if target.has_uncertain_key else []
+    return [*repeated, *missing, *violated]
+
+
+def _repeated_key(table: Table) -> sql.Composable:
+    # Once for all rows: a condition on the row s would be computed for each.
+    return sql.SQL(
+        "CASE WHEN s.ctid = ANY(ARRAY("
+        "SELECT unnest(array_agg(r.ctid)) FROM {stage} AS r GROUP BY {key} HAVING count(*) > 1"
+        ")) THEN {reason}::text END"
+    ).format(stage=table.stage, key=each("r.{0}", table.target.key), reason=REPEATED_KEY)
 
 
 def count_missing_references(table: Table) -> int:

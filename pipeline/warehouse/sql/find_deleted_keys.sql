@@ -1,6 +1,6 @@
 -- Find the keys that a complete result no longer has. Keys that this batch rejects stay.
 -- Names: key, live (the table of present rows), is_live (the condition of a present row), stage, same_key,
--- table_key_json.
+-- same_rejected_key (the condition that the rejected row r has the key of t).
 -- Binds: schema, table_name, batch.
 INSERT INTO pg_temp.deleted_keys ({key})
 SELECT {key}
@@ -16,5 +16,5 @@ WHERE
             AND r.table_name = %(table_name)s
             AND NOT r.resolved
             AND r.last_batch = %(batch)s
-            AND r.key = {table_key_json}
+            AND {same_rejected_key}
     )

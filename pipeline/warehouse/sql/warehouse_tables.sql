@@ -36,6 +36,13 @@ SELECT
                             WHERE co.oid = a.attcollation AND a.attcollation <> plain.typcollation
                         ), ''
                     ),
+                    'folds', COALESCE(
+                        (
+                            SELECT NOT co.collisdeterministic
+                            FROM pg_collation AS co
+                            WHERE co.oid = a.attcollation
+                        ), false
+                    ),
                     -- The equality of the type's default operator class, which only a superuser can create.
                     -- Types without one, such as arrays and enums, use an operator of pg_catalog, which needs
                     -- a domain cast to its base type.
