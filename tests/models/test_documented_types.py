@@ -29,6 +29,12 @@ MEANT = {
     "tsvector, composite type": ["tsvector", "pair"],
     "all others, such as hstore": ["int4range"],
 }  # fmt: skip
+# A type, a value, an expression, what to write instead, and both results.
+DIFFERING = re.findall(
+    r"^\| ([\w() ]+) \| ([^|]+) \| `([^`]+)` \| (?:`([^`]+)`)?[^|]*? ?\| ([^`|]+) \| ([^`|]+) \|$",
+    PAGE.read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
 ROWS = re.findall(r"^\| (.+?) \| .+? \| `(.+)` \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -52,3 +58,24 @@ def test_an_example_holds_where_it_holds_in_postgres(models: Models, shown: str,
     assert expected
     assert models.yields(sql) == expected
     assert {n for _, _, n in expected} >= {1}
+
+
+@pytest.mark.parametrize("row", DIFFERING, ids=lambda row: f"{row[2]} of {row[0]} {row[1]}")
+def test_what_the_page_says_to_differ_differs(models: Models, row: tuple[str, ...]) -> None:
+    """What it says to write gives the result of Postgres."""
+    type_, shown, expression, instead, in_model, in_postgres = row
+    places = {text: place for place, text in enumerate(VALUES[type_])}
+
+    def query(of: str) -> str:
+        return (
+            f"SELECT CAST({of} AS text) AS kind, id, 1 AS n FROM {TABLES[type_]} WHERE id = {places[shown]}"
+        )
+
+    assert models.yields(query(expression)) == [(in_model, places[shown], 1)]
+    assert models.expected(query(expression)) == [(in_postgres, places[shown], 1)]
+    if instead:
+        assert models.yields(query(instead)) == [(in_postgres, places[shown], 1)]
+
+
+def test_the_page_has_such_rows() -> None:
+    assert len(DIFFERING) > 10
