@@ -1,7 +1,8 @@
 """The rows for which a model's SQL fails, as a cast does: they are rejected, and block no others.
 
-Only for a model that is computed row by row. For any other one, Postgres fails likewise, and so does the
-batch.
+Only for a model that is computed row by row. For any other one, the batch fails, as Postgres does: which rows
+of the result depend on a source row is not known. Without it, others would be wrong, and one that comes from
+it would count as deleted.
 """
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
