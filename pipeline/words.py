@@ -1,7 +1,7 @@
 """Numbers, names and places in text."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.errors import ModelError
@@ -35,6 +35,15 @@ def text_of(path: Path, *, keeps_line_ends: bool = False) -> str:
     if (place := text.find("\0")) >= 0:
         raise ModelError(f"{path}:{line_of(text, place)}: has a NUL character; remove it")
     return text if keeps_line_ends else text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def head_of(text: str) -> Iterator[tuple[int, str]]:
+    """The comment lines before the SQL of a file, with their numbers."""
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        if line and not line.startswith("--"):
+            return
+        if line:
+            yield number, line
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from pipeline.review.versions import TableDifference
 from pipeline.words import counted
 from tasks import blocks
 from tasks.arguments import Parser, number
-from tasks.failures import clean_failures, in_some_line
+from tasks.failures import clean_failures, in_some_line, print_error
 from tasks.printing import as_table, print_table, shortened
 
 _CHANGES = 2
@@ -40,7 +40,7 @@ def main() -> int:
             return 0
         found = _compute(arguments)
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line
-        print(f"error: {in_some_line(error)}", file=sys.stderr)
+        print_error(in_some_line(error))
         return 1
     if arguments.json:
         print(json.dumps(found.model_dump(), indent=1))

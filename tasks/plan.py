@@ -16,7 +16,7 @@ from pipeline.review.table_preview import Preview
 from tasks import blocks
 from tasks.arguments import Parser
 from tasks.changes import consents, lines
-from tasks.failures import clean_failures, in_some_line
+from tasks.failures import clean_failures, in_some_line, print_error
 
 _CHANGES = 2
 
@@ -28,7 +28,7 @@ def main() -> int:
         allow = consents(arguments.allow)
         found = _preview(arguments.environment, allow)
     except Exception as error:  # noqa: BLE001  whatever it is, a person gets one line
-        print(f"error: {in_some_line(error)}", file=sys.stderr)
+        print_error(in_some_line(error))
         return 1
     if arguments.json:
         print(json.dumps([_fields(each) for each in found], indent=1))

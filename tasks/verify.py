@@ -23,7 +23,7 @@ from pipeline.settings import Settings
 from pipeline.words import counted
 from tasks import blocks
 from tasks.arguments import Parser
-from tasks.failures import in_some_line
+from tasks.failures import in_some_line, print_error
 
 _PROBLEMS = 50
 _State = TypeVar("_State")
@@ -39,7 +39,7 @@ def main(pause: float = 5.0) -> int:
         config = settings.load()
         return _verify(config, config.environment_for(arguments.environment), pause, quick=arguments.quick)
     except Exception as error:  # noqa: BLE001  a person always gets one line
-        print(f"error: {in_some_line(error)}", file=sys.stderr)
+        print_error(in_some_line(error))
         return 1
 
 

@@ -4,13 +4,12 @@ They are run in Postgres, inside the transaction that loads a batch; see pipelin
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pipeline.columns import Frozen
 from pipeline.errors import ModelError
-from pipeline.words import text_of
+from pipeline.words import head_of, text_of
 
 FOLDER = "checks"
 _FORM = "`-- check: fail` or `-- check: warn`"
@@ -39,7 +38,7 @@ def load(models: Path) -> list[Check]:
 def _read(path: Path) -> Check:
     text = text_of(path)
     severity, meaning = "", ""
-    for number, comment in _head(text):
+    for number, comment in head_of(text):
         match = _HEADER.fullmatch(comment)
         if match and match[1].lower() == "check":
             severity = match[2].lower()
@@ -60,12 +59,3 @@ def _read(path: Path) -> Check:
         severity="fail" if severity == "fail" else "warn",
         meaning=meaning.rstrip("."),
     )
-
-
-def _head(text: str) -> Iterator[tuple[int, str]]:
-    """The comment lines before the query, with their numbers."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("--"):
-            return
-        if line.strip():
-            yield number, line.strip()

@@ -4,12 +4,12 @@ They are written in Postgres's SQL over the models' tables and other marts; see 
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pipeline.columns import Frozen
 from pipeline.errors import ModelError, all_mistakes
-from pipeline.words import text_of
+from pipeline.words import head_of, text_of
 
 FOLDER = "marts"
 _FUNCTION = ".function"
@@ -85,7 +85,9 @@ def _described(path: Path, text: str) -> tuple[str, tuple[str, ...], dict[str, s
     """What the head says of the rows, which questions they answer, and what it says of each column."""
     meaning, questions, columns, last = list[str](), list[str](), dict[str, list[str]](), ""
     is_columns = False
-    for number, line in _head(text):
+    for number, comment in head_of(text):
+        if not (line := comment.lstrip("-").strip()):
+            continue
         if _COLUMNS.fullmatch(line):
             is_columns = True
         elif is_columns and (match := _COLUMN.fullmatch(line)):
@@ -102,12 +104,3 @@ def _described(path: Path, text: str) -> tuple[str, tuple[str, ...], dict[str, s
         else:
             meaning.append(line)
     return " ".join(meaning), tuple(questions), {name: " ".join(lines) for name, lines in columns.items()}
-
-
-def _head(text: str) -> Iterator[tuple[int, str]]:
-    """The texts of the comment lines before the query, with their numbers."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("--"):
-            return
-        if comment := line.strip().lstrip("-").strip():
-            yield number, comment

@@ -30,10 +30,18 @@ def keep_repeated_keys(
     return connection.execute("SELECT count(*) FROM repeated").fetchall() != [(0,)]
 
 
-def is_repeated(target: Target, contract: Sequence[ContractColumn]) -> str:
+def _is_repeated(target: Target, contract: Sequence[ContractColumn]) -> str:
     """The condition that more than one row has this row's key."""
     # Not EXISTS: in its query, a column of the row could be taken for one of the table.
     return f"{_as_one(_identities(target, contract))} IN (SELECT keys FROM repeated)"  # noqa: S608
+
+
+def accepts(target: Target, contract: Sequence[ContractColumn], *, repeated: bool) -> str:
+    """The condition that a row is not rejected; ``repeated``: some keys are."""
+    conditions = [f"({column.reason}) IS NULL" for column in contract if column.reason]
+    if repeated:
+        conditions.append(f"NOT {_is_repeated(target, contract)}")
+    return " AND ".join(conditions) or "true"
 
 
 def _as_one(keys: Sequence[str]) -> str:
@@ -63,7 +71,7 @@ def rejected_rows(
     """
     reason = reasons(contract)
     if repeated:
-        is_repeat = is_repeated(target, contract)
+        is_repeat = _is_repeated(target, contract)
         reason = f"CASE WHEN {is_repeat} THEN {literal(REPEATED_KEY)} ELSE {reason} END"
     reader = connection.sql(
         f"SELECT key, first(reason ORDER BY row) AS reason, CASE count(*) WHEN 1 THEN first(row)"  # noqa: S608

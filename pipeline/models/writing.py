@@ -16,7 +16,7 @@ from pipeline.lake.paths import deleted_folder, rejected_folder
 from pipeline.lake.state import key_columns, same_key
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.output import columns_of
-from pipeline.models.rejects import REJECTED, is_repeated, keep_repeated_keys, rejected_rows
+from pipeline.models.rejects import REJECTED, accepts, keep_repeated_keys, rejected_rows
 from pipeline.models.target import COMMITTED_AT
 from pipeline.models.work import Work
 from pipeline.words import unused
@@ -59,24 +59,21 @@ def write_rows(
     contract, target = work.analysed[1], work.target
     with naming_model(work.model):
         repeated = may_repeat_keys and keep_repeated_keys(connection, target, contract, RESULT)
-        conditions = [f"({column.reason}) IS NULL" for column in contract if column.reason]
-        if repeated:
-            conditions.append(f"NOT {is_repeated(target, contract)}")
         values = ", ".join(f"{column.value} AS {quote(column.name)}" for column in contract)
         if with_commit_times:
             values += f", {quote(COMMITTED_AT)}"
         fits = unused("fits", [column.name for column in contract])
-        all_fit = " AND ".join(conditions) or "true"
-        query = f"SELECT {values}, {all_fit} AS {fits} FROM {with_commit_times or RESULT}"  # noqa: S608
+        accepted = accepts(target, contract, repeated=repeated)
+        query = f"SELECT {values}, {accepted} AS {fits} FROM {with_commit_times or RESULT}"  # noqa: S608
         if only_changes:
             same = _is_in_last_result(work, fits)
             query = f"SELECT * FROM ({query}) AS rows ANTI JOIN {LAST_RESULT} ON {same}"  # noqa: S608
-        accepted, number = _write_fitting(connection, work, query)
+        file, number = _write_fitting(connection, work, query)
         rejected = None
         if number or repeated:
             rows = rejected_rows(connection, target, contract, RESULT, repeated=repeated)
             rejected = work.processed.write_rows(rejected_folder(work.folder), REJECTED, rows)
-    return accepted, rejected
+    return file, rejected
 
 
 def _is_in_last_result(work: Work, fits: str) -> str:

@@ -21,7 +21,7 @@ from pipeline.models.failing_rows import leave_out_failing_rows
 from pipeline.models.inputs import RESULT, naming_model
 from pipeline.models.library import Model, closure
 from pipeline.models.reference_tables import NAMES
-from pipeline.models.rejects import REJECTED, is_repeated, keep_repeated_keys
+from pipeline.models.rejects import REJECTED, accepts, keep_repeated_keys
 from pipeline.models.target import Target
 from pipeline.models.work import Work
 from pipeline.postgres import Connection, transaction
@@ -238,11 +238,8 @@ def _accept(
 ) -> bool:
     """Create the table of the rows that fit the contract; returns whether a key has several rows."""
     repeated = keep_repeated_keys(connection, target, contract, _TRIED)
-    conditions = [f"({column.reason}) IS NULL" for column in contract if column.reason]
-    if repeated:
-        conditions.append(f"NOT {is_repeated(target, contract)}")
     values = ", ".join(f"{column.value} AS {quote(column.name)}" for column in contract)
-    fits = " AND ".join(conditions) or "true"
+    fits = accepts(target, contract, repeated=repeated)
     connection.execute(
         f"CREATE TEMP TABLE {live.RESULT} AS SELECT {values} FROM {_TRIED} WHERE {fits}"  # noqa: S608
     )

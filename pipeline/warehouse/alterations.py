@@ -116,9 +116,9 @@ def find(
     found = _with_new_tables(connection, found)
     columns = {name: renames.columns(models[name], each) for name, each in found.existing.items()}
     found = replace(found, new_columns={name: names for name, names in columns.items() if names})
-    if _needs_declarations(found, allow):
+    if _needs_declarations(found):
         found = _with_declarations(connection, found)
-    return _with_changes(connection, _with_new_columns(found), allow)
+    return _with_changes(connection, _with_new_columns(found))
 
 
 def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
@@ -141,14 +141,14 @@ def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
     )
 
 
-def _needs_declarations(found: Alterations, allow: Collection[str]) -> bool:
+def _needs_declarations(found: Alterations) -> bool:
     """Whether anything can have changed: to read declarations takes some time."""
     has_star = any(model.names is not None for model in found.models.values())  # may lack any column
     lacks = found.models.keys() - found.existing.keys() or dropped_columns.lacks_columns(
         found.models, found.existing
     )
     is_changed = found.is_new or found.new_tables or found.new_columns or has_star or lacks
-    return bool(found.text and (is_changed or allow or heads.differ(found.models, found.texts)))
+    return bool(found.text and (is_changed or found.allow or heads.differ(found.models, found.texts)))
 
 
 def _with_declarations(connection: Connection, found: Alterations) -> Alterations:
@@ -212,16 +212,16 @@ def required_columns(connection: Connection, found: Alterations) -> dict[str, se
     return required
 
 
-def _with_changes(connection: Connection, found: Alterations, allow: Collection[str]) -> Alterations:
+def _with_changes(connection: Connection, found: Alterations) -> Alterations:
     """The same with the changes, those with consent marked."""
-    of_models = evolve.allowed(_of_models(connection, found), allow)
+    of_models = evolve.allowed(_of_models(connection, found), found.allow)
     remade = evolve.remade(of_models)
     of_schema = [
         change
-        for change in evolve.allowed(_of_schema(connection, found), allow)
+        for change in evolve.allowed(_of_schema(connection, found), found.allow)
         if (found.is_new or change.is_allowed or change.restores) and change.table not in remade
     ]
-    dropped = [change for change in evolve.allowed(_drops(found), allow) if change.is_allowed]
+    dropped = [change for change in evolve.allowed(_drops(found), found.allow) if change.is_allowed]
     if declared := [change.table for change in dropped if change.table in found.declared]:
         raise WarehouseError(
             f"warehouse: schema.sql still declares {declared[0]}, and would create it again; remove it there"
