@@ -16,6 +16,9 @@ from pipeline.source.snapshots import Snapshot
 from pipeline.source.table_names import in_model, parts, spelled
 from pipeline.words import line_of
 
+# So many tables of one name are listed.
+_MOST_NAMES = 3
+
 
 def described(connection: Connection, schema: str, models: Mapping[str, Model]) -> dict[str, Table]:
     """The tables that models read, from the source's catalogue; ``schema`` is the main one.
@@ -109,7 +112,8 @@ def _nearest(table: str, schema: str | None, known: Sequence[str]) -> str | None
     """What to write instead: that table of another schema, else the most similar name, if there is one."""
     elsewhere = [name for name in known if parts(name)[1] == table]
     if elsewhere:
-        return " or ".join(map(in_model, elsewhere))
+        shown = " or ".join(map(in_model, elsewhere[:_MOST_NAMES]))
+        return f"{shown} or …" if len(elsewhere) > _MOST_NAMES else shown
     in_schema = [name for name in known if parts(name)[0] == schema]
     by_table = {parts(name)[1]: name for name in [*known, *in_schema]}
     near = nearest(table, list(by_table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,13 @@ import pytest
 from demo.postgres import Postgres
 from pipeline.errors import ModelError, SourceError
 from pipeline.lake import manifests
+from pipeline.lake.formats import with_digest
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import is_path, table_folder
+from pipeline.models import library, lineage
+from pipeline.review import preview, sources, trial
+from pipeline.source import snapshots, witnesses
+from pipeline.source.catalogue import describe
 from pipeline.source.table_names import spelled
 from pipeline.warehouse import ledger
 from tests.house import Warehouse, plan_batch
@@ -43,7 +49,9 @@ ORDERS = ("orders", '"tenant 1".orders', '"Tenant 1".orders', '"a.b"."c""d"', '"
 SOURCE = (
     'DROP SCHEMA IF EXISTS "tenant 1", "Tenant 1", crm, "a.b" CASCADE',
     *(f"CREATE SCHEMA {name}" for name in ('"tenant 1"', '"Tenant 1"', "crm", '"a.b"')),
-    "CREATE TABLE crm.person (id int PRIMARY KEY, name text)",
+    "CREATE TABLE crm.person (id int PRIMARY KEY, name text) PARTITION BY RANGE (id)",
+    'CREATE TABLE "tenant 1".person_of_one PARTITION OF crm.person FOR VALUES FROM (0) TO (10)',
+    "CREATE TABLE person_of_all PARTITION OF crm.person DEFAULT",
     "INSERT INTO crm.person SELECT n, 'person ' || n FROM generate_series(1, 20) AS n",
     *(f"CREATE TABLE {name} (id int PRIMARY KEY, amount int)" for name in ORDERS),
     *(
@@ -101,6 +109,7 @@ def test_tables_of_all_schemas_are_captured_by_changes_and_rebuilt(shared: Pair,
         ["orders", "tenant 1.orders", "Tenant 1.orders", "crm.person", '"a.b"."c""d"', '"a.b.c""d"'], ("id",)
     )
     assert last(shared.house).source_schema == "public"
+    _witnesses_are_found(shared)
     shared.run(reconcile=True)
     assert present(shared.house) == looks[-1][1]
     with database(postgres, "rebuilt") as url:
@@ -111,6 +120,53 @@ def test_tables_of_all_schemas_are_captured_by_changes_and_rebuilt(shared: Pair,
         assert house.query("SELECT count(*) FROM fact_order_history") == shared.house.query(
             "SELECT count(*) FROM fact_order_history"
         )
+
+
+def _witnesses_are_found(shared: Pair) -> None:
+    """Those of the last batch, as a run looks for them after the source's server was restarted."""
+    proof = last(shared.house).continuity
+    assert proof
+    assert {witness.table for witness in proof.witnesses} == {"tenant 1.orders"}
+    with snapshots.snapshot(shared.source_url) as (connection, _):
+        table = describe(connection, "public", ["tenant 1.orders"])["tenant 1.orders"]
+        readable = {table.name: table.columns}
+        assert witnesses.prove(connection, "public", proof, readable, has_commit_times=False)
+
+
+def test_a_lake_of_an_earlier_release_continues_with_any_name(shared: Pair) -> None:
+    """It has names of tables as they are, without double quotes and without the main schema."""
+    models = {"fact_dot": f'{KEY}SELECT id, amount FROM "a.b.c""d"'}
+    shared.fresh({**models, "schema": "CREATE TABLE fact_dot (id int NOT NULL, amount int)"}, *SOURCE)
+    shared.run()
+    data = json.loads(last(shared.house).model_dump_json())
+    del data["source_schema"]
+    text = json.dumps(data, indent=1).replace(json.dumps('"a.b.c""d"'), json.dumps('a.b.c"d'))
+    shared.house.raw.write_text(last(shared.house).path, with_digest(text))
+    shared.do('UPDATE "a.b.c""d" SET amount = 7 WHERE id = 3')
+    planned, manifest = plan_batch(shared.source_url, shared.house)
+    assert [(name, each.mode) for name, each in planned.tables.items()] == [('"a.b.c""d"', "changes")]
+    assert manifest
+    shared.house.bring(manifest)
+    assert shared.house.query("SELECT amount FROM fact_dot_current WHERE id IN (2, 3)") == [(10,), (7,)]
+
+
+def test_what_reviews_changes_names_tables_of_other_schemas(shared: Pair) -> None:
+    shared.fresh({**MODELS, "schema": SCHEMA}, *SOURCE)
+    shared.run()
+    house = shared.house
+    found = sources.lineage_of(house.url, "public", house.models, house.raw, "crm.person")
+    assert found["dim_person"].columns["name"] == ("crm.person.name",)
+    assert lineage.fed(found, "crm.person").keys() == {"crm.person.id", "crm.person.name"}
+    path = house.folder / "dim_person.sql"
+    path.write_text("SELECT id, upper(name) AS name, 1 AS amount FROM crm.person", encoding="utf-8")
+    tried = trial.run(house.url, "public", house.folder, path, house.raw, first=1)
+    assert [row["name"] for row in tried.first] == ["PERSON 1"]
+    (changed,) = [
+        each
+        for each in preview.preview(house.url, "public", library.load(house.folder), house.folder, house.raw)
+        if each.table == "dim_person"
+    ]
+    assert {feed.column for feed in changed.feeds} >= {"amount"}
 
 
 def test_no_two_tables_share_a_folder_even_where_case_is_ignored() -> None:

@@ -9,6 +9,7 @@ import pytest
 from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
 from pipeline.source.changes import Slice
+from pipeline.source.table_names import spelled
 from tests.source.reading import arrow, carried, concatenated_slice
 from tests.support import execute
 
@@ -48,9 +49,10 @@ def test_names_of_any_kind_are_quoted(source_url: str) -> None:
         """INSERT INTO "Odd ""Name" VALUES (1, 'x', 2)""",
     )
     assert carried(source_url, "transaction").to_pylist() == [{"id": 1}]
-    assert carried(source_url, 'Odd "Name').to_pylist() == [{"Mixed Case": 1, "select": "x", "a,b": 2}]
+    odd = spelled('Odd "Name')
+    assert carried(source_url, odd).to_pylist() == [{"Mixed Case": 1, "select": "x", "a,b": 2}]
     with snapshots.snapshot(source_url) as (connection, _):
-        assert describe(connection, "public", ['Odd "Name'])['Odd "Name'].key == ("select", "Mixed Case")
+        assert describe(connection, "public", [odd])[odd].key == ("select", "Mixed Case")
 
 
 def test_a_dropped_column_leaves_no_trace(source_url: str) -> None:
