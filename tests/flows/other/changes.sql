@@ -2,7 +2,7 @@
 SET search_path TO "Observatory";
 
 -- Two of the three observations that look this up get a new version; bandwidth stays equal.
-UPDATE filter SET colour = 'deep "red"', bandwidth = 10.5
+UPDATE "Store room".filter SET colour = 'deep "red"', bandwidth = 10.5
 WHERE "Slot" = 1 AND instrument_id = '0b9de7e4-4a4d-4f0e-9f5c-2f6b0c6a1d01';
 
 -- An empty string becomes NULL and the other way round.
@@ -24,7 +24,7 @@ UPDATE "Instrument" SET
 WHERE "Id" = '0b9de7e4-4a4d-4f0e-9f5c-2f6b0c6a1d01';
 UPDATE "Instrument" SET label = NULL WHERE "Id" = '0b9de7e4-4a4d-4f0e-9f5c-2f6b0c6a1d02';
 
-INSERT INTO spare_part VALUES (-1, 0.3, 'infinity');
+INSERT INTO "Store room".spare_part VALUES (-1, 0.3, 'infinity');
 
 UPDATE calibration_entry SET factor = 1.001, changed_at = now() WHERE entry_no = 1;
 INSERT INTO calibration_entry VALUES (3, '0b9de7e4-4a4d-4f0e-9f5c-2f6b0c6a1d03', 2, now());

@@ -1,5 +1,7 @@
 -- An observatory: nothing in it is like the shop, and its names need quoting.
 CREATE SCHEMA "Observatory";
+-- Its tables are read from a schema that is not the main one.
+CREATE SCHEMA "Store room";
 SET search_path TO "Observatory";
 
 CREATE TYPE sky AS ENUM ('clear', 'half; covered', 'it''s "closed"');
@@ -68,7 +70,7 @@ INSERT INTO "Instrument" VALUES
 );
 
 -- Looked up by every observation.
-CREATE TABLE filter (
+CREATE TABLE "Store room".filter (
     instrument_id uuid REFERENCES "Instrument",
     "Slot" smallint,
     colour text NOT NULL,
@@ -76,7 +78,7 @@ CREATE TABLE filter (
     PRIMARY KEY (instrument_id, "Slot")
 );
 
-INSERT INTO filter VALUES
+INSERT INTO "Store room".filter VALUES
 ('0b9de7e4-4a4d-4f0e-9f5c-2f6b0c6a1d01', 1, 'red', 10.50),
 ('0b9de7e4-4a4d-4f0e-9f5c-2f6b0c6a1d01', 2, 'blue', 7),
 ('0b9de7e4-4a4d-4f0e-9f5c-2f6b0c6a1d02', 1, 'none', 0.000);
@@ -98,7 +100,7 @@ INSERT INTO "Observation" VALUES
 ('0b9de7e4-4a4d-4f0e-9f5c-2f6b0c6a1d01', 2, '2026-01-01 20:00:00.000001+00', '{9223372036854775807}', 'NaN', '\N'),
 ('0b9de7e4-4a4d-4f0e-9f5c-2f6b0c6a1d02', 1, '2026-03-29 01:30:00+00', '{0}', null, E'line one\nline "two"\\');
 
-CREATE TABLE spare_part (
+CREATE TABLE "Store room".spare_part (
     part_no bigint PRIMARY KEY,
     weight real,
     ordered_on date

@@ -12,6 +12,6 @@ SELECT
     "Instrument"."Name" AS instrument_name,
     "Observation".remark
 FROM "Observation"
-INNER JOIN filter
+INNER JOIN "Store room".filter
     ON "Observation".instrument_id = filter.instrument_id AND "Observation"."Slot" = filter."Slot"
 INNER JOIN "Instrument" ON "Observation".instrument_id = "Instrument"."Id"

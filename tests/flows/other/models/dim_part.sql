@@ -3,4 +3,4 @@ SELECT
     part_no,
     weight,
     ordered_on
-FROM spare_part
+FROM "Store room".spare_part

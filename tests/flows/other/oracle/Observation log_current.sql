@@ -9,5 +9,5 @@ SELECT
     i."Name" AS instrument_name,
     o.remark
 FROM "Observatory"."Observation" AS o
-INNER JOIN "Observatory".filter AS f USING (instrument_id, "Slot")
+INNER JOIN "Store room".filter AS f USING (instrument_id, "Slot")
 INNER JOIN "Observatory"."Instrument" AS i ON o.instrument_id = i."Id"

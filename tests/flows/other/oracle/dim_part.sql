@@ -1,1 +1,1 @@
-SELECT * FROM "Observatory".spare_part
+SELECT * FROM "Store room".spare_part
