@@ -41,6 +41,7 @@ _LOGIN_REFUSED = re.compile(
     r"|no such database.*|(?:database|role) \".*\" does not exist"
     r"|no pg_hba\.conf entry.*|permission denied for database.*|invalid (?:port|dsn|integer|URI|connection).*"
     r"|missing \"=\".*|.*is not permitted to log in|invalid (?:\w+ )?value.*|server does not support SSL.*"
+    r"|(?:definition of )?service (?:file )?\".*\" not found.*|syntax error in service file.*"
     r"|(?:root )?certificate .*|.*certificate .* (?:does not match|verify failed).*)"
 )
 

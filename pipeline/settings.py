@@ -37,6 +37,16 @@ _SCHEME = re.compile(r"\w{2,}:/")
 _OTHER_SCHEMAS = {"etl", "information_schema"}
 # Postgres truncates names after 63 bytes, of which `_reporting` takes 10.
 _LONGEST_SCHEMA = 53
+# What to write instead of a value that pydantic refuses, by the type of its error.
+_REMEDIES = {
+    "int_parsing": "write a whole number",
+    "float_parsing": "write a number",
+    "bool_parsing": "write true or false",
+    "greater_than": "write a number above {gt}",
+    "greater_than_equal": "write a number of at least {ge}",
+    "less_than_equal": "write a number of at most {le}",
+    "finite_number": "write a number",
+}
 # Names and ARNs as AWS Secrets Manager has them.
 _SECRET_NAME = re.compile(r"arn:aws[a-z-]*:secretsmanager:[\w:/+=.@!-]+|[\w/+=.@!-]+")
 
@@ -267,8 +277,11 @@ def _malformed(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     shown = name if name.startswith("AWS_") else PREFIX + name.upper()
     field = Settings.model_fields.get(name)
-    remedy = field.description if field else None
-    return f"{shown}: {remedy or error['msg'].removeprefix('Value error, ')}"
+    if field and field.description:
+        return f"{shown}: {field.description}"
+    remedy = _REMEDIES.get(error["type"])
+    text = remedy.format(**error.get("ctx", {})) if remedy else error["msg"].removeprefix("Value error, ")
+    return f"{shown}: {text}"
 
 
 def _unknown(names: Iterable[str], known: set[str], origin: str) -> Iterator[str]:

@@ -40,6 +40,22 @@ SETTINGS: dict[str, tuple[Mapping[str, str], list[str]]] = {
     "another store's URI": ({"TOTESYS_RAW_URI": "gs://bucket/raw"}, ["TOTESYS_RAW_URI", "s3://"]),
     "no bucket in the URI": ({"TOTESYS_PROCESSED_URI": "s3://"}, ["TOTESYS_PROCESSED_URI", "s3://"]),
     "a setting that is empty": ({"TOTESYS_RAW_URI": ""}, ["TOTESYS_RAW_URI", "not set"]),
+    "values that are none": (
+        {
+            "TOTESYS_READERS": "many",
+            "TOTESYS_LOCK_TIMEOUT": "-1",
+            "TOTESYS_MAX_REJECTED_SHARE": "50%",
+            "TOTESYS_MAX_DELETED_SHARE": "2",
+            "TOTESYS_SHOW_VALUES": "perhaps",
+        },
+        [
+            "TOTESYS_READERS: write a whole number",
+            "TOTESYS_LOCK_TIMEOUT: write a number of at least 1",
+            "TOTESYS_MAX_REJECTED_SHARE: write a number",
+            "TOTESYS_MAX_DELETED_SHARE: write a number of at most 1",
+            "TOTESYS_SHOW_VALUES: write true or false",
+        ],
+    ),
     "two that are empty": (
         {"TOTESYS_SOURCE_URL": "", "TOTESYS_PROCESSED_URI": ""},
         ["TOTESYS_SOURCE_URL", "TOTESYS_PROCESSED_URI"],

@@ -215,6 +215,7 @@ def test_options_reach_the_server_as_they_were_encoded(source_url: str) -> None:
         ("sslmode=require", "server does not support SSL"),
         ("options=-c%20work_mem%3Dmuch", 'invalid value for parameter "work_mem"'),
         ("connect_timeout=soon", "connect_timeout"),
+        ("service=nowhere", 'definition of service "nowhere" not found'),
     ],
 )
 def test_an_option_with_a_wrong_value_is_named_and_not_retried(
