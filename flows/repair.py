@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from prefect import get_run_logger
 
 from flows.context import RunContext
-from pipeline.erasure import forget
+from pipeline.erasure import pending
 from pipeline.errors import LakeIncomplete
 from pipeline.lake.manifests import manifest_paths
 from pipeline.recovery import checkpoints, etl_from_lake
@@ -102,12 +102,12 @@ def erase_again(run: RunContext) -> None:
     """Erase rows again that were erased before and are back, for example after a restore."""
     pipeline = run.pipeline
     url, schema = pipeline.warehouse_url, pipeline.warehouse_schema
-    pending = forget.pending(url, schema, pipeline.raw, pipeline.models)
-    if not pending:
+    entries = pending.find(url, schema, pipeline.raw, pipeline.models)
+    if not entries:
         return
     run.lock.check()
     if manifest_paths(pipeline.raw):
         forget_rows(schema, pipeline.models, pipeline.targets, run.environment)
-        run.done |= {f"rows of {each.table}": "erased" for each in pending}
+        run.done |= {f"rows of {each.table}": "erased" for each in entries}
     else:
-        forget.hide(url, schema, pending)
+        pending.hide(url, schema, entries)

@@ -17,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from pipeline import settings
 from pipeline.erasure import forget as engine
 from pipeline.erasure import frozen as without_model
+from pipeline.erasure import pending
 from pipeline.erasure.declared import Undeclared, the_table
 from pipeline.erasure.forget import Findings
 from pipeline.erasure.frozen import Frozen
@@ -48,7 +49,7 @@ def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Targe
     )
     with transaction(url, "warehouse") as connection:
         frozen = without_model.read(connection, schema, models)
-    for entry in engine.pending(url, schema, replayer.raw, models):
+    for entry in pending.find(url, schema, replayer.raw, models):
         get_run_logger().warning(
             "A row of %s that was erased is not erased everywhere; erasing it again", entry.table
         )
@@ -56,7 +57,7 @@ def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Targe
             findings = engine.find(url, schema, replayer, all_manifests(replayer.raw), entry, frozen)
         except Undeclared:
             get_run_logger().warning("%s", _left(entry))
-            engine.leave(url, schema, replayer, entry)
+            pending.leave(url, schema, replayer, entry)
             continue
         for line in _erase(url, schema, replayer, findings, get_run_logger().info):
             get_run_logger().info("%s", line)

@@ -6,7 +6,7 @@ same call continues.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from pipeline.duck import quote, session
-from pipeline.erasure.declared import declarations, newest, retyped, the_table
+from pipeline.erasure.declared import newest, retyped, the_table
 from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
 from pipeline.erasure.frozen import Frozen
@@ -160,41 +160,6 @@ def _require_tables(below: Mapping[str, Model], history: Manifest) -> None:
         needed = source_tables({model.name: model}) - below.keys() - reference_tables.NAMES
         if lacking := sorted(needed - history.tables.keys()):
             raise ModelError(f"{model.path}: the raw bucket has no table {lacking[0]} any more")
-
-
-def pending(url: str, schema: str, raw: Bucket, models: Mapping[str, Model]) -> list[Entry]:
-    """The entries that are missing in the lake or the warehouse, or that were not completed.
-
-    Those that were left are pending again once the models declare other columns.
-    """
-    in_lake = erasures.in_lake(raw)
-    with transaction(url, "warehouse") as connection:
-        in_warehouse = erasures.in_warehouse(connection, schema)
-        completed = in_lake.keys() & (erasures.certified(connection, schema) if in_warehouse else set())
-        left = erasures.left(connection, schema) if in_warehouse else {}
-    return [
-        entry
-        for key, entry in (in_lake | in_warehouse).items()
-        if key not in completed or (key in left and left[key] != declarations(models, entry.table))
-    ]
-
-
-def leave(url: str, schema: str, replayer: Replayer, undeclared: Entry) -> None:
-    """Record an entry of a table of which the models declare no personal column, as another warehouse's may.
-
-    Nothing is erased. It is pending again once they declare others.
-    """
-    erasures.write_to_lake(replayer.raw, undeclared)
-    hide(url, schema, [undeclared])
-    declared = declarations(replayer.models, undeclared.table)
-    erasures.certify(url, schema, undeclared, {erasures.LEFT: declared}, complete=True)
-
-
-def hide(url: str, schema: str, entries: Iterable[Entry]) -> None:
-    """Hide the values of these rows whenever the source is read; for a lake that has no batch yet."""
-    with transaction(url, "warehouse") as connection:
-        for entry in entries:
-            erasures.write_to_warehouse(connection, schema, entry)
 
 
 def carry_out(

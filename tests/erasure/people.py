@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.erasure import forget, frozen
+from pipeline.erasure import forget, frozen, pending
 from pipeline.erasure.declared import Undeclared, the_table
 from pipeline.erasure.frozen import Frozen
 from pipeline.lake import erasures
@@ -102,12 +102,12 @@ def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
 def again(shop: Pair) -> list[str]:
     """Complete pending erasures, as every run does first; returns the tables of those that are left."""
     left, house = list[str](), shop.house
-    for each in forget.pending(house.url, "public", house.raw, house.models):
+    for each in pending.find(house.url, "public", house.raw, house.models):
         manifests = all_manifests(house.raw)
         try:
             found = forget.find(house.url, "public", replayer(shop), manifests, each, without_model(shop))
         except Undeclared:
-            forget.leave(house.url, "public", replayer(shop), each)
+            pending.leave(house.url, "public", replayer(shop), each)
             left.append(each.table)
         else:
             assert forget.carry_out(house.url, "public", replayer(shop), found, lambda _: None)["hits"] == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from demo.postgres import Postgres
-from pipeline.erasure import forget, rewriting
+from pipeline.erasure import forget, pending, rewriting
 from pipeline.lake import erasures, manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifests import all_manifests
@@ -74,7 +74,7 @@ def test_an_interrupted_erasure_is_completed(shop: Pair, monkeypatch: pytest.Mon
     again(shop)
     assert names_in(shop) == []
     assert len([row for row in looks(shop.house)["versions"] if 7 in row[:4]]) == 3
-    assert forget.pending(shop.house.url, "public", shop.house.raw, shop.house.models) == []
+    assert pending.find(shop.house.url, "public", shop.house.raw, shop.house.models) == []
     assert not shop.house.refill()
 
 
@@ -97,12 +97,12 @@ def test_a_search_that_is_killed_after_it_keeps_what_it_found(
         patch.setattr(Bucket, "remove", dies_after)
         with pytest.raises(Killed):
             forget.carry_out(shop.house.url, "public", replayer(shop), found, lambda _: None)
-    (pending,) = forget.pending(shop.house.url, "public", shop.house.raw, shop.house.models)
-    left = forget.find(shop.house.url, "public", replayer(shop), all_manifests(shop.house.raw), pending)
+    (unfinished,) = pending.find(shop.house.url, "public", shop.house.raw, shop.house.models)
+    left = forget.find(shop.house.url, "public", replayer(shop), all_manifests(shop.house.raw), unfinished)
     certificate = forget.carry_out(shop.house.url, "public", replayer(shop), left, lambda _: None)
     assert certificate["hits"] == ["warehouse public.notes"]
     assert certificate["texts"] == 5
-    assert forget.pending(shop.house.url, "public", shop.house.raw, shop.house.models) == []
+    assert pending.find(shop.house.url, "public", shop.house.raw, shop.house.models) == []
 
 
 def test_an_erasure_that_is_repeated_counts_as_pending_until_its_end(
