@@ -40,7 +40,8 @@ def retain(
     before = datetime.now(UTC) - timedelta(days=keep_days)
     with open_run(environment, None, None, wait_for_lock=True, reads_source=False) as run:
         raw, processed = run.pipeline.raw, run.pipeline.processed
-        removal = engine.plan(raw, processed, before, engine.needed(run.pipeline.warehouse_url))
+        needs = engine.needed(run.pipeline.warehouse_url)
+        removal = engine.plan(raw, processed, before, needs, run.pipeline.destination)
         if removal and apply:
             run.lock.check()
             engine.remove(removal, raw, processed, progress("objects removed", removal.objects))
@@ -57,4 +58,8 @@ def _summary(removal: Removal | None, keep_days: int, *, apply: bool) -> str:
         f" ({removal.bytes / 1e6:,.1f} MB) of {counted(removal.batches, 'batch')}"
     )
     outcome = f"removed {objects}" if apply else f"would remove {objects}; ARGS=--yes removes them"
-    return f"{outcome}; a rebuild starts at batch {removal.base.batch_id}"
+    others = (
+        f"; no batch of warehouse {other} stays: if it is in use, a rebuild of it lacks its history"
+        for other in removal.others
+    )
+    return f"{outcome}; a rebuild starts at batch {removal.base.batch_id}{''.join(others)}"

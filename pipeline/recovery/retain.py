@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from pipeline.lake.adapt import is_complete
 from pipeline.lake.buckets import Bucket
-from pipeline.lake.manifest import MANIFESTS, RESUMED, TIME, Manifest
+from pipeline.lake.manifest import MANIFESTS, RESUMED, TIME, Destination, Manifest
 from pipeline.lake.manifests import batch_at, manifest_paths, previous_at, read_manifest, readable
 from pipeline.postgres import transaction
 
@@ -25,13 +25,15 @@ _BATCH = "/batch="
 class Removal:
     """What to remove; ``base`` is the first batch that stays, where a rebuild starts.
 
-    ``raw`` and ``processed`` map paths of objects to their sizes.
+    ``raw`` and ``processed`` map paths of objects to their sizes. ``others`` are the other warehouses of
+    which no batch stays.
     """
 
     base: Manifest
     manifests: tuple[str, ...]
     raw: Mapping[str, int]
     processed: Mapping[str, int]
+    others: tuple[str, ...] = ()
 
     @property
     def batches(self) -> int:
@@ -71,8 +73,16 @@ def needed(url: str) -> Needed:
     return Needed(frozenset(str(each) for (each,) in last), frozenset(str(path) for (path,) in results))
 
 
-def plan(raw: Bucket, processed: Bucket, before: datetime, needs: Needed) -> Removal | None:
+def plan(
+    raw: Bucket,
+    processed: Bucket,
+    before: datetime,
+    needs: Needed,
+    destination: Destination | None = None,
+) -> Removal | None:
     """What to remove of the batches before a time; None if no earlier batch can be the base.
+
+    ``destination`` is the warehouse that asks.
 
     Kept are the last batch of every warehouse with the batches since its base, all batches since ``before``,
     and each object that one of their manifests names.
@@ -96,6 +106,7 @@ def plan(raw: Bucket, processed: Bucket, before: datetime, needs: Needed) -> Rem
         manifests=tuple(removable),
         raw=_unneeded(raw, base.batch_id, named),
         processed=_unneeded(processed, base.batch_id, needs.processed),
+        others=_others(raw, chain, kept, destination),
     )
 
 
@@ -138,6 +149,21 @@ def _kept(
         kept |= set(line[: base[0] + 1] if base else line)
         bases += [base[1]] if base else []
     return kept, bases
+
+
+def _others(
+    raw: Bucket, chain: Mapping[str, str], kept: Collection[str], destination: Destination | None
+) -> tuple[str, ...]:
+    """The other warehouses that have the last batch of a chain, and none that stays."""
+    heads = chain.keys() - {previous_at(path) for path in chain.values()}
+    if heads <= set(kept):
+        return ()
+    owners: dict[bool, list[Destination]] = {True: [], False: []}
+    for manifest in readable(raw, [chain[head] for head in sorted(heads)]):
+        if manifest.warehouse and not manifest.may_be_for(destination):
+            owners[manifest.batch_id in kept].append(manifest.warehouse)
+    left = [each for each in owners[False] if not any(map(each.is_same_warehouse, owners[True]))]
+    return tuple(dict.fromkeys(map(str, left)))
 
 
 def _lacks_tables(raw: Bucket, base: Manifest, last: str, earlier: Sequence[str]) -> bool:

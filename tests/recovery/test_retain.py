@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -171,6 +171,20 @@ def test_a_warehouse_that_is_behind_keeps_what_it_needs(
     assert removal.base == first
     assert not removal.manifests
     assert not removal.objects
+
+
+def test_other_warehouses_of_which_nothing_is_left_are_named(
+    shop: Pair, lake: tuple[Bucket, Bucket], warehouse_url: str
+) -> None:
+    house = Warehouse(warehouse_url, shop.house.folder, *lake)
+    house.prepare()
+    assert replace(shop, house=house).run() is not None
+    for other, named in ((house, shop.house), (shop.house, None)):
+        limit = datetime.now(UTC) + timedelta(days=1)
+        needs = retain.needed(other.url)
+        removal = retain.plan(*lake, limit, needs, other.destination)
+        assert removal is not None
+        assert removal.others == ((str(named.destination),) if named else ())
 
 
 def test_the_warehouse_goes_on_after_it(shop: Pair, lake: tuple[Bucket, Bucket]) -> None:
