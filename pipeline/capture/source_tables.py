@@ -25,7 +25,7 @@ def described(connection: Connection, schema: str, models: Mapping[str, Model]) 
 
     Raises ModelError for each name that is wrong, and SourceError for a source without tables.
     """
-    _refuse_main_schema(schema, models)
+    refuse_main_schema(schema, models)
     names = source_tables(models)
     seeds = read_seeds(models)
     if seeds and (taken := existing(connection, schema, sorted(seeds))):
@@ -81,14 +81,14 @@ def refuse_another_schema(
         )
 
 
-def _refuse_main_schema(schema: str, models: Mapping[str, Model]) -> None:
-    """Raise ModelError for each name with the main schema: a table has one name."""
+def refuse_main_schema(schema: str | None, models: Mapping[str, Model]) -> None:
+    """Raise ModelError for each name with the main schema, if that is known: a table has one name."""
     with all_mistakes() as mistake:
         for model in models.values():
             for relation in model.relations:
                 with mistake():
                     named, table = parts(relation.name)
-                    if named == schema and relation.name not in reference_tables.QUALIFIED:
+                    if named and named == schema and relation.name not in reference_tables.QUALIFIED:
                         raise ModelError(
                             f"{_place(model, relation)}: names {relation.name}; write"
                             f" {in_model(spelled(table))}, as {schema} is the main schema"

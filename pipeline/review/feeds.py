@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from pipeline.capture.source_tables import refuse_main_schema
 from pipeline.columns import Column, Frozen
 from pipeline.errors import ModelError
 from pipeline.models import contract, library, lineage, reference_tables
@@ -61,16 +62,18 @@ def unfit(
     tables: Tables,
     keys: Keys,
     changed: Mapping[str, Target | None],
+    main_schema: str | None,
 ) -> dict[str, str]:
     """By changed model, why it does not fit these tables, or the table that it will have.
 
-    One that reads a table not among them may fit.
+    One that reads a table not among them may fit, unless it names the source's ``main_schema``.
     """
     known = tables.keys() | models.keys() | reference_tables.NAMES
     reasons: dict[str, str] = {}
     for name, future in changed.items():
         wanted = library.closure(models, name)
         try:
+            refuse_main_schema(main_schema, wanted)
             if not library.tables_read(wanted) - known:
                 _lineages(wanted, targets, tables, keys, {name})
                 if future:

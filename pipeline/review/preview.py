@@ -159,7 +159,7 @@ def _on_last_batch(
         keys = {name: table.key for name, table in tables.items()}
         fed = feeds(models, found.texts, targets, columns, keys, names)
         future = {name: future_target(models[name], found) for name in names}
-        misfits = unfit(models, targets, columns, keys, future)
+        misfits = unfit(models, targets, columns, keys, future, manifests[-1].source_schema)
     lacking = {
         each.table: _undeclared(each.table, transforms, found.declared)
         for each in changing

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from pipeline.capture.source_tables import refuse_main_schema
 from pipeline.errors import ModelError, SettingsError
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
@@ -40,6 +41,7 @@ def lineage_of(
     with transaction(url, "warehouse", reading=True) as warehouse:
         manifest = last_manifest(warehouse, schema, raw)
         targets = catalogue.existing_targets(warehouse, schema, models)
+    refuse_main_schema(manifest.source_schema, models)
     for name, model in models.items():
         if lacking := library.tables_read({name: model}) - manifest.tables.keys() - models.keys() - NAMES:
             raise ModelError(

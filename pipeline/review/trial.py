@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from pipeline.capture.source_tables import refuse_main_schema
 from pipeline.columns import Column, Frozen, duckdb_type
 from pipeline.duck import literal, quote, session
 from pipeline.errors import ModelError
@@ -75,6 +76,7 @@ def run(url: str, schema: str, folder: Path, path: Path, raw: Bucket, *, first: 
     needed = closure(models, path.stem)
     with transaction(url, "warehouse", reading=True) as warehouse:
         manifest = sources.last_manifest(warehouse, schema, raw)
+        refuse_main_schema(manifest.source_schema, needed)
         if lacking := library.tables_read(needed) - manifest.tables.keys() - NAMES:
             raise ModelError(
                 f"{path}: reads {', '.join(sorted(lacking))}, which the last batch does not hold; the next"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,15 @@ def test_what_reviews_changes_names_tables_of_other_schemas(shared: Pair) -> Non
         if each.table == "dim_person"
     ]
     assert {feed.column for feed in changed.feeds} >= {"amount"}
+    path.write_text("SELECT id, 'x' AS name, amount FROM public.orders", encoding="utf-8")
+    message = r"dim_person\.sql:1: names public\.orders; write orders, as public is the main schema"
+    with pytest.raises(ModelError, match=message):
+        trial.run(house.url, "public", house.folder, path, house.raw)
+    with pytest.raises(ModelError, match=message):
+        sources.lineage_of(house.url, "public", library.load(house.folder), house.raw, None)
+    models = library.load(house.folder)
+    changes = preview.preview(house.url, "public", models, house.folder, house.raw)
+    assert re.search(message, "".join(each.error for each in changes))
 
 
 def test_no_two_tables_share_a_folder_even_where_case_is_ignored() -> None:
