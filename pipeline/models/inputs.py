@@ -192,20 +192,33 @@ def _bind_models(
         bound[model.name] = text
         yields = _create_view(connection, model, text, texts if isinstance(texts, Probe) else None)
         if model.name in targets and len(bound) < len(models):
-            contract = contract_of(model, targets[model.name], yields)
-            types = {column.name: column for column in _columns_of(targets[model.name])}
-            listed = ", ".join(
-                f"{as_model_type(types[column.name], _value(column), marked=marked)} AS {quote(column.name)}"
-                for column in contract
-            )
-            connection.execute(
-                f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS"  # noqa: S608
-                f" SELECT {listed} FROM {quote(_view_of(model))}"
-            )
+            columns = _create_typed_view(connection, model, targets[model.name], yields, marked=marked)
             if isinstance(texts, Probe):
-                texts.add(model.name, [types[column.name] for column in contract])
+                texts.add(model.name, columns)
     connection.execute(f"CREATE TEMP VIEW {RESULT} AS FROM {quote(_view_of(model))}")
     return bound
+
+
+def _create_typed_view(
+    connection: duckdb.DuckDBPyConnection,
+    model: Model,
+    target: Target,
+    yields: Mapping[str, str],
+    *,
+    marked: bool,
+) -> list[Column]:
+    """Create the view that other models read, with the types of the model's table; returns its columns."""
+    contract = contract_of(model, target, yields)
+    types = {column.name: column for column in _columns_of(target)}
+    listed = ", ".join(
+        f"{as_model_type(types[column.name], _value(column), marked=marked)} AS {quote(column.name)}"
+        for column in contract
+    )
+    connection.execute(
+        f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS"  # noqa: S608
+        f" SELECT {listed} FROM {quote(_view_of(model))}"
+    )
+    return [types[column.name] for column in contract]
 
 
 def _columns_of(target: Target) -> list[Column]:
