@@ -102,12 +102,17 @@ def transaction(
                 raise
             raise SettingsError(f"{database}: {message(error)}; {_WRITABLE}") from None
         except psycopg.errors.LockNotAvailable:
-            blockers = watch.blockers or "another session holds a lock"
-            name = " (TOTESYS_LOCK_TIMEOUT)" if lock_timeout is None else ""
-            raise LockTimeout(
-                f"{database}: {blockers}; gave up after {bound:g} s{name};"
-                " nothing was changed, run again when the lock is free"
-            ) from None
+            setting_name = " (TOTESYS_LOCK_TIMEOUT)" if lock_timeout is None else ""
+            raise _gave_up(watch, database, f"{bound:g} s{setting_name}") from None
+
+
+def _gave_up(watch: LockWaits, database: str, waited: str) -> LockTimeout:
+    """A one-line error that says who holds the lock."""
+    blockers = watch.blockers or "another session holds a lock"
+    return LockTimeout(
+        f"{database}: {blockers}; gave up after {waited};"
+        " nothing was changed, run again when the lock is free"
+    )
 
 
 def _right_missing(error: psycopg.errors.InsufficientPrivilege, database: str) -> RightMissing:
