@@ -27,7 +27,6 @@ from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model
 from pipeline.models.rejects import key_json
 from pipeline.models.target import Target
-from pipeline.models.work import Work
 from pipeline.recovery.replays import Replayer
 
 _PAIRS = pa.schema([("key", pa.string()), ("old", pa.string()), ("new", pa.string())])
@@ -76,10 +75,10 @@ def effects(
     With ``is_hidden`` the old values are no longer known; then any value of the row's keys is replaced. With
     ``is_former`` the model may have yielded them in columns that it no longer yields.
     """
-    model = list(below.values())[-1]
-    target = replayer.targets[model.name]
+    model, targets = list(below.values())[-1], replayer.targets
+    target = targets[model.name]
     with session() as connection:
-        inputs.bind(connection, below, replayer.targets, ever, replayer.raw, changes=False)
+        inputs.bind(connection, below, targets, ever, replayer.raw, changes=False)
         contract = contract_of(model, target, inputs.types_of(connection, model, RESULT))
         generated = {column.name for column in target.columns if column.generated}
         shown = [column for column in contract if column.name not in generated]
@@ -87,12 +86,8 @@ def effects(
             with inputs.naming_model(model):
                 _compute(connection, target, shown, rows, erased, is_hidden=is_hidden)
         except ModelError as error:
-            is_whole = (
-                Work(below, replayer.targets, ever, None, replayer.raw, replayer.processed).row_table is None
-            )
-            if is_whole or (
-                _is_referred_to(replayer.targets, target) and _has_a_row(connection, rows, erased)
-            ):
+            is_whole = replayer.work(below, ever).row_table is None
+            if is_whole or (_is_referred_to(targets, target) and _has_a_row(connection, rows, erased)):
                 raise ModelError(f"{error}; so it would fail with erased values; write TRY_CAST") from None
             # The row is rejected, with its values or without.
             yield Effect(target, (), _PAIRS.empty_table(), replays=True)

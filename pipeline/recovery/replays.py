@@ -119,6 +119,10 @@ class Replayer:
         runs = tuple(StateDelta(files=output.files) for output in (*before, present))
         return present.model_copy(update={"files": write_merged(table, runs, batch_id, self.processed)})
 
+    def work(self, models: Mapping[str, Model], manifest: Manifest, loaded: Loaded | None = None) -> Work:
+        """One run of the last of these models on a batch."""
+        return Work(models, self.targets, manifest, loaded, self.raw, self.processed)
+
     def unread_tables(self, name: str) -> UnreadTables:
         """Adds to batches the tables that a model reads and that they lack."""
         return UnreadTables(self.raw, tables_read(closure(self.models, name)) - NAMES)
@@ -141,7 +145,7 @@ class Replayer:
             raise UnusableBatch(f"batch {manifest.batch_id} was read before {name} read {', '.join(missing)}")
         if not needed(below, manifest, loaded):
             return None
-        work = Work(below, self.targets, manifest, loaded, self.raw, self.processed)
+        work = self.work(below, manifest, loaded)
         if loaded is None and any(table.state is None and table.mode != "full" for table in work.tables):
             raise UnusableBatch(f"batch {manifest.batch_id} has no state of all that {name} reads")
         return transform(work)

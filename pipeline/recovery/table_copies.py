@@ -17,7 +17,6 @@ from pipeline.models.library import Model, closure, tables_read
 from pipeline.models.output import Loaded, Output
 from pipeline.models.reference_tables import NAMES
 from pipeline.models.target import Target
-from pipeline.models.work import Work
 from pipeline.postgres import Connection, template
 from pipeline.recovery.refill import load_again
 from pipeline.recovery.replays import Replay, Replayer
@@ -68,8 +67,7 @@ class TableCopies:
         """The tables, in which defaults of columns that the model yields in a batch do not count."""
         manifest, filled = self._as_models_read(manifest), dict[str, Target]()
         for name, target in self.targets.items():
-            below = closure(self.models, name)
-            work = Work(below, self.targets, manifest, None, self.raw, self.processed[name])
+            work = self._replayer(name).work(closure(self.models, name), manifest)
             filled[name] = target.filled_with([column.name for column in work.columns])
         return filled
 
