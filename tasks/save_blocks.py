@@ -90,7 +90,7 @@ def as_set(config: Settings) -> Iterator[None]:
 
 
 def _foreign_batches(config: Settings) -> Iterator[str]:
-    """A line if the raw bucket holds batches of other warehouses: it may be another environment's."""
+    """Lines if the raw bucket holds batches of other warehouses: it may be another environment's."""
     raw = blocks.bucket(blocks.RAW, config.environment)
     source_url, warehouse_url = (
         blocks.database_url(name, config.environment) for name in (blocks.SOURCE, blocks.WAREHOUSE)
@@ -100,6 +100,7 @@ def _foreign_batches(config: Settings) -> Iterator[str]:
         has_run = bool(destination.id)
         last_batch = ledger.fetch_last_batch(warehouse_url, config.warehouse_schema) if has_run else None
         others = chains.foreign(raw, destination, snapshots.identify(source_url), last_batch)
+        former = chains.former(raw, destination)
     except Exception as error:  # noqa: BLE001  the blocks work all the same
         yield f"raw bucket: could not be searched for batches of other warehouses: {in_some_line(error)}"
         return
@@ -107,6 +108,11 @@ def _foreign_batches(config: Settings) -> Iterator[str]:
         yield (
             f"raw bucket: {raw.uri} also holds batches of {chains.summaries(others)}; this warehouse does not"
             " use them; for a separate environment set TOTESYS_RAW_URI to a bucket or prefix of its own"
+        )
+    if former:
+        yield (
+            f"raw bucket: {raw.uri} has the batches of warehouse {former}, which this one was moved or copied"
+            " from; if it is a copy, set TOTESYS_RAW_URI and TOTESYS_PROCESSED_URI to buckets of its own"
         )
 
 

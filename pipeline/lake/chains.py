@@ -109,6 +109,12 @@ def foreign(
     ]
 
 
+def former(raw: Bucket, destination: Destination) -> Destination | None:
+    """The warehouse in another database whose id this one has, as it was moved or copied from there."""
+    ends = (chain.end.warehouse for chain in find(raw))
+    return next((each for each in ends if each and destination.has_left(each)), None)
+
+
 def record_seal(processed: Bucket, manifest: Manifest) -> None:
     """Record in the processed bucket that a batch is sealed."""
     record = SealRecord(

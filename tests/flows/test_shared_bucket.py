@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from demo.postgres import Postgres
 from pipeline import settings
 from tasks import save_blocks
 from tests.flows.conftest import open_kiosk
 from tests.flows.support import World, query, words_of
+from tests.support import database
 
 SALES = "SELECT sale_id, pieces FROM fact_sale_current ORDER BY 1"
 
@@ -39,6 +41,22 @@ def test_one_environments_rows_stay_out_of_the_other(
         assert any(
             "also holds batches of" in str(line) for line in save_blocks.check_and_save(settings.load())
         )
+
+
+@pytest.mark.campaign
+def test_a_copy_is_told_to_take_other_buckets_before_it_runs(kiosk: World, postgres: Postgres) -> None:
+    kiosk.run().reports  # noqa: B018  raises what the run failed with
+    name = kiosk.warehouse_url.rsplit("/", 1)[1]
+    with database(postgres, "copy", f"TEMPLATE {name}") as url:
+        copy = World(**(vars(kiosk) | {"warehouse_url": url}))
+        for world, expected in (kiosk, 0), (copy, 1):
+            with world.entered():
+                lines = list(map(str, save_blocks.check_and_save(settings.load())))
+            said = [line for line in lines if f"has the batches of warehouse {name}.public (" in line]
+            assert len(said) == expected
+    assert said[0].endswith(
+        "if it is a copy, set TOTESYS_RAW_URI and TOTESYS_PROCESSED_URI to buckets of its own"
+    )
 
 
 @pytest.mark.campaign
