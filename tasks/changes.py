@@ -137,7 +137,10 @@ def _head(each: Preview) -> Iterator[str]:
         seconds = "" if each.seconds is None else f", about {max(1, round(each.seconds)):,} s"
         yield f"  computes {counted(each.rows_read, 'row')}{seconds}"
     if each.read_in_full:
-        yield f"  reads all of {', '.join(each.read_in_full)} in the source"
+        names = ", ".join(each.read_in_full)
+        yield f"  reads all of {names} in the source"
+        if each.effect == "restated" and each.versions:
+            yield f"  no batch has read {names} yet, so versions that come from there begin with the next one"
 
 
 def _of_change(change: TableChange) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.columns import Frozen
 from pipeline.lake.manifest import Manifest
 from pipeline.models.library import Model, closure, source_tables
+from pipeline.models.reference_tables import NAMES
 from pipeline.models.target import versions_name
 from pipeline.postgres import Connection, statement, transaction
 from pipeline.warehouse import bindings, declarations
@@ -37,10 +38,15 @@ def table_counts(url: str, schema: str, tables: Sequence[str]) -> dict[str, int]
 def read_in_full(
     name: str, effect: str, models: Mapping[str, Model], manifests: Sequence[Manifest]
 ) -> list[str]:
-    """The source tables that the next batch reads in full for the sake of this model."""
+    """The source tables that the next batch reads in full for the sake of this model.
+
+    For one that is restated these are the tables that no batch has read: before, they are empty.
+    """
+    below = closure(models, name)
+    if effect == "restated":
+        return sorted(source_tables(below).difference(NAMES, *(each.tables for each in manifests)))
     if effect not in {"created", "compared"}:
         return []
-    below = closure(models, name)
     read_before = manifests[-1].tables.keys() if manifests else set[str]()
     cursors = {table for model in below.values() for table in model.cursors}
     return sorted((source_tables(below) - read_before) | cursors)

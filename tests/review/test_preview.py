@@ -122,6 +122,14 @@ def test_a_dropped_column_shows_diffs_cost_consent_and_what_breaks(loaded: Pair)
     assert allowed.altered[0] == 'ALTER TABLE "public"."dim_shop" DROP COLUMN IF EXISTS "manager"'
 
 
+def test_a_restated_model_over_a_table_that_no_batch_has_read_is_told(loaded: Pair) -> None:
+    """Its former versions come from another table, such as a view of that one."""
+    found = planned(loaded, dim_shop="SELECT shop_id, city, manager FROM crm.shop")["dim_shop"]
+    assert (found.effect, found.read_in_full) == ("restated", ("crm.shop",))
+    remark = "  no batch has read crm.shop yet, so versions that come from there begin with the next one"
+    assert remark in lines([found])
+
+
 def test_other_sources_of_a_column_are_named(loaded: Pair) -> None:
     model = "SELECT shop_id, upper(manager) AS city, manager FROM shop"
     found = planned(loaded, dim_shop=model)["dim_shop"]
