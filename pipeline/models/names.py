@@ -15,7 +15,7 @@ from pipeline.source.table_names import spelled
 
 # A quoted or an unquoted name, as DuckDB's scanner reads it, after comments.
 _NAME = re.compile(
-    rb'(?:--[^\n]*|/\*.*?\*/|[\s.])*("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^\s"\'(),;.]+)', re.DOTALL
+    rb'(?:--[^\n]*|/\*.*?\*/|[\s.])*("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[\w$\x80-\xff]+)', re.DOTALL
 )
 _NO_NAMES: frozenset[str] = frozenset()
 # What the names of the views, tables and indexes beside a table of the warehouse end in.

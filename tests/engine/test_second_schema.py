@@ -15,14 +15,16 @@ from pipeline.lake.formats import with_digest
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import is_path, table_folder
 from pipeline.models import library, lineage
-from pipeline.review import preview, sources, trial
+from pipeline.recovery import restate
+from pipeline.recovery.rehearsal import rehearse
+from pipeline.review import branch, preview, sources, trial
 from pipeline.source import snapshots, witnesses
 from pipeline.source.catalogue import describe
 from pipeline.source.table_names import spelled
 from pipeline.warehouse import ledger
 from tests.house import Warehouse, plan_batch
 from tests.pair import Pair
-from tests.support import database
+from tests.support import database, execute
 
 KEY = "-- key: id\n"
 # A table of each kind of model, over tables with equal names in three schemas, two of which differ by case.
@@ -177,6 +179,26 @@ def test_what_reviews_changes_names_tables_of_other_schemas(shared: Pair) -> Non
     models = library.load(house.folder)
     changes = preview.preview(house.url, "public", models, house.folder, house.raw)
     assert re.search(message, "".join(each.error for each in changes))
+
+
+def test_tables_are_restated_refilled_and_verified(shared: Pair) -> None:
+    shared.live({**MODELS, "schema": SCHEMA.replace("TABLE", "TABLE IF NOT EXISTS")}, SOURCE, DAYS)
+    house = shared.house
+    sql = MODELS["dim_person"].replace("p.name", "upper(p.name) AS name")
+    (house.folder / "dim_person.sql").write_text(sql, encoding="utf-8")
+    found = branch.compute(house.url, "public", house.models, house.folder, house.raw, "x", first=1)
+    assert found.tables[0].first_changed[0].columns == {"name": ("person 1", "PERSON 1")}
+    targets = house.targets()
+    names = restate.changed(house.models, ledger.fetch_loaded_models(house.url, "public"))
+    (done,) = restate.restate(
+        house.url, "public", house.models, targets, house.raw, house.processed, names
+    )  # fmt: skip
+    assert (done.table, done.updated) == ("dim_person", 21)
+    execute(house.url, "TRUNCATE fact_order")
+    assert not house.refill()
+    assert present(house)["fact_order"] == in_source(shared)["fact_order"]
+    *_, compared = rehearse(house.url, "public", house.models, house.folder, house.raw)
+    assert (compared.differences, compared.gaps) == ([], [])
 
 
 def test_no_two_tables_share_a_folder_even_where_case_is_ignored() -> None:

@@ -12,6 +12,7 @@ from pipeline import duck
 from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.models import library
+from pipeline.source.table_names import spelled
 from tests.models.plans import analysed
 from tests.support import write_models
 
@@ -89,7 +90,7 @@ def test_a_model_cannot_read_a_file_as_a_table(tmp_path: Path) -> None:
     file = tmp_path / "secret.csv"
     file.write_text("a\n1\n", encoding="utf-8")
     all_models = write_models(tmp_path / "models", {"dim_x": f"SELECT a FROM '{file}'"})
-    assert library.source_tables(all_models) == {str(file)}, (
+    assert library.source_tables(all_models) == {spelled(str(file))}, (
         "it is asked of the source, which does not have it"
     )
     with session() as connection, pytest.raises(Exception, match=re.escape(str(file))):

@@ -174,6 +174,7 @@ def test_tables_are_those_that_are_read(tmp_path: Path, sql: str, tables: set[st
         'SELECT x.a FROM "T" AS x JOIN t ON x.a = t.a',
         "WITH t AS (SELECT * FROM t) SELECT t.a FROM t",
         "SELECT ü.a FROM (SELECT 'ü' AS a, * FROM t) AS ü",
+        "SELECT t.a FROM t--of u, or more\n, u/* as t */AS v",
     ],
 )
 def test_relations_get_unique_names_on_the_same_lines(tmp_path: Path, sql: str) -> None:
