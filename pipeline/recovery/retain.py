@@ -61,14 +61,16 @@ class Needed:
 
 
 def needed(url: str) -> Needed:
-    """What all schemas of a warehouse need of the lake."""
+    """What all schemas of a warehouse need of the lake; those that were dropped need nothing."""
     with transaction(url, "warehouse") as connection:
-        last = connection.execute("SELECT batch_id FROM etl.watermark").fetchall()
+        last = connection.execute(
+            "SELECT batch_id FROM etl.watermark WHERE to_regnamespace(quote_ident(schema_name)) IS NOT NULL"
+        ).fetchall()
         results = connection.execute(
             "SELECT file ->> 'path' FROM etl.model, jsonb_array_elements(result) AS run,"
             " jsonb_array_elements("
             " (run -> 'files') || COALESCE(run -> 'deleted', run -> 'gone', '[]')) AS file"
-            " WHERE jsonb_typeof(result) = 'array'"
+            " WHERE jsonb_typeof(result) = 'array' AND to_regnamespace(quote_ident(schema_name)) IS NOT NULL"
         ).fetchall()
     return Needed(frozenset(str(each) for (each,) in last), frozenset(str(path) for (path,) in results))
 

@@ -16,10 +16,10 @@ from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifests import read_manifest
 from pipeline.recovery import retain
-from pipeline.recovery.retain import Removal
+from pipeline.recovery.retain import Needed, Removal
 from tests.house import Warehouse
 from tests.pair import Pair, pair
-from tests.support import database
+from tests.support import database, execute
 from tests.warehouse.test_bindings import DAYS, MODELS, SOURCE
 
 FACT = "SELECT sale_id, shop_id, amount FROM fact_sale_as_of('{}') ORDER BY 1"
@@ -171,6 +171,21 @@ def test_a_warehouse_that_is_behind_keeps_what_it_needs(
     assert removal.base == first
     assert not removal.manifests
     assert not removal.objects
+
+
+def test_a_schema_that_was_dropped_needs_nothing(
+    shop: Pair, lake: tuple[Bucket, Bucket], warehouse_url: str
+) -> None:
+    """Otherwise nothing after its last batch would ever be removed."""
+    execute(warehouse_url, "CREATE SCHEMA gone")
+    house = Warehouse(warehouse_url, shop.house.folder, *lake, schema="gone")
+    house.prepare()
+    replace(shop, house=house).run()
+    needs = retain.needed(warehouse_url)
+    assert needs.last == {house.last_batch()}
+    assert needs.processed
+    execute(warehouse_url, "DROP SCHEMA gone CASCADE")
+    assert retain.needed(warehouse_url) == Needed(frozenset(), frozenset())
 
 
 def test_other_warehouses_of_which_nothing_is_left_are_named(
