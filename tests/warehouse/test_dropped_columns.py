@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from demo.postgres import Postgres
 from pipeline.errors import WarehouseError
 from pipeline.postgres import transaction
 from pipeline.warehouse import alterations
 from tests.pair import Pair
+from tests.recovery.life import program
 from tests.recovery.restating import restated
 from tests.recovery.test_imports import imported
-from tests.support import execute
+from tests.support import database, execute
 from tests.warehouse.consenting import MODELS, SCHEMA, SOURCE
 
 MART = """-- One row per sale.
@@ -97,6 +101,30 @@ def test_a_run_fills_a_column_that_somebody_has_dropped_and_added_again(shop: Pa
     assert table.removesuffix("_version") in restated(shop, {})
     assert looks(shop) == before
     assert restated(shop, {}) == []
+
+
+@pytest.mark.parametrize("column", ["dim_shop.city", "fact_sale.amount"])
+def test_a_restored_dump_restates_only_what_was_dropped_and_added_again(
+    shop: Pair, postgres: Postgres, column: str
+) -> None:
+    """Also before the first run after it. The dump numbers columns anew, without dropped ones."""
+    table, _, name = column.partition(".")
+    execute(shop.house.url, f"ALTER TABLE {table} DROP COLUMN {name} CASCADE")
+    assert table in restated(shop, {})
+    before = looks(shop)
+    dump = program(postgres, "pg_dump", shop.house.url)
+    again = (
+        "DROP VIEW reporting.amounts",
+        f"ALTER TABLE {table} DROP COLUMN {name} CASCADE",
+        f"ALTER TABLE {table} ADD COLUMN {name} {'varchar(10)' if name == 'city' else 'numeric(8, 2)'}",
+    )
+    for changes in (), again:
+        with database(postgres, "restored") as url:
+            program(postgres, "psql", "-qX", "-vON_ERROR_STOP=1", url, text=dump)
+            execute(url, *changes)
+            there = replace(shop, house=replace(shop.house, url=url, prepared=None))
+            assert (table in restated(there, {})) == bool(changes)
+            assert looks(there) == before
 
 
 def test_a_column_of_others_that_is_dropped_and_added_again_keeps_its_values(shop: Pair) -> None:
