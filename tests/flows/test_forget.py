@@ -132,6 +132,24 @@ def test_the_command_says_what_it_does_not_find(kiosk: World, command: Command) 
         assert ("dim_item" in shown) == (given == ["--yes", "item", "1"])
 
 
+def test_a_row_of_a_table_without_personal_columns_is_left_with_one_warning(
+    kiosk: World, command: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As by another warehouse on the raw bucket."""
+    model = kiosk.transforms / "dim_item.sql"
+    model.write_text(ITEMS, encoding="utf-8")
+    kiosk.run()
+    command("--yes", "item", "1")
+    model.write_text(ITEMS.partition("\n")[2], encoding="utf-8")
+    query(kiosk.warehouse_url, "DELETE FROM etl.forgotten")
+    for _ in range(2):
+        assert kiosk.run().state.is_completed()
+    command("--yes", "item", "1", status=1)
+    command("--yes")
+    line = "A row of item was erased, and no model declares a column of this table personal"
+    assert len([message for message in caplog.messages if message.startswith(line)]) == 1
+
+
 def test_a_table_without_a_model_that_keeps_values_is_an_error(kiosk: World, command: Command) -> None:
     (kiosk.transforms / "dim_item.sql").write_text(ITEMS, encoding="utf-8")
     labels = kiosk.transforms / "dim_label.sql"
