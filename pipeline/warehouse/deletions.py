@@ -11,7 +11,7 @@ from psycopg import sql
 from pipeline.errors import WarehouseError
 from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Output, columns_of
-from pipeline.models.target import REPEATED_KEY, key_json
+from pipeline.models.target import REPEATED_KEY
 from pipeline.postgres import each, template
 from pipeline.warehouse import bisection, staging
 from pipeline.warehouse.copying import copy_in
@@ -55,10 +55,8 @@ def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits
         return 0
     relation, is_live = _live_rows(table)
     if output.replaces:
-        same = _same_rejected_key(table)
-        table.execute(
-            "find_deleted_keys.sql", stage=accepted, live=relation, is_live=is_live, same_rejected_key=same
-        )
+        parts = {"stage": accepted, "live": relation, "is_live": is_live}
+        table.execute("find_deleted_keys.sql", **parts, same_repeated_key=_same_repeated_key(table))
     deleted = _delete(table, accepted)
     share = limits.deleted_share_of(table.target)
     if deleted > ALWAYS_ALLOWED and share < 1 and deleted > share * _count_before(table):
@@ -71,21 +69,22 @@ def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits
     return deleted
 
 
-def _same_rejected_key(table: Table) -> sql.Composable:
-    """The condition that a rejected row r has the key of t; of a repeated key any spelling counts."""
-    target = table.target
-    printed = sql.SQL("r.key = {}").format(key_json(target.key, sql.SQL("t")))
-    if not target.has_uncertain_key:
-        return printed
-    typed = [
+def _same_repeated_key(table: Table) -> sql.Composable:
+    """The condition that a rejected row r is of a repeated key that equals that of t, in any spelling.
+
+    Each part is one equation, so that Postgres can hash the rows; CASE keeps other keys from being cast.
+    """
+    if not table.target.has_uncertain_key:
+        return sql.SQL("false")
+    text = sql.SQL(
+        "(CASE WHEN r.by_load AND starts_with(r.reason, {reason}) THEN r.key ->> {name} END)::{type}"
+    )
+    return sql.SQL(" AND ").join(
         column.equality.between(
-            sql.SQL("(r.key ->> {})::{}").format(column.name, template(column.type)), each("t.{0}", [name])
+            text.format(reason=REPEATED_KEY, name=name, type=template(column.type)), each("t.{0}", [name])
         )
-        for name in target.key
-        if (column := target.column(name))
-    ]
-    return sql.SQL("CASE WHEN r.by_load AND starts_with(r.reason, {}) THEN {} ELSE {} END").format(
-        REPEATED_KEY, sql.SQL(" AND ").join(typed), printed
+        for name in table.target.key
+        if (column := table.target.column(name))
     )
 
 
