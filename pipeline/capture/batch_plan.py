@@ -8,6 +8,7 @@ from pipeline.capture.continuity import continuity, with_unproven
 from pipeline.capture.deletions import DeletionCheck
 from pipeline.capture.reasons import UNEXPLAINED
 from pipeline.capture.seeds import seed_batch
+from pipeline.capture.source_tables import former_names
 from pipeline.capture.tables import TablePlan, needs_probe, read_in_full, slices_of
 from pipeline.columns import Column
 from pipeline.errors import SourceError
@@ -272,6 +273,7 @@ class BatchPlan:
             heaps=plan.table.heaps,
             filenodes=plan.table.filenodes,
             definition=plan.table.definition,
+            former_names=former_names(plan.table, self.snapshot, self.previous),
             reached=plan.will_reach,
             files=files,
             deleted=deleted,

@@ -15,7 +15,7 @@ from pipeline.capture.reasons import (
 )
 from pipeline.capture.rights import check_rights, cursors_of
 from pipeline.capture.seeds import kept_seeds
-from pipeline.capture.source_tables import described, refuse_another_schema
+from pipeline.capture.source_tables import described, former_names, refuse_another_schema
 from pipeline.capture.tables import TablePlan, in_full_if_necessary, is_small
 from pipeline.capture.unscanned import last_marks, no_change, unscanned
 from pipeline.lake.erasures import Entry, Erasure, entries_of
@@ -89,7 +89,7 @@ def plan_batch(connection: Connection, snapshot: Snapshot, schema: str, request:
         seeds=read_seeds(models),
         kept_seeds={} if request.reads_all or start.reason else kept_seeds(models, previous),
         unchanged=unchanged,
-        erasures=_erasures(models, tables, request.forgotten),
+        erasures=_erasures(models, tables, snapshot, request),
         restarted=start.restarted,
         scan_reason=unscanned_tables.reason,
         wal_marks=marks(snapshot, last),
@@ -148,13 +148,18 @@ def _table_plan(
 
 
 def _erasures(
-    models: Mapping[str, Model], tables: Mapping[str, Table], forgotten: Collection[Entry]
+    models: Mapping[str, Model], tables: Mapping[str, Table], snapshot: Snapshot, request: Request
 ) -> dict[str, Erasure]:
-    """The values to erase from forgotten rows that the source may still have, by table."""
+    """The values to erase from forgotten rows that the source may still have, by table.
+
+    Those of a table that was renamed or moved have its former name.
+    """
     declared = _personal(models, tables)
     erasures = {}
     for name, table in tables.items():
-        if not (entries := entries_of(forgotten, name)):
+        names = (name, *former_names(table, snapshot, request.previous))
+        entries = tuple(entry for each in names for entry in entries_of(request.forgotten, each))
+        if not entries:
             continue
         personal_columns = declared.get(name, {}).keys() - set(table.key)
         erasures[name] = Erasure(

@@ -81,6 +81,24 @@ def refuse_another_schema(
         )
 
 
+def former_names(table: Table, snapshot: Snapshot, previous: Manifest | None) -> tuple[str, ...]:
+    """The names by which earlier batches read a table, which was renamed or moved to another schema since.
+
+    Its erased rows are listed by them.
+    """
+    if previous is None:
+        return ()
+    last = previous.tables.get(table.name)
+    names = set(last.former_names) if last else set[str]()
+    if previous.identity.database_oid == snapshot.database_oid and previous.identity.is_same_database(
+        snapshot.identity
+    ):
+        for each in previous.tables.values():
+            if each.definition and each.definition.relation == table.definition.relation:
+                names |= {each.table, *each.former_names}
+    return tuple(sorted(names - {table.name}))
+
+
 def refuse_main_schema(schema: str | None, models: Mapping[str, Model]) -> None:
     """Raise ModelError for each name with the main schema, if that is known: a table has one name."""
     with all_mistakes() as mistake:

@@ -68,6 +68,7 @@ class TableBatch(Frozen):
     ``source_rows`` is the row count of the table.
     ``has_commit_times``: the rows have the column commits.COMMITTED.
     ``seed`` is the digest of a seed's file; None for a table of the source.
+    ``former_names``: earlier batches read the table by these, before it was renamed or moved.
     """
 
     table: str
@@ -85,6 +86,7 @@ class TableBatch(Frozen):
     source_rows: NonNegativeInt | None = None
     has_commit_times: bool = False
     seed: str | None = None
+    former_names: tuple[str, ...] = ()
 
     @property
     def all_files(self) -> Files:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from pipeline.columns import Column
 from pipeline.duck import session
 from pipeline.erasure import forget
@@ -11,7 +13,7 @@ from pipeline.lake import erasures
 from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import transaction
 from pipeline.source.hashing import HashKey
-from tests.erasure.people import entry, replayer, without_model
+from tests.erasure.people import entry, forgotten, replayer, without_model
 from tests.pair import Pair
 
 MODELS = {
@@ -98,3 +100,37 @@ def test_entries_of_a_table_whose_name_has_a_dot_are_kept_apart() -> None:
                 else []
             )
             assert len(rows) == expected, (table, entries)
+
+
+@pytest.mark.parametrize("names", [("crm.person", "crm.people"), ("people", "crm.people")])
+def test_an_erased_person_stays_erased_when_the_table_moves(shared: Pair, names: tuple[str, str]) -> None:
+    """The list of erased rows has the table's name of that time."""
+    model = "-- personal: name\nSELECT id, name FROM {}"
+    shared.fresh(
+        {
+            "dim_person": model.format("person"),
+            "schema": "CREATE TABLE dim_person (id int PRIMARY KEY, name text)",
+        },
+        "DROP SCHEMA IF EXISTS crm CASCADE",
+        "CREATE SCHEMA crm",
+        "CREATE TABLE person (id int PRIMARY KEY, name text)",
+        "INSERT INTO person SELECT n, 'person ' || n FROM generate_series(1, 9) AS n",
+    )
+    shared.run()
+    forgotten(shared)
+    for old, new in zip(("person", *names), names, strict=False):
+        moved = new.startswith("crm.") and not old.startswith("crm.")
+        after = f"crm.{old}" if moved else old
+        if moved:
+            shared.do(f"ALTER TABLE {old} SET SCHEMA crm")
+        if after != new:
+            shared.do(f"ALTER TABLE {after} RENAME TO {new.removeprefix('crm.')}")
+        (shared.house.folder / "dim_person.sql").write_text(model.format(new), encoding="utf-8")
+        shared.run()
+        shared.do(f"UPDATE {new} SET name = name || '!'")
+        shared.run()
+        shared.run(reconcile=True)
+        persons = dict(shared.house.query("SELECT id, name FROM dim_person"))
+        assert len(persons) == 9, new
+        assert persons[7].startswith("erased "), new
+        assert persons[8].startswith("person 8!"), new
