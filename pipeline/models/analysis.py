@@ -9,6 +9,7 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import duckdb
 
@@ -72,11 +73,9 @@ def analyse(
     If the tables' ``keys`` are given, ties are analysed too, see pipeline.models.ties. Raises ValueError with
     the reason if the query reads something that it must not, and Misread.
     """
-    row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
-    plan = json.loads(str(row[0])) if row else {}
-    if plan["error"]:
+    top = plan_of(connection, sql)
+    if top is None:
         return Analysis(None, {}, filtered=True, unstable=(_UNREADABLE,))
-    top = plan["plans"][0]
     for name, remedy in misread(top):
         raise Misread(name, remedy)
     for function in _table_functions(top):
@@ -88,6 +87,13 @@ def analyse(
         return Analysis(None, {}, filtered=True, unstable=unstable)
     carries = {name: column for name, column in zip(names, rows.columns, strict=True) if column is not None}
     return Analysis(rows.relation, carries, rows.filtered, unstable)
+
+
+def plan_of(connection: duckdb.DuckDBPyConnection, sql: str) -> Node | None:
+    """DuckDB's plan of a query, before it is optimized; None if DuckDB does not show it."""
+    row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
+    plan: dict[str, Any] = json.loads(str(row[0])) if row and row[0] else {"error": True}  # '' with B'1'
+    return None if plan["error"] else cast("Node", plan["plans"][0])
 
 
 def _rows(node: Node, ctes: Mapping[int, _Rows | None]) -> _Rows | None:

@@ -61,7 +61,12 @@ _OF_EXTREMES = frozenset({"arg_max", "arg_min"})
 
 
 def model_type(column: Column, *, marked: bool = False) -> str:
-    """The DuckDB type of a column in models; ``marked`` for the analysis."""
+    """The DuckDB type of a column in models; ``marked`` for the analysis.
+
+    A smallint is an integer: its product with an integer is one in Postgres, and a smallint in DuckDB.
+    """
+    if column.type == "smallint":
+        return "INTEGER"
     if column.labels:
         return f"ENUM({', '.join(map(literal, column.labels))})"
     if column.equality == "case-insensitive" and comparable(column) == "as Postgres":
@@ -72,13 +77,13 @@ def model_type(column: Column, *, marked: bool = False) -> str:
 
 def is_special(column: Column) -> bool:
     """Whether the column compares differently from the DuckDB type that it is stored in."""
-    return not column.labels and model_type(column, marked=True) != duckdb_type(column.type)
+    return " COLLATE " in model_type(column, marked=True)
 
 
 def as_model_type(column: Column, value: str, *, marked: bool = False) -> str:
     """An expression that gives a stored value the type that models read."""
     type_ = model_type(column, marked=marked)
-    if column.labels:
+    if column.labels or column.type == "smallint":
         return f"CAST({value} AS {type_})"
     if is_date_as_text(column):
         value = spelled_for_duckdb(value)  # so that models can cast it

@@ -105,7 +105,7 @@ def _places(cast: Iterable[Reference], sql: str, tables: Mapping[str, Sequence[C
 
 def _json(connection: duckdb.DuckDBPyConnection, query: str) -> Any:  # noqa: ANN401
     row = connection.execute(query).fetchone()
-    return json.loads(str(row[0])) if row else {"error": True}
+    return json.loads(str(row[0])) if row and row[0] else {"error": True}
 
 
 def _names(tree: Node, known: Iterable[Reference], tables: Mapping[str, Sequence[Column]]) -> set[str]:

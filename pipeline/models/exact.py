@@ -50,7 +50,7 @@ def refuse_inexact(plan: Node, probe: str) -> None:
 def _inexact_cast(cast: Node, operand: Node, parent: Node, text: bytes) -> str | None:
     """What is wrong with the cast of a number."""
     to = type_of(cast).get("id")
-    if to in _FLOATS and not _is_written(cast, text):
+    if to in _FLOATS and not is_written_cast(cast, text):
         others = [each for each in parent.get("children", []) if each is not cast]
         return None if any(_is_float(each, text) for each in others) else _IN_FLOATS
     return _PRINTED if to == "VARCHAR" and mark_of(operand) is None else None
@@ -58,12 +58,12 @@ def _inexact_cast(cast: Node, operand: Node, parent: Node, text: bytes) -> str |
 
 def _is_float(node: Node, text: bytes) -> bool:
     """Whether an operand is floating point in Postgres, too: neither a literal nor converted here."""
-    if node.get("type") == "OPERATOR_CAST" and not _is_written(node, text):
+    if node.get("type") == "OPERATOR_CAST" and not is_written_cast(node, text):
         return _is_float(node["children"][0], text)
     return node.get("expression_class") != "BOUND_CONSTANT" and type_of(node).get("id") in _FLOATS
 
 
-def _is_written(cast: Node, text: bytes) -> bool:
+def is_written_cast(cast: Node, text: bytes) -> bool:
     """Whether a cast is written in the SQL, and not added by the planner at the place of its operand."""
     return cast["query_location"] != cast["children"][0].get("query_location") and is_written(cast, text)
 

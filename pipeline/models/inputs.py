@@ -92,6 +92,27 @@ def bind_empty(
         return _bind_models(connection, models, targets, probe, marked=True)
 
 
+@contextmanager
+def as_tables(
+    connection: duckdb.DuckDBPyConnection,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session in which all that the last of the models reads are empty tables, also other models.
+
+    The models are bound in ``connection``.
+    """
+    names = read_names(models)
+    with session() as other:
+        _bind_reference(other, names - tables.keys(), datetime.now(UTC))
+        probe = Probe(other, {name: tables[name] for name in names & tables.keys()}, connection)
+        for name in list(models)[:-1]:
+            shown = connection.sql(f"FROM {quote(relation_name(name))}").columns
+            probe.add(name, [each for each in _columns_of(targets[name]) if each.name in shown])
+        yield other
+
+
 def _has_stored_text(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
 ) -> bool:

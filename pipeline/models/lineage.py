@@ -79,7 +79,7 @@ def lineage(
     """The lineage of the bound view ``result``, which has these columns and this business key."""
     names = {relation_name(name): name for name in tables}
     row = connection.execute(_PLAN).fetchone()
-    plan: dict[str, Any] = json.loads(str(row[0])) if row else {"error": True}
+    plan: dict[str, Any] = json.loads(str(row[0])) if row and row[0] else {"error": True}
     if plan["error"]:
         everything = frozenset((name, column.name) for name, listed in tables.items() for column in listed)
         flow = Flow(None, everything, filters=everything)

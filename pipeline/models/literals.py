@@ -2,7 +2,6 @@
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import duckdb
 
 from pipeline.duck import literal
+from pipeline.models.analysis import plan_of
 
 Node = Mapping[str, Any]
 # Functions whose operands have one type.
@@ -57,10 +57,8 @@ def unknown_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[
 
 
 def _literals(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[_Literal]:
-    row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
-    plan = json.loads(str(row[0])) if row else {"error": True}
     text = sql.encode()
-    for is_compared, operands in () if plan["error"] else _operands(plan):
+    for is_compared, operands in _operands(plan_of(connection, sql)):
         enum = next(filter(None, (_enum(each, text) for each in operands)), None)
         if enum is None:
             continue

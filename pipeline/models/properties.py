@@ -6,14 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+import duckdb
+
 from pipeline.columns import Column
 from pipeline.duck import relation_name, session
 from pipeline.errors import ModelError
-from pipeline.models import reference_tables
-from pipeline.models.analysis import Analysis, Misread, analyse
+from pipeline.models import dialect, null_order, reference_tables
+from pipeline.models.analysis import Analysis, Misread, analyse, plan_of
 from pipeline.models.comparisons import ROWS, is_special
 from pipeline.models.contract import ContractColumn, contract_of, left_out
-from pipeline.models.inputs import RESULT, TableColumns, as_key, bind_empty, read_names, types_of
+from pipeline.models.inputs import (
+    RESULT,
+    TableColumns,
+    as_key,
+    as_tables,
+    bind_empty,
+    read_names,
+    types_of,
+)
 from pipeline.models.library import Model
 from pipeline.models.literals import unknown_labels
 from pipeline.models.target import Target
@@ -57,6 +67,7 @@ def _analysed(
         }
         reads_bytes = any(each.is_escaped for columns in tables.values() for each in columns)
         contract = contract_of(model, targets[model.name], yields, declared, reads_bytes=reads_bytes)
+        different = [] if keys is None else _different(connection, models, targets, tables, keys)
         try:
             analysis = analyse(connection, f"FROM {RESULT}", list(yields), _relation_keys(keys))
         except ValueError as error:
@@ -70,6 +81,8 @@ def _analysed(
     unstable = (*analysis.unstable, *(words for each in chain for words in each.changing))
     if unstable and not model.unstable:
         raise ModelError(f"{model.path}: {unstable[0]}; or write `-- unstable: allowed` at its head")
+    if different:
+        raise ModelError("\n".join(f"{model.path}{line}: {words}" for line, words in different))
     by_relation = {relation_name(name): name for name in tables}
     return replace(
         analysis,
@@ -78,6 +91,25 @@ def _analysed(
         unknown_labels=unknown,
         left_out=tuple(left_out(model, targets[model.name], yields)),
     ), tuple(contract)
+
+
+def _different(
+    connection: duckdb.DuckDBPyConnection,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, Sequence[Column]],
+    keys: Keys,
+) -> list[tuple[str, str]]:
+    """What the last of the models computes differently from Postgres: the line, if known, and the message."""
+    sql = list(models.values())[-1].bound_sql
+    with as_tables(connection, models, targets, tables) as other:
+        plan = plan_of(other, sql)
+        if plan is None:
+            return []
+        with_lines = [*dialect.differing(plan, sql), *dialect.unread(other, plan, sql)]
+        found = [("" if line is None else f":{line}", words) for line, words in with_lines]
+        found += [("", words) for words in null_order.in_sql(other, sql, plan, _relation_keys(keys) or {})]
+    return list(dict.fromkeys(found))
 
 
 def _relation_keys(keys: Keys | None) -> dict[str, tuple[str, ...]] | None:

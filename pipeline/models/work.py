@@ -92,7 +92,12 @@ def _same_identity(
 ) -> bool:
     """Whether the key in the warehouse is the key in the source, unchanged and with the same equality."""
     types = {column.name: column.type for column in table.columns}
-    plain = {column.name for column in columns if column.value == quote(column.name)}
+    plain = {
+        column.name
+        for column in columns
+        if column.value == quote(column.name)
+        or types.get(analysis.carries.get(column.name, "")) == "smallint"
+    }
     keys = [analysis.carries.get(name, "") for name in target.key]
     return (
         bool(table.key)

@@ -1,0 +1,229 @@
+"""Find SQL that means something else in DuckDB than in Postgres, and say what to write instead.
+
+Most of DuckDB's grammar is that of Postgres, so such SQL runs, with other results. The plan is searched, as
+it has the types; the model's relations are bound as tables, so the plan holds nothing of other models.
+"""
+
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+import re
+from collections.abc import Iterator
+
+import duckdb
+
+from pipeline.duck import literal
+from pipeline.models.column_references import Node
+from pipeline.models.comparisons import column_of
+from pipeline.models.exact import is_written_cast, type_of, with_parents
+from pipeline.models.text_origins import is_json, name_of
+from pipeline.words import line_of
+
+_INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT HUGEINT INTEGER_LITERAL".split())  # noqa: SIM905
+_FLOATS = frozenset({"FLOAT", "DOUBLE"})
+# Integers up to this one are exact in 4 bytes of floating point.
+_EXACT_IN_REAL = 2**24
+_ARITHMETIC = frozenset("+ - * / %".split())  # noqa: SIM905
+_LIKE = frozenset("~~ !~~ ~~* !~~*".split())  # noqa: SIM905
+# Parts of moments, which are numeric in Postgres and integers in DuckDB.
+_PARTS = frozenset(
+    "century day dayofmonth dayofweek dayofyear decade hour isodow isoyear microsecond millennium"  # noqa: SIM905
+    " millisecond minute month quarter second week year".split()
+)
+_EXTRACT = re.compile(r"extract\s*\(|date_part\s*\(", re.IGNORECASE)
+_LONGEST = 60
+# Types of which a literal can be tried.
+_TYPES = _INTEGERS | _FLOATS | {
+    "BOOLEAN", "DATE", "INTERVAL", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID",
+}  # fmt: skip
+# Functions that do something else: the number of arguments, or None for any, and the remedy.
+_FUNCTIONS: dict[str, tuple[int | None, str]] = {
+    "array_length": (2, "is 0 for an empty array, in Postgres NULL; write NULLIF(cardinality(x), 0)"),
+    "format": (None, "leaves %s as it is, in Postgres it is replaced; write ||"),
+    "string_to_array": (
+        None,
+        "makes one empty element of an empty text, Postgres none; write string_split(NULLIF(x, ''), ',')",
+    ),
+    "to_hex": (None, "prints capitals and 16 digits of negative numbers, Postgres does not; leave it out"),
+}
+
+
+def differing(plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
+    """What a plan of this SQL computes differently from Postgres: the line, if known, and the message."""
+    text = sql.encode()
+    for node, parent in with_parents(plan, {}):
+        if words := _problem(node, parent, text):
+            shown = _written(node, text) or _written(parent, text)
+            place = next((p for p in (_place(node, text), _place(parent, text)) if p is not None), None)
+            line = None if place is None else line_of(text, place)
+            yield line, words.format(shown=shown or column_of(node) or name_of(node) or "it")
+
+
+def unread(connection: duckdb.DuckDBPyConnection, plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
+    """The literals that DuckDB cannot read as the type that they are cast to: the line, and the message."""
+    text = sql.encode()
+    for node, _ in with_parents(plan, {}):
+        if node["type"] != "OPERATOR_CAST" or node["function_data"].get("try_cast"):
+            continue
+        of, to = node["children"][0], _type(node)
+        value = _value(of)
+        if to not in _TYPES or not isinstance(value, str) or _type(of) != "VARCHAR":
+            continue
+        if connection.execute(f"SELECT TRY_CAST(? AS {to})", [value]).fetchone() == (None,):
+            place = _place(of, text)
+            line = None if place is None else line_of(text, place)
+            such = "INTERVAL '1 month' - INTERVAL '1 day'" if to == "INTERVAL" else "'2024-01-31' for a date"
+            yield (
+                line,
+                f"DuckDB does not read {literal(value)} as {to.lower()}; spell it in full, such as {such}",
+            )
+
+
+def _problem(node: Node, parent: Node, text: bytes) -> str | None:
+    """What is wrong with an expression, with a place for its text."""
+    kind, name = node.get("type"), name_of(node)
+    if kind == "OPERATOR_CAST":
+        return _printed(node, parent, text)
+    if kind == "BOUND_AGGREGATE" or str(kind).startswith("WINDOW_"):
+        return _of_aggregate(node, name)
+    if str(kind).startswith("COMPARE_") or kind == "BOUND_BETWEEN":
+        return _in_four_bytes(node, text)
+    if kind != "BOUND_FUNCTION":
+        return None
+    if (
+        name == "/"
+        and "/" in _written(node, text)
+        and all(_is_integer(each, text) for each in node["children"])
+    ):
+        return (
+            "{shown} of integers is a fraction in DuckDB, and a whole number in Postgres; write // for /,"
+            " or cast one side to DOUBLE PRECISION"
+        )
+    if name in _ARITHMETIC:
+        return _in_four_bytes(node, text)
+    return _of_text(node, name, text) or _of_moment(node, name, text) or _of_name(node, name)
+
+
+def _of_text(node: Node, name: str, text: bytes) -> str | None:
+    if name in _LIKE and "\\" in str(_value(node["children"][1])):
+        return "{shown}: a backslash escapes nothing in DuckDB; add ESCAPE '\\' to it"
+    if name == "regexp_full_match" and "similar" in _written(node, text).lower():
+        return "{shown}: SIMILAR TO takes a regular expression in DuckDB; write LIKE, or ~ '^(…)$'"
+    return None
+
+
+def _of_moment(node: Node, name: str, text: bytes) -> str | None:
+    if name in {"second", "millisecond"} and _EXTRACT.match(_written(node, text)):
+        return (
+            "{shown} is without its fraction in DuckDB; write extract(microsecond FROM x) / 1000000.0 for"
+            " seconds"
+        )
+    if name == "date_trunc" and re.match("centur|millenn", str(_value(node["children"][0])), re.IGNORECASE):
+        return "{shown} begins a year earlier in DuckDB than in Postgres; write make_date()"
+    return None
+
+
+def _of_name(node: Node, name: str) -> str | None:
+    if name not in _FUNCTIONS:
+        return None
+    number, remedy = _FUNCTIONS[name]
+    if number not in {None, len(node["children"])}:
+        return None
+    if name == "format" and "%" not in str(_value(node["children"][0])):
+        return None
+    return f"{name}() {remedy}"
+
+
+def _of_aggregate(node: Node, name: str) -> str | None:
+    yielded = type_of(node)
+    if yielded.get("id") == "LIST":
+        yielded = (yielded.get("type_info") or {}).get("child_type") or {}
+    if name == "quantile_cont" and yielded.get("id") in {"DECIMAL", "FLOAT"}:
+        return (
+            "percentile_cont() over numeric or real is rounded to its digits in DuckDB; cast what it"
+            " orders by to DOUBLE PRECISION"
+        )
+    if name in {"avg", "mean"} and yielded.get("id") == "INTERVAL":
+        return (
+            "avg() of intervals differs from Postgres in the last digits; write"
+            " avg(CAST(extract(epoch FROM x) AS DECIMAL(18, 6))) for seconds"
+        )
+    return None
+
+
+def _printed(node: Node, parent: Node, text: bytes) -> str | None:
+    """What is wrong with a cast to text."""
+    if type_of(node).get("id") != "VARCHAR" or is_json(type_of(node)):
+        return None
+    of = _type(node["children"][0])
+    if of in _FLOATS:
+        return "{shown} prints floating point as 100.0, Postgres as 100; cast it to DECIMAL(18, 2) first"
+    if of == "INTERVAL":
+        return "{shown} prints an interval as 1 month, Postgres as 1 mon; print extract(epoch FROM x) instead"
+    if of == "BOOLEAN" and name_of(parent) in {"concat", "concat_ws"} and not is_written_cast(node, text):
+        return "{shown} in concat() is printed as true, in Postgres as t; write CAST(… AS text) around it"
+    return None
+
+
+def _in_four_bytes(node: Node, text: bytes) -> str | None:
+    """What is wrong with an operation on a real and something else, which Postgres carries out in 8 bytes."""
+    operands = [each for each in (node.get("children") or []) if _type(each) == "FLOAT"]
+    if not any(_is_made_real(each, text) for each in operands):
+        return None
+    if name_of(node) not in _ARITHMETIC and all(map(_is_small, operands)):
+        return None
+    return "{shown} takes 4 bytes of floating point, in Postgres 8; cast the real to DOUBLE PRECISION"
+
+
+def _is_made_real(node: Node, text: bytes) -> bool:
+    """Whether the planner converts an operand to real."""
+    return (
+        node.get("type") == "OPERATOR_CAST"
+        and _type(node["children"][0]) != "FLOAT"
+        and not is_written_cast(node, text)
+    )
+
+
+def _is_small(node: Node) -> bool:
+    """Whether an operand is a real, or a whole number that a real holds exactly."""
+    if node.get("type") != "OPERATOR_CAST":
+        return True
+    value = _value(node["children"][0])
+    return isinstance(value, int) and _type(node["children"][0]) in _INTEGERS and abs(value) < _EXACT_IN_REAL
+
+
+def _is_integer(node: Node, text: bytes) -> bool:
+    """Whether an operand is an integer in Postgres, too; the planner converts it to floating point."""
+    is_made = node.get("type") == "OPERATOR_CAST" and not is_written_cast(node, text)
+    of = node["children"][0] if is_made else node
+    return _type(of) in _INTEGERS and not _has_part(of)
+
+
+def _has_part(node: Node) -> bool:
+    return any(name_of(each) in _PARTS for each, _ in with_parents(node, {}))
+
+
+def _type(node: Node) -> str:
+    value = node.get("value")
+    of_value = value["type"]["id"] if isinstance(value, dict) else ""
+    return str(type_of(node).get("id") or of_value)
+
+
+def _value(node: Node) -> object:
+    value = node.get("value")
+    return value.get("value") if isinstance(value, dict) else None
+
+
+def _place(node: Node, text: bytes) -> int | None:
+    place = int(node.get("query_location", len(text)))
+    return place if place < len(text) else None
+
+
+def _written(node: Node, text: bytes) -> str:
+    """The text of an expression in one line, if it is known."""
+    place, length = _place(node, text), int(node.get("query_location_length", 0))
+    if place is None or not length:
+        return ""
+    shown = " ".join(text[place : place + length].decode(errors="replace").split())
+    if shown.startswith("::"):
+        shown = column_of(node["children"][0]) + shown
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
