@@ -25,6 +25,7 @@ from pipeline.models.library import Model
 from pipeline.models.literals import with_labels
 from pipeline.models.mistakes import explained
 from pipeline.models.reference_tables import BATCH
+from pipeline.models.rounding import rounds, with_decimal_rounding
 from pipeline.models.stored import create_functions, is_stored_as_text
 from pipeline.models.target import Target
 
@@ -84,7 +85,7 @@ def bind_empty(
         connection.execute(f"CREATE TEMP TABLE {quote(relation_name(name))} ({listed})")
     reference_names = names - tables.keys()
     _bind_reference(connection, reference_names, datetime.now(UTC))
-    if not _has_stored_text(models, targets, tables):
+    if not _needs_other_sql(models, targets, tables):
         return _bind_models(connection, models, targets, None, marked=True)
     with session() as other:
         _bind_reference(other, reference_names, datetime.now(UTC))
@@ -113,21 +114,23 @@ def as_tables(
         yield other
 
 
-def _has_stored_text(
+def _needs_other_sql(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
 ) -> bool:
-    """Whether the models read columns that other SQL is needed for: of enums, or stored as text."""
+    """Whether other SQL is needed: the models read columns of enums, or stored as text, or may round."""
     below = list(models.values())[:-1]
     columns = [column for name in read_names(models) & tables.keys() for column in tables[name]]
     columns += [column for model in below for column in _columns_of(targets[model.name])]
-    return any(column.labels or is_stored_as_text(column) for column in columns)
+    return any(column.labels or is_stored_as_text(column) for column in columns) or any(
+        rounds(model.sql) for model in models.values()
+    )
 
 
 def texts_of(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
 ) -> dict[str, str]:
     """The models' SQL as it is run: labels of enums, and what is stored as text, are cast."""
-    if not _has_stored_text(models, targets, tables):
+    if not _needs_other_sql(models, targets, tables):
         return {model.name: model.bound_sql for model in models.values()}
     return _computed_texts(*as_key(models, targets, tables))
 
@@ -205,11 +208,11 @@ def _bind_models(
             text = texts.computable(model)
         else:
             text = texts[model.name] if texts else model.bound_sql
-        if not has_functions and text != model.bound_sql:
+        if not has_functions and (text != model.bound_sql or rounds(model.sql)):
             create_functions(connection)  # takes some milliseconds
             has_functions = True
         if isinstance(texts, Probe):
-            text = with_labels(connection, text)
+            text = with_decimal_rounding(connection, with_labels(connection, text))
         bound[model.name] = text
         yields = _create_view(connection, model, text, texts if isinstance(texts, Probe) else None)
         if model.name in targets and len(bound) < len(models):

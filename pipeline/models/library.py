@@ -110,6 +110,8 @@ class Model:
         """
         options = [*self.key, "", *self.untracked, str(self.keeps_deleted), str(self.appends)]
         meaning = "\n".join([self.tree, self.kind, *options, self.contract, *self.upstream])
+        if '"function_name": "round"' in self.tree:
+            meaning += "\nrounds decimals"  # earlier releases rounded floating point as DuckDB does
         return FINGERPRINT + hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
 
