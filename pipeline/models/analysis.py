@@ -89,6 +89,21 @@ def analyse(
     return Analysis(rows.relation, carries, rows.filtered, unstable)
 
 
+def carried(
+    connection: duckdb.DuckDBPyConnection, sql: str, names: Sequence[str]
+) -> dict[str, tuple[str, str]]:
+    """The relation and column that each column of a query only passes on, if each row comes from one row."""
+    plan = plan_of(connection, sql)
+    rows = _rows(plan, {}) if plan else None
+    if rows is None:
+        return {}
+    return {
+        name: (rows.relation, column)
+        for name, column in zip(names, rows.columns, strict=True)
+        if column is not None
+    }
+
+
 def plan_of(connection: duckdb.DuckDBPyConnection, sql: str) -> Node | None:
     """DuckDB's plan of a query, before it is optimized; None if DuckDB does not show it."""
     row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()

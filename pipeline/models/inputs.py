@@ -17,6 +17,7 @@ from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.state import bind_changes, bind_state
 from pipeline.models import reference_tables
+from pipeline.models.analysis import carried
 from pipeline.models.comparisons import as_model_type, as_stored, model_type
 from pipeline.models.computing import Probe
 from pipeline.models.contract import ContractColumn, contract_of
@@ -65,7 +66,7 @@ def bind(
         )
     _bind_reference(connection, names - manifest.tables.keys(), manifest.snapshot_at)
     columns = {name: table.columns for name, table in manifest.tables.items()}
-    _bind_models(connection, models, targets, texts_of(models, targets, columns), marked=False)
+    _bind_models(connection, models, targets, texts_of(models, targets, columns), None)
 
 
 def bind_empty(
@@ -86,11 +87,11 @@ def bind_empty(
     reference_names = names - tables.keys()
     _bind_reference(connection, reference_names, datetime.now(UTC))
     if not _needs_other_sql(models, targets, tables):
-        return _bind_models(connection, models, targets, None, marked=True)
+        return _bind_models(connection, models, targets, None, tables)
     with session() as other:
         _bind_reference(other, reference_names, datetime.now(UTC))
         probe = Probe(other, {name: tables[name] for name in names & tables.keys()}, connection)
-        return _bind_models(connection, models, targets, probe, marked=True)
+        return _bind_models(connection, models, targets, probe, tables)
 
 
 @contextmanager
@@ -194,12 +195,12 @@ def _bind_models(
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
     texts: Mapping[str, str] | Probe | None,
-    *,
-    marked: bool,
+    empty: Mapping[str, Sequence[Column]] | None,
 ) -> dict[str, str]:
     """Create a view of each model, the last one also as ``result``; returns their SQL.
 
-    With a probe, labels, numbers and lists are cast, for which all relations have to be tables of DuckDB.
+    ``empty`` are the source tables if they are bound as empty ones, for the analysis. With a probe, labels,
+    numbers and lists are cast, for which all relations have to be tables of DuckDB.
     """
     bound = {}
     has_functions = False
@@ -216,7 +217,7 @@ def _bind_models(
         bound[model.name] = text
         yields = _create_view(connection, model, text, texts if isinstance(texts, Probe) else None)
         if model.name in targets and len(bound) < len(models):
-            columns = _create_typed_view(connection, model, targets[model.name], yields, marked=marked)
+            columns = _create_typed_view(connection, model, targets[model.name], yields, empty)
             if isinstance(texts, Probe):
                 texts.add(model.name, columns)
     connection.execute(f"CREATE TEMP VIEW {RESULT} AS FROM {quote(_view_of(model))}")
@@ -228,21 +229,35 @@ def _create_typed_view(
     model: Model,
     target: Target,
     yields: Mapping[str, str],
-    *,
-    marked: bool,
+    empty: Mapping[str, Sequence[Column]] | None,
 ) -> list[Column]:
     """Create the view that other models read, with the types of the model's table; returns its columns."""
     contract = contract_of(model, target, yields)
     types = {column.name: column for column in _columns_of(target)}
+    fitting = _fitting(connection, model, list(yields), types, empty) if empty else ()
+    values = {each.name: each.value if each.name in fitting else _value(each) for each in contract}
     listed = ", ".join(
-        f"{as_model_type(types[column.name], _value(column), marked=marked)} AS {quote(column.name)}"
-        for column in contract
+        f"{as_model_type(types[name], value, marked=empty is not None)} AS {quote(name)}"
+        for name, value in values.items()
     )
     connection.execute(
         f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS"  # noqa: S608
         f" SELECT {listed} FROM {quote(_view_of(model))}"
     )
     return [types[column.name] for column in contract]
+
+
+def _fitting(
+    connection: duckdb.DuckDBPyConnection,
+    model: Model,
+    yields: Sequence[str],
+    types: Mapping[str, Column],
+    tables: Mapping[str, Sequence[Column]],
+) -> set[str]:
+    """Columns whose values all fit, as a source's column of the same type has them, so none becomes NULL."""
+    known = {(relation_name(table), each.name): each.type for table in tables for each in tables[table]}
+    passed_on = carried(connection, f"FROM {quote(_view_of(model))}", yields)
+    return {name for name in passed_on if name in types and known.get(passed_on[name]) == types[name].type}
 
 
 def _columns_of(target: Target) -> list[Column]:

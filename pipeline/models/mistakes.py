@@ -20,6 +20,7 @@ from pipeline.messages import of_duckdb
 from pipeline.models.column_references import Node
 from pipeline.models.duckdb_errors import better_words, error_in
 from pipeline.models.library import Model
+from pipeline.models.postgres_functions import instead_of
 from pipeline.models.unstable import walk
 from pipeline.words import line_of
 
@@ -154,7 +155,9 @@ class _Mistake:
             return self._wrong_operand()
         if self._kind == "MISSING_ENTRY":
             kind = str(self._error.get("type", "")).lower().removeprefix("scalar ")
-            near = nearest(self._error["name"], str(self._error.get("candidates", "")).split(","))
+            near = instead_of(self._error["name"]) or nearest(
+                self._error["name"], str(self._error.get("candidates", "")).split(",")
+            )
             return f"there is no {kind} {self._error['name']}; {_write(near)}"
         return better_words(self._words) or re.split(r"\n", of_duckdb(self._words))[0]
 

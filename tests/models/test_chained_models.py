@@ -15,6 +15,7 @@ from pipeline.models.transform import transform
 from tests.house import transform_all
 from tests.made_up import MadeUp, made_target
 from tests.models.orders import JOINED, TABLES, Running, order_row, shop_row, work
+from tests.pair import Pair
 from tests.support import parquet_rows, write_models
 
 CHAIN = {
@@ -153,3 +154,20 @@ def test_an_empty_source_gives_no_rows_and_no_error(tmp_path: Path) -> None:
     for number, case in enumerate(JOINED.values()):
         output = Running(tmp_path / str(number), *case).batch({"orders": [], "shops": []})
         assert (output.rows, output.rejected_rows, output.files) == (0, 0, ())
+
+
+def test_a_key_that_passes_through_a_model_stays_a_key(shared: Pair) -> None:
+    key = "CAST('00000000-0000-0000-0000-00000000000' || {} AS uuid)"
+    source = (
+        "CREATE TABLE visit (id uuid PRIMARY KEY, code varchar(5) NOT NULL UNIQUE, day date)",
+        f"INSERT INTO visit SELECT {key.format('k')}, 'v' || k, '2024-01-01' FROM generate_series(1, 5) AS k",
+    )
+    models = {
+        "schema": "CREATE TABLE dim_visit (id uuid PRIMARY KEY, code varchar(5), day date);"
+        "CREATE TABLE fact_number (id uuid, n integer);",
+        "dim_visit": "SELECT id, code, day FROM visit",
+        "fact_number": "-- key: id\nSELECT id, row_number() OVER (ORDER BY day, id) AS n FROM dim_visit",
+    }
+    shared.live(models, source, [[f"DELETE FROM visit WHERE id = {key.format(2)}"]])
+    numbers = shared.house.query("SELECT n FROM fact_number_current ORDER BY id")
+    assert numbers == [(n,) for n in (1, 2, 3, 4)]
