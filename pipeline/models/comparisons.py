@@ -94,7 +94,8 @@ def as_model_type(column: Column, value: str, *, marked: bool = False) -> str:
 def as_stored(name: str, type_: str) -> str:
     """A column of a query as it is stored: without enum and collation. ``type_`` is as DESCRIBE prints it."""
     if type_.startswith("ENUM("):
-        return f"CAST({quote(name)} AS VARCHAR) AS {quote(name)}"
+        text = "VARCHAR[]" if type_.endswith("[]") else "VARCHAR"
+        return f"CAST({quote(name)} AS {text}) AS {quote(name)}"
     return f'{quote(name)} COLLATE "C" AS {quote(name)}' if type_ == "VARCHAR" else quote(name)
 
 

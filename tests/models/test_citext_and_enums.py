@@ -149,3 +149,16 @@ def test_a_key_with_an_enum_is_read_row_by_row(shared: Pair) -> None:
     all_models = {"fact_parcel": shared.house.models["fact_parcel"]}
     work = Work(all_models, shared.house.targets(), manifest, None, shared.house.raw, shared.house.processed)
     assert work.row_table is not None
+
+
+def test_a_list_of_labels_is_loaded_as_an_array(shared: Pair) -> None:
+    source = (
+        "CREATE TYPE mood AS ENUM ('sad', 'so, so', 'glad')",
+        "CREATE TABLE visit (id integer PRIMARY KEY, town text, mood mood)",
+        "INSERT INTO visit VALUES (1, 'x', 'so, so'), (2, 'x', NULL), (3, 'y', 'sad'), (4, 'x', 'glad')",
+    )
+    sql = "SELECT town, array_agg(mood ORDER BY id) AS moods FROM visit GROUP BY town"
+    schema = "CREATE TABLE fact_moods (town text, moods text[]);"
+    shared.live({"schema": schema, "fact_moods": f"-- key: town\n{sql}"}, source, [])
+    found = shared.house.query("SELECT town, moods FROM fact_moods_current ORDER BY 1")
+    assert found == [("x", ["so, so", None, "glad"]), ("y", ["sad"])]
