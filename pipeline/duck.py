@@ -92,6 +92,7 @@ def _database() -> duckdb.DuckDBPyConnection:
     database.execute(f"SET temp_directory = {literal(_spill_folder())}")
     _limit_memory(database)
     database.execute("SET preserve_insertion_order = false")
+    database.execute("SET default_null_order = 'nulls_last_on_asc_first_on_desc'")  # as in Postgres
     # It holds one side of a join in memory. Streams have no statistics, so it would as often choose the large
     # side; as written, it is the right one.
     database.execute("SET disabled_optimizers = 'build_side_probe_side'")

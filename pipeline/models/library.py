@@ -110,8 +110,11 @@ class Model:
         """
         options = [*self.key, "", *self.untracked, str(self.keeps_deleted), str(self.appends)]
         meaning = "\n".join([self.tree, self.kind, *options, self.contract, *self.upstream])
+        # Earlier releases did these as DuckDB does.
         if '"function_name": "round"' in self.tree:
-            meaning += "\nrounds decimals"  # earlier releases rounded floating point as DuckDB does
+            meaning += "\nrounds decimals"
+        if '"null_order": "ORDER_DEFAULT", "type": "DESCENDING"' in self.tree:
+            meaning += "\nNULL is first with DESC"
         return FINGERPRINT + hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
 

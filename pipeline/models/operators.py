@@ -11,17 +11,12 @@ from dataclasses import replace
 from itertools import count, permutations
 
 from pipeline.models.dependencies import Attributes, Dependency, Rows
-from pipeline.models.unstable import Node, called
+from pipeline.models.unstable import Node
 
 EQUALITY = frozenset({"COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"})
 # Operators whose rows are those of their last child, or some of them.
 _PASSING = frozenset({"LOGICAL_FILTER", "LOGICAL_LIMIT", "LOGICAL_MATERIALIZED_CTE", "LOGICAL_ORDER_BY"})
 _JOINS = frozenset({"LOGICAL_ANY_JOIN", "LOGICAL_COMPARISON_JOIN", "LOGICAL_CROSS_PRODUCT"})
-# Aggregates and windows that are never NULL.
-_COUNTING = frozenset(
-    "count count_star WINDOW_CUME_DIST WINDOW_PERCENT_RANK WINDOW_RANK WINDOW_RANK_DENSE"  # noqa: SIM905
-    " WINDOW_ROW_NUMBER".split()
-)
 _SETS = frozenset({"LOGICAL_EXCEPT", "LOGICAL_INTERSECT", "LOGICAL_UNION"})
 
 
@@ -148,15 +143,7 @@ class Operators:
             if window["type"] == "WINDOW_ROW_NUMBER" and len(within) == len(window["partitions"]):
                 dependencies.append((within | {value}, below.identity))
         columns = (*below.columns, *values) if below.columns else ()
-        counted = {
-            value for window, value in zip(windows, values, strict=True) if called(window) in _COUNTING
-        }
-        return replace(
-            below,
-            columns=columns,
-            dependencies=(*below.dependencies, *dependencies),
-            never_null=below.never_null | counted,
-        )
+        return replace(below, columns=columns, dependencies=(*below.dependencies, *dependencies))
 
     def _unnested(self, node: Node, below: Rows) -> Rows:
         """Each row with each element of its list."""
@@ -176,11 +163,6 @@ class Operators:
             columns = tuple(next(self._next) for _ in groups) + tuple(results)
             return Rows(columns, identity, ((identity, frozenset(columns)),), identity)
         columns = (*with_groups.columns, *results)
-        counted = {
-            value
-            for call, value in zip(node["expressions"], results, strict=False)
-            if called(call) in _COUNTING
-        }
         key = frozenset(with_groups.columns)
         more = ((key, identity), (identity, frozenset(columns)))
         named = ", ".join(filter(None, (each.get("alias") for each in groups)))
@@ -188,7 +170,7 @@ class Operators:
             columns,
             identity,
             (*with_groups.dependencies, *more),
-            with_groups.never_null | identity | counted,
+            with_groups.never_null | identity,
             {**below.names, **dict.fromkeys(identity, named)},
         )
 

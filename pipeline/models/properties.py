@@ -11,7 +11,7 @@ import duckdb
 from pipeline.columns import Column
 from pipeline.duck import relation_name, session
 from pipeline.errors import ModelError
-from pipeline.models import dialect, null_order, reference_tables
+from pipeline.models import dialect, reference_tables
 from pipeline.models.analysis import Analysis, Misread, analyse, plan_of
 from pipeline.models.comparisons import ROWS, is_special
 from pipeline.models.contract import ContractColumn, contract_of, left_out
@@ -67,7 +67,7 @@ def _analysed(
         }
         reads_bytes = any(each.is_escaped for columns in tables.values() for each in columns)
         contract = contract_of(model, targets[model.name], yields, declared, reads_bytes=reads_bytes)
-        different = [] if keys is None else _different(connection, models, targets, tables, keys)
+        different = [] if keys is None else _different(connection, models, targets, tables)
         try:
             analysis = analyse(connection, f"FROM {RESULT}", list(yields), _relation_keys(keys))
         except ValueError as error:
@@ -98,7 +98,6 @@ def _different(
     models: Mapping[str, Model],
     targets: Mapping[str, Target],
     tables: Mapping[str, Sequence[Column]],
-    keys: Keys,
 ) -> list[tuple[str, str]]:
     """What the last of the models computes differently from Postgres: the line, if known, and the message."""
     sql = list(models.values())[-1].bound_sql
@@ -108,7 +107,6 @@ def _different(
             return []
         with_lines = [*dialect.differing(plan, sql), *dialect.unread(other, plan, sql)]
         found = [("" if line is None else f":{line}", words) for line, words in with_lines]
-        found += [("", words) for words in null_order.in_sql(other, sql, plan, _relation_keys(keys) or {})]
     return list(dict.fromkeys(found))
 
 

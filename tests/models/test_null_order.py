@@ -1,48 +1,49 @@
-"""DESC without NULLS FIRST or NULLS LAST is refused where it may meet a NULL and decides something."""
+"""NULL is last in an order, and first with DESC, as in Postgres."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from tests.pair import Pair
 
-import pytest
-
-from pipeline.errors import ModelError
-from tests.models.plans import analysed
-
-MESSAGE = r"ORDER BY \S+ DESC puts NULL last in DuckDB, and first in Postgres; write DESC NULLS LAST or"
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT a, row_number() OVER (PARTITION BY c ORDER BY b DESC, a) AS n FROM t",
-        "SELECT a, rank() OVER (ORDER BY max(b) DESC) AS n FROM t GROUP BY a",
-        "SELECT a, sum(a) OVER (ORDER BY b DESC) AS n FROM t",
-        "SELECT b, string_agg(c, ',' ORDER BY b DESC, a) AS n FROM t GROUP BY b",
-        "SELECT a FROM t ORDER BY b DESC, a LIMIT 3",
-        "SELECT DISTINCT ON (c) c, a FROM t ORDER BY c, b DESC, a",
-        "SELECT a, (SELECT u.c FROM u WHERE u.b = t.b ORDER BY u.b DESC, u.a LIMIT 1) AS x FROM t",
-        "SELECT t.a, rank() OVER (ORDER BY u.a DESC) AS n FROM t LEFT JOIN u ON u.a = t.a",
-        "SELECT a FROM t QUALIFY row_number() OVER (PARTITION BY c ORDER BY b DESC, a) = 1",
-    ],
+SOURCE = (
+    "CREATE TABLE visit (id integer PRIMARY KEY, guest integer, day date, score integer)",
+    """
+    INSERT INTO visit
+    SELECT k, k % 7, CASE WHEN k % 5 > 0 THEN date '2024-01-01' + k END, nullif(k % 4, 2)
+    FROM generate_series(1, 60) AS k
+    """,
 )
-def test_an_order_that_may_meet_null_is_refused(tmp_path: Path, sql: str) -> None:
-    with pytest.raises(ModelError, match=MESSAGE):
-        analysed(tmp_path, sql)
-    for place in "FIRST", "LAST":
-        analysed(tmp_path, sql.replace(" DESC", f" DESC NULLS {place}"))
+PLACES = """
+    SELECT id, row_number() OVER (PARTITION BY guest ORDER BY day DESC, id) AS latest,
+        rank() OVER (ORDER BY score DESC) AS place, rank() OVER (ORDER BY score) AS from_below,
+        first_value(id) OVER (PARTITION BY score ORDER BY day DESC, id) AS first_id
+    FROM visit
+"""
+GUESTS = """
+    SELECT guest, string_agg(id::text, ' ' ORDER BY day DESC, id) AS visits,
+        (SELECT v.id FROM visit AS v WHERE v.guest = g.guest ORDER BY v.score DESC, v.id LIMIT 1) AS best
+    FROM visit AS g GROUP BY guest
+"""
+LAST = "SELECT DISTINCT ON (guest) guest, id FROM visit ORDER BY guest, day DESC, id"
+MODELS = {
+    "schema": """
+        CREATE TABLE fact_place (id integer, latest bigint, place bigint, from_below bigint,
+            first_id integer);
+        CREATE TABLE fact_guest (guest integer, visits text, best integer);
+        CREATE TABLE fact_last (guest integer, id integer);
+    """,
+    "fact_place": f"-- key: id\n{PLACES}",
+    "fact_guest": f"-- key: guest\n{GUESTS}",
+    "fact_last": f"-- key: guest\n{LAST}",
+}
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT a, row_number() OVER (PARTITION BY c ORDER BY a DESC) AS n FROM t",
-        "SELECT b, row_number() OVER (ORDER BY count(*) DESC, b) AS n FROM t GROUP BY b",
-        "SELECT a, rank() OVER (ORDER BY coalesce(b, 0) DESC, b IS NULL DESC) AS n FROM t",
-        "SELECT a, b FROM t ORDER BY b DESC",
-        "SELECT a, rank() OVER (ORDER BY b) AS n FROM t",
-        "SELECT a, rank() OVER (ORDER BY n DESC) AS m FROM (SELECT a, count(*) OVER () AS n FROM t) AS s",
-    ],
-)
-def test_an_order_that_meets_no_null_is_accepted(tmp_path: Path, sql: str) -> None:
-    analysed(tmp_path, sql)
+def test_an_order_puts_null_where_postgres_does(shared: Pair) -> None:
+    days = ["UPDATE visit SET day = NULL WHERE id % 11 = 0", "UPDATE visit SET score = NULL WHERE id = 9"]
+    shared.live(MODELS, SOURCE, [days])
+    for table, columns, sql in (
+        ("fact_place", "id, latest, place, from_below, first_id", PLACES),
+        ("fact_guest", "guest, visits, best", GUESTS),
+        ("fact_last", "guest, id", LAST),
+    ):
+        loaded = shared.house.query(f"SELECT {columns} FROM {table}_current ORDER BY 1")
+        assert loaded == sorted(shared.source(sql)), table
