@@ -69,7 +69,7 @@ def plan_batch(connection: Connection, snapshot: Snapshot, schema: str, request:
     """
     models, previous, watermark = request.models, request.previous, request.watermark
     tables = _tables(connection, schema, request)
-    refuse_another_schema(schema, tables, snapshot, previous)
+    refuse_another_schema(connection, schema, tables, snapshot, previous)
     changed = _changed_models(models, request.loaded)
     start = batch_start(connection, schema, tables, snapshot, previous, watermark, forced=request.reads_all)
     plans = _table_plans(connection, schema, request, tables, changed, start)

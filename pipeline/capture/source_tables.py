@@ -58,11 +58,16 @@ def described(connection: Connection, schema: str, models: Mapping[str, Model]) 
 
 
 def refuse_another_schema(
-    schema: str, tables: Mapping[str, Table], snapshot: Snapshot, previous: Manifest | None
+    connection: Connection,
+    schema: str,
+    tables: Mapping[str, Table],
+    snapshot: Snapshot,
+    previous: Manifest | None,
 ) -> None:
     """Raise SourceError if the main schema is another one than the last batch's, which was not renamed.
 
-    Names without a schema would mean other tables: the list of erased rows has such names.
+    Names without a schema would mean other tables: the list of erased rows has such names. A former schema
+    that has none of the tables any more was renamed, or restored under another name.
     """
     if previous is None or previous.source_schema in {None, schema}:
         return
@@ -70,15 +75,16 @@ def refuse_another_schema(
         return  # its names are those of the former one
     last = {name: table.definition for name, table in previous.tables.items()}
     mine = [table for name, table in tables.items() if parts(name)[0] is None and last.get(name)]
-    is_renamed = mine and all(
-        (before := last[table.name]) and before.relation == table.definition.relation for table in mine
+    is_same = all(
+        (before := last[each.name]) and before.relation == each.definition.relation for each in mine
     )
-    if not is_renamed:
-        raise SourceError(
-            f"source: TOTESYS_SOURCE_SCHEMA is {schema}, and the last batch was read with"
-            f" {previous.source_schema}: set it back, and name tables of {schema} as"
-            f" {in_model(spelled('table', schema))}; or load an empty warehouse from empty buckets"
-        )
+    if mine and (is_same or not existing(connection, previous.source_schema, [each.name for each in mine])):
+        return
+    raise SourceError(
+        f"source: TOTESYS_SOURCE_SCHEMA is {schema}, and the last batch was read with"
+        f" {previous.source_schema}: set it back, and name tables of {schema} as"
+        f" {in_model(spelled('table', schema))}; or load an empty warehouse from empty buckets"
+    )
 
 
 def former_names(table: Table, snapshot: Snapshot, previous: Manifest | None) -> tuple[str, ...]:

@@ -288,3 +288,11 @@ def test_another_main_schema_is_refused_unless_it_is_the_same_renamed(shared: Pa
     shared.do("DROP SCHEMA other CASCADE", "ALTER SCHEMA public RENAME TO renamed")
     planned, _ = plan_batch(shared.source_url, shared.house, schema="renamed")
     assert planned.nothing_new
+    shared.do(
+        "CREATE TABLE renamed.restored (LIKE renamed.orders INCLUDING ALL)",
+        "INSERT INTO renamed.restored TABLE renamed.orders",
+        "DROP TABLE renamed.orders",
+        "ALTER TABLE renamed.restored RENAME TO orders",
+    )
+    planned, _ = plan_batch(shared.source_url, shared.house, schema="renamed")
+    assert planned.tables["orders"].reason == "another table has this name now"
