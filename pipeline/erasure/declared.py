@@ -9,6 +9,7 @@ from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.models import personal
 from pipeline.models.library import Model, source_tables
+from pipeline.source.table_names import spelled
 
 
 class Undeclared(SettingsError):
@@ -16,9 +17,13 @@ class Undeclared(SettingsError):
 
 
 def declarations(models: Mapping[str, Model], table: str) -> list[str]:
-    """The columns that models which read a table declare as personal, as their headers spell them."""
+    """The columns that models which read a table declare as personal, as their headers spell them.
+
+    The table may be named as earlier releases did, without double quotes.
+    """
+    names = {table, spelled(table)}
     return sorted(
-        {each.spelled for model in models.values() if table in model.reads for each in model.personal}
+        {each.spelled for model in models.values() if names & model.reads for each in model.personal}
     )
 
 
@@ -36,8 +41,8 @@ def the_table(
     """The newest batch with a table, the table, and its columns to erase.
 
     Both have the columns that the source has dropped, if a model declares them. The ``frozen`` models declare
-    the columns of a table that no other model reads. Raises Undeclared if no batch has the table or it has no
-    personal column, and SettingsError if it has no key.
+    the columns of a table of which no other model declares any. Raises Undeclared if no batch has the table
+    or it has no personal column, and SettingsError if it has no key.
     """
     manifest = next((each for each in reversed(manifests) if name in each.tables), None)
     if manifest is None or manifest.tables[name].seed is not None:
@@ -89,8 +94,8 @@ def _declared(
         for key, each in newest(manifests).items()
         if each.seed is None
     }
-    if name in source_tables(models):
-        return personal.personal_columns(models, tables).get(name, {})
+    if name in source_tables(models) and (own := personal.personal_columns(models, tables).get(name)):
+        return own
     return _declared_by(frozen, tables, name)
 
 
