@@ -34,6 +34,15 @@ def with_canonical_names(tree: Any, relations: Collection[str]) -> Any:  # noqa:
     return tree
 
 
+def changed_meanings(tree: str) -> list[str]:
+    """What a tree means in this release that it did not in earlier ones."""
+    meanings = {
+        '"function_name": "round"': "rounds decimals",
+        '"null_order": "ORDER_DEFAULT", "type": "DESCENDING"': "NULL is first with DESC",
+    }
+    return [meaning for part, meaning in meanings.items() if part in tree]
+
+
 def _strings(node: Any) -> Iterator[tuple[_Place, bool]]:  # noqa: ANN401  JSON
     """All strings of a tree, and whether each can only be the name of a CTE or an alias."""
     names = _names(node) if isinstance(node, dict) else ()

@@ -16,11 +16,9 @@ from pipeline.duck import is_storage_error, quote, relation_name, session
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.state import bind_changes, bind_state
-from pipeline.models import reference_tables
-from pipeline.models.analysis import carried
+from pipeline.models import reference_tables, typed_views
 from pipeline.models.comparisons import as_model_type, as_stored, model_type
 from pipeline.models.computing import Probe
-from pipeline.models.contract import ContractColumn, contract_of
 from pipeline.models.duckdb_errors import error_in
 from pipeline.models.library import Model
 from pipeline.models.literals import with_labels
@@ -111,7 +109,7 @@ def as_tables(
         probe = Probe(other, {name: tables[name] for name in names & tables.keys()}, connection)
         for name in list(models)[:-1]:
             shown = connection.sql(f"FROM {quote(relation_name(name))}").columns
-            probe.add(name, [each for each in _columns_of(targets[name]) if each.name in shown])
+            probe.add(name, [each for each in typed_views.columns_of(targets[name]) if each.name in shown])
         yield other
 
 
@@ -121,7 +119,7 @@ def _needs_other_sql(
     """Whether other SQL is needed: the models read columns of enums, or stored as text, or may round."""
     below = list(models.values())[:-1]
     columns = [column for name in read_names(models) & tables.keys() for column in tables[name]]
-    columns += [column for model in below for column in _columns_of(targets[model.name])]
+    columns += [column for model in below for column in typed_views.columns_of(targets[model.name])]
     return any(column.labels or is_stored_as_text(column) for column in columns) or any(
         rounds(model.sql) for model in models.values()
     )
@@ -217,69 +215,11 @@ def _bind_models(
         bound[model.name] = text
         yields = _create_view(connection, model, text, texts if isinstance(texts, Probe) else None)
         if model.name in targets and len(bound) < len(models):
-            columns = _create_typed_view(connection, model, targets[model.name], yields, empty)
+            columns = typed_views.create(connection, model, targets[model.name], yields, empty)
             if isinstance(texts, Probe):
                 texts.add(model.name, columns)
-    connection.execute(f"CREATE TEMP VIEW {RESULT} AS FROM {quote(_view_of(model))}")
+    connection.execute(f"CREATE TEMP VIEW {RESULT} AS FROM {quote(typed_views.inner_name(model))}")
     return bound
-
-
-def _create_typed_view(
-    connection: duckdb.DuckDBPyConnection,
-    model: Model,
-    target: Target,
-    yields: Mapping[str, str],
-    empty: Mapping[str, Sequence[Column]] | None,
-) -> list[Column]:
-    """Create the view that other models read, with the types of the model's table; returns its columns."""
-    contract = contract_of(model, target, yields)
-    types = {column.name: column for column in _columns_of(target)}
-    fitting = _fitting(connection, model, list(yields), types, empty) if empty else ()
-    values = {each.name: each.value if each.name in fitting else _value(each) for each in contract}
-    listed = ", ".join(
-        f"{as_model_type(types[name], value, marked=empty is not None)} AS {quote(name)}"
-        for name, value in values.items()
-    )
-    connection.execute(
-        f"CREATE TEMP VIEW {quote(relation_name(model.name))} AS"  # noqa: S608
-        f" SELECT {listed} FROM {quote(_view_of(model))}"
-    )
-    return [types[column.name] for column in contract]
-
-
-def _fitting(
-    connection: duckdb.DuckDBPyConnection,
-    model: Model,
-    yields: Sequence[str],
-    types: Mapping[str, Column],
-    tables: Mapping[str, Sequence[Column]],
-) -> set[str]:
-    """Columns whose values all fit, as a source's column of the same type has them, so none becomes NULL."""
-    known = {(relation_name(table), each.name): each.type for table in tables for each in tables[table]}
-    passed_on = carried(connection, f"FROM {quote(_view_of(model))}", yields)
-    return {name for name in passed_on if name in types and known.get(passed_on[name]) == types[name].type}
-
-
-def _columns_of(target: Target) -> list[Column]:
-    """A warehouse table's columns, as other models read them."""
-    return [
-        Column(
-            name=each.name,
-            type=each.type,
-            labels=each.labels if not each.type.endswith("[]") else (),
-            equality="case-insensitive" if each.type == "citext" else "exact",
-        )
-        for each in target.columns
-    ]
-
-
-def _value(column: ContractColumn) -> str:
-    """The value that the table stores; NULL if the value does not fit."""
-    return f"(CASE WHEN {column.misfit} THEN NULL ELSE {column.value} END)" if column.misfit else column.value
-
-
-def _view_of(model: Model) -> str:
-    return f"sql:{model.name}"
 
 
 def _create_view(
@@ -296,9 +236,9 @@ def _create_view(
     types = types_of(connection, model, inner)
     listed = ", ".join(as_stored(name, type_) for name, type_ in types.items())
     connection.execute(
-        f"CREATE TEMP VIEW {quote(_view_of(model))} AS SELECT {listed} FROM {quote(inner)}"  # noqa: S608
+        f"CREATE TEMP VIEW {quote(typed_views.inner_name(model))} AS SELECT {listed} FROM {quote(inner)}"  # noqa: S608
     )
-    return types_of(connection, model, _view_of(model))
+    return types_of(connection, model, typed_views.inner_name(model))
 
 
 def types_of(connection: duckdb.DuckDBPyConnection, model: Model, name: str) -> dict[str, str]:

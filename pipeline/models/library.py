@@ -18,7 +18,7 @@ import duckdb
 from pipeline.duck import session
 from pipeline.errors import ModelError, all_mistakes
 from pipeline.models import checks, headers, marts, reference_tables, seeds, syntax
-from pipeline.models.canonical import with_canonical_names
+from pipeline.models.canonical import changed_meanings, with_canonical_names
 from pipeline.models.headers import Headers, Kind
 from pipeline.models.names import Relation, beside, of_models, relations, with_relation_names
 from pipeline.models.personal import Declared
@@ -109,12 +109,8 @@ class Model:
         Layout, comments and the names of CTEs and of table aliases make no difference.
         """
         options = [*self.key, "", *self.untracked, str(self.keeps_deleted), str(self.appends)]
-        meaning = "\n".join([self.tree, self.kind, *options, self.contract, *self.upstream])
-        # Earlier releases did these as DuckDB does.
-        if '"function_name": "round"' in self.tree:
-            meaning += "\nrounds decimals"
-        if '"null_order": "ORDER_DEFAULT", "type": "DESCENDING"' in self.tree:
-            meaning += "\nNULL is first with DESC"
+        below = [*self.upstream, *changed_meanings(self.tree)]
+        meaning = "\n".join([self.tree, self.kind, *options, self.contract, *below])
         return FINGERPRINT + hashlib.sha256(meaning.encode()).hexdigest()[:16]
 
 
