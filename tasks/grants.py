@@ -20,13 +20,13 @@ def grants(role: str) -> Iterator[str]:
     config = settings.load()
     named = library.source_tables(library.load(config.transforms)) - reference_tables.NAMES
     for schema in sorted({schema for schema, _ in map(parts, named) if schema}):
-        yield _grant("USAGE ON SCHEMA", sql.Identifier(schema), role)
+        yield _grant("GRANT USAGE ON SCHEMA {} TO {};", sql.Identifier(schema), role)
     for table in sorted(named):
-        yield _grant("SELECT ON TABLE", identifier(config.source_schema, table), role)
+        yield _grant("GRANT SELECT ON TABLE {} TO {};", identifier(config.source_schema, table), role)
 
 
-def _grant(right: str, place: sql.Identifier, role: str) -> str:
-    return template(f"GRANT {right} {{}} TO {{}};").format(place, sql.Identifier(role)).as_string()
+def _grant(statement: str, place: sql.Identifier, role: str) -> str:
+    return template(statement).format(place, sql.Identifier(role)).as_string()
 
 
 def main() -> int:

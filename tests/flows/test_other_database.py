@@ -169,8 +169,8 @@ def test_a_type_that_cannot_be_carried_is_refused(story: Story, tmp_path: Path) 
 # Words of psycopg (a transaction), of the cluster's API (its address), of s3transfer (its module
 # manager), of servers (when one was started), and of everybody (an id, a day, a checksum).
 EVERYDAY = {
-    "transaction", "id", "address", "manager", "started_at", "day", "month", "year", "location", "checksum",
-    "rate",
+    "transaction", "id", "address", "manager", "started_at", "day", "month", "quarter", "year", "location",
+    "checksum", "rate",
 }  # fmt: skip
 
 
