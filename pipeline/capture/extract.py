@@ -73,8 +73,7 @@ def extract(
     manifest = planned.manifest(read, {name: files for name, files in deleted.items() if files}, seeds)
     to_compact = [table for table in manifest.tables.values() if needs_merging(table)]
     compacted = {table.table: table for table in readers.compact(to_compact, manifest.batch_id)}
-    tables = manifest.tables | compacted
-    return manifest.model_copy(update={"tables": tables})
+    return manifest.model_copy(update={"tables": manifest.tables | compacted})
 
 
 def write_seed(seed: Seed, batch_id: str, raw: Bucket) -> Files:
