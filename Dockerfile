@@ -34,6 +34,7 @@ COPY pipeline pipeline
 COPY transforms transforms
 COPY tasks tasks
 COPY flows flows
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash pipeline tasks flows
 # A run that is stopped, for example on Spot capacity, returns to the queue.
 ENV PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR=reschedule \
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30 \

@@ -22,6 +22,8 @@ ALLOWED = $(if $(ALLOW),--allow "$(ALLOW)")
 NEED = $(if $($(1))$(filter -h --help,$(ARGS)),,echo 'error: $(1) is missing; write make $@ $(1)=$(2)' >&2; exit 2;)
 # A plan, a branch or a trial that finds something exits with 2, for programs; for people that is no failure.
 FOUND = || [ $$? -eq 2 ]
+# The tests start many processes, and each worker imports all of them: modules are compiled once, in any environment.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(PY) -m pytest
 # Most tests wait for a server most of the time.
 SIDE_BY_SIDE = --numprocesses 4 --dist loadfile --no-loadscope-reorder
 # The folder of the models, as the settings of the environment and .env have it.
@@ -75,10 +77,10 @@ dashboard: venv ## a web page on the warehouse, or on the demo's (ARGS="--port 8
 	@$(PY) -m tasks.dashboard $(ARGS)
 
 test: venv ## the tests (ARGS="-k words": some of them)
-	@$(PY) -m pytest --no-header $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
+	@$(PYTEST) --no-header $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
 
 coverage: venv ## the tests with code coverage, which takes a third longer
-	@$(PY) -m pytest --no-header --cov $(SIDE_BY_SIDE)
+	@$(PYTEST) --no-header --cov $(SIDE_BY_SIDE)
 
 blocks: venv ## test the settings of the environment or .env, and save those that work as Prefect blocks
 	@$(PY) -m tasks.save_blocks $(ARGS)
@@ -136,8 +138,8 @@ verify: venv ## check the lake's checksums, and compare a rebuild with the wareh
 
 campaign: venv ## 500 failures and 20,000 random steps, compared with plain SQL (ARGS="--failures 100 --seed 7")
 	@$(PY) -m tests.faults $(ARGS)
-	@$(PY) -m pytest -q -m campaign tests/engine/test_habits.py
-	@$(PY) -m pytest -q --hypothesis-profile=campaign -m '' tests/engine/test_model_based.py
+	@$(PYTEST) -q -m campaign tests/engine/test_habits.py
+	@$(PYTEST) -q --hypothesis-profile=campaign -m '' tests/engine/test_model_based.py
 
 bench: venv $(OTHERS) ## compare with the floor, dlt, Meltano, ingestr and an empty flow; writes docs/performance.md
 	@$(PY) -m bench --write $(ARGS)
@@ -146,7 +148,7 @@ bench-quick: venv dlt ## the same on fewer rows in a minute, printed only (ARGS=
 	@$(PY) -m bench --quick $(ARGS)
 
 lint: venv ## style, types, imports, SQL style, Dockerfile, security, committed secrets, known vulnerabilities
-	@$(MAKE) --no-print-directory --keep-going style types imports sql dockerfile security secrets audit
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 types sql style imports dockerfile security secrets audit
 
 sbom: venv ## write sbom.json, the software bill of materials (CycloneDX), from requirements.lock
 	@$(PY) -W ignore -m cyclonedx_py requirements --index-url https://pypi.org/simple --pyproject pyproject.toml \

@@ -19,6 +19,8 @@ from bench.errors import BenchError
 
 # Inspecting all processes takes some milliseconds of the timed program's time.
 _SECONDS_BETWEEN_LOOKS = 0.2
+# pip compiles what it installs, so this repository's modules may be compiled, too, in any environment.
+_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def run(
         began = time.monotonic()
         process = subprocess.Popen(
             [str(argument) for argument in argv],
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **_COMPILED, **(environment or {})},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -64,6 +64,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
     return scheduler
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to the campaign what a test's mark ``rarely`` names of its parameters."""
+    for item in items:
+        if any(word in item.name for mark in item.iter_markers("rarely") for word in mark.args):
+            item.add_marker(pytest.mark.campaign)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what the server whose programs the environment names is too old for; of others nothing is."""
     for mark in item.iter_markers("since"):
@@ -127,7 +135,7 @@ def processed(tmp_path: Path) -> Bucket:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Prefect server for the session, and results that do not outlive it."""
-    with prefect_server_running(tmp_path_factory.mktemp("results")):
+    with prefect_server_running(tmp_path_factory.mktemp("results"), tmp_path_factory.getbasetemp().parent):
         yield
 
 

@@ -63,6 +63,7 @@ def verify(pair: Pair) -> None:
     assert (found.differences, found.gaps) == ([], [])
 
 
+@pytest.mark.rarely("16")
 def test_a_row_is_rejected_with_its_bytes_and_others_are_exact(legacy: Pair) -> None:
     legacy.fresh(MODELS, *SOURCE)
     legacy.run()
@@ -97,6 +98,7 @@ def test_a_row_is_rejected_with_its_bytes_and_others_are_exact(legacy: Pair) -> 
 
 
 @pytest.mark.parametrize("text", [r"E'Zo\353'", r"E'Zo\353\\000'"])
+@pytest.mark.rarely("16-")
 def test_a_key_is_rejected(legacy: Pair, text: str) -> None:
     legacy.fresh(
         MODELS | {"fact_pet": "-- key: pet\nSELECT pet, CAST(person_id AS text) AS name FROM pet"}, *SOURCE

@@ -68,6 +68,7 @@ LOSSES = [
 
 
 @pytest.mark.parametrize("flags", [{}, {"full": True}, {"reconcile": True}], ids=["run", "full", "reconcile"])
+@pytest.mark.rarely("full", "reconcile")
 def test_a_bridge_loses_its_rows(pair: Pair, flags: dict[str, bool]) -> None:
     """One loss after the other, from the same rows."""
     source = "SELECT item_id, tag_id FROM tagged WHERE note <> 'void' ORDER BY 1, 2"
@@ -284,6 +285,7 @@ def test_a_smaller_part_of_a_table_is_deleted_without_consent(pair: Pair) -> Non
 @pytest.mark.parametrize(("header", "max_share", "allowed"), [
     ("1", None, True), ("0.9", None, True), ("0.1", None, False), ("1", 0.2, False), ("0.1", 1, True),
 ])  # fmt: skip
+@pytest.mark.rarely("0.9")
 def test_a_model_may_set_its_share_and_a_run_overrides_it(
     shared: Pair, header: str, max_share: float | None, allowed: bool
 ) -> None:

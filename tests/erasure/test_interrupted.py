@@ -50,6 +50,7 @@ OFTEN = ("erase_in_warehouse", "seal", "remove")
         for place, (_, name) in enumerate(STEPS)
     ],
 )
+@pytest.mark.rarely("seal")
 def test_an_interrupted_erasure_is_completed(shop: Pair, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
     holder, name = STEPS[place]
     real, calls = getattr(holder, name), []

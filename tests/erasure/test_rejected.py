@@ -117,6 +117,9 @@ def differences(pair: Pair) -> list[Any]:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.rarely(
+    "corrected", "too long", "a missing key", "two rows", "of a join", "computed", "another value"
+)
 def test_a_rebuild_equals_the_warehouse(made: Pair, form: str) -> None:
     live(made, FORMS[form])
     assert forgotten(made)["hits"] == []

@@ -34,6 +34,7 @@ def other(shop: Pair, url: str, models: dict[str, str]) -> Pair:
 
 
 @pytest.mark.parametrize("models", [SALES, PERSONS])
+@pytest.mark.rarely("models1")
 def test_a_row_without_personal_columns_here_is_left_once(
     shop: Pair, servers: Callable[[int], Postgres], models: dict[str, str]
 ) -> None:

@@ -58,6 +58,7 @@ def loaded(worlds: dict[str, World]) -> set[str]:
     ("set_to", "parameter", "expected"),
     [("prod", "", "prod"), ("prod", "prod", "prod"), ("", "prod", "prod"), ("", "", ""), ("dev", "", "dev")],
 )
+@pytest.mark.rarely("prod-prod-prod", "dev--dev")
 def test_a_run_is_in_the_environment_that_it_or_the_settings_name(
     worlds: dict[str, World], set_to: str, parameter: str, expected: str
 ) -> None:

@@ -104,6 +104,7 @@ def test_data_and_results_lie_below_the_same_prefix(
         ({"assume_role_arn": ROLE}, "credentials by assume_role_arn expire during a run; name a profile"),
     ],
 )
+@pytest.mark.rarely("changes0")
 def test_an_edited_block_with_an_ambiguous_path_or_expiring_credentials_is_refused(
     kiosk: World, uris: dict[str, str], server: Server, changes: dict[str, str], words: str
 ) -> None:

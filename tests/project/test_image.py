@@ -21,7 +21,6 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
 
 from demo import shop
 from demo.home import PROJECT
@@ -144,11 +143,10 @@ def _run(*command: str, environment: Mapping[str, str] | None = None) -> subproc
     return subprocess.run(command, env=together, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def api() -> Iterator[str]:
+@pytest.fixture
+def api(prefect_server: None) -> str:
     """The URL of a Prefect server."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield PREFECT_API_URL.value()
+    return str(PREFECT_API_URL.value())
 
 
 @pytest.fixture

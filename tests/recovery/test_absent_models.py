@@ -186,6 +186,7 @@ WITH_OWNER = CITY.replace(" FROM shop AS s", ", any_value(s.owner) AS owner FROM
     ],
     ids=["a table is empty", "a column is NULL"],
 )
+@pytest.mark.rarely("a column is NULL")
 def test_what_no_batch_has_read_is_empty_before(
     shop: Pair,
     postgres: Postgres,
@@ -217,6 +218,7 @@ def test_rows_rejected_before_a_model_was_removed_are_accepted_after_its_return(
     "by_hand",
     ["TRUNCATE fact_sale", pytest.param("TRUNCATE dim_total_version", marks=pytest.mark.campaign), "restate"],
 )
+@pytest.mark.rarely("TRUNCATE fact_sale")
 def test_tables_are_filled_again_over_batches_without_their_model(shop: Pair, by_hand: str) -> None:
     for number, day in enumerate(DAYS):
         run(shop, without("dim_count", *(OF_SALE if number in {1, 2} else ())), *day)

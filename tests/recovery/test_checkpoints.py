@@ -87,6 +87,7 @@ def left(pair: Pair) -> list[str]:
 
 
 @pytest.mark.parametrize("before", [2, 4, BATCHES, BATCHES + 1])
+@pytest.mark.rarely("4", "5")
 def test_a_killed_restate_goes_on_after_the_batches_that_it_had(
     numbered: Pair, computed: list[str], monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
@@ -137,6 +138,7 @@ def _damages_a_checkpoint(pair: Pair) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("event", [_changes_again, _alters_a_table, _adds_a_row, _damages_a_checkpoint])
+@pytest.mark.rarely("_adds_a_row", "_changes_again")
 def test_it_begins_again_if_that_has_changed_on_which_it_depends(
     numbered: Pair,
     computed: list[str],

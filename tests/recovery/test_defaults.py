@@ -30,6 +30,7 @@ LOOK = "SELECT shop_id, loaded::text FROM {} ORDER BY 1, 2"
         "moment",
     ],
 )
+@pytest.mark.rarely("CURRENT_DATE", "clock_timestamp", "random", "uuid")
 def test_defaults_that_vary_stay_and_make_no_difference(shared: Pair, column: str) -> None:
     models = {
         "dim_shop": "SELECT shop_id, city FROM shop",

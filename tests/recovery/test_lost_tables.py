@@ -65,6 +65,7 @@ def test_a_model_that_returns_after_its_rows_were_removed_keeps_its_versions(sha
 
 @pytest.mark.parametrize("header", ["deletes: ignore", "reads: changes"])
 @pytest.mark.parametrize("kind", ["fact", "dimension", "bridge"])
+@pytest.mark.rarely("bridge-deletes", "fact-reads", "dimension-deletes")
 def test_a_row_that_only_its_table_keeps_stays(shared: Pair, kind: str, header: str) -> None:
     """And so do versions that refer to it."""
     house, schema = shared.house, "CREATE TABLE IF NOT EXISTS {} (shop_id integer PRIMARY KEY, city text)"

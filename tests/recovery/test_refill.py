@@ -44,6 +44,7 @@ def test_a_refilled_row_has_the_untracked_values_of_its_version(shared: Pair, ki
         "DELETE FROM dim_shop_version WHERE shop_id = 1",
     ],
 )
+@pytest.mark.rarely("WHERE shop_id")
 def test_refilled_rows_that_waited_for_others_are_there_no_earlier_than_these(
     shared: Pair, harm: str
 ) -> None:

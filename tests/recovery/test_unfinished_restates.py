@@ -68,6 +68,7 @@ def finished(pair: Pair, postgres: Postgres, home: Path, models: dict[str, str] 
 
 
 @pytest.mark.parametrize("killed", BEFORE, indirect=True)
+@pytest.mark.rarely("back")
 def test_the_next_run_restates(killed: Pair, postgres: Postgres, tmp_path: Path) -> None:
     finished(killed, postgres, tmp_path)
 
@@ -107,6 +108,7 @@ def remove_a_model(pair: Pair, _: Postgres) -> None:
         pytest.param(restore, marks=pytest.mark.campaign),
     ],
 )
+@pytest.mark.rarely("load_a_batch")
 def test_something_else_happens_first(
     killed: Pair, postgres: Postgres, tmp_path: Path, happens: Callable[[Pair, Postgres], None]
 ) -> None:

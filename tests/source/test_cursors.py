@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
+
 from pipeline.lake.manifest import Manifest
 from tests.house import plan_batch
 from tests.pair import Pair
@@ -82,6 +84,7 @@ def rows_read(pair: Pair) -> dict[str, int]:
     return {name: table.rows for name, table in manifest.tables.items()}
 
 
+@pytest.mark.rarely("16")
 def test_a_view_is_read_from_the_highest_value_of_the_last_batch(old_and_new: Pair) -> None:
     """Rows within the overlap and above are read, rows below it are not."""
     views = {f"v_{number}": values for number, values in enumerate(RISING)}
@@ -125,6 +128,7 @@ if own_version() >= 14:
     INFINITE.append(("numeric", "'Infinity'", "1", "2"))
 
 
+@pytest.mark.rarely("16")
 def test_an_infinite_value_does_not_hide_later_rows(old_and_new: Pair) -> None:
     views = {f"v_{number}": values for number, values in enumerate(INFINITE)}
     types = {view: type_ for view, (type_, *_) in views.items()}
@@ -157,6 +161,7 @@ def test_a_view_that_is_empty_at_first_or_loses_its_rows(old_and_new: Pair) -> N
     assert step(old_and_new) == ("changed rows", 1)
 
 
+@pytest.mark.rarely("16")
 def test_another_cursor_reads_the_view_in_full_once(old_and_new: Pair) -> None:
     start(old_and_new, "integer", "v.c", "1, 'a', 1", "2, 'b', 2")
     write_models(old_and_new.house.folder, {"fact_v": model("v.id")})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import pytest
+
 from demo.postgres import Postgres
 from tests.pair import Pair
 from tests.source.definitions import (
@@ -221,6 +223,7 @@ def numbered(number: int, text: str) -> str:
     return NAMES.sub(rf"\g<1>_{number}", text)
 
 
+@pytest.mark.rarely("16")
 def test_values_that_change_without_a_write_are_read(pair_of_version: Pair, server: Postgres) -> None:
     pair = pair_of_version
     cases = {number: case for number, case in enumerate(CASES.values()) if server.version >= case.oldest}

@@ -58,6 +58,7 @@ INSTEAD = {
 
 @pytest.mark.parametrize("caught_up", [False, True], ids=["behind", "caught up"])
 @pytest.mark.parametrize("instead", INSTEAD)
+@pytest.mark.rarely("nothing-caught", "order-behind")
 def test_a_source_restored_from_a_copy_of_its_disk_is_read_in_full(
     pair: Pair, primary: Postgres, instead: str, caught_up: bool
 ) -> None:
@@ -128,6 +129,7 @@ REUSED = {
 
 
 @pytest.mark.parametrize("how", REUSED)
+@pytest.mark.rarely("by another change")
 def test_a_restored_source_that_uses_ids_again_is_read_from_before_the_copy(
     pair: Pair, primary: Postgres, how: str
 ) -> None:
@@ -163,6 +165,7 @@ def test_a_repeated_last_transaction_is_no_witness_where_commit_times_are_kept(
 
 
 @pytest.mark.parametrize("more", [(), ("UPDATE town SET name = 'Hull' WHERE town_id = 1",)])
+@pytest.mark.rarely("more0")
 def test_a_restored_source_that_has_deleted_other_rows_is_compared(
     pair: Pair, primary: Postgres, more: Sequence[str]
 ) -> None:
@@ -216,6 +219,7 @@ def test_a_source_restored_to_the_state_of_the_last_batch_is_read_for_changes(
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.rarely("fast")
 def test_a_source_that_is_only_restarted_is_read_for_changes(
     pair: Pair, primary: Postgres, mode: Literal["fast", "immediate"]
 ) -> None:

@@ -108,6 +108,7 @@ def read_from_next_timeline(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("is_promoted", [False, True])
+@pytest.mark.rarely("False")
 def test_a_standby_that_is_behind_the_last_batch_is_refused(
     pair: Pair, primary: Postgres, is_promoted: bool
 ) -> None:

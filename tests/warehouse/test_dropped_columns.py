@@ -48,6 +48,7 @@ def looks(shop: Pair) -> list[list[object]]:
 
 
 @pytest.mark.parametrize("column", ["dim_shop.city", "fact_sale.amount", "fact_sale.shop_id"])
+@pytest.mark.rarely("fact_sale.amount")
 def test_a_run_adds_a_dropped_column_and_computes_its_values_again(shop: Pair, column: str) -> None:
     before = looks(shop)
     table, _, name = column.partition(".")
@@ -61,6 +62,7 @@ OLD = "shop_id,city,valid_from\n1,Leith,2019-01-01\n"
 
 
 @pytest.mark.parametrize("table", ["dim_shop", "dim_shop_version"])
+@pytest.mark.rarely("dim_shop_version")
 def test_a_warning_says_that_imported_versions_lack_the_column(
     shop: Pair, table: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -77,6 +79,7 @@ def test_a_warning_says_that_imported_versions_lack_the_column(
 
 
 @pytest.mark.parametrize("column", ["city", "opened"])
+@pytest.mark.rarely("opened")
 def test_a_run_computes_the_values_that_versions_have_lost(shop: Pair, column: str) -> None:
     before = looks(shop)
     execute(shop.house.url, f"ALTER TABLE dim_shop_version DROP COLUMN {column} CASCADE")
@@ -88,6 +91,7 @@ def test_a_run_computes_the_values_that_versions_have_lost(shop: Pair, column: s
 @pytest.mark.parametrize(
     "column", ["dim_shop.city", "dim_shop_version.city", "fact_sale.amount", "fact_sale.shop_id"]
 )
+@pytest.mark.rarely("dim_shop.city", "fact_sale.amount")
 def test_a_run_fills_a_column_that_somebody_has_dropped_and_added_again(shop: Pair, column: str) -> None:
     before = looks(shop)
     table, _, name = column.partition(".")
@@ -104,6 +108,7 @@ def test_a_run_fills_a_column_that_somebody_has_dropped_and_added_again(shop: Pa
 
 
 @pytest.mark.parametrize("column", ["dim_shop.city", "fact_sale.amount"])
+@pytest.mark.rarely("dim_shop.city")
 def test_a_restored_dump_restates_only_what_was_dropped_and_added_again(
     shop: Pair, postgres: Postgres, column: str
 ) -> None:
