@@ -38,6 +38,10 @@ def changed_meanings(tree: str) -> list[str]:
     """What a tree means in this release that it did not in earlier ones."""
     meanings = {
         '"function_name": "round"': "rounds decimals",
+        '"function_name": "/"': "divides by numbers such as 100 exactly",
+        '"function_name": "avg"': "casts decimals",
+        '"function_name": "date_part"': "casts decimals",
+        '"type_name": "DECIMAL"': "casts decimals",
         '"null_order": "ORDER_DEFAULT", "type": "DESCENDING"': "NULL is first with DESC",
     }
     return [meaning for part, meaning in meanings.items() if part in tree]

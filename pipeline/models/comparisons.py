@@ -22,8 +22,8 @@ from pipeline.models.text_origins import (
     is_json,
     is_made_by_planner,
     made_for_laterals,
-    name_of,
 )
+from pipeline.models.value_flow import name_of
 
 Node = Mapping[str, Any]
 

@@ -22,6 +22,7 @@ from pipeline.models.column_references import Node, Reference, references
 from pipeline.models.comparisons import misread
 from pipeline.models.exact import PREFIX, NotExact, mark_of, refuse_inexact, type_of, with_parents
 from pipeline.models.library import Model
+from pipeline.models.rounding import create_macros
 from pipeline.models.stored import (
     AS_MOMENT,
     create_functions,
@@ -190,6 +191,7 @@ class Probe:
         """``bound`` is the session in which the models are bound."""
         self.connection, self._bound = connection, bound
         self._tables: dict[str, Sequence[Column]] = {}
+        create_macros(connection)
         for name, columns in tables.items():
             self.add(name, columns)
 
@@ -201,23 +203,25 @@ class Probe:
         )
         self._tables[name] = columns
 
-    def computable(self, model: Model) -> str:
+    def computable(self, model: Model, text: str) -> str:
         """The SQL of a model over these tables. Moments are cast if it does not only pass on their text.
+
+        ``text`` is its SQL with the names that relations have.
 
         Raises ModelError with file and line if it computes with numbers differently from Postgres.
         """
         tables = {name: columns for name, columns in self._tables.items() if name in model.reads}
         if not any(is_stored_as_text(column) for columns in tables.values() for column in columns):
-            return model.bound_sql
+            return text
         has_moments = any(is_moment(column) for columns in tables.values() for column in columns)
         try:
-            text = _computable(self.connection, model.bound_sql, tables, moments=False)
-            if has_moments and not self._reads_moments_as_text(text):
-                text = _computable(self.connection, model.bound_sql, tables, moments=True)
+            computable = _computable(self.connection, text, tables, moments=False)
+            if has_moments and not self._reads_moments_as_text(computable):
+                computable = _computable(self.connection, text, tables, moments=True)
         except NotExact as found:
             line, words = found.args
             raise ModelError(f"{model.path}:{line}: {words}") from None
-        return text
+        return computable
 
     def _reads_moments_as_text(self, text: str) -> bool:
         create_functions(self._bound)

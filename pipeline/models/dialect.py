@@ -15,24 +15,19 @@ from pipeline.duck import literal
 from pipeline.models.column_references import Node
 from pipeline.models.comparisons import column_of
 from pipeline.models.exact import is_written_cast, type_of, with_parents
-from pipeline.models.text_origins import is_json, name_of
+from pipeline.models.quotients import FLOATS, INTEGERS, Quotients, is_integer
+from pipeline.models.text_origins import is_json
+from pipeline.models.value_flow import name_of
 from pipeline.words import line_of
 
-_INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT HUGEINT INTEGER_LITERAL".split())  # noqa: SIM905
-_FLOATS = frozenset({"FLOAT", "DOUBLE"})
 # Integers up to this one are exact in 4 bytes of floating point.
 _EXACT_IN_REAL = 2**24
 _ARITHMETIC = frozenset("+ - * / %".split())  # noqa: SIM905
 _LIKE = frozenset("~~ !~~ ~~* !~~*".split())  # noqa: SIM905
-# Parts of moments, which are numeric in Postgres and integers in DuckDB.
-_PARTS = frozenset(
-    "century day dayofmonth dayofweek dayofyear decade hour isodow isoyear microsecond millennium"  # noqa: SIM905
-    " millisecond minute month quarter second week year".split()
-)
 _EXTRACT = re.compile(r"extract\s*\(|date_part\s*\(", re.IGNORECASE)
 _LONGEST = 60
 # Types of which a literal can be tried.
-_TYPES = _INTEGERS | _FLOATS | {
+_TYPES = INTEGERS | FLOATS | {
     "BOOLEAN", "DATE", "INTERVAL", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID",
 }  # fmt: skip
 # Functions that do something else: the number of arguments, or None for any, and the remedy.
@@ -52,10 +47,24 @@ def differing(plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
     text = sql.encode()
     for node, parent in with_parents(plan, {}):
         if words := _problem(node, parent, text):
-            shown = _written(node, text) or _written(parent, text)
-            place = next((p for p in (_place(node, text), _place(parent, text)) if p is not None), None)
-            line = None if place is None else line_of(text, place)
-            yield line, words.format(shown=shown or column_of(node) or name_of(node) or "it")
+            yield _explained(node, parent, words, text)
+
+
+def inexact(plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
+    """The numbers whose last digits differ from Postgres: the line, if known, and the message."""
+    text = sql.encode()
+    for node, parent, words in Quotients(plan, text).problems(plan):
+        yield _explained(node, parent, words, text)
+
+
+def _explained(node: Node, parent: Node, words: str, text: bytes) -> tuple[int | None, str]:
+    """The line of an expression, if it is known, and the message with its text."""
+    shown = _written(node, text) or _written(parent, text) or column_of(node)
+    if node["type"] == "BOUND_AGGREGATE" or node["type"].startswith("WINDOW_"):
+        shown = f"{name_of(node)}({column_of(node['children'][0])})"
+    place = next((p for p in (_place(node, text), _place(parent, text)) if p is not None), None)
+    line = None if place is None else line_of(text, place)
+    return line, words.format(shown=shown or name_of(node) or "it")
 
 
 def unread(connection: duckdb.DuckDBPyConnection, plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
@@ -92,7 +101,7 @@ def _problem(node: Node, parent: Node, text: bytes) -> str | None:
     if (
         name == "/"
         and "/" in _written(node, text)
-        and all(_is_integer(each, text) for each in node["children"])
+        and all(is_integer(each, text) for each in node["children"])
     ):
         return (
             "{shown} of integers is a fraction in DuckDB, and a whole number in Postgres; write // for /,"
@@ -155,7 +164,7 @@ def _printed(node: Node, parent: Node, text: bytes) -> str | None:
     if type_of(node).get("id") != "VARCHAR" or is_json(type_of(node)):
         return None
     of = _type(node["children"][0])
-    if of in _FLOATS:
+    if of in FLOATS:
         return "{shown} prints floating point as 100.0, Postgres as 100; cast it to DECIMAL(18, 2) first"
     if of == "INTERVAL":
         return "{shown} prints an interval as 1 month, Postgres as 1 mon; print extract(epoch FROM x) instead"
@@ -188,18 +197,7 @@ def _is_small(node: Node) -> bool:
     if node.get("type") != "OPERATOR_CAST":
         return True
     value = _value(node["children"][0])
-    return isinstance(value, int) and _type(node["children"][0]) in _INTEGERS and abs(value) < _EXACT_IN_REAL
-
-
-def _is_integer(node: Node, text: bytes) -> bool:
-    """Whether an operand is an integer in Postgres, too; the planner converts it to floating point."""
-    is_made = node.get("type") == "OPERATOR_CAST" and not is_written_cast(node, text)
-    of = node["children"][0] if is_made else node
-    return _type(of) in _INTEGERS and not _has_part(of)
-
-
-def _has_part(node: Node) -> bool:
-    return any(name_of(each) in _PARTS for each, _ in with_parents(node, {}))
+    return isinstance(value, int) and _type(node["children"][0]) in INTEGERS and abs(value) < _EXACT_IN_REAL
 
 
 def _type(node: Node) -> str:

@@ -24,7 +24,7 @@ from pipeline.models.library import Model
 from pipeline.models.literals import with_labels
 from pipeline.models.mistakes import explained
 from pipeline.models.reference_tables import BATCH
-from pipeline.models.rounding import rounds, with_decimal_rounding
+from pipeline.models.rounding import as_in_postgres, may_round
 from pipeline.models.stored import create_functions, is_stored_as_text
 from pipeline.models.target import Target
 
@@ -121,7 +121,7 @@ def _needs_other_sql(
     columns = [column for name in read_names(models) & tables.keys() for column in tables[name]]
     columns += [column for model in below for column in typed_views.columns_of(targets[model.name])]
     return any(column.labels or is_stored_as_text(column) for column in columns) or any(
-        rounds(model.sql) for model in models.values()
+        may_round(model.sql) for model in models.values()
     )
 
 
@@ -204,14 +204,14 @@ def _bind_models(
     has_functions = False
     for model in models.values():
         if isinstance(texts, Probe):
-            text = texts.computable(model)
+            text = texts.computable(model, as_in_postgres(texts.connection, model.bound_sql))
         else:
             text = texts[model.name] if texts else model.bound_sql
-        if not has_functions and (text != model.bound_sql or rounds(model.sql)):
+        if not has_functions and text != model.bound_sql:
             create_functions(connection)  # takes some milliseconds
             has_functions = True
         if isinstance(texts, Probe):
-            text = with_decimal_rounding(connection, with_labels(connection, text))
+            text = with_labels(connection, text)
         bound[model.name] = text
         yields = _create_view(connection, model, text, texts if isinstance(texts, Probe) else None)
         if model.name in targets and len(bound) < len(models):

@@ -26,6 +26,7 @@ from pipeline.models.inputs import (
 )
 from pipeline.models.library import Model
 from pipeline.models.literals import unknown_labels
+from pipeline.models.rounding import with_exact_division
 from pipeline.models.target import Target
 
 Keys = tuple[tuple[str, tuple[str, ...]], ...]
@@ -102,10 +103,15 @@ def _different(
     """What the last of the models computes differently from Postgres: the line, if known, and the message."""
     sql = list(models.values())[-1].bound_sql
     with as_tables(connection, models, targets, tables) as other:
-        plan = plan_of(other, sql)
-        if plan is None:
+        exact = with_exact_division(other, sql)
+        plan, exact_plan = plan_of(other, sql), plan_of(other, exact)
+        if plan is None or exact_plan is None:
             return []
-        with_lines = [*dialect.differing(plan, sql), *dialect.unread(other, plan, sql)]
+        with_lines = [
+            *dialect.differing(plan, sql),
+            *dialect.inexact(exact_plan, exact),
+            *dialect.unread(other, plan, sql),
+        ]
         found = [("" if line is None else f":{line}", words) for line, words in with_lines]
     return list(dict.fromkeys(found))
 

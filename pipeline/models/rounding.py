@@ -1,51 +1,221 @@
-"""Let round(x, digits) round floating point as Postgres rounds numeric, such as an average or a quotient.
+"""Let models round and cast floating point as Postgres does, which has numeric for most of such numbers.
 
 DuckDB divides numbers in floating point, where 1.005 is a little less, so that round(1.005, 2) is 1.00. Of 15
-digits nothing is lost, so the number is rounded as the decimal that these digits are.
+digits nothing is lost, so the number is rounded as the decimal that these digits are; Postgres does the same
+when it casts floating point to numeric. A division by a number such as 100 is written as the product with its
+reciprocal, which is exact.
 """
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import duckdb
 
 from pipeline.duck import quote
 from pipeline.models.analysis import plan_of
-from pipeline.models.exact import type_of
-from pipeline.models.text_origins import name_of
-from pipeline.models.unstable import walk
+from pipeline.models.exact import is_written_cast, type_of
+from pipeline.models.quotients import FLOATS, INTEGERS, ROUNDING, Quotients, is_integer
+from pipeline.models.syntax import parsed
+from pipeline.models.unstable import Node, walk
+from pipeline.models.value_flow import name_of
 
-_NAME = "round"
-_ROUND = "round (pipeline)"
+_DIGITS, _FEW_DIGITS, _WHOLE = "15 digits (pipeline)", "6 digits (pipeline)", "whole (pipeline)"
+_EVEN = "round to even (pipeline)"
+_OF_DIGITS = "CAST(format('{:.15g}', value) AS DOUBLE)"
 # Larger numbers have no decimals among their 15 digits.
-MACRO = f"""
-    CREATE OR REPLACE TEMP MACRO {quote(_ROUND)}(value, digits) AS CASE
-        WHEN abs(value) < 1e15
-            THEN CAST(round(CAST(format('{{:.15g}}', value) AS DECIMAL(38, 15)), digits) AS DOUBLE)
-        ELSE round(value, digits)
-    END
-"""
+_TO_DIGITS = """CASE
+    WHEN abs(value) < 1e15
+        THEN CAST({0}(CAST(format('{{:.15g}}', value) AS DECIMAL(38, 15)), digits) AS DOUBLE)
+    ELSE {0}(value, digits)
+END"""
+MACROS = (
+    f"{quote(_DIGITS)}(value) AS format('{{:.15g}}', value)",
+    f"{quote(_FEW_DIGITS)}(value) AS format('{{:.6g}}', CAST(value AS DOUBLE))",
+    f"{quote(_WHOLE)}(value) AS round({_OF_DIGITS})",
+    f"{quote(_EVEN)}(value) AS round_even(value, 0)",
+    *(
+        f"{quote(f'{name} (pipeline)')}(value) AS {name}({_OF_DIGITS})"
+        for name in ("ceil", "ceiling", "floor")
+    ),
+    *(
+        f"{quote(f'{name} (pipeline)')}(value) AS {name}({_OF_DIGITS}),"
+        f" (value, digits) AS {_TO_DIGITS.format(name)}"
+        for name in ("round", "trunc")
+    ),
+)
+_MAY_ROUND = re.compile(r"\b(round|floor|ceil|ceiling|trunc|cast)\s*\(|::|/", re.IGNORECASE)
+_TOKEN = re.compile(rb"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
+_NUMBER = re.compile(rb"-?\d+(\.\d+)?")
+_AS_DOUBLE = b"::double precision"
+# The digits of reciprocals, so that their products have a type.
+_MOST_DECIMALS = 9
+_EPOCHS = frozenset({"epoch", "julian"})
 
 
-def rounds(sql: str) -> bool:
-    """Whether a query may call round()."""
-    return _NAME in sql.lower()
+@dataclass(frozen=True)
+class _Edit:
+    """What is written instead of bytes of the SQL."""
+
+    start: int
+    end: int
+    text: bytes
 
 
-def with_decimal_rounding(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """The query, whose relations are bound, with other calls where it rounds floating point to digits."""
-    if not rounds(sql):
+def may_round(sql: str) -> bool:
+    """Whether a query may round, cast or divide."""
+    return bool(_MAY_ROUND.search(sql))
+
+
+def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the functions that round."""
+    for macro in MACROS:
+        connection.execute(f"CREATE OR REPLACE TEMP MACRO {macro}")
+
+
+def as_in_postgres(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The query, whose relations are bound, with other calls where it rounds, casts or divides numbers."""
+    if not may_round(sql):
+        return sql
+    sql = with_exact_division(connection, sql)
+    plan = plan_of(connection, sql)
+    if plan is None:
         return sql
     text = sql.encode()
-    places = set()
-    for node in walk(plan_of(connection, sql)):
-        if node.get("expression_class") != "BOUND_FUNCTION" or name_of(node) != _NAME:
-            continue
-        value, *digits = node["children"]
-        place = node["query_location"]
-        is_written = text[place : place + len(_NAME)].lower() == _NAME.encode()
-        is_constant = [each.get("expression_class") for each in digits] == ["BOUND_CONSTANT"]
-        if type_of(value).get("id") in {"FLOAT", "DOUBLE"} and is_constant and is_written:
-            places.add(place)
-    for place in sorted(places, reverse=True):
-        text = text[:place] + quote(_ROUND).encode() + text[place + len(_NAME) :]
+    numbers = Quotients(plan, text)
+    edits: dict[int, list[_Edit]] = {}
+    for node in walk(plan):
+        if "expression_class" in node and node["query_location"] < len(text):
+            if node["type"] == "OPERATOR_CAST" and is_written_cast(node, text):
+                edits[node["query_location"]] = list(_cast(node, numbers, text))
+            elif name_of(node) in ROUNDING:
+                edits[node["query_location"]] = list(_call(node, numbers, text))
+    edits = {place: listed for place, listed in edits.items() if listed}
+    return _edited(connection, plan, text, edits) if edits else sql
+
+
+def with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The query, whose relations are bound, with a product instead of a division by a number such as 100."""
+    plan = plan_of(connection, sql) if "/" in sql else None
+    if plan is None:
+        return sql
+    text = sql.encode()
+    numbers = Quotients(plan, text)
+    edits: dict[int, list[_Edit]] = {}
+    for node in walk(plan):
+        if name_of(node) == "/" and not any(map(numbers.is_float, node["children"])):
+            edits[node["children"][1]["query_location"]] = list(_product(node["children"], text))
+    edits = {place: listed for place, listed in edits.items() if listed}
+    return _edited(connection, plan, text, edits) if edits else sql
+
+
+def _product(operands: list[Node], text: bytes) -> Iterator[_Edit]:
+    """The multiplication that a division by a constant is, unless it is one of integers."""
+    right = operands[1]
+    place, length = right["query_location"], right["query_location_length"]
+    written = text[place : place + length]
+    before = text[:place].rstrip()
+    is_division = before.endswith(b"/") and not all(is_integer(each, text) for each in operands)
+    if not (is_division and _NUMBER.fullmatch(written)):
+        return
+    divisor = Fraction(written.decode())
+    for decimals in range(_MOST_DECIMALS + 1) if divisor else ():
+        scaled = 10**decimals / divisor
+        if scaled.denominator == 1:
+            digits = f"{abs(scaled.numerator):0{decimals + 1}d}"
+            sign = "-" if divisor < 0 else ""
+            number = f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else f"{digits}.0"
+            yield _Edit(len(before) - 1, place + length, f"* {sign}{number}".encode())
+            return
+
+
+def _cast(node: Node, numbers: Quotients, text: bytes) -> Iterator[_Edit]:
+    """A cast of floating point to numeric or an integer."""
+    (operand,) = node["children"]
+    to, of, number = type_of(node).get("id"), type_of(operand).get("id"), numbers.found.get(id(operand))
+    if of not in FLOATS:
+        return
+    is_exact = number is not None and name_of(number.made_by) in _EPOCHS
+    if to == "DECIMAL" and not is_exact:
+        function = quote(_DIGITS if of == "DOUBLE" else _FEW_DIGITS)
+    elif to in INTEGERS and number is not None:
+        function = "round" if is_exact else quote(_WHOLE)
+    else:
+        return
+    start, end = node["query_location"], node["query_location"] + node["query_location_length"]
+    if text[start : start + 2] == b"::":
+        inner = operand["query_location"]
+        if text[inner : inner + 2] == b"::" and of == "DOUBLE":  # x::float8.f() would be a type
+            yield _Edit(inner, inner + operand["query_location_length"], _AS_DOUBLE)
+        yield _Edit(start, start, f".{function}()".encode())
+        return
+    opening = text.index(b"(", start) + 1
+    if (closing := _place_of_as(text, opening, end)) is not None:
+        yield _Edit(opening, opening, f"{function}(".encode())
+        yield _Edit(closing, closing, b") ")
+
+
+def _place_of_as(text: bytes, start: int, end: int) -> int | None:
+    """Where the word AS of a cast is, whose operand begins at ``start``."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start, end):
+        depth += {b"(": 1, b"[": 1, b")": -1, b"]": -1}.get(token[0], 0)
+        if token[0].lower() == b"as" and depth == 0:
+            return token.start()
+    return None
+
+
+def _call(node: Node, numbers: Quotients, text: bytes) -> Iterator[_Edit]:
+    """A call of a function that rounds floating point."""
+    value, *digits = node["children"]
+    name = name_of(node)
+    start = node["query_location"]
+    if type_of(value).get("id") not in FLOATS or text[start : start + len(name)].lower() != name.encode():
+        return
+    is_constant = all(each.get("expression_class") == "BOUND_CONSTANT" for each in digits)
+    if numbers.found.get(id(value)) or (digits and is_constant):
+        yield _Edit(start, start + len(name), quote(f"{name} (pipeline)").encode())
+    elif name == "round":
+        yield _Edit(start, start + len(name), quote(_EVEN).encode())
+
+
+def _edited(
+    connection: duckdb.DuckDBPyConnection, plan: Node, text: bytes, edits: Mapping[int, Sequence[_Edit]]
+) -> str:
+    """The text with these edits, by the place of an expression, and with those of its copies.
+
+    Of equal expressions in SELECT and GROUP BY the planner shows one.
+    """
+    tree = parsed(connection, text.decode())
+    shown = {node["query_location"] for node in walk(plan) if "expression_class" in node}
+    spans = {place: span for node in walk(tree) for place, span in [_span(node, text)] if place is not None}
+    found = {each for listed in edits.values() for each in listed}
+    for place in edits.keys() & spans.keys():
+        start, end = spans[place]
+        for copy, (other, until) in spans.items():
+            if copy not in shown and text[other:until] == text[start:end]:
+                shift = other - start
+                found |= {
+                    replace(each, start=each.start + shift, end=each.end + shift) for each in edits[place]
+                }
+    for each in sorted(found, key=lambda each: (each.start, each.end), reverse=True):
+        text = text[: each.start] + each.text + text[each.end :]
     return text.decode()
+
+
+def _span(node: Node, text: bytes) -> tuple[int | None, tuple[int, int]]:
+    """The place in the plan of a call, cast or division of a syntax tree, and its bytes."""
+    if node.get("class") not in {"CAST", "FUNCTION"}:
+        return None, (0, 0)
+    places = [
+        (each["query_location"], each["query_location"] + each["query_location_length"])
+        for each in walk(node)
+        if each.get("query_location", len(text)) < len(text)
+    ]
+    place = node["query_location"]
+    if node.get("is_operator"):
+        place = node["arguments"][-1]["expression"]["query_location"]
+    return place, (min(places)[0], max(end for _, end in places))

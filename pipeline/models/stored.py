@@ -22,7 +22,7 @@ from pipeline.messages import NO_LIST, NO_NUMBER
 from pipeline.models.column_references import Node
 from pipeline.models.comparisons import is_special, model_type
 from pipeline.models.exact import MARK
-from pipeline.models.rounding import MACRO
+from pipeline.models.rounding import create_macros
 
 # The number of elements that marks the type of an array.
 _MANY = 99_991
@@ -127,5 +127,6 @@ def reading(type_: Node) -> tuple[str, str] | None:
 
 def create_functions(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the functions that read the text."""
-    for macro in (*_MACROS, MACRO):
+    for macro in _MACROS:
         connection.execute(macro)
+    create_macros(connection)

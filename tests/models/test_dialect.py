@@ -21,6 +21,12 @@ SOURCE = (
 CASES = [
     ("i / j", r"i / j of integers is a fraction in DuckDB.*write //", "i // j"),
     ("length(x) / 2", "of integers is a fraction", "length(x) // 2"),
+    ("n / 3", "n / 3 is computed in floating point, in Postgres exactly.* write round", None),
+    ("n / 3 > 0.35", "n / 3 is computed in floating point", None),
+    ("n * 1e-5", "is computed in floating point", "n * 0.00001"),
+    ("n ^ 2", r"n \^ 2 is computed in floating point", "n * n"),
+    ("(SELECT avg(n) FROM t)", r"avg\(n\) is computed in floating point", None),
+    ("rank() OVER (ORDER BY i / 3.0)", "i / 3.0 is computed", "rank() OVER (ORDER BY round(i / 3.0, 9))"),
     ("r * i", r"r \* i takes 4 bytes .* in Postgres 8; cast the real", "CAST(r AS double precision) * i"),
     ("r = 1.1", "r = 1.1 takes 4 bytes", "CAST(r AS double precision) = 1.1"),
     ("d || x", "d prints floating point as 100.0, Postgres as 100", None),
@@ -46,6 +52,14 @@ CASES = [
 ALIKE = [
     "extract(month FROM ts) / 4", "r > 0", "r + r", "CAST(f AS text)", "x LIKE 'a%'",
     "CAST(CAST(d AS numeric(8, 2)) AS text)", "CAST(x AS varchar)", "i % j",
+    "n / 100", "n / 0.8 = 1.25", "n / 3 > 0", "sign(n / 3)", "CAST(i / 2.0 AS integer)",
+    "CAST(floor(n / 3) AS integer)",
+    "(n / 3)::numeric(8, 4)",
+    "CAST(extract(epoch FROM ts) AS bigint)", "extract(epoch FROM ts)::numeric(18, 6)",
+    "extract(epoch FROM ts)",
+    "floor((n - 0.71) / 0.1)", "trunc(n / 3, 3)", "ceil(n / 0.3)", "round(d)", "round(n / 0.4)",
+    "round(CAST(i AS double precision) / 2)", "(d / 100 + 0.005)::double precision::numeric(8, 2)",
+    "CAST(r + 1e7 AS numeric(12, 1))", "CASE WHEN i > 0 THEN n / 3 END IS NULL",
 ]  # fmt: skip
 
 

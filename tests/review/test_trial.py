@@ -76,7 +76,7 @@ def test_rows_that_would_be_rejected_are_shown_with_their_reasons(shop: Pair, dr
         draft / "fact_sale.sql",
         "-- key: sale_id\nSELECT CASE WHEN sale_id < 3 THEN 1 ELSE sale_id END AS sale_id,"
         " CASE WHEN sale_id = 9 THEN 77 WHEN sale_id <> 8 THEN shop_id END AS shop_id,"
-        " amount / 3.0 AS amount FROM sale WHERE sale_id < 12",
+        " CAST(amount AS double precision) / 3 AS amount FROM sale WHERE sale_id < 12",
     )
     assert [(each.reason, each.rows, each.first_key) for each in found.rejected] == [
         ("amount does not fit numeric(8,2)", 5, '{"sale_id":"10"}'),

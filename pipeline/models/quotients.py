@@ -1,0 +1,181 @@
+"""Find numbers that DuckDB computes in floating point and Postgres as numeric: quotients, averages, roots.
+
+Some 15 of their digits are those of Postgres. So they are rounded, by pipeline.models.rounding, where a model
+rounds them or casts them to a number with fewer digits; any other use is refused.
+"""
+
+from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.models.exact import is_written_cast, type_of
+from pipeline.models.unstable import Node, walk
+from pipeline.models.value_flow import Flow, name_of
+
+FLOATS = frozenset({"FLOAT", "DOUBLE"})
+INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT HUGEINT INTEGER_LITERAL".split())  # noqa: SIM905
+# Parts of moments, which are numeric in Postgres and integers in DuckDB.
+_PARTS = frozenset(
+    "century day dayofmonth dayofweek dayofyear decade hour isodow isoyear microsecond millennium"  # noqa: SIM905
+    " millisecond minute month quarter second week year".split()
+)
+# Functions whose argument pipeline.models.rounding rounds to 15 digits.
+ROUNDING = frozenset({"ceil", "ceiling", "floor", "round", "trunc"})
+_ARITHMETIC = frozenset("+ - * / %".split())  # noqa: SIM905
+# Of numeric they are numeric in Postgres, of integers floating point.
+_ROOTS = frozenset("^ ** exp ln log log10 pow power sqrt".split())  # noqa: SIM905
+_AVERAGES = frozenset({"avg", "mean"})
+# Numeric in Postgres, and exact here.
+_EXACT = frozenset({"epoch", "julian"})
+# Functions that return one of their arguments, or change its sign.
+_PASSING = frozenset(
+    "- abs any_value arbitrary arg_max arg_min constant_or_null first greatest last least max max_by"  # noqa: SIM905
+    " min min_by WINDOW_FIRST_VALUE WINDOW_LAG WINDOW_LAST_VALUE WINDOW_LEAD WINDOW_NTH_VALUE".split()
+)
+# What does not depend on the last digits.
+_INSENSITIVE = frozenset({"count", "isfinite", "isinf", "isnan", "sign"})
+_OF_NULLS = frozenset({"OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"})
+_LITERAL = re.compile(rb"-?[\d._]+(e[+-]?\d+)?", re.IGNORECASE)
+_WORDS = (
+    "{shown} is computed in floating point, in Postgres exactly, so its last digits differ; write round(…, 6)"
+    " around it, or cast what it is computed from to DOUBLE PRECISION"
+)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A numeric of Postgres that is floating point here: the expression that computes it.
+
+    ``exact``: all its digits are right.
+    """
+
+    made_by: Node
+    exact: bool
+
+
+class Quotients(Flow[Number]):
+    """Which expressions of a plan of this SQL are such numbers."""
+
+    def __init__(self, plan: Node, text: bytes) -> None:
+        self._text = text
+        super().__init__(plan)
+
+    def merged(self, values: Sequence[Number | None]) -> Number | None:
+        """One of several numbers, rather one that is not exact."""
+        found = [each for each in values if each]
+        return min(found, key=lambda each: each.exact) if found else None
+
+    def value(self, expression: Node, columns: tuple[Number | None, ...] | None) -> Number | None:
+        """What an expression over these columns is, if it is such a number."""
+        if type_of(expression).get("id") not in FLOATS:
+            return None
+        if expression["expression_class"] == "BOUND_REF":
+            place = expression["index"]
+            return columns[place] if columns and place < len(columns) else None
+        operands = [*self._operands(expression)]
+        known = tuple(self.value(each, columns) for each in operands)
+        name = name_of(expression) or expression["type"]
+        if name in _EXACT:
+            return Number(expression, exact=True)
+        if expression["type"] == "OPERATOR_CAST":
+            return None if is_written_cast(expression, self._text) else known[0]
+        if name in ROUNDING:
+            return Number(expression, exact=True) if known[0] else None
+        if name in _PASSING and (name != "-" or len(operands) == 1):
+            return self.merged(known)
+        if name in _ARITHMETIC:
+            floats = any(self._is_float(*each) for each in zip(operands, known, strict=True))
+            return None if floats and not any(known) else Number(expression, exact=False)
+        of_numbers = any(map(_is_decimal, operands)) or any(known)
+        if (name in _ROOTS and of_numbers) or (name in _AVERAGES and not self._averages_floats(operands)):
+            return Number(expression, exact=False)
+        return (
+            self.merged(known) if expression["expression_class"] in {"BOUND_CASE", "BOUND_OPERATOR"} else None
+        )
+
+    def problems(self, plan: Node) -> Iterator[tuple[Node, Node, str]]:
+        """A number whose last digits matter, the expression that takes it, and what is wrong."""
+        for operator in walk(plan):
+            if not str(operator.get("type")).startswith("LOGICAL_"):
+                continue
+            for part, value in operator.items():
+                if part != "children":
+                    yield from self._misused(value, {}, part)
+        for column in self.columns or ():
+            if column and not column.exact:
+                yield column.made_by, {}, _WORDS
+
+    def _misused(self, value: object, parent: Node, part: str) -> Iterator[tuple[Node, Node, str]]:
+        if isinstance(value, list):
+            for each in value:
+                yield from self._misused(each, parent, part)
+        elif isinstance(value, dict):
+            is_expression = "expression_class" in value
+            number = self.found.get(id(value)) if is_expression else None
+            if number and not number.exact and not self._is_right(parent, part):
+                yield number.made_by, parent, _WORDS
+            for below, child in value.items():
+                yield from self._misused(child, value if is_expression else parent, below)
+
+    def _is_right(self, parent: Node, part: str) -> bool:
+        """Whether the last digits of a number make no difference to what takes it."""
+        if not parent:
+            return part == "expressions"
+        name, kind = name_of(parent) or parent["type"], parent["type"]
+        if part not in {"children", "child", "then_expr", "else_expr"}:
+            return False
+        if kind == "OPERATOR_CAST" and type_of(parent).get("id") not in FLOATS:
+            return True
+        if kind.startswith("COMPARE_"):
+            return any(_is_zero(each) for each in parent["children"])
+        return bool(self.found.get(id(parent))) or name in ROUNDING | _INSENSITIVE or kind in _OF_NULLS
+
+    def _operands(self, node: Node) -> Iterator[Node]:
+        """The expressions of which a value is computed."""
+        for check in node.get("case_checks") or ():
+            yield check["then_expr"]
+        if node.get("else_expr"):
+            yield node["else_expr"]
+        yield from node.get("children") or ()
+
+    def is_float(self, node: Node) -> bool:
+        """Whether an operand of an expression of the plan is floating point in Postgres, too."""
+        return self._is_float(node, self.found.get(id(node)))
+
+    def _is_float(self, node: Node, number: Number | None) -> bool:
+        """Whether an operand is floating point in Postgres, too."""
+        if number or type_of(node).get("id") not in FLOATS | {None}:
+            return False
+        if node["expression_class"] == "BOUND_CONSTANT":
+            place, length = node["query_location"], node["query_location_length"]
+            is_number = node["value"]["type"]["id"] in FLOATS
+            return is_number and not _LITERAL.fullmatch(self._text[place : place + length])
+        if node.get("type") == "OPERATOR_CAST" and not is_written_cast(node, self._text):
+            return self._is_float(node["children"][0], None)
+        return type_of(node).get("id") in FLOATS
+
+    def _averages_floats(self, operands: list[Node]) -> bool:
+        return any(type_of(each).get("id") in FLOATS for each in operands)
+
+
+def _is_decimal(node: Node) -> bool:
+    """Whether the planner converts a numeric of Postgres for an operation in floating point."""
+    of = node["children"][0] if node.get("type") == "OPERATOR_CAST" else node
+    value = of.get("value") or {}
+    return bool((type_of(of).get("id") or value.get("type", {}).get("id")) == "DECIMAL")
+
+
+def _is_zero(node: Node) -> bool:
+    of = node["children"][0] if node.get("type") == "OPERATOR_CAST" else node
+    value = of.get("value")
+    return isinstance(value, dict) and bool(value.get("value") == 0)
+
+
+def is_integer(node: Node, text: bytes) -> bool:
+    """Whether an operand is an integer in Postgres, too; the planner converts it to floating point."""
+    is_made = node.get("type") == "OPERATOR_CAST" and not is_written_cast(node, text)
+    of = node["children"][0] if is_made else node
+    type_ = type_of(of).get("id") or (of.get("value") or {}).get("type", {}).get("id")
+    return type_ in INTEGERS and not any(name_of(each) in _PARTS for each in walk(of))
