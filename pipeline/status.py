@@ -64,39 +64,55 @@ class RejectedRows(Frozen):
 
 
 @dataclass(frozen=True)
-class Status:
-    """The status at the time ``at`` of the source's clock.
+class _InSource:
+    """What the source tells, at the time ``at`` of its clock.
 
-    ``up_to_date_at`` is None before the first batch. ``pending`` counts the changed rows of the source by
-    table; it is None if not all tables were counted. ``pending_summary`` is the same as text. ``sealed`` is a
-    batch that is read but not loaded. ``to_refill`` are tables that are not as they were loaded. ``left_out``
-    are, by model, columns that its ``*`` selects and its table lacks. ``missed`` counts by table the rows
-    that the last reconciliation found and earlier runs had missed. ``readers`` are, by table with rejected
-    rows, the models that read it; their results include those rows. ``frozen`` are the tables without a
-    model, with the time since when, or None if the next run freezes them. ``warned`` are the checks that
-    warned in the last batch. ``checked_by_row`` are the tables whose references Postgres checks for each row,
-    with the reason. ``to_restate`` are the tables that a killed run has not restated. ``scan_reason`` says
-    why a run scans every table that is read for changes; it is empty if the source's WAL summaries show
-    unchanged tables, and None if that was not examined.
+    ``pending`` counts the changed rows of the source by table; it is None if not all tables were counted.
+    ``pending_summary`` is the same as text. ``left_out`` are, by model, columns that its ``*`` selects and
+    its table lacks. ``scan_reason`` says why a run scans every table that is read for changes; it is empty if
+    the source's WAL summaries show unchanged tables, and None if that was not examined.
     """
 
     at: datetime
-    up_to_date_at: datetime | None
-    pending: Mapping[str, int] | None
-    pending_summary: str
-    sealed: str | None
-    batches: tuple[Batch, ...]
-    rejected: tuple[RejectedRows, ...]
-    usage: Mapping[str, Usage]
-    to_refill: tuple[Mismatch, ...] = ()
+    pending: Mapping[str, int] | None = None
+    pending_summary: str = "not counted"
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    scan_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class _InWarehouse:
+    """What the warehouse alone tells; nothing before the first batch, when ``up_to_date_at`` is None.
+
+    ``to_refill`` are tables that are not as they were loaded. ``missed`` counts by table the rows that the
+    last reconciliation found and earlier runs had missed. ``frozen`` are the tables without a model, with the
+    time since when, or None if the next run freezes them. ``warned`` are the checks that warned in the last
+    batch. ``checked_by_row`` are the tables whose references Postgres checks for each row, with the reason.
+    ``to_restate`` are the tables that a killed run has not restated.
+    """
+
+    up_to_date_at: datetime | None = None
+    batches: tuple[Batch, ...] = ()
+    rejected: tuple[RejectedRows, ...] = ()
+    to_refill: tuple[Mismatch, ...] = ()
     missed: Mapping[str, int] = field(default_factory=dict)
-    readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     frozen: Mapping[str, datetime | None] = field(default_factory=dict)
     warned: tuple[Warned, ...] = ()
     checked_by_row: Mapping[str, str] = field(default_factory=dict)
     to_restate: tuple[str, ...] = ()
-    scan_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Status(_InWarehouse, _InSource):
+    """The status of source, warehouse and buckets.
+
+    ``sealed`` is a batch that is read but not loaded. ``readers`` are, by table with rejected rows, the
+    models that read it; their results include those rows.
+    """
+
+    sealed: str | None = None
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def age(self) -> timedelta | None:
@@ -142,32 +158,6 @@ def inspect(
         **vars(source),
         **vars(found),
     )
-
-
-@dataclass(frozen=True)
-class _InSource:
-    """What the source tells, in the fields of Status."""
-
-    at: datetime
-    pending: Mapping[str, int] | None = None
-    pending_summary: str = "not counted"
-    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    scan_reason: str | None = None
-
-
-@dataclass(frozen=True)
-class _InWarehouse:
-    """What the warehouse alone tells, in the fields of Status; nothing before the first batch."""
-
-    up_to_date_at: datetime | None = None
-    batches: tuple[Batch, ...] = ()
-    rejected: tuple[RejectedRows, ...] = ()
-    to_refill: tuple[Mismatch, ...] = ()
-    missed: Mapping[str, int] = field(default_factory=dict)
-    frozen: Mapping[str, datetime | None] = field(default_factory=dict)
-    warned: tuple[Warned, ...] = ()
-    checked_by_row: Mapping[str, str] = field(default_factory=dict)
-    to_restate: tuple[str, ...] = ()
 
 
 def _in_warehouse(connection: Connection, schema: str, models: Mapping[str, Model]) -> _InWarehouse:

@@ -92,7 +92,7 @@ class Pipeline:
 
     def seal(self, manifest: Manifest) -> Manifest:
         """Write the manifest of a batch whose tables are all read; from then on every run finishes it."""
-        manifest = manifest.for_destination(self.destination)
+        manifest = manifest.model_copy(update={"warehouse": self.destination})
         manifests.seal(self.raw, manifest)
         chains.record_seal(self.processed, manifest)
         return manifest

@@ -159,15 +159,12 @@ def _erasures(
     for name, table in tables.items():
         names = (name, *former_names(table, snapshot, request.previous))
         entries = tuple(entry for each in names for entry in entries_of(request.forgotten, each))
-        if not entries:
-            continue
-        personal_columns = declared.get(name, {}).keys() - set(table.key)
-        erasures[name] = Erasure(
-            key=tuple(column for column in table.columns if column.name in table.key),
-            columns=tuple(column for column in table.columns if column.name in personal_columns),
-            entries=entries,
-        )
-    return {name: each for name, each in erasures.items() if each.key}
+        key = tuple(column for column in table.columns if column.name in table.key)
+        if entries and key:
+            personal_columns = declared.get(name, {}).keys() - set(table.key)
+            columns = tuple(column for column in table.columns if column.name in personal_columns)
+            erasures[name] = Erasure(key=key, columns=columns, entries=entries)
+    return erasures
 
 
 def _personal(models: Mapping[str, Model], tables: Mapping[str, Table]) -> dict[str, dict[str, bool]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import psycopg
@@ -63,7 +63,8 @@ def cursors_of(
     Raises ModelError for a cursor that cannot work or is not needed.
     """
     declared: dict[str, tuple[Model, Cursor]] = {}
-    for model, name, cursor in _declared(models):
+    every = ((model, *each) for model in models.values() for each in model.cursors.items())
+    for model, name, cursor in every:
         if name not in model.reads & tables.keys():
             meant = of_another_schema(name, model.reads & tables.keys())
             raise ModelError(
@@ -78,12 +79,6 @@ def cursors_of(
             )
         _check(connection, schema, model, tables[name], cursor)
     return {name: cursor for name, (_, cursor) in declared.items()}
-
-
-def _declared(models: Mapping[str, Model]) -> Iterator[tuple[Model, str, Cursor]]:
-    for model in models.values():
-        for name, cursor in model.cursors.items():
-            yield model, name, cursor
 
 
 def _spelled(cursor: Cursor) -> str:

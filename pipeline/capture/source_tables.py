@@ -11,7 +11,7 @@ from pipeline.models.library import Model, read_seeds, source_tables
 from pipeline.models.mistakes import nearest
 from pipeline.models.names import Relation
 from pipeline.postgres import Connection
-from pipeline.source.catalogue import Table, describe, existing, relations
+from pipeline.source.catalogue import Table, describe, relations
 from pipeline.source.snapshots import Snapshot
 from pipeline.source.table_names import in_model, parts, spelled
 from pipeline.words import line_of
@@ -28,7 +28,7 @@ def described(connection: Connection, schema: str, models: Mapping[str, Model]) 
     refuse_main_schema(schema, models)
     names = source_tables(models)
     seeds = read_seeds(models)
-    if seeds and (taken := existing(connection, schema, sorted(seeds))):
+    if seeds and (taken := sorted(seeds.keys() & relations(connection, schema))):
         raise ModelError(f"{seeds[taken[0]].path}: a table of the source has the same name; rename the seed")
     tables = {
         name: _without_unusable_key(table)
@@ -69,20 +69,21 @@ def refuse_another_schema(
     Names without a schema would mean other tables: the list of erased rows has such names. A former schema
     that has none of the tables any more was renamed, or restored under another name.
     """
-    if previous is None or previous.source_schema in {None, schema}:
+    former = previous.source_schema if previous else None
+    if previous is None or former is None or former == schema:
         return
     if not previous.identity.is_same_database(snapshot.identity):
         return  # its names are those of the former one
     last = {name: table.definition for name, table in previous.tables.items()}
-    mine = [table for name, table in tables.items() if parts(name)[0] is None and last.get(name)]
+    mine = {name: table for name, table in tables.items() if parts(name)[0] is None and last.get(name)}
     is_same = all(
-        (before := last[each.name]) and before.relation == each.definition.relation for each in mine
+        (before := last[name]) and before.relation == each.definition.relation for name, each in mine.items()
     )
-    if mine and (is_same or not existing(connection, previous.source_schema, [each.name for each in mine])):
+    if mine and (is_same or not mine.keys() & relations(connection, former)):
         return
     raise SourceError(
         f"source: TOTESYS_SOURCE_SCHEMA is {schema}, and the last batch was read with"
-        f" {previous.source_schema}: set it back, and name tables of {schema} as"
+        f" {former}: set it back, and name tables of {schema} as"
         f" {in_model(spelled('table', schema))}; or load an empty warehouse from empty buckets"
     )
 

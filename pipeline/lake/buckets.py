@@ -134,11 +134,15 @@ class Bucket:
 
     def read_text(self, path: str) -> str:
         """Read a small object as text; raises ObjectDamaged where it is not UTF-8."""
+        try:
+            return self.read_bytes(path).decode()
+        except UnicodeDecodeError as error:
+            raise damaged(f"{self.uri}: {path}", f"it is not text: {error}") from None
+
+    def read_bytes(self, path: str) -> bytes:
+        """Read a small object."""
         with self._named("read", path), self.filesystem.open_input_stream(self._full(path)) as stream:
-            try:
-                return bytes(stream.read()).decode()
-            except UnicodeDecodeError as error:
-                raise damaged(f"{self.uri}: {path}", f"it is not text: {error}") from None
+            return bytes(stream.read())
 
     def check(self) -> None:
         """Write, list, read and remove a small object; raises BucketError that names a missing right."""
@@ -177,21 +181,12 @@ class Bucket:
 
     def list(self, folder: str, *, deep: bool = False) -> list[str]:
         """Paths of the objects directly in a folder or, with ``deep``, anywhere below it."""
-        selector = fs.FileSelector(self._full(folder), allow_not_found=True, recursive=deep)
-        with self._named("list", folder):
-            infos = self.filesystem.get_file_info(selector)
-        full = self._full(folder)
-        return sorted(f"{folder}{info.path.removeprefix(full)}" for info in infos if info.is_file)
+        return sorted(self.sizes(folder, deep=deep))
 
     def scan(self, path: str) -> ds.Dataset:
         """The rows of an object, without verification."""
         with self._named("read", path):
             return ds.dataset([self._full(path)], format="parquet", filesystem=self.filesystem)
-
-    def read_bytes(self, path: str) -> bytes:
-        """Read a small object."""
-        with self._named("read", path), self.filesystem.open_input_stream(self._full(path)) as stream:
-            return bytes(stream.read())
 
     def all_paths(self) -> Iterator[str]:
         """The paths of all objects; lists one top folder at a time."""
@@ -209,9 +204,9 @@ class Bucket:
             infos = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
         return tuple(sorted(info.base_name for info in infos if not info.is_file))
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """The sizes of all objects below a folder, by path."""
-        selector = fs.FileSelector(self._full(folder), allow_not_found=True, recursive=True)
+    def sizes(self, folder: str, *, deep: bool = True) -> dict[str, int]:
+        """The sizes of the objects in a folder, by path; without ``deep`` only of those directly in it."""
+        selector = fs.FileSelector(self._full(folder), allow_not_found=True, recursive=deep)
         with self._named("list", folder):
             infos = self.filesystem.get_file_info(selector)
         return {info.path.removeprefix(f"{self.root}/"): info.size or 0 for info in infos if info.is_file}

@@ -232,10 +232,6 @@ class Manifest(Frozen):
         """The number of rows read from the source."""
         return sum(table.rows for table in self.tables.values() if table.seed is None)
 
-    def for_destination(self, destination: Destination) -> "Manifest":
-        """The manifest with a destination."""
-        return self.model_copy(update={"warehouse": destination})
-
     def may_be_for(self, destination: Destination | None, source_schema: str | None = None) -> bool:
         """Whether the batch belongs to that warehouse; True where either is unknown.
 

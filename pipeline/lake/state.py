@@ -33,10 +33,9 @@ def bind_state(
     table: TableBatch,
     state: State,
     raw: Bucket,
-    name: str | None = None,
+    name: str,
 ) -> None:
-    """Create a view of a table's present state; ``name`` defaults to the table's name in models."""
-    name = name or relation_name(table.table)
+    """Create a view of a table's present state."""
     relations = [
         _register(connection, f"delta {number}:{name}", delta.files, table.columns, raw)
         for number, delta in enumerate(state or (StateDelta(),))

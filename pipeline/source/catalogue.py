@@ -94,16 +94,6 @@ def _named(row: dict[str, Any], main_schema: str) -> dict[str, Any]:
     return {**row, "name": spelled(row["name"], None if schema == main_schema else schema)}
 
 
-def existing(connection: Connection, schema: str, names: Sequence[str]) -> list[str]:
-    """Those of the named tables of the main schema that the source has."""
-    rows = connection.execute(
-        "SELECT c.relname::text FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-        " WHERE n.nspname = %s AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p', 'm', 'v', 'f') ORDER BY 1",
-        (schema, [parts(name)[1] for name in names]),
-    ).fetchall()
-    return [spelled(str(name)) for (name,) in rows]
-
-
 def relations(connection: Connection, schema: str) -> list[str]:
     """The texts of all tables, views and foreign tables of the source; ``schema`` is the main one."""
     rows = connection.execute(

@@ -35,17 +35,13 @@ class Identity(Frozen):
         return f"database {self.database} of system {self.system}"
 
 
-class Snapshot(Frozen):
-    """The exported snapshot that every table of a batch is read at."""
+class Snapshot(Identity):
+    """The exported snapshot that every table of a batch is read at, and the source that exported it."""
 
     name: str
     xmin: int
     xmax: int
     taken_at: datetime
-    system: str
-    timeline: int
-    database: str
-    database_oid: int
     wal: int
     standby: bool
     keeps_commit_times: bool = False
@@ -56,7 +52,7 @@ class Snapshot(Frozen):
 
     @property
     def identity(self) -> Identity:
-        """The source that exported it."""
+        """The source alone."""
         return Identity.model_validate(self.model_dump(include=set(Identity.model_fields)))
 
     def may_follow(self, other: Identity) -> bool:
@@ -64,7 +60,7 @@ class Snapshot(Frozen):
 
         A standby reports an earlier timeline until its first restart point after its primary was promoted.
         """
-        same = self.identity.is_same_database(other) and self.database_oid == other.database_oid
+        same = self.is_same_database(other) and self.database_oid == other.database_oid
         return self.standby and same and self.timeline <= other.timeline
 
 

@@ -18,6 +18,7 @@ from psycopg import sql
 
 from pipeline.columns import Column, Frozen
 from pipeline.postgres import Connection, statement
+from pipeline.source.commits import COMMITTED
 from pipeline.source.cursors import expression
 from pipeline.source.table_names import identifier
 
@@ -30,7 +31,6 @@ NEWEST_OF_FEW = sql.SQL(
 # The most rows that fit on a page of 32 kB, the largest; a page of 8 kB has room for 291.
 _ROWS_PER_PAGE = 1_169
 _WITNESSES_PER_TABLE = 8
-_COMMITTED_AT = sql.SQL("pg_xact_commit_timestamp(xmin)")
 # Counting a million commits takes about half a second; where there are more, a restart means to read all.
 _MOST_COMMITS = 1_000_000
 
@@ -132,7 +132,7 @@ def _rows_at(
     has_commit_times: bool,
 ) -> list[Witness]:
     """The rows at some places (ctids); a place may be empty."""
-    parts = [*map(expression, columns), *([_COMMITTED_AT] if has_commit_times else [])]
+    parts = map(expression, [*columns, COMMITTED] if has_commit_times else columns)
     query = sql.SQL(
         "SELECT ctid::text, xmin::text, hashtextextended(row({})::text, 0)::text FROM {}"
         " WHERE tableoid = {}::oid AND ctid = ANY({}::tid[])"

@@ -110,7 +110,7 @@ def test_a_source_whose_clock_has_gone_back_is_critical(capsys: pytest.CaptureFi
         (29, tasks.status.Verdict.OK, "29 min ahead of the source's clock, which has gone back; set it"),
         (31, tasks.status.Verdict.CRITICAL, "31 min ahead of the source's clock"),
     ):
-        found = Status(at, at + timedelta(minutes=minutes), None, "", None, (), (), {})
+        found = Status(at, up_to_date_at=at + timedelta(minutes=minutes))
         assert tasks.status.judge(found, timedelta(minutes=30)) == verdict
         tasks.status.show(found, verdict)
         assert words in capsys.readouterr().out
@@ -154,7 +154,7 @@ def test_the_status_has_a_prometheus_format(kiosk: World, command: Callable[...,
 def test_names_of_tables_are_safe_as_labels() -> None:
     """A line break in one would make a sample of its own; a terminal obeys escapes."""
     aside = RejectedRows(table='a"\x1b[2J\ntotesys_status 0', reason="", rows=1, first_batch="")
-    found = Status(datetime.now(UTC), None, None, "", None, (), (aside,), {})
+    found = Status(datetime.now(UTC), rejected=(aside,))
     text = tasks.status.exposition(found, tasks.status.Verdict.WARNING, "")
     (line,) = [line for line in text.splitlines() if line.startswith("totesys_rows_rejected")]
     assert line == (r'totesys_rows_rejected{environment="",table="a\"\\x1b[2J\\ntotesys_status 0"} 1.0')

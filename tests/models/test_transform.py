@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.columns import Column
-from pipeline.duck import quote, relation_name, session
+from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket, File
 from pipeline.lake.manifest import State, StateDelta, TableBatch, mergeable_deltas
@@ -231,9 +231,8 @@ def test_a_state_merged_over_many_batches_equals_the_table(raw: Bucket) -> None:
 
 def rows_of(table: TableBatch, state: State, raw: Bucket) -> list[Row]:
     with session() as connection:
-        bind_state(connection, table, state, raw)
-        name = quote(relation_name(table.table))
-        actual: list[Row] = connection.sql(f"FROM {name} ORDER BY ALL").to_arrow_table().to_pylist()
+        bind_state(connection, table, state, raw, "state")
+        actual: list[Row] = connection.sql("FROM state ORDER BY ALL").to_arrow_table().to_pylist()
         return actual
 
 
