@@ -44,6 +44,7 @@ ROWS = "rows as a whole"
 _ONE_BY_ONE = "compare their columns one by one, as a NULL in a row would count as a value"
 _CAST = 'cast it in the model, or add COLLATE "C" to compare its text'
 _EXTREMES = frozenset({"greatest", "least"})
+_QUANTILES = frozenset({"median", "quantile", "quantile_cont", "quantile_disc"})
 _OF_ALL_ROWS = frozenset({"max", "min"})
 _RECORDS = frozenset({"row", "struct_pack"})
 # Functions that make lists and records or take them apart; others compare what is in them.
@@ -179,7 +180,7 @@ def _compares_stored(node: Node, place: _Place, origins: Origins) -> bool:
 def _compares_uncalled(place: _Place) -> str:
     """The operation that compares values without calling their collation's function, or an empty text."""
     kind, name = place.kind, name_of(place.owner)
-    if kind == "BOUND_FUNCTION" and name in _EXTREMES:
+    if (kind == "BOUND_FUNCTION" and name in _EXTREMES) or name in _QUANTILES:
         return "order"
     if kind == "BOUND_AGGREGATE" and (name in _COUNTING or place.owner["aggregate_type"] == "DISTINCT"):
         return "equality"

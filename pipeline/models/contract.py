@@ -190,6 +190,8 @@ def _prints_as(yielded: str, needed: str) -> bool:
         return yielded == "UUID"
     if needed in {"json", "jsonb"}:
         return yielded == "JSON"
+    if needed == "bytea" or needed.endswith("[]"):
+        return False
     return not re.search(r"BLOB|\[|\(.* .*\)", yielded)
 
 
@@ -217,6 +219,8 @@ def _lost(column: TargetColumn, yielded: str, needed: str, value: str) -> Iterat
         yield f"{source} IS NOT NULL AND TRY_CAST({source} AS UUID) IS NULL"
     if column.type in {"json", "jsonb"}:
         yield f"NOT json_valid({value})"
+    if column.type == "bytea" and yielded == "VARCHAR":
+        yield rf"NOT regexp_full_match({value}, '\\x([0-9a-fA-F]{{2}})*')"
     if needed not in {yielded, "VARCHAR"}:
         yield f"{source} IS NOT NULL AND {value} IS NULL"
         if _NUMBERS.fullmatch(yielded):

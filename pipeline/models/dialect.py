@@ -23,6 +23,10 @@ from pipeline.words import line_of
 # Integers up to this one are exact in 4 bytes of floating point.
 _EXACT_IN_REAL = 2**24
 _ARITHMETIC = frozenset("+ - * / %".split())  # noqa: SIM905
+_LISTS = frozenset({"LIST", "ARRAY"})
+_MAKING_LISTS = frozenset({"array_value", "list_pack", "list_value"})
+# Functions with places in a text or list.
+_PLACES = frozenset("array_extract array_slice list_extract list_slice substr substring".split())  # noqa: SIM905
 _LIKE = frozenset("~~ !~~ ~~* !~~*".split())  # noqa: SIM905
 _EXTRACT = re.compile(r"extract\s*\(|date_part\s*\(", re.IGNORECASE)
 _LONGEST = 60
@@ -32,6 +36,7 @@ _TYPES = INTEGERS | FLOATS | {
 }  # fmt: skip
 # Functions that do something else: the number of arguments, or None for any, and the remedy.
 _FUNCTIONS: dict[str, tuple[int | None, str]] = {
+    "degrees": (1, "differs from Postgres in its last digits; write x / (pi() / 180)"),
     "array_length": (2, "is 0 for an empty array, in Postgres NULL; write NULLIF(cardinality(x), 0)"),
     "format": (None, "leaves %s as it is, in Postgres it is replaced; write ||"),
     "string_to_array": (
@@ -75,16 +80,23 @@ def unread(connection: duckdb.DuckDBPyConnection, plan: Node, sql: str) -> Itera
             continue
         of, to = node["children"][0], _type(node)
         value = _value(of)
-        if to not in _TYPES or not isinstance(value, str) or _type(of) != "VARCHAR":
+        if not isinstance(value, str) or _type(of) != "VARCHAR":
             continue
-        if connection.execute(f"SELECT TRY_CAST(? AS {to})", [value]).fetchone() == (None,):
+        if words := _unread(connection, value, to):
             place = _place(of, text)
-            line = None if place is None else line_of(text, place)
-            such = "INTERVAL '1 month' - INTERVAL '1 day'" if to == "INTERVAL" else "'2024-01-31' for a date"
-            yield (
-                line,
-                f"DuckDB does not read {literal(value)} as {to.lower()}; spell it in full, such as {such}",
-            )
+            yield None if place is None else line_of(text, place), words
+
+
+def _unread(connection: duckdb.DuckDBPyConnection, value: str, to: str) -> str | None:
+    """What is wrong with a literal that is cast to a type."""
+    if to in _LISTS and value.startswith("{"):
+        return f"DuckDB does not read {literal(value)} as an array; write ARRAY[1, 2], or [] for an empty one"
+    if to.startswith("TIME") and re.search(r"\.\d{7}", value):
+        return f"{literal(value)} is cut to microseconds in DuckDB, and rounded in Postgres; write six digits"
+    if to not in _TYPES or connection.execute(f"SELECT TRY_CAST(? AS {to})", [value]).fetchone() != (None,):
+        return None
+    such = "INTERVAL '1 month' - INTERVAL '1 day'" if to == "INTERVAL" else "'2024-01-31' for a date"
+    return f"DuckDB does not read {literal(value)} as {to.lower()}; spell it in full, such as {such}"
 
 
 def _problem(node: Node, parent: Node, text: bytes) -> str | None:
@@ -109,7 +121,41 @@ def _problem(node: Node, parent: Node, text: bytes) -> str | None:
         )
     if name in _ARITHMETIC:
         return _in_four_bytes(node, text)
-    return _of_text(node, name, text) or _of_moment(node, name, text) or _of_name(node, name)
+    if name == "||" and (problem := _of_lists(node, text)):
+        return problem
+    return (
+        _of_place(node, name)
+        or _of_text(node, name, text)
+        or _of_moment(node, name, text)
+        or _of_name(node, name)
+    )
+
+
+def _of_lists(node: Node, text: bytes) -> str | None:
+    """What is wrong with || of lists."""
+    operands = [each["children"][0] if _is_made(each, text) else each for each in node["children"]]
+    of_columns = any(
+        each["expression_class"] != "BOUND_CONSTANT" and name_of(each) not in _MAKING_LISTS
+        for each in operands
+    )
+    if _type(node) in _LISTS and of_columns:
+        return "{shown} is NULL where one side is, in Postgres the other side; write list_concat(x, y)"
+    return None
+
+
+def _of_place(node: Node, name: str) -> str | None:
+    """What is wrong with a place in a text or list that is negative."""
+    if name not in _PLACES:
+        return None
+    values = [
+        _value(each["children"][0] if each["type"] == "OPERATOR_CAST" else each)
+        for each in node["children"][1:]
+    ]
+    if any(isinstance(value, int) and value < 0 for value in values):
+        return (
+            "{shown} counts from the end in DuckDB; write places from 1 on, and cardinality(x) or right(x, n)"
+        )
+    return None
 
 
 def _of_text(node: Node, name: str, text: bytes) -> str | None:
@@ -121,6 +167,8 @@ def _of_text(node: Node, name: str, text: bytes) -> str | None:
 
 
 def _of_moment(node: Node, name: str, text: bytes) -> str | None:
+    if name == "timezone" and re.search(r"[+-]\d", str(_value(node["children"][0]))):
+        return "{shown} has the other sign in Postgres; write the name of a zone, such as 'Europe/London'"
     if name in {"second", "millisecond"} and _EXTRACT.match(_written(node, text)):
         return (
             "{shown} is without its fraction in DuckDB; write extract(microsecond FROM x) / 1000000.0 for"
@@ -137,7 +185,7 @@ def _of_name(node: Node, name: str) -> str | None:
     number, remedy = _FUNCTIONS[name]
     if number not in {None, len(node["children"])}:
         return None
-    if name == "format" and "%" not in str(_value(node["children"][0])):
+    if name == "format" and re.fullmatch("[^%{]*", str(_value(node["children"][0]) or "%")):
         return None
     return f"{name}() {remedy}"
 
@@ -163,7 +211,12 @@ def _printed(node: Node, parent: Node, text: bytes) -> str | None:
     """What is wrong with a cast to text."""
     if type_of(node).get("id") != "VARCHAR" or is_json(type_of(node)):
         return None
-    of = _type(node["children"][0])
+    operand = node["children"][0]
+    of = _type(operand)
+    if of == "LIST":
+        return "{shown} prints a list as [1, 2], Postgres as {{1,2}}; write array_to_string(x, ',')"
+    if name_of(operand) == "date_trunc" and _type(operand["children"][-1]) == "DATE":
+        return "{shown} prints a date, in Postgres a timestamptz with +00; cast it to date or timestamp first"
     if of in FLOATS:
         return "{shown} prints floating point as 100.0, Postgres as 100; cast it to DECIMAL(18, 2) first"
     if of == "INTERVAL":
@@ -183,13 +236,13 @@ def _in_four_bytes(node: Node, text: bytes) -> str | None:
     return "{shown} takes 4 bytes of floating point, in Postgres 8; cast the real to DOUBLE PRECISION"
 
 
+def _is_made(node: Node, text: bytes) -> bool:
+    """Whether the planner converts an operand."""
+    return node.get("type") == "OPERATOR_CAST" and not is_written_cast(node, text)
+
+
 def _is_made_real(node: Node, text: bytes) -> bool:
-    """Whether the planner converts an operand to real."""
-    return (
-        node.get("type") == "OPERATOR_CAST"
-        and _type(node["children"][0]) != "FLOAT"
-        and not is_written_cast(node, text)
-    )
+    return _is_made(node, text) and _type(node["children"][0]) != "FLOAT"
 
 
 def _is_small(node: Node) -> bool:

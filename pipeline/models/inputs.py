@@ -23,6 +23,7 @@ from pipeline.models.duckdb_errors import error_in
 from pipeline.models.library import Model
 from pipeline.models.literals import with_labels
 from pipeline.models.mistakes import explained
+from pipeline.models.quantifiers import may_quantify, with_null_lists
 from pipeline.models.reference_tables import BATCH
 from pipeline.models.rounding import as_in_postgres, may_round
 from pipeline.models.stored import create_functions, is_stored_as_text
@@ -121,7 +122,7 @@ def _needs_other_sql(
     columns = [column for name in read_names(models) & tables.keys() for column in tables[name]]
     columns += [column for model in below for column in typed_views.columns_of(targets[model.name])]
     return any(column.labels or is_stored_as_text(column) for column in columns) or any(
-        may_round(model.sql) for model in models.values()
+        may_round(model.sql) or may_quantify(model.sql) for model in models.values()
     )
 
 
@@ -204,7 +205,8 @@ def _bind_models(
     has_functions = False
     for model in models.values():
         if isinstance(texts, Probe):
-            text = texts.computable(model, as_in_postgres(texts.connection, model.bound_sql))
+            text = with_null_lists(texts.connection, model.bound_sql)
+            text = texts.computable(model, as_in_postgres(texts.connection, text))
         else:
             text = texts[model.name] if texts else model.bound_sql
         if not has_functions and text != model.bound_sql:

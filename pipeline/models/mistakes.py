@@ -74,14 +74,16 @@ def explained(
     is explained.
     """
     for connection, sql in attempts:
-        if found := _mistakes(connection, sql, sorted(model.reads)):
+        if found := mistakes_in(connection, sql, sorted(model.reads)):
             return ModelError(
                 "\n".join(dict.fromkeys(f"{model.path}{line}: {words}" for line, words in found))
             )
     return error_in(model.path, str(error))
 
 
-def _mistakes(connection: duckdb.DuckDBPyConnection, sql: str, reads: Sequence[str]) -> list[tuple[str, str]]:
+def mistakes_in(
+    connection: duckdb.DuckDBPyConnection, sql: str, reads: Sequence[str]
+) -> list[tuple[str, str]]:
     """The lines and explanations of what is wrong with a query, in which the relations ``reads`` are bound.
 
     A line is empty if it is not known.
@@ -94,7 +96,7 @@ def _mistakes(connection: duckdb.DuckDBPyConnection, sql: str, reads: Sequence[s
         error = _json(
             connection, f"json_serialize_plan({literal(text.decode())}::VARCHAR, optimize := false)"
         )
-        if not error["error"]:
+        if not error["error"] or error["error_type"] == "internal":  # DuckDB does not show its plan
             break
         _logger.debug("DuckDB: %s", error["error_message"])
         mistake = _Mistake(connection, error, text, reads)
@@ -109,7 +111,7 @@ def _mistakes(connection: duckdb.DuckDBPyConnection, sql: str, reads: Sequence[s
 
 def _json(connection: duckdb.DuckDBPyConnection, expression: str) -> Any:  # noqa: ANN401
     row = connection.execute(f"SELECT {expression}").fetchone()
-    return json.loads(str(row[0])) if row else {"error": False}
+    return json.loads(str(row[0])) if row and row[0] else {"error": False}
 
 
 class _Mistake:
@@ -148,6 +150,8 @@ class _Mistake:
             return f"column {match[1]} is ambiguous; write {match[2].replace(chr(39), '')}"
         if match := _COMPARED.match(self._words):
             return self._compared(match[1], match[2])
+        if self._words.startswith("Cannot concatenate types"):
+            return "|| does not take an array and an element in DuckDB; write list_append(x, y)"
         if match := _NOT_GROUPED.match(self._words):
             remedy = f"add it to GROUP BY, or write max({match[1]})"
             return f"column {match[1]} is neither grouped nor in an aggregate; {remedy}"

@@ -26,6 +26,7 @@ from pipeline.models.inputs import (
 )
 from pipeline.models.library import Model
 from pipeline.models.literals import unknown_labels
+from pipeline.models.mistakes import mistakes_in
 from pipeline.models.rounding import with_exact_division
 from pipeline.models.target import Target
 
@@ -101,12 +102,13 @@ def _different(
     tables: Mapping[str, Sequence[Column]],
 ) -> list[tuple[str, str]]:
     """What the last of the models computes differently from Postgres: the line, if known, and the message."""
-    sql = list(models.values())[-1].bound_sql
+    model = list(models.values())[-1]
+    sql = model.bound_sql
     with as_tables(connection, models, targets, tables) as other:
         exact = with_exact_division(other, sql)
         plan, exact_plan = plan_of(other, sql), plan_of(other, exact)
         if plan is None or exact_plan is None:
-            return []
+            return mistakes_in(other, sql, sorted(model.reads))  # such as arrays that are used as texts
         with_lines = [
             *dialect.differing(plan, sql),
             *dialect.inexact(exact_plan, exact),

@@ -43,6 +43,10 @@ _WORDS = (
     " around it, or cast what it is computed from to DOUBLE PRECISION"
 )
 
+_OF_PERCENTILES = (
+    "{shown} differs from Postgres in its last digits; write CAST(… AS numeric(18, 6)) around it"
+)
+
 
 @dataclass(frozen=True)
 class Number:
@@ -79,6 +83,8 @@ class Quotients(Flow[Number]):
         name = name_of(expression) or expression["type"]
         if name in _EXACT:
             return Number(expression, exact=True)
+        if name == "quantile_cont":
+            return None if _is_median_of_integers(operands) else Number(expression, exact=False)
         if expression["type"] == "OPERATOR_CAST":
             return None if is_written_cast(expression, self._text) else known[0]
         if name in ROUNDING:
@@ -105,7 +111,7 @@ class Quotients(Flow[Number]):
                     yield from self._misused(value, {}, part)
         for column in self.columns or ():
             if column and not column.exact:
-                yield column.made_by, {}, _WORDS
+                yield column.made_by, {}, _words(column)
 
     def _misused(self, value: object, parent: Node, part: str) -> Iterator[tuple[Node, Node, str]]:
         if isinstance(value, list):
@@ -115,7 +121,7 @@ class Quotients(Flow[Number]):
             is_expression = "expression_class" in value
             number = self.found.get(id(value)) if is_expression else None
             if number and not number.exact and not self._is_right(parent, part):
-                yield number.made_by, parent, _WORDS
+                yield number.made_by, parent, _words(number)
             for below, child in value.items():
                 yield from self._misused(child, value if is_expression else parent, below)
 
@@ -158,6 +164,20 @@ class Quotients(Flow[Number]):
 
     def _averages_floats(self, operands: list[Node]) -> bool:
         return any(type_of(each).get("id") in FLOATS for each in operands)
+
+
+def _words(number: Number) -> str:
+    return _OF_PERCENTILES if name_of(number.made_by) == "quantile_cont" else _WORDS
+
+
+def _is_median_of_integers(operands: Sequence[Node]) -> bool:
+    """Whether a percentile needs no more than a division by 2."""
+    of, fraction = operands
+    while fraction.get("type") == "OPERATOR_CAST":
+        fraction = fraction["children"][0]
+    value = fraction.get("value") or {}
+    is_half = value.get("value") == 0.5 or (value.get("value"), value["type"]["type_info"]["scale"]) == (5, 1)  # noqa: PLR2004
+    return is_half and type_of(of).get("id") in INTEGERS
 
 
 def _is_decimal(node: Node) -> bool:

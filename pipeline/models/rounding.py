@@ -10,13 +10,14 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import duckdb
 
 from pipeline.duck import quote
 from pipeline.models.analysis import plan_of
+from pipeline.models.edits import Edit, applied, top_tokens
 from pipeline.models.exact import is_written_cast, type_of
 from pipeline.models.quotients import FLOATS, INTEGERS, ROUNDING, Quotients, is_integer
 from pipeline.models.syntax import parsed
@@ -48,21 +49,11 @@ MACROS = (
     ),
 )
 _MAY_ROUND = re.compile(r"\b(round|floor|ceil|ceiling|trunc|cast)\s*\(|::|/", re.IGNORECASE)
-_TOKEN = re.compile(rb"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
 _NUMBER = re.compile(rb"-?\d+(\.\d+)?")
 _AS_DOUBLE = b"::double precision"
 # The digits of reciprocals, so that their products have a type.
 _MOST_DECIMALS = 9
 _EPOCHS = frozenset({"epoch", "julian"})
-
-
-@dataclass(frozen=True)
-class _Edit:
-    """What is written instead of bytes of the SQL."""
-
-    start: int
-    end: int
-    text: bytes
 
 
 def may_round(sql: str) -> bool:
@@ -86,7 +77,7 @@ def as_in_postgres(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
         return sql
     text = sql.encode()
     numbers = Quotients(plan, text)
-    edits: dict[int, list[_Edit]] = {}
+    edits: dict[int, list[Edit]] = {}
     for node in walk(plan):
         if "expression_class" in node and node["query_location"] < len(text):
             if node["type"] == "OPERATOR_CAST" and is_written_cast(node, text):
@@ -104,7 +95,7 @@ def with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
         return sql
     text = sql.encode()
     numbers = Quotients(plan, text)
-    edits: dict[int, list[_Edit]] = {}
+    edits: dict[int, list[Edit]] = {}
     for node in walk(plan):
         if name_of(node) == "/" and not any(map(numbers.is_float, node["children"])):
             edits[node["children"][1]["query_location"]] = list(_product(node["children"], text))
@@ -112,7 +103,7 @@ def with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     return _edited(connection, plan, text, edits) if edits else sql
 
 
-def _product(operands: list[Node], text: bytes) -> Iterator[_Edit]:
+def _product(operands: list[Node], text: bytes) -> Iterator[Edit]:
     """The multiplication that a division by a constant is, unless it is one of integers."""
     right = operands[1]
     place, length = right["query_location"], right["query_location_length"]
@@ -128,11 +119,11 @@ def _product(operands: list[Node], text: bytes) -> Iterator[_Edit]:
             digits = f"{abs(scaled.numerator):0{decimals + 1}d}"
             sign = "-" if divisor < 0 else ""
             number = f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else f"{digits}.0"
-            yield _Edit(len(before) - 1, place + length, f"* {sign}{number}".encode())
+            yield Edit(len(before) - 1, place + length, f"* {sign}{number}".encode())
             return
 
 
-def _cast(node: Node, numbers: Quotients, text: bytes) -> Iterator[_Edit]:
+def _cast(node: Node, numbers: Quotients, text: bytes) -> Iterator[Edit]:
     """A cast of floating point to numeric or an integer."""
     (operand,) = node["children"]
     to, of, number = type_of(node).get("id"), type_of(operand).get("id"), numbers.found.get(id(operand))
@@ -145,30 +136,23 @@ def _cast(node: Node, numbers: Quotients, text: bytes) -> Iterator[_Edit]:
         function = "round" if is_exact else quote(_WHOLE)
     else:
         return
-    start, end = node["query_location"], node["query_location"] + node["query_location_length"]
+    start = node["query_location"]
     if text[start : start + 2] == b"::":
         inner = operand["query_location"]
         if text[inner : inner + 2] == b"::" and of == "DOUBLE":  # x::float8.f() would be a type
-            yield _Edit(inner, inner + operand["query_location_length"], _AS_DOUBLE)
-        yield _Edit(start, start, f".{function}()".encode())
+            yield Edit(inner, inner + operand["query_location_length"], _AS_DOUBLE)
+        yield Edit(start, start, f".{function}()".encode())
         return
     opening = text.index(b"(", start) + 1
-    if (closing := _place_of_as(text, opening, end)) is not None:
-        yield _Edit(opening, opening, f"{function}(".encode())
-        yield _Edit(closing, closing, b") ")
+    yield Edit(opening, opening, f"{function}(".encode())
+    yield from (
+        Edit(token.start(), token.start(), b") ")
+        for token in top_tokens(text, opening)
+        if token[0].lower() == b"as"
+    )
 
 
-def _place_of_as(text: bytes, start: int, end: int) -> int | None:
-    """Where the word AS of a cast is, whose operand begins at ``start``."""
-    depth = 0
-    for token in _TOKEN.finditer(text, start, end):
-        depth += {b"(": 1, b"[": 1, b")": -1, b"]": -1}.get(token[0], 0)
-        if token[0].lower() == b"as" and depth == 0:
-            return token.start()
-    return None
-
-
-def _call(node: Node, numbers: Quotients, text: bytes) -> Iterator[_Edit]:
+def _call(node: Node, numbers: Quotients, text: bytes) -> Iterator[Edit]:
     """A call of a function that rounds floating point."""
     value, *digits = node["children"]
     name = name_of(node)
@@ -177,13 +161,13 @@ def _call(node: Node, numbers: Quotients, text: bytes) -> Iterator[_Edit]:
         return
     is_constant = all(each.get("expression_class") == "BOUND_CONSTANT" for each in digits)
     if numbers.found.get(id(value)) or (digits and is_constant):
-        yield _Edit(start, start + len(name), quote(f"{name} (pipeline)").encode())
+        yield Edit(start, start + len(name), quote(f"{name} (pipeline)").encode())
     elif name == "round":
-        yield _Edit(start, start + len(name), quote(_EVEN).encode())
+        yield Edit(start, start + len(name), quote(_EVEN).encode())
 
 
 def _edited(
-    connection: duckdb.DuckDBPyConnection, plan: Node, text: bytes, edits: Mapping[int, Sequence[_Edit]]
+    connection: duckdb.DuckDBPyConnection, plan: Node, text: bytes, edits: Mapping[int, Sequence[Edit]]
 ) -> str:
     """The text with these edits, by the place of an expression, and with those of its copies.
 
@@ -201,9 +185,7 @@ def _edited(
                 found |= {
                     replace(each, start=each.start + shift, end=each.end + shift) for each in edits[place]
                 }
-    for each in sorted(found, key=lambda each: (each.start, each.end), reverse=True):
-        text = text[: each.start] + each.text + text[each.end :]
-    return text.decode()
+    return applied(text, found).decode()
 
 
 def _span(node: Node, text: bytes) -> tuple[int | None, tuple[int, int]]:

@@ -18,7 +18,7 @@ UNSTABLE = [
     ("SELECT a, gen_random_uuid()::varchar AS x FROM t", "yields another value each time"),
     ("SELECT b, string_agg(c, ',') AS x FROM t GROUP BY b", r"string_agg\(\) without ORDER BY depends"),
     ("SELECT b, first(c) AS x FROM t GROUP BY b", r"first\(\) without ORDER BY depends on the order"),
-    ("SELECT b, list(c)::varchar AS x FROM t GROUP BY b", r"list\(\) without ORDER BY depends"),
+    ("SELECT b, list(c)[1] AS x FROM t GROUP BY b", r"list\(\) without ORDER BY depends"),
     ("SELECT a, row_number() OVER () AS x FROM t", r"row_number\(\) without ORDER BY depends"),
     ("SELECT a, lag(b) OVER (PARTITION BY c) AS x FROM t", r"lag\(\) without ORDER BY depends"),
     ("SELECT b, sum(f) AS x FROM t GROUP BY b", r"sum\(\) over floating point .* cast .* to DECIMAL"),
@@ -36,7 +36,7 @@ UNSTABLE = [
     ),
     ("SELECT a, row_number() OVER () AS limit_rownum FROM t", r"row_number\(\) without ORDER BY depends"),
     (
-        "SELECT c, list(x)::varchar AS x FROM t, unnest([b, a]) AS s(x) GROUP BY c",
+        "SELECT c, list(x)[1] AS x FROM t, unnest([b, a]) AS s(x) GROUP BY c",
         r"list\(\) without ORDER BY",
     ),
     ("SELECT a FROM t LIMIT 5", r"LIMIT without ORDER BY depends on the order of rows; order by t\.a"),
@@ -120,7 +120,7 @@ UNSTABLE = [
     ("SELECT b, string_agg(c, ',' ORDER BY b) AS x FROM t GROUP BY b", r"string_agg\(\) ORDER BY b: "),
     ("SELECT b, string_agg(c, ',' ORDER BY lower(c)) AS x FROM t GROUP BY b", r"ORDER BY an expression: "),
     (
-        "SELECT b, list(f + 1 ORDER BY f + 1)::text AS x FROM t GROUP BY b",
+        "SELECT b, list(f + 1 ORDER BY f + 1)[1] AS x FROM t GROUP BY b",
         r"list\(\) ORDER BY an expression: ",
     ),
     (
@@ -201,7 +201,7 @@ def test_unstable_models_are_refused_with_a_remedy(tmp_path: Path, sql: str, mes
         "SELECT a, max(j ->> 'k') OVER (PARTITION BY b) AS x FROM docs",
         "SELECT b, string_agg(c, ',' ORDER BY c) AS x FROM t GROUP BY b",
         "SELECT b, string_agg(DISTINCT lower(c), ',' ORDER BY lower(c)) AS x FROM t GROUP BY b",
-        "SELECT a, (SELECT list(x ORDER BY x)::text FROM unnest([b, a]) AS s(x)) AS x FROM t",
+        "SELECT a, (SELECT list(x ORDER BY x)[1] FROM unnest([b, a]) AS s(x)) AS x FROM t",
         "SELECT a, row_number() OVER (ORDER BY a, x) AS n FROM (SELECT a, unnest([b, a]) AS x FROM t)",
         "SELECT a, x, n FROM t, unnest([b, a]) WITH ORDINALITY AS s(x, n)",
         "SELECT a, x FROM t, unnest([b, a]) AS s(x)",

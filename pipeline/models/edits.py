@@ -1,0 +1,37 @@
+"""Changes of a model's SQL by the bytes of its text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+_TOKEN = re.compile(rb"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
+_DEPTHS = {b"(": 1, b"[": 1, b")": -1, b"]": -1}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is written instead of bytes of the SQL."""
+
+    start: int
+    end: int
+    text: bytes
+
+
+def applied(text: bytes, edits: Iterable[Edit]) -> bytes:
+    """The text with these changes; of two at one place, that of nothing is written first."""
+    for each in sorted(edits, key=lambda each: (each.start, each.end), reverse=True):
+        text = text[: each.start] + each.text + text[each.end :]
+    return text
+
+
+def top_tokens(text: bytes, start: int) -> Iterator[re.Match[bytes]]:
+    """The tokens from a place on that are in no brackets, up to the bracket that closes those around it."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        if depth == 0:
+            yield token
+        depth += _DEPTHS.get(token[0], 0)
+        if depth < 0:
+            return
