@@ -15,24 +15,7 @@ from pipeline.postgres import Connection, statement, template
 
 # Classes of SQLSTATE that do not reject a row: connection, transaction, dependent objects, rollback, missing
 # privileges or objects, resources, objects in use, operator intervention, system and internal errors.
-_OTHER_ERRORS = (
-    "08",
-    "25",
-    "26",
-    "2B",
-    "2D",
-    "3B",
-    "3D",
-    "3F",
-    "40",
-    "42",
-    "53",
-    "55",
-    "57",
-    "58",
-    "F0",
-    "XX",
-)
+_OTHERS = ("08", "25", "26", "2B", "2D", "3B", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "XX")
 # These do reject a value that is cast: jsonpath and tsquery raise a syntax error, regclass an unknown object.
 _REJECTIONS_OF_VALUES = ("3D", "3F", "42")
 _TOO_MANY = "TT001"
@@ -58,7 +41,7 @@ def is_rejection(error: psycopg.Error, *, of_values: bool = False) -> bool:
 
 
 def _other_errors(of_values: bool) -> list[str]:
-    return [name for name in _OTHER_ERRORS if not (of_values and name in _REJECTIONS_OF_VALUES)]
+    return [name for name in _OTHERS if not (of_values and name in _REJECTIONS_OF_VALUES)]
 
 
 def run(

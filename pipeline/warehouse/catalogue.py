@@ -41,6 +41,7 @@ from pipeline.warehouse import (
 )
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.heads import check_key
+from pipeline.warehouse.marts import NAMES
 
 # Postgres truncates longer names.
 _LONGEST_NAME = 63
@@ -101,7 +102,7 @@ def create_tables(
         for target in targets.values():
             _check_uniques(schema, target)
         referring.refuse_impossible(models, targets)
-        marts = mart_files.load(folder, {*targets, *readers.NAMES})
+        marts = mart_files.load(folder, {*targets, *NAMES})
         homes = readers.ensure_schemas(connection, schema, targets, marts, for_readers=for_readers)
         if is_published:
             publications.identify_rows(connection, schema, names)

@@ -141,10 +141,10 @@ def _drop_unusable(
     connection: Connection, schema: str, table: str, indexes: Sequence[str], existing: Existing
 ) -> None:
     """Drop the indexes that a table which was renamed has kept, and unfinished ones, so that it gets them."""
-    for index in indexes:
-        if existing.indexes.get(index, table) != table or index in existing.invalid:
-            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, index)))
-            del existing.indexed[index]
+    for index in map(existing.indexes.get, indexes):
+        if index and (index.table != table or not index.is_valid):
+            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, index.name)))
+            del existing.indexed[index.name]
 
 
 def _backfill_superseded_at(

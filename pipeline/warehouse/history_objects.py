@@ -1,6 +1,6 @@
 """The objects of a table's history: which of them exist, and how statements name them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -20,24 +20,22 @@ from pipeline.postgres import Connection, each, identifiers, together
 COPIED = "As that of the dimension, which it follows"
 
 
-class Unique(NamedTuple):
-    """A unique index; its name is also that of its constraint, if ``is_constraint``.
+class Index(NamedTuple):
+    """An index and its table; an expression among its ``columns`` is an empty text.
 
-    An expression among its ``columns`` is an empty text. ``is_whole``: it is valid and has all rows.
+    ``is_constraint``: its name is also that of its constraint. ``is_valid``: it was not left unfinished.
+    ``is_full``: it has all rows. ``is_lookup``: it finds rows by columns alone. ``is_copied``: it was made
+    after one of the dimension.
     """
 
     table: str
     name: str
     columns: list[str]
+    is_unique: bool
     is_constraint: bool
-    is_whole: bool
-
-
-class Lookup(NamedTuple):
-    """An index that finds rows by columns alone; ``is_copied``: it was made after one of the dimension."""
-
-    name: str
-    columns: list[str]
+    is_valid: bool
+    is_full: bool
+    is_lookup: bool
     is_copied: bool
 
 
@@ -45,9 +43,7 @@ class Lookup(NamedTuple):
 class Existing:
     """The objects that a schema has.
 
-    ``columns`` are those of tables and views, ``indexed`` those of indexes, by name. ``indexes`` are the
-    tables of indexes, ``invalid`` the names of those that were left unfinished, ``unique`` the unique ones,
-    ``lookups`` those that find rows by columns alone, by table.
+    ``columns`` are those of tables and views, ``indexed`` those of indexes, and ``indexes`` these, by name.
     ``functions`` are the bodies of parallel safe functions, as ours are.
     ``views`` are the columns of views by schema and name, in the schemas of views as of a moment, and
     ``checked_views`` those that check their moment by ``etl.known``. ``read`` are the schema and name of each
@@ -59,10 +55,7 @@ class Existing:
 
     columns: dict[str, list[str]]
     indexed: dict[str, list[str]]
-    indexes: Mapping[str, str]
-    invalid: Collection[str]
-    unique: Sequence[Unique]
-    lookups: Mapping[str, Sequence[Lookup]]
+    indexes: Mapping[str, Index]
     functions: Mapping[str, str]
     views: Mapping[str, dict[str, list[str]]]
     checked_views: Collection[tuple[str, str]]
@@ -71,34 +64,30 @@ class Existing:
     is_open_to_readers: bool
     has_superseded: bool
 
+    def lookups(self, table: str) -> list[Index]:
+        """The indexes of a table that find rows by columns alone."""
+        return [index for index in self.indexes.values() if index.table == table and index.is_lookup]
+
 
 _FUNCTIONS = (
     "SELECT f.proname::text, f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n"
     " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'"
 )
 _INDEXES = (
-    "SELECT t.relname::text, x.relname::text, i.indisunique, i.indisvalid, i.indpred IS NULL,"
+    "SELECT t.relname::text, x.relname::text,"
     " (SELECT array_agg(COALESCE(a.attname::text, '') ORDER BY k.place)"
     " FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)"
     " LEFT JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = k.number"
     " WHERE k.place <= i.indnkeyatts),"
-    " EXISTS (SELECT FROM pg_constraint AS r WHERE r.conindid = x.oid AND r.conrelid = t.oid)"
-    " FROM pg_index AS i"
-    " INNER JOIN pg_class AS t ON i.indrelid = t.oid INNER JOIN pg_class AS x ON i.indexrelid = x.oid"
-    " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s"
-)
-_LOOKUPS = (
-    "SELECT t.relname::text, x.relname::text, (SELECT array_agg(a.attname::text ORDER BY k.place)"
-    " FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)"
-    " INNER JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = k.number"
-    " WHERE k.place <= i.indnkeyatts), obj_description(x.oid, 'pg_class') IS NOT DISTINCT FROM %s"
+    " i.indisunique,"
+    " EXISTS (SELECT FROM pg_constraint AS r WHERE r.conindid = x.oid AND r.conrelid = t.oid),"
+    " i.indisvalid, i.indpred IS NULL,"
+    " m.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL"
+    " AND NOT EXISTS (SELECT FROM pg_opclass AS o WHERE o.oid = ANY(i.indclass) AND NOT o.opcdefault),"
+    " obj_description(x.oid, 'pg_class') IS NOT DISTINCT FROM %s"
     " FROM pg_index AS i INNER JOIN pg_class AS t ON i.indrelid = t.oid"
-    " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid"
     " INNER JOIN pg_class AS x ON i.indexrelid = x.oid INNER JOIN pg_am AS m ON x.relam = m.oid"
-    " WHERE n.nspname = %s AND m.amname = 'btree' AND i.indisvalid"
-    " AND i.indpred IS NULL AND i.indexprs IS NULL"
-    " AND NOT EXISTS (SELECT FROM pg_opclass AS o WHERE o.oid = ANY(i.indclass) AND NOT o.opcdefault)"
-    " ORDER BY x.relname"
+    " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s ORDER BY x.relname"
 )
 _CHECKED_VIEWS = (
     "SELECT DISTINCT n.nspname::text, c.relname::text"
@@ -134,11 +123,10 @@ _COLUMNS = (
 def read_existing(connection: Connection, schema: str, view_schemas: Sequence[str]) -> Existing:
     """The objects in a schema, and the views in its schemas of views as of a moment."""
     homes = [schema, *view_schemas]
-    functions, indexes, lookups, checked, read, rules, columns, open_to_all, superseded = together(
+    functions, indexes, checked, read, rules, columns, open_to_all, superseded = together(
         connection,
         (_FUNCTIONS, [schema]),
-        (_INDEXES, [schema]),
-        (_LOOKUPS, [COPIED, schema]),
+        (_INDEXES, [COPIED, schema]),
         (_CHECKED_VIEWS, [list(view_schemas)]),
         (_READ, [homes, schema]),
         (_RULES, [schema]),
@@ -149,10 +137,7 @@ def read_existing(connection: Connection, schema: str, view_schemas: Sequence[st
     return Existing(
         columns=_columns_of(columns, schema, "rpv"),
         indexed=_columns_of(columns, schema, "iI"),
-        indexes={str(index): str(table) for table, index, *_ in indexes},
-        invalid={str(index) for _, index, _, is_valid, *_ in indexes if not is_valid},
-        unique=list(_unique(indexes)),
-        lookups=_by_table(lookups),
+        indexes={index.name: index for index in map(Index._make, indexes)},
         functions={str(name): str(body) for name, body in functions},
         views={each: _columns_of(columns, each, "v") for each in view_schemas},
         checked_views=[(str(home), str(name)) for home, name in checked],
@@ -170,21 +155,6 @@ def _columns_of(rows: Sequence[tuple[object, ...]], schema: str, kinds: str) -> 
         for home, kind, relation, names in rows
         if home == schema and str(kind) in kinds
     }
-
-
-def _unique(rows: Sequence[tuple[object, ...]]) -> Iterator[Unique]:
-    for table, index, is_unique, is_valid, is_full, columns, is_constraint in rows:
-        if is_unique:
-            is_whole = bool(is_valid and is_full)
-            yield Unique(str(table), str(index), cast(list[str], columns), bool(is_constraint), is_whole)
-
-
-def _by_table(rows: Sequence[tuple[object, ...]]) -> dict[str, list[Lookup]]:
-    found: dict[str, list[Lookup]] = {}
-    for table, name, columns, is_copied in rows:
-        lookup = Lookup(str(name), cast(list[str], columns), bool(is_copied))
-        found.setdefault(str(table), []).append(lookup)
-    return found
 
 
 def names_of(schema: str, target: Target) -> dict[str, sql.Composable]:

@@ -16,7 +16,7 @@ from pipeline.models.marts import Mart, load
 from pipeline.postgres import Connection, template
 from pipeline.warehouse import marts
 from pipeline.warehouse.alterations import Alterations
-from pipeline.warehouse.declarations import Columns
+from pipeline.warehouse.declarations import Columns, temporary_schema
 
 _OF_HISTORY = {"valid_from": "timestamptz", "valid_to": "timestamptz", "deleted": "boolean"}
 
@@ -114,12 +114,10 @@ def _without_stand_in(line: str, error: psycopg.Error, hidden: Collection[str]) 
 
 def _misdescribed(connection: Connection, files: Collection[Mart]) -> dict[str, str]:
     """The error of each mart among the temporary objects that describes a column it does not return."""
-    query = "SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()"
-    ((home,),) = connection.execute(query).fetchall()
-    by_name = {mart.name: mart for mart in files}
+    by_name, home = {mart.name: mart for mart in files}, temporary_schema(connection)
     lines = {
         name: marts.undescribable(by_name[name], columns)
-        for name, _, columns in marts.returned(connection, str(home), by_name)
+        for name, _, columns in marts.returned(connection, home, by_name)
     }
     return {name: line for name, line in lines.items() if line}
 

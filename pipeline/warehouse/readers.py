@@ -11,8 +11,6 @@ from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.marts import NAMES
 from pipeline.warehouse.schemas import as_of_schema, reporting_schema
 
-__all__ = ["NAMES", "ensure", "ensure_schemas"]
-
 
 def ensure_schemas(
     connection: Connection,

@@ -61,11 +61,8 @@ def drop(connection: Connection, schema: str, name: str) -> list[str]:
 
 def forget(connection: Connection, schema: str, name: str) -> None:
     """Remove what etl records about a dropped table; its rejected rows are resolved."""
-    values = (schema, name)
-    connection.execute("DELETE FROM etl.model WHERE schema_name = %s AND table_name = %s", values)
-    connection.execute(
-        "UPDATE etl.rejected SET resolved = true WHERE schema_name = %s AND table_name = %s", values
-    )
+    connection.execute("DELETE FROM etl.model WHERE schema_name = %s AND table_name = %s", (schema, name))
+    rejected.resolve_tables(connection, schema, [name])
 
 
 def mark(connection: Connection, schema: str, models: Collection[str], frozen: Iterable[str]) -> None:

@@ -128,7 +128,4 @@ def _advice(error: psycopg.Error, *, is_temporary: bool) -> str:
 def _line(path: Path, error: psycopg.Error) -> str:
     """The line of an error in a file of SQL, if Postgres says where it is."""
     place = error.diag.statement_position
-    if not place:
-        return ""
-    text = text_of(path)
-    return f":{text[: int(place) - 1].count(chr(10)) + 1}"
+    return f":{line_of(text_of(path), int(place) - 1)}" if place else ""

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, identifiers, template
-from pipeline.warehouse.history_objects import COPIED, Existing, Unique, names_of
+from pipeline.warehouse.history_objects import COPIED, Existing, Index, names_of
 
 _logger = logging.getLogger(__name__)
 
@@ -29,11 +29,12 @@ def ensure_unique(connection: Connection, schema: str, target: Target, existing:
     """
     wanted = [*target.key, VALID_FROM]
     written = {_EXPRESSION, VALID_FROM, "valid_to", "deleted", *(column.name for column in target.columns)}
-    found = [index for index in existing.unique if index.table == versions_name(target.name)]
+    versions = versions_name(target.name)
+    found = [index for index in existing.indexes.values() if index.table == versions and index.is_unique]
     for index in found:
         if written.issuperset(index.columns) and not set(wanted).issubset(index.columns):
             _drop_unique(connection, schema, index)
-    if not any(index.is_whole and index.columns == wanted for index in found):
+    if not any(index.is_valid and index.is_full and index.columns == wanted for index in found):
         create_unique(connection, names_of(schema, target))
 
 
@@ -43,7 +44,7 @@ def create_unique(connection: Connection, names: Mapping[str, sql.Composable]) -
     connection.execute(query.format(versions=names["versions"], key=names["key"]))
 
 
-def _drop_unique(connection: Connection, schema: str, index: Unique) -> None:
+def _drop_unique(connection: Connection, schema: str, index: Index) -> None:
     if index.is_constraint:
         drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
             sql.Identifier(schema, index.table), sql.Identifier(index.name)
@@ -61,7 +62,7 @@ def _drop_unique(connection: Connection, schema: str, index: Unique) -> None:
 def drop_stale(connection: Connection, schema: str, target: Target, existing: Existing) -> None:
     """Drop the indexes that were made after those of the dimension, and that it no longer has."""
     versions, wanted = versions_name(target.name), _wanted(target, existing)
-    for index in existing.lookups.get(versions, ()):
+    for index in existing.lookups(versions):
         if index.is_copied and index.columns not in wanted:
             with _left_out(connection, versions, index.columns, "keeps"):
                 connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, index.name)))
@@ -72,7 +73,7 @@ def ensure(connection: Connection, schema: str, target: Target, existing: Existi
     versions, wanted = versions_name(target.name), _wanted(target, existing)
     others = [
         index.columns
-        for index in existing.lookups.get(versions, ())
+        for index in existing.lookups(versions)
         if not index.is_copied or index.columns in wanted
     ]
     have = [[*target.key, VALID_FROM], *others]
@@ -85,9 +86,7 @@ def ensure(connection: Connection, schema: str, target: Target, existing: Existi
 
 def _wanted(target: Target, existing: Existing) -> list[list[str]]:
     names = {column.name for column in target.columns}
-    return [
-        index.columns for index in existing.lookups.get(target.name, ()) if names.issuperset(index.columns)
-    ]
+    return [index.columns for index in existing.lookups(target.name) if names.issuperset(index.columns)]
 
 
 def _create(connection: Connection, schema: str, versions: str, columns: list[str]) -> None:
