@@ -89,6 +89,11 @@ def _aggregate(aggregate: Node, groups: Node, below: Rows) -> Iterator[str]:
         return
     if name in ORDERED:
         orders = _expressions((aggregate.get("order_bys") or {}).get("orders"))
+        if aggregate["aggregate_type"] == "DISTINCT" and not orders:
+            yield f"{name}(DISTINCT x) takes its values in any order; write {name}(DISTINCT x ORDER BY x)"
+            return
+        if _is_ordered_array(orders, aggregate["children"], groups):
+            return
         yield from _tie(f"{name}()", orders, within, below, aggregate["children"])
     elif name in TYING:
         yield from _extreme(f"{name}()", aggregate, within, below)
@@ -136,9 +141,7 @@ def _tie(
         return
     if values is not None:
         ordered = [without(order, _OF_THE_TEXT) for order in orders if is_exact(order)]
-        if all(
-            below.determines(value, attributes) or without(value, _OF_THE_TEXT) in ordered for value in values
-        ):
+        if all(below.determines(value, attributes) or _is_computed(value, ordered) for value in values):
             return
     missing = below.missing_from(attributes) or _ALL
     if not orders:
@@ -150,3 +153,26 @@ def _tie(
 
 def _expressions(orders: Iterable[Node] | None) -> list[Node]:
     return [each["expression"] for each in orders or []]
+
+
+def _is_computed(value: Node, known: Collection[object]) -> bool:
+    """Whether a value is computed from known expressions only."""
+    if without(value, _OF_THE_TEXT) in known or value["expression_class"] == "BOUND_CONSTANT":
+        return True
+    operands = value.get("children") or ()
+    is_function = value["expression_class"] == "BOUND_FUNCTION" and bool(operands)
+    return is_function and all(_is_computed(each, known) for each in operands)
+
+
+def _is_ordered_array(orders: Sequence[Node], values: Sequence[Node], groups: Node) -> bool:
+    """Whether this is `ARRAY(SELECT x … ORDER BY x)`, for which the planner selects x twice."""
+    below = groups["children"][0]
+    while below["type"] in {"LOGICAL_DISTINCT", "LOGICAL_LIMIT", "LOGICAL_ORDER_BY"}:
+        below = below["children"][0]
+    if below["type"] != "LOGICAL_PROJECTION":
+        return False
+    refs = [each for each in [*orders, *values] if each["expression_class"] == "BOUND_REF" and is_exact(each)]
+    shown = [without(below["expressions"][each["index"]], _OF_THE_TEXT) for each in refs]
+    return len(refs) == len(orders) + len(values) and all(
+        shown[-1 - at] in shown[: len(orders)] for at in range(len(values))
+    )
