@@ -66,7 +66,8 @@ def _explained(node: Node, parent: Node, words: str, text: bytes) -> tuple[int |
     """The line of an expression, if it is known, and the message with its text."""
     shown = _written(node, text) or _written(parent, text) or column_of(node)
     if node["type"] == "BOUND_AGGREGATE" or node["type"].startswith("WINDOW_"):
-        shown = f"{name_of(node)}({column_of(node['children'][0])})"
+        name = name_of(node) or node["type"].removeprefix("WINDOW_").lower()
+        shown = f"{name}({column_of(node['children'][0])})"
     place = next((p for p in (_place(node, text), _place(parent, text)) if p is not None), None)
     line = None if place is None else line_of(text, place)
     return line, words.format(shown=shown or name_of(node) or "it")
@@ -191,6 +192,8 @@ def _of_name(node: Node, name: str) -> str | None:
 
 
 def _of_aggregate(node: Node, name: str) -> str | None:
+    if node["type"] in {"WINDOW_LAG", "WINDOW_LEAD"} and _loses_digits(node["children"][-1]):
+        return "{shown} rounds its default to the digits of what it returns; cast that to more digits"
     yielded = type_of(node)
     if yielded.get("id") == "LIST":
         yielded = (yielded.get("type_info") or {}).get("child_type") or {}
@@ -205,6 +208,21 @@ def _of_aggregate(node: Node, name: str) -> str | None:
             " avg(CAST(extract(epoch FROM x) AS DECIMAL(18, 6))) for seconds"
         )
     return None
+
+
+def _loses_digits(default: Node) -> bool:
+    """Whether the planner casts a default value to fewer decimals than it has."""
+    of = default["children"][0] if default.get("type") == "OPERATOR_CAST" else default
+    known, wanted = _decimals(of), _decimals(default)
+    return known is not None and wanted is not None and known > wanted
+
+
+def _decimals(node: Node) -> int | None:
+    """The decimals of an exact number; None of other values."""
+    type_ = type_of(node) or (node.get("value") or {}).get("type") or {}
+    if type_.get("id") in INTEGERS:
+        return 0
+    return int(type_["type_info"]["scale"]) if type_.get("id") == "DECIMAL" else None
 
 
 def _printed(node: Node, parent: Node, text: bytes) -> str | None:

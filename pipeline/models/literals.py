@@ -1,20 +1,32 @@
-"""Cast literals that are compared with an enum to its type, as Postgres does. DuckDB would compare text."""
+"""Literals that are compared with a column whose type is text in DuckDB, and not in Postgres.
+
+Those that are compared with an enum are cast to its type. Others have to be spelled as Postgres prints them.
+"""
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_interface
 from typing import Any
+from uuid import UUID
 
 import duckdb
 
 from pipeline.duck import literal
 from pipeline.models.analysis import plan_of
+from pipeline.models.value_flow import name_of
+from pipeline.words import line_of
 
 Node = Mapping[str, Any]
 # Functions whose operands have one type.
 _COMPARING = frozenset({"greatest", "least"})
+_UUID = re.compile(r"\{?[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\}?", re.IGNORECASE)
+_BYTEA = re.compile(r"\\x([0-9a-f]{2})*", re.IGNORECASE)
+# The planner applies these to what is compared with a column of a marked type.
+_OF_COLLATIONS = frozenset({"nfc_normalize", "strip_accents"})
 _WRITTEN_CAST = re.compile(r"::|(try_)?cast\b", re.IGNORECASE)
 
 
@@ -54,6 +66,44 @@ def unknown_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[
                 f" ({', '.join(map(literal, each.labels))}); correct it, or write CAST({each.column} AS text)"
                 " to compare its text"
             )
+
+
+def misspelled(plan: Node, sql: str, types: Collection[str]) -> Iterator[tuple[int | None, str]]:
+    """The line and a message for each literal that is compared, and that these types print otherwise."""
+    for is_compared, operands in _operands(plan):
+        for constant in filter(None, map(_text, operands if is_compared else ())):
+            value = str(constant["value"]["value"])
+            for type_ in sorted(types & _SPELLINGS.keys()):
+                if (spelled := _SPELLINGS[type_](value)) not in {None, value}:
+                    words = (
+                        f"{literal(value)} is compared as text, and Postgres prints this {type_} otherwise"
+                    )
+                    place = constant["query_location"]
+                    line = line_of(sql.encode(), place) if place < len(sql.encode()) else None
+                    yield line, f"{words}; write {literal(str(spelled))}"
+
+
+def _printed_uuid(value: str) -> str | None:
+    return str(UUID(value)) if _UUID.fullmatch(value) else None
+
+
+def _printed_bytea(value: str) -> str | None:
+    return value.lower() if _BYTEA.fullmatch(value) else None
+
+
+def _printed_inet(value: str) -> str | None:
+    with suppress(ValueError):
+        address = ip_interface(value)
+        is_host = address.network.prefixlen == address.max_prefixlen
+        return str(address.ip) if is_host else str(address)
+    return None
+
+
+_SPELLINGS: Mapping[str, Callable[[str], str | None]] = {
+    "uuid": _printed_uuid,
+    "bytea": _printed_bytea,
+    "inet": _printed_inet,
+}
 
 
 def _literals(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[_Literal]:
@@ -107,7 +157,7 @@ def is_written(cast: Node, text: bytes) -> bool:
 
 def _text(node: Node) -> Node | None:
     """The literal text in an expression, if it is one."""
-    if node.get("type") == "OPERATOR_CAST":
+    if node.get("type") == "OPERATOR_CAST" or name_of(node) in _OF_COLLATIONS:
         return _text(node["children"][0])
     value = node.get("value")
     if not isinstance(value, dict) or value.get("is_null"):

@@ -25,10 +25,11 @@ from pipeline.models.inputs import (
     types_of,
 )
 from pipeline.models.library import Model
-from pipeline.models.literals import unknown_labels
+from pipeline.models.literals import misspelled, unknown_labels
 from pipeline.models.mistakes import mistakes_in
 from pipeline.models.rounding import with_exact_division
 from pipeline.models.target import Target
+from pipeline.models.typed_views import columns_of
 
 Keys = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -104,6 +105,9 @@ def _different(
     """What the last of the models computes differently from Postgres: the line, if known, and the message."""
     model = list(models.values())[-1]
     sql = model.bound_sql
+    columns = [each for name in model.reads & tables.keys() for each in tables[name]]
+    columns += [each for name in model.reads & models.keys() for each in columns_of(targets[name])]
+    types = {each.type for each in columns}
     with as_tables(connection, models, targets, tables) as other:
         exact = with_exact_division(other, sql)
         plan, exact_plan = plan_of(other, sql), plan_of(other, exact)
@@ -113,6 +117,7 @@ def _different(
             *dialect.differing(plan, sql),
             *dialect.inexact(exact_plan, exact),
             *dialect.unread(other, plan, sql),
+            *misspelled(plan, sql, types),
         ]
         found = [("" if line is None else f":{line}", words) for line, words in with_lines]
     return list(dict.fromkeys(found))

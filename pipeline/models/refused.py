@@ -45,6 +45,8 @@ def _of_type(node: Node, text: bytes) -> str | None:
         return "float has 4 bytes in DuckDB, and 8 in Postgres; write double precision, or real"
     if name == "VARCHAR" and node["children"]:
         return f"{written} does not cut a longer text in DuckDB; write left(x, n), or text"
+    if name == "BIT":
+        return f"{written} of a number takes other bits in DuckDB; make a view with it in the source"
     if written in {"char", "character"}:
         return f"{written} is one character in Postgres, and any text in DuckDB; write left(x, 1), or text"
     return None

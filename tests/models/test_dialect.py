@@ -13,9 +13,11 @@ from tests.pair import EMPTY, Pair
 SOURCE = (
     "CREATE TABLE t (id integer PRIMARY KEY, i integer, j integer, r real, d double precision)",
     "ALTER TABLE t ADD n numeric(8,2), ADD x text, ADD f boolean, ADD ts timestamp, ADD tags integer[]",
+    "ALTER TABLE t ADD u uuid, ADD b bytea, ADD ip inet",
     "INSERT INTO t VALUES (1, 7, 2, 1.1, 100, 1.00, '', true, '2024-01-01 00:00:01.5', '{}')",
     "INSERT INTO t VALUES (2, -7, 3, 2.5, 0.5, 1.01, 'a_b,c', false, '2024-02-29 23:59:59', '{1,2}')",
     "INSERT INTO t (id, j) VALUES (3, 1)",
+    r"UPDATE t SET u = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', b = '\x0aff', ip = '10.0.0.1' WHERE id < 3",
 )
 # What is refused, why, and what to write for the same value as in Postgres.
 CASES = [
@@ -52,6 +54,14 @@ CASES = [
         "differs from Postgres in its last digits; write CAST",
         None,
     ),
+    (
+        "u IN ('A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11')",
+        "Postgres prints this uuid otherwise; write 'a0ee",
+        "u IN ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11')",
+    ),
+    (r"b = '\x0AFF'", "Postgres prints this bytea otherwise", r"b = '\x0aff'"),
+    ("ip <> '10.0.0.1/32'", "Postgres prints this inet otherwise; write '10.0.0.1'", "ip <> '10.0.0.1'"),
+    ("lag(i, 1, 0.5) OVER (ORDER BY id)", "rounds its default", "lag(i * 1.0, 1, 0.5) OVER (ORDER BY id)"),
     ("array_length(tags, 1)", "is 0 for an empty array, in Postgres NULL", "NULLIF(cardinality(tags), 0)"),
     ("format('%s', x)", "leaves %s as it is", "COALESCE(x, '')"),
     ("date_trunc('century', ts)", "begins a year earlier", None),
@@ -60,6 +70,7 @@ CASES = [
     ("CAST('20240131' AS date)", "does not read '20240131' as date", "CAST('2024-01-31' AS date)"),
     ("CAST(i AS float) / 3", "float has 4 bytes in DuckDB", "CAST(i AS double precision) / 3"),
     ("CAST(x AS varchar(2))", r"varchar\(2\) does not cut a longer text in DuckDB; write left", "left(x, 2)"),
+    ("CAST(i AS bit(8))", "bit.* takes other bits", None),
     ("CAST(x AS char)", "char is one character in Postgres", None),
     ("generate_series(1, 2)", r"generate_series\(\) is a list in SELECT; write unnest", None),
 ]  # fmt: skip
@@ -103,7 +114,7 @@ def refusal(pair: Pair, expressions: list[str]) -> str:
     return ""
 
 
-@pytest.mark.parametrize("cases", [CASES[:-4], CASES[-4:]])  # the latter are found when models are read
+@pytest.mark.parametrize("cases", [CASES[:-5], CASES[-5:]])  # the latter are found when models are read
 def test_what_differs_is_refused_with_file_and_line(
     shared: Pair, cases: list[tuple[str, str, str | None]]
 ) -> None:
