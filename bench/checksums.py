@@ -54,7 +54,7 @@ def _sales(rows: int) -> pa.Table:
 
 
 def _write(bucket: Bucket, table: pa.Table) -> File:
-    file = bucket.write_rows("t", table.schema, table.to_batches(max_chunksize=10_000))
+    (file,) = bucket.write_rows("t", table.schema, table.to_batches(max_chunksize=10_000))
     if file is None:
         sys.exit("no rows, nothing to measure")
     return file

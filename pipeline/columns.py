@@ -163,7 +163,7 @@ def spelled_for_duckdb(text: str) -> str:
 
 def identity(expression: str, type_name: str) -> str:
     """A DuckDB expression that is equal for two values if and only if Postgres compares them as equal."""
-    if _is_wide_number(type_name):
+    if is_wide_number(type_name):
         return spellings.of_number(expression)
     if base_of(type_name) in {"real", "double precision"}:
         return f"({expression} + 0)"  # -0 = 0
@@ -195,7 +195,7 @@ def has_spellings(type_name: str) -> bool:
     """Whether equal values may have several texts, other than a number's, and identity has one for them."""
     element = _element_of(type_name)
     if element is not None:
-        return _is_interval(element) or _is_wide_number(element) or duckdb_type(element) in _FLOATS
+        return _is_interval(element) or is_wide_number(element) or duckdb_type(element) in _FLOATS
     return type_name == "jsonb" or _is_interval(type_name)
 
 
@@ -220,7 +220,7 @@ def _is_interval(type_name: str) -> bool:
     return type_name.startswith("interval") and not type_name.endswith("[]")
 
 
-def _is_wide_number(type_name: str) -> bool:
+def is_wide_number(type_name: str) -> bool:
     """Whether the type is a numeric that is carried as text; 1.0 = 1.00."""
     return type_name == "numeric" or (numeric_of(type_name) is not None and decimal_of(type_name) is None)
 

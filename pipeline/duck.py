@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import duckdb
+import pyarrow as pa
 
 from pipeline import settings
 from pipeline.errors import BucketError, ObjectDamaged, ObjectMissing, SettingsError
@@ -47,6 +48,13 @@ def session() -> Iterator[duckdb.DuckDBPyConnection]:
     with connection, _storage_errors():
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
+
+
+def streamed(
+    connection: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a query with the types of a schema."""
+    return (batch.cast(schema) for batch in connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
 
 
 @contextmanager

@@ -289,6 +289,12 @@ def together(connection: Connection, *queries: tuple[LiteralString, Params]) -> 
     return [cursor.fetchall() for cursor in cursors]
 
 
+def count_in(cursor: psycopg.Cursor[tuple[object, ...]]) -> int:
+    """The number that a query returns, first of all in its one row."""
+    ((number, *_),) = cursor.fetchall()
+    return int(str(number))
+
+
 def exists(connection: Connection, relation: str) -> bool:
     """Whether there is a table or view of that name; the name includes the schema."""
     return connection.execute("SELECT to_regclass(%s) IS NOT NULL", (relation,)).fetchone() == (True,)

@@ -121,5 +121,4 @@ class MadeUp:
     ) -> tuple[File, ...]:
         schema = schema_of(columns)
         arrow = pa.Table.from_pylist([dict.fromkeys(schema.names) | row for row in rows], schema)
-        file = self.raw.write_rows(f"{name}/batch={batch_id}", schema, arrow.to_batches())
-        return (file,) if file else ()
+        return self.raw.write_rows(f"{name}/batch={batch_id}", schema, arrow.to_batches())

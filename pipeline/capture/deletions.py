@@ -14,9 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.columns import Column, Frozen, identity, schema_of
-from pipeline.duck import ROWS_PER_BATCH, quote, relation_name, session
+from pipeline.duck import quote, relation_name, session, streamed
 from pipeline.errors import PipelineError
-from pipeline.lake.buckets import Bucket, File
+from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Files, State, TableBatch
 from pipeline.lake.paths import batch_folder
 from pipeline.lake.state import bind_changes, bind_state, key_columns, same_key
@@ -63,9 +63,9 @@ def find(check: DeletionCheck, raw: Bucket, keys: Callable[[], Iterator[pa.Recor
         if deleted == 0:
             return ()
         if deleted > 0:
-            file = _write_deleted(connection, check, raw, keys())
-            if file and file.rows == deleted:
-                return (file,)
+            files = _write_deleted(connection, check, raw, keys())
+            if sum(file.rows for file in files) == deleted:
+                return files
     raise RowsDoNotAddUp(f"source: table {table.table}: its changes do not explain how many rows it has")
 
 
@@ -92,7 +92,7 @@ def _updated_rows(connection: duckdb.DuckDBPyConnection, table: TableBatch) -> i
 
 def _write_deleted(
     connection: duckdb.DuckDBPyConnection, check: DeletionCheck, raw: Bucket, keys: Iterator[pa.RecordBatch]
-) -> File | None:
+) -> Files:
     """Write the keys that the last batch had and the table no longer has."""
     table = check.table
     schema = schema_of(key_columns(table))
@@ -116,8 +116,7 @@ def absent_keys(
             f"(SELECT * FROM {name} WHERE {_hash(columns)} % {passes} = {number}) AS {name}"  # noqa: S608
             for name in ("held", "present")
         )
-        absent = connection.sql(f"FROM {held} ANTI JOIN {present} ON {same}")
-        yield from (batch.cast(schema) for batch in absent.to_arrow_reader(ROWS_PER_BATCH))
+        yield from streamed(connection, f"FROM {held} ANTI JOIN {present} ON {same}", schema)
 
 
 def _hash(columns: Sequence[Column]) -> str:

@@ -79,8 +79,7 @@ def extract(
 def write_seed(seed: Seed, batch_id: str, raw: Bucket) -> Files:
     """Write a seed's rows into the raw bucket, so that a rebuild uses the same rows."""
     folder = batch_folder(seed.name, batch_id)
-    file = raw.write_rows(folder, schema_of(seed.columns), seed.rows.to_batches())
-    return (file,) if file else ()
+    return raw.write_rows(folder, schema_of(seed.columns), seed.rows.to_batches())
 
 
 def read_chunk(
@@ -98,8 +97,8 @@ def read_chunk(
         closing(read_rows(connection, spec.schema_name, chunk.table, spec.columns, spec.slice)) as rows,
     ):
         rows_to_write = erase(rows, spec.erasure) if spec.erasure else rows
-        file = raw.write_rows(chunk.folder, schema_of(spec.columns), _with_progress(rows_to_write, progress))
-    return ReadChunk(chunk=chunk, files=(file,) if file else ())
+        files = raw.write_rows(chunk.folder, schema_of(spec.columns), _with_progress(rows_to_write, progress))
+    return ReadChunk(chunk=chunk, files=files)
 
 
 def _with_progress(

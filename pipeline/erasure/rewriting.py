@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.columns import schema_of
-from pipeline.duck import ROWS_PER_BATCH, literal, quote, session
+from pipeline.duck import literal, quote, session, streamed
 from pipeline.erasure.effects import Effect
 from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket, File
@@ -158,10 +158,8 @@ def rewritten(processed: Bucket, path: str, effects: Sequence[Effect], known_sin
             view = quote(f"stored rows {number + 1}")
             connection.execute(f"CREATE TEMP VIEW {view} AS SELECT * EXCLUDE (is_found) FROM ({query})")  # noqa: S608
         last = quote(f"stored rows {len(effects)}")
-        reader = connection.sql(f"FROM {last}").to_arrow_reader(ROWS_PER_BATCH)
-        rows = (batch.cast(schema) for batch in reader)
-        file = processed.write_rows(path.rpartition("/")[0], schema, rows)
-    return (file,) if file else ()
+        rows = streamed(connection, f"FROM {last}", schema)
+        return processed.write_rows(path.rpartition("/")[0], schema, rows)
 
 
 def erase_in_raw(raw: Bucket, erased: Erasure, paths: Collection[str]) -> None:
@@ -190,10 +188,8 @@ def without(raw: Bucket, file: File, erased: Erasure) -> Files:
     with session() as connection:
         connection.register("stored rows", dataset)
         query = erased.erase(dataset.schema.names, quote("stored rows"))
-        reader = connection.sql(query).to_arrow_reader(ROWS_PER_BATCH)
-        rows = (batch.cast(dataset.schema) for batch in reader)
-        new = raw.write_rows(file.path.rpartition("/")[0], dataset.schema, rows)
-    return (new,) if new else ()
+        rows = streamed(connection, query, dataset.schema)
+        return raw.write_rows(file.path.rpartition("/")[0], dataset.schema, rows)
 
 
 def _files(manifest: Manifest, name: str) -> Iterator[File]:

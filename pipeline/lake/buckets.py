@@ -62,15 +62,17 @@ class Bucket:
     root: str
     uri: str
 
-    def write_rows(self, folder: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> File | None:
-        """Stream rows into a new Parquet object below ``folder``; None where there are no rows.
+    def write_rows(
+        self, folder: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+    ) -> tuple[File, ...]:
+        """Stream rows into a new Parquet object below ``folder``; none where there are no rows.
 
         Every call uses a new name, so a retry never conflicts with an earlier attempt.
         """
         groups = row_groups(batches, schema)
         first = next(groups, None)
         if first is None:
-            return None
+            return ()
         path = f"{folder}/part-{uuid.uuid4().hex}.parquet"
         rows = 0
         with self._named("write", path), self._stream(path) as stream:
@@ -81,7 +83,7 @@ class Bucket:
                 for group in chain([first], groups):
                     writer.write_table(group)
                     rows += group.num_rows
-        return File(path=path, rows=rows, bytes=checksums.size, checksums=checksums.checksums)
+        return (File(path=path, rows=rows, bytes=checksums.size, checksums=checksums.checksums),)
 
     @contextmanager
     def _stream(self, path: str) -> Iterator[pa.NativeFile]:

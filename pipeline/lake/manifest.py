@@ -222,6 +222,16 @@ class Manifest(Frozen):
         return (*chunks, *(file for table in self.tables.values() for file in table.all_files))
 
     @property
+    def columns(self) -> dict[str, tuple[Column, ...]]:
+        """The columns of its tables, by name."""
+        return {name: table.columns for name, table in self.tables.items()}
+
+    @property
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        """The primary keys of its tables, empty where there is none."""
+        return {name: table.key for name, table in self.tables.items()}
+
+    @property
     def path(self) -> str:
         """Its path in the raw bucket."""
         folder = RESUMED if self.resumed else MANIFESTS

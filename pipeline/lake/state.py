@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import duckdb
 
 from pipeline.columns import Column, identity, schema_of
-from pipeline.duck import ROWS_PER_BATCH, quote, relation_name, session
+from pipeline.duck import quote, relation_name, session, streamed
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Files, State, StateDelta, TableBatch, mergeable_deltas
 from pipeline.lake.paths import batch_folder
@@ -63,10 +63,8 @@ def write_merged(table: TableBatch, deltas: State, batch_id: str, bucket: Bucket
     schema = schema_of(table.columns)
     with session() as connection:
         bind_state(connection, table, deltas, bucket, "merged")
-        reader = connection.sql("SELECT * FROM merged").to_arrow_reader(ROWS_PER_BATCH)
-        rows = (batch.cast(schema) for batch in reader)
-        file = bucket.write_rows(batch_folder(table.table, batch_id), schema, rows)
-    return (file,) if file else ()
+        rows = streamed(connection, "SELECT * FROM merged", schema)
+        return bucket.write_rows(batch_folder(table.table, batch_id), schema, rows)
 
 
 def key_columns(table: TableBatch) -> tuple[Column, ...]:

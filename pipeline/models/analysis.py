@@ -6,15 +6,15 @@ model is written does not matter. Whatever is not known to be safe counts as uns
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import duckdb
 
 from pipeline.models import ties
 from pipeline.models.comparisons import misread
+from pipeline.models.syntax import planned
 from pipeline.models.unstable import Node, in_plan, walk
 
 # Expressions that compute one value from one row.
@@ -106,8 +106,7 @@ def carried(
 
 def plan_of(connection: duckdb.DuckDBPyConnection, sql: str) -> Node | None:
     """DuckDB's plan of a query, before it is optimized; None if DuckDB does not show it."""
-    row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [sql]).fetchone()
-    plan: dict[str, Any] = json.loads(str(row[0])) if row and row[0] else {"error": True}  # '' with B'1'
+    plan = planned(connection, sql)
     return None if plan["error"] else cast("Node", plan["plans"][0])
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.columns import Column, comparable, duckdb_type, is_date_as_text, spelled_for_duckdb
 from pipeline.duck import literal, quote
@@ -23,9 +23,8 @@ from pipeline.models.text_origins import (
     is_made_by_planner,
     made_for_laterals,
 )
+from pipeline.models.unstable import Node
 from pipeline.models.value_flow import name_of
-
-Node = Mapping[str, Any]
 
 # Marker collations of columns that compare only for equality, and of columns that do not compare.
 _MARKS = {"for equality": "NOACCENT", "no": "NFC"}

@@ -8,10 +8,8 @@ one is marked, and the column gets a type that nothing else has.
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import duckdb
 
@@ -32,6 +30,7 @@ from pipeline.models.stored import (
     marked_type,
     reading,
 )
+from pipeline.models.syntax import parsed, planned
 from pipeline.models.unstable import walk
 from pipeline.words import line_of
 
@@ -48,7 +47,7 @@ def _computable(
     The connection has a table of each, whose columns have marked types. Raises NotExact
     if the SQL computes with numbers in floating point, or prints results.
     """
-    tree = _json(connection, f"SELECT json_serialize_sql({literal(sql)}::VARCHAR)")
+    tree = parsed(connection, sql)
     known = references(tree)
     names = _names(tree, known, tables)
     candidates = [each for each in known if each.name in names]
@@ -56,7 +55,7 @@ def _computable(
         return sql
     marks = _marks(candidates)
     probe = _replaced(sql, {each: _marked(mark, each, sql) for each, mark in marks.items()})
-    plan = _json(connection, f"SELECT json_serialize_plan({literal(probe)}::VARCHAR, optimize := false)")
+    plan = planned(connection, probe)
     if plan["error"]:
         return sql
     found, printed, texts = _found(plan)
@@ -102,11 +101,6 @@ def _places(cast: Iterable[Reference], sql: str, tables: Mapping[str, Sequence[C
             each.name, f"{line_of(sql.encode(), each.start)}: {' or '.join(origins) or each.path[-1]}"
         )
     return places
-
-
-def _json(connection: duckdb.DuckDBPyConnection, query: str) -> Any:  # noqa: ANN401
-    row = connection.execute(query).fetchone()
-    return json.loads(str(row[0])) if row and row[0] else {"error": True}
 
 
 def _names(tree: Node, known: Iterable[Reference], tables: Mapping[str, Sequence[Column]]) -> set[str]:
@@ -225,6 +219,5 @@ class Probe:
 
     def _reads_moments_as_text(self, text: str) -> bool:
         create_functions(self._bound)
-        query = f"SELECT json_serialize_plan({literal(text)}::VARCHAR, optimize := false)"
-        plan = _json(self._bound, query)
+        plan = planned(self._bound, text)
         return not plan["error"] and not any(misread(plan["plans"][0]))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pipeline.models.column_references import Node
 from pipeline.models.comparisons import column_of
 from pipeline.models.literals import is_written
+from pipeline.models.unstable import called
 from pipeline.words import line_of
 
 # Digits and decimals of the type that marks a number.
@@ -43,8 +44,9 @@ def refuse_inexact(plan: Node, probe: str) -> None:
         if is_cast:
             words = _inexact_cast(node, operand, parent, text)
         if words:
-            called, name = _called(parent if is_cast else node), column_of(operand) or "numeric"
-            raise NotExact(_line(text, node, parent, operand), words.format(called=called, name=name))
+            by, name = parent if is_cast else node, column_of(operand) or "numeric"
+            words = words.format(called=called(by) if by else "it", name=name)
+            raise NotExact(_line(text, node, parent, operand), words)
 
 
 def _inexact_cast(cast: Node, operand: Node, parent: Node, text: bytes) -> str | None:
@@ -66,11 +68,6 @@ def _is_float(node: Node, text: bytes) -> bool:
 def is_written_cast(cast: Node, text: bytes) -> bool:
     """Whether a cast is written in the SQL, and not added by the planner at the place of its operand."""
     return cast["query_location"] != cast["children"][0].get("query_location") and is_written(cast, text)
-
-
-def _called(node: Node) -> str:
-    path = (node.get("qname") or {}).get("path") or [str(node.get("type", "it"))]
-    return str(path[-1])
 
 
 def _line(text: bytes, *nodes: Node) -> int:

@@ -37,8 +37,7 @@ def naming_values(connection: duckdb.DuckDBPyConnection, work: Work) -> Iterator
 
 def _located(connection: duckdb.DuckDBPyConnection, work: Work) -> ModelError | None:
     """The error, of the model whose line fails; None if it is none of a row."""
-    columns = {name: table.columns for name, table in work.manifest.tables.items()}
-    for name, text in texts_of(work.models, work.targets, columns).items():
+    for name, text in texts_of(work.models, work.targets, work.manifest.columns).items():
         try:
             connection.execute(f"CREATE OR REPLACE TEMP TABLE located AS {text}\n")
         except duckdb.Error as error:

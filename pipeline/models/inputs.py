@@ -64,8 +64,7 @@ def bind(
             f"CREATE TEMP VIEW {quote(relation_name(name))} AS SELECT {shown} FROM {quote(stored)}"  # noqa: S608
         )
     _bind_reference(connection, names - manifest.tables.keys(), manifest.snapshot_at)
-    columns = {name: table.columns for name, table in manifest.tables.items()}
-    _bind_models(connection, models, targets, texts_of(models, targets, columns), None)
+    _bind_models(connection, models, targets, texts_of(models, targets, manifest.columns), None)
 
 
 def bind_empty(

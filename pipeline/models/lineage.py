@@ -9,7 +9,6 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 import duckdb
 
@@ -17,6 +16,7 @@ from pipeline.columns import Column, Frozen
 from pipeline.duck import relation_name, session
 from pipeline.lake.manifest import Manifest
 from pipeline.models import inputs, reference_tables
+from pipeline.models.analysis import plan_of
 from pipeline.models.column_flows import NONE, Flow, Flows, Sources
 from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model, closure
@@ -25,8 +25,6 @@ from pipeline.models.personal import personal_columns
 from pipeline.models.target import Target
 from pipeline.models.unstable import Node
 from pipeline.source.table_names import of_column, table_of
-
-_PLAN = f"SELECT json_serialize_plan('FROM {RESULT}', optimize := false)"
 
 
 class Lineage(Frozen):
@@ -78,13 +76,11 @@ def lineage(
 ) -> Lineage:
     """The lineage of the bound view ``result``, which has these columns and this business key."""
     names = {relation_name(name): name for name in tables}
-    row = connection.execute(_PLAN).fetchone()
-    plan: dict[str, Any] = json.loads(str(row[0])) if row and row[0] else {"error": True}
-    if plan["error"]:
+    top = plan_of(connection, f"FROM {RESULT}")
+    if top is None:
         everything = frozenset((name, column.name) for name, listed in tables.items() for column in listed)
         flow = Flow(None, everything, filters=everything)
         return _named(columns, [everything for _ in columns], flow)
-    top = plan["plans"][0]
     by_relation = {relation_name(name): each for name, each in _with_references(keys).items()}
     flow = Flows(top, names, Operators(top, by_relation)).result
     fed = [flow.column(place) for place in range(len(columns))]
@@ -172,10 +168,8 @@ def personal_of(
     models: Mapping[str, Model], targets: Mapping[str, Target], batch: Manifest
 ) -> dict[str, frozenset[str]]:
     """By model, the columns that personal columns of a batch's tables feed."""
-    tables = {name: table.columns for name, table in batch.tables.items()}
-    names = {name: [column.name for column in columns] for name, columns in tables.items()}
+    names = {name: [column.name for column in columns] for name, columns in batch.columns.items()}
     declared = personal_columns(models, names)
     if not declared:
         return {}
-    keys = {name: table.key for name, table in batch.tables.items()}
-    return personal_outputs(of_models(models, targets, tables, keys), declared)
+    return personal_outputs(of_models(models, targets, batch.columns, batch.keys), declared)

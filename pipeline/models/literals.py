@@ -10,17 +10,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_interface
-from typing import Any
 from uuid import UUID
 
 import duckdb
 
 from pipeline.duck import literal
 from pipeline.models.analysis import plan_of
+from pipeline.models.unstable import Node
 from pipeline.models.value_flow import name_of
 from pipeline.words import line_of
 
-Node = Mapping[str, Any]
 # Functions whose operands have one type.
 _COMPARING = frozenset({"greatest", "least"})
 _UUID = re.compile(r"\{?[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\}?", re.IGNORECASE)

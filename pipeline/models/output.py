@@ -30,6 +30,11 @@ class Output(Frozen):
     result: State | None = None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        return tuple(column.name for column in self.columns)
+
+    @property
     def rows(self) -> int:
         """The number of rows in the files."""
         return sum(file.rows for file in self.files)

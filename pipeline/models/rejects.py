@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.columns import identity
-from pipeline.duck import ROWS_PER_BATCH, literal, quote
+from pipeline.duck import literal, quote, streamed
 from pipeline.models.contract import ContractColumn, reasons
 from pipeline.models.target import REPEATED_KEY, Target
 
@@ -73,13 +73,13 @@ def rejected_rows(
     if repeated:
         is_repeat = _is_repeated(target, contract)
         reason = f"CASE WHEN {is_repeat} THEN {literal(REPEATED_KEY)} ELSE {reason} END"
-    reader = connection.sql(
+    query = (
         f"SELECT key, first(reason ORDER BY row) AS reason, CASE count(*) WHEN 1 THEN first(row)"  # noqa: S608
         f" ELSE '[' || array_to_string(arg_min(row, row, {_ROWS_SHOWN}), ', ') || ']' END AS row FROM ("
         f"SELECT {key_json(target, contract)} AS key, {reason} AS reason, {_row_json(contract)} AS row"
         f" FROM {rows} AS model) AS judged WHERE reason <> '' GROUP BY key"
-    ).to_arrow_reader(ROWS_PER_BATCH)
-    return (batch.cast(REJECTED) for batch in reader)
+    )
+    return streamed(connection, query, REJECTED)
 
 
 def key_json(target: Target, contract: Sequence[ContractColumn]) -> str:

@@ -11,10 +11,9 @@ import duckdb
 from pipeline.columns import (
     Column,
     comparable,
-    decimal_of,
     duckdb_type,
     is_date_as_text,
-    numeric_of,
+    is_wide_number,
     spelled_for_duckdb,
 )
 from pipeline.duck import literal, quote
@@ -67,8 +66,7 @@ def is_stored_as_text(column: Column) -> bool:
 
 def is_number(column: Column) -> bool:
     """Whether the column holds numbers that no DECIMAL can be declared for."""
-    wide = numeric_of(column.type) is not None and decimal_of(column.type) is None
-    return column.type == "numeric" or wide
+    return is_wide_number(column.type)
 
 
 def is_moment(column: Column) -> bool:

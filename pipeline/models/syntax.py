@@ -1,4 +1,4 @@
-"""Parse SQL by DuckDB's own parser, and say what is wrong with its syntax."""
+"""Parse and plan SQL by DuckDB itself, and say what is wrong with its syntax."""
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
@@ -24,6 +24,13 @@ def parsed(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
     row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
     tree: dict[str, Any] = json.loads(str(row[0])) if row else {}
     return tree
+
+
+def planned(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+    """The plans of a text before they are optimized, or the planner's error."""
+    row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [text]).fetchone()
+    found: dict[str, Any] = json.loads(str(row[0])) if row and row[0] else {"error": True}  # '' with B'1'
+    return found
 
 
 def explained(connection: duckdb.DuckDBPyConnection, text: str, error: dict[str, Any]) -> tuple[int, str]:

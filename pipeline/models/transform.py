@@ -17,7 +17,6 @@ import duckdb
 from pipeline.columns import Column, identity, schema_of
 from pipeline.duck import quote, session
 from pipeline.errors import ModelError, ObjectMissing, UnusableBatch
-from pipeline.lake.buckets import File
 from pipeline.lake.manifest import Files, State, StateDelta, TableBatch, needs_merging
 from pipeline.lake.paths import rejected_folder
 from pipeline.lake.state import bind_state, compacted, key_columns
@@ -70,17 +69,16 @@ def _by_rows(work: Work, table: TableBatch) -> Output:
             may_repeat_keys=table.state is None,
             with_commit_times=with_commit_times,
         )
-        failing: tuple[File | None, ...] = ()
+        failing: Files = ()
         try:
             accepted, rejected = write()
         except ModelError as error:
             rows = leave_out_failing_rows(connection, work, table, error, complete=complete)
-            failing = (work.processed.write_rows(rejected_folder(work.folder), REJECTED, iter([rows])),)
+            failing = work.processed.write_rows(rejected_folder(work.folder), REJECTED, iter([rows]))
             accepted, rejected = write()
         ignores_deletes = complete or work.model.keeps_deleted
         deleted = () if ignores_deletes else write_deleted_rows(connection, work, table)
-    output = _output(work, complete, accepted, rejected, deleted, rejects_all=complete)
-    output = output.model_copy(update={"rejected": (*output.rejected, *filter(None, failing))})
+    output = _output(work, complete, accepted, (*rejected, *failing), deleted, rejects_all=complete)
     if with_commit_times:
         return output.model_copy(update={"columns": (*output.columns, _COMMITTED_AT)})
     return output
@@ -117,7 +115,7 @@ def _append_only(work: Work) -> Output:
         inputs.bind(connection, work.models, work.targets, work.manifest, work.raw, changes=not complete)
         _compute_once(connection, work)
         accepted, rejected = write_rows(connection, work, may_repeat_keys=True)
-    return _output(work, complete, accepted, rejected).model_copy(update={"replaces": False})
+    return _output(work, complete, accepted, rejected)
 
 
 def _by_result(work: Work) -> Output:
@@ -200,8 +198,8 @@ def _with_changes(work: Work, result: TableBatch, output: Output) -> State:
 def _output(
     work: Work,
     complete: bool,
-    accepted: File | None,
-    rejected: File | None,
+    accepted: Files,
+    rejected: Files,
     deleted: Files = (),
     *,
     rejects_all: bool = False,
@@ -211,9 +209,9 @@ def _output(
         fingerprint=work.model.fingerprint,
         complete=complete,
         columns=work.columns,
-        files=(accepted,) if accepted else (),
-        rejected=(rejected,) if rejected else (),
+        files=accepted,
+        rejected=rejected,
         deleted=deleted,
-        replaces=complete and not work.model.keeps_deleted,
+        replaces=complete and not work.model.keeps_rows,
         rejects_all=rejects_all,
     )

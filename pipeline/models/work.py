@@ -59,8 +59,7 @@ class Work:
     @cached_property
     def analysed(self) -> tuple[Analysis, tuple[ContractColumn, ...]]:
         """The analysis of its plan, and the contract of its columns."""
-        tables = {name: table.columns for name, table in self.manifest.tables.items()}
-        return properties.analysed(self.models, self.targets, tables)
+        return properties.analysed(self.models, self.targets, self.manifest.columns)
 
     @property
     def is_unchanged(self) -> bool:

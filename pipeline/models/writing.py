@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns import Column, has_spellings, schema_of
-from pipeline.duck import ROWS_PER_BATCH, quote, relation_name
-from pipeline.lake.buckets import File
+from pipeline.duck import ROWS_PER_BATCH, quote, relation_name, streamed
 from pipeline.lake.manifest import Files, TableBatch
 from pipeline.lake.paths import deleted_folder, rejected_folder
 from pipeline.lake.state import key_columns, same_key
@@ -49,8 +48,8 @@ def write_rows(
     may_repeat_keys: bool,
     only_changes: bool = False,
     with_commit_times: str | None = None,
-) -> tuple[File | None, File | None]:
-    """Write the rows that meet the contract, and those that do not; returns both files.
+) -> tuple[Files, Files]:
+    """Write the rows that meet the contract, and those that do not; returns the files of both.
 
     Rows with the same key are rejected; ``may_repeat_keys`` says that there may be some. ``only_changes``
     leaves out the rows of the last result. ``with_commit_times`` is a query for the rows with their commit
@@ -68,12 +67,12 @@ def write_rows(
         if only_changes:
             same = _is_in_last_result(work, fits)
             query = f"SELECT * FROM ({query}) AS rows ANTI JOIN {LAST_RESULT} ON {same}"  # noqa: S608
-        file, number = _write_fitting(connection, work, query)
-        rejected = None
+        fitting, number = _write_fitting(connection, work, query)
+        rejected: Files = ()
         if number or repeated:
             rows = rejected_rows(connection, target, contract, RESULT, repeated=repeated)
             rejected = work.processed.write_rows(rejected_folder(work.folder), REJECTED, rows)
-    return file, rejected
+    return fitting, rejected
 
 
 def _is_in_last_result(work: Work, fits: str) -> str:
@@ -89,7 +88,7 @@ def _is_in_last_result(work: Work, fits: str) -> str:
     return " AND ".join([*accepted, same_key(_key_of(work), "rows", LAST_RESULT), *same])
 
 
-def _write_fitting(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> tuple[File | None, int]:
+def _write_fitting(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> tuple[Files, int]:
     """Write the rows whose last column is true; returns their file, and the number of the others."""
     others = 0
 
@@ -139,13 +138,13 @@ def write_deleted_keys(connection: duckdb.DuckDBPyConnection, work: Work) -> Fil
     )
 
 
-def write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, accepted: File | None) -> Files:
+def write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, accepted: Files) -> Files:
     """Write the keys of rejected rows, as rows of the result.
 
     The table may have older rows of these keys, which stay until their keys leave the result.
     """
     schema = schema_of((*_key_of(work), is_rejected(work)))
-    rows = work.processed.dataset([accepted], schema) if accepted else schema.empty_table()
+    rows = work.processed.dataset(accepted, schema) if accepted else schema.empty_table()
     connection.register("accepted", rows)
     values, keys = _key_values(work), ", ".join(map(quote, work.target.key))
     complete = " AND ".join(f"{quote(name)} IS NOT NULL" for name in work.target.key)
@@ -157,8 +156,7 @@ def write_rejected_keys(connection: duckdb.DuckDBPyConnection, work: Work, accep
     with naming_model(work.model):
         reader = connection.sql(query).to_arrow_reader(ROWS_PER_BATCH)
         batches = (pa.record_batch(batch.columns, schema.names).cast(schema) for batch in reader)
-        file = work.processed.write_rows(work.folder, schema, batches)
-    return (file,) if file else ()
+        return work.processed.write_rows(work.folder, schema, batches)
 
 
 def _key_values(work: Work) -> str:
@@ -170,10 +168,8 @@ def _key_values(work: Work) -> str:
 def _write_keys(connection: duckdb.DuckDBPyConnection, work: Work, query: str) -> Files:
     schema = schema_of(_key_of(work))
     with naming_model(work.model):
-        reader = connection.sql(query).to_arrow_reader(ROWS_PER_BATCH)
-        rows = (batch.cast(schema) for batch in reader)
-        file = work.processed.write_rows(deleted_folder(work.folder), schema, rows)
-    return (file,) if file else ()
+        rows = streamed(connection, query, schema)
+        return work.processed.write_rows(deleted_folder(work.folder), schema, rows)
 
 
 def _key_of(work: Work) -> tuple[Column, ...]:

@@ -73,7 +73,8 @@ class Checkpoints:
 
     def restore(self) -> int:
         """Fill the tables from the latest checkpoint that serves them; returns its number of batches."""
-        for path in reversed([path for path in self._paths() if path.endswith(".json")]):
+        paths = self.bucket.list(self.folder, deep=True)
+        for path in reversed([path for path in paths if path.endswith(".json")]):
             with suppress(BucketError, ValueError, psycopg.DataError, psycopg.IntegrityError):
                 found = Checkpoint.model_validate_json(self.bucket.read_text(path))
                 if found.done <= len(self.manifests) and found.key == self._key(found.done):
@@ -87,7 +88,8 @@ class Checkpoints:
         if (started := monotonic()) - self._since < self._pause:
             return
         folder = f"{self.folder}/batch={self.manifests[done - 1].batch_id}"
-        rejected = self._written(folder, _REJECTED, _of_schema(self.copies.schema))
+        of_schema = sql.SQL("WHERE schema_name = {}").format(self.copies.schema)
+        rejected = self._written(folder, _REJECTED, of_schema)
         saved = Checkpoint(
             key=self._key(done),
             done=done,
@@ -105,9 +107,6 @@ class Checkpoints:
         remove(self.bucket, self.folder, {path, *(file.path for file in files)})
         self._since = monotonic()
         self._pause = max(SECONDS, (self._since - started) / _SHARE)
-
-    def _paths(self) -> list[str]:
-        return self.bucket.list(self.folder, deep=True)
 
     def _key(self, done: int) -> str:
         digest = sha256(self._definitions.encode())
@@ -137,8 +136,7 @@ class Checkpoints:
 
     def _written(self, folder: str, table: sql.Identifier, condition: sql.Composable) -> Files:
         rows = _printed(self.copies.connection, table, condition)
-        file = self.bucket.write_rows(folder, _LINES, rows)
-        return (file,) if file else ()
+        return self.bucket.write_rows(folder, _LINES, rows)
 
     def _fill(self, found: Checkpoint) -> None:
         connection, tables = self.copies.connection, dict(self._tables())
@@ -178,10 +176,6 @@ def remove(bucket: Bucket, folder: str, keep: Collection[str] = ()) -> None:
         if path not in keep:
             with suppress(BucketError, OSError):
                 bucket.remove(path)
-
-
-def _of_schema(schema: str) -> sql.Composed:
-    return sql.SQL("WHERE schema_name = {}").format(sql.Literal(schema))
 
 
 def _columns(connection: Connection, table: sql.Identifier) -> list[str]:

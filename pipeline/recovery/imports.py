@@ -113,8 +113,8 @@ class _Import:
     @cached_property
     def _names(self) -> dict[str, sql.Composable]:
         columns = [name for name in self.rows.columns if name not in OF_HISTORY]
-        own = [column.name for column in self.target.columns if not column.numbered or column.name in columns]
-        stored = [name for name in own if not self._is_generated(name)]
+        own = [each for each in self.target.columns if not each.numbered or each.name in columns]
+        shown = [each.name for each in own]
         return {
             "table": sql.Identifier(self.schema, self.target.name),
             "relation": self._relation,
@@ -130,16 +130,12 @@ class _Import:
             "same_key_later": self.target.same_key(_ROW, "f"),
             "same_key_in_table": self.target.same_key("t", "s"),
             "same_key_imported": self.target.same_key(_ROW, "t"),
-            "imported_shown": compared(self.target, _ROW, own),
-            "live_shown": compared(self.target, "s", own),
+            "imported_shown": compared(self.target, _ROW, shown),
+            "live_shown": compared(self.target, "s", shown),
             "columns": identifiers(columns),
             "values": each(f"{_ROW}.{{0}}", columns),
-            "assignments": each(f"{{0}} = {_ROW}.{{0}}", stored),
+            "assignments": each(f"{{0}} = {_ROW}.{{0}}", [each.name for each in own if not each.generated]),
         }
-
-    def _is_generated(self, name: str) -> bool:
-        column = self.target.column(name)
-        return column is not None and column.generated
 
     def _execute(self, file: str) -> int:
         """Run a statement of ``sql/``; returns the number of rows."""

@@ -117,7 +117,7 @@ def load_again(
         if output is None and name in to_retry:
             output = no_output(replay.target)
         if output:
-            table = Table(connection, schema, replay.target, _columns(output), manifest)
+            table = Table(connection, schema, replay.target, output.names, manifest)
             _merge(table, output, replayer, unread, retries=name in to_retry)
 
 
@@ -131,7 +131,7 @@ def _merge(
 def _restore(connection: Connection, schema: str, replayer: Replayer, replay: Replay) -> None:
     """Correct a table's rows and insert missing ones."""
     ((manifest, output),) = replay.outputs
-    table = Table(connection, schema, replay.target, _columns(output), manifest, keeps_history=False)
+    table = Table(connection, schema, replay.target, output.names, manifest, keeps_history=False)
     _merge(table, output, replayer)
 
 
@@ -167,7 +167,3 @@ def _bind(connection: Connection, schema: str, last: str, replays: Sequence[Repl
     targets = {replay.target.name: replay.target for replay in replays}
     bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
     return bindings.count_rows(connection, schema, targets)
-
-
-def _columns(output: Output) -> tuple[str, ...]:
-    return tuple(column.name for column in output.columns)

@@ -18,7 +18,7 @@ from pipeline.lake import chains
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifest import Destination, Manifest, State
 from pipeline.models.library import Model, tables_read
-from pipeline.postgres import Connection, exists, identifiers, statement, transaction
+from pipeline.postgres import Connection, count_in, exists, identifiers, statement, transaction
 from pipeline.recovery import table_copies
 from pipeline.recovery.rebuild import Selection, Steps
 from pipeline.recovery.rebuilt_tables import columns_of_both, rebuilt_tables
@@ -212,5 +212,4 @@ def _note(
 
 
 def _count(connection: Connection, file: str, **parts: sql.Composable) -> int:
-    row = connection.execute(statement(file).format(**parts)).fetchone()
-    return int(str(row[0])) if row else 0
+    return count_in(connection.execute(statement(file).format(**parts)))

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from psycopg import sql
 
 from pipeline.errors import WarehouseError
-from pipeline.models.target import Target, versions_name
-from pipeline.postgres import Connection
+from pipeline.models.target import Target
+from pipeline.postgres import Connection, count_in
 from pipeline.warehouse.integrity import refers_ahead
 from pipeline.warehouse.limits import Limits
 from pipeline.words import counted
@@ -100,12 +100,10 @@ def check_share(
 
 
 def _present_rows(connection: Connection, schema: str, target: Target) -> int:
-    query = "SELECT count(*) FROM {} WHERE superseded_at IS NULL AND NOT deleted"
-    name = target.name
-    if not target.fact:
-        query, name = "SELECT count(*) FROM {} WHERE valid_to IS NULL", versions_name(target.name)
-    row = connection.execute(sql.SQL(query).format(sql.Identifier(schema, name))).fetchone()
-    return int(str(row[0])) if row else 0
+    is_present = sql.SQL("superseded_at IS NULL AND NOT deleted" if target.fact else "valid_to IS NULL")
+    query = sql.SQL("SELECT count(*) FROM {} WHERE {}")
+    versions = sql.Identifier(schema, target.versions_table)
+    return count_in(connection.execute(query.format(versions, is_present)))
 
 
 def _reason(connection: Connection, schema: str, target: Target) -> str:

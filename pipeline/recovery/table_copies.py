@@ -77,10 +77,9 @@ class TableCopies:
     def _as_models_read(self, manifest: Manifest) -> Manifest:
         """The batch, if necessary with tables and columns of others; raises UnusableBatch."""
         tables, manifest = tables_read(self.models), self._unread.added_to(manifest)
-        columns = {name: table.columns for name, table in manifest.tables.items()}
         try:
-            if tables <= columns.keys() | NAMES:
-                verify(self.models, self.targets, columns)
+            if tables <= manifest.tables.keys() | NAMES:
+                verify(self.models, self.targets, manifest.columns)
                 return manifest
         except ModelError:
             pass

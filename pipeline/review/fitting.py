@@ -35,11 +35,6 @@ def type_for(yielded: str) -> str:
     return _TYPES.get(yielded, "text")
 
 
-def column_for(name: str, yielded: str, *, required: bool = False) -> TargetColumn:
-    """A warehouse column for a column of a model."""
-    return column_of(name, type_for(yielded), required=required)
-
-
 def column_of(name: str, type_: str, *, required: bool = False) -> TargetColumn:
     """A warehouse column of this type."""
     return TargetColumn(
@@ -60,7 +55,7 @@ def target_for(model: Model, yields: Mapping[str, str], key: Sequence[str]) -> T
         fact=model.kind == "fact",
         bridge=model.kind == "bridge",
         key=tuple(key),
-        columns=tuple(column_for(name, yielded, required=name in key) for name, yielded in yields.items()),
+        columns=tuple(column_of(name, type_for(each), required=name in key) for name, each in yields.items()),
         references=(),
         rules=(),
         rebuildable=(),
@@ -106,8 +101,8 @@ def future_target(model: Model, found: Alterations) -> Target | None:
     declared = found.declared.get(name, {})
     removed = {each.column for each in found.changes if (each.table, each.kind) == (name, "removed")}
     columns = {
-        column.name: column_for(
-            column.name, "", required=column.required and (column.name in existing or not existing)
+        column.name: column_of(
+            column.name, "text", required=column.required and (column.name in existing or not existing)
         ).model_copy(update={"filled": column.computed or column.default_value is not None})
         for column in {**existing, **declared}.values()
         if column.name not in removed and not (is_fact and column.name in OF_VERSIONS)

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pipeline.review.branch import Branch
 from pipeline.review.live import Changed, Difference, Row
 from pipeline.review.trial import Trial
-from pipeline.review.versions import TableDifference
 
 HIDDEN = "…"
 
@@ -33,7 +32,7 @@ def of_branch(found: Branch) -> Branch:
     return found.model_copy(update={"tables": tuple(tables)})
 
 
-def _of_difference(found: Difference | TableDifference, personal: Collection[str]) -> dict[str, object]:
+def _of_difference(found: Difference, personal: Collection[str]) -> dict[str, object]:
     return {
         "first_added": _rows(found.first_added, personal),
         "first_missing": _rows(found.first_missing, personal),

@@ -37,7 +37,10 @@ class Changed(Frozen):
 
 
 class Difference(Frozen):
-    """How a result differs from the present rows of its table: counts, and the first rows of each kind."""
+    """How a result differs from a table: counts, and the first rows of each kind.
+
+    ``missing`` are rows that only the table has.
+    """
 
     added: int = 0
     changed: int = 0
@@ -161,12 +164,12 @@ def difference(
     missing += f" WHERE {LIVE}.{quote(_IS_LOADED)}"
     changed = f"FROM {RESULT} JOIN {LIVE} ON {same_key(key, RESULT, LIVE)} WHERE {differing}"
     return Difference(
-        added=_count(connection, added),
-        changed=_count(connection, changed),
-        missing=0 if keeps_rows else _count(connection, missing),
-        first_added=tuple(_rows(connection, added, RESULT, names, target.key, first)),
+        added=count(connection, added),
+        changed=count(connection, changed),
+        missing=0 if keeps_rows else count(connection, missing),
+        first_added=tuple(rows(connection, added, RESULT, names, target.key, first)),
         first_changed=tuple(_changed(connection, changed, target.key, values, columns, first)),
-        first_missing=() if keeps_rows else tuple(_rows(connection, missing, LIVE, names, target.key, first)),
+        first_missing=() if keeps_rows else tuple(rows(connection, missing, LIVE, names, target.key, first)),
     )
 
 
@@ -177,12 +180,13 @@ def _differs(column: Column) -> str:
     return f"{sides[0]} IS DISTINCT FROM {sides[1]}"
 
 
-def _count(connection: duckdb.DuckDBPyConnection, source: str) -> int:
+def count(connection: duckdb.DuckDBPyConnection, source: str) -> int:
+    """The number of rows of a source, which is the FROM of a query."""
     row = connection.execute(f"SELECT count(*) {source}").fetchone()
     return int(row[0]) if row else 0
 
 
-def _rows(
+def rows(
     connection: duckdb.DuckDBPyConnection,
     source: str,
     table: str,
@@ -190,6 +194,7 @@ def _rows(
     key: Sequence[str],
     first: int,
 ) -> Iterator[Row]:
+    """The ``first`` rows of a table in a source by key, with these columns as text."""
     listed = ", ".join(f"CAST({table}.{quote(name)} AS VARCHAR)" for name in names)
     order = ", ".join(f"{table}.{quote(name)}" for name in key)
     query = f"SELECT {listed} {source} ORDER BY {order} LIMIT {first}"

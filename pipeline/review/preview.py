@@ -154,12 +154,10 @@ def _on_last_batch(
     fed: Mapping[str, tuple[Feed, ...]] = {}
     misfits: Mapping[str, str] = {}
     if manifests:
-        tables = manifests[-1].tables
-        columns = {name: table.columns for name, table in tables.items()}
-        keys = {name: table.key for name, table in tables.items()}
-        fed = feeds(models, found.texts, targets, columns, keys, names)
+        last = manifests[-1]
+        fed = feeds(models, found.texts, targets, last.columns, last.keys, names)
         future = {name: future_target(models[name], found) for name in names}
-        misfits = unfit(models, targets, columns, keys, future, manifests[-1].source_schema)
+        misfits = unfit(models, targets, last.columns, last.keys, future, last.source_schema)
     lacking = {
         each.table: _undeclared(each.table, transforms, found.declared)
         for each in changing

@@ -37,7 +37,8 @@ def lineage_of(
     If a ``table`` is named, some model has to read it.
     """
     if table is not None and table not in library.tables_read(models):
-        raise ModelError(f"{table}: no model reads such a table; they read {_listed(models)}")
+        listed = ", ".join(sorted(library.tables_read(models) - NAMES))
+        raise ModelError(f"{table}: no model reads such a table; they read {listed}")
     with transaction(url, "warehouse", reading=True) as warehouse:
         manifest = last_manifest(warehouse, schema, raw)
         targets = catalogue.existing_targets(warehouse, schema, models)
@@ -48,11 +49,5 @@ def lineage_of(
                 f"{model.path}: reads {', '.join(sorted(lacking))}, which the last batch does not hold; the"
                 " next run reads it"
             )
-    tables = {name: each.columns for name, each in manifest.tables.items()}
-    keys = {name: each.key for name, each in manifest.tables.items()}
-    complete = fitting.with_missing(models, targets, tables, keys)
-    return lineage.of_models(models, complete, tables, keys)
-
-
-def _listed(models: Mapping[str, Model]) -> str:
-    return ", ".join(sorted(library.tables_read(models) - NAMES))
+    complete = fitting.with_missing(models, targets, manifest.columns, manifest.keys)
+    return lineage.of_models(models, complete, manifest.columns, manifest.keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.capture.source_tables import refuse_main_schema
-from pipeline.columns import Column, Frozen, duckdb_type
+from pipeline.columns import Frozen, duckdb_type
 from pipeline.duck import literal, quote, session
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import Bucket
@@ -107,22 +107,15 @@ class _Trying:
     def model(self) -> Model:
         return list(self.models.values())[-1]
 
-    @property
-    def tables(self) -> dict[str, tuple[Column, ...]]:
-        return {name: table.columns for name, table in self.manifest.tables.items()}
-
-    @property
-    def keys(self) -> dict[str, tuple[str, ...]]:
-        return {name: table.key for name, table in self.manifest.tables.items()}
-
     def run(self) -> Trial:
         """Run the model; returns what it would do."""
         existing = self.targets.get(self.model.name)
-        self.targets = fitting.with_missing(self.models, self.targets, self.tables, self.keys)
-        types = fitting.types_of(self.models, self.targets, self.tables, self.model.name)
-        personal = self._personal()
+        tables, keys = self.manifest.columns, self.manifest.keys
+        self.targets = fitting.with_missing(self.models, self.targets, tables, keys)
+        types = fitting.types_of(self.models, self.targets, tables, self.model.name)
+        personal = lineage.personal_of(self.models, self.targets, self.manifest).get(self.model.name, ())
         remarks = list(self._extend_target(types))
-        analysis, contract = properties.analysed(self.models, self.targets, self.tables, self.keys)
+        analysis, contract = properties.analysed(self.models, self.targets, tables, keys)
         if analysis.unknown_labels:
             raise ModelError(f"{self.model.path}: {analysis.unknown_labels[0]}")
         target, names = self.targets[self.model.name], [column.name for column in contract]
@@ -147,8 +140,10 @@ class _Trying:
                 batch_id=self.manifest.batch_id,
                 snapshot_at=self.manifest.snapshot_at,
                 columns=tuple(self._columns(types, existing, personal)),
-                rows=_count(connection),
-                first=tuple(_first(connection, list(types), target.key, self.first)),
+                rows=live.count(connection, f"FROM {_TRIED}"),
+                first=tuple(
+                    live.rows(connection, f"FROM {_TRIED}", _TRIED, list(types), target.key, self.first)
+                ),
                 remarks=tuple(remarks),
                 create_table=None if existing else fitting.create_table(target),
                 rejected=tuple(rejected),
@@ -170,17 +165,12 @@ class _Trying:
             return pa.Table.from_batches([failing])
         return REJECTED.empty_table()
 
-    def _personal(self) -> frozenset[str]:
-        """The columns of the model that personal columns of the source feed."""
-        found = lineage.personal_of(self.models, self.targets, self.manifest)
-        return found.get(self.model.name, frozenset())
-
     def _extend_target(self, types: Mapping[str, str]) -> list[str]:
         """Add the columns that the table lacks, so that the model runs; returns what to do about them."""
         target = self.targets[self.model.name]
         dropped = left_out(self.model, target, types)
         lacking = [name for name in types if target.column(name) is None and name not in dropped]
-        columns = [fitting.column_for(name, types[name]) for name in lacking]
+        columns = [fitting.column_of(name, fitting.type_for(types[name])) for name in lacking]
         extended = target.model_copy(update={"columns": (*target.columns, *columns)})
         self.targets[self.model.name] = extended
         return [
@@ -209,25 +199,17 @@ class _Trying:
             target,
             names,
             f"SELECT {keys} FROM {_TRIED} UNION ALL SELECT {failing} FROM {_FAILING}",  # noqa: S608
-            keeps_rows=self.model.keeps_deleted or self.model.appends,
+            keeps_rows=self.model.keeps_rows,
             first=self.first,
         )
 
     def _columns(
-        self, types: Mapping[str, str], target: Target | None, personal: frozenset[str]
-    ) -> list[TriedColumn]:
-        found = []
+        self, types: Mapping[str, str], target: Target | None, personal: Collection[str]
+    ) -> Iterator[TriedColumn]:
         for name, yields in types.items():
             column = target.column(name) if target else None
-            found.append(
-                TriedColumn(
-                    name=name,
-                    yields=yields,
-                    type=column.type if column else None,
-                    personal=name in personal,
-                )
-            )
-        return found
+            type_ = column.type if column else None
+            yield TriedColumn(name=name, yields=yields, type=type_, personal=name in personal)
 
 
 def _path(name: str) -> str:
@@ -246,17 +228,3 @@ def _accept(
         f"CREATE TEMP TABLE {live.RESULT} AS SELECT {values} FROM {_TRIED} WHERE {fits}"  # noqa: S608
     )
     return repeated
-
-
-def _count(connection: duckdb.DuckDBPyConnection) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {_TRIED}").fetchone()  # noqa: S608
-    return int(row[0]) if row else 0
-
-
-def _first(
-    connection: duckdb.DuckDBPyConnection, names: Sequence[str], key: Sequence[str], number: int
-) -> list[Row]:
-    listed = ", ".join(f"CAST({quote(name)} AS VARCHAR)" for name in names)
-    order = ", ".join(map(quote, key))
-    query = f"SELECT {listed} FROM {_TRIED} ORDER BY {order} LIMIT {number}"  # noqa: S608
-    return [dict(zip(names, row, strict=True)) for row in connection.execute(query).fetchall()]

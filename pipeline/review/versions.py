@@ -6,16 +6,15 @@ from typing import cast
 
 from psycopg import sql
 
-from pipeline.columns import Frozen
 from pipeline.lake.manifest import Manifest
 from pipeline.models.target import Target
-from pipeline.postgres import Connection, each, statement, template
+from pipeline.postgres import Connection, count_in, each, statement, template
 from pipeline.recovery.rebuilt_tables import RebuiltTable
-from pipeline.review.live import Changed, Row
+from pipeline.review.live import Changed, Difference, Row
 
 
-class TableDifference(Frozen):
-    """Versions that only the branch has, that only the live table has, and that both have and differ.
+class TableDifference(Difference):
+    """How the versions of a branch differ from those of the live table.
 
     ``new_columns`` are columns that the live table lacks. ``is_new``: there is no live table. ``rejected``
     counts the rows that the branch rejects, and ``personal`` are columns that personal ones feed.
@@ -24,15 +23,9 @@ class TableDifference(Frozen):
     table: str
     is_new: bool = False
     versions: int = 0
-    added: int = 0
-    changed: int = 0
-    missing: int = 0
     rejected: int = 0
     new_columns: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
-    first_added: tuple[Row, ...] = ()
-    first_changed: tuple[Changed, ...] = ()
-    first_missing: tuple[Row, ...] = ()
 
     @property
     def differs(self) -> bool:
@@ -53,38 +46,31 @@ def difference(
 
     Versions that ended before the ``base`` batch are not expected.
     """
-    rejected = _one(
-        connection.execute(
-            "SELECT count(*) FROM etl.rejected WHERE schema_name = %s AND table_name = %s AND NOT resolved",
-            (branch, target.name),
-        ).fetchone()
+    rejected = connection.execute(
+        "SELECT count(*) FROM etl.rejected WHERE schema_name = %s AND table_name = %s AND NOT resolved",
+        (branch, target.name),
     )
     name = target.versions_table
     query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(branch, name))
-    number = _one(connection.execute(query).fetchone())
+    found = TableDifference(
+        table=target.name, versions=count_in(connection.execute(query)), rejected=count_in(rejected)
+    )
     if live is None:
-        return TableDifference(
-            table=target.name, is_new=True, versions=number, added=number, rejected=rejected
-        )
+        return found.model_copy(update={"is_new": True, "added": found.versions})
     rebuilt = RebuiltTable(connection, target, name, schema, branch, base.snapshot_at, target.span)
     rebuilt.align()
     pair = _Pair(connection, target, live, rebuilt.table, rebuilt.rebuilt, *target.span)
-    return TableDifference(
-        table=target.name,
-        versions=number,
-        rejected=rejected,
-        new_columns=tuple(pair.new_columns),
-        added=pair.count("branch_added.sql", base),
-        changed=pair.count("branch_changed.sql", base),
-        missing=pair.count("branch_missing.sql", base),
-        first_added=tuple(pair.rows("branch_added.sql", base, first)),
-        first_changed=tuple(pair.changed(base, first)),
-        first_missing=tuple(pair.rows("branch_missing.sql", base, first)),
+    return found.model_copy(
+        update={
+            "new_columns": tuple(pair.new_columns),
+            "added": pair.count("branch_added.sql", base),
+            "changed": pair.count("branch_changed.sql", base),
+            "missing": pair.count("branch_missing.sql", base),
+            "first_added": tuple(pair.rows("branch_added.sql", base, first)),
+            "first_changed": tuple(pair.changed(base, first)),
+            "first_missing": tuple(pair.rows("branch_missing.sql", base, first)),
+        }
     )
-
-
-def _one(row: object) -> int:
-    return int(str(cast(Sequence[object], row)[0]))
 
 
 @dataclass(frozen=True)
@@ -137,7 +123,7 @@ class _Pair:
         return template("{} ORDER BY {}, 1 LIMIT {}").format(query, key, limit)
 
     def count(self, file: str, base: Manifest) -> int:
-        return _one(self.connection.execute(self._filled(file, base, template("count(*)"), None)).fetchone())
+        return count_in(self.connection.execute(self._filled(file, base, template("count(*)"), None)))
 
     def rows(self, file: str, base: Manifest, first: int) -> Iterator[Row]:
         """The first versions that only one side has."""

@@ -12,7 +12,7 @@ from pipeline.errors import WarehouseError
 from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Output, columns_of
 from pipeline.models.target import REPEATED_KEY
-from pipeline.postgres import each, template
+from pipeline.postgres import count_in, each, template
 from pipeline.warehouse import bisection, staging
 from pipeline.warehouse.copying import copy_in
 from pipeline.warehouse.limits import ALWAYS_ALLOWED, Limits
@@ -109,5 +109,4 @@ def _count_before(table: Table) -> int:
     begins, ends = map(sql.Identifier, table.target.span)
     is_deleted = sql.SQL("deleted" if table.target.fact else "false")
     parts = {"begins": begins, "ends": ends, "is_deleted": is_deleted}
-    row = table.execute("count_before.sql", relation=relation, **parts).fetchone()
-    return int(str(row[0])) if row else 0
+    return count_in(table.execute("count_before.sql", relation=relation, **parts))

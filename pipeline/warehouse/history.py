@@ -7,7 +7,6 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
-from typing import cast
 
 import psycopg
 from psycopg import sql
@@ -25,7 +24,7 @@ from pipeline.models.target import (
     version_index,
     versions_name,
 )
-from pipeline.postgres import Connection, each, retype, statement, template
+from pipeline.postgres import Connection, count_in, each, retype, statement, template
 from pipeline.warehouse import as_of, own_objects, version_indexes
 from pipeline.warehouse.history_objects import Existing, names_of, read_existing
 from pipeline.warehouse.schemas import view_schemas
@@ -151,8 +150,7 @@ def _backfill_superseded_at(
     connection: Connection, target: Target, names: Mapping[str, sql.Composable]
 ) -> None:
     started = monotonic()
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(names["table"])).fetchone()
-    if rows := cast(int, row[0]) if row else 0:
+    if rows := count_in(connection.execute(sql.SQL("SELECT count(*) FROM {}").format(names["table"]))):
         _logger.info("%s: recording when versions ended, of %s", target.name, counted(rows, "row"))
     query = statement("warehouse/backfill_superseded_at.sql").format(**names)
     ended = connection.execute(query).rowcount

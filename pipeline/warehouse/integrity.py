@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from psycopg import sql
 
 from pipeline.models.target import REPEATED_KEY, Reference, Rule, Target
-from pipeline.postgres import Connection, each, statement, template
+from pipeline.postgres import Connection, count_in, each, statement, template
 from pipeline.warehouse.table import Table
 
 
@@ -52,8 +52,7 @@ def count_missing_references(table: Table) -> int:
             )
         )
     parts = {"joined": sql.SQL(" ").join(joined), "is_missing": sql.SQL(" OR ").join(missing)}
-    row = table.execute("count_missing_references.sql", **parts).fetchone()
-    return int(str(row[0])) if row else 0
+    return count_in(table.execute("count_missing_references.sql", **parts))
 
 
 def refers_ahead(connection: Connection, schema: str, target: Target, targets: Mapping[str, Target]) -> bool:

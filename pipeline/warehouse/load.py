@@ -76,8 +76,7 @@ def _load_tables(
     counts, were_empty = [], set[str]()
     for name in load_order(targets[name] for name in by_table):
         output = by_table[name]
-        columns = tuple(column.name for column in output.columns)
-        table = Table(connection, schema, targets[name], columns, manifest)
+        table = Table(connection, schema, targets[name], output.names, manifest)
         copied, retries = partial(progress, name), name in to_retry
         count = load_table(table, output, processed, copied, limits, were_empty, retries=retries)
         counts.append(_with_missed(count, targets, manifest))

@@ -14,7 +14,7 @@ from psycopg import sql
 from pipeline.columns import Column
 from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Output
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, count_in
 from pipeline.warehouse import bisection, integrity
 from pipeline.warehouse.copying import copy_in
 from pipeline.warehouse.table import Table
@@ -118,8 +118,7 @@ def _reject(table: Table, reasons: sql.Composable, *, is_retry: bool, **parts: s
 
 def count(table: Table) -> int:
     """How many of the table's rows this batch has rejected so far."""
-    row = table.execute("count_rejected.sql").fetchone()
-    return int(str(row[0])) if row else 0
+    return count_in(table.execute("count_rejected.sql"))
 
 
 def most_common_reason(table: Table) -> str:

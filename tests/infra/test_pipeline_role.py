@@ -61,8 +61,7 @@ class TestPipelineRole:
         )
         place = blocks.s3(block)
         rows = pa.table({"payload": [bytes(1000)] * 20_000})
-        file = place.write_rows("orders/batch=1", rows.schema, rows.to_batches(100))
-        assert file
+        (file,) = place.write_rows("orders/batch=1", rows.schema, rows.to_batches(100))
         assert place.dataset([file]).to_table().num_rows == 20_000
         place.write_text("_manifests/one.json", "{}")
         assert place.list("_manifests") == ["_manifests/one.json"]

@@ -44,8 +44,7 @@ def noise(rows: int) -> pa.RecordBatch:
 def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bucket, File]:
     """An object of several blocks and row groups."""
     bucket = folder(str(tmp_path_factory.mktemp("large")))
-    file = bucket.write_rows("t", SCHEMA, [noise(ROWS // 2), noise(ROWS // 2)])
-    assert file is not None
+    (file,) = bucket.write_rows("t", SCHEMA, [noise(ROWS // 2), noise(ROWS // 2)])
     assert file.checksums is not None
     assert len(file.checksums) == -(-file.bytes // BLOCK) > 1
     return bucket, file
@@ -105,8 +104,7 @@ HARMS: dict[str, Callable[[Path, Path], object]] = {
 def test_a_replaced_file_is_refused(tmp_path: Path, harm: str, of_earlier_release: bool) -> None:
     """Objects of earlier releases have no checksums, only their size and row count."""
     bucket = folder(str(tmp_path))
-    file, other = (bucket.write_rows("t", SCHEMA, [noise(rows)]) for rows in (5_099, 200))
-    assert file is not None
+    (file,), (other,) = (bucket.write_rows("t", SCHEMA, [noise(rows)]) for rows in (5_099, 200))
     assert other is not None
     HARMS[harm](path_of(bucket, file), path_of(bucket, other))
     if of_earlier_release:
@@ -118,8 +116,7 @@ def test_a_replaced_file_is_refused(tmp_path: Path, harm: str, of_earlier_releas
 def test_a_file_of_the_same_size_with_other_rows_is_refused(tmp_path: Path) -> None:
     """For example one of an earlier release, which has no checksum."""
     bucket = folder(str(tmp_path))
-    file = bucket.write_rows("t", SCHEMA, [noise(10)])
-    assert file is not None
+    (file,) = bucket.write_rows("t", SCHEMA, [noise(10)])
     without_checksums = file.model_copy(update={"checksums": None, "rows": 11})
     with pytest.raises(ObjectDamaged, match="it has 10 rows instead of 11"):
         bucket.dataset([without_checksums], SCHEMA).to_table()
@@ -127,8 +124,7 @@ def test_a_file_of_the_same_size_with_other_rows_is_refused(tmp_path: Path) -> N
 
 def test_an_object_in_s3_is_compared_with_its_checksums(s3_bucket: Callable[[str], Bucket]) -> None:
     bucket = s3_bucket("raw")
-    file, other = (bucket.write_rows("t", SCHEMA, [noise(40_000)]) for _ in range(2))
-    assert file is not None
+    (file,), (other,) = (bucket.write_rows("t", SCHEMA, [noise(40_000)]) for _ in range(2))
     assert other is not None
     assert bucket.dataset([file]).to_table().num_rows == 40_000
     with bucket.filesystem.open_input_file(f"{bucket.root}/{file.path}") as stream:
@@ -166,8 +162,7 @@ def test_the_cost_of_checksums_is_measured(
 
 def test_the_checksum_of_a_small_object_is_its_sha256(tmp_path: Path) -> None:
     bucket = folder(str(tmp_path))
-    file = bucket.write_rows("t", SCHEMA, [noise(100)])
-    assert file is not None
+    (file,) = bucket.write_rows("t", SCHEMA, [noise(100)])
     assert file.bytes < BLOCK
     assert file.checksums == (sha256(path_of(bucket, file).read_bytes()).hexdigest(),)
 

@@ -77,8 +77,7 @@ def test_any_range_is_read_as_it_was_written(noise: Bucket, start: int, count: i
 def test_a_small_file_costs_one_request_to_write_and_one_to_read(server: Server) -> None:
     bucket = bucket_of(server)
     server.seen.clear()
-    file = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1, 2, 3]], schema=SCHEMA)])
-    assert file
+    (file,) = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1, 2, 3]], schema=SCHEMA)])
     other = reopened(bucket)
     assert other.holds([file])
     for _ in range(2):
@@ -90,8 +89,7 @@ def test_what_was_just_written_is_not_requested(server: Server) -> None:
     bucket = bucket_of(server)
     server.seen.clear()
     bucket.write_text("text", "some text")
-    file = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1, 2, 3]], schema=SCHEMA)])
-    assert file
+    (file,) = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1, 2, 3]], schema=SCHEMA)])
     assert bucket.read_text("text") == "some text"
     assert bucket.dataset([file], SCHEMA).to_table()["id"].to_pylist() == [1, 2, 3]
     assert [seen.method for seen in server.seen] == ["PUT", "PUT"]
@@ -102,7 +100,11 @@ def test_what_was_just_written_is_not_requested(server: Server) -> None:
 def test_small_files_are_requested_side_by_side(server: Server) -> None:
     """Each request waits until another one has arrived."""
     bucket = bucket_of(server)
-    files = [bucket.write_rows("t", SCHEMA, [pa.record_batch([[n]], schema=SCHEMA)]) for n in range(2)]
+    files = [
+        file
+        for n in range(2)
+        for file in bucket.write_rows("t", SCHEMA, [pa.record_batch([[n]], schema=SCHEMA)])
+    ]
     together = Barrier(2)
 
     def wait(seen: Seen) -> None:
@@ -110,14 +112,13 @@ def test_small_files_are_requested_side_by_side(server: Server) -> None:
             together.wait(timeout=20)
 
     server.refuse = wait
-    table = reopened(bucket).dataset([file for file in files if file], SCHEMA).to_table()
+    table = reopened(bucket).dataset(files, SCHEMA).to_table()
     assert set(table["id"].to_pylist()) == {0, 1}
 
 
 def test_an_empty_object_is_not_what_was_written(server: Server) -> None:
     bucket = bucket_of(server)
-    file = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1]], schema=SCHEMA)])
-    assert file
+    (file,) = bucket.write_rows("t", SCHEMA, [pa.record_batch([[1]], schema=SCHEMA)])
     bucket.write_text(file.path, "")
     assert not reopened(bucket).holds([file])
     with pytest.raises(ObjectDamaged, match="it has 0 bytes"):

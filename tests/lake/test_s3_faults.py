@@ -188,11 +188,10 @@ def test_a_refusal_while_duckdb_reads_is_a_bucket_error(server: Server, bucket: 
     """DuckDB and Arrow pass our errors on as text."""
     server.refuse = lambda _: None
     s3_client(server.url).create_bucket(Bucket="the-bucket")
-    files = [bucket.write_rows("t", SCHEMA, [rows(number)]) for number in range(3)]
-    written = [file for file in files if file]
+    files = [file for number in range(3) for file in bucket.write_rows("t", SCHEMA, [rows(number)])]
     for read in (read_at_once, read_as_a_stream):
         refuse(server, "ExpiredToken", 400)
-        dataset = reopened(bucket).dataset(written, SCHEMA)
+        dataset = reopened(bucket).dataset(files, SCHEMA)
         with pytest.raises(BucketError, match=r"cannot read t/part-.*the credentials have expired") as caught:
             read(dataset)
         assert "\n" not in str(caught.value)

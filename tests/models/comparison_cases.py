@@ -193,8 +193,7 @@ class Models:
 
 def batch_of(name: str, columns: Sequence[Column], raw: Bucket, rows: Iterable[pa.RecordBatch]) -> TableBatch:
     """A table of a batch that read it in full."""
-    file = raw.write_rows(batch_folder(name, "b"), schema_of(columns), iter(rows))
-    files = (file,) if file else ()
+    files = raw.write_rows(batch_folder(name, "b"), schema_of(columns), iter(rows))
     return TableBatch(
         table=name, mode="full", reason="", columns=tuple(columns), key=(), heaps="", files=files,
         state=(StateDelta(files=files),),
