@@ -28,6 +28,19 @@ _BUCKET_ERROR = re.compile(
 )
 _ERRORS = {error.__name__: error for error in (BucketError, ObjectMissing, ObjectDamaged)}
 _opening = threading.Lock()
+# Functions that Postgres has and DuckDB lacks, for models.
+_FUNCTIONS = (
+    "array_lower(list, dimension) AS CASE WHEN dimension = 1 AND len(list) > 0 THEN 1 END",
+    'array_remove(list, item) AS list_filter(list, lambda "each of": "each of" IS DISTINCT FROM item)',
+    "array_upper(list, dimension) AS CASE WHEN dimension = 1 THEN NULLIF(len(list), 0) END",
+    "btrim(value, characters := ' ') AS trim(value, characters)",
+    (
+        r"initcap(value) AS array_to_string(list_transform(regexp_extract_all(lower(value),"
+        r" '[\p{L}\p{N}]+|[^\p{L}\p{N}]+'), lambda word: upper(word[1]) || word[2:]), '')"
+    ),
+    "regexp_count(value, pattern) AS len(regexp_extract_all(value, pattern))",
+    "regexp_like(value, pattern) AS regexp_matches(value, pattern)",
+)
 
 
 def quote(name: str) -> str:
@@ -99,6 +112,8 @@ def _database() -> duckdb.DuckDBPyConnection:
     database = duckdb.connect()
     database.execute(f"SET temp_directory = {literal(_spill_folder())}")
     _limit_memory(database)
+    for function in _FUNCTIONS:
+        database.execute(f"CREATE MACRO {function}")
     database.execute("SET preserve_insertion_order = false")
     database.execute("SET default_null_order = 'nulls_last_on_asc_first_on_desc'")  # as in Postgres
     # It holds one side of a join in memory. Streams have no statistics, so it would as often choose the large

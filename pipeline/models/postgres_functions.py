@@ -1,13 +1,9 @@
 """What to write in a model instead of functions that Postgres has and DuckDB lacks."""
 
 INSTEAD = {
-    "array_remove": "list_filter(x, lambda each: each <> y)",
-    "array_upper": "cardinality(x)",
-    "btrim": "trim(x, 'ab')",
     "date_bin": "time_bucket(INTERVAL '15 minutes', x)",
-    "div": "x // y",
+    "div": "trunc(x / y), or x // y for integers",
     "every": "bool_and(x)",
-    "initcap": "upper(left(x, 1)) || lower(substring(x, 2)) for one word",
     "json_agg": "to_json(array_agg(x ORDER BY y))",
     "json_build_object": "json_object('a', x)",
     "json_typeof": "json_type(x)",
@@ -15,8 +11,6 @@ INSTEAD = {
     "json_array_elements_text": "unnest(CAST(CAST(x AS json) AS text[]))",
     "json_object_keys": "unnest(json_keys(x))",
     "make_interval": "x * INTERVAL '1 day'",
-    "regexp_count": "len(regexp_extract_all(x, 'a'))",
-    "regexp_like": "regexp_matches(x, 'a')",
     "regexp_match": "NULLIF(regexp_extract(x, 'a'), '')",
     "regexp_split_to_table": "unnest(regexp_split_to_array(x, 'a'))",
     "regexp_substr": "NULLIF(regexp_extract(x, 'a'), '')",

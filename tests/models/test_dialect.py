@@ -78,7 +78,10 @@ CASES = [
 ALIKE = [
     "extract(month FROM ts) / 4", "r > 0", "r + r", "CAST(f AS text)", "x LIKE 'a%'",
     "CAST(CAST(d AS numeric(8, 2)) AS text)", "CAST(x AS varchar)", "i % j",
-    "2 = ANY(tags)", "2 <> ALL(tags)", "NOT 5 > SOME (tags[1:2])", "2 = ANY(ARRAY[i, j])",
+    "btrim(x, 'ac')", "initcap(x)", "regexp_count(x, '[a-c]')", "regexp_like(x, '^a')",
+    "tags = array_remove(tags, 1)",
+    "array_upper(tags, 1)", "array_lower(tags, 1)", "2 = ANY(tags)", "2 <> ALL(tags)",
+    "NOT 5 > SOME (tags[1:2])", "2 = ANY(ARRAY[i, j])",
     "ARRAY[1] || ARRAY[2]",
     "1.5 = ANY(SELECT n FROM t)", "n / 100", "n / 0.8 = 1.25", "n / 3 > 0", "sign(n / 3)",
     "CAST(i / 2.0 AS integer)",
