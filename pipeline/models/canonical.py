@@ -42,6 +42,7 @@ def changed_meanings(tree: str) -> list[str]:
         '"function_name": "avg"': "casts decimals",
         '"function_name": "date_part"': "casts decimals",
         '"type_name": "DECIMAL"': "casts decimals",
+        '"function_name": "substr': "counts from the beginning",
         '"subquery_type": "ANY"': "compares with a list that is NULL",
         '"null_order": "ORDER_DEFAULT", "type": "DESCENDING"': "NULL is first with DESC",
     }

@@ -70,7 +70,8 @@ def unknown_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[
 def misspelled(plan: Node, sql: str, types: Collection[str]) -> Iterator[tuple[int | None, str]]:
     """The line and a message for each literal that is compared, and that these types print otherwise."""
     for is_compared, operands in _operands(plan):
-        for constant in filter(None, map(_text, operands if is_compared else ())):
+        as_uuids = any((each.get("return_type") or {}).get("id") == "UUID" for each in operands)
+        for constant in filter(None, map(_text, operands if is_compared and not as_uuids else ())):
             value = str(constant["value"]["value"])
             for type_ in sorted(types & _SPELLINGS.keys()):
                 if (spelled := _SPELLINGS[type_](value)) not in {None, value}:

@@ -3,7 +3,7 @@
 DuckDB divides numbers in floating point, where 1.005 is a little less, so that round(1.005, 2) is 1.00. Of 15
 digits nothing is lost, so the number is rounded as the decimal that these digits are; Postgres does the same
 when it casts floating point to numeric. A division by a number such as 100 is written as the product with its
-reciprocal, which is exact.
+reciprocal, which is exact. A part of a text from a computed place on is counted from its beginning.
 """
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
@@ -25,7 +25,7 @@ from pipeline.models.unstable import Node, walk
 from pipeline.models.value_flow import name_of
 
 _DIGITS, _FEW_DIGITS, _WHOLE = "15 digits (pipeline)", "6 digits (pipeline)", "whole (pipeline)"
-_EVEN = "round to even (pipeline)"
+_EVEN, _SUBSTRING = "round to even (pipeline)", "substring (pipeline)"
 _OF_DIGITS = "CAST(format('{:.15g}', value) AS DOUBLE)"
 # Larger numbers have no decimals among their 15 digits.
 _TO_DIGITS = """CASE
@@ -33,11 +33,17 @@ _TO_DIGITS = """CASE
         THEN CAST({0}(CAST(format('{{:.15g}}', value) AS DECIMAL(38, 15)), digits) AS DOUBLE)
     ELSE {0}(value, digits)
 END"""
+_FROM_FIRST = "CASE WHEN place < 1 THEN 1 ELSE place END"
+_NUMBER_FROM_FIRST = (
+    "CASE WHEN place < 1 AND place + number < 1 THEN 0 WHEN place < 1 THEN place + number - 1 ELSE number END"
+)
 MACROS = (
     f"{quote(_DIGITS)}(value) AS format('{{:.15g}}', value)",
     f"{quote(_FEW_DIGITS)}(value) AS format('{{:.6g}}', CAST(value AS DOUBLE))",
     f"{quote(_WHOLE)}(value) AS round({_OF_DIGITS})",
     f"{quote(_EVEN)}(value) AS round_even(value, 0)",
+    f"""{quote(_SUBSTRING)}(value, place) AS substring(value, {_FROM_FIRST}),
+        (value, place, number) AS substring(value, {_FROM_FIRST}, {_NUMBER_FROM_FIRST})""",
     *(
         f"{quote(f'{name} (pipeline)')}(value) AS {name}({_OF_DIGITS})"
         for name in ("ceil", "ceiling", "floor")
@@ -48,7 +54,7 @@ MACROS = (
         for name in ("round", "trunc")
     ),
 )
-_MAY_ROUND = re.compile(r"\b(round|floor|ceil|ceiling|trunc|cast)\s*\(|::|/", re.IGNORECASE)
+_MAY_ROUND = re.compile(r"\b(substr|substring|round|floor|ceil|ceiling|trunc|cast)\s*\(|::|/", re.IGNORECASE)
 _NUMBER = re.compile(rb"-?\d+(\.\d+)?")
 _AS_DOUBLE = b"::double precision"
 # The digits of reciprocals, so that their products have a type.
@@ -84,6 +90,8 @@ def as_in_postgres(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
                 edits[node["query_location"]] = list(_cast(node, numbers, text))
             elif name_of(node) in ROUNDING:
                 edits[node["query_location"]] = list(_call(node, numbers, text))
+            elif name_of(node) in {"substr", "substring"}:
+                edits[node["query_location"]] = list(_part(node, text))
     edits = {place: listed for place, listed in edits.items() if listed}
     return _edited(connection, plan, text, edits) if edits else sql
 
@@ -105,12 +113,14 @@ def with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
 
 def _product(operands: list[Node], text: bytes) -> Iterator[Edit]:
     """The multiplication that a division by a constant is, unless it is one of integers."""
-    right = operands[1]
+    left, right = operands
     place, length = right["query_location"], right["query_location_length"]
     written = text[place : place + length]
     before = text[:place].rstrip()
+    of = left["children"][0] if left["type"] == "OPERATOR_CAST" else left
+    is_exact = type_of(of).get("id") in INTEGERS | {"DECIMAL"}
     is_division = before.endswith(b"/") and not all(is_integer(each, text) for each in operands)
-    if not (is_division and _NUMBER.fullmatch(written)):
+    if not (is_division and is_exact and _NUMBER.fullmatch(written)):
         return
     divisor = Fraction(written.decode())
     for decimals in range(_MOST_DECIMALS + 1) if divisor else ():
@@ -164,6 +174,20 @@ def _call(node: Node, numbers: Quotients, text: bytes) -> Iterator[Edit]:
         yield Edit(start, start + len(name), quote(f"{name} (pipeline)").encode())
     elif name == "round":
         yield Edit(start, start + len(name), quote(_EVEN).encode())
+
+
+def _part(node: Node, text: bytes) -> Iterator[Edit]:
+    """A part of a text from a computed place on, which DuckDB counts from the end if it is negative."""
+    start = node["query_location"]
+    name = name_of(node)
+    opening = start + len(name)
+    if text[start : opening + 1].lower() != name.encode() + b"(" or len(node["children"]) == 1:
+        return
+    place = node["children"][1]
+    place = place["children"][0] if place["type"] == "OPERATOR_CAST" else place
+    words = {token[0].lower() for token in top_tokens(text, opening + 1)}
+    if place["expression_class"] != "BOUND_CONSTANT" and not words & {b"from", b"for"}:
+        yield Edit(start, opening, quote(_SUBSTRING).encode())
 
 
 def _edited(

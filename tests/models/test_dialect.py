@@ -78,6 +78,8 @@ CASES = [
 ALIKE = [
     "extract(month FROM ts) / 4", "r > 0", "r + r", "CAST(f AS text)", "x LIKE 'a%'",
     "CAST(CAST(d AS numeric(8, 2)) AS text)", "CAST(x AS varchar)", "i % j",
+    "substring(x, i - 8, 4)", "substr(x, j - 3)", "substring(x FROM j FOR 1)", "substring(x, 0, 2)",
+    "u = 'A0EEBC999C0B4EF8BB6D6BB9BD380A11'::uuid",
     "btrim(x, 'ac')", "initcap(x)", "regexp_count(x, '[a-c]')", "regexp_like(x, '^a')",
     "tags = array_remove(tags, 1)",
     "array_upper(tags, 1)", "array_lower(tags, 1)", "2 = ANY(tags)", "2 <> ALL(tags)",
