@@ -34,6 +34,7 @@ from pipeline.recovery.replays import Replayer
 from pipeline.settings import Settings
 from pipeline.source.table_names import of_user
 from pipeline.warehouse import catalogue, ledger
+from pipeline.words import counted
 from tasks import blocks
 from tasks.arguments import Parser
 from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, print_all
@@ -91,6 +92,11 @@ def _erase(
         f" {certificate['texts']} of its texts (texts of others too, or short:"
         f" {certificate['texts of others too, or short']}); found: {len(hits)}"
     )
+    for table, rows in findings.left.items():
+        yield (
+            f"{table}: erased in versions of {counted(rows, 'row')} that the lake lacks, found by key,"
+            " reference or value; some may be about another person with an equal value"
+        )
     for place in cast(list[str], certificate["in other tables"]):
         yield f"rows of another table contain one of its texts: {place}; erase them too if they are about it"
     for hit in (hit for hit in hits if hit not in without):

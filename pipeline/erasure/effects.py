@@ -29,20 +29,21 @@ from pipeline.models.rejects import key_json
 from pipeline.models.target import Target
 from pipeline.recovery.replays import Replayer
 
-_PAIRS = pa.schema([("key", pa.string()), ("old", pa.string()), ("new", pa.string())])
+PAIRS = pa.schema([("key", pa.string()), ("old", pa.string()), ("new", pa.string())])
 
 
 @dataclass(frozen=True)
 class Effect:
     """What erasing changes in a model's table: keys with old and new values of ``columns``, as JSON of texts.
 
-    With ``replays`` the table is refilled from the lake instead.
+    With ``replays`` the table is refilled from the lake instead. ``has_left``: the lake lacks the rows.
     """
 
     target: Target
     columns: tuple[str, ...]
     pairs: pa.Table
     replays: bool
+    has_left: bool = False
 
 
 def ever(manifest: Manifest, manifests: Iterable[Manifest]) -> Manifest:
@@ -90,7 +91,7 @@ def effects(
             if is_whole or (_is_referred_to(targets, target) and _has_a_row(connection, rows, erased)):
                 raise ModelError(f"{error}; so it would fail with erased values; write TRY_CAST") from None
             # The row is rejected, with its values or without.
-            yield Effect(target, (), _PAIRS.empty_table(), replays=True)
+            yield Effect(target, (), PAIRS.empty_table(), replays=True)
             return
         columns = tuple(column.name for column in shown if _differs(connection, column.name))
         if columns or _has_more(connection, "key"):
@@ -119,11 +120,11 @@ def _of_former_columns(
     if names and _is_traceable(connection, target, ()):
         for each in target.columns:
             if each.required and each.name in names:
-                raise _null_refused(model, target, each.name)
+                raise null_refused(model, target, each.name)
         nulls = ", ".join(f"{literal(name)}, NULL" for name in names)
         query = "SELECT DISTINCT key, CAST(NULL AS VARCHAR) AS old,"
         query += f" CAST(json_object({nulls}) AS VARCHAR) AS new FROM before"
-        pairs = connection.sql(query).to_arrow_table().cast(_PAIRS)
+        pairs = connection.sql(query).to_arrow_table().cast(PAIRS)
         yield Effect(target, tuple(names), pairs, replays=False)
 
 
@@ -223,10 +224,11 @@ def _refuse_nulls(
         column = target.column(name)
         query = f"SELECT 1 FROM after WHERE {quote(f'c {name}')} IS NULL LIMIT 1"  # noqa: S608
         if column and column.required and connection.execute(query).fetchall():
-            raise _null_refused(model, target, name)
+            raise null_refused(model, target, name)
 
 
-def _null_refused(model: Model, target: Target, name: str) -> ModelError:
+def null_refused(model: Model, target: Target, name: str) -> ModelError:
+    """The error for a column that would be NULL after the erasure."""
     return ModelError(
         f"{model.path}: {name} would be NULL after the erasure, which its table does not allow;"
         f" ALTER TABLE {target.name} ALTER COLUMN {name} DROP NOT NULL, and forget again"
@@ -242,7 +244,7 @@ def _pairs(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], *, is_
         f" JOIN (SELECT {texts} AS new FROM after) AS a ON a.number = b.number AND a.key = b.key"
         " GROUP BY b.key, b.old QUALIFY bool_or(b.old <> max(a.new)) OVER (PARTITION BY b.key)"
     )
-    pairs: pa.Table = result.to_arrow_table().cast(_PAIRS)
+    pairs: pa.Table = result.to_arrow_table().cast(PAIRS)
     if is_known:
         return pairs
     pairs = pairs.filter(pc.not_equal(pairs["old"], pairs["new"]))

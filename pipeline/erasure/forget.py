@@ -17,10 +17,12 @@ from pipeline.duck import quote, session
 from pipeline.erasure.declared import newest, retyped, the_table
 from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
+from pipeline.erasure.fed_tables import fed_tables
 from pipeline.erasure.frozen import Frozen
 from pipeline.erasure.in_warehouse import erase_in_warehouse, require_acceptance
+from pipeline.erasure.left_rows import Search
 from pipeline.erasure.rewriting import erase_in_raw, objects, rewritten, showing, shown_in
-from pipeline.erasure.search import Needles, merged, search_lake, search_warehouse
+from pipeline.erasure.search import NOT_IN_LAKE, Needles, merged, search_lake, search_warehouse
 from pipeline.errors import ModelError
 from pipeline.lake import erasures
 from pipeline.lake.buckets import Bucket
@@ -47,10 +49,11 @@ _THREADS = 8
 class Findings:
     """What to erase of a row.
 
-    ``texts`` are the personal values by column, ``raw`` the objects that hold them. ``effects`` are the
-    changes to tables of the warehouse, ``processed`` the objects with their values. ``known_since`` is the
-    moment of the first loaded batch that the lake has: values from before are unknown. ``frozen`` are the
-    tables without a model; those ``kept`` may show the values and cannot be erased, with the reason.
+    ``texts`` are the personal values by column, and by table of the warehouse those that only it has. ``raw``
+    are the objects that hold them, ``effects`` the changes to tables of the warehouse, ``processed`` the
+    objects with their values. ``known_since`` is the moment of the first loaded batch that the lake has:
+    values from before are unknown. ``frozen`` are the tables without a model; those ``kept`` may show the
+    values and cannot be erased, with the reason.
     """
 
     entry: Entry
@@ -63,6 +66,11 @@ class Findings:
     known_since: datetime
     frozen: Frozen
     kept: Mapping[str, str]
+
+    @property
+    def left(self) -> dict[str, int]:
+        """By table, how many keys of rows to erase the lake does not have any more."""
+        return {each.target.name: len(each.pairs["key"].unique()) for each in self.effects if each.has_left}
 
     @property
     def summary(self) -> str:
@@ -108,13 +116,23 @@ def find(
         )
     loaded = loaded_batches(url, schema, replayer.raw, manifests).manifests
     known_since = loaded[0].snapshot_at if loaded else datetime.now(UTC)
+    own = {text for each in texts.values() for text in each}
+    fed = fed_tables(replayer.models, replayer.targets, newest(manifests), erased)
+    with transaction(url, "warehouse") as connection:
+        left = Search(connection, schema, replayer.models, erased, known_since, own)
+        effects += left.effects(fed, effects, _keys(versions, erased))
     processed: dict[str, list[Effect]] = {}
     for effect in effects:
         for path in showing(replayer.processed, effect, known_since):
             processed.setdefault(path, []).append(effect)
-    return Findings(
-        entry, erased, table, texts, tuple(raw), tuple(effects), processed, known_since, frozen, kept
-    )
+    found = entry, erased, table, {**texts, **left.unshared}, tuple(raw), tuple(effects)
+    return Findings(*found, processed, known_since, frozen, kept)
+
+
+def _keys(rows: pa.Table, erased: Erasure) -> set[tuple[str, ...]]:
+    """The keys of rows, as texts."""
+    columns = [rows[column.name].cast(pa.string()).to_pylist() for column in erased.key]
+    return set(zip(*columns, strict=True))
 
 
 def _effects(
@@ -211,7 +229,7 @@ def _search(url: str, schema: str, replayer: Replayer, findings: Findings) -> Ma
     ]
     own = (f"raw {table_folder(findings.entry.table)}/", "raw _")
     certificate = needles.certificate(hits, [hit for hit in raw if not hit.where.startswith(own)])
-    return {**certificate, "frozen": dict(findings.kept)}
+    return {**certificate, "frozen": dict(findings.kept), NOT_IN_LAKE: findings.left}
 
 
 def _compute_again(

@@ -19,6 +19,8 @@ from pipeline.postgres import statement, template, transaction
 _NUMERIC = re.compile(r"[-+0-9.:TZ einfa]+")
 # A shorter text is contained in too many others.
 SHORTEST = 4
+# In the certificate: by table, in how many rows values are erased that the lake does not have any more.
+NOT_IN_LAKE = "not in the lake"
 # A row's text doubles quotes and backslashes. OFFSET makes it once for all texts.
 _FOUND = r"""
     SELECT
@@ -90,7 +92,8 @@ def merged(earlier: Mapping[str, Any] | None, later: Mapping[str, Any]) -> Mappi
         return later
     more = max(later, earlier, key=lambda certificate: int(certificate["texts"]))
     places = {name: sorted({*earlier[name], *later[name]}) for name in ("hits", "in other tables")}
-    return {**more, **places}
+    left = {**earlier.get(NOT_IN_LAKE, {}), **later.get(NOT_IN_LAKE, {})}
+    return {**more, **places, NOT_IN_LAKE: left}
 
 
 def search_lake(name: str, bucket: Bucket, needles: Needles, without: Collection[str]) -> Iterator[Hit]:

@@ -57,6 +57,11 @@ class Entry(Frozen):
         """Its path in the raw bucket."""
         return f"{FORGOTTEN}/{self.key_hash}.json"
 
+    @property
+    def mark(self) -> str:
+        """The text that replaces its values."""
+        return f"erased {self.key_hash[:_MARK_DIGITS]}"
+
 
 class Erasure(Frozen):
     """The columns to erase in the rows of a table whose keys match the entries.
@@ -143,7 +148,7 @@ def _made_up_text(type_name: str) -> str:
 
 
 def _key_hash(key: Sequence[Column], table: str, salt: str) -> str:
-    parts = ", ".join(f"CAST({identity(quote(column.name), _key_type(column))} AS VARCHAR)" for column in key)
+    parts = ", ".join(f"CAST({identity(quote(column.name), key_type(column))} AS VARCHAR)" for column in key)
     return f"sha256({literal(salt + _hashed_name(table))} || chr(31) || concat_ws(chr(31), {parts}))"
 
 
@@ -159,7 +164,7 @@ def entries_of(entries: Iterable[Entry], table: str) -> tuple[Entry, ...]:
     return tuple(each.model_copy(update={"table": table}) for each in entries if each.table in names)
 
 
-def _key_type(column: Column) -> str:
+def key_type(column: Column) -> str:
     """The type by which a key is hashed: the same whether a numeric is carried as text, for a NaN, or not.
 
     A key of which equal values have several spellings is hashed as it is spelled, as by earlier releases.
@@ -195,7 +200,7 @@ def entry(
     for column, text in zip(key, texts, strict=True):
         if column.hashed_by and hash_key:
             text = hash_key.hash(text)  # noqa: PLW2901
-        type_ = duckdb_type(_key_type(column))
+        type_ = duckdb_type(key_type(column))
         if column.declared and text.lower() == "nan":
             text, type_ = "NaN", "VARCHAR"  # noqa: PLW2901
         values.append(f"CAST({literal(text)} AS {type_}) AS {quote(column.name)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipeline.recovery import retain
 from tests.erasure.people import forgotten, names_in, token
 from tests.erasure.test_frozen import DIM_STAFF, DIM_TEAM, models
@@ -84,3 +86,43 @@ def test_a_frozen_table_that_needs_a_table_which_the_lake_lacks_is_named(shop: P
     assert certificate["frozen"].keys() == {"dim_person", "fact_sale", "fact_team"}
     assert certificate["frozen"]["dim_person"] == "dim_person.sql: the raw bucket has no table team any more"
     assert shop.house.query("SELECT mail FROM dim_mail WHERE person_id = 7") == [(token(shop),)]
+
+
+FACT_SELLER = """
+    -- key: sale_id
+    SELECT s.sale_id, p.last_name || ', ' || p.first_name AS seller, p.born
+    FROM sale AS s INNER JOIN person AS p ON s.person_id = p.person_id
+"""
+FACT_BUYER = """
+    -- key: sale_id
+    SELECT s.sale_id, p.person_id AS buyer_id, p.mail FROM sale AS s LEFT JOIN person AS p USING (person_id)
+"""
+OF_SALES = """
+    CREATE TABLE IF NOT EXISTS fact_seller (sale_id integer NOT NULL, seller text NOT NULL, born date);
+    CREATE TABLE IF NOT EXISTS fact_buyer (sale_id integer NOT NULL, buyer_id integer, mail varchar(20));
+"""
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["person stays", "person leaves"])
+def test_rows_that_left_the_lake_are_erased(shop: Pair, leaves: bool) -> None:
+    with_sales = models(
+        "dim_person", "fact_sale", "fact_team", fact_seller=FACT_SELLER, fact_buyer=FACT_BUYER
+    )
+    restated(shop, {**with_sales, "schema": with_sales["schema"] + OF_SALES})
+    shop.do("DELETE FROM sale WHERE person_id IN (3, 7)")
+    shop.do(
+        "DELETE FROM person WHERE person_id = 7"
+        if leaves
+        else "UPDATE person SET first_name = 'Bea', last_name = 'New' WHERE person_id = 7"
+    )
+    shop.run()
+    shop.run(full=True)
+    retained(shop)
+    seen = "SELECT DISTINCT seller FROM fact_seller ORDER BY 1"
+    before = [row for row in shop.house.query(seen) if row[0].startswith("last")]
+    found = forgotten(shop)
+    assert (names_in(shop), found["hits"]) == ([], [])
+    tables = {"fact_buyer", "fact_sale", "fact_seller"} | ({"dim_person"} if leaves else set())
+    assert set(found["not in the lake"]) == tables
+    assert sorted([*before, (token(shop),)]) == shop.house.query(seen)
+    assert shop.run() is None
