@@ -18,7 +18,7 @@ from pipeline import settings
 from pipeline.erasure import forget as engine
 from pipeline.erasure import frozen as without_model
 from pipeline.erasure import pending
-from pipeline.erasure.declared import Undeclared, the_table
+from pipeline.erasure.declared import Undeclared, newest, the_table
 from pipeline.erasure.forget import Findings
 from pipeline.erasure.frozen import Frozen
 from pipeline.errors import SettingsError
@@ -177,7 +177,8 @@ def _entries(
         if not known:
             raise SettingsError("TABLE: no row was erased yet; name one: make forget TABLE=name KEY=value")
         return known
-    _, table, erased = the_table(replayer.models, manifests, of_user(arguments.table), frozen.models)
+    name = of_user(arguments.table, newest(manifests))
+    _, table, erased = the_table(replayer.models, manifests, name, frozen.models)
     key_values = arguments.key.split(",") if len(table.key) > 1 else [arguments.key]
     key, moment = blocks.hash_key(environment), datetime.now(UTC)
     return [erasures.entry(table.table, erased.key, key_values, known, moment, key)]

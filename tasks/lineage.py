@@ -43,8 +43,9 @@ def lines(found: Mapping[str, Fed]) -> Iterator[str]:
 
 def _lineage(environment: str, table: str | None) -> dict[str, Fed]:
     at = connections(environment)
-    table = of_user(table) if table else None
-    return fed(sources.lineage_of(at.url, at.schema, library.load(at.transforms), at.raw, table), table)
+    models = library.load(at.transforms)
+    table = of_user(table, library.tables_read(models)) if table else None
+    return fed(sources.lineage_of(at.url, at.schema, models, at.raw, table), table)
 
 
 def _arguments() -> argparse.Namespace:

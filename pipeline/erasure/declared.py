@@ -9,7 +9,7 @@ from pipeline.lake.erasures import Erasure
 from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.models import personal
 from pipeline.models.library import Model, source_tables
-from pipeline.source.table_names import spelled
+from pipeline.source.table_names import of_another_schema, spelled
 
 
 class Undeclared(SettingsError):
@@ -46,7 +46,9 @@ def the_table(
     """
     manifest = next((each for each in reversed(manifests) if name in each.tables), None)
     if manifest is None or manifest.tables[name].seed is not None:
-        raise Undeclared(f"TABLE: no batch has a table {name} of the source")
+        meant = of_another_schema(name, newest(manifests))
+        advice = f"; did you mean {meant}?" if meant else ""
+        raise Undeclared(f"TABLE: no batch has a table {name} of the source{advice}")
     table = manifest.tables[name]
     if not table.key:
         raise SettingsError(

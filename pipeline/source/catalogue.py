@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -109,7 +109,7 @@ def relations(connection: Connection, schema: str) -> list[str]:
 def _lock(connection: Connection, schema: str, tables: Mapping[str, Table]) -> None:
     """Lock tables by a SELECT: LOCK TABLE does not take every kind of relation."""
     queries = [sql.SQL("SELECT FROM {} LIMIT 0").format(identifier(schema, name)) for name in tables]
-    with source_errors("its tables"):
+    with source_errors("its tables", tables):
         connection.execute(sql.SQL("; ").join(queries))
     heaps = {int(heap): name for name, table in tables.items() for heap in table.heaps.split(",") if heap}
     if rewritten := connection.execute(statement("source/rewritten.sql"), {"heaps": list(heaps)}).fetchone():
@@ -118,14 +118,20 @@ def _lock(connection: Connection, schema: str, tables: Mapping[str, Table]) -> N
 
 
 @contextmanager
-def source_errors(relation: str) -> Iterator[None]:
-    """Raise missing rights, tables and columns as a SourceError of one line."""
+def source_errors(relation: str, tables: Iterable[str] = ()) -> Iterator[None]:
+    """Raise missing rights, tables and columns as a SourceError of one line.
+
+    Postgres names a table without its schema; those of the ``tables`` that it can mean are named.
+    """
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
         by_policy = error.diag.source_function == "check_enable_rls"
         grant = "let the pipeline's role BYPASSRLS" if by_policy else "grant SELECT to the pipeline's role"
-        raise SourceError(f"source: {error.diag.message_primary}; {_foreign(error) or grant}") from None
+        refusal = error.diag.message_primary or ""
+        named = ", ".join(name for name in tables if refusal.endswith(f" {parts(name)[1]}"))
+        where = f"{named}: " if "." in named else ""
+        raise SourceError(f"source: {where}{refusal}; {_foreign(error) or grant}") from None
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         advice = _foreign(error) or "it changed while being read, run again"
         raise SourceError(f"source: {relation}: {error.diag.message_primary}; {advice}") from None

@@ -53,7 +53,7 @@ def read_rows(
     connection.execute("SAVEPOINT before_reading")
     try:
         with (
-            source_errors(name),
+            source_errors(name, [name]),
             _stopping_for_locks(name),
             connection.cursor() as cursor,
             cursor.copy(query) as copy,

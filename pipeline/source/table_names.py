@@ -28,10 +28,14 @@ def parts(text: str) -> tuple[str | None, str]:
     return (unquoted(match[1]) if match[1] else None), unquoted(match[2])
 
 
-def of_user(text: str) -> str:
-    """The text of a table that a person names, perhaps with more quotes than it needs."""
+def of_user(text: str, known: Iterable[str] = ()) -> str:
+    """The text of a table that a person names, perhaps with more quotes than it needs.
+
+    Or with fewer, where that is one of the ``known`` tables and nothing else.
+    """
     schema, table = parts(text)
-    return spelled(table, schema)
+    named, meant = spelled(table, schema), [each for each in known if _plain(each) == text]
+    return meant[0] if len(meant) == 1 and named not in known else named
 
 
 def identifier(main_schema: str, text: str) -> sql.Identifier:
@@ -65,6 +69,11 @@ def of_another_schema(text: str, known: Iterable[str]) -> str | None:
 def unquoted(part: str) -> str:
     """A name that may be in double quotes."""
     return part[1:-1].replace('""', '"') if part.startswith('"') else part
+
+
+def _plain(text: str) -> str:
+    """The text of a table without quotes."""
+    return ".".join(part for part in parts(text) if part is not None)
 
 
 def _quoted(part: str) -> str:

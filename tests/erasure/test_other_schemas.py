@@ -9,6 +9,7 @@ import pytest
 from pipeline.columns import Column
 from pipeline.duck import session
 from pipeline.erasure import forget
+from pipeline.errors import SettingsError
 from pipeline.lake import erasures
 from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import transaction
@@ -45,6 +46,10 @@ def test_only_the_person_of_that_schema_is_erased(shared: Pair) -> None:
     shared.key = HashKey("x" * 40)
     shared.fresh(MODELS, *SOURCE)
     shared.run()
+    with pytest.raises(
+        SettingsError, match=r"no batch has a table acc\.person .*; did you mean crm\.person\?"
+    ):
+        entry(shared, "acc.person", "7")
     shared.do("UPDATE crm.person SET name = 'client person 7, renamed' WHERE id = 7")
     shared.run()
     row = entry(shared, "crm.person", "7")

@@ -21,6 +21,11 @@ def test_a_role_without_rights_gets_one_line(source_url: str, reader_url: str) -
     with pytest.raises(SourceError) as caught:
         carried(reader_url, "t")
     assert str(caught.value) == "source: permission denied for table t; grant SELECT to the pipeline's role"
+    execute(
+        source_url, "CREATE SCHEMA crm", "CREATE TABLE crm.t (id int)", "GRANT USAGE ON SCHEMA crm TO public"
+    )
+    with pytest.raises(SourceError, match=r"^source: crm\.t: permission denied for table t; grant SELECT"):
+        carried(reader_url, "crm.t")
 
 
 def test_a_schema_that_the_role_may_not_use_is_named(source_url: str, reader_url: str) -> None:

@@ -36,3 +36,10 @@ def test_a_text_is_a_table_in_sql(text: str, sql: str) -> None:
 
 def test_a_person_may_write_more_quotes() -> None:
     assert of_user('"sales"."order header"') == "sales.order header"
+
+
+def test_a_person_may_write_a_dot_in_a_name_without_quotes() -> None:
+    assert of_user("a.b", ['"a.b"', "c.a"]) == '"a.b"'
+    assert of_user("a.b", ['"a.b"', "a.b"]) == "a.b"
+    assert of_user("a.b.c", ['"a.b".c', 'a."b.c"']) == '"a.b.c"'
+    assert of_user("a.b.c", ['a."b.c"']) == 'a."b.c"'
