@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pipeline.lake import chains
 from pipeline.lake.buckets import Bucket
+from pipeline.lake.chains import SealedBatch
 from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.lake.manifests import readable
 
@@ -38,7 +39,8 @@ class UnreadTables:
         if previous == self._last:
             return self._known
         known: dict[str, TableBatch] = {}
-        for each in readable(self.raw, reversed(_up_to(self.raw, previous))):
+        chain = reversed(_chain_of(self.raw, previous))
+        for each in readable(self.raw, (each.path for each in chain if each.batch_id <= previous)):
             known = each.tables | known
             if known.keys() >= set(names):
                 break
@@ -48,7 +50,8 @@ class UnreadTables:
 def with_later_columns(bucket: Bucket, manifest: Manifest, tables: Collection[str]) -> Manifest:
     """The batch with the tables (empty) and columns (NULL) that only later batches have, of these tables."""
     later: dict[str, TableBatch] = {}
-    for each in readable(bucket, reversed(_following(bucket, manifest.batch_id))):
+    chain = reversed(_chain_of(bucket, manifest.batch_id))
+    for each in readable(bucket, (each.path for each in chain if each.batch_id > manifest.batch_id)):
         later = {name: table for name, table in each.tables.items() if name in tables} | later
         if set(tables) <= later.keys():
             break
@@ -58,9 +61,8 @@ def with_later_columns(bucket: Bucket, manifest: Manifest, tables: Collection[st
 
 def is_complete(manifest: Manifest, tables: Collection[str] | None = None) -> bool:
     """Whether a batch has all rows of its tables, or of these, so that it needs no earlier batch."""
-    return all(
-        _is_complete(table) for name, table in manifest.tables.items() if tables is None or name in tables
-    )
+    needed = [table for name, table in manifest.tables.items() if tables is None or name in tables]
+    return all(table.mode == "full" or table.state is not None for table in needed)
 
 
 def rebased(manifest: Manifest, previous: str | None) -> Manifest:
@@ -70,20 +72,10 @@ def rebased(manifest: Manifest, previous: str | None) -> Manifest:
     )
 
 
-def _is_complete(table: TableBatch) -> bool:
-    return table.mode == "full" or table.state is not None
-
-
-def _following(bucket: Bucket, batch_id: str) -> list[str]:
-    """The manifest paths of the later batches in the newest chain of a batch, oldest first."""
+def _chain_of(bucket: Bucket, batch_id: str) -> tuple[SealedBatch, ...]:
+    """The batches of the newest chain that has a batch, oldest first; none without such a chain."""
     with_batch = [chain for chain in chains.find(bucket) if chain.holds(batch_id)]
-    return [each.path for each in with_batch[-1].batches if each.batch_id > batch_id] if with_batch else []
-
-
-def _up_to(bucket: Bucket, batch_id: str) -> list[str]:
-    """The manifest paths of a batch and the earlier ones in its newest chain, oldest first."""
-    with_batch = [chain for chain in chains.find(bucket) if chain.holds(batch_id)]
-    return [each.path for each in with_batch[-1].batches if each.batch_id <= batch_id] if with_batch else []
+    return with_batch[-1].batches if with_batch else ()
 
 
 def _unread(table: TableBatch) -> TableBatch:

@@ -7,8 +7,8 @@ from time import monotonic
 
 from pipeline.errors import BucketError
 from pipeline.lake.buckets import Bucket, File
-from pipeline.lake.manifest import MANIFESTS, RESUMED, Manifest, State
-from pipeline.lake.manifests import read_manifest
+from pipeline.lake.manifest import Manifest, State
+from pipeline.lake.manifests import manifest_paths, read_manifest
 
 _THREADS = 4
 
@@ -51,13 +51,12 @@ def verify(raw: Bucket, processed: Bucket, results: Iterable[State]) -> Iterator
 
 
 def _manifests(raw: Bucket, progress: Verification) -> Iterator[Manifest]:
-    for folder in (MANIFESTS, RESUMED):
-        for path in raw.list(folder, deep=True):
-            try:
-                yield read_manifest(raw, path)
-                progress.manifests += 1
-            except BucketError as error:
-                progress.problems.append(str(error))
+    for path in manifest_paths(raw):
+        try:
+            yield read_manifest(raw, path)
+            progress.manifests += 1
+        except BucketError as error:
+            progress.problems.append(str(error))
 
 
 def _read(bucket: Bucket, files: Iterable[File], progress: Verification) -> Iterator[Verification]:

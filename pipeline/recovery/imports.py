@@ -178,8 +178,12 @@ class _Import:
         ):
             for line, texts in self.rows.rows:
                 copy.write_row((line, list(texts)))
-        query = statement("warehouse/import_rows.sql").format(
-            typed=self._casts(), untyped=_UNTYPED, chosen=bisection.CHOSEN
+        query = statement("warehouse/type_rows.sql").format(
+            stage=sql.Identifier("pg_temp", "imported"),
+            columns=identifiers(["line", "valid_from", "valid_to", "content"]),
+            typed=self._casts(),
+            untyped=_UNTYPED,
+            chosen=bisection.CHOSEN,
         )
         read, _ = bisection.run(
             self.connection, query.as_string(self.connection), _UNTYPED, NO_LIMIT, of_values=True

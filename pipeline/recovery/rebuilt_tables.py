@@ -102,15 +102,8 @@ class RebuiltTable:
         """
         if self.span:
             begin, end = map(sql.Identifier, self.span)
-            is_loaded = sql.SQL(
-                "{condition} AND t.{begin} > '-infinity' AND COALESCE(t.{end} > {base}, true)"
-                " AND NOT ({is_mark} AND t.deleted AND t.{begin} <= {base})"
-            ).format(
-                condition=is_loaded,
-                begin=begin,
-                end=end,
-                base=sql.Literal(self.base),
-                is_mark=sql.Literal(self.target.fact),
+            is_loaded = sql.SQL("{} AND t.{} > '-infinity' AND {}").format(
+                is_loaded, begin, self._is_since_base(begin, end)
             )
         query = statement("warehouse/delete_restated.sql").format(
             table=self.table, rebuilt=self.rebuilt, same_key=self.same_key, is_loaded=is_loaded
@@ -119,26 +112,12 @@ class RebuiltTable:
 
     def since_base(self, columns: Sequence[str]) -> sql.Composed:
         """The live rows as a rebuild has them, which knows nothing of the time before the base batch."""
-        base = sql.Literal(self.base)
         if self.span:
             begin, end = map(sql.Identifier, self.span)
-            shown = [
-                sql.SQL("GREATEST({name}, {base}) AS {name}").format(name=begin, base=base)
-                if name == self.span[0]
-                else sql.Identifier(name)
-                for name in columns
-            ]
-            return sql.SQL(
-                "(SELECT {columns} FROM {table} WHERE COALESCE({end} > {base}, true)"
-                " AND NOT ({is_mark} AND deleted AND {begin} <= {base})) AS live"
-            ).format(
-                columns=sql.SQL(", ").join(shown),
-                table=self.table,
-                begin=begin,
-                end=end,
-                base=base,
-                # A fact's deleted row has a version of its own, a dimension's last version is marked.
-                is_mark=sql.Literal(self.target.fact),
+            begun = sql.SQL("GREATEST({0}, {1}) AS {0}").format(begin, self.base)
+            shown = [begun if name == self.span[0] else sql.Identifier(name) for name in columns]
+            return sql.SQL("(SELECT {} FROM {} AS t WHERE {}) AS live").format(
+                sql.SQL(", ").join(shown), self.table, self._is_since_base(begin, end)
             )
         return sql.SQL(
             "(SELECT t.* FROM {table} AS t WHERE NOT EXISTS (SELECT FROM {versions} AS s WHERE {same_key})"
@@ -148,8 +127,17 @@ class RebuiltTable:
             table=self.table,
             versions=sql.Identifier(self.schema, versions_name(self.name)),
             same_key=self.same_key,
-            base=base,
+            base=self.base,
         )
+
+    def _is_since_base(self, begin: sql.Identifier, end: sql.Identifier) -> sql.Composed:
+        """The condition that a version t did not end before the base batch.
+
+        A fact's deleted row has a version of its own, which has no end; a dimension's last version is marked.
+        """
+        return sql.SQL(
+            "COALESCE(t.{end} > {base}, true) AND NOT ({is_fact} AND t.deleted AND t.{begin} <= {base})"
+        ).format(begin=begin, end=end, base=self.base, is_fact=self.target.fact)
 
     def _columns(self) -> list[str]:
         both = columns_of_both(self.connection, self.rebuilt, self.table, self.target)

@@ -163,11 +163,11 @@ def verified(pair: Pair, lake: Bucket) -> Verification:
 
 
 def test_a_whole_lake_has_no_problem(lived: Pair, lake: Bucket) -> None:
+    Path(lake.root, "_manifests", ".batch.json.0123").touch()  # as a killed run leaves it
     found = verified(lived, lake)
-    kept = list(Path(lake.root).rglob("*.parquet"))
+    sizes = [path.stat().st_size for path in Path(lake.root).rglob("*.parquet")]
     assert (found.problems, found.unchecked, found.manifests) == ([], 0, 5)
-    assert found.objects >= len(kept)
-    assert found.bytes >= sum(path.stat().st_size for path in kept)
+    assert min(found.objects - len(sizes), found.bytes - sum(sizes)) >= 0
 
 
 def test_lost_and_damaged_objects_are_named_and_left_out_of_a_rebuild(lived: Pair, lake: Bucket) -> None:

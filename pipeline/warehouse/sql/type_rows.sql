@@ -1,4 +1,4 @@
--- Cast staged rows to the types of their table, as COPY would read them. Returns [cast, 0].
+-- Cast staged or imported rows to the types of their table, as COPY would read them. Returns [cast, 0].
 -- Names: stage, columns, typed (the casts), untyped, chosen (which rows).
 WITH typed AS (
     INSERT INTO {stage} ({columns})
