@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.abc import Params
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import class_row
 
 from pipeline import connection as connecting
 from pipeline import pool, settings
@@ -22,6 +23,7 @@ from pipeline.redaction import in_one_line
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Rows = list[tuple[object, ...]]
+_Row = TypeVar("_Row")
 
 # Defaults for connections, unless the URL sets them. Keepalives keep connections through firewalls open and
 # detect a dead peer within a minute.
@@ -268,25 +270,17 @@ def each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Compose
     return template(between).join(parts)
 
 
-def retype(connection: Connection, alter: sql.Composed, cast: sql.Composable | None) -> None:
-    """Run an ALTER COLUMN TYPE, or another statement if there is no cast.
-
-    An explicit cast would cut texts, so it is used only where Postgres has no cast by assignment.
-    """
-    try:
-        with connection.transaction():
-            connection.execute(alter)
-    except psycopg.errors.DatatypeMismatch:
-        if cast is None:
-            raise
-        connection.execute(sql.SQL("{} USING {}").format(alter, cast))
-
-
 def together(connection: Connection, *queries: tuple[LiteralString, Params]) -> list[Rows]:
     """The rows of queries with their parameters, which are sent at once: one round trip for all of them."""
     with connection.pipeline():
         cursors = [connection.execute(query, parameters) for query, parameters in queries]
     return [cursor.fetchall() for cursor in cursors]
+
+
+def select(connection: Connection, kind: type[_Row], file: str, **values: object) -> list[_Row]:
+    """The rows of a query, as :func:`statement` finds it, with bound values; each is one of a class."""
+    with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(statement(file), values).fetchall()
 
 
 def count_in(cursor: psycopg.Cursor[tuple[object, ...]]) -> int:

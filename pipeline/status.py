@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from psycopg.rows import class_row
-
 from pipeline.capture import planner
 from pipeline.columns import Frozen
 from pipeline.errors import ModelError
@@ -16,7 +14,7 @@ from pipeline.lake.buckets import Bucket, Usage
 from pipeline.models import library
 from pipeline.models.dry_run import verify
 from pipeline.models.library import Model, is_stable
-from pipeline.postgres import Connection, exists, statement, transaction
+from pipeline.postgres import Connection, exists, select, statement, transaction
 from pipeline.settings import Settings
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
@@ -185,14 +183,12 @@ def _to_restate(connection: Connection, schema: str, models: Mapping[str, Model]
 
 def recent(connection: Connection, schema: str, number: int) -> list[Batch]:
     """The last batches of a schema of the warehouse, the latest first."""
-    with connection.cursor(row_factory=class_row(Batch)) as cursor:
-        return cursor.execute(statement("last_batches.sql"), {"schema": schema, "number": number}).fetchall()
+    return select(connection, Batch, "last_batches.sql", schema=schema, number=number)
 
 
 def rejected(connection: Connection, schema: str, batch_id: str | None = None) -> list[RejectedRows]:
     """The rows that are rejected now; with ``batch_id`` only those that it was the first to reject."""
-    with connection.cursor(row_factory=class_row(RejectedRows)) as cursor:
-        return cursor.execute(statement("rejected.sql"), {"schema": schema, "batch": batch_id}).fetchall()
+    return select(connection, RejectedRows, "rejected.sql", schema=schema, batch=batch_id)
 
 
 def missed(connection: Connection, schema: str) -> dict[str, int]:
@@ -203,8 +199,7 @@ def missed(connection: Connection, schema: str) -> dict[str, int]:
 
 def warned(connection: Connection, schema: str, batch_id: str | None = None) -> list[Warned]:
     """The checks that warned in a batch, by default the last one."""
-    with connection.cursor(row_factory=class_row(Warned)) as cursor:
-        return cursor.execute(statement("warned.sql"), {"schema": schema, "batch": batch_id}).fetchall()
+    return select(connection, Warned, "warned.sql", schema=schema, batch=batch_id)
 
 
 def by_table(rejected_rows: Iterable[RejectedRows]) -> dict[str, int]:

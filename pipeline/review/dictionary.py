@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Literal
 
 from psycopg import sql
-from psycopg.rows import class_row
 
 from pipeline.columns import Frozen
 from pipeline.lake.buckets import Bucket
@@ -13,14 +12,13 @@ from pipeline.models.library import Model
 from pipeline.models.lineage import Lineage
 from pipeline.models.marts import Mart
 from pipeline.models.target import ADDED_TO_FACTS, DELETED, Target
-from pipeline.postgres import Connection, statement, transaction
+from pipeline.postgres import Connection, select, statement, transaction
 from pipeline.review.sources import lineage_of
 from pipeline.warehouse import catalogue, comments
 from pipeline.warehouse.marts import meaning_of
 from pipeline.warehouse.schemas import reporting_schema
 
 Kind = Literal["fact", "dimension", "bridge"]
-_Row = TypeVar("_Row", bound=Frozen)
 
 
 class DescribedColumn(Frozen):
@@ -115,27 +113,22 @@ def read(
     lineages = lineage_of(url, schema, models, raw, None)
     with transaction(url, "warehouse", reading=True) as connection:
         targets = catalogue.existing_targets(connection, schema, models)
-        state = _all(connection, State, "review/state_of_warehouse.sql", schema)
-        loaded = {
-            each.table_name: each for each in _all(connection, _Loaded, "review/loaded_rows.sql", schema)
-        }
+        (state,) = select(connection, State, "review/state_of_warehouse.sql", schema=schema)
+        rows = select(connection, _Loaded, "review/loaded_rows.sql", schema=schema)
+        loaded = {each.table_name: each for each in rows}
         days = {name: days_of(connection, schema, target) for name, target in targets.items() if target.fact}
-        views = _all(connection, DescribedView, "review/readable_objects.sql", reporting_schema(schema))
+        reporting = reporting_schema(schema)
+        views = select(connection, DescribedView, "review/readable_objects.sql", schema=reporting)
     return Dictionary(
         schema_name=schema,
-        reporting=reporting_schema(schema),
-        state=state[0],
+        reporting=reporting,
+        state=state,
         tables=tuple(
             _table(target, models[name], loaded.get(name), lineages[name], days.get(name))
             for name, target in targets.items()
         ),
         views=tuple(_view(view, by_name.get(view.name)) for view in views if view.name not in targets),
     )
-
-
-def _all(connection: Connection, kind: type[_Row], file: str, schema: str) -> list[_Row]:
-    with connection.cursor(row_factory=class_row(kind)) as cursor:
-        return cursor.execute(statement(file), {"schema": schema}).fetchall()
 
 
 def _view(view: DescribedView, mart: Mart | None) -> DescribedView:

@@ -7,12 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 
 import psycopg
-from psycopg.rows import class_row
 
 from pipeline import settings
 from pipeline.columns import Frozen
 from pipeline.errors import PipelineError, SnapshotLost
-from pipeline.postgres import Connection, connections_closed, once, statement, transaction
+from pipeline.postgres import Connection, connections_closed, once, select, transaction
 from pipeline.source.hashing import HashKey
 
 # The clock of a server that takes over may be so much behind.
@@ -70,27 +69,18 @@ def snapshot(url: str, key: HashKey | None = None) -> Iterator[tuple[Connection,
 
     At its end, no connection of the run to the source is left.
     """
-    with (
-        connections_closed(url),
-        transaction(url, "source", reading=True) as connection,
-        connection.cursor(row_factory=class_row(Snapshot)) as cursor,
-    ):
-        row = cursor.execute(statement("source/snapshot.sql")).fetchone()
-        assert row is not None  # noqa: S101  a query without FROM has one row
+    with connections_closed(url), transaction(url, "source", reading=True) as connection:
+        (exported,) = select(connection, Snapshot, "source/snapshot.sql")
         if key:
             key.set_on(connection)
-        yield connection, row
+        yield connection, exported
 
 
 def identify(url: str) -> Identity | None:
     """The identity of the source at a URL; None where it does not answer at the first attempt."""
-    with (
-        suppress(PipelineError, psycopg.Error),
-        once(url, "source") as connection,
-        connection.cursor(row_factory=class_row(Snapshot)) as cursor,
-    ):
-        row = cursor.execute(statement("source/snapshot.sql")).fetchone()
-        return row.identity if row else None
+    with suppress(PipelineError, psycopg.Error), once(url, "source") as connection:
+        (found,) = select(connection, Snapshot, "source/snapshot.sql")
+        return found.identity
     return None
 
 

@@ -14,10 +14,9 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 import psycopg
-from psycopg.rows import class_row
 
 from pipeline.columns import Frozen
-from pipeline.postgres import Connection, statement
+from pipeline.postgres import Connection, select
 from pipeline.source.snapshots import Snapshot
 
 NO_SUMMARIES = "the source does not summarize its WAL (summarize_wal, Postgres 17 and later)"
@@ -161,9 +160,7 @@ def _examine(connection: Connection, snapshot: Snapshot, start: Mark, tables: Ma
         "xmax": snapshot.xmax,
         "filenodes": sorted({number for files in tables.values() for number in files.filenodes}),
     }
-    with connection.cursor(row_factory=class_row(_Found)) as cursor:
-        found = cursor.execute(statement("source/wal_summaries.sql"), values).fetchone()
-    assert found is not None  # noqa: S101  its last step has one row
+    (found,) = select(connection, _Found, "source/wal_summaries.sql", **values)
     return found
 
 

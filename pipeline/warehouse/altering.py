@@ -9,7 +9,7 @@ from psycopg import sql
 
 from pipeline.errors import WarehouseError
 from pipeline.messages import comes_from_a_function, message
-from pipeline.postgres import Connection, retype
+from pipeline.postgres import Connection
 from pipeline.redaction import in_one_line
 from pipeline.warehouse import dependents, dropped_columns, own_objects, removed, renames, schema_file
 from pipeline.warehouse.alterations import Alterations
@@ -127,6 +127,20 @@ def _execute(connection: Connection, change: Change, statements: Iterable[sql.Co
             )  # fmt: skip
         except psycopg.Error as error:
             raise _failed(connection, change, each, error) from None
+
+
+def retype(connection: Connection, alter: sql.Composed, cast: sql.Composable | None) -> None:
+    """Run an ALTER COLUMN TYPE, or another statement if there is no cast.
+
+    An explicit cast would cut texts, so it is used only where Postgres has no cast by assignment.
+    """
+    try:
+        with connection.transaction():
+            connection.execute(alter)
+    except psycopg.errors.DatatypeMismatch:
+        if cast is None:
+            raise
+        connection.execute(sql.SQL("{} USING {}").format(alter, cast))
 
 
 def _failed(

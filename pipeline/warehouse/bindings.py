@@ -5,11 +5,10 @@ from datetime import datetime
 from typing import cast
 
 from psycopg import sql
-from psycopg.rows import class_row
 
 from pipeline.columns import Frozen
 from pipeline.models.target import Target, versions_name
-from pipeline.postgres import Connection, statement, template
+from pipeline.postgres import Connection, select, statement, template
 from pipeline.warehouse.counts import Counts
 
 # The row count of a table whose rows are unknown, because etl.model was restored or written again.
@@ -88,9 +87,8 @@ class Binding(Frozen):
 
 def read(connection: Connection, schema: str, targets: Iterable[str], few: int = _FEW_ROWS) -> list[Binding]:
     """The bindings of those tables that have been loaded."""
-    with connection.cursor(row_factory=class_row(Binding)) as cursor:
-        parameters = {"schema": schema, "tables": list(targets), "few": few}
-        return cursor.execute(statement("warehouse/bindings.sql"), parameters).fetchall()
+    tables = list(targets)
+    return select(connection, Binding, "warehouse/bindings.sql", schema=schema, tables=tables, few=few)
 
 
 def bind(

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
-from psycopg.rows import class_row
 
 from pipeline.models.library import Model
 from pipeline.models.marts import Mart
@@ -20,7 +19,7 @@ from pipeline.models.target import (
     Target,
     versions_name,
 )
-from pipeline.postgres import Connection, statement, template
+from pipeline.postgres import Connection, select, template
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.marts import MARK
 from pipeline.warehouse.schemas import reporting_schema, view_schemas
@@ -76,9 +75,8 @@ def ensure(
     found: Alterations | None,
 ) -> None:
     """Make the comments say what models, schema.sql and marts say; nothing is done if they do."""
-    with connection.cursor(row_factory=class_row(_Place)) as cursor:
-        schemas = [schema, *view_schemas(schema)]
-        places = cursor.execute(statement("warehouse/comments.sql"), {"schemas": schemas}).fetchall()
+    schemas = [schema, *view_schemas(schema)]
+    places = select(connection, _Place, "warehouse/comments.sql", schemas=schemas)
     wanted = _of_columns(schema, targets, places, _removed(found))
     of_objects = dict(_of_objects(schema, models, targets))
     by_mart = {mart.name: mart for mart in marts}

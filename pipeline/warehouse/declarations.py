@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from psycopg.rows import class_row
-
 from pipeline.columns import Frozen
-from pipeline.postgres import Connection, statement
+from pipeline.postgres import Connection, select
 
 
 class Declared(Frozen):
@@ -61,9 +59,8 @@ def read(
     """
     found: dict[str, dict[str, Declared]] = {}
     names = {"schema": schema, "tables": list(tables), "as_schema": as_schema or schema}
-    with connection.cursor(row_factory=class_row(Declared)) as cursor:
-        for column in cursor.execute(statement("warehouse/declared_columns.sql"), names):
-            found.setdefault(column.table_name, {})[column.name] = column
+    for column in select(connection, Declared, "warehouse/declared_columns.sql", **names):
+        found.setdefault(column.table_name, {})[column.name] = column
     return found
 
 

@@ -24,8 +24,9 @@ from pipeline.models.target import (
     version_index,
     versions_name,
 )
-from pipeline.postgres import Connection, count_in, each, retype, statement, template
+from pipeline.postgres import Connection, count_in, each, statement, template
 from pipeline.warehouse import as_of, own_objects, version_indexes
+from pipeline.warehouse.altering import retype
 from pipeline.warehouse.history_objects import Existing, names_of, read_existing
 from pipeline.warehouse.schemas import view_schemas
 from pipeline.words import counted

@@ -18,7 +18,7 @@ from pipeline.lake.manifest import Destination, Manifest, State, Watermark
 from pipeline.models.library import FINGERPRINT, Model
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target
-from pipeline.postgres import Connection, exists, statement, together, transaction
+from pipeline.postgres import Connection, exists, select, statement, together, transaction
 from pipeline.source.snapshots import Snapshot
 from pipeline.source.wal_summaries import Marks
 from pipeline.warehouse.counts import Counts
@@ -100,11 +100,11 @@ def destination(url: str, schema: str) -> Destination:
         row = None
         if exists(connection, "etl.warehouse"):
             row = connection.execute("SELECT warehouse_id::text FROM etl.warehouse").fetchone()
-        with connection.cursor(row_factory=class_row(Destination)) as cursor:
-            parameters = {"schema": schema, "id": row[0] if row else ""}
-            result = cursor.execute(statement("warehouse/destination.sql"), parameters).fetchone()
-    assert result is not None  # noqa: S101  a query without FROM has one row
-    return result
+        warehouse_id = row[0] if row else ""
+        (found,) = select(
+            connection, Destination, "warehouse/destination.sql", schema=schema, id=warehouse_id
+        )
+    return found
 
 
 def adopt_id(connection: Connection, former: Destination) -> None:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
-from pipeline.postgres import Connection, statement
+from pipeline.postgres import Connection, select
 from pipeline.warehouse.table import Table
 
 NO_RIGHT = "its role may not set session_replication_role (docs/warehouse-role.sql)"
@@ -54,9 +53,8 @@ def may_skip(connection: Connection) -> bool:
 
 def describe(connection: Connection, schema: str, tables: Iterable[str]) -> list[References]:
     """The references of those tables that have any."""
-    with connection.cursor(row_factory=class_row(References)) as cursor:
-        parameters = {"schema": schema, "tables": list(tables)}
-        return cursor.execute(statement("warehouse/unskippable_references.sql"), parameters).fetchall()
+    file = "warehouse/unskippable_references.sql"
+    return select(connection, References, file, schema=schema, tables=list(tables))
 
 
 def checked_by_row(connection: Connection, schema: str, tables: Iterable[str]) -> dict[str, str]:

@@ -11,11 +11,10 @@ from urllib.parse import quote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from psycopg import sql
-from psycopg.rows import class_row
 
 from pipeline.columns import Frozen
 from pipeline.models.target import Target
-from pipeline.postgres import Connection, statement
+from pipeline.postgres import Connection, select
 from pipeline.warehouse.marts import meaning_of
 from pipeline.warehouse.schemas import reporting_schema
 
@@ -71,10 +70,9 @@ class Place(Frozen):
 def read(connection: Connection, schema: str, targets: Mapping[str, Target]) -> list[View]:
     """The views for readers, those of tables with their keys and links."""
     found: dict[str, list[Column]] = {}
-    with connection.cursor(row_factory=class_row(Column)) as cursor:
-        names = {"reporting": reporting_schema(schema)}
-        for column in cursor.execute(statement("warehouse/reader_columns.sql"), names):
-            found.setdefault(column.view_name, []).append(column)
+    reporting = reporting_schema(schema)
+    for column in select(connection, Column, "warehouse/reader_columns.sql", reporting=reporting):
+        found.setdefault(column.view_name, []).append(column)
     return [
         View(
             name=name,

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
-from pipeline.postgres import statement, template
+from pipeline.postgres import select, statement, template
 from pipeline.warehouse import bisection, rejected
 from pipeline.warehouse.counts import Merged
 from pipeline.warehouse.table import Table
@@ -103,12 +102,8 @@ def merge_without_unique_indexes(table: Table, merge_file: str) -> Merged | None
 
 def _droppable_indexes(table: Table) -> list[UniqueIndex]:
     """All but the index of the business key, whose values rows do not exchange."""
-    with table.connection.cursor(row_factory=class_row(UniqueIndex)) as cursor:
-        cursor.execute(
-            statement("warehouse/unique_indexes.sql"),
-            {"qualified_name": table.name.as_string(table.connection)},
-        )
-        indexes = cursor.fetchall()
+    name = table.name.as_string(table.connection)
+    indexes = select(table.connection, UniqueIndex, "warehouse/unique_indexes.sql", qualified_name=name)
     key = {sql.Identifier(name).as_string(table.connection) for name in table.target.key}
     return [index for index in indexes if {_quoted(name) for name in index.expressions} != key]
 
