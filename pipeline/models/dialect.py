@@ -226,7 +226,9 @@ def _decimals(node: Node) -> int | None:
 
 
 def _printed(node: Node, parent: Node, text: bytes) -> str | None:
-    """What is wrong with a cast to text."""
+    """What is wrong with a cast, most of them to text."""
+    if _type(node) == "TIME" and _type(node["children"][0]) == "TIMESTAMP WITH TIME ZONE":
+        return "{shown}: DuckDB has no such cast; write CAST(CAST(x AS timestamp) AS time)"
     if type_of(node).get("id") != "VARCHAR" or is_json(type_of(node)):
         return None
     operand = node["children"][0]

@@ -46,6 +46,7 @@ CASES = [
     ("cardinality(COALESCE(tags, '{}'))", "does not read '{}' as an array; write ARRAY", None),
     ("substring(x, -1, 3)", "counts from the end in DuckDB; write places from 1 on", "substring(x, 1, 1)"),
     ("CAST(date_trunc('month', CAST(ts AS date)) AS text)", "prints a date, in Postgres a timestamptz", None),
+    ("CAST(ts AT TIME ZONE 'UTC' AS time)", "DuckDB has no such cast; write CAST", "CAST(ts AS time)"),
     ("ts AT TIME ZONE 'UTC+2'", "has the other sign in Postgres; write the name of a zone", None),
     ("TIMESTAMP '2024-01-31 12:00:00.1234567'", "is cut to microseconds in DuckDB", None),
     ("degrees(d)", "differs from Postgres in its last digits", "d / (pi() / 180)"),
