@@ -86,10 +86,14 @@ def bind_empty(
     _bind_reference(connection, reference_names, datetime.now(UTC))
     if not _needs_other_sql(models, targets, tables):
         return _bind_models(connection, models, targets, None, tables)
+    known = _known_texts(*as_key(models, targets, tables))
+    if known:
+        return _bind_models(connection, models, targets, known, tables)
     with session() as other:
         _bind_reference(other, reference_names, datetime.now(UTC))
         probe = Probe(other, {name: tables[name] for name in names & tables.keys()}, connection)
-        return _bind_models(connection, models, targets, probe, tables)
+        known |= _bind_models(connection, models, targets, probe, tables)
+    return known
 
 
 @contextmanager
@@ -131,16 +135,16 @@ def texts_of(
     """The models' SQL as it is run: labels of enums, and what is stored as text, are cast."""
     if not _needs_other_sql(models, targets, tables):
         return {model.name: model.bound_sql for model in models.values()}
-    return _computed_texts(*as_key(models, targets, tables))
-
-
-@lru_cache(maxsize=512)  # the same at every batch of a rebuild
-def _computed_texts(
-    models: tuple[Model, ...], targets: tuple[Target, ...], tables: TableColumns
-) -> dict[str, str]:
+    if known := _known_texts(*as_key(models, targets, tables)):
+        return known
     with session() as connection:
-        named = {model.name: model for model in models}
-        return bind_empty(connection, named, {target.name: target for target in targets}, dict(tables))
+        return bind_empty(connection, models, targets, tables)
+
+
+@lru_cache(maxsize=512)  # the same at every batch of a rebuild, and for a run's check and its transforms
+def _known_texts(_: tuple[Model, ...], __: tuple[Target, ...], ___: TableColumns) -> dict[str, str]:
+    """What ``bind_empty`` has computed for these; empty before."""
+    return {}
 
 
 def as_key(

@@ -12,6 +12,7 @@ from pipeline.duck import session
 from pipeline.errors import ModelError
 from pipeline.lake.buckets import folder
 from pipeline.models import inputs
+from pipeline.models.computing import Probe
 from pipeline.models.transform import transform
 from pipeline.models.work import Work
 from tests.made_up import MadeUp, made_target
@@ -177,6 +178,20 @@ def test_only_models_with_such_numbers_are_rewritten(both: Both) -> None:
         assert inputs.bind_empty(connection, all_models, targets, columns) == {
             "dim_m": all_models["dim_m"].bound_sql
         }
+
+
+def test_rewritten_sql_is_computed_once(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's check of its models computes it, and their transforms run it."""
+    all_models = write_models(both.home / "once", {"dim_m": "SELECT id, price * 3 AS v FROM sale"})
+    targets = {"dim_m": made_target("dim_m", ("id",), id="bigint", v="numeric")}
+    columns = {name: table.columns for name, table in both.manifest.tables.items()}
+    with session() as connection:
+        first = inputs.bind_empty(connection, all_models, targets, columns)
+    assert first["dim_m"] != all_models["dim_m"].bound_sql
+    monkeypatch.delattr(Probe, "computable")
+    with session() as connection:
+        assert inputs.bind_empty(connection, all_models, targets, columns) == first
+    assert inputs.texts_of(all_models, targets, columns) == first
 
 
 def test_numbers_reach_the_warehouse_exactly(shared: Pair) -> None:
