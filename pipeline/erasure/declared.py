@@ -10,6 +10,7 @@ from pipeline.lake.manifest import Manifest, TableBatch
 from pipeline.models import personal
 from pipeline.models.library import Model, source_tables
 from pipeline.source.table_names import of_another_schema, spelled
+from pipeline.words import did_you_mean
 
 
 class Undeclared(SettingsError):
@@ -46,8 +47,9 @@ def the_table(
     """
     manifest = next((each for each in reversed(manifests) if name in each.tables), None)
     if manifest is None or manifest.tables[name].seed is not None:
-        meant = of_another_schema(name, newest(manifests))
-        advice = f"; did you mean {meant}?" if meant else ""
+        known = newest(manifests)
+        meant = of_another_schema(name, known)
+        advice = f"; did you mean {meant}?" if meant else did_you_mean(name, known)
         raise Undeclared(f"TABLE: no batch has a table {name} of the source{advice}")
     table = manifest.tables[name]
     if not table.key:

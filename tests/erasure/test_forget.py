@@ -139,6 +139,7 @@ def test_rejected_rows_are_erased_too(shop: Pair) -> None:
 def test_an_impossible_erasure_is_refused_in_one_line(shop: Pair) -> None:
     for table, key, words in (
         ("nothing", ("1",), "TABLE: no batch has a table nothing of the source"),
+        ("Person", ("1",), "TABLE: no batch has a table Person of the source; did you mean person?"),
         ("team", ("1",), "TABLE: no column of team is declared personal; write `-- personal: column`"),
         ("person", ("x",), "KEY: does not fit the key of person, which is person_id integer"),
         ("person", ("1", "2"), "KEY: the key of person is person_id; give one value for each"),
