@@ -15,9 +15,11 @@ from pipeline.duck import literal
 from pipeline.models.column_references import Node
 from pipeline.models.comparisons import column_of
 from pipeline.models.exact import is_written_cast, type_of, with_parents
-from pipeline.models.quotients import FLOATS, INTEGERS, Quotients, is_integer
+from pipeline.models.exact import type_name as _type
+from pipeline.models.quotients import FLOATS, INTEGERS, Quotients, folded, is_integer
 from pipeline.models.text_origins import is_json
 from pipeline.models.value_flow import name_of
+from pipeline.models.written import place_of, shown_in, written
 from pipeline.words import line_of
 
 # Integers up to this one are exact in 4 bytes of floating point.
@@ -29,7 +31,6 @@ _MAKING_LISTS = frozenset({"array_value", "list_pack", "list_value"})
 _PLACES = frozenset("array_extract array_slice list_extract list_slice substr substring".split())  # noqa: SIM905
 _LIKE = frozenset("~~ !~~ ~~* !~~*".split())  # noqa: SIM905
 _EXTRACT = re.compile(r"extract\s*\(|date_part\s*\(", re.IGNORECASE)
-_LONGEST = 60
 # Types of which a literal can be tried.
 _TYPES = INTEGERS | FLOATS | {
     "BOOLEAN", "DATE", "INTERVAL", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID",
@@ -47,6 +48,12 @@ _FUNCTIONS: dict[str, tuple[int | None, str]] = {
 }
 
 
+_OF_INTEGERS = (
+    "{shown} of integers is a fraction in DuckDB, and a whole number in Postgres; write // for /,"
+    " or cast one side to DOUBLE PRECISION"
+)
+
+
 def differing(plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
     """What a plan of this SQL computes differently from Postgres: the line, if known, and the message."""
     text = sql.encode()
@@ -59,16 +66,17 @@ def inexact(plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
     """The numbers whose last digits differ from Postgres: the line, if known, and the message."""
     text = sql.encode()
     for node, parent, words in Quotients(plan, text).problems(plan):
-        yield _explained(node, parent, words, text)
+        if _problem(node, parent, text) != _OF_INTEGERS:
+            yield _explained(node, parent, words, text)
 
 
 def _explained(node: Node, parent: Node, words: str, text: bytes) -> tuple[int | None, str]:
     """The line of an expression, if it is known, and the message with its text."""
-    shown = _written(node, text) or _written(parent, text) or column_of(node)
+    shown = shown_in(node, text) or written(parent, text) or column_of(node)
     if node["type"] == "BOUND_AGGREGATE" or node["type"].startswith("WINDOW_"):
         name = name_of(node) or node["type"].removeprefix("WINDOW_").lower()
         shown = f"{name}({column_of(node['children'][0])})"
-    place = next((p for p in (_place(node, text), _place(parent, text)) if p is not None), None)
+    place = next((p for p in (place_of(node, text), place_of(parent, text)) if p is not None), None)
     line = None if place is None else line_of(text, place)
     return line, words.format(shown=shown or name_of(node) or "it")
 
@@ -84,7 +92,7 @@ def unread(connection: duckdb.DuckDBPyConnection, plan: Node, sql: str) -> Itera
         if not isinstance(value, str) or _type(of) != "VARCHAR":
             continue
         if words := _unread(connection, value, to):
-            place = _place(of, text)
+            place = place_of(of, text)
             yield None if place is None else line_of(text, place), words
 
 
@@ -109,17 +117,16 @@ def _problem(node: Node, parent: Node, text: bytes) -> str | None:
         return _of_aggregate(node, name)
     if str(kind).startswith("COMPARE_") or kind == "BOUND_BETWEEN":
         return _in_four_bytes(node, text)
+    if any(map(_are_integers, folded(node, text))):
+        return _OF_INTEGERS
     if kind != "BOUND_FUNCTION":
         return None
     if (
         name == "/"
-        and "/" in _written(node, text)
+        and "/" in written(node, text)
         and all(is_integer(each, text) for each in node["children"])
     ):
-        return (
-            "{shown} of integers is a fraction in DuckDB, and a whole number in Postgres; write // for /,"
-            " or cast one side to DOUBLE PRECISION"
-        )
+        return _OF_INTEGERS
     if name in _ARITHMETIC:
         return _in_four_bytes(node, text)
     if name == "||" and (problem := _of_lists(node, text)):
@@ -130,6 +137,10 @@ def _problem(node: Node, parent: Node, text: bytes) -> str | None:
         or _of_moment(node, name, text)
         or _of_name(node, name)
     )
+
+
+def _are_integers(operands: tuple[bytes, bytes]) -> bool:
+    return all(map(bytes.isdigit, operands))
 
 
 def _of_lists(node: Node, text: bytes) -> str | None:
@@ -146,7 +157,7 @@ def _of_lists(node: Node, text: bytes) -> str | None:
 
 def _of_place(node: Node, name: str, text: bytes) -> str | None:
     """What is wrong with a place in a text or list that is negative."""
-    if name not in _PLACES or not re.match(rf"\[|{name}", _written(node, text), re.IGNORECASE):
+    if name not in _PLACES or not re.match(rf"\[|{name}", written(node, text), re.IGNORECASE):
         return None  # a macro of DuckDB calls it
     values = [
         _value(each["children"][0] if each["type"] == "OPERATOR_CAST" else each)
@@ -162,7 +173,7 @@ def _of_place(node: Node, name: str, text: bytes) -> str | None:
 def _of_text(node: Node, name: str, text: bytes) -> str | None:
     if name in _LIKE and "\\" in str(_value(node["children"][1])):
         return "{shown}: a backslash escapes nothing in DuckDB; add ESCAPE '\\' to it"
-    if name == "regexp_full_match" and "similar" in _written(node, text).lower():
+    if name == "regexp_full_match" and "similar" in written(node, text).lower():
         return "{shown}: SIMILAR TO takes a regular expression in DuckDB; write LIKE, or ~ '^(…)$'"
     return None
 
@@ -170,7 +181,7 @@ def _of_text(node: Node, name: str, text: bytes) -> str | None:
 def _of_moment(node: Node, name: str, text: bytes) -> str | None:
     if name == "timezone" and re.search(r"[+-]\d", str(_value(node["children"][0]))):
         return "{shown} has the other sign in Postgres; write the name of a zone, such as 'Europe/London'"
-    if name in {"second", "millisecond"} and _EXTRACT.match(_written(node, text)):
+    if name in {"second", "millisecond"} and _EXTRACT.match(written(node, text)):
         return (
             "{shown} is without its fraction in DuckDB; write extract(microsecond FROM x) / 1000000.0 for"
             " seconds"
@@ -273,28 +284,6 @@ def _is_small(node: Node) -> bool:
     return isinstance(value, int) and _type(node["children"][0]) in INTEGERS and abs(value) < _EXACT_IN_REAL
 
 
-def _type(node: Node) -> str:
-    value = node.get("value")
-    of_value = value["type"]["id"] if isinstance(value, dict) else ""
-    return str(type_of(node).get("id") or of_value)
-
-
 def _value(node: Node) -> object:
     value = node.get("value")
     return value.get("value") if isinstance(value, dict) else None
-
-
-def _place(node: Node, text: bytes) -> int | None:
-    place = int(node.get("query_location", len(text)))
-    return place if place < len(text) else None
-
-
-def _written(node: Node, text: bytes) -> str:
-    """The text of an expression in one line, if it is known."""
-    place, length = _place(node, text), int(node.get("query_location_length", 0))
-    if place is None or not length:
-        return ""
-    shown = " ".join(text[place : place + length].decode(errors="replace").split())
-    if shown.startswith("::"):
-        shown = column_of(node["children"][0]) + shown
-    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _TOKEN = re.compile(rb"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
+_NO_CODE = re.compile(rb"--.*|/\*.*|\s", re.DOTALL)
 _DEPTHS = {b"(": 1, b"[": 1, b")": -1, b"]": -1}
 
 
@@ -24,6 +25,12 @@ def applied(text: bytes, edits: Iterable[Edit]) -> bytes:
     for each in sorted(edits, key=lambda each: (each.start, each.end), reverse=True):
         text = text[: each.start] + each.text + text[each.end :]
     return text
+
+
+def code_before(text: bytes, start: int, end: int) -> re.Match[bytes] | None:
+    """The last token between two places that is neither a space nor a comment."""
+    found = [each for each in _TOKEN.finditer(text, start, end) if not _NO_CODE.fullmatch(each[0])]
+    return found[-1] if found else None
 
 
 def top_tokens(text: bytes, start: int) -> Iterator[re.Match[bytes]]:

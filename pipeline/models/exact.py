@@ -104,6 +104,13 @@ def type_of(node: Node) -> Node:
     return node.get("return_type") or {}
 
 
+def type_name(node: Node) -> str:
+    """DuckDB's name of the type of an expression, also of a constant; empty if it has none."""
+    value = node.get("value")
+    of_value = value["type"]["id"] if isinstance(value, dict) else ""
+    return str(type_of(node).get("id") or of_value)
+
+
 def is_decimal(node: Node) -> bool:
     """Whether an expression may be computed from a marked number."""
     info = type_of(node).get("type_info") or {}

@@ -9,8 +9,9 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
-from pipeline.models.exact import is_written_cast, type_of
+from pipeline.models.exact import MARK, is_written_cast, type_name, type_of
 from pipeline.models.unstable import Node, walk
 from pipeline.models.value_flow import Flow, name_of
 
@@ -24,6 +25,7 @@ _PARTS = frozenset(
 # Functions whose argument pipeline.models.rounding rounds to 15 digits.
 ROUNDING = frozenset({"ceil", "ceiling", "floor", "round", "trunc"})
 _ARITHMETIC = frozenset("+ - * / %".split())  # noqa: SIM905
+_KEEPING_WHOLE = frozenset("+ - *".split())  # noqa: SIM905
 # Of numeric they are numeric in Postgres, of integers floating point.
 _ROOTS = frozenset("^ ** exp ln log log10 pow power sqrt".split())  # noqa: SIM905
 _AVERAGES = frozenset({"avg", "mean"})
@@ -48,15 +50,22 @@ _OF_PERCENTILES = (
 )
 
 
+# Literals that are divided, after what is no operand of a product.
+_OF_LITERALS = re.compile(rb"(?:^|[(,+=<>|[-]|\b[a-z_]+\s)\s*(\d[\d.]*)\s*/\s*(\d[\d.]*)", re.IGNORECASE)
+# Digits before the point of a number that is divided, and decimals of a quotient.
+_MOST_DIGITS, _MOST_DECIMALS = 14, 28
+
+
 @dataclass(frozen=True)
 class Number:
     """A numeric of Postgres that is floating point here: the expression that computes it.
 
-    ``exact``: all its digits are right.
+    ``exact``: all its digits are right. ``whole``: it has no decimals.
     """
 
     made_by: Node
     exact: bool
+    whole: bool = False
 
 
 class Quotients(Flow[Number]):
@@ -69,12 +78,12 @@ class Quotients(Flow[Number]):
     def merged(self, values: Sequence[Number | None]) -> Number | None:
         """One of several numbers, rather one that is not exact."""
         found = [each for each in values if each]
-        return min(found, key=lambda each: each.exact) if found else None
+        return min(found, key=lambda each: (each.exact, each.whole)) if found else None
 
     def value(self, expression: Node, columns: tuple[Number | None, ...] | None) -> Number | None:
         """What an expression over these columns is, if it is such a number."""
         if type_of(expression).get("id") not in FLOATS:
-            return None
+            return Number(expression, exact=False) if folded(expression, self._text) else None
         if expression["expression_class"] == "BOUND_REF":
             place = expression["index"]
             return columns[place] if columns and place < len(columns) else None
@@ -88,12 +97,11 @@ class Quotients(Flow[Number]):
         if expression["type"] == "OPERATOR_CAST":
             return None if is_written_cast(expression, self._text) else known[0]
         if name in ROUNDING:
-            return Number(expression, exact=True) if known[0] else None
+            return Number(expression, exact=True, whole=len(operands) == 1) if known[0] else None
         if name in _PASSING and (name != "-" or len(operands) == 1):
             return self.merged(known)
         if name in _ARITHMETIC:
-            floats = any(self._is_float(*each) for each in zip(operands, known, strict=True))
-            return None if floats and not any(known) else Number(expression, exact=False)
+            return self._of_arithmetic(expression, operands, known)
         of_numbers = any(map(_is_decimal, operands)) or any(known)
         if (name in _ROOTS and of_numbers) or (name in _AVERAGES and not self._averages_floats(operands)):
             return Number(expression, exact=False)
@@ -101,10 +109,20 @@ class Quotients(Flow[Number]):
             self.merged(known) if expression["expression_class"] in {"BOUND_CASE", "BOUND_OPERATOR"} else None
         )
 
+    def _of_arithmetic(
+        self, expression: Node, operands: Sequence[Node], known: Sequence[Number | None]
+    ) -> Number | None:
+        """The result of an operator, unless it has an operand that is floating point in Postgres, too."""
+        if not any(known) and any(map(self._is_float, operands, known)):
+            return None
+        whole = name_of(expression) in _KEEPING_WHOLE and all(map(self._is_whole, operands, known))
+        return Number(expression, exact=whole, whole=whole)
+
     def problems(self, plan: Node) -> Iterator[tuple[Node, Node, str]]:
         """A number whose last digits matter, the expression that takes it, and what is wrong."""
+        orders = {id(each) for each in _orders(plan)}
         for operator in walk(plan):
-            if not str(operator.get("type")).startswith("LOGICAL_"):
+            if not str(operator.get("type")).startswith("LOGICAL_") or id(operator) in orders:
                 continue
             for part, value in operator.items():
                 if part != "children":
@@ -162,8 +180,49 @@ class Quotients(Flow[Number]):
             return self._is_float(node["children"][0], None)
         return type_of(node).get("id") in FLOATS
 
+    def _is_whole(self, node: Node, number: Number | None) -> bool:
+        return number.whole if number else is_integer(node, self._text)
+
     def _averages_floats(self, operands: list[Node]) -> bool:
         return any(type_of(each).get("id") in FLOATS for each in operands)
+
+
+def _orders(plan: Node) -> Iterator[Node]:
+    """The operators that order the rows of the result, which makes no difference to a table."""
+    while plan["type"] in {"LOGICAL_ORDER_BY", "LOGICAL_PROJECTION"}:
+        if plan["type"] == "LOGICAL_ORDER_BY":
+            yield plan
+        plan = plan["children"][0]
+
+
+def folded(node: Node, text: bytes) -> list[tuple[bytes, bytes]]:
+    """The quotients of literals that the planner may have replaced by this constant: their two sides."""
+    if node["expression_class"] != "BOUND_CONSTANT" or type_name(node) != "DOUBLE":
+        return []
+    place, length = node["query_location"], node["query_location_length"]
+    return _OF_LITERALS.findall(text[place : place + length] if place < len(text) and length else text)
+
+
+def is_exact_quotient(of: Node, divisor: Decimal, decimals: int) -> bool:
+    """Whether Postgres and a product in DuckDB keep so many more decimals of a quotient of this type.
+
+    Postgres keeps some 16 digits, see its select_div_scale(). A number has at most 14 before its point.
+    """
+    info = of.get("type_info") or {}
+    width, scale = int(info.get("width", 0)), int(info.get("scale", 0))
+    most = Decimal(10) ** min(width - scale, _MOST_DIGITS) - Decimal(10) ** -scale
+    (weight, first), (of_divisor, first_of_divisor) = map(_group, (most, abs(divisor)))
+    weight -= of_divisor + (first <= first_of_divisor)
+    kept = max(16 - 4 * weight, scale, -int(divisor.as_tuple().exponent))
+    return scale + decimals <= (
+        _MOST_DECIMALS if width >= MARK[0] or not width else min(kept, _MOST_DECIMALS)
+    )
+
+
+def _group(number: Decimal) -> tuple[int, int]:
+    """The place of the first of the groups of four digits that Postgres computes with, and its value."""
+    weight = number.adjusted() // 4
+    return weight, int(number.scaleb(-4 * weight))
 
 
 def _words(number: Number) -> str:

@@ -11,15 +11,16 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 
 import duckdb
 
 from pipeline.duck import quote
 from pipeline.models.analysis import plan_of
-from pipeline.models.edits import Edit, applied, top_tokens
-from pipeline.models.exact import is_written_cast, type_of
-from pipeline.models.quotients import FLOATS, INTEGERS, ROUNDING, Quotients, is_integer
+from pipeline.models.edits import Edit, applied, code_before, top_tokens
+from pipeline.models.exact import is_written_cast, type_name, type_of
+from pipeline.models.quotients import FLOATS, INTEGERS, ROUNDING, Quotients, is_exact_quotient, is_integer
 from pipeline.models.syntax import parsed
 from pipeline.models.unstable import Node, walk
 from pipeline.models.value_flow import name_of
@@ -55,7 +56,7 @@ MACROS = (
     ),
 )
 _MAY_ROUND = re.compile(r"\b(substr|substring|round|floor|ceil|ceiling|trunc|cast)\s*\(|::|/", re.IGNORECASE)
-_NUMBER = re.compile(rb"-?\d+(\.\d+)?")
+_NUMBER = re.compile(rb"-?(\d[\d_]*\.?\d*|\.\d+)")
 _AS_DOUBLE = b"::double precision"
 # The digits of reciprocals, so that their products have a type.
 _MOST_DECIMALS = 9
@@ -116,20 +117,22 @@ def _product(operands: list[Node], text: bytes) -> Iterator[Edit]:
     left, right = operands
     place, length = right["query_location"], right["query_location_length"]
     written = text[place : place + length]
-    before = text[:place].rstrip()
     of = left["children"][0] if left["type"] == "OPERATOR_CAST" else left
     is_exact = type_of(of).get("id") in INTEGERS | {"DECIMAL"}
-    is_division = before.endswith(b"/") and not all(is_integer(each, text) for each in operands)
-    if not (is_division and is_exact and _NUMBER.fullmatch(written)):
+    if not (is_exact and _NUMBER.fullmatch(written)) or all(is_integer(each, text) for each in operands):
+        return
+    slash = code_before(text, left["query_location"] if left["query_location"] < place else 0, place)
+    if slash is None or slash[0] != b"/":
         return
     divisor = Fraction(written.decode())
     for decimals in range(_MOST_DECIMALS + 1) if divisor else ():
         scaled = 10**decimals / divisor
-        if scaled.denominator == 1:
+        if scaled.denominator == 1 and is_exact_quotient(type_of(of), Decimal(written.decode()), decimals):
             digits = f"{abs(scaled.numerator):0{decimals + 1}d}"
             sign = "-" if divisor < 0 else ""
             number = f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else f"{digits}.0"
-            yield Edit(len(before) - 1, place + length, f"* {sign}{number}".encode())
+            yield Edit(slash.start(), slash.end(), b"*")
+            yield Edit(place, place + length, f"{sign}{number}/*/{written.decode()}*/".encode())
             return
 
 
@@ -167,7 +170,7 @@ def _call(node: Node, numbers: Quotients, text: bytes) -> Iterator[Edit]:
     value, *digits = node["children"]
     name = name_of(node)
     start = node["query_location"]
-    if type_of(value).get("id") not in FLOATS or text[start : start + len(name)].lower() != name.encode():
+    if type_name(value) not in FLOATS or text[start : start + len(name)].lower() != name.encode():
         return
     is_constant = all(each.get("expression_class") == "BOUND_CONSTANT" for each in digits)
     if numbers.found.get(id(value)) or (digits and is_constant):
@@ -198,30 +201,35 @@ def _edited(
     Of equal expressions in SELECT and GROUP BY the planner shows one.
     """
     tree = parsed(connection, text.decode())
-    shown = {node["query_location"] for node in walk(plan) if "expression_class" in node}
-    spans = {place: span for node in walk(tree) for place, span in [_span(node, text)] if place is not None}
+    # A call and the operation that begins with it have one place.
+    shown = {
+        (node["query_location"], node["query_location_length"])
+        for node in walk(plan)
+        if "expression_class" in node
+    }
+    spans = {place: span for node in walk(tree) for place, *span in [_span(node, text)] if place is not None}
+    copies: dict[bytes, list[int]] = {}
+    for place, (start, end, length) in spans.items():
+        if (place, length) not in shown:
+            copies.setdefault(text[start:end], []).append(start)
     found = {each for listed in edits.values() for each in listed}
     for place in edits.keys() & spans.keys():
-        start, end = spans[place]
-        for copy, (other, until) in spans.items():
-            if copy not in shown and text[other:until] == text[start:end]:
-                shift = other - start
-                found |= {
-                    replace(each, start=each.start + shift, end=each.end + shift) for each in edits[place]
-                }
+        start, end, _ = spans[place]
+        for other in copies.get(text[start:end], ()):
+            shift = other - start
+            found |= {replace(each, start=each.start + shift, end=each.end + shift) for each in edits[place]}
     return applied(text, found).decode()
 
 
-def _span(node: Node, text: bytes) -> tuple[int | None, tuple[int, int]]:
-    """The place in the plan of a call, cast or division of a syntax tree, and its bytes."""
+def _span(node: Node, text: bytes) -> tuple[int | None, int, int, int]:
+    """The place in the plan of a call, cast or division of a syntax tree, its bytes, and the length there."""
     if node.get("class") not in {"CAST", "FUNCTION"}:
-        return None, (0, 0)
+        return None, 0, 0, 0
     places = [
         (each["query_location"], each["query_location"] + each["query_location_length"])
         for each in walk(node)
         if each.get("query_location", len(text)) < len(text)
     ]
-    place = node["query_location"]
-    if node.get("is_operator"):
-        place = node["arguments"][-1]["expression"]["query_location"]
-    return place, (min(places)[0], max(end for _, end in places))
+    placed = node["arguments"][-1]["expression"] if node.get("is_operator") else node
+    start, end = min(places)[0], max(end for _, end in places)
+    return placed["query_location"], start, end, placed["query_location_length"]

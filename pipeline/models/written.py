@@ -1,0 +1,61 @@
+"""How expressions of a plan are written in the SQL."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.models.column_references import Node
+from pipeline.models.comparisons import column_of
+from pipeline.models.unstable import walk
+
+_LONGEST = 60
+# What pipeline.models.rounding writes instead of a division.
+_PRODUCT = re.compile(r"\*( *)-?[\d.]+/\*/(.*?)\*/")
+_CAST = re.compile(r"::|cast\s*\(", re.IGNORECASE)
+
+
+def shown_in(node: Node, text: bytes) -> str:
+    """The text of an expression as messages show it, without a cast that the planner has left out."""
+    shown = written(node, text)
+    if node["type"] == "BOUND_FUNCTION" and (not _length(node) or _CAST.match(shown)):
+        return _operands(node, text) or shown  # the place is that of an operator, or of the cast
+    return shown
+
+
+def _length(node: Node) -> int:
+    return int(node.get("query_location_length", 0))
+
+
+def place_of(node: Node, text: bytes) -> int | None:
+    """The byte where an expression, or its operator, is written; None if that is not known."""
+    place = int(node.get("query_location", len(text)))
+    return place if place < len(text) else None
+
+
+def written(node: Node, text: bytes) -> str:
+    """The text of an expression in one line, if it is known."""
+    place, length = place_of(node, text), _length(node)
+    if place is None or not length:
+        return ""
+    shown = _shown(text, place, place + length)
+    if shown.startswith("::"):
+        (operand,) = node["children"]
+        shown = (written(operand, text) or column_of(operand)) + shown
+    return shown
+
+
+def _operands(node: Node, text: bytes) -> str:
+    """The text from the first operand of an expression to the last, if it is known."""
+    places = [
+        (place, place + _length(each))
+        for each in walk(node["children"])
+        for place in [place_of(each, text)]
+        if place is not None
+    ]
+    return _shown(text, min(places)[0], max(end for _, end in places)) if places else ""
+
+
+def _shown(text: bytes, start: int, end: int) -> str:
+    """Part of the SQL in one line, as it is written in the model."""
+    shown = _PRODUCT.sub(r"/\1\2", " ".join(text[start:end].decode(errors="replace").split()))
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
