@@ -227,8 +227,11 @@ class Manifest(Frozen):
         return {name: table.columns for name, table in self.tables.items()}
 
     @property
-    def keys(self) -> dict[str, tuple[str, ...]]:
-        """The primary keys of its tables, empty where there is none."""
+    def primary_keys(self) -> dict[str, tuple[str, ...]]:
+        """The primary keys of its tables, empty where there is none.
+
+        ``dict(manifest)`` would call an attribute named keys.
+        """
         return {name: table.key for name, table in self.tables.items()}
 
     @property

@@ -172,4 +172,4 @@ def personal_of(
     declared = personal_columns(models, names)
     if not declared:
         return {}
-    return personal_outputs(of_models(models, targets, batch.columns, batch.keys), declared)
+    return personal_outputs(of_models(models, targets, batch.columns, batch.primary_keys), declared)

@@ -155,9 +155,9 @@ def _on_last_batch(
     misfits: Mapping[str, str] = {}
     if manifests:
         last = manifests[-1]
-        fed = feeds(models, found.texts, targets, last.columns, last.keys, names)
+        fed = feeds(models, found.texts, targets, last.columns, last.primary_keys, names)
         future = {name: future_target(models[name], found) for name in names}
-        misfits = unfit(models, targets, last.columns, last.keys, future, last.source_schema)
+        misfits = unfit(models, targets, last.columns, last.primary_keys, future, last.source_schema)
     lacking = {
         each.table: _undeclared(each.table, transforms, found.declared)
         for each in changing

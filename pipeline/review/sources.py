@@ -49,5 +49,5 @@ def lineage_of(
                 f"{model.path}: reads {', '.join(sorted(lacking))}, which the last batch does not hold; the"
                 " next run reads it"
             )
-    complete = fitting.with_missing(models, targets, manifest.columns, manifest.keys)
-    return lineage.of_models(models, complete, manifest.columns, manifest.keys)
+    complete = fitting.with_missing(models, targets, manifest.columns, manifest.primary_keys)
+    return lineage.of_models(models, complete, manifest.columns, manifest.primary_keys)

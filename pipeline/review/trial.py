@@ -110,7 +110,7 @@ class _Trying:
     def run(self) -> Trial:
         """Run the model; returns what it would do."""
         existing = self.targets.get(self.model.name)
-        tables, keys = self.manifest.columns, self.manifest.keys
+        tables, keys = self.manifest.columns, self.manifest.primary_keys
         self.targets = fitting.with_missing(self.models, self.targets, tables, keys)
         types = fitting.types_of(self.models, self.targets, tables, self.model.name)
         personal = lineage.personal_of(self.models, self.targets, self.manifest).get(self.model.name, ())
