@@ -27,10 +27,9 @@ def applied(text: bytes, edits: Iterable[Edit]) -> bytes:
     return text
 
 
-def code_before(text: bytes, start: int, end: int) -> re.Match[bytes] | None:
-    """The last token between two places that is neither a space nor a comment."""
-    found = [each for each in _TOKEN.finditer(text, start, end) if not _NO_CODE.fullmatch(each[0])]
-    return found[-1] if found else None
+def code_between(text: bytes, start: int, end: int) -> list[re.Match[bytes]]:
+    """The tokens between two places, without spaces and comments."""
+    return [each for each in _TOKEN.finditer(text, start, end) if not _NO_CODE.fullmatch(each[0])]
 
 
 def top_tokens(text: bytes, start: int) -> Iterator[re.Match[bytes]]:

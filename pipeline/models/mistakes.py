@@ -21,6 +21,7 @@ from pipeline.models.column_references import Node
 from pipeline.models.duckdb_errors import better_words, error_in
 from pipeline.models.library import Model
 from pipeline.models.postgres_functions import instead_of
+from pipeline.models.syntax import read_json
 from pipeline.models.unstable import walk
 from pipeline.words import line_of
 
@@ -111,7 +112,7 @@ def mistakes_in(
 
 def _json(connection: duckdb.DuckDBPyConnection, expression: str) -> Any:  # noqa: ANN401
     row = connection.execute(f"SELECT {expression}").fetchone()
-    return json.loads(str(row[0])) if row and row[0] else {"error": False}
+    return read_json(str(row[0])) if row and row[0] else {"error": False}
 
 
 class _Mistake:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import duckdb
 
-from pipeline.models.edits import Edit, applied, top_tokens
+from pipeline.models.edits import Edit, applied, code_between, top_tokens
 from pipeline.models.syntax import parsed
 from pipeline.models.unstable import Node, walk
 
@@ -35,7 +35,7 @@ def _edits(tree: object, text: bytes) -> Iterator[Edit]:
         if node.get("subquery_type") != "ANY" or (given := _list(node)) is None:
             continue
         places = [each["query_location"] for each in walk(given) if "query_location" in each]
-        start = text.rfind(b"(", 0, min(places)) + 1
+        *_, start = (each.end() for each in code_between(text, 0, min(places)) if each[0] == b"(")
         *_, closing = top_tokens(text, start)
         yield Edit(start, start, b"COALESCE(")
         yield Edit(closing.start(), closing.start(), b", [NULL])")

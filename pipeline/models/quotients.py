@@ -25,7 +25,7 @@ _PARTS = frozenset(
 # Functions whose argument pipeline.models.rounding rounds to 15 digits.
 ROUNDING = frozenset({"ceil", "ceiling", "floor", "round", "trunc"})
 _ARITHMETIC = frozenset("+ - * / %".split())  # noqa: SIM905
-_KEEPING_WHOLE = frozenset("+ - *".split())  # noqa: SIM905
+_KEEPING_WHOLE = frozenset("+ - * %".split())  # noqa: SIM905
 # Of numeric they are numeric in Postgres, of integers floating point.
 _ROOTS = frozenset("^ ** exp ln log log10 pow power sqrt".split())  # noqa: SIM905
 _AVERAGES = frozenset({"avg", "mean"})
@@ -53,7 +53,7 @@ _OF_PERCENTILES = (
 # Literals that are divided, after what is no operand of a product.
 _OF_LITERALS = re.compile(rb"(?:^|[(,+=<>|[-]|\b[a-z_]+\s)\s*(\d[\d.]*)\s*/\s*(\d[\d.]*)", re.IGNORECASE)
 # Digits before the point of a number that is divided, and decimals of a quotient.
-_MOST_DIGITS, _MOST_DECIMALS = 14, 28
+_MOST_DIGITS, _MOST_DECIMALS = 12, 28
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def folded(node: Node, text: bytes) -> list[tuple[bytes, bytes]]:
 def is_exact_quotient(of: Node, divisor: Decimal, decimals: int) -> bool:
     """Whether Postgres and a product in DuckDB keep so many more decimals of a quotient of this type.
 
-    Postgres keeps some 16 digits, see its select_div_scale(). A number has at most 14 before its point.
+    Postgres keeps some 16 digits, see its select_div_scale(). A number is taken to be below a trillion.
     """
     info = of.get("type_info") or {}
     width, scale = int(info.get("width", 0)), int(info.get("scale", 0))

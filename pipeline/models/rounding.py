@@ -18,7 +18,7 @@ import duckdb
 
 from pipeline.duck import quote
 from pipeline.models.analysis import plan_of
-from pipeline.models.edits import Edit, applied, code_before, top_tokens
+from pipeline.models.edits import Edit, applied, code_between, top_tokens
 from pipeline.models.exact import is_written_cast, type_name, type_of
 from pipeline.models.quotients import FLOATS, INTEGERS, ROUNDING, Quotients, is_exact_quotient, is_integer
 from pipeline.models.syntax import parsed
@@ -99,6 +99,12 @@ def as_in_postgres(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
 
 def with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """The query, whose relations are bound, with a product instead of a division by a number such as 100."""
+    while (divided := _with_products(connection, sql)) != sql:  # of a quotient of another one
+        sql = divided
+    return sql
+
+
+def _with_products(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     plan = plan_of(connection, sql) if "/" in sql else None
     if plan is None:
         return sql
@@ -118,16 +124,17 @@ def _product(operands: list[Node], text: bytes) -> Iterator[Edit]:
     place, length = right["query_location"], right["query_location_length"]
     written = text[place : place + length]
     of = left["children"][0] if left["type"] == "OPERATOR_CAST" else left
-    is_exact = type_of(of).get("id") in INTEGERS | {"DECIMAL"}
+    type_ = type_of(of) or (of.get("value") or {}).get("type") or {}
+    is_exact = type_.get("id") in INTEGERS | {"DECIMAL"}
     if not (is_exact and _NUMBER.fullmatch(written)) or all(is_integer(each, text) for each in operands):
         return
-    slash = code_before(text, left["query_location"] if left["query_location"] < place else 0, place)
-    if slash is None or slash[0] != b"/":
+    *_, slash = code_between(text, left["query_location"] if left["query_location"] < place else 0, place)
+    if slash[0] != b"/":
         return
     divisor = Fraction(written.decode())
     for decimals in range(_MOST_DECIMALS + 1) if divisor else ():
         scaled = 10**decimals / divisor
-        if scaled.denominator == 1 and is_exact_quotient(type_of(of), Decimal(written.decode()), decimals):
+        if scaled.denominator == 1 and is_exact_quotient(type_, Decimal(written.decode()), decimals):
             digits = f"{abs(scaled.numerator):0{decimals + 1}d}"
             sign = "-" if divisor < 0 else ""
             number = f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else f"{digits}.0"
@@ -156,7 +163,7 @@ def _cast(node: Node, numbers: Quotients, text: bytes) -> Iterator[Edit]:
             yield Edit(inner, inner + operand["query_location_length"], _AS_DOUBLE)
         yield Edit(start, start, f".{function}()".encode())
         return
-    opening = text.index(b"(", start) + 1
+    opening = next(each.end() for each in top_tokens(text, start) if each[0] == b"(")
     yield Edit(opening, opening, f"{function}(".encode())
     yield from (
         Edit(token.start(), token.start(), b") ")

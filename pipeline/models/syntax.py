@@ -29,8 +29,13 @@ def parsed(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
 def planned(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
     """The plans of a text before they are optimized, or the planner's error."""
     row = connection.execute("SELECT json_serialize_plan(?::VARCHAR, optimize := false)", [text]).fetchone()
-    found: dict[str, Any] = json.loads(str(row[0])) if row and row[0] else {"error": True}  # '' with B'1'
+    found: dict[str, Any] = read_json(str(row[0])) if row and row[0] else {"error": True}  # '' with B'1'
     return found
+
+
+def read_json(text: str) -> Any:  # noqa: ANN401
+    """What DuckDB writes as JSON, which spells NaN in its own way."""
+    return json.loads(text.replace('"value":NAN}', '"value":NaN}'))
 
 
 def explained(connection: duckdb.DuckDBPyConnection, text: str, error: dict[str, Any]) -> tuple[int, str]:

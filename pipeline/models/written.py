@@ -16,10 +16,11 @@ _CAST = re.compile(r"::|cast\s*\(", re.IGNORECASE)
 
 def shown_in(node: Node, text: bytes) -> str:
     """The text of an expression as messages show it, without a cast that the planner has left out."""
-    shown = written(node, text)
-    if node["type"] == "BOUND_FUNCTION" and (not _length(node) or _CAST.match(shown)):
-        return _operands(node, text) or shown  # the place is that of an operator, or of the cast
-    return shown
+    place = place_of(node, text)
+    of_cast = place is not None and _CAST.match(text[place : place + 9].decode(errors="replace"))
+    if node["type"] == "BOUND_FUNCTION" and (of_cast or not _length(node)):
+        return _operands(node, text)  # the place is that of an operator, or of the cast
+    return written(node, text)
 
 
 def _length(node: Node) -> int:
@@ -38,10 +39,12 @@ def written(node: Node, text: bytes) -> str:
     if place is None or not length:
         return ""
     shown = _shown(text, place, place + length)
-    if shown.startswith("::"):
-        (operand,) = node["children"]
-        shown = (written(operand, text) or column_of(operand)) + shown
-    return shown
+    if not shown.startswith("::"):
+        return shown
+    operand = node["children"][0] if node["type"] == "OPERATOR_CAST" else node
+    of = shown_in(operand, text) if operand is not node else _operands(node, text)
+    is_operation = " " in of and not of.endswith(")")
+    return (f"({of})" if is_operation else of or column_of(operand)) + shown
 
 
 def _operands(node: Node, text: bytes) -> str:
