@@ -9,7 +9,7 @@ from dataclasses import replace
 from pipeline.capture.source_tables import refuse_main_schema
 from pipeline.columns import Column, Frozen
 from pipeline.errors import ModelError
-from pipeline.models import contract, library, lineage, reference_tables
+from pipeline.models import contract, library, lineage, properties, reference_tables
 from pipeline.models.library import Model, parse
 from pipeline.models.lineage import Lineage
 from pipeline.models.target import Target
@@ -64,7 +64,7 @@ def unfit(
     changed: Mapping[str, Target | None],
     main_schema: str | None,
 ) -> dict[str, str]:
-    """By changed model, why it does not fit these tables, or the table that it will have.
+    """By changed model, why it is refused over these tables, or does not fit the table that it will have.
 
     One that reads a table not among them may fit, unless it names the source's ``main_schema``.
     """
@@ -80,6 +80,9 @@ def unfit(
                     contract.refuse_mismatch(
                         wanted[name], future, _yields(wanted, targets, tables, keys, name)
                     )
+                kept = {each: target for each, target in targets.items() if each != name}
+                complete = fitting.with_missing(wanted, kept, tables, keys)
+                properties.analysed(wanted, complete, tables, keys)  # with keys, what a run refuses, too
         except ModelError as error:
             reasons[name] = f"the run fails if the source is as in the last batch: {error}"
     return reasons

@@ -187,6 +187,10 @@ def test_a_model_that_the_last_batch_does_not_fit_is_told(loaded: Pair) -> None:
             r"dim_shop\.sql: yields no column shop_id, which the warehouse table dim_shop requires",
         ),
         (
+            {"fact_sale": "-- key: sale_id\nSELECT sale_id, shop_id, amount / 3 AS amount FROM sale"},
+            r"fact_sale\.sql:2: amount / 3 is computed in floating point",
+        ),
+        (
             {"dim_new": "SELECT shop_id, city FROM shop", "schema": SCHEMA + NEW},
             r"dim_new\.sql:1: column city is not in the warehouse table dim_new",
         ),
