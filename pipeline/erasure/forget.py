@@ -194,7 +194,7 @@ def carry_out(
     require_acceptance(url, schema, findings.effects, findings.known_since)
     earlier = erasures.begin(url, schema, findings.entry)
     erasures.write_to_lake(replayer.raw, findings.entry)
-    for path in replayer.processed.list(checkpoints.FOLDER, deep=True):
+    for path in replayer.processed.sizes(checkpoints.FOLDER):
         replayer.processed.remove(path)
     moved = {
         path: rewritten(replayer.processed, path, effects, findings.known_since)

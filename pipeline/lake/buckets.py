@@ -24,7 +24,7 @@ from pipeline.lake.checksums import ChecksumWriter, VerifiedFiles, VerifiedReade
 from pipeline.lake.folder_errors import ANOTHER, first_line, hint_of, temporary
 from pipeline.lake.handlers import Handler
 from pipeline.lake.parquet import row_groups, streamed_dataset
-from pipeline.lake.paths import Checksum, ObjectPath, is_path
+from pipeline.lake.paths import Checksum, ObjectPath, is_path, is_unfinished
 
 _READ_BYTES = 8 << 20
 
@@ -182,8 +182,11 @@ class Bucket:
         return True
 
     def list(self, folder: str, *, deep: bool = False) -> list[str]:
-        """Paths of the objects directly in a folder or, with ``deep``, anywhere below it."""
-        return sorted(self.sizes(folder, deep=deep))
+        """Paths of the objects directly in a folder or, with ``deep``, anywhere below it.
+
+        What a killed run has left of an object in a folder is none; ``sizes`` and ``all_paths`` have it.
+        """
+        return sorted(path for path in self.sizes(folder, deep=deep) if not is_unfinished(path))
 
     def scan(self, path: str) -> ds.Dataset:
         """The rows of an object, without verification."""
@@ -207,7 +210,7 @@ class Bucket:
         return tuple(sorted(info.base_name for info in infos if not info.is_file))
 
     def sizes(self, folder: str, *, deep: bool = True) -> dict[str, int]:
-        """The sizes of the objects in a folder, by path; without ``deep`` only of those directly in it."""
+        """The sizes of the files in a folder, by path; without ``deep`` only of those directly in it."""
         selector = fs.FileSelector(self._full(folder), allow_not_found=True, recursive=deep)
         with self._named("list", folder):
             infos = self.filesystem.get_file_info(selector)
@@ -231,7 +234,7 @@ class Bucket:
 
     def _full(self, path: str) -> str:
         """The path in the file system; raises BucketError where it would leave the bucket."""
-        if not is_path(path):
+        if not (is_path(path) or is_unfinished(path)):
             raise BucketError(f"{self.uri}: {path!r} is not a path below this bucket")
         return f"{self.root}/{path}"
 

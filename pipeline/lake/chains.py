@@ -139,8 +139,8 @@ def _record_path(manifest: Manifest) -> str:
 
 def recorded_seals(processed: Bucket) -> list[tuple[str, str]]:
     """The recorded batches: pairs of warehouse id and batch id."""
-    names = [path.split("/")[-2:] for path in processed.list(SEALS, deep=True)]
-    return [(owner, name.removesuffix(".json")) for owner, name in names]
+    paths = [path for path in processed.list(SEALS, deep=True) if path.endswith(".json")]
+    return [(path.split("/")[-2], batch_at(path)) for path in paths]
 
 
 def _sealed(path: str) -> SealedBatch | None:

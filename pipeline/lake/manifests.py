@@ -49,8 +49,8 @@ def sealed_after(
     supersedes it. Only one of them can have been loaded: the one that other batches follow. Where none
     follows any of them, the newest is returned.
     """
-    paths = [path for path in bucket.list(_after(previous)) if path.endswith(".json")]
-    followed = [path for path in paths if bucket.list(_after(batch_at(path)))]
+    paths = _paths_after(bucket, previous)
+    followed = [path for path in paths if _paths_after(bucket, batch_at(path))]
     for path in reversed(followed):
         if (manifest := read_manifest(bucket, path)).may_be_for(destination, source_schema):
             return manifest
@@ -82,7 +82,7 @@ def previous_at(path: str) -> str | None:
 
 def is_followed(bucket: Bucket, manifest: Manifest) -> bool:
     """Whether another batch follows this one; then this one was loaded."""
-    return bool(bucket.list(_after(manifest.batch_id)))
+    return bool(_paths_after(bucket, manifest.batch_id))
 
 
 def readable(bucket: Bucket, paths: Iterable[str]) -> Iterator[Manifest]:
@@ -133,5 +133,6 @@ def all_manifests(raw: Bucket) -> list[Manifest]:
     return sorted(manifests, key=lambda manifest: manifest.batch_id)
 
 
-def _after(previous: str | None) -> str:
-    return f"{MANIFESTS}/after={previous or 'nothing'}"
+def _paths_after(bucket: Bucket, previous: str | None) -> list[str]:
+    folder = f"{MANIFESTS}/after={previous or 'nothing'}"
+    return [path for path in bucket.list(folder) if path.endswith(".json")]

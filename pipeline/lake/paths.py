@@ -11,6 +11,7 @@ from pipeline.source.table_names import parts
 # No segment starts with a dot, so none is "..".
 _SEGMENT = r"[A-Za-z0-9_~%= -][A-Za-z0-9_.~%= -]*"
 _PATH = rf"^{_SEGMENT}(?:/{_SEGMENT})*$"
+_UNFINISHED = rf"^(?:{_SEGMENT}/)*\.{_SEGMENT}$"
 # Not those in an escape.
 _CAPITAL = re.compile(r"(?<!%)(?<!%.)[A-Z]")
 _MANIFEST = r"^_(?:manifests|resumed)/after=[0-9A-Za-z-]+/[0-9A-Za-z-]+\.json$"
@@ -23,6 +24,11 @@ Checksum = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 def is_path(path: str) -> bool:
     """Whether a path stays below the root of a bucket."""
     return re.fullmatch(_PATH, path) is not None
+
+
+def is_unfinished(path: str) -> bool:
+    """Whether a path below the root of a bucket is that of a file which a killed run may have left there."""
+    return re.fullmatch(_UNFINISHED, path) is not None
 
 
 def is_manifest(path: str) -> bool:

@@ -172,7 +172,7 @@ def place(destination: Destination) -> str:
 
 def remove(bucket: Bucket, folder: str, keep: Collection[str] = ()) -> None:
     """Remove checkpoints; without the right to, they stay, and no restate uses them."""
-    for path in bucket.list(folder, deep=True):
+    for path in bucket.sizes(folder):
         if path not in keep:
             with suppress(BucketError, OSError):
                 bucket.remove(path)

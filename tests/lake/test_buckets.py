@@ -13,8 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from moto.backends import get_backend
 
+from pipeline.erasure.search import Needles, search_lake
 from pipeline.errors import BucketError, ObjectMissing
+from pipeline.lake import chains, manifests
 from pipeline.lake.buckets import Bucket, folder
+from pipeline.recovery import checkpoints
+from tests.made_up import MadeUp
 from tests.support import s3_filesystem
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("v", pa.string())])  # type: ignore[arg-type]
@@ -233,3 +237,22 @@ def test_a_folder_without_rights_is_named(tmp_path: Path) -> None:
 def test_a_folder_may_be_named_with_a_slash_at_its_end(tmp_path: Path) -> None:
     folder(f"{tmp_path}/").write_text("a/b", "x")
     assert folder(str(tmp_path)).read_text("a/b") == "x"
+
+
+def test_what_a_killed_run_has_left_unfinished_is_no_object(tmp_path: Path) -> None:
+    bucket = folder(str(tmp_path))
+    manifest = MadeUp(bucket, {"t": ({"id": "integer"}, ("id",))}).batch({})
+    batch = manifest.batch_id
+    (tmp_path / "_sealed/w").mkdir(parents=True)
+    (tmp_path / f"_manifests/after={batch}").mkdir(parents=True)
+    left = f"_sealed/w/.{batch}.json.0123", f"_manifests/after={batch}/.b.json.4567"
+    for path in left:
+        (tmp_path / path).write_text("half", encoding="utf-8")
+    assert chains.recorded_seals(bucket) == []
+    assert chains.find(bucket) == []
+    assert not manifests.is_followed(bucket, manifest)
+    needles = Needles.of({"name": ["half"]}, ())
+    found = {hit.where for hit in search_lake("raw", bucket, needles, ())}
+    assert found == {f"raw {path}" for path in left}, "a value in it is found"
+    checkpoints.remove(bucket, "_sealed")
+    assert [*bucket.all_paths()] == [left[1]], "and it can be removed"
