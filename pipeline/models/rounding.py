@@ -27,7 +27,10 @@ from pipeline.models.value_flow import name_of
 
 _DIGITS, _FEW_DIGITS, _WHOLE = "15 digits (pipeline)", "6 digits (pipeline)", "whole (pipeline)"
 _EVEN, _SUBSTRING = "round to even (pipeline)", "substring (pipeline)"
-_OF_DIGITS = "CAST(format('{:.15g}', value) AS DOUBLE)"
+_NUMBER_DIGITS = "digits of a quotient (pipeline)"
+# A larger number is whole, although it has more digits.
+_AS_NUMBER = "CASE WHEN abs(value) < 1e15 THEN format('{:.15g}', value) ELSE format('{:.0f}', value) END"
+_OF_DIGITS = f"CAST({_AS_NUMBER} AS DOUBLE)"
 # Larger numbers have no decimals among their 15 digits.
 _TO_DIGITS = """CASE
     WHEN abs(value) < 1e15
@@ -40,6 +43,7 @@ _NUMBER_FROM_FIRST = (
 )
 MACROS = (
     f"{quote(_DIGITS)}(value) AS format('{{:.15g}}', value)",
+    f"{quote(_NUMBER_DIGITS)}(value) AS {_AS_NUMBER}",
     f"{quote(_FEW_DIGITS)}(value) AS format('{{:.6g}}', CAST(value AS DOUBLE))",
     f"{quote(_WHOLE)}(value) AS round({_OF_DIGITS})",
     f"{quote(_EVEN)}(value) AS round_even(value, 0)",
@@ -60,6 +64,8 @@ _NUMBER = re.compile(rb"-?(\d[\d_]*\.?\d*|\.\d+)")
 _AS_DOUBLE = b"::double precision"
 # The digits of reciprocals, so that their products have a type.
 _MOST_DECIMALS = 9
+# A product of decimals with so many digits does not get more, see DuckDB's multiplication.
+_FEW_DECIMAL_DIGITS = 18
 _EPOCHS = frozenset({"epoch", "julian"})
 
 
@@ -137,9 +143,11 @@ def _product(operands: list[Node], text: bytes) -> Iterator[Edit]:
         if scaled.denominator == 1 and is_exact_quotient(type_, Decimal(written.decode()), decimals):
             digits = f"{abs(scaled.numerator):0{decimals + 1}d}"
             sign = "-" if divisor < 0 else ""
-            number = f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else f"{digits}.0"
+            number = f"{sign}{digits[:-decimals]}.{digits[-decimals:]}" if decimals else f"{sign}{digits}.0"
+            if (type_.get("type_info") or {}).get("width", 0) + len(digits) >= _FEW_DECIMAL_DIGITS:
+                number = f"CAST({number} AS DECIMAL(19, {decimals or 1}))"
             yield Edit(slash.start(), slash.end(), b"*")
-            yield Edit(place, place + length, f"{sign}{number}/*/{written.decode()}*/".encode())
+            yield Edit(place, place + length, f"{number}/*/{written.decode()}*/".encode())
             return
 
 
@@ -151,7 +159,8 @@ def _cast(node: Node, numbers: Quotients, text: bytes) -> Iterator[Edit]:
         return
     is_exact = number is not None and name_of(number.made_by) in _EPOCHS
     if to == "DECIMAL" and not is_exact:
-        function = quote(_DIGITS if of == "DOUBLE" else _FEW_DIGITS)
+        of_double = _NUMBER_DIGITS if number else _DIGITS
+        function = quote(of_double if of == "DOUBLE" else _FEW_DIGITS)
     elif to in INTEGERS and number is not None:
         function = "round" if is_exact else quote(_WHOLE)
     else:

@@ -10,7 +10,7 @@ from pipeline.models.unstable import walk
 
 _LONGEST = 60
 # What pipeline.models.rounding writes instead of a division.
-_PRODUCT = re.compile(r"\*( *)-?[\d.]+/\*/(.*?)\*/")
+_PRODUCT = re.compile(r"\*( *)[^*]+/\*/(.*?)\*/")
 _CAST = re.compile(r"::|cast\s*\(", re.IGNORECASE)
 
 
