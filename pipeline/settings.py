@@ -46,6 +46,7 @@ _REMEDIES = {
     "greater_than_equal": "write a number of at least {ge}",
     "less_than_equal": "write a number of at most {le}",
     "finite_number": "write a number",
+    "literal_error": "write {expected}",
 }
 # Names and ARNs as AWS Secrets Manager has them.
 _SECRET_NAME = re.compile(r"arn:aws[a-z-]*:secretsmanager:[\w:/+=.@!-]+|[\w/+=.@!-]+")
@@ -279,9 +280,13 @@ def _malformed(error: ErrorDetails) -> str:
     field = Settings.model_fields.get(name)
     if field and field.description:
         return f"{shown}: {field.description}"
-    remedy = _REMEDIES.get(error["type"])
-    text = remedy.format(**error.get("ctx", {})) if remedy else error["msg"].removeprefix("Value error, ")
-    return f"{shown}: {text}"
+    return f"{shown}: {remedy(error) or error['msg'].removeprefix('Value error, ')}"
+
+
+def remedy(error: ErrorDetails) -> str | None:
+    """What to write instead of a value of the wrong type or range; None for any other mistake."""
+    text = _REMEDIES.get(error["type"])
+    return text.format(**error.get("ctx", {})) if text else None
 
 
 def _unknown(names: Iterable[str], known: set[str], origin: str) -> Iterator[str]:

@@ -6,7 +6,8 @@ interrupts.show_in_one_line()  # before the imports, which take seconds
 standard_output.keep_printing()
 
 from pipeline import postgres  # noqa: E402
-from tasks import engine_log  # noqa: E402
+from tasks import engine_log, prefect_settings  # noqa: E402
 
 postgres.application_name = "totesys-etl"
 engine_log.forward()
+prefect_settings.explain()

@@ -17,12 +17,18 @@ from rich.table import Table
 
 from pipeline import RELEASE, settings
 from pipeline import status as engine
+from pipeline.errors import SettingsError
 from pipeline.redaction import safe
 from pipeline.settings import Settings
 from pipeline.source.snapshots import CLOCK_TOLERANCE
 from pipeline.status import Counting, Status
 from pipeline.words import counted
-from tasks import blocks
+
+try:
+    from tasks import blocks
+except SettingsError as malformed:  # of Prefect, which cannot be imported
+    print(f"UNKNOWN: {malformed}", file=sys.stderr if "--prometheus" in sys.argv else sys.stdout)
+    sys.exit(3)
 from tasks.arguments import Parser
 from tasks.failures import in_some_line
 from tasks.metrics import OUTCOMES
