@@ -81,9 +81,7 @@ def preview(
         if not exists(connection, "etl.model"):
             return _of_first_run(connection, schema, models, transforms)
         found = alterations.find(connection, schema, models, transforms, allow)
-        breaks = {
-            change.table: tuple(dependents.dependents(connection, schema, change)) for change in found.changes
-        }
+        breaks = dependents.of_changes(connection, schema, found.changes)
         work = work_of_batches(connection, schema)
         beside = other_files.of_marts(connection, schema, transforms, found)
         beside += other_files.of_repeated_file(connection, found)

@@ -40,7 +40,7 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
         renames.rename_table(connection, found.schema, old, new)
     for table, names in found.new_columns.items():
         renames.rename_columns(connection, found.schema, table, names)
-    dependents.refuse_blocked(connection, found.schema, happen)
+    dependents.drop_references(connection, found.schema, happen)
     grants = _drop_tables(connection, found.schema, happen)
     # New columns can refer to new tables.
     is_created = found.executes_file and bool(happen) and _can_create(connection, found)

@@ -122,6 +122,36 @@ def test_a_dropped_column_shows_diffs_cost_consent_and_what_breaks(loaded: Pair)
     assert allowed.altered[0] == 'ALTER TABLE "public"."dim_shop" DROP COLUMN IF EXISTS "manager"'
 
 
+def test_a_plan_names_what_stands_in_the_way_of_all_changes_of_a_run(loaded: Pair) -> None:
+    """That is all that depends on several columns of a table, without references that the run drops."""
+    execute(
+        loaded.house.url,
+        "CREATE VIEW ours AS SELECT city FROM dim_shop",
+        "ALTER TABLE dim_total ADD UNIQUE (total)",
+        "ALTER TABLE fact_sale ADD FOREIGN KEY (amount) REFERENCES dim_total (total) NOT VALID",
+    )
+    files = {
+        "dim_shop": "SELECT shop_id FROM shop",
+        "dim_total": "SELECT shop_id FROM fact_sale GROUP BY shop_id",
+        "schema": SCHEMA.replace(", city text, manager varchar(9)", "").replace(", total numeric(12, 2)", ""),
+    }
+    of_sale = "constraint fact_sale_amount_fkey on table public.fact_sale"
+    found = planned(loaded, **files)
+    assert {each.name for each in found["dim_shop"].breaks if each.blocks} == {
+        "view public.mine",
+        "view public.ours",
+    }
+    assert [each.name for each in found["dim_total"].breaks] == [of_sale]
+    files["fact_sale"] = "-- key: sale_id\nSELECT sale_id, shop_id FROM sale"
+    files["schema"] = files["schema"].replace(", amount numeric(8, 2)", "")
+    assert planned(loaded, **files)["dim_total"].breaks == ()
+    execute(
+        loaded.house.url,
+        "DROP VIEW ours",
+        "ALTER TABLE dim_total DROP CONSTRAINT dim_total_total_key CASCADE",
+    )
+
+
 def test_a_restated_model_over_a_table_that_no_batch_has_read_is_told(loaded: Pair) -> None:
     """Its former versions come from another table, such as a view of that one."""
     found = planned(loaded, dim_shop="SELECT shop_id, city, manager FROM crm.shop")["dim_shop"]

@@ -107,3 +107,20 @@ def test_what_others_made_survives_a_wider_type(loaded: Pair) -> None:
     assert follow(loaded, schema=schema, made=made, query=query) == [
         ("public.mine", "public.theirs", "public.ours", 2, True, True)
     ]
+
+
+def test_a_column_is_dropped_together_with_those_that_refer_to_it(loaded: Pair) -> None:
+    made = (
+        "ALTER TABLE dim_shop ADD UNIQUE (manager),"
+        " ADD FOREIGN KEY (city) REFERENCES dim_shop (manager) NOT VALID;"
+        " ALTER TABLE fact_sale ADD FOREIGN KEY (note) REFERENCES dim_shop (manager)"
+    )
+    shop = "SELECT shop_id FROM shop"
+    both = ("drop dim_shop.manager", "drop dim_shop.city")
+    left = "SELECT conname FROM pg_constraint WHERE confrelid = 'public.dim_shop'::regclass"
+    less = WITHOUT_NOTE.replace("city varchar(10), manager varchar, ", "")
+    found = follow(loaded, *both, "drop fact_sale.note", made=made, query=left, schema=less, dim_shop=shop)
+    assert found == [("fact_sale_shop_id_fkey",)]
+    less = SCHEMA.replace("city varchar(10), manager varchar, ", "")
+    with pytest.raises(WarehouseError, match="depend on it: constraint fact_sale_note_fkey on table public"):
+        follow(loaded, *both, made=made, schema=less, dim_shop=shop)

@@ -2,7 +2,7 @@
 -- columns all count: views over views, functions, foreign keys, indexes. What others have made on marts
 -- counts, too; the marts themselves are the pipeline's.
 -- Binds: schema, as_of (the schema of the views as of a moment), reporting (the schema for readers), table,
--- columns (NULL for all, and for the table itself).
+-- columns (NULL for all, and for the table itself), going (foreign keys that do not count).
 WITH RECURSIVE own AS (
     SELECT
         c.oid,
@@ -101,5 +101,6 @@ WHERE
     -- The unique index of a dimension's versions has a name that Postgres gives it.
     AND NOT COALESCE(i.indisunique AND i.indrelid::regclass::text LIKE '%%_version', false)
     AND COALESCE(p.proname <> %(table)s::text || '_as_of', true)
+    AND COALESCE(r.oid <> ALL(%(going)s::oid[]), true)
 GROUP BY f.classid, f.objid
 ORDER BY name
