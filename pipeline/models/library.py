@@ -6,8 +6,7 @@ head state the grain, and may hold headers.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -140,18 +139,10 @@ def load(folder: Path, instead: Path | None = None) -> dict[str, Model]:
             for taken in beside(name, model.kind) & read_models.keys():
                 with mistake():
                     raise ModelError(f"{read_models[taken].path}: its name is made beside {name}; rename one")
-            with mistake(), _naming_file(model.path):
-                read_models[name] = replace(model, relations=of_models(model.relations, read_models))
+            with mistake():
+                found = of_models(model.path, model.sql, model.relations, read_models)
+                read_models[name] = replace(model, relations=found)
     return ordered(_with_seeds(read_models, seeds.load(folder)))
-
-
-@contextmanager
-def _naming_file(path: Path) -> Iterator[None]:
-    """Raise a ValueError as a ModelError that names the file."""
-    try:
-        yield
-    except ValueError as error:
-        raise ModelError(f"{path}: {error}") from None
 
 
 def ordered(models: Mapping[str, Model]) -> dict[str, Model]:
@@ -230,8 +221,7 @@ def parse(path: Path, text: str) -> Model:
     """A model of this text; ``path`` gives its name, and is named in errors."""
     tree = _parse(path, text)
     refuse(path, text, tree)
-    with _naming_file(path):
-        named = relations(text, tree)
+    named = relations(path, text, tree)
     written = headers.headers_in(path, text)
     return Model(
         name=path.stem,

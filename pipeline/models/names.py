@@ -7,11 +7,14 @@ So the name of each relation that is not a CTE is replaced by a unique one.
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pipeline.duck import quote, relation_name
+from pipeline.errors import ModelError
 from pipeline.models import reference_tables
 from pipeline.source.table_names import spelled
+from pipeline.words import line_of
 
 # A quoted or an unquoted name, as DuckDB's scanner reads it, after comments.
 _NAME = re.compile(
@@ -54,63 +57,71 @@ def with_relation_names(sql: str, relations: Sequence[Relation]) -> str:
     return text.decode()
 
 
-def relations(sql: str, tree: object) -> list[Relation]:
+def relations(path: Path, sql: str, tree: object) -> list[Relation]:
     """All relations that a parsed SELECT reads, except CTEs.
 
-    Raises ValueError with the reason if a name is invalid.
+    Raises ModelError with file and line for an invalid name.
     """
     text = sql.encode()
-    return [_relation(text, node) for node in _tables(tree, _NO_NAMES)]
+    return [_relation(path, text, node) for node in _tables(tree, _NO_NAMES)]
 
 
-def of_models(found: Iterable[Relation], models: Collection[str]) -> tuple[Relation, ...]:
+def of_models(
+    path: Path, sql: str, found: Iterable[Relation], models: Collection[str]
+) -> tuple[Relation, ...]:
     """The relations, with the names of models where they are some of these; those are not quoted.
 
-    Raises ValueError if a model has the name of another schema's table.
+    Raises ModelError with file and line if a model has the name of another schema's table.
     """
     names = {spelled(name): name for name in models}
     named = tuple(replace(each, name=names.get(each.name, each.name)) for each in found)
     for each in named:
         if len(each.path) > 1 and each.name in models:
-            raise ValueError(
-                f"reads {each.path[-1]} of the source's schema {each.path[0]}, and a model has the name"
-                f" {each.name}; rename the model"
+            raise ModelError(
+                f"{path}:{line_of(sql.encode(), each.start)}: reads {each.path[-1]} of the source's schema"
+                f" {each.path[0]}, and a model has the name {each.name}; rename the model"
             )
     return named
 
 
-def _relation(text: bytes, node: Mapping[str, Any]) -> Relation:
-    path = node["qualified_name"]["path"]
+def _relation(path: Path, text: bytes, node: Mapping[str, Any]) -> Relation:
+    parts = node["qualified_name"]["path"]
     start = end = int(node["query_location"])
     if start >= len(text):  # DuckDB does not say where these have their table
-        raise ValueError(
-            f"reads {'.'.join(path)} by TABLE, DESCRIBE or SUMMARIZE, which no model can; write a SELECT"
+        raise ModelError(
+            f"{path}: reads {'.'.join(parts)} by TABLE, DESCRIBE or SUMMARIZE, which no model can;"
+            " write a SELECT"
         )
-    for _ in path:
+    for _ in parts:
         match = _NAME.match(text, end)
         end = match.end() if match else end
-    return Relation(_name_of(path), start, end, None if node["alias"] else path[-1], tuple(path))
+    if problem := _problem(parts):
+        raise ModelError(f"{path}:{line_of(text, start)}: names {'.'.join(parts)}{problem}")
+    return Relation(_name_of(parts), start, end, None if node["alias"] else parts[-1], tuple(parts))
 
 
-def _name_of(path: Sequence[str]) -> str:
-    """The name of a relation, from its parts."""
-    shown = ".".join(path)
-    if len(path) == 1:
-        return spelled(path[0])
-    if len(path) > 2:  # noqa: PLR2004
-        raise ValueError(f"names {shown}; name a table of the source as schema.table, without its database")
-    schema, table = path
-    if schema == reference_tables.SCHEMA and shown not in reference_tables.QUALIFIED:
+def _problem(parts: Sequence[str]) -> str | None:
+    """Why no model can read a relation whose name has these parts, and what to do."""
+    schema, *tables = parts
+    if len(tables) > 1:
+        return "; name a table of the source as schema.table, without its database"
+    if tables and schema == reference_tables.SCHEMA and ".".join(parts) not in reference_tables.QUALIFIED:
         known = " and ".join(sorted(reference_tables.QUALIFIED))
-        raise ValueError(
-            f"names {shown}; that schema is the pipeline's own, with {known}: in the source, give a schema of"
-            " this name another one"
+        return (
+            f"; that schema is the pipeline's own, with {known}: in the source, give a schema of this name"
+            " another one"
         )
-    if schema == reference_tables.SCHEMA:
-        return shown
-    if schema == "information_schema" or schema.startswith("pg_"):
-        raise ValueError(f"names {shown}, a table of Postgres itself; read a view of it in another schema")
-    return spelled(table, schema)
+    if tables and (schema == "information_schema" or schema.startswith("pg_")):
+        return ", a table of Postgres itself; read a view of it in another schema"
+    return None
+
+
+def _name_of(parts: Sequence[str]) -> str:
+    """The name of a relation, from its parts."""
+    if len(parts) == 1:
+        return spelled(parts[0])
+    schema, table = parts
+    return f"{schema}.{table}" if schema == reference_tables.SCHEMA else spelled(table, schema)
 
 
 def _tables(node: object, ctes: frozenset[str]) -> Iterator[Mapping[str, Any]]:

@@ -274,7 +274,7 @@ def test_a_model_with_a_dot_in_its_name_is_not_a_table_of_a_schema(shared: Pair)
     assert shared.house.query("SELECT n FROM dim_sum_as_of('infinity')") == [(465,)]
     model: Path = shared.house.folder / "dim_sum.sql"
     model.write_text("SELECT 1 AS id, sum(amount) AS n FROM dim_a.b", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"reads b of the source's schema dim_a, and a model has the name"):
+    with pytest.raises(ModelError, match=r":1: reads b of the source's schema dim_a, and a model has"):
         shared.run()
 
 

@@ -39,14 +39,17 @@ def test_a_parameter_is_refused() -> None:
     ("sql", "message"),
     [
         (
-            "SELECT a FROM db.crm.t",
-            r"names db\.crm\.t; name a table .* as schema\.table, without its database",
+            "SELECT a\nFROM db.crm.t",
+            r"dim_m\.sql:2: names db\.crm\.t; name a table .* as schema\.table, without its database",
         ),
         (
-            "SELECT a FROM reference.t",
-            r"names reference\.t; that schema is the pipeline's own, with reference",
+            "-- Ä\nSELECT a FROM\nreference.t",
+            r"dim_m\.sql:3: names reference\.t; that schema is the pipeline's own, with reference",
         ),
-        ("SELECT a FROM pg_catalog.pg_class", r"names pg_catalog\.pg_class, a table of Postgres itself"),
+        (
+            "SELECT a FROM pg_catalog.pg_class",
+            r"dim_m\.sql:1: names pg_catalog\.pg_class, a table of Postgres itself",
+        ),
         ("SELECT crm.t.* FROM crm.t", r"before \.\* a table has no schema; write its name or its alias"),
         ("SELECT * FROM (SUMMARIZE t)", r"reads t by TABLE, DESCRIBE or SUMMARIZE, which no model can"),
         (
