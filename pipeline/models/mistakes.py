@@ -56,7 +56,8 @@ def postgres_type(type_: str) -> str:
     """The name that Postgres has for a type of DuckDB."""
     if re.fullmatch(r"DECIMAL\(3[78],\d\d\)", type_):
         return "numeric"  # computed from one without precision
-    return _POSTGRES.get(type_, type_.lower().replace("decimal", "numeric"))
+    element, bracket, _ = type_.partition("[")  # a column of the analysis may have a length
+    return _POSTGRES.get(element, element.lower().replace("decimal", "numeric")) + ("[]" if bracket else "")
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
@@ -194,10 +195,13 @@ class _Mistake:
                     return f"{operand} is text, which {name} does not take; write CAST({operand} AS {to})"
         listed = ", ".join(map(postgres_type, types))
         wanted = _wanted(types, self._words)
-        example = (
-            f", such as CAST({names[wanted[0]]} AS {postgres_type(wanted[1])})" if names and wanted else ""
-        )
-        return f"{name} does not take ({listed}); cast what it is applied to{example}"
+        if not (names and wanted):
+            return f"{name} does not take ({listed}); cast what it is applied to"
+        at, type_ = wanted
+        if "[" in types[at] and type_ == "VARCHAR":
+            return f"{name} does not take ({listed}); write array_to_string({names[at]}, ',')"
+        example = f"CAST({names[at]} AS {postgres_type(type_)})"
+        return f"{name} does not take ({listed}); cast what it is applied to, such as {example}"
 
     def _compared(self, left: str, right: str) -> str:
         """A comparison of text with another type."""

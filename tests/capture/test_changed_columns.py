@@ -114,7 +114,7 @@ ALL_COLUMNS = {
     "fact_star": "SELECT * FROM sale",
     "fact_joined": "SELECT s.* FROM sale AS s JOIN shop USING (shop_id)",
     "fact_with": "WITH s AS (SELECT * FROM sale) SELECT * FROM s WHERE sale_id > 0",
-    "fact_replaced": "SELECT * REPLACE (trim(amount) AS amount) FROM sale",
+    "fact_replaced": "SELECT * REPLACE (trim(CAST(amount AS text)) AS amount) FROM sale",
     "fact_columns": "SELECT COLUMNS(*) FROM sale",
     "fact_union": "SELECT * FROM sale UNION ALL SELECT * FROM sale WHERE sale_id < 0",
 }

@@ -149,6 +149,7 @@ MISFITS: list[tuple[str, list[Any], str]] = [
     ("character varying", ["a0eebc99", ""], "uuid"),
     ("character varying", ["{", "", "{'a': 1}"], "jsonb"),
     ("character varying", ["maybe", ""], "boolean"),
+    ("character varying", ["\\xzz", "\\x0", "0a", ""], "bytea"),
 ]
 
 

@@ -1,5 +1,5 @@
 -- The foreign keys that go with their own table, or with one of their own columns.
--- Binds: schema, tables and columns (what goes; the column is NULL where the table goes).
+-- Binds: schema, tables (of what goes), columns (likewise, NULL where the table goes).
 SELECT DISTINCT
     k.oid,
     c.relname,
