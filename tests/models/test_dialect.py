@@ -49,6 +49,7 @@ CASES = [
     ("extract(second FROM ts)", "is without its fraction", "extract(microsecond FROM ts) / 1000000.0"),
     ("(string_to_array(x, ','))[1]", "one empty element", "(string_split(NULLIF(x, ''), ','))[1]"),
     ("tags || i", r"\|\| does not take an array and an element.* write list_append", "list_append(tags, i)"),
+    ("upper(tags)", r"upper does not take \(integer\[\]\); write array_to_string\(tags, ','\)", None),
     ("(tags || ARRAY[i])[1]", "is NULL where one side is.* list_concat", "(list_concat(tags, ARRAY[i]))[1]"),
     ("CAST(tags[1:2] AS text)", r"prints a list as \[1, 2\], Postgres as \{1,2\}; write", None),
     ("tags[-1]", "counts from the end in DuckDB", "tags[99]"),
