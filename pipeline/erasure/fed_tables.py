@@ -44,10 +44,8 @@ def fed_tables(
         name for name in models if any(table in model.reads for model in closure(models, name).values())
     } & targets.keys()
     needed = {below: models[below] for name in models if name in names for below in closure(models, name)}
-    columns = {name: each_.columns for name, each_ in tables.items()}
-    lineages = lineage.of_models(
-        needed, targets, columns, {name: each_.key for name, each_ in tables.items()}
-    )
+    columns = {name: each.columns for name, each in tables.items()}
+    lineages = lineage.of_models(needed, targets, columns, {name: each.key for name, each in tables.items()})
     sources = {of_column(table, column.name) for column in erased.columns}
     found = dict[str, Fed]()
     for name in sorted(names, key=lambda name: bool(targets[name].references)):
@@ -56,7 +54,7 @@ def fed_tables(
         own = _mapped({column: of_columns.get(column, ()) for column in target.key}, table, erased)
         exact = own or _mapped(of_columns, table, erased)
         keys = tuple(dict.fromkeys([*([exact] if exact else []), *_referring(target, found)]))
-        columns_ = tuple(each_ for each_ in of_columns if each_ in written and sources & {*of_columns[each_]})
+        columns_ = tuple(each for each in of_columns if each in written and sources & {*of_columns[each]})
         found[name] = Fed(target, columns_, keys, is_own=bool(own))
     return list(found.values())
 

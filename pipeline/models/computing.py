@@ -18,6 +18,7 @@ from pipeline.duck import literal, quote, relation_name
 from pipeline.errors import ModelError
 from pipeline.models.column_references import Node, Reference, references
 from pipeline.models.comparisons import misread
+from pipeline.models.edits import Edit, applied
 from pipeline.models.exact import PREFIX, NotExact, mark_of, refuse_inexact, type_of, with_parents
 from pipeline.models.library import Model
 from pipeline.models.rounding import create_macros
@@ -117,11 +118,8 @@ def _names(tree: Node, known: Iterable[Reference], tables: Mapping[str, Sequence
 
 
 def _replaced(sql: str, replacements: Mapping[Reference, str]) -> str:
-    text = sql.encode()
-    for reference in sorted(replacements, key=lambda each: -each.start):
-        replacement = replacements[reference].encode()
-        text = text[: reference.start] + replacement + text[reference.end :]
-    return text.decode()
+    edits = [Edit(each.start, each.end, new.encode()) for each, new in replacements.items()]
+    return applied(sql.encode(), edits).decode()
 
 
 def _written(reference: Reference, sql: str) -> str:

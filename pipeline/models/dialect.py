@@ -14,7 +14,7 @@ import duckdb
 from pipeline.duck import literal
 from pipeline.models.column_references import Node
 from pipeline.models.comparisons import column_of
-from pipeline.models.exact import is_written_cast, type_of, with_parents
+from pipeline.models.exact import is_written_cast, known_type, type_of, uncast, with_parents
 from pipeline.models.exact import type_name as _type
 from pipeline.models.quotients import FLOATS, INTEGERS, Quotients, folded, is_integer
 from pipeline.models.text_origins import is_json
@@ -159,10 +159,7 @@ def _of_place(node: Node, name: str, text: bytes) -> str | None:
     """What is wrong with a place in a text or list that is negative."""
     if name not in _PLACES or not re.match(rf"\[|{name}", written(node, text), re.IGNORECASE):
         return None  # a macro of DuckDB calls it
-    values = [
-        _value(each["children"][0] if each["type"] == "OPERATOR_CAST" else each)
-        for each in node["children"][1:]
-    ]
+    values = [_value(uncast(each)) for each in node["children"][1:]]
     if any(isinstance(value, int) and value < 0 for value in values):
         return (
             "{shown} counts from the end in DuckDB; write places from 1 on, and cardinality(x) or right(x, n)"
@@ -223,14 +220,13 @@ def _of_aggregate(node: Node, name: str) -> str | None:
 
 def _loses_digits(default: Node) -> bool:
     """Whether the planner casts a default value to fewer decimals than it has."""
-    of = default["children"][0] if default.get("type") == "OPERATOR_CAST" else default
-    known, wanted = _decimals(of), _decimals(default)
+    known, wanted = _decimals(uncast(default)), _decimals(default)
     return known is not None and wanted is not None and known > wanted
 
 
 def _decimals(node: Node) -> int | None:
     """The decimals of an exact number; None of other values."""
-    type_ = type_of(node) or (node.get("value") or {}).get("type") or {}
+    type_ = known_type(node)
     if type_.get("id") in INTEGERS:
         return 0
     return int(type_["type_info"]["scale"]) if type_.get("id") == "DECIMAL" else None

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-_TOKEN = re.compile(rb"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
+from pipeline.models.syntax import TOKEN
+
+_TOKEN = re.compile(TOKEN.pattern.encode(), re.DOTALL)
 _NO_CODE = re.compile(rb"--.*|/\*.*|\s", re.DOTALL)
 _DEPTHS = {b"(": 1, b"[": 1, b")": -1, b"]": -1}
 

@@ -104,11 +104,21 @@ def type_of(node: Node) -> Node:
     return node.get("return_type") or {}
 
 
+def known_type(node: Node) -> Node:
+    """The type of an expression, also of a constant; empty if it has none."""
+    value = node.get("value")
+    return type_of(node) or (value["type"] if isinstance(value, dict) else {})
+
+
 def type_name(node: Node) -> str:
     """DuckDB's name of the type of an expression, also of a constant; empty if it has none."""
-    value = node.get("value")
-    of_value = value["type"]["id"] if isinstance(value, dict) else ""
-    return str(type_of(node).get("id") or of_value)
+    return str(known_type(node).get("id") or "")
+
+
+def uncast(node: Node) -> Node:
+    """What a cast is applied to; any other expression as it is."""
+    operand: Node = node["children"][0] if node.get("type") == "OPERATOR_CAST" else node
+    return operand
 
 
 def is_decimal(node: Node) -> bool:

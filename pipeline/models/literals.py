@@ -16,6 +16,7 @@ import duckdb
 
 from pipeline.duck import literal
 from pipeline.models.analysis import plan_of
+from pipeline.models.edits import Edit, applied
 from pipeline.models.unstable import Node
 from pipeline.models.value_flow import name_of
 from pipeline.words import line_of
@@ -48,12 +49,13 @@ def with_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """The query, whose relations are bound, with each label cast to the enum that it is compared with."""
     text = sql.encode()
     labels = {each.start: each for each in _literals(connection, sql) if each.value in each.labels}
-    for _, each in sorted(labels.items(), reverse=True):
-        written = text[each.start : each.end]
-        if written.decode(errors="replace") == literal(each.value):
-            enum = f"ENUM({', '.join(map(literal, each.labels))})".encode()
-            text = text[: each.start] + b"CAST(" + written + b" AS " + enum + b")" + text[each.end :]
-    return text.decode()
+    edits = []
+    for each in labels.values():
+        written = literal(each.value)
+        if text[each.start : each.end] == written.encode():
+            cast = f"CAST({written} AS ENUM({', '.join(map(literal, each.labels))}))"
+            edits.append(Edit(each.start, each.end, cast.encode()))
+    return applied(text, edits).decode()
 
 
 def unknown_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pipeline.models.exact import MARK, is_written_cast, type_name, type_of
+from pipeline.models.exact import MARK, is_written_cast, type_name, type_of, uncast
 from pipeline.models.unstable import Node, walk
 from pipeline.models.value_flow import Flow, name_of
 
@@ -241,14 +241,11 @@ def _is_median_of_integers(operands: Sequence[Node]) -> bool:
 
 def _is_decimal(node: Node) -> bool:
     """Whether the planner converts a numeric of Postgres for an operation in floating point."""
-    of = node["children"][0] if node.get("type") == "OPERATOR_CAST" else node
-    value = of.get("value") or {}
-    return bool((type_of(of).get("id") or value.get("type", {}).get("id")) == "DECIMAL")
+    return type_name(uncast(node)) == "DECIMAL"
 
 
 def _is_zero(node: Node) -> bool:
-    of = node["children"][0] if node.get("type") == "OPERATOR_CAST" else node
-    value = of.get("value")
+    value = uncast(node).get("value")
     return isinstance(value, dict) and bool(value.get("value") == 0)
 
 
@@ -256,5 +253,4 @@ def is_integer(node: Node, text: bytes) -> bool:
     """Whether an operand is an integer in Postgres, too; the planner converts it to floating point."""
     is_made = node.get("type") == "OPERATOR_CAST" and not is_written_cast(node, text)
     of = node["children"][0] if is_made else node
-    type_ = type_of(of).get("id") or (of.get("value") or {}).get("type", {}).get("id")
-    return type_ in INTEGERS and not any(name_of(each) in _PARTS for each in walk(of))
+    return type_name(of) in INTEGERS and not any(name_of(each) in _PARTS for each in walk(of))

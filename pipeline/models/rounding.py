@@ -9,7 +9,7 @@ reciprocal, which is exact. A part of a text from a computed place on is counted
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -19,7 +19,7 @@ import duckdb
 from pipeline.duck import quote
 from pipeline.models.analysis import plan_of
 from pipeline.models.edits import Edit, applied, code_between, top_tokens
-from pipeline.models.exact import is_written_cast, type_name, type_of
+from pipeline.models.exact import is_written_cast, known_type, type_name, type_of, uncast
 from pipeline.models.quotients import FLOATS, INTEGERS, ROUNDING, Quotients, is_exact_quotient, is_integer
 from pipeline.models.syntax import parsed
 from pipeline.models.unstable import Node, walk
@@ -67,6 +67,7 @@ _MOST_DECIMALS = 9
 # A product of decimals with so many digits does not get more, see DuckDB's multiplication.
 _FEW_DECIMAL_DIGITS = 18
 _EPOCHS = frozenset({"epoch", "julian"})
+_EditsOf = Callable[[Node, Quotients, bytes], tuple[int, list[Edit]] | None]
 
 
 def may_round(sql: str) -> bool:
@@ -84,44 +85,46 @@ def as_in_postgres(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """The query, whose relations are bound, with other calls where it rounds, casts or divides numbers."""
     if not may_round(sql):
         return sql
-    sql = with_exact_division(connection, sql)
+    return _rewritten(connection, with_exact_division(connection, sql), _rounded)
+
+
+def with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The query, whose relations are bound, with a product instead of a division by a number such as 100."""
+    # Again, as a quotient may be divided, too.
+    while "/" in sql and (divided := _rewritten(connection, sql, _divided)) != sql:
+        sql = divided
+    return sql
+
+
+def _rewritten(connection: duckdb.DuckDBPyConnection, sql: str, edits_of: _EditsOf) -> str:
+    """The query, whose relations are bound, with the edits of the expressions of its plan."""
     plan = plan_of(connection, sql)
     if plan is None:
         return sql
     text = sql.encode()
     numbers = Quotients(plan, text)
-    edits: dict[int, list[Edit]] = {}
-    for node in walk(plan):
-        if "expression_class" in node and node["query_location"] < len(text):
-            if node["type"] == "OPERATOR_CAST" and is_written_cast(node, text):
-                edits[node["query_location"]] = list(_cast(node, numbers, text))
-            elif name_of(node) in ROUNDING:
-                edits[node["query_location"]] = list(_call(node, numbers, text))
-            elif name_of(node) in {"substr", "substring"}:
-                edits[node["query_location"]] = list(_part(node, text))
-    edits = {place: listed for place, listed in edits.items() if listed}
+    found = dict(filter(None, (edits_of(node, numbers, text) for node in walk(plan))))
+    edits = {place: listed for place, listed in found.items() if listed}
     return _edited(connection, plan, text, edits) if edits else sql
 
 
-def with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """The query, whose relations are bound, with a product instead of a division by a number such as 100."""
-    while (divided := _with_products(connection, sql)) != sql:  # of a quotient of another one
-        sql = divided
-    return sql
+def _rounded(node: Node, numbers: Quotients, text: bytes) -> tuple[int, list[Edit]] | None:
+    """The edits of a cast, or of a call that rounds or takes a part of a text, and its place."""
+    if "expression_class" not in node or node["query_location"] >= len(text):
+        return None
+    place = node["query_location"]
+    if node["type"] == "OPERATOR_CAST" and is_written_cast(node, text):
+        return place, list(_cast(node, numbers, text))
+    if name_of(node) in ROUNDING:
+        return place, list(_call(node, numbers, text))
+    return (place, list(_part(node, text))) if name_of(node) in {"substr", "substring"} else None
 
 
-def _with_products(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    plan = plan_of(connection, sql) if "/" in sql else None
-    if plan is None:
-        return sql
-    text = sql.encode()
-    numbers = Quotients(plan, text)
-    edits: dict[int, list[Edit]] = {}
-    for node in walk(plan):
-        if name_of(node) == "/" and not any(map(numbers.is_float, node["children"])):
-            edits[node["children"][1]["query_location"]] = list(_product(node["children"], text))
-    edits = {place: listed for place, listed in edits.items() if listed}
-    return _edited(connection, plan, text, edits) if edits else sql
+def _divided(node: Node, numbers: Quotients, text: bytes) -> tuple[int, list[Edit]] | None:
+    """The edits of a division of numbers that are exact in Postgres, and the place of its divisor."""
+    if name_of(node) != "/" or any(map(numbers.is_float, node["children"])):
+        return None
+    return node["children"][1]["query_location"], list(_product(node["children"], text))
 
 
 def _product(operands: list[Node], text: bytes) -> Iterator[Edit]:
@@ -129,8 +132,7 @@ def _product(operands: list[Node], text: bytes) -> Iterator[Edit]:
     left, right = operands
     place, length = right["query_location"], right["query_location_length"]
     written = text[place : place + length]
-    of = left["children"][0] if left["type"] == "OPERATOR_CAST" else left
-    type_ = type_of(of) or (of.get("value") or {}).get("type") or {}
+    type_ = known_type(uncast(left))
     is_exact = type_.get("id") in INTEGERS | {"DECIMAL"}
     if not (is_exact and _NUMBER.fullmatch(written)) or all(is_integer(each, text) for each in operands):
         return
@@ -202,8 +204,7 @@ def _part(node: Node, text: bytes) -> Iterator[Edit]:
     opening = start + len(name)
     if text[start : opening + 1].lower() != name.encode() + b"(" or len(node["children"]) == 1:
         return
-    place = node["children"][1]
-    place = place["children"][0] if place["type"] == "OPERATOR_CAST" else place
+    place = uncast(node["children"][1])
     words = {token[0].lower() for token in top_tokens(text, opening + 1)}
     if place["expression_class"] != "BOUND_CONSTANT" and not words & {b"from", b"for"}:
         yield Edit(start, opening, quote(_SUBSTRING).encode())

@@ -12,7 +12,7 @@ import duckdb
 from pipeline.duck import quote
 from pipeline.models.duckdb_errors import better_words
 
-_TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
+TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
 # So many words before the error are tried.
 _MOST = 8
 # Words that begin or join what a SELECT consists of, which hardly are names.
@@ -65,7 +65,7 @@ def _keywords_before(
     rows = connection.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()
     keywords = {name for (name,) in rows} - _CLAUSES
     end = len(text.encode()[:place].decode(errors="ignore"))
-    found = [match for match in _TOKEN.finditer(text) if match.start() <= end and match[0][0].isalpha()]
+    found = [match for match in TOKEN.finditer(text) if match.start() <= end and match[0][0].isalpha()]
     for match in reversed(found[-_MOST:]):
         if match[0].lower() in keywords and text[: match.start()].rstrip()[-1:] != ".":
             yield match.start(), match[0]
