@@ -23,10 +23,11 @@ from pipeline.postgres import Unreachable
 from pipeline.redaction import safe
 from tasks.prefect_messages import of_client
 
+_EXHAUSTED = "53"
 # Messages by class of SQLSTATE, or by a whole SQLSTATE.
 _STILL_CONNECTED = {
     "40": "a database server has ended a transaction that conflicted with another one",
-    "53": "a database server has run out of space, memory or connections",
+    _EXHAUSTED: "a database server has run out of space, memory or connections",
     "54": "a limit of Postgres is exceeded",
     "55": "something in a database is in use by others",
     "57014": "a database server has cancelled a statement",
@@ -143,8 +144,17 @@ def in_one_line(error: BaseException) -> str | None:
 def _of_postgres(error: psycopg.Error, text: str) -> str | None:
     """The same for an error of Postgres; one of a trigger or function of the database is no bug."""
     if isinstance(error, psycopg.OperationalError):
-        return f"{_of_database(error)}: {text}; run again, no batch is partially loaded"
+        return (
+            f"{_of_database(error)}: {text}{_what_to_raise(error)}; run again, no batch is partially loaded"
+        )
     return text if comes_from_a_function(error) else None
+
+
+def _what_to_raise(error: psycopg.Error) -> str:
+    """Postgres' hint about the setting whose limit is reached, such as max_locks_per_transaction."""
+    hint = error.diag.message_hint
+    is_limit = (error.sqlstate or "").startswith(_EXHAUSTED) and not comes_from_a_function(error)
+    return f"; {hint.rstrip('.')}" if is_limit and hint else ""
 
 
 def _of_database(error: psycopg.OperationalError) -> str:

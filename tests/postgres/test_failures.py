@@ -97,6 +97,15 @@ def test_only_a_lost_connection_is_reported_as_lost(
     assert worth_another_try(fault("x")) == again
 
 
+def test_a_limit_that_a_setting_raises_is_named(warehouse_url: str) -> None:
+    with pytest.raises(errors.OutOfMemory) as caught:
+        execute(warehouse_url, "SELECT pg_advisory_xact_lock(n) FROM generate_series(1, 1000000) AS n")
+    line = in_one_line(caught.value)
+    assert line
+    assert "out of shared memory; You might need to increase" in line
+    assert "max_locks_per_transaction" in line
+
+
 @pytest.mark.parametrize(
     ("fault", "again"),
     [(OSError("cut off"), True), (Unreachable("source: gone"), True), (BucketError("denied"), False)],
