@@ -81,7 +81,8 @@ def preview(
         if not exists(connection, "etl.model"):
             return _of_first_run(connection, schema, models, transforms)
         found = alterations.find(connection, schema, models, transforms, allow)
-        breaks = dependents.of_changes(connection, schema, found.changes)
+        present = [found.under_former_names(change) for change in found.changes]
+        breaks = dependents.of_changes(connection, schema, present)
         work = work_of_batches(connection, schema)
         beside = other_files.of_marts(connection, schema, transforms, found)
         beside += other_files.of_repeated_file(connection, found)
@@ -98,7 +99,7 @@ def preview(
     counts = _counts(url, schema, targets, found)
     manifests = loaded_batches(url, schema, raw).manifests
     of_tables = [
-        _of_table(name, best, found, models, manifests, counts, work.get(name), breaks.get(name, ()))
+        _of_table(name, best, found, models, manifests, counts, work.get(name), breaks)
         for name, best in effects.items()
     ]
     changing = [each for each in of_tables if each.effect != "unchanged" or each.changes]
@@ -190,7 +191,7 @@ def _of_table(
     manifests: Sequence[Manifest],
     counts: Mapping[str, int],
     work: Work | None,
-    breaks: tuple[Dependent, ...],
+    breaks: Mapping[str, tuple[Dependent, ...]],
 ) -> Preview:
     effect = "compared" if best == "restated" and not manifests else best
     again = effect in {"restated", "refilled", "compared"}
@@ -209,7 +210,7 @@ def _of_table(
         in_place=added(found.texts.get(name), models[name]) if effect == "restated" else (),
         seconds=done.seconds * done.rows / done.timed_rows if again and done.timed_rows else None,
         read_by=tuple(other for other in models if name in models[other].reads),
-        breaks=breaks,
+        breaks=breaks.get(found.former_name(name), ()),
         read_in_full=tuple(read_in_full(name, effect, models, manifests)),
     )
 

@@ -66,6 +66,16 @@ class Alterations:
         is_needed = any((each.remakes or each.restores) and each.is_meant for each in self.changes)
         return self.is_new or is_needed or bool(self.models.keys() - self.existing.keys())
 
+    def former_name(self, table: str) -> str:
+        """The name that a table has before it is renamed."""
+        return next((old for old, new in self.new_tables.items() if new == table), table)
+
+    def under_former_names(self, change: Change) -> Change:
+        """The change with the names that its table and column have before they are renamed."""
+        names = self.new_columns.get(change.table, {})
+        column = next((old for old, new in names.items() if new == change.column), change.column)
+        return replace(change, table=self.former_name(change.table), column=column)
+
     @property
     def unmatched(self) -> list[str]:
         """A line for each name in ``allow`` that is no change: mistyped, or made by an earlier run."""
@@ -228,13 +238,14 @@ def _with_changes(connection: Connection, found: Alterations) -> Alterations:
             " to drop it; nothing was changed"
         )
     renamed = renames.changes(found.schema, found.new_tables, found.new_columns)
-    others = [_with_losses(connection, found.schema, change) for change in (*of_models, *of_schema, *dropped)]
+    others = [_with_losses(connection, found, change) for change in (*of_models, *of_schema, *dropped)]
     return replace(found, changes=(*renamed, *others))
 
 
-def _with_losses(connection: Connection, schema: str, change: Change) -> Change:
+def _with_losses(connection: Connection, found: Alterations, change: Change) -> Change:
     """The change with the objects of others that it drops among what can be lost."""
-    lost = [each.name for each in dependents.dependents(connection, schema, change) if not each.blocks]
+    present = dependents.dependents(connection, found.schema, found.under_former_names(change))
+    lost = [each.name for each in present if not each.blocks]
     return replace(change, risk=", and ".join([change.risk, *lost])) if lost and change.risk else change
 
 
@@ -243,7 +254,7 @@ def _of_models(connection: Connection, found: Alterations) -> Iterator[Change]:
         yield from heads.changes(
             connection,
             found.schema,
-            _former_name(found, name),
+            found.former_name(name),
             found.models[name],
             found.texts.get(name),
             columns,
@@ -258,7 +269,7 @@ def _of_schema(connection: Connection, found: Alterations) -> Iterator[Change]:
     if not both:
         return
     versions = declarations.read(
-        connection, found.schema, [versions_name(_former_name(found, n)) for n in both]
+        connection, found.schema, [versions_name(found.former_name(n)) for n in both]
     )
     for name in both:
         yield from evolve.changes_of(
@@ -268,19 +279,14 @@ def _of_schema(connection: Connection, found: Alterations) -> Iterator[Change]:
             found.declared[name],
             found.before.get(name),
             model=found.models[name],
-            has_versions=versions_name(_former_name(found, name)) in versions,
-            is_empty=_is_empty(connection, found.schema, _former_name(found, name)),
+            has_versions=versions_name(found.former_name(name)) in versions,
+            is_empty=_is_empty(connection, found.schema, found.former_name(name)),
         )
 
 
 def _drops(found: Alterations) -> Iterator[Change]:
     for name in found.frozen:
         yield removed.drop_change(found.schema, name)
-
-
-def _former_name(found: Alterations, name: str) -> str:
-    """The name that a table has before it is renamed."""
-    return next((old for old, new in found.new_tables.items() if new == name), name)
 
 
 def _is_empty(connection: Connection, schema: str, name: str) -> bool:

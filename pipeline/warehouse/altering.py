@@ -36,11 +36,11 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     found.refuse()
     happen = [change for change in found.changes if change.happens]
     _warn(change for change in found.changes if not change.happens)
+    dependents.drop_references(connection, found.schema, [found.under_former_names(each) for each in happen])
     for old, new in found.new_tables.items():
         renames.rename_table(connection, found.schema, old, new)
     for table, names in found.new_columns.items():
         renames.rename_columns(connection, found.schema, table, names)
-    dependents.drop_references(connection, found.schema, happen)
     grants = _drop_tables(connection, found.schema, happen)
     # New columns can refer to new tables.
     is_created = found.executes_file and bool(happen) and _can_create(connection, found)

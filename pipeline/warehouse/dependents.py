@@ -1,4 +1,7 @@
-"""What the warehouse's users have made on the pipeline's tables, and what a change means for it."""
+"""What the warehouse's users have made on the pipeline's tables, and what a change means for it.
+
+Changes have the names here that their tables and columns have before they are renamed.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple

@@ -152,6 +152,21 @@ def test_a_plan_names_what_stands_in_the_way_of_all_changes_of_a_run(loaded: Pai
     )
 
 
+def test_what_stands_in_the_way_is_named_before_tables_and_columns_have_new_names(loaded: Pair) -> None:
+    execute(loaded.house.url, "CREATE VIEW sales AS SELECT amount FROM fact_sale")
+    files = {
+        "fact_sale": "",
+        "fact_sold": RENAMED["fact_sold"].replace(", amount", ""),
+        "dim_shop": RENAMED["dim_shop"],
+        "dim_total": "SELECT shop_id, CAST(count(*) AS decimal(12, 2)) AS total FROM sale GROUP BY shop_id",
+        "schema": RENAMED["schema"].replace(", amount numeric(8, 2)", "").replace("varchar(9)", "text"),
+    }
+    found = planned(loaded, **files)
+    execute(loaded.house.url, "DROP VIEW sales")
+    assert [each.name for each in found["fact_sold"].breaks] == ["view public.sales"]
+    assert [each.name for each in found["dim_shop"].breaks] == ["view public.mine"]
+
+
 def test_a_restated_model_over_a_table_that_no_batch_has_read_is_told(loaded: Pair) -> None:
     """Its former versions come from another table, such as a view of that one."""
     found = planned(loaded, dim_shop="SELECT shop_id, city, manager FROM crm.shop")["dim_shop"]
