@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
-from typing import Any, LiteralString, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -24,6 +24,7 @@ from pipeline.redaction import in_one_line
 Connection = psycopg.Connection[tuple[object, ...]]
 Rows = list[tuple[object, ...]]
 _Row = TypeVar("_Row")
+_Query = str | sql.SQL | sql.Composed
 
 # Defaults for connections, unless the URL sets them. Keepalives keep connections through firewalls open and
 # detect a dead peer within a minute.
@@ -270,7 +271,7 @@ def each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Compose
     return template(between).join(parts)
 
 
-def together(connection: Connection, *queries: tuple[LiteralString, Params]) -> list[Rows]:
+def together(connection: Connection, *queries: tuple[_Query, Params]) -> list[Rows]:
     """The rows of queries with their parameters, which are sent at once: one round trip for all of them."""
     with connection.pipeline():
         cursors = [connection.execute(query, parameters) for query, parameters in queries]
@@ -287,6 +288,11 @@ def count_in(cursor: psycopg.Cursor[tuple[object, ...]]) -> int:
     """The number that a query returns, first of all in its one row."""
     ((number, *_),) = cursor.fetchall()
     return int(str(number))
+
+
+def texts(connection: Connection, query: _Query, parameters: Params = ()) -> list[str]:
+    """The texts that a query returns, one in each row."""
+    return [str(text) for (text,) in connection.execute(query, parameters).fetchall()]
 
 
 def exists(connection: Connection, relation: str) -> bool:

@@ -29,7 +29,7 @@ from pipeline.columns import (
 from pipeline.duck import literal, quote, session
 from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket
-from pipeline.postgres import Connection, transaction
+from pipeline.postgres import Connection, texts, transaction
 from pipeline.source.hashing import HashKey
 from pipeline.source.table_names import parts
 
@@ -238,11 +238,8 @@ def in_warehouse(connection: Connection, schema: str) -> dict[str, Entry]:
 
 def certified(connection: Connection, schema: str) -> set[str]:
     """The key hashes of the entries whose erasure is complete."""
-    rows = connection.execute(
-        f"SELECT key_hash FROM etl.forgotten WHERE schema_name = %s AND {_IS_COMPLETE}",  # noqa: S608
-        (schema,),
-    ).fetchall()
-    return {str(key_hash) for (key_hash,) in rows}
+    query = f"SELECT key_hash FROM etl.forgotten WHERE schema_name = %s AND {_IS_COMPLETE}"  # noqa: S608
+    return set(texts(connection, query, (schema,)))
 
 
 def left(connection: Connection, schema: str) -> dict[str, list[str]]:

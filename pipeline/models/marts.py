@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.columns import Frozen
 from pipeline.errors import ModelError, all_mistakes
+from pipeline.models.target import LONGEST_NAME
 from pipeline.words import head_of, text_of
 
 FOLDER = "marts"
@@ -17,7 +18,6 @@ _COLUMNS = re.compile(r"columns:", re.IGNORECASE)
 _QUESTION = re.compile(r"question: (.+)", re.IGNORECASE)
 _COLUMN = re.compile(r'([^\W\d]\w*|"(?:[^"]|"")+"): (.+)')
 _CREATES = re.compile(r'\s*CREATE\s+OR\s+REPLACE\s+FUNCTION\s+("?)(\w+)\1\s*\(', re.IGNORECASE)
-_LONGEST_NAME = 63
 
 
 class Mart(Frozen):
@@ -58,7 +58,7 @@ def read(path: Path, text: str) -> Mart:
     """A mart of this text; ``path`` gives its name, and is named in errors."""
     stem = path.stem
     name = stem.removesuffix(_FUNCTION)
-    if len(name.encode()) > _LONGEST_NAME or "." in name:
+    if len(name.encode()) > LONGEST_NAME or "." in name:
         raise ModelError(f"{path}: {name} cannot be a mart's name; use up to 63 bytes without a dot")
     meaning, questions, columns = _described(path, text)
     if not meaning:

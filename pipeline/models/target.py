@@ -15,6 +15,8 @@ ADDED_TO_FACTS = (RECORDED_AT, SUPERSEDED_AT, DELETED, COMMITTED_AT)
 OF_HISTORY = ("valid_from", "valid_to")
 OF_VERSIONS = frozenset({*ADDED_TO_FACTS, *OF_HISTORY})
 
+# In bytes; Postgres truncates longer ones.
+LONGEST_NAME = 63
 REPEATED_KEY = "more than one row has this key"
 
 # Categories of pg_type with equal values that print differently: arrays, rows, ranges, intervals.

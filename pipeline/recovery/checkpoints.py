@@ -26,7 +26,7 @@ from pipeline.lake.manifest import Destination, Files, Manifest
 from pipeline.lake.paths import table_folder
 from pipeline.models.output import Loaded
 from pipeline.models.target import versions_name
-from pipeline.postgres import Connection, identifiers, statement
+from pipeline.postgres import Connection, identifiers, statement, texts
 from pipeline.recovery.table_copies import TableCopies, go_on_numbering
 from pipeline.source.table_names import spelled
 from pipeline.streams import joined
@@ -180,12 +180,11 @@ def remove(bucket: Bucket, folder: str, keep: Collection[str] = ()) -> None:
 
 def _columns(connection: Connection, table: sql.Identifier) -> list[str]:
     """The columns of a table that are not computed by it."""
-    rows = connection.execute(
+    query = (
         "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0"
-        " AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-        (table.as_string(connection),),
-    ).fetchall()
-    return [str(name) for (name,) in rows]
+        " AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
+    )
+    return texts(connection, query, (table.as_string(connection),))
 
 
 def _printed(

@@ -10,7 +10,7 @@ from typing import TextIO
 from psycopg import sql
 
 from pipeline.errors import SettingsError
-from pipeline.postgres import Connection, each
+from pipeline.postgres import Connection, each, texts
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ def from_table(connection: Connection, name: str) -> Rows:
     parts = name.split(".")
     if len(parts) != 2:  # noqa: PLR2004  schema and table
         raise SettingsError(f"FROM: {name}: write schema.table")
-    found = connection.execute(
+    query = (
         "SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0"
-        " AND NOT a.attisdropped ORDER BY a.attnum",
-        (sql.Identifier(*parts).as_string(connection),),
-    ).fetchall()
-    if not found:
-        raise SettingsError(f"FROM: the warehouse has no table {name}")
-    columns = tuple(str(column) for (column,) in found)
-    query = sql.SQL("SELECT row_number() OVER (), ARRAY[{}] FROM {}").format(
-        each("t.{0}::text", columns), sql.SQL("{} AS t").format(sql.Identifier(*parts))
+        " AND NOT a.attisdropped ORDER BY a.attnum"
     )
-    return Rows(name, columns, iter(connection.execute(query).fetchall()))  # type: ignore[arg-type]
+    table = sql.Identifier(*parts)
+    columns = tuple(texts(connection, query, (table.as_string(connection),)))
+    if not columns:
+        raise SettingsError(f"FROM: the warehouse has no table {name}")
+    rows = sql.SQL("SELECT row_number() OVER (), ARRAY[{}] FROM {} AS t").format(
+        each("t.{0}::text", columns), table
+    )
+    return Rows(name, columns, iter(connection.execute(rows).fetchall()))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from psycopg import sql
 from pipeline.errors import WarehouseError
 from pipeline.messages import message
 from pipeline.models.target import Target, versions_name
-from pipeline.postgres import Connection, each, identifiers, statement
+from pipeline.postgres import Connection, each, identifiers, statement, texts
 from pipeline.warehouse import bindings, integrity, references
 from pipeline.warehouse.table import Table
 
@@ -211,10 +211,9 @@ def columns_of_both(
 ) -> list[str]:
     """The columns to compare: those that both tables have, without defaults that vary."""
     varying = [column.name for column in target.columns if column.varies]
-    rows = connection.execute(
+    query = (
         "SELECT a.attname::text FROM pg_attribute AS a INNER JOIN pg_attribute AS b USING (attname)"
         " WHERE a.attrelid = to_regclass(%s) AND b.attrelid = to_regclass(%s) AND a.attnum > 0"
-        " AND NOT (a.attisdropped OR b.attisdropped) AND a.attname <> ALL (%s) ORDER BY a.attnum",
-        (ours.as_string(), theirs.as_string(), varying),
-    ).fetchall()
-    return [str(column) for (column,) in rows]
+        " AND NOT (a.attisdropped OR b.attisdropped) AND a.attname <> ALL (%s) ORDER BY a.attnum"
+    )
+    return texts(connection, query, (ours.as_string(), theirs.as_string(), varying))

@@ -18,7 +18,7 @@ from pipeline.lake import chains
 from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifest import Destination, Manifest, State
 from pipeline.models.library import Model, tables_read
-from pipeline.postgres import Connection, count_in, exists, identifiers, statement, transaction
+from pipeline.postgres import Connection, count_in, exists, identifiers, statement, texts, transaction
 from pipeline.recovery import table_copies
 from pipeline.recovery.rebuild import Selection, Steps
 from pipeline.recovery.rebuilt_tables import columns_of_both, rebuilt_tables
@@ -181,7 +181,7 @@ def _unenforced(copies: TableCopies, schema: str) -> tuple[str, ...]:
     """The references that a rebuild would have and the warehouse lacks, each as table, columns and table."""
     query = statement("warehouse/unenforced.sql")
     names = {"declared": copies.schema, "schema": schema, "tables": list(copies.targets)}
-    return tuple(str(reference) for (reference,) in copies.connection.execute(query, names).fetchall())
+    return tuple(texts(copies.connection, query, names))
 
 
 def _note(

@@ -6,7 +6,7 @@ from psycopg import sql
 
 from pipeline.errors import WarehouseError
 from pipeline.models.target import Target
-from pipeline.postgres import Connection, count_in
+from pipeline.postgres import Connection, count_in, texts
 from pipeline.warehouse.integrity import refers_ahead
 from pipeline.warehouse.limits import Limits
 from pipeline.words import counted
@@ -24,10 +24,8 @@ def unresolved(connection: Connection, schema: str) -> dict[str, int]:
 
 def tables(connection: Connection, schema: str) -> set[str]:
     """The tables of a schema of which a row was ever rejected."""
-    rows = connection.execute(
-        "SELECT DISTINCT table_name FROM etl.rejected WHERE schema_name = %s", (schema,)
-    ).fetchall()
-    return {str(name) for (name,) in rows}
+    query = "SELECT DISTINCT table_name FROM etl.rejected WHERE schema_name = %s"
+    return set(texts(connection, query, (schema,)))
 
 
 def waited_for(
@@ -108,9 +106,8 @@ def _present_rows(connection: Connection, schema: str, target: Target) -> int:
 
 def _reason(connection: Connection, schema: str, target: Target) -> str:
     """The most common reason."""
-    row = connection.execute(
+    query = (
         "SELECT reason FROM etl.rejected WHERE schema_name = %s AND table_name = %s AND NOT resolved"
-        " GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 1",
-        (schema, target.name),
-    ).fetchone()
-    return str(row[0]) if row else ""
+        " GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 1"
+    )
+    return next(iter(texts(connection, query, (schema, target.name))), "")

@@ -14,7 +14,7 @@ from pipeline.lake.adapt import is_complete
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import MANIFESTS, RESUMED, TIME, Destination, Manifest
 from pipeline.lake.manifests import batch_at, manifest_paths, previous_at, read_manifest, readable
-from pipeline.postgres import transaction
+from pipeline.postgres import texts, transaction
 
 # Concurrent requests to a bucket.
 _THREADS = 8
@@ -63,16 +63,18 @@ class Needed:
 def needed(url: str) -> Needed:
     """What all schemas of a warehouse need of the lake; those that were dropped need nothing."""
     with transaction(url, "warehouse") as connection:
-        last = connection.execute(
-            "SELECT batch_id FROM etl.watermark WHERE to_regnamespace(quote_ident(schema_name)) IS NOT NULL"
-        ).fetchall()
-        results = connection.execute(
+        last = texts(
+            connection,
+            "SELECT batch_id FROM etl.watermark WHERE to_regnamespace(quote_ident(schema_name)) IS NOT NULL",
+        )
+        results = texts(
+            connection,
             "SELECT file ->> 'path' FROM etl.model, jsonb_array_elements(result) AS run,"
             " jsonb_array_elements("
             " (run -> 'files') || COALESCE(run -> 'deleted', run -> 'gone', '[]')) AS file"
-            " WHERE jsonb_typeof(result) = 'array' AND to_regnamespace(quote_ident(schema_name)) IS NOT NULL"
-        ).fetchall()
-    return Needed(frozenset(str(each) for (each,) in last), frozenset(str(path) for (path,) in results))
+            " WHERE jsonb_typeof(result) = 'array' AND to_regnamespace(quote_ident(schema_name)) IS NOT NULL",
+        )
+    return Needed(frozenset(last), frozenset(results))
 
 
 def plan(

@@ -11,7 +11,7 @@ from pipeline.models import library, lineage
 from pipeline.models.library import Model
 from pipeline.models.lineage import Lineage
 from pipeline.models.reference_tables import NAMES
-from pipeline.postgres import Connection, exists, transaction
+from pipeline.postgres import Connection, exists, texts, transaction
 from pipeline.review import fitting
 from pipeline.warehouse import catalogue, upgrades
 
@@ -19,14 +19,11 @@ from pipeline.warehouse import catalogue, upgrades
 def last_manifest(warehouse: Connection, schema: str, raw: Bucket) -> Manifest:
     """The manifest of the warehouse's last batch; raises SettingsError before the first one."""
     upgrades.check(warehouse)
-    row = None
-    if exists(warehouse, "etl.watermark"):
-        row = warehouse.execute(
-            "SELECT manifest FROM etl.watermark WHERE schema_name = %s", (schema,)
-        ).fetchone()
-    if row is None:
+    query = "SELECT manifest FROM etl.watermark WHERE schema_name = %s"
+    paths = texts(warehouse, query, (schema,)) if exists(warehouse, "etl.watermark") else []
+    if not paths:
         raise SettingsError("warehouse: no batch has been loaded yet; run `make run` first")
-    return read_manifest(raw, str(row[0]))
+    return read_manifest(raw, paths[0])
 
 
 def lineage_of(

@@ -15,6 +15,7 @@ from pipeline.models.library import SCHEMA_FILE, Model, is_stable, with_meaning
 from pipeline.models.target import (
     ADDED_TO_FACTS,
     DELETED,
+    LONGEST_NAME,
     OF_HISTORY,
     RECORDED_AT,
     Constraint,
@@ -42,9 +43,6 @@ from pipeline.warehouse import (
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.heads import check_key
 from pipeline.warehouse.marts import NAMES
-
-# Postgres truncates longer names.
-_LONGEST_NAME = 63
 
 
 def prepare(
@@ -243,7 +241,7 @@ def _target(model: Model, row: Mapping[str, object]) -> Target:
 
 def _check_names(model: Model, target: Target, columns: Iterable[TargetColumn]) -> None:
     """Refuse a name, a key or a column that leaves no room for the table's history."""
-    if len(f"{model.name}_history".encode()) > _LONGEST_NAME:
+    if len(f"{model.name}_history".encode()) > LONGEST_NAME:
         raise ModelError(
             f"{model.path}: the name is too long for the view {model.name}_history; use at most 55 bytes"
         )

@@ -29,7 +29,7 @@ def stage(table: Table, output: Output, processed: Bucket) -> None:
     if output.deleted:
         _copy_keys(table, processed.dataset(output.deleted))
         table.connection.execute(sql.SQL("ANALYZE {}").format(_DELETED_KEYS))
-        table.execute("resolve_deleted.sql")
+        table.execute("resolve.sql", keys=_DELETED_KEYS, now=sql.Literal(False))
 
 
 def _copy_keys(table: Table, rows: ds.Dataset) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.errors import ModelError
 from pipeline.models import headers
 from pipeline.models.library import Model
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, texts
 from pipeline.warehouse import evolve
 from pipeline.warehouse.declarations import Columns, primary_key
 from pipeline.warehouse.evolve import Change
@@ -88,10 +88,9 @@ def _head(path: Path, text: str | None) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _primary_key_name(connection: Connection, schema: str, name: str) -> str | None:
-    row = connection.execute(
+    query = (
         "SELECT r.conname::text FROM pg_constraint AS r INNER JOIN pg_class AS c ON r.conrelid = c.oid"
         " INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-        " WHERE r.contype = 'p' AND n.nspname = %s AND c.relname = %s",
-        (schema, name),
-    ).fetchone()
-    return str(row[0]) if row else None
+        " WHERE r.contype = 'p' AND n.nspname = %s AND c.relname = %s"
+    )
+    return next(iter(texts(connection, query, (schema, name))), None)

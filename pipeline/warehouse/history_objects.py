@@ -14,10 +14,21 @@ from pipeline.models.target import (
     version_index,
     versions_name,
 )
-from pipeline.postgres import Connection, each, identifiers, together
+from pipeline.postgres import Connection, each, identifiers, statement, together
 
 # The comment of an index of versions that was made because their dimension has one on the same columns.
 COPIED = "As that of the dimension, which it follows"
+_FILES = (
+    "existing_functions.sql",
+    "existing_indexes.sql",
+    "existing_moment_views.sql",
+    "existing_reads.sql",
+    "existing_rules.sql",
+    "existing_columns.sql",
+)
+_STATE = sql.SQL(
+    "SELECT has_schema_privilege('public', 'etl', 'usage'), to_regclass('etl.superseded') IS NOT NULL"
+)
 
 
 class Index(NamedTuple):
@@ -69,71 +80,13 @@ class Existing:
         return [index for index in self.indexes.values() if index.table == table and index.is_lookup]
 
 
-_FUNCTIONS = (
-    "SELECT f.proname::text, f.prosrc FROM pg_proc AS f INNER JOIN pg_namespace AS n"
-    " ON f.pronamespace = n.oid WHERE n.nspname = %s AND f.proparallel = 's'"
-)
-_INDEXES = (
-    "SELECT t.relname::text, x.relname::text,"
-    " (SELECT array_agg(COALESCE(a.attname::text, '') ORDER BY k.place)"
-    " FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)"
-    " LEFT JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = k.number"
-    " WHERE k.place <= i.indnkeyatts),"
-    " i.indisunique,"
-    " EXISTS (SELECT FROM pg_constraint AS r WHERE r.conindid = x.oid AND r.conrelid = t.oid),"
-    " i.indisvalid, i.indpred IS NULL,"
-    " m.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL"
-    " AND NOT EXISTS (SELECT FROM pg_opclass AS o WHERE o.oid = ANY(i.indclass) AND NOT o.opcdefault),"
-    " obj_description(x.oid, 'pg_class') IS NOT DISTINCT FROM %s"
-    " FROM pg_index AS i INNER JOIN pg_class AS t ON i.indrelid = t.oid"
-    " INNER JOIN pg_class AS x ON i.indexrelid = x.oid INNER JOIN pg_am AS m ON x.relam = m.oid"
-    " INNER JOIN pg_namespace AS n ON t.relnamespace = n.oid WHERE n.nspname = %s ORDER BY x.relname"
-)
-_CHECKED_VIEWS = (
-    "SELECT DISTINCT n.nspname::text, c.relname::text"
-    " FROM pg_depend AS d INNER JOIN pg_rewrite AS r ON d.objid = r.oid"
-    " INNER JOIN pg_class AS c ON r.ev_class = c.oid"
-    " INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-    " WHERE d.classid = 'pg_rewrite'::regclass"
-    " AND d.refobjid = to_regprocedure('etl.known(timestamptz, text, text)') AND n.nspname = ANY(%s)"
-    # A renamed table's view names the former table.
-    " AND position(quote_literal(c.relname) IN pg_get_viewdef(c.oid)) > 0"
-)
-_READ = (
-    "SELECT DISTINCT n.nspname::text, c.relname::text, t.relname::text"
-    " FROM pg_depend AS d INNER JOIN pg_rewrite AS r ON d.objid = r.oid"
-    " INNER JOIN pg_class AS c ON r.ev_class = c.oid INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-    " INNER JOIN pg_class AS t ON d.refobjid = t.oid INNER JOIN pg_namespace AS s ON t.relnamespace = s.oid"
-    " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
-    " AND n.nspname = ANY(%s) AND s.nspname = %s"
-)
-_RULES = (
-    "SELECT c.relname::text, w.rulename::text FROM pg_rewrite AS w INNER JOIN pg_class AS c"
-    " ON w.ev_class = c.oid INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-    " WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND w.ev_enabled <> 'D' ORDER BY 1, 2"
-)
-_COLUMNS = (
-    "SELECT n.nspname::text, c.relkind::text, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)"
-    " FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid"
-    " INNER JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-    " WHERE n.nspname = ANY(%s) AND c.relkind = ANY('{r,p,v,i,I}') GROUP BY 1, 2, 3"
-)
-
-
 def read_existing(connection: Connection, schema: str, view_schemas: Sequence[str]) -> Existing:
     """The objects in a schema, and the views in its schemas of views as of a moment."""
-    homes = [schema, *view_schemas]
-    functions, indexes, checked, read, rules, columns, open_to_all, superseded = together(
-        connection,
-        (_FUNCTIONS, [schema]),
-        (_INDEXES, [COPIED, schema]),
-        (_CHECKED_VIEWS, [list(view_schemas)]),
-        (_READ, [homes, schema]),
-        (_RULES, [schema]),
-        (_COLUMNS, [homes]),
-        ("SELECT has_schema_privilege('public', 'etl', 'usage')", []),
-        ("SELECT to_regclass('etl.superseded') IS NOT NULL", []),
+    names = {"schema": schema, "homes": [schema, *view_schemas], "copied": COPIED}
+    *found, ((is_open, has_superseded),) = together(
+        connection, *((statement(f"warehouse/{file}"), names) for file in _FILES), (_STATE, ())
     )
+    functions, indexes, checked, read, rules, columns = found
     return Existing(
         columns=_columns_of(columns, schema, "rpv"),
         indexed=_columns_of(columns, schema, "iI"),
@@ -143,8 +96,8 @@ def read_existing(connection: Connection, schema: str, view_schemas: Sequence[st
         checked_views=[(str(home), str(name)) for home, name in checked],
         read={(str(home), str(view), str(table)) for home, view, table in read},
         rules=[(str(table), str(rule)) for table, rule in rules],
-        is_open_to_readers=open_to_all == [(True,)],
-        has_superseded=superseded == [(True,)],
+        is_open_to_readers=bool(is_open),
+        has_superseded=bool(has_superseded),
     )
 
 

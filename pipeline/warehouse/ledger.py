@@ -18,7 +18,7 @@ from pipeline.lake.manifest import Destination, Manifest, State, Watermark
 from pipeline.models.library import FINGERPRINT, Model
 from pipeline.models.output import Loaded
 from pipeline.models.target import Target
-from pipeline.postgres import Connection, exists, select, statement, together, transaction
+from pipeline.postgres import Connection, exists, select, statement, texts, together, transaction
 from pipeline.source.snapshots import Snapshot
 from pipeline.source.wal_summaries import Marks
 from pipeline.warehouse.counts import Counts
@@ -85,8 +85,7 @@ def lock_for_load(connection: Connection, schema: str) -> str | None:
 
 def last_batch(connection: Connection, schema: str) -> str | None:
     """The last batch of a schema at the moment of a transaction; None before the first one."""
-    row = connection.execute(_BATCH, (schema,)).fetchone()
-    return str(row[0]) if row else None
+    return next(iter(texts(connection, _BATCH, (schema,))), None)
 
 
 def lock_for_prepare(connection: Connection) -> None:

@@ -15,7 +15,7 @@ from pipeline.errors import ModelError, WarehouseError, all_mistakes
 from pipeline.messages import message, naming_functions
 from pipeline.models.marts import Mart, read
 from pipeline.models.target import Target, versions_name
-from pipeline.postgres import Connection, identifiers, statement, template
+from pipeline.postgres import Connection, identifiers, statement, template, texts
 from pipeline.warehouse import own_objects
 from pipeline.warehouse.schemas import reporting_schema
 from pipeline.words import line_of
@@ -197,12 +197,11 @@ def statement_of(home: str, mart: Mart) -> str:
 
 
 def _signatures(connection: Connection, home: str, mart: Mart) -> set[str]:
-    rows = connection.execute(
+    query = (
         "SELECT p.oid::regprocedure::text FROM pg_proc AS p"
-        " INNER JOIN pg_namespace AS n ON p.pronamespace = n.oid WHERE n.nspname = %s AND p.proname = %s",
-        (home, mart.name),
-    ).fetchall()
-    return {str(name) for (name,) in rows}
+        " INNER JOIN pg_namespace AS n ON p.pronamespace = n.oid WHERE n.nspname = %s AND p.proname = %s"
+    )
+    return set(texts(connection, query, (home, mart.name)))
 
 
 def _confine(connection: Connection, schema: str, before: set[str], after: set[str]) -> None:

@@ -14,7 +14,7 @@ from psycopg import sql
 from pipeline.columns import Column
 from pipeline.lake.buckets import Bucket
 from pipeline.models.output import Output
-from pipeline.postgres import Connection, count_in
+from pipeline.postgres import Connection, count_in, texts
 from pipeline.warehouse import bisection, integrity
 from pipeline.warehouse.copying import copy_in
 from pipeline.warehouse.table import Table
@@ -28,11 +28,8 @@ _VIOLATIONS = sql.SQL("SELECT array_to_string(ARRAY[{}]::text[], '; ') AS reason
 
 def tables_to_retry(connection: Connection, schema: str) -> set[str]:
     """Tables with rejected rows that are retried with each batch."""
-    rows = connection.execute(
-        "SELECT DISTINCT table_name FROM etl.rejected WHERE schema_name = %s AND waits AND NOT resolved",
-        (schema,),
-    ).fetchall()
-    return {str(name) for (name,) in rows}
+    query = "SELECT DISTINCT table_name FROM etl.rejected WHERE schema_name = %s AND waits AND NOT resolved"
+    return set(texts(connection, query, (schema,)))
 
 
 def resolve_removed_tables(connection: Connection, schema: str, tables: Collection[str]) -> None:
@@ -58,9 +55,14 @@ def resolve(table: Table, output: Output, accepted: sql.Identifier) -> None:
 
     ``accepted`` is the relation of the batch's accepted rows.
     """
-    table.execute("resolve_accepted.sql", stage=accepted)
+    resolve_accepted(table, accepted)
     if output.complete or output.rejects_all:
         table.execute("resolve_unlisted.sql", complete=sql.Literal(output.complete))
+
+
+def resolve_accepted(table: Table, accepted: sql.Identifier) -> int:
+    """Resolve the rejected rows that have a key of this relation; returns how many."""
+    return table.execute("resolve.sql", keys=accepted, now=sql.Literal(True)).rowcount
 
 
 def record_transform_rejections(table: Table, output: Output, processed: Bucket) -> int:

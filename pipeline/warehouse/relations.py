@@ -13,13 +13,11 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from psycopg import sql
 
 from pipeline.columns import Frozen
-from pipeline.models.target import Target
+from pipeline.models.target import LONGEST_NAME, Target
 from pipeline.postgres import Connection, select
 from pipeline.warehouse.marts import meaning_of
 from pipeline.warehouse.schemas import reporting_schema
 
-# Postgres truncates longer names.
-_LONGEST_NAME = 63
 _SUPERSET_VERSION = "1.0.0"
 _NO_PASSWORD = "X" * 10  # with which Superset asks for the password
 
@@ -200,7 +198,7 @@ def _joined(view: View, views: Mapping[str, View], place: Place, base: UUID) -> 
         alias = f"to_{number}"
         for column in views[link.to_view].columns:
             name = f"{link.column.removesuffix('_id').removesuffix('_date')}_{column.name}"
-            if column.name == link.to_column or name in columns or len(name.encode()) > _LONGEST_NAME:
+            if column.name == link.to_column or name in columns or len(name.encode()) > LONGEST_NAME:
                 continue
             columns[name] = column.model_copy(update={"name": name})
             parts.append(sql.SQL("{} AS {}").format(sql.Identifier(alias, column.name), sql.Identifier(name)))

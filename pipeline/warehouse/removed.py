@@ -10,7 +10,7 @@ from psycopg import sql
 from pipeline.errors import ModelError, WarehouseError
 from pipeline.models.library import Model
 from pipeline.models.target import versions_name
-from pipeline.postgres import Connection, statement
+from pipeline.postgres import Connection, statement, texts
 from pipeline.warehouse import declarations, own_objects, rejected
 from pipeline.warehouse.evolve import Change
 
@@ -47,8 +47,8 @@ def drop_change(schema: str, name: str) -> Change:
 def drop(connection: Connection, schema: str, name: str) -> list[str]:
     """Drop a table with all that the pipeline keeps beside it; returns statements that repeat the grants."""
     named = {"schema": schema, "tables": [name, versions_name(name)]}
-    rows = connection.execute(statement("warehouse/table_grants.sql"), named).fetchall()
-    grants = [*(str(grant) for (grant,) in rows), *own_objects.drop(connection, schema, [name])]
+    grants = texts(connection, statement("warehouse/table_grants.sql"), named)
+    grants += own_objects.drop(connection, schema, [name])
     for table in declarations.read(connection, schema, [versions_name(name), name]):
         try:
             connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, table)))

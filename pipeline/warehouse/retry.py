@@ -49,7 +49,7 @@ def _retry_rows(table: Table, row_columns: list[str], *, with_batch: bool) -> tu
     staging.stage_retried(rows, row_columns, with_batch=with_batch)
     rejected.reject_violations(rows, is_retry=True)
     merged = merge(rows, NO_LIMIT, is_retry=True)
-    return merged, rows.execute("resolve_accepted.sql").rowcount
+    return merged, rejected.resolve_accepted(rows, rows.stage)
 
 
 def _existing_columns(table: Table, names: Sequence[str]) -> Iterator[str]:

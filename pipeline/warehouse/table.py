@@ -11,6 +11,7 @@ from psycopg import sql
 from pipeline.lake.manifest import Manifest
 from pipeline.models.target import (
     COMMITTED_AT,
+    LONGEST_NAME,
     Reference,
     Target,
     key_json,
@@ -22,7 +23,6 @@ from pipeline.words import unused
 
 # Categories of pg_type whose equality is that of their values: boolean, number, date and time.
 _COMPARABLE = "BND"
-_LONGEST_NAME = 63
 # Columns that statements add to the table's own.
 _HELPER_COLUMNS = ("is_first", "heap", "place")
 
@@ -49,7 +49,7 @@ class Table:
     @property
     def stage(self) -> sql.Identifier:
         """The temporary table of rows to load, with the table's types."""
-        return sql.Identifier("pg_temp", f"stage_{self.target.name}"[:_LONGEST_NAME])
+        return sql.Identifier("pg_temp", f"stage_{self.target.name}"[:LONGEST_NAME])
 
     @property
     def versions(self) -> sql.Identifier:
