@@ -14,8 +14,8 @@ import duckdb
 
 from pipeline.models import ties
 from pipeline.models.comparisons import misread
-from pipeline.models.syntax import planned
-from pipeline.models.unstable import Node, in_plan, walk
+from pipeline.models.syntax import Node, planned, walk
+from pipeline.models.unstable import in_plan
 
 # Expressions that compute one value from one row.
 _OF_ONE_ROW = frozenset(

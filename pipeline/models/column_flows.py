@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.models.operators import EQUALITY, Operators
-from pipeline.models.unstable import Node, walk
+from pipeline.models.syntax import Node, walk
 
 Source = tuple[str, str]  # a table and its column
 Sources = frozenset[Source]

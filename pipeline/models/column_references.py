@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Literal
 
-Node = Mapping[str, Any]
+from pipeline.models.syntax import Node
 
 # What is written after a column that needs no more than its text.
 _OF_TEXT = frozenset({"CAST", "COLLATE"})

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pipeline.columns import Column, comparable, duckdb_type, is_date_as_text, spelled_for_duckdb
 from pipeline.duck import literal, quote
+from pipeline.models.syntax import Node
 from pipeline.models.text_origins import (
     Origin,
     Origins,
@@ -23,7 +24,6 @@ from pipeline.models.text_origins import (
     is_made_by_planner,
     made_for_laterals,
 )
-from pipeline.models.unstable import Node
 from pipeline.models.value_flow import name_of
 
 # Marker collations of columns that compare only for equality, and of columns that do not compare.

@@ -16,10 +16,10 @@ import duckdb
 from pipeline.columns import Column
 from pipeline.duck import literal, quote, relation_name
 from pipeline.errors import ModelError
-from pipeline.models.column_references import Node, Reference, references
+from pipeline.models.column_references import Reference, references
 from pipeline.models.comparisons import misread
 from pipeline.models.edits import Edit, applied
-from pipeline.models.exact import PREFIX, NotExact, mark_of, refuse_inexact, type_of, with_parents
+from pipeline.models.exact import PREFIX, NotExact, mark_of, refuse_inexact
 from pipeline.models.library import Model
 from pipeline.models.rounding import create_macros
 from pipeline.models.stored import (
@@ -31,8 +31,7 @@ from pipeline.models.stored import (
     marked_type,
     reading,
 )
-from pipeline.models.syntax import parsed, planned
-from pipeline.models.unstable import walk
+from pipeline.models.syntax import Node, parsed, planned, type_of, walk, with_parents
 from pipeline.words import line_of
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.models.unstable import Node, walk
+from pipeline.models.syntax import Node, walk
 
 Attributes = frozenset[int]
 Dependency = tuple[Attributes, Attributes]  # the first determines the second

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import duckdb
 
 from pipeline.duck import literal
-from pipeline.models.column_references import Node
 from pipeline.models.comparisons import column_of
-from pipeline.models.exact import is_written_cast, known_type, type_of, uncast, with_parents
-from pipeline.models.exact import type_name as _type
+from pipeline.models.exact import is_written_cast
 from pipeline.models.quotients import FLOATS, INTEGERS, Quotients, folded, is_integer
+from pipeline.models.syntax import Node, known_type, type_of, uncast, with_parents
+from pipeline.models.syntax import type_name as _type
 from pipeline.models.text_origins import is_json
 from pipeline.models.value_flow import name_of
 from pipeline.models.written import place_of, shown_in, written

@@ -5,12 +5,9 @@ They have a type that marks them and what is computed from them, see pipeline.mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pipeline.models.column_references import Node
 from pipeline.models.comparisons import column_of
 from pipeline.models.literals import is_written
-from pipeline.models.unstable import called
+from pipeline.models.syntax import Node, called, type_of, with_parents
 from pipeline.words import line_of
 
 # Digits and decimals of the type that marks a number.
@@ -76,19 +73,6 @@ def _line(text: bytes, *nodes: Node) -> int:
     return line_of(text, next((place for place in places if place < len(text)), 0))
 
 
-def with_parents(node: object, parent: Node) -> Iterator[tuple[Node, Node]]:
-    """All expressions and operators of a plan, each with the one that it belongs to."""
-    if isinstance(node, list):
-        for child in node:
-            yield from with_parents(child, parent)
-    if isinstance(node, dict):
-        owns = "expression_class" in node
-        if owns:
-            yield node, parent
-        for child in node.values():
-            yield from with_parents(child, node if owns else parent)
-
-
 def mark_of(node: Node) -> int | None:
     """The number of the mark, if the expression is one."""
     if node.get("type") != "CASE_EXPR":
@@ -98,27 +82,6 @@ def mark_of(node: Node) -> int | None:
     if isinstance(value, str) and value.startswith(PREFIX):
         return int(value.removeprefix(PREFIX))
     return None
-
-
-def type_of(node: Node) -> Node:
-    return node.get("return_type") or {}
-
-
-def known_type(node: Node) -> Node:
-    """The type of an expression, also of a constant; empty if it has none."""
-    value = node.get("value")
-    return type_of(node) or (value["type"] if isinstance(value, dict) else {})
-
-
-def type_name(node: Node) -> str:
-    """DuckDB's name of the type of an expression, also of a constant; empty if it has none."""
-    return str(known_type(node).get("id") or "")
-
-
-def uncast(node: Node) -> Node:
-    """What a cast is applied to; any other expression as it is."""
-    operand: Node = node["children"][0] if node.get("type") == "OPERATOR_CAST" else node
-    return operand
 
 
 def is_decimal(node: Node) -> bool:

@@ -23,7 +23,8 @@ from pipeline.models.names import Relation, beside, of_models, relations, with_r
 from pipeline.models.personal import Declared
 from pipeline.models.refused import refuse
 from pipeline.models.seeds import Seed
-from pipeline.models.unstable import in_text, walk, without
+from pipeline.models.syntax import walk, without
+from pipeline.models.unstable import in_text
 from pipeline.source.cursors import Cursor
 from pipeline.source.table_names import spelled
 from pipeline.words import line_of, text_of

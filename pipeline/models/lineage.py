@@ -22,8 +22,8 @@ from pipeline.models.inputs import RESULT
 from pipeline.models.library import Model, closure
 from pipeline.models.operators import Operators
 from pipeline.models.personal import personal_columns
+from pipeline.models.syntax import Node
 from pipeline.models.target import Target
-from pipeline.models.unstable import Node
 from pipeline.source.table_names import of_column, table_of
 
 

@@ -17,7 +17,7 @@ import duckdb
 from pipeline.duck import literal
 from pipeline.models.analysis import plan_of
 from pipeline.models.edits import Edit, applied
-from pipeline.models.unstable import Node
+from pipeline.models.syntax import Node
 from pipeline.models.value_flow import name_of
 from pipeline.words import line_of
 

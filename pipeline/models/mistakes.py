@@ -17,12 +17,10 @@ import duckdb
 from pipeline.duck import literal, quote, relation_name
 from pipeline.errors import ModelError
 from pipeline.messages import of_duckdb
-from pipeline.models.column_references import Node
 from pipeline.models.duckdb_errors import better_words, error_in
 from pipeline.models.library import Model
 from pipeline.models.postgres_functions import instead_of
-from pipeline.models.syntax import read_json
-from pipeline.models.unstable import walk
+from pipeline.models.syntax import Node, read_json, walk
 from pipeline.words import line_of
 
 _logger = logging.getLogger(__name__)

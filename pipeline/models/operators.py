@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import count, permutations
 
 from pipeline.models.dependencies import Attributes, Dependency, Rows
-from pipeline.models.unstable import Node
+from pipeline.models.syntax import Node
 
 EQUALITY = frozenset({"COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"})
 # Operators whose rows are those of their last child, or some of them.

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 import duckdb
 
 from pipeline.models.edits import Edit, applied, code_between, top_tokens
-from pipeline.models.syntax import parsed
-from pipeline.models.unstable import Node, walk
+from pipeline.models.syntax import Node, parsed, walk
 
 _QUANTIFIED = re.compile(r"\b(any|all|some)\s*\(", re.IGNORECASE)
 

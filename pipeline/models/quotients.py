@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pipeline.models.exact import MARK, is_written_cast, type_name, type_of, uncast
-from pipeline.models.unstable import Node, walk
+from pipeline.models.exact import MARK, is_written_cast
+from pipeline.models.syntax import Node, type_name, type_of, uncast, walk
 from pipeline.models.value_flow import Flow, name_of
 
 FLOATS = frozenset({"FLOAT", "DOUBLE"})

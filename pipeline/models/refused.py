@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import ModelError
-from pipeline.models.unstable import Node, walk
+from pipeline.models.syntax import Node, walk
 from pipeline.words import line_of
 
 # DuckDB's parser takes all for DECIMAL, unless they are quoted.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.models.library import Model
-from pipeline.models.unstable import walk
+from pipeline.models.syntax import walk
 
 _Node = dict[str, Any]
 

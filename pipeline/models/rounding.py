@@ -19,10 +19,9 @@ import duckdb
 from pipeline.duck import quote
 from pipeline.models.analysis import plan_of
 from pipeline.models.edits import Edit, applied, code_between, top_tokens
-from pipeline.models.exact import is_written_cast, known_type, type_name, type_of, uncast
+from pipeline.models.exact import is_written_cast
 from pipeline.models.quotients import FLOATS, INTEGERS, ROUNDING, Quotients, is_exact_quotient, is_integer
-from pipeline.models.syntax import parsed
-from pipeline.models.unstable import Node, walk
+from pipeline.models.syntax import Node, known_type, parsed, type_name, type_of, uncast, walk
 from pipeline.models.value_flow import name_of
 
 _DIGITS, _FEW_DIGITS, _WHOLE = "15 digits (pipeline)", "6 digits (pipeline)", "whole (pipeline)"

@@ -18,10 +18,10 @@ from pipeline.columns import (
 )
 from pipeline.duck import literal, quote
 from pipeline.messages import NO_LIST, NO_NUMBER
-from pipeline.models.column_references import Node
 from pipeline.models.comparisons import is_special, model_type
 from pipeline.models.exact import MARK
 from pipeline.models.rounding import create_macros
+from pipeline.models.syntax import Node
 
 # The number of elements that marks the type of an array.
 _MANY = 99_991

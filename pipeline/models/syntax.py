@@ -1,16 +1,18 @@
-"""Parse and plan SQL by DuckDB itself, and say what is wrong with its syntax."""
+"""Parse and plan SQL by DuckDB itself, walk its trees, and say what is wrong with the syntax."""
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import duckdb
 
 from pipeline.duck import quote
 from pipeline.models.duckdb_errors import better_words
+
+Node = Mapping[str, Any]
 
 TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
 # So many words before the error are tried.
@@ -69,3 +71,61 @@ def _keywords_before(
     for match in reversed(found[-_MOST:]):
         if match[0].lower() in keywords and text[: match.start()].rstrip()[-1:] != ".":
             yield match.start(), match[0]
+
+
+def walk(node: object) -> Iterator[Node]:
+    """All objects in a JSON value, each before those in it."""
+    if isinstance(node, dict):
+        yield node
+        for child in node.values():
+            yield from walk(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from walk(child)
+
+
+def without(node: object, names: Collection[str]) -> object:
+    """A JSON value without these names of its objects, such as the places of their text."""
+    if isinstance(node, dict):
+        return {name: without(value, names) for name, value in node.items() if name not in names}
+    return [without(value, names) for value in node] if isinstance(node, list) else node
+
+
+def with_parents(node: object, parent: Node) -> Iterator[tuple[Node, Node]]:
+    """All expressions and operators of a plan, each with the one that it belongs to."""
+    if isinstance(node, list):
+        for child in node:
+            yield from with_parents(child, parent)
+    if isinstance(node, dict):
+        owns = "expression_class" in node
+        if owns:
+            yield node, parent
+        for child in node.values():
+            yield from with_parents(child, node if owns else parent)
+
+
+def called(expression: Node) -> str:
+    """The function that an expression calls, or else its type."""
+    return str(expression["qname"]["path"][-1] if expression.get("qname") else expression["type"])
+
+
+def type_of(node: Node) -> Node:
+    """The type of an expression; empty if it has none."""
+    return node.get("return_type") or {}
+
+
+def known_type(node: Node) -> Node:
+    """The type of an expression, also of a constant; empty if it has none."""
+    value = node.get("value")
+    return type_of(node) or (value["type"] if isinstance(value, dict) else {})
+
+
+def type_name(node: Node) -> str:
+    """DuckDB's name of the type of an expression, also of a constant; empty if it has none."""
+    return str(known_type(node).get("id") or "")
+
+
+def uncast(node: Node) -> Node:
+    """What a cast is applied to; any other expression as it is."""
+    operand: Node = node["children"][0] if node.get("type") == "OPERATOR_CAST" else node
+    return operand

@@ -9,7 +9,7 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from pipeline.models.unstable import Node, walk
+from pipeline.models.syntax import Node, walk
 from pipeline.models.value_flow import JOINS, Flow, name_of
 
 # ``without case``: the result of lower() or upper(). ``constant``: a literal, which compares as what it is

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pipeline.models.comparisons import spells_alike
 from pipeline.models.dependencies import Attributes, Rows, is_exact
 from pipeline.models.operators import Operators
-from pipeline.models.unstable import ORDERED, TYING, Node, called, made_for_subqueries, walk, without
+from pipeline.models.syntax import Node, called, walk, without
+from pipeline.models.unstable import ORDERED, TYING, made_for_subqueries
 
 # Windows that give ties the same value, in any frame.
 _RANKS = frozenset({"WINDOW_CUME_DIST", "WINDOW_PERCENT_RANK", "WINDOW_RANK", "WINDOW_RANK_DENSE"})

@@ -8,13 +8,11 @@ as unstable.
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 from pipeline.duck import session
-
-Node = Mapping[str, Any]
+from pipeline.models.syntax import Node, called, walk
 
 # Aggregates and windows whose result depends on the order of rows; see pipeline.models.ties.
 ORDERED = frozenset(
@@ -78,24 +76,6 @@ def in_text(tree: object) -> Iterator[str]:
             yield _moment(node["column_names"][0])
 
 
-def walk(node: object) -> Iterator[Node]:
-    """All objects in a JSON value, each before those in it."""
-    if isinstance(node, dict):
-        yield node
-        for child in node.values():
-            yield from walk(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from walk(child)
-
-
-def without(node: object, names: Collection[str]) -> object:
-    """A JSON value without these names of its objects, such as the places of their text."""
-    if isinstance(node, dict):
-        return {name: without(value, names) for name, value in node.items() if name not in names}
-    return [without(value, names) for value in node] if isinstance(node, list) else node
-
-
 def _is_moment(names: list[str]) -> bool:
     return len(names) == 1 and names[0].lower() in _MOMENTS
 
@@ -118,11 +98,6 @@ def made_for_subqueries(plan: Node) -> Iterator[int]:
                 yield id(below["children"][0])
             elif calls == ["first", "count_star"] and "More than one row" in str(node["expressions"]):
                 yield id(below["expressions"][0])
-
-
-def called(expression: Node) -> str:
-    """The function that an expression calls, or else its type."""
-    return str(expression["qname"]["path"][-1] if expression.get("qname") else expression["type"])
 
 
 def _unstable_aggregate(node: Node) -> Iterator[str]:

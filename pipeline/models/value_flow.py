@@ -5,7 +5,7 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
-from pipeline.models.unstable import Node
+from pipeline.models.syntax import Node
 
 _SAME_ROWS = frozenset({"LOGICAL_DISTINCT", "LOGICAL_FILTER", "LOGICAL_LIMIT", "LOGICAL_ORDER_BY"})
 JOINS = frozenset(

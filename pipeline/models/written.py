@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from pipeline.models.column_references import Node
 from pipeline.models.comparisons import column_of
-from pipeline.models.unstable import walk
+from pipeline.models.syntax import Node, walk
 
 _LONGEST = 60
 # What pipeline.models.rounding writes instead of a division.

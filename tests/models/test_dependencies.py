@@ -14,7 +14,7 @@ import pytest
 from pipeline.duck import session
 from pipeline.models import ties
 from pipeline.models.operators import Operators
-from pipeline.models.unstable import Node
+from pipeline.models.syntax import Node
 
 # The seed of each example, to run a failed one again.
 _FRESH = int(os.environ.get("DEPENDENCIES_SEED", Random().randrange(10**9)))
