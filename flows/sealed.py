@@ -104,14 +104,13 @@ def _as_models_read(run: RunContext, manifest: Manifest) -> Manifest:
 
 
 def _verify(run: RunContext, manifest: Manifest) -> None:
-    columns = {name: table.columns for name, table in manifest.tables.items()}
-    if missing := library.tables_read(run.pipeline.models) - columns.keys() - reference_tables.NAMES:
+    if missing := library.tables_read(run.pipeline.models) - manifest.tables.keys() - reference_tables.NAMES:
         raise UnusableBatch(
             f"batch {manifest.batch_id} was read before a model read {', '.join(sorted(missing))}"
         )
-    keys = {name: table.key for name, table in manifest.tables.items()}
+    # A batch that is loaded again is not checked against the keys and labels of its time.
+    keys = None if manifests.is_followed(run.pipeline.raw, manifest) else manifest.primary_keys
     try:
-        # A batch that is loaded again is not checked against the keys and labels of its time.
-        run.verify(columns, None if manifests.is_followed(run.pipeline.raw, manifest) else keys)
+        run.verify(manifest.columns, keys)
     except ModelError as error:
         raise UnusableBatch(str(error)) from None

@@ -164,7 +164,7 @@ class Models:
                     for name, table in tables.items()
                 }
             )
-        self.columns = {name: table.columns for name, table in self.manifest.tables.items()}
+        self.columns = self.manifest.columns
 
     def yields(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a model; raises ModelError if it is refused."""
@@ -180,7 +180,7 @@ class Models:
         """Check a model as before a batch is read, or as a replay of an old batch does."""
         all_models = write_models(self.home / "models", {"dim_m": sql})
         types = {"kind": "text", "id": "bigint", "n": "bigint"}
-        keys = {name: table.key for name, table in self.manifest.tables.items()}
+        keys = self.manifest.primary_keys
         target = made_target("dim_m", ("id",), **types)
         verify(all_models, {"dim_m": target}, self.columns, None if replays else keys)
 

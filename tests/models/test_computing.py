@@ -173,7 +173,7 @@ def test_only_models_with_such_numbers_are_rewritten(both: Both) -> None:
     """Others run the SQL of their file."""
     all_models = write_models(both.home / "plain", {"dim_m": "SELECT id, units * 2 AS v FROM sale"})
     targets = {"dim_m": made_target("dim_m", ("id",), id="bigint", v="bigint")}
-    columns = {name: table.columns for name, table in both.manifest.tables.items()}
+    columns = both.manifest.columns
     with session() as connection:
         assert inputs.bind_empty(connection, all_models, targets, columns) == {
             "dim_m": all_models["dim_m"].bound_sql
@@ -184,7 +184,7 @@ def test_rewritten_sql_is_computed_once(both: Both, monkeypatch: pytest.MonkeyPa
     """A run's check of its models computes it, and their transforms run it."""
     all_models = write_models(both.home / "once", {"dim_m": "SELECT id, price * 3 AS v FROM sale"})
     targets = {"dim_m": made_target("dim_m", ("id",), id="bigint", v="numeric")}
-    columns = {name: table.columns for name, table in both.manifest.tables.items()}
+    columns = both.manifest.columns
     with session() as connection:
         first = inputs.bind_empty(connection, all_models, targets, columns)
     assert first["dim_m"] != all_models["dim_m"].bound_sql
