@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
+import psycopg
 import pyarrow as pa
 
 from pipeline.columns import schema_of
@@ -22,6 +25,18 @@ def carried(url: str, name: str, slice_: Slice | None = None, **sizes: int) -> p
             concatenated = arrow(connection, table, concatenated_slice(table, slice_ or Slice()))
             assert in_order(concatenated) == in_order(rows)
         return rows
+
+
+def stored(url: str, type_: str, values: Sequence[object]) -> pa.Table:
+    """A new table ``t`` of the source as Arrow, whose column ``v`` has these values, in their order."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (v {type_}, place int)".encode())
+        # Texts are values of any type.
+        cast = "::text" if any(isinstance(each, str) for each in values) else ""
+        insert = f"INSERT INTO t VALUES (%s{cast}::{type_}, %s)"
+        places = [(written, place) for place, written in enumerate(values)]
+        connection.cursor().executemany(insert.encode(), places)
+    return carried(url, "t").sort_by("place")
 
 
 def arrow(connection: Connection, table: Table, slice_: Slice, **sizes: int) -> pa.Table:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import duckdb
-import psycopg
 import pyarrow as pa
 import pytest
 
-from tests.source.reading import carried
+from tests.source.reading import stored
 
 
 def printed(column: pa.ChunkedArray[Any]) -> list[str | None]:
@@ -84,8 +83,4 @@ FAR_AWAY: list[tuple[str, list[str], list[str]]] = [
 def test_dates_and_times_that_python_lacks_arrive(
     types_url: str, type_: str, written: list[str], expected: list[str]
 ) -> None:
-    with psycopg.connect(types_url, autocommit=True) as connection:
-        connection.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (v {type_}, place int)".encode())
-        cast = f"INSERT INTO t VALUES (%s::text::{type_}, %s)".encode()
-        connection.cursor().executemany(cast, [(text, place) for place, text in enumerate(written)])
-    assert printed(carried(types_url, "t").sort_by("place")["v"]) == expected
+    assert printed(stored(types_url, type_, written)["v"]) == expected

@@ -15,7 +15,7 @@ from pipeline.errors import SourceError
 from pipeline.source import snapshots
 from pipeline.source.catalogue import describe
 from pipeline.source.changes import Slice
-from tests.source.reading import arrow, carried, concatenated_slice
+from tests.source.reading import arrow, carried, concatenated_slice, stored
 from tests.support import execute, value
 
 NASTY = [
@@ -86,11 +86,7 @@ EXACT: list[tuple[str, list[Any], pa.DataType]] = [
 
 @pytest.mark.parametrize(("type_", "values", "arrow"), EXACT, ids=[case[0] for case in EXACT])
 def test_a_type_arrives_exactly(types_url: str, type_: str, values: list[Any], arrow: pa.DataType) -> None:
-    with psycopg.connect(types_url, autocommit=True) as connection:
-        connection.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (v {type_}, place int)".encode())
-        cast = f"INSERT INTO t VALUES (%s::{type_}, %s)".encode()
-        connection.cursor().executemany(cast, [(written, place) for place, written in enumerate(values)])
-    table = carried(types_url, "t").sort_by("place")
+    table = stored(types_url, type_, values)
     assert table.schema.field("v").type == arrow
     assert table["v"].to_pylist() == values
 
@@ -124,11 +120,7 @@ LATER = [
 def test_other_types_arrive_as_the_text_that_postgres_reads_back(
     types_url: str, type_: str, values: list[str]
 ) -> None:
-    with psycopg.connect(types_url, autocommit=True) as connection:
-        connection.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (v {type_}, place int)".encode())
-        cast = f"INSERT INTO t VALUES (%s::text::{type_}, %s)".encode()
-        connection.cursor().executemany(cast, [(written, place) for place, written in enumerate(values)])
-    table = carried(types_url, "t").sort_by("place")
+    table = stored(types_url, type_, values)
     assert table.schema.field("v").type == pa.string()
     assert table["v"].to_pylist() == values
 

@@ -35,39 +35,33 @@ def foreign(server: Postgres) -> Iterator[Path]:
         yield file
 
 
-def test_a_partition_that_is_a_foreign_table_is_read_in_full_each_time(
-    pair_of_version: Pair, foreign: Path
+@pytest.mark.parametrize(
+    "tables",
+    [
+        (
+            "CREATE TABLE t (id int, v text) PARTITION BY RANGE (id)",
+            "CREATE TABLE p PARTITION OF t FOR VALUES FROM (0) TO (9)",
+            "CREATE FOREIGN TABLE f PARTITION OF t FOR VALUES FROM (10) TO (99)",
+        ),
+        ("CREATE TABLE t (id int, v text)", "CREATE FOREIGN TABLE f () INHERITS (t)"),
+    ],
+    ids=["partition", "child"],
+)
+def test_a_table_with_rows_in_a_foreign_table_is_read_in_full_each_time(
+    pair_of_version: Pair, foreign: Path, tables: tuple[str, ...]
 ) -> None:
+    *others, last = tables
     pair_of_version.fresh(
         MODELS,
         "DROP EXTENSION IF EXISTS file_fdw CASCADE",
         "CREATE EXTENSION file_fdw",
         "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw",
-        "CREATE TABLE t (id int, v text) PARTITION BY RANGE (id)",
-        "CREATE TABLE p PARTITION OF t FOR VALUES FROM (0) TO (9)",
-        "CREATE FOREIGN TABLE f PARTITION OF t FOR VALUES FROM (10) TO (99)"
-        f" SERVER files OPTIONS (filename '{foreign}', format 'csv')",
+        *others,
+        f"{last} SERVER files OPTIONS (filename '{foreign}', format 'csv')",
         "INSERT INTO t VALUES (1, 'x')",
     )
     pair_of_version.run()
     equal(pair_of_version)
-    foreign.write_text("11,a\n12,c\n13,d\n")
-    assert read(pair_of_version) == "no xmin and no cursor column"
-    equal(pair_of_version)
-    pair_of_version.do("DROP EXTENSION file_fdw CASCADE")
-
-
-def test_a_table_with_a_foreign_child_is_read_in_full_each_time(pair_of_version: Pair, foreign: Path) -> None:
-    pair_of_version.fresh(
-        MODELS,
-        "DROP EXTENSION IF EXISTS file_fdw CASCADE",
-        "CREATE EXTENSION file_fdw",
-        "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw",
-        "CREATE TABLE t (id int, v text)",
-        f"CREATE FOREIGN TABLE f () INHERITS (t) SERVER files OPTIONS (filename '{foreign}', format 'csv')",
-        "INSERT INTO t VALUES (1, 'x')",
-    )
-    pair_of_version.run()
     foreign.write_text("11,a\n12,c\n13,d\n")
     assert read(pair_of_version) == "no xmin and no cursor column"
     equal(pair_of_version)
