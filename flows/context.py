@@ -134,7 +134,7 @@ def open_run(
     get_run_logger().info("%s", places(config, environment, databases))
     models, folder = library.load(config.transforms), config.transforms
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
-    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
+    raw, processed = blocks.buckets(environment)
     seconds = config.run_lock_timeout if wait_for_lock else 0
     if seconds:
         get_run_logger().info("If another run holds the warehouse, this one waits up to %d s for it", seconds)

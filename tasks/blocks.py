@@ -178,6 +178,11 @@ def bucket(name: str, environment: str) -> Bucket:
     return _bucket_once(run, name, environment) if run else _bucket(name, environment)
 
 
+def buckets(environment: str) -> tuple[Bucket, Bucket]:
+    """The raw and the processed bucket."""
+    return bucket(RAW, environment), bucket(PROCESSED, environment)
+
+
 @lru_cache(maxsize=8)
 def _bucket_once(_: str, name: str, environment: str) -> Bucket:
     return _bucket(name, environment)

@@ -20,7 +20,7 @@ from pipeline.erasure import frozen as without_model
 from pipeline.erasure import pending
 from pipeline.erasure.declared import Undeclared, newest, the_table
 from pipeline.erasure.forget import Findings
-from pipeline.erasure.frozen import Frozen
+from pipeline.erasure.frozen import FrozenTables
 from pipeline.errors import SettingsError
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
@@ -44,10 +44,8 @@ from tasks.failures import RETRY_IF_TRANSIENT, clean_failures, print_all
 @clean_failures
 def forget_again(schema: str, models: dict[str, Model], targets: dict[str, Target], environment: str) -> None:
     """Complete the erasures that a kill interrupted or a restore undid."""
-    replayer, url = (
-        _replayer(models, targets, environment),
-        blocks.database_url(blocks.WAREHOUSE, environment),
-    )
+    replayer = Replayer(models, targets, *blocks.buckets(environment))
+    url = blocks.database_url(blocks.WAREHOUSE, environment)
     with transaction(url, "warehouse") as connection:
         frozen = without_model.read(connection, schema, models)
     for entry in pending.find(url, schema, replayer.raw, models):
@@ -70,11 +68,6 @@ def _left(entry: Entry) -> str:
         " warehouse keeps what it has of the row; if it has personal values, declare their columns"
         " (`-- personal: column`), and the next run erases them"
     )
-
-
-def _replayer(models: Mapping[str, Model], targets: Mapping[str, Target], environment: str) -> Replayer:
-    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
-    return Replayer(models, targets, raw, processed)
 
 
 def _erase(
@@ -147,7 +140,7 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
 
 def _prepared(
     config: Settings, environment: str, url: str, *, keep: bool
-) -> tuple[Replayer, Frozen, Mapping[str, Entry], set[str]]:
+) -> tuple[Replayer, FrozenTables, Mapping[str, Entry], set[str]]:
     """What computes models again, the tables without a model, and the warehouse's entries.
 
     And the key hashes of complete entries. With ``keep`` the tables stay prepared, as after a run.
@@ -160,7 +153,7 @@ def _prepared(
         certified = erasures.certified(connection, config.warehouse_schema)
         if not keep:
             raise psycopg.Rollback
-    replayer = _replayer(catalogue.with_contracts(models, targets), targets, environment)
+    replayer = Replayer(catalogue.with_contracts(models, targets), targets, *blocks.buckets(environment))
     return replayer, frozen, in_warehouse, certified
 
 
@@ -168,7 +161,7 @@ def _entries(
     arguments: argparse.Namespace,
     replayer: Replayer,
     manifests: Sequence[Manifest],
-    frozen: Frozen,
+    frozen: FrozenTables,
     known: list[Entry],
     environment: str,
 ) -> list[Entry]:

@@ -25,8 +25,7 @@ def refill(
     environment: str,
 ) -> list[str]:
     """Refill tables from the raw bucket; returns the tables for which it lacks batches."""
-    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
-    replayer = Replayer(models, targets, raw, processed)
+    replayer = Replayer(models, targets, *blocks.buckets(environment))
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     refilled, incomplete = engine.refill(
         url, schema, replayer, mismatches, Limits(rejected_share=settings.load().max_rejected_share)

@@ -7,6 +7,7 @@ from pipeline import settings
 from pipeline.models.library import Model
 from pipeline.models.target import Target
 from pipeline.recovery import restate as engine
+from pipeline.recovery.replays import Replayer
 from pipeline.warehouse.limits import Limits
 from pipeline.words import counted
 from tasks import blocks
@@ -19,10 +20,10 @@ def restate(
     schema: str, models: dict[str, Model], targets: dict[str, Target], names: list[str], environment: str
 ) -> list[str]:
     """Compute tables again over all batches of the raw bucket; returns those for which that was possible."""
-    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
     url = blocks.database_url(blocks.WAREHOUSE, environment)
     limits = Limits(rejected_share=settings.load().max_rejected_share)
-    done = engine.restate(url, schema, models, targets, raw, processed, names, limits)
+    replayer = Replayer(models, targets, *blocks.buckets(environment))
+    done = engine.restate(url, schema, replayer, names, limits)
     for each in done:
         get_run_logger().info(
             "%s: restated: %s updated, %s added, %s deleted",

@@ -153,8 +153,7 @@ def _inspect(config: Settings, environment: str, counting: Counting) -> Status:
     return engine.inspect(
         blocks.database_url(blocks.SOURCE, environment),
         blocks.database_url(blocks.WAREHOUSE, environment),
-        blocks.bucket(blocks.RAW, environment),
-        blocks.bucket(blocks.PROCESSED, environment),
+        *blocks.buckets(environment),
         config,
         counting=counting,
         key=blocks.hash_key(environment),

@@ -63,8 +63,7 @@ def transform(
 
     The models before it are those that it reads.
     """
-    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
-    output = run_model(Work(models, targets, manifest, loaded, raw, processed))
+    output = run_model(Work(models, targets, manifest, loaded, *blocks.buckets(environment)))
     rejected = f", {output.rejected_rows:,} rejected" if output.rejected_rows else ""
     get_run_logger().info("%s: %s%s", output.model, counted(output.rows, "row"), rejected)
     return output

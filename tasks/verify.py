@@ -44,7 +44,7 @@ def main(pause: float = 5.0) -> int:
 
 
 def _verify(config: Settings, environment: str, pause: float, *, quick: bool) -> int:
-    raw, processed = (blocks.bucket(name, environment) for name in (blocks.RAW, blocks.PROCESSED))
+    raw, processed = blocks.buckets(environment)
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     results = [] if quick else engine.results(url, schema)
     verified = _with_progress(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -26,9 +26,10 @@ from pipeline.models.output import Loaded, Output
 from pipeline.models.target import Target
 from pipeline.models.transform import transform
 from pipeline.postgres import transaction
-from pipeline.recovery import etl_from_lake, refill
+from pipeline.recovery import etl_from_lake, refill, restate
 from pipeline.recovery.rebuild import Rebuild, Selection
 from pipeline.recovery.replays import Replayer
+from pipeline.recovery.restate import Restated
 from pipeline.source import snapshots
 from pipeline.source.hashing import HashKey
 from pipeline.source.snapshots import Identity
@@ -172,8 +173,16 @@ class Warehouse:
         if found and found.lacking:
             return True
         mismatches = examine_tables(self.url, self.schema, self.targets())
-        replayer = Replayer(self.models, self.targets(), self.raw, self.processed)
-        return bool(mismatches and refill.refill(self.url, self.schema, replayer, mismatches)[1])
+        return bool(mismatches and refill.refill(self.url, self.schema, self.replayer(), mismatches)[1])
+
+    def restate(self, names: Iterable[str]) -> list[Restated]:
+        """Compute these tables again over all batches."""
+        return restate.restate(self.url, self.schema, self.replayer(), list(names))
+
+    def replayer(self) -> Replayer:
+        """What computes outputs for batches again."""
+        targets = self.targets()
+        return Replayer(self.models, targets, self.raw, self.processed)
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
         """Rows of a query."""

@@ -37,7 +37,7 @@ def the_table(
     models: Mapping[str, Model],
     manifests: Sequence[Manifest],
     name: str,
-    frozen: Mapping[str, Model] | None = None,
+    frozen: Mapping[str, Model],
 ) -> tuple[Manifest, TableBatch, Erasure]:
     """The newest batch with a table, the table, and its columns to erase.
 
@@ -57,8 +57,8 @@ def the_table(
             f"TABLE: {name} has no key that identifies its rows; only rows of a table with a primary key can"
             " be erased, and a view has none"
         )
-    declared = _declared(models, frozen or {}, manifests, name)
-    dropped = tuple(_dropped(models, frozen or {}, manifests, table))
+    declared = _declared(models, frozen, manifests, name)
+    dropped = tuple(_dropped(models, frozen, manifests, table))
     key = tuple(column for column in table.columns if column.name in table.key)
     for column in key:
         if column.name in declared and not column.hashed_by:

@@ -18,7 +18,7 @@ from pipeline.erasure.declared import newest, retyped, the_table
 from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
 from pipeline.erasure.fed_tables import fed_tables
-from pipeline.erasure.frozen import Frozen
+from pipeline.erasure.frozen import NONE_FROZEN, FrozenTables
 from pipeline.erasure.in_warehouse import erase_in_warehouse, require_acceptance
 from pipeline.erasure.left_rows import Search
 from pipeline.erasure.rewriting import erase_in_raw, objects, rewritten, showing, shown_in
@@ -64,7 +64,7 @@ class Findings:
     effects: tuple[Effect, ...]
     processed: Mapping[str, Sequence[Effect]]
     known_since: datetime
-    frozen: Frozen
+    frozen: FrozenTables
     kept: Mapping[str, str]
 
     @property
@@ -89,14 +89,13 @@ def find(
     replayer: Replayer,
     manifests: Sequence[Manifest],
     entry: Entry,
-    frozen: Frozen | None = None,
+    frozen: FrozenTables = NONE_FROZEN,
 ) -> Findings:
     """Find what to erase of a row, also in ``frozen`` tables; nothing is changed.
 
     ``manifests`` are all of the lake. Raises ModelError if a table does not allow NULL for an erased value,
     else as :func:`the_table` does.
     """
-    frozen = frozen or Frozen()
     if not any(entry.table in each.tables for each in manifests):  # as earlier releases name it
         entry = entry.model_copy(update={"table": spelled(entry.table)})
     manifest, table, erased = the_table(replayer.models, manifests, entry.table, frozen.models)
@@ -137,7 +136,7 @@ def _keys(rows: pa.Table, erased: Erasure) -> set[tuple[str, ...]]:
 
 def _effects(
     replayer: Replayer,
-    frozen: Frozen,
+    frozen: FrozenTables,
     history: Manifest,
     erased: Erasure,
     former: Erasure,
@@ -258,16 +257,7 @@ def _compute_again(
         again |= {name for name, each in loaded_models(connection, schema).items() if each.to_restate}
     names = {*rejecting, *(again & {each.table for each in mismatches})}
     if stable := [name for name in replayer.models if name in names and is_stable(replayer.models, name)]:
-        restate(
-            url,
-            schema,
-            replayer.models,
-            replayer.targets,
-            replayer.raw,
-            replayer.processed,
-            stable,
-            UNLIMITED,
-        )
+        restate(url, schema, replayer, stable, UNLIMITED)
 
 
 def _others(raw: Bucket, findings: Findings) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pipeline.warehouse import bindings, catalogue, removed
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenTables:
     """The models of frozen tables, each after those that it reads, and their tables.
 
     ``unknown``: the frozen tables whose models cannot be used any more, with the reason.
@@ -26,7 +26,10 @@ class Frozen:
     unknown: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(connection: Connection, schema: str, models: Mapping[str, Model]) -> Frozen:
+NONE_FROZEN = FrozenTables()
+
+
+def read(connection: Connection, schema: str, models: Mapping[str, Model]) -> FrozenTables:
     """The tables of a schema without a model; ``models`` are those that have one."""
     texts, _ = bindings.recorded_models(connection, schema)
     found, targets, unknown = dict[str, Model](), dict[str, Target](), dict[str, str]()
@@ -37,7 +40,7 @@ def read(connection: Connection, schema: str, models: Mapping[str, Model]) -> Fr
             targets |= catalogue.existing_targets(connection, schema, {name: found[name]})
         except ModelError as error:
             unknown[name] = str(error)
-    return Frozen(_ordered({name: found[name] for name in targets}), targets, unknown)
+    return FrozenTables(_ordered({name: found[name] for name in targets}), targets, unknown)
 
 
 def _recorded(name: str, texts: Mapping[str, str]) -> Model:

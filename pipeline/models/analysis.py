@@ -66,7 +66,7 @@ def analyse(
     connection: duckdb.DuckDBPyConnection,
     sql: str,
     names: Sequence[str],
-    keys: Mapping[str, tuple[str, ...]] | None = None,
+    keys: Mapping[str, tuple[str, ...]] | None,
 ) -> Analysis:
     """Analyse a query with the columns ``names``, whose relations are bound as tables of DuckDB.
 

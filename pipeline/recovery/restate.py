@@ -8,6 +8,7 @@ readers see the tables of before or those of after, and views, grants, indexes a
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from tempfile import TemporaryDirectory
 
@@ -15,7 +16,7 @@ from psycopg import sql
 
 from pipeline.columns import Frozen
 from pipeline.errors import SettingsError
-from pipeline.lake.buckets import Bucket, folder
+from pipeline.lake.buckets import folder
 from pipeline.lake.manifest import Manifest
 from pipeline.models.library import FINGERPRINT, Model, closure, is_stable
 from pipeline.models.output import Loaded
@@ -86,21 +87,14 @@ def requested(models: Mapping[str, Model], names: Iterable[str]) -> list[str]:
 
 
 def restate(
-    url: str,
-    schema: str,
-    models: Mapping[str, Model],
-    targets: Mapping[str, Target],
-    raw: Bucket,
-    processed: Bucket,
-    names: Sequence[str],
-    limits: Limits = DEFAULT,
+    url: str, schema: str, replayer: Replayer, names: Sequence[str], limits: Limits = DEFAULT
 ) -> list[Restated]:
     """Compute these tables again over all batches; returns those that the lake and the models allow it for.
 
     Raises ConcurrentRunError where another run has loaded a batch meanwhile, and WarehouseError where the
     changed models would lose more rows than the limits allow.
     """
-    known = loaded_batches(url, schema, raw)
+    known, models, targets = loaded_batches(url, schema, replayer.raw), replayer.models, replayer.targets
     if not known.manifests:
         _logger.warning("warehouse: %s cannot be restated: the raw bucket lacks batches", ", ".join(names))
         return []
@@ -110,10 +104,9 @@ def restate(
         wanted = {*names, *(name for name in waiting if is_stable(models, name))}
         names = [name for name in models if name in wanted]
         lost = lost_tables(connection, schema, known, models, [targets[name] for name in names])
-        replayer = Replayer(models, targets, raw, folder(outputs))
-        filled = fill_added(connection, schema, replayer, known, names)
+        aside = replace(replayer, processed=folder(outputs))
+        filled = fill_added(connection, schema, aside, known, names)
     done = [Restated(table=name, updated=rows, added=0, deleted=0) for name, rows in filled.items()]
-    replayer = Replayer(models, targets, raw, processed)
     rest = [name for name in names if name not in {*lost, *filled}]
     return [*done, *_restate(url, schema, replayer, known, rest, limits)]
 

@@ -188,11 +188,8 @@ def test_tables_are_restated_refilled_and_verified(shared: Pair) -> None:
     (house.folder / "dim_person.sql").write_text(sql, encoding="utf-8")
     found = branch.compute(house.url, "public", house.models, house.folder, house.raw, "x", first=1)
     assert found.tables[0].first_changed[0].columns == {"name": ("person 1", "PERSON 1")}
-    targets = house.targets()
     names = restate.changed(house.models, ledger.fetch_loaded_models(house.url, "public"))
-    (done,) = restate.restate(
-        house.url, "public", house.models, targets, house.raw, house.processed, names
-    )  # fmt: skip
+    (done,) = house.restate(names)
     assert (done.table, done.updated) == ("dim_person", 21)
     execute(house.url, "TRUNCATE fact_order")
     assert not house.refill()

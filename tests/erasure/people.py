@@ -8,12 +8,11 @@ from typing import Any
 
 from pipeline.erasure import forget, frozen, pending
 from pipeline.erasure.declared import Undeclared, the_table
-from pipeline.erasure.frozen import Frozen
+from pipeline.erasure.frozen import FrozenTables
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
 from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import transaction
-from pipeline.recovery.replays import Replayer
 from tests.house import Warehouse
 from tests.pair import Pair
 
@@ -76,12 +75,7 @@ LOOKS = {
 }
 
 
-def replayer(shop: Pair) -> Replayer:
-    targets = shop.house.targets()
-    return Replayer(shop.house.models, targets, shop.house.raw, shop.house.processed)
-
-
-def without_model(shop: Pair) -> Frozen:
+def without_model(shop: Pair) -> FrozenTables:
     with transaction(shop.house.url, "warehouse") as connection:
         return frozen.read(connection, "public", shop.house.models)
 
@@ -95,8 +89,8 @@ def entry(shop: Pair, table: str, *key: str) -> Entry:
 
 def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
     row, manifests = entry(shop, "person", key), all_manifests(shop.house.raw)
-    found = forget.find(shop.house.url, "public", replayer(shop), manifests, row, without_model(shop))
-    return forget.carry_out(shop.house.url, "public", replayer(shop), found, lambda _: None)
+    found = forget.find(shop.house.url, "public", shop.house.replayer(), manifests, row, without_model(shop))
+    return forget.carry_out(shop.house.url, "public", shop.house.replayer(), found, lambda _: None)
 
 
 def again(shop: Pair) -> list[str]:
@@ -105,12 +99,17 @@ def again(shop: Pair) -> list[str]:
     for each in pending.find(house.url, "public", house.raw, house.models):
         manifests = all_manifests(house.raw)
         try:
-            found = forget.find(house.url, "public", replayer(shop), manifests, each, without_model(shop))
+            found = forget.find(
+                house.url, "public", shop.house.replayer(), manifests, each, without_model(shop)
+            )
         except Undeclared:
-            pending.leave(house.url, "public", replayer(shop), each)
+            pending.leave(house.url, "public", shop.house.replayer(), each)
             left.append(each.table)
         else:
-            assert forget.carry_out(house.url, "public", replayer(shop), found, lambda _: None)["hits"] == []
+            assert (
+                forget.carry_out(house.url, "public", shop.house.replayer(), found, lambda _: None)["hits"]
+                == []
+            )
     return left
 
 

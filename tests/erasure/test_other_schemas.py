@@ -14,7 +14,7 @@ from pipeline.lake import erasures
 from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import transaction
 from pipeline.source.hashing import HashKey
-from tests.erasure.people import entry, forgotten, replayer, without_model
+from tests.erasure.people import entry, forgotten, without_model
 from tests.pair import Pair
 
 MODELS = {
@@ -56,12 +56,12 @@ def test_only_the_person_of_that_schema_is_erased(shared: Pair) -> None:
     found = forget.find(
         shared.house.url,
         "public",
-        replayer(shared),
+        shared.house.replayer(),
         all_manifests(shared.house.raw),
         row,
         without_model(shared),
     )
-    certificate = forget.carry_out(shared.house.url, "public", replayer(shared), found, lambda _: None)
+    certificate = forget.carry_out(shared.house.url, "public", shared.house.replayer(), found, lambda _: None)
     assert certificate["hits"] == []
     hidden = f"erased {row.key_hash[:12]}"
     shared.run(full=True)

@@ -16,7 +16,7 @@ from pipeline.erasure.search import Needles, search_lake, search_warehouse
 from pipeline.lake.buckets import folder
 from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import template, transaction
-from tests.erasure.people import entry, replayer
+from tests.erasure.people import entry
 from tests.pair import Pair
 from tests.support import database
 
@@ -33,9 +33,15 @@ NAN = "INSERT INTO pet VALUES ('NaN', 'Dorothea')"
 
 def erase(pair: Pair, key: str) -> None:
     found = forget.find(
-        pair.house.url, "public", replayer(pair), all_manifests(pair.house.raw), entry(pair, "pet", key)
+        pair.house.url,
+        "public",
+        pair.house.replayer(),
+        all_manifests(pair.house.raw),
+        entry(pair, "pet", key),
     )
-    assert forget.carry_out(pair.house.url, "public", replayer(pair), found, lambda _: None)["hits"] == []
+    assert (
+        forget.carry_out(pair.house.url, "public", pair.house.replayer(), found, lambda _: None)["hits"] == []
+    )
 
 
 def names(pair: Pair) -> list[str]:

@@ -46,12 +46,11 @@ def restated(pair: Pair, models: dict[str, str]) -> list[str]:
     house = pair.house
     write_models(house.folder, models)
     house.prepared = None
-    targets = house.targets()
+    house.targets()
     names = restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema))
     if not names:  # the models are as they were
         return []
-    done = restate.restate(house.url, house.schema, house.models, targets, house.raw, house.processed, names)
-    return sorted(each.table for each in done or ())
+    return sorted(each.table for each in house.restate(names))
 
 
 def change(pair: Pair, **models: str) -> list[str]:

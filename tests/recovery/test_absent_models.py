@@ -87,9 +87,7 @@ def run(
 
 
 def restated(pair: Pair, names: list[str]) -> list[str]:
-    house = pair.house
-    arguments = house.url, house.schema, house.models, house.targets(), house.raw, house.processed
-    return [each.table for each in restate.restate(*arguments, names)] if names else []
+    return [each.table for each in pair.house.restate(names)] if names else []
 
 
 def verify(pair: Pair) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pipeline.erasure import forget
 from pipeline.lake.manifests import all_manifests
 from pipeline.recovery.rehearsal import rehearse
-from tests.erasure.people import entry, replayer
+from tests.erasure.people import entry
 from tests.pair import Pair
 from tests.support import execute
 
@@ -41,11 +41,11 @@ def erased(shared: Pair) -> Pair:
     found = forget.find(
         shared.house.url,
         "public",
-        replayer(shared),
+        shared.house.replayer(),
         all_manifests(shared.house.raw),
         entry(shared, "pet", "1"),
     )
-    certificate = forget.carry_out(shared.house.url, "public", replayer(shared), found, lambda _: None)
+    certificate = forget.carry_out(shared.house.url, "public", shared.house.replayer(), found, lambda _: None)
     assert certificate["hits"] == []
     return shared
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.recovery import restate
 from pipeline.recovery.rehearsal import rehearse
 from tests.pair import Pair
 from tests.recovery.test_imports import imported, versions
@@ -72,8 +71,7 @@ def is_as_a_rebuild(pair: Pair) -> bool:
 
 
 def restated(pair: Pair, *names: str) -> None:
-    house = pair.house
-    restate.restate(house.url, house.schema, house.models, house.targets(), house.raw, house.processed, names)
+    pair.house.restate(names)
 
 
 def test_versions_of_rows_that_the_source_has_deleted_since_are_continued_and_stay(shared: Pair) -> None:

@@ -138,10 +138,7 @@ def test_a_table_that_was_changed_by_hand_is_as_the_lake_has_it_after_restating(
     before = house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from")
     execute(house.url, "UPDATE fact_sale SET amount = amount + 1 WHERE sale_id < 5")
     names = restate.requested(house.models, ["fact_sale"])
-    done = restate.restate(
-        house.url, house.schema, house.models, house.targets(), house.raw, house.processed, names
-    )
-    assert done is not None
+    done = house.restate(names)
     assert done[0].updated > 0
     assert house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from") == before
 

@@ -12,7 +12,6 @@ from demo.postgres import Postgres
 from pipeline.recovery import refill, restate, retain
 from pipeline.recovery.batches import loaded_batches
 from pipeline.recovery.rehearsal import rehearse
-from pipeline.recovery.replays import Replayer
 from pipeline.warehouse import ledger
 from pipeline.warehouse.limits import DEFAULT
 from tests.pair import Pair
@@ -134,9 +133,8 @@ def test_a_table_that_the_lake_cannot_refill_is_not_restated(killed: Pair) -> No
     """Not by the run that follows one which was killed before it read the source in full, either."""
     house = killed.house
     run(killed, CHANGED)
-    replayer = Replayer(house.models, house.targets(), house.raw, house.processed)
     known = loaded_batches(house.url, house.schema, house.raw)
-    refill.fill(house.url, house.schema, replayer, known, [], ["fact_city"], DEFAULT)
+    refill.fill(house.url, house.schema, house.replayer(), known, [], ["fact_city"], DEFAULT)
     assert restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema)) == []
     killed.run()
     assert marked(killed) == []
@@ -145,9 +143,8 @@ def test_a_table_that_the_lake_cannot_refill_is_not_restated(killed: Pair) -> No
 
 def test_nor_if_a_killed_run_has_marked_it_to_be_restated(killed: Pair) -> None:
     house = killed.house
-    replayer = Replayer(house.models, house.targets(), house.raw, house.processed)
     known = loaded_batches(house.url, house.schema, house.raw)
-    refill.fill(house.url, house.schema, replayer, known, [], ["fact_city"], DEFAULT)
+    refill.fill(house.url, house.schema, house.replayer(), known, [], ["fact_city"], DEFAULT)
     assert "fact_city" not in marked(killed)
     assert "dim_count" in marked(killed)
 
