@@ -18,13 +18,12 @@ from pipeline.models import library
 from pipeline.redaction import safe
 from pipeline.review import branch, hiding
 from pipeline.review.branch import Branch
-from pipeline.review.live import Row
 from pipeline.review.versions import TableDifference
 from pipeline.words import counted
 from tasks import blocks
 from tasks.arguments import Parser, number
 from tasks.failures import clean_failures, in_some_line, print_error
-from tasks.printing import as_table, print_table, shortened
+from tasks.printing import as_changes, as_rows, print_table
 
 _CHANGES = 2
 
@@ -62,16 +61,11 @@ def sections(found: Branch) -> Iterator[tuple[str, Table | None]]:
     yield f"{found.schema_name}: {tables}, computed over {batches}; live tables are unchanged", None
     for each in found.tables:
         yield f"{each.table}: {_counts(each)}", None
-        yield from _rows("only in the branch", each.first_added)
-        yield from _rows("only in the live table", each.first_missing)
+        for side, rows in (("branch", each.first_added), ("live table", each.first_missing)):
+            if rows:
+                yield f"  only in the {side}", as_rows(rows)
         if each.first_changed:
-            changed = [
-                (", ".join(map(shortened, row.key.values())), name, shortened(old), shortened(new))
-                for row in each.first_changed
-                for name, (old, new) in row.columns.items()
-            ]
-            key = ", ".join(each.first_changed[0].key)
-            yield "  changed", as_table((key, "column", "live", "branch"), changed)
+            yield "  changed", as_changes(each.first_changed, "live", "branch")
 
 
 def _counts(each: TableDifference) -> str:
@@ -82,12 +76,6 @@ def _counts(each: TableDifference) -> str:
     counts = f"{each.added:,} added, {each.changed:,} changed, {each.missing:,} missing"
     columns = f"; new columns: {', '.join(each.new_columns)}" if each.new_columns else ""
     return f"{versions}: {counts if each.differs else 'equal to the live table'}{columns}{rejected}"
-
-
-def _rows(heading: str, rows: tuple[Row, ...]) -> Iterator[tuple[str, Table | None]]:
-    if rows:
-        shown = [[shortened(value) for value in row.values()] for row in rows]
-        yield f"  {heading}", as_table(rows[0], shown)
 
 
 @clean_failures

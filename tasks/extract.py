@@ -20,7 +20,7 @@ from tasks import blocks, results
 from tasks.failures import RETRY_IF_TRANSIENT, clean_failures
 from tasks.progress import progress
 
-# A table of so many chunks counts as large: its tasks are tagged, so that their number can be limited.
+# A table of this many chunks is large: its tasks are tagged, so that their number can be limited.
 _MANY_CHUNKS = 4
 
 

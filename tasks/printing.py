@@ -1,11 +1,12 @@
 """Plain tables for a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.redaction import safe
+from pipeline.review.live import Changed, Row
 
 _WIDTH = 1000
 _WIDEST = 40
@@ -28,6 +29,21 @@ def print_table(table: Table) -> None:
         console.print(table)
     for line in captured.get().splitlines():
         print(f"  {line.rstrip()}")
+
+
+def as_rows(rows: Sequence[Row]) -> Table:
+    """The values of rows, of which there is at least one."""
+    return as_table(rows[0], [map(shortened, row.values()) for row in rows])
+
+
+def as_changes(rows: Sequence[Changed], old: str, new: str) -> Table:
+    """The columns in which rows differ; ``old`` and ``new`` name the sides. There is at least one row."""
+    changed = [
+        (", ".join(map(shortened, row.key.values())), name, *map(shortened, values))
+        for row in rows
+        for name, values in row.columns.items()
+    ]
+    return as_table((", ".join(rows[0].key), "column", old, new), changed)
 
 
 def shortened(value: str | None) -> str:

@@ -21,7 +21,7 @@ from pipeline.review.trial import Trial, TriedColumn
 from pipeline.words import counted
 from tasks.arguments import Parser, number
 from tasks.connections import connections, in_line
-from tasks.printing import as_table, print_table, shortened
+from tasks.printing import as_changes, as_rows, as_table, print_table, shortened
 
 _REJECTS = 2
 _REASONS = 10
@@ -99,15 +99,9 @@ def _differences(found: Difference, table: str, compared: str) -> Iterator[tuple
     yield f"Compared with {table} in the warehouse: {counts}", None
     for heading, rows in (("First added", found.first_added), ("First missing", found.first_missing)):
         if rows:
-            yield heading, as_table(rows[0], [[shortened(value) for value in row.values()] for row in rows])
+            yield heading, as_rows(rows)
     if found.first_changed:
-        changed = [
-            (", ".join(map(shortened, each.key.values())), name, shortened(old), shortened(new))
-            for each in found.first_changed
-            for name, (old, new) in each.columns.items()
-        ]
-        key = ", ".join(found.first_changed[0].key)
-        yield "First changed", as_table((key, "column", "warehouse", "model"), changed)
+        yield "First changed", as_changes(found.first_changed, "warehouse", "model")
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:

@@ -17,7 +17,7 @@ FLOWS = ["totesys-etl", "rebuild-warehouse"]
 # The tag of runs in the unnamed environment; runs in a named one have the environment as tag instead.
 _UNNAMED = "totesys"
 MINUTES_TO_START = 1.5
-# A run that misses so many heartbeats in a row counts as dead.
+# A run that misses this many heartbeats in a row counts as dead.
 _HEARTBEATS = 3
 _SECONDS_BETWEEN_HEARTBEATS = 30
 
