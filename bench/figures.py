@@ -76,7 +76,7 @@ class Figures:
 class Target:
     """What a figure of ours must reach against another one, or by itself where there is none.
 
-    With ``faster`` the other is to be at least so many times ours, else ours at most so many times it, and
+    With ``faster`` the other is to be at least this many times ours, else ours at most so many times it, and
     ``more`` seconds.
     """
 

@@ -191,7 +191,7 @@ def _seconds(moment: datetime, *, up: bool) -> datetime:
 
 
 def _minus(day: date, days: int) -> date:
-    """The first of so many days that end with this one."""
+    """The first of this many days that end with this one."""
     return day - timedelta(days - 1)
 
 

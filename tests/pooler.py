@@ -24,7 +24,7 @@ _SECONDS = 20
 
 @contextmanager
 def pooler(server: Postgres, mode: str, size: int = 6) -> Iterator[Callable[[str], str]]:
-    """Run PgBouncer in a mode, with so many sessions a database; yields what makes a URL lead through it."""
+    """Run PgBouncer in a mode, with this many sessions per database; yields what leads a URL through it."""
     assert PROGRAM, MISSING
     account = account_for(server.home)
     direct = conninfo_to_dict(server.url("postgres"))

@@ -16,7 +16,7 @@ from pipeline.source.snapshots import Snapshot
 from pipeline.source.table_names import in_model, parts, spelled
 from pipeline.words import line_of
 
-# So many tables of one name are listed.
+# How many tables of one name are listed.
 _MOST_NAMES = 3
 
 

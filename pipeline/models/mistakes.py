@@ -24,7 +24,7 @@ from pipeline.models.syntax import Node, read_json, walk
 from pipeline.words import line_of
 
 _logger = logging.getLogger(__name__)
-# So many missing columns of one model are listed, and so many names of a table.
+# How many missing columns of one model are listed, and how many names of a table.
 _MOST, _MOST_NAMES = 10, 8
 _TEXT = frozenset({"VARCHAR", "STRING_LITERAL"})
 _OF_TIME = re.compile(r"date|time|year|month|week|day|hour|minute|second|extract|age")

@@ -222,7 +222,7 @@ class Operators:
         )
 
     def _unknown(self, columns: int = 0) -> Rows:
-        """Rows without dependencies, with so many columns; 0 if even that is unknown."""
+        """Rows without dependencies, with this many columns; 0 if even that is unknown."""
         return Rows(tuple(next(self._next) for _ in range(columns)), frozenset({next(self._next)}))
 
 

@@ -13,7 +13,7 @@ from pipeline.models.contract import ContractColumn, reasons
 from pipeline.models.target import REPEATED_KEY, Target
 
 REJECTED = pa.schema([("key", pa.string()), ("reason", pa.string()), ("row", pa.string())])
-# So many of the rows that share a key are recorded.
+# How many of the rows that share a key are recorded.
 _ROWS_SHOWN = 100
 
 

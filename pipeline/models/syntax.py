@@ -15,7 +15,7 @@ from pipeline.models.duckdb_errors import better_words
 Node = Mapping[str, Any]
 
 TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\w+|.""", re.DOTALL)
-# So many words before the error are tried.
+# How many words before the error are tried.
 _MOST = 8
 # Words that begin or join what a SELECT consists of, which hardly are names.
 _CLAUSES = frozenset("and as by case from having join not on or select then union where with".split())  # noqa: SIM905

@@ -17,7 +17,7 @@ from pipeline.models.target import Reference, Target
 from pipeline.postgres import Connection, statement, template
 from pipeline.review.live import RESULT
 
-# So many distinct values are looked up in a table that is referred to.
+# How many distinct values are looked up in a referenced table.
 _MOST_VALUES = 100_000
 
 

@@ -53,7 +53,7 @@ def lock(url: str, schema: str, seconds: int = 0) -> Iterator[Lock]:
     """Keep other runs away from this schema of the warehouse during the block.
 
     The lock belongs to a transaction, so it works through a pooler. Raises WarehouseBusy if another run holds
-    it for longer than so many seconds.
+    it for longer than ``seconds``.
     """
     stack = ExitStack()
     connection = stack.enter_context(transaction(url, "warehouse"))

@@ -7,7 +7,7 @@ from pipeline.models.target import Target
 from pipeline.settings import DELETED_SHARE, REJECTED_SHARE
 from pipeline.words import counted
 
-# So many rows of a table may always be rejected or deleted, whatever their share is; and so many may be
+# How many rows of a table may always be rejected or deleted, whatever their share is; and how many may be
 # rejected if a batch has all rows of the table.
 ALWAYS_ALLOWED = 1_000
 _ALLOWED_OF_ALL_ROWS = 100

@@ -66,7 +66,7 @@ def checked_by_row(connection: Connection, schema: str, tables: Iterable[str]) -
 
 
 def lock(table: Table, rows: int) -> bool:
-    """Lock what the table refers to, if Postgres need not check the references of so many rows.
+    """Lock what the table refers to, if Postgres need not check the references of this many rows.
 
     From then on, until the transaction ends, the load's proof holds. Returns False, and locks nothing, if
     Postgres has to check them.

@@ -40,7 +40,7 @@ def run(
 
 
 def with_other_rows(house: Warehouse, manifest: Manifest | None, more: int) -> None:
-    """Let a sealed batch say that the source's table orders had so many rows more."""
+    """Let a sealed batch say that the source's table orders had this many rows more."""
     assert manifest
     orders = manifest.tables["orders"]
     orders = orders.model_copy(update={"source_rows": (orders.source_rows or 0) + more})

@@ -54,7 +54,7 @@ class Progress:
         self._failures, self._done, self._broken = failures, 0, 0
 
     def __call__(self, line: str, failures: int) -> None:
-        """Print a round's line; so many failures happened in it."""
+        """Print a round's line, with the number of failures in it."""
         self._done += failures
         self._broken += "BROKEN" in line
         minutes = (time.monotonic() - self.started) / 60

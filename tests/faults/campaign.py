@@ -24,7 +24,7 @@ _SHARE_REPAIRED = 0.5
 _SHARE_BACKED_UP = 0.4
 _SHARE_RECONCILED = 0.05
 _SHARE_FROM_SOURCE = 0.25
-# So many rounds after batches were lost.
+# How many rounds follow the one that may lose batches.
 _LAST = 3
 _LONGEST_LINE = 300
 _SIZE_OF_WORKERS_DISK = 300

@@ -32,7 +32,7 @@ class Disk:
             _run("umount", "--lazy", self.folder)
 
     def fill(self, left: int = 0) -> None:
-        """Leave so many bytes of it."""
+        """Leave this many bytes of it."""
         found = os.statvfs(self.folder)
         size = found.f_bavail * found.f_frsize - left
         if size > 0:

@@ -44,7 +44,7 @@ class S3Server:
         Thread(target=self._listening.serve_forever, daemon=True).start()
 
     def age(self, seconds: float) -> None:
-        """Let all objects be older by so many seconds."""
+        """Let all objects be older by this many seconds."""
         with self._lock:
             self._written = {path: at - seconds for path, at in self._written.items()}
 

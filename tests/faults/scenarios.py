@@ -63,14 +63,14 @@ class Scenario:
         return self.rounds or len(BOUNDARIES) + len(WITHIN)
 
     def within(self, failures: int, ends_at: float) -> Scenario:
-        """The same where only so many failures are left, and so much time."""
+        """The same where only this many failures are left, and this much time."""
         rounds = min(self.rounds, max(_LEAST_ROUNDS, failures))
         return replace(self, rounds=rounds, ends_at=ends_at)
 
 
 @dataclass
 class Budget:
-    """So many failures, drawn by a seed, and no round that begins after so many minutes."""
+    """A number of failures, drawn by a seed, and of minutes after which no round begins."""
 
     failures: int
     seed: int

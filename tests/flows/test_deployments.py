@@ -134,7 +134,7 @@ def deployed(kiosk: World) -> Iterator[None]:
 
 
 def make_due(name: str, minutes: int = 10) -> UUID:
-    """Schedule a run of a deployment, as the server's scheduler does, but for so many minutes ago."""
+    """Schedule a run of a deployment, as the server's scheduler does, but for this many minutes ago."""
     with client() as api:
         deployment = api.read_deployment_by_name(name)
         past = {"start_time": (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat(), "max_runs": 1}
