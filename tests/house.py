@@ -26,8 +26,9 @@ from pipeline.models.output import Loaded, Output
 from pipeline.models.target import Target
 from pipeline.models.transform import transform
 from pipeline.postgres import transaction
-from pipeline.recovery import etl_from_lake, refill, restate
+from pipeline.recovery import etl_from_lake, refill, rehearsal, restate
 from pipeline.recovery.rebuild import Rebuild, Selection
+from pipeline.recovery.rehearsal import Rehearsal
 from pipeline.recovery.replays import Replayer
 from pipeline.recovery.restate import Restated
 from pipeline.source import snapshots
@@ -178,6 +179,15 @@ class Warehouse:
     def restate(self, names: Iterable[str]) -> list[Restated]:
         """Compute these tables again over all batches."""
         return restate.restate(self.url, self.schema, self.replayer(), list(names))
+
+    def changed_models(self) -> list[str]:
+        """The models that did not compute what their tables hold."""
+        return restate.changed(self.models, ledger.fetch_loaded_models(self.url, self.schema))
+
+    def rehearse(self, lake: Bucket | None = None) -> Rehearsal:
+        """A rebuild without effects, compared with this warehouse."""
+        *_, found = rehearsal.rehearse(self.url, self.schema, self.models, self.folder, lake or self.raw)
+        return found
 
     def replayer(self) -> Replayer:
         """What computes outputs for batches again."""

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from demo.postgres import Postgres
-from pipeline.recovery.rehearsal import rehearse
 from pipeline.source.hashing import HashKey
 from tests.pair import Pair
 from tests.support import database, query
@@ -58,8 +57,7 @@ def same(pair: Pair, *rejected: int) -> None:
 
 
 def verify(pair: Pair) -> None:
-    house = pair.house
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = pair.house.rehearse()
     assert (found.differences, found.gaps) == ([], [])
 
 

@@ -15,8 +15,6 @@ from pipeline.lake.formats import with_digest
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import is_path, table_folder
 from pipeline.models import library, lineage
-from pipeline.recovery import restate
-from pipeline.recovery.rehearsal import rehearse
 from pipeline.review import branch, preview, sources, trial
 from pipeline.source import snapshots, witnesses
 from pipeline.source.catalogue import describe
@@ -188,13 +186,13 @@ def test_tables_are_restated_refilled_and_verified(shared: Pair) -> None:
     (house.folder / "dim_person.sql").write_text(sql, encoding="utf-8")
     found = branch.compute(house.url, "public", house.models, house.folder, house.raw, "x", first=1)
     assert found.tables[0].first_changed[0].columns == {"name": ("person 1", "PERSON 1")}
-    names = restate.changed(house.models, ledger.fetch_loaded_models(house.url, "public"))
+    names = house.changed_models()
     (done,) = house.restate(names)
     assert (done.table, done.updated) == ("dim_person", 21)
     execute(house.url, "TRUNCATE fact_order")
     assert not house.refill()
     assert present(house)["fact_order"] == in_source(shared)["fact_order"]
-    *_, compared = rehearse(house.url, "public", house.models, house.folder, house.raw)
+    compared = house.rehearse()
     assert (compared.differences, compared.gaps) == ([], [])
 
 

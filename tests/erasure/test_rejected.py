@@ -10,7 +10,6 @@ import pytest
 from pipeline.erasure import forget
 from pipeline.errors import ModelError
 from pipeline.lake import erasures
-from pipeline.recovery.rehearsal import rehearse
 from pipeline.source.hashing import HashKey
 from tests.erasure.people import again, forgotten
 from tests.pair import Pair
@@ -110,8 +109,7 @@ def live(pair: Pair, form: Form) -> None:
 
 
 def differences(pair: Pair) -> list[Any]:
-    house = pair.house
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = pair.house.rehearse()
     assert found.gaps == []
     return found.differences
 

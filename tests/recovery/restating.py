@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.recovery import restate
-from pipeline.recovery.rehearsal import rehearse
-from pipeline.warehouse import ledger
 from tests.pair import Pair
 from tests.support import write_models
 
@@ -47,7 +44,7 @@ def restated(pair: Pair, models: dict[str, str]) -> list[str]:
     write_models(house.folder, models)
     house.prepared = None
     house.targets()
-    names = restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema))
+    names = house.changed_models()
     if not names:  # the models are as they were
         return []
     return sorted(each.table for each in house.restate(names))
@@ -56,7 +53,7 @@ def restated(pair: Pair, models: dict[str, str]) -> list[str]:
 def change(pair: Pair, **models: str) -> list[str]:
     """The same, compared with a rebuild by the changed models."""
     house, names = pair.house, restated(pair, models)
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = house.rehearse()
     assert (found.differences, found.gaps) == ([], [])
     assert pair.run() is None, "an ordinary run has nothing to do"
     return names

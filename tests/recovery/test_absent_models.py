@@ -10,8 +10,6 @@ import pytest
 
 from demo.postgres import Postgres
 from pipeline.lake.buckets import folder
-from pipeline.recovery import restate
-from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import ledger
 from tests.house import Warehouse
 from tests.pair import Pair
@@ -79,7 +77,7 @@ def run(
         pair.run(full=True, reconcile=reconcile)
         return
     if house.last_batch():
-        names = restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema))
+        names = house.changed_models()
         left = [name for name in names if name not in restated(pair, names)]
     pair.run(reconcile=reconcile)
     if not killed and len(restated(pair, left)) < len(left):
@@ -92,8 +90,7 @@ def restated(pair: Pair, names: list[str]) -> list[str]:
 
 def verify(pair: Pair) -> None:
     """What `make verify` compares."""
-    house = pair.house
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = pair.house.rehearse()
     assert (found.differences, found.gaps) == ([], [])
 
 

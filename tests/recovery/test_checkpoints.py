@@ -10,7 +10,6 @@ import pytest
 
 from pipeline.lake.manifest import Manifest
 from pipeline.recovery import checkpoints, restate
-from pipeline.recovery.rehearsal import rehearse
 from pipeline.recovery.table_copies import TableCopies
 from tests.pair import Pair
 from tests.recovery.restating import DAYS, MODELS, SCHEMA, SOURCE, change, restated
@@ -104,14 +103,14 @@ def test_a_killed_restate_goes_on_after_the_batches_that_it_had(
         "SELECT DISTINCT v.total_id = d.total_id, v.twice = 2 * v.total FROM dim_total_version AS v"
         " JOIN dim_total AS d USING (shop_id)"
     ) == [(True, True)]
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = house.rehearse()
     assert [each.table for each in found.differences] == ["dim_shop"], "our own row"
     assert house.query("SELECT count(*) FROM etl.rejected WHERE schema_name <> 'public'") == [(0,)]
     numbered.do("UPDATE sale SET amount = amount + 1", "INSERT INTO sale VALUES (40, 7, 'late', 4)")
     numbered.run()
     numbered.do("INSERT INTO shop VALUES (7, 'Deal', NULL)")
     numbered.run()
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = house.rehearse()
     assert [each.table for each in found.differences] == ["dim_shop"]
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from pipeline.erasure import forget
 from pipeline.lake.manifests import all_manifests
-from pipeline.recovery.rehearsal import rehearse
 from tests.erasure.people import entry
 from tests.pair import Pair
 from tests.support import execute
@@ -55,5 +54,5 @@ def test_a_dimension_keeps_no_row_whose_key_is_erased(erased: Pair) -> None:
     names = [str(name) for (name,) in house.query("SELECT name FROM dim_name ORDER BY 1")]
     assert [name.partition(" ")[0] for name in names] == ["Clementine", "by", "erased"]
     assert house.query("SELECT visit_id, name FROM fact_visit_current ORDER BY 1")[0] == (1, names[2])
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = house.rehearse()
     assert [each for each in found.differences if each.in_rebuild] == []

@@ -12,7 +12,6 @@ from pipeline.errors import SettingsError
 from pipeline.postgres import transaction
 from pipeline.recovery.imported_rows import from_csv, from_table
 from pipeline.recovery.imports import Imported, import_versions
-from pipeline.recovery.rehearsal import rehearse
 from tests.pair import Pair
 from tests.recovery.restating import MODELS, change
 from tests.support import execute
@@ -97,7 +96,7 @@ def test_runs_restating_and_verifying_keep_what_was_imported(lived: Pair) -> Non
     imported(lived, "dim_shop", STAFF)
     imported(lived, "fact_sale", SALES)
     before = lived.house.query("SELECT * FROM fact_sale_history ORDER BY sale_id, valid_from")
-    *_, found = rehearse(lived.house.url, "public", lived.house.models, lived.house.folder, lived.house.raw)
+    found = lived.house.rehearse()
     assert (found.differences, found.gaps) == ([], [])
     assert lived.run() is None
     change(lived, fact_sale=MODELS["fact_sale"].replace("amount", "amount + 0 AS amount"))

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.recovery.rehearsal import rehearse
 from tests.pair import Pair
 from tests.recovery.test_imports import imported, versions
 from tests.support import execute
@@ -65,8 +64,7 @@ def state(pair: Pair) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def is_as_a_rebuild(pair: Pair) -> bool:
-    house = pair.house
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = pair.house.rehearse()
     return (found.differences, found.gaps) == ([], [])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.recovery import retain
-from pipeline.recovery.rehearsal import Difference, rehearse
+from pipeline.recovery.rehearsal import Difference
 from tests.pair import Pair
 from tests.recovery import restating
 from tests.recovery.restating import SOURCE
@@ -25,9 +25,7 @@ def retain_since(pair: Pair, batch: int) -> str:
 
 def differences(pair: Pair) -> list[Difference]:
     """From a rebuild, which starts at the base."""
-    house = pair.house
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
-    return found.differences
+    return pair.house.rehearse().differences
 
 
 def batches(pair: Pair) -> list[str]:

@@ -9,10 +9,8 @@ import pytest
 from pipeline.errors import SettingsError, WarehouseError
 from pipeline.models import library
 from pipeline.recovery import restate
-from pipeline.recovery.rehearsal import rehearse
 from pipeline.review.preview import preview
 from pipeline.review.table_preview import Preview
-from pipeline.warehouse import ledger
 from tests.pair import Pair
 from tests.recovery.restating import DAYS, MODELS, SCHEMA, SOURCE, change, restated
 from tests.support import execute, write_models
@@ -146,7 +144,7 @@ def test_a_table_that_was_changed_by_hand_is_as_the_lake_has_it_after_restating(
 def test_a_deleted_dimension_row_is_the_same_in_a_rebuild_and_may_be_left_out(shared: Pair) -> None:
     house = shared.house
     shared.live(MODELS, SOURCE, (*DAYS, ("DELETE FROM shop WHERE shop_id = 1",)))
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = house.rehearse()
     assert (found.differences, found.gaps) == ([], [])
     restated(shared, {"dim_shop": MODELS["dim_shop"] + " WHERE shop_id > 1"})
     assert house.query("SELECT DISTINCT shop_id FROM dim_shop_history ORDER BY 1") == [(2,), (3,)]
@@ -159,7 +157,7 @@ def test_layout_is_no_change(lived: Pair) -> None:
     )
     house.prepared = None
     house.targets()
-    assert restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema)) == []
+    assert house.changed_models() == []
 
 
 def test_a_row_of_others_may_refer_to_rows_that_batches_bring(shared: Pair) -> None:

@@ -11,7 +11,6 @@ import pytest
 from demo.postgres import Postgres
 from pipeline.recovery import refill, restate, retain
 from pipeline.recovery.batches import loaded_batches
-from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import ledger
 from pipeline.warehouse.limits import DEFAULT
 from tests.pair import Pair
@@ -125,8 +124,7 @@ def test_old_batches_are_removed_first(killed: Pair) -> None:
     retain.remove(removal, house.raw, house.processed, lambda _: None)
     run(killed, CHANGED)
     assert marked(killed) == []
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
-    assert found.differences == []
+    assert house.rehearse().differences == []
 
 
 def test_a_table_that_the_lake_cannot_refill_is_not_restated(killed: Pair) -> None:
@@ -135,7 +133,7 @@ def test_a_table_that_the_lake_cannot_refill_is_not_restated(killed: Pair) -> No
     run(killed, CHANGED)
     known = loaded_batches(house.url, house.schema, house.raw)
     refill.fill(house.url, house.schema, house.replayer(), known, [], ["fact_city"], DEFAULT)
-    assert restate.changed(house.models, ledger.fetch_loaded_models(house.url, house.schema)) == []
+    assert house.changed_models() == []
     killed.run()
     assert marked(killed) == []
     verify(killed)

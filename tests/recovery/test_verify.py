@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from pipeline.lake.buckets import Bucket, folder
 from pipeline.lake.manifests import read_manifest, seal
 from pipeline.lake.verification import Verification, verify
 from pipeline.models.output import Loaded
-from pipeline.recovery.rehearsal import Difference, Gap, Rehearsal, rehearse, results
+from pipeline.recovery.rehearsal import Difference, Gap, rehearse, results
 from pipeline.warehouse import ledger, load
 from pipeline.warehouse.limits import UNLIMITED
 from tests.house import plan_batch, transform_all
@@ -68,18 +69,12 @@ def lived(shared: Pair) -> Pair:
     return shared
 
 
-def rehearsed(pair: Pair, lake: Bucket | None = None) -> Rehearsal:
-    house = pair.house
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, lake or house.raw)
-    return found
-
-
 def test_a_rehearsed_rebuild_equals_the_warehouse_and_changes_nothing(lived: Pair) -> None:
     tables = lived.house.query("SELECT oid, relname, relfilenode FROM pg_class ORDER BY 1")
     objects = sorted(Path(lived.house.raw.root).rglob("*"))
     rows = lived.house.query("SELECT xmin::text, e.* FROM etl.rejected AS e ORDER BY 1, 2::text")
     with ledger.lock(lived.house.url, "public"):  # another run is active
-        found = rehearsed(lived)
+        found = lived.house.rehearse()
     assert (found.differences, found.gaps, len(found.batches), found.at) == ([], [], 5, found.last)
     assert sorted(found.compared) == sorted(
         ["fact_sale", "etl.rejected"]
@@ -112,7 +107,7 @@ def test_manual_changes_are_found(lived: Pair) -> None:
     )
     execute(lived.house.url, *CHANGES)
     try:
-        assert rehearsed(lived).differences == [
+        assert lived.house.rehearse().differences == [
             Difference("dim_shop", 2, 1),
             Difference("dim_shop_version", 0, 1),
             Difference("fact_sale", 2, 3),
@@ -127,23 +122,23 @@ def test_manual_changes_are_found(lived: Pair) -> None:
 def test_a_reference_that_somebody_has_dropped_is_named(lived: Pair) -> None:
     reference = "CONSTRAINT fact_sale_shop_id_fkey"
     execute(lived.house.url, f"ALTER TABLE fact_sale DROP {reference}")
-    found = rehearsed(lived)
+    found = lived.house.rehearse()
     assert (found.unenforced, found.differences) == (("fact_sale (shop_id) to dim_shop",), [])
     execute(
         lived.house.url,
         f"ALTER TABLE fact_sale ADD {reference} FOREIGN KEY (shop_id) REFERENCES dim_shop",
     )
-    assert not rehearsed(lived).unenforced
+    assert not lived.house.rehearse().unenforced
     if own_version() >= 18:
         execute(lived.house.url, f"ALTER TABLE fact_sale ALTER {reference} NOT ENFORCED")
-        assert rehearsed(lived).unenforced == found.unenforced
+        assert lived.house.rehearse().unenforced == found.unenforced
         execute(lived.house.url, f"ALTER TABLE fact_sale ALTER {reference} ENFORCED")
 
 
 def test_a_missing_table_is_found(lived: Pair) -> None:
     execute(lived.house.url, "ALTER TABLE dim_total RENAME TO renamed")
     try:
-        found = rehearsed(lived)
+        found = lived.house.rehearse()
     finally:
         execute(lived.house.url, "ALTER TABLE renamed RENAME TO dim_total")
     assert found.differences == [Difference("dim_total", 0, 3)]
@@ -185,7 +180,7 @@ def test_lost_and_damaged_objects_are_named_and_left_out_of_a_rebuild(lived: Pai
     problems = "\n".join(verified(lived, lake).problems)
     for path in (damaged, lost, manifest):
         assert str(path.relative_to(lake.root)) in problems
-    found = rehearsed(lived, lake)
+    found = lived.house.rehearse(lake)
     assert found.batches == [first, third, last]
     assert [(gap.after, gap.at) for gap in found.gaps] == [(first, third), (third, last)]
     assert str(damaged.relative_to(lake.root)) in found.gaps[0].why
@@ -196,7 +191,7 @@ def test_a_rebuild_that_cannot_reach_the_last_batch_ends_before_it(lived: Pair, 
     batches = [batch for (batch,) in lived.house.query("SELECT batch_id FROM etl.batch ORDER BY 1")]
     shutil.rmtree(Path(lake.root, "_manifests", f"after={batches[2]}"))
     shutil.rmtree(Path(lake.root, "_manifests", f"after={batches[3]}"))
-    found = rehearsed(lived, lake)
+    found = lived.house.rehearse(lake)
     assert found.batches == batches[:3]
     assert found.gaps == [Gap(batches[2], f"no batch follows {batches[2]}", None)]
     assert found.differences
@@ -206,7 +201,7 @@ def test_only_the_warehouses_own_batches_are_rebuilt(lived: Pair, lake: Bucket) 
     """Another warehouse on the same bucket goes on from the same batch."""
     (first, _), _, (_, third), *_ = lived.house.query("SELECT batch_id, manifest FROM etl.batch ORDER BY 1")
     seal(lake, read_manifest(lake, third).model_copy(update={"previous": first}))
-    found = rehearsed(lived, lake)
+    found = lived.house.rehearse(lake)
     assert (found.gaps, found.differences, len(found.batches)) == ([], [], 5)
 
 
@@ -250,7 +245,7 @@ def test_the_warehouses_role_has_the_rights_that_it_takes(lived: Pair) -> None:
     try:
         url = re.sub(r"//[^@]+@", f"//{role}:x@", lived.house.url)
         house = lived.house
-        *_, found = rehearse(url, house.schema, house.models, house.folder, house.raw)
+        found = replace(house, url=url).rehearse()
         assert (found.differences, found.gaps, found.at) == ([], [], found.last)
     finally:
         execute(lived.house.url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")

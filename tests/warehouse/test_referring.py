@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import WarehouseError
-from pipeline.recovery.rehearsal import rehearse
 from pipeline.warehouse import referring
 from tests.house import Warehouse
 from tests.pair import Pair
@@ -92,5 +91,5 @@ def test_verify_takes_references_whose_columns_have_another_order(shared: Pair) 
         "ALTER TABLE fact_sale ADD FOREIGN KEY (city, shop_id) REFERENCES dim_shop (city, shop_id)",
     )
     house = shared.house
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = house.rehearse()
     assert not found.unenforced

@@ -8,7 +8,6 @@ import pytest
 
 from pipeline import status
 from pipeline.errors import ModelError, WarehouseError
-from pipeline.recovery.rehearsal import rehearse
 from pipeline.settings import Settings
 from pipeline.warehouse import catalogue
 from tasks.status import Verdict, judge, show
@@ -50,7 +49,7 @@ def test_the_table_of_a_removed_model_is_frozen_and_no_warning_remains(
         counting="small",
     )  # fmt: skip
     assert judge(seen, timedelta(hours=1)) is Verdict.OK
-    *_, rebuilt = rehearse(house.url, "public", house.models, house.folder, house.raw)
+    rebuilt = house.rehearse()
     assert rebuilt.differences == []
     show(seen, Verdict.OK)
     assert "Frozen since" in capsys.readouterr().out

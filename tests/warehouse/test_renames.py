@@ -8,9 +8,6 @@ from decimal import Decimal
 import pytest
 
 from pipeline.errors import ModelError, WarehouseError
-from pipeline.recovery import restate
-from pipeline.recovery.rehearsal import rehearse
-from pipeline.warehouse import ledger
 from tests.pair import Pair
 from tests.support import execute, write_models
 
@@ -95,7 +92,7 @@ def test_new_names_need_no_computing_and_keep_everything(loaded: Pair) -> None:
         for columns, (table, _, new) in names.items()
     ]
     assert after == before
-    assert restate.changed(house.models, ledger.fetch_loaded_models(house.url, "public")) == ["dim_total"]
+    assert house.changed_models() == ["dim_total"]
     assert house.query("SELECT rows -> 'fact_sold' FROM etl.batch ORDER BY batch_id") == batches
     assert house.query("SELECT to_regclass('fact_sale'), to_regclass('fact_sale_current')") == [(None, None)]
     assert house.query("SELECT count(*), count(manager) FROM mine") == [(3, 2)]
@@ -118,7 +115,7 @@ def test_new_names_need_no_computing_and_keep_everything(loaded: Pair) -> None:
     assert (counts["fact_sold"].added, counts["fact_sold"].changed) == (1, 1)
     assert (counts["dim_shop"].added, counts["dim_shop"].changed) == (1, 0)
     assert house.rejected() == []
-    *_, found = rehearse(house.url, "public", house.models, house.folder, house.raw)
+    found = house.rehearse()
     assert found.differences == []
     assert loaded.run() is None
 
@@ -128,7 +125,7 @@ def test_a_renamed_column_with_other_values_is_restated(loaded: Pair) -> None:
     changed = RENAMED["dim_shop"].replace("manager AS boss", "upper(manager) AS boss")
     write(loaded, {**MODELS, "dim_shop": changed, "schema": SCHEMA.replace("manager", "boss")})
     house.targets()
-    assert restate.changed(house.models, ledger.fetch_loaded_models(house.url, "public")) == ["dim_shop"]
+    assert house.changed_models() == ["dim_shop"]
     assert house.query("SELECT boss FROM dim_shop WHERE shop_id = 1") == [("Bo",)]
 
 
@@ -138,7 +135,7 @@ def test_a_renamed_column_of_a_model_that_is_computed_as_a_whole(loaded: Pair) -
     schema = SCHEMA.replace("total numeric", "summed numeric")
     write(loaded, {**MODELS, "dim_total": "-- renamed: total -> summed\n" + summed, "schema": schema})
     house.targets()
-    assert restate.changed(house.models, ledger.fetch_loaded_models(house.url, "public")) == []
+    assert house.changed_models() == []
     assert loaded.run() is None
     loaded.do("DELETE FROM sale WHERE shop_id = 2", "UPDATE sale SET amount = 8 WHERE sale_id = 3")
     assert (loaded.run() or {})["dim_total"].changed == 1

@@ -6,7 +6,6 @@ import psycopg
 import pytest
 
 from pipeline.models.target import REPEATED_KEY
-from pipeline.recovery.rehearsal import rehearse
 from tests.pair import Pair, pair
 from tests.support import execute
 from tests.system import system_server
@@ -101,7 +100,7 @@ def holds(shared: Pair, source: str, target: str, first: str, second: str) -> No
     assert shared.house.rejected() == []
     assert shared.house.query("SELECT w FROM fact_t ORDER BY recorded_at") == [("a",), ("c",)]
     house = shared.house
-    *_, found = rehearse(house.url, house.schema, house.models, house.folder, house.raw)
+    found = house.rehearse()
     assert (found.differences, found.gaps) == ([], [])
 
 
