@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
@@ -140,6 +140,12 @@ def _spill_folder() -> str:
     folder = tempfile.mkdtemp(prefix="duckdb-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def json_object(values: Mapping[str, str]) -> str:
+    """An expression for a JSON object, as text, of expressions by name."""
+    pairs = ", ".join(f"{literal(name)}, {value}" for name, value in values.items())
+    return f"CAST(json_object({pairs}) AS VARCHAR)"
 
 
 def relation_name(name: str) -> str:

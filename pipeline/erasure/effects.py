@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.duck import literal, quote, relation_name, session
+from pipeline.duck import json_object, quote, relation_name, session
 from pipeline.errors import ModelError
 from pipeline.lake import erasures
 from pipeline.lake.buckets import File
@@ -121,9 +121,8 @@ def _of_former_columns(
         for each in target.columns:
             if each.required and each.name in names:
                 raise null_refused(model, target, each.name)
-        nulls = ", ".join(f"{literal(name)}, NULL" for name in names)
-        query = "SELECT DISTINCT key, CAST(NULL AS VARCHAR) AS old,"
-        query += f" CAST(json_object({nulls}) AS VARCHAR) AS new FROM before"
+        new = json_object(dict.fromkeys(names, "NULL"))
+        query = f"SELECT DISTINCT key, CAST(NULL AS VARCHAR) AS old, {new} AS new FROM before"  # noqa: S608
         pairs = connection.sql(query).to_arrow_table().cast(PAIRS)
         yield Effect(target, tuple(names), pairs, replays=False)
 
@@ -237,8 +236,7 @@ def null_refused(model: Model, target: Target, name: str) -> ModelError:
 
 def _pairs(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], *, is_known: bool) -> pa.Table:
     """The old and new values of each key that changes, also equal ones; unknown old ones are NULL."""
-    values = ", ".join(f"{literal(name)}, {quote(f'c {name}')}" for name in columns)
-    texts = f"number, key, CAST(json_object({values}) AS VARCHAR)"
+    texts = f"number, key, {json_object({name: quote(f'c {name}') for name in columns})}"
     result = connection.sql(
         f"SELECT b.key, b.old, max(a.new) AS new FROM (SELECT {texts} AS old FROM before) AS b"  # noqa: S608
         f" JOIN (SELECT {texts} AS new FROM after) AS a ON a.number = b.number AND a.key = b.key"

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.columns import schema_of
-from pipeline.duck import literal, quote, session, streamed
+from pipeline.duck import json_object, literal, quote, session, streamed
 from pipeline.erasure.effects import Effect
 from pipeline.lake import manifests
 from pipeline.lake.buckets import Bucket, File
@@ -127,20 +127,14 @@ def _processed(
 def _of_columns(pairs: str, names: Sequence[str]) -> str:
     """A query for pairs of only these columns."""
     old, new = (
-        ", ".join(
-            f"{literal(name)}, json_extract_string({side}, {literal(_pointer(name))})" for name in names
-        )
+        json_object({name: f"json_extract_string({side}, {literal(_pointer(name))})" for name in names})
         for side in ("old", "new")
     )
-    return (
-        f"SELECT DISTINCT key, CASE WHEN old IS NOT NULL THEN CAST(json_object({old}) AS VARCHAR) END AS old,"  # noqa: S608
-        f" CAST(json_object({new}) AS VARCHAR) AS new FROM {pairs}"
-    )
+    return f"SELECT DISTINCT key, CASE WHEN old IS NOT NULL THEN {old} END AS old, {new} AS new FROM {pairs}"  # noqa: S608
 
 
 def _json(names: Sequence[str]) -> str:
-    texts = ", ".join(f"{literal(name)}, CAST(s.{quote(name)} AS VARCHAR)" for name in names)
-    return f"CAST(json_object({texts}) AS VARCHAR)"
+    return json_object({name: f"CAST(s.{quote(name)} AS VARCHAR)" for name in names})
 
 
 def _pointer(name: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import duckdb
 import pyarrow as pa
 
-from pipeline.duck import literal, quote, relation_name
+from pipeline.duck import json_object, quote, relation_name
 from pipeline.errors import ModelError
 from pipeline.lake.manifest import TableBatch
 from pipeline.messages import message
@@ -107,8 +107,6 @@ def _failure(connection: duckdb.DuckDBPyConnection, work: Work) -> str | None:
 def _json(work: Work, names: Sequence[str]) -> str:
     """These columns as text, if the model only passes them on; the others are NULL."""
     carries = work.analysed[0].carries
-    texts = {
-        name: f"CAST({quote(carries[name])} AS VARCHAR)" if name in carries else "NULL" for name in names
-    }
-    pairs = ", ".join(f"{literal(name)}, {text}" for name, text in texts.items())
-    return f"CAST(json_object({pairs}) AS VARCHAR)"
+    return json_object(
+        {name: f"CAST({quote(carries[name])} AS VARCHAR)" if name in carries else "NULL" for name in names}
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
 
 from pipeline.columns import identity
-from pipeline.duck import literal, quote, streamed
+from pipeline.duck import json_object, literal, quote, streamed
 from pipeline.models.contract import ContractColumn, reasons
 from pipeline.models.target import REPEATED_KEY, Target
 
@@ -85,17 +85,14 @@ def rejected_rows(
 def key_json(target: Target, contract: Sequence[ContractColumn]) -> str:
     """The key as the warehouse prints it; a value that does not fit is printed as the model yields it."""
     values = {column.name: column.value for column in contract}
-    return _json({name: f"COALESCE(CAST({values[name]} AS VARCHAR), {_text(name)})" for name in target.key})
+    return json_object(
+        {name: f"COALESCE(CAST({values[name]} AS VARCHAR), {_text(name)})" for name in target.key}
+    )
 
 
 def _row_json(contract: Sequence[ContractColumn]) -> str:
-    return _json({column.name: _text(column.name) for column in contract})
+    return json_object({column.name: _text(column.name) for column in contract})
 
 
 def _text(name: str) -> str:
     return f"CAST({quote(name)} AS VARCHAR)"
-
-
-def _json(texts: Mapping[str, str]) -> str:
-    pairs = ", ".join(f"{literal(name)}, {text}" for name, text in texts.items())
-    return f"CAST(json_object({pairs}) AS VARCHAR)"

@@ -10,7 +10,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from pipeline.columns import Frozen
-from pipeline.duck import quote
+from pipeline.duck import json_object, quote
 from pipeline.models.contract import ContractColumn
 from pipeline.models.rejects import rejected_rows
 from pipeline.models.target import Reference, Target
@@ -115,8 +115,8 @@ def _rejected(
     same = " AND ".join(
         f"CAST({quote(name)} AS VARCHAR) = absent.c{place}" for place, name in enumerate(reference.columns)
     )
-    key = ", ".join(f"'{name}', CAST({quote(name)} AS VARCHAR)" for name in target.key)
-    query = f"SELECT count(*), min(CAST(json_object({key}) AS VARCHAR)) FROM {RESULT} JOIN absent ON {same}"  # noqa: S608
+    key = json_object({name: f"CAST({quote(name)} AS VARCHAR)" for name in target.key})
+    query = f"SELECT count(*), min({key}) FROM {RESULT} JOIN absent ON {same}"  # noqa: S608
     number, first = connection.execute(query).fetchall()[0]
     connection.unregister("absent")
     reason = reference.missing
