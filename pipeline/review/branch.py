@@ -21,7 +21,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.models import lineage
 from pipeline.models.library import Model
 from pipeline.models.target import Target, versions_name
-from pipeline.postgres import Connection, statement, template, transaction
+from pipeline.postgres import Connection, statement, template, texts, transaction
 from pipeline.recovery import restate, table_copies
 from pipeline.recovery.batches import loaded_batches
 from pipeline.recovery.table_copies import TableCopies
@@ -287,7 +287,7 @@ def _tidy(connection: Connection, branch: str, views: str, names: Sequence[str])
     ).fetchall():
         connection.execute(template(f"DROP {kind} IF EXISTS {name} CASCADE"))
     _drop_schemas(connection, as_of_schema(branch), views)
-    for (table,) in connection.execute(statement("review/tables_by_schema.sql")).fetchall():
+    for table in texts(connection, statement("review/tables_by_schema.sql")):
         query = template(f"DELETE FROM {table} WHERE schema_name = %s")  # noqa: S608
         connection.execute(query, (branch,))
 

@@ -7,25 +7,23 @@ from pipeline.lake.manifest import Manifest
 from pipeline.models.library import Model, closure, source_tables
 from pipeline.models.reference_tables import NAMES
 from pipeline.models.target import versions_name
-from pipeline.postgres import Connection, statement, transaction
+from pipeline.postgres import Connection, select, transaction
 from pipeline.warehouse import bindings, declarations
 
 
-class Work(Frozen):
+class WorkDone(Frozen):
     """What the batches have read of a table, and how long that took, as far as it is known."""
 
+    table_name: str
     rows: int = 0
     timed_rows: int = 0
     seconds: float = 0
 
 
-def work_of_batches(connection: Connection, schema: str) -> dict[str, Work]:
+def work_of_batches(connection: Connection, schema: str) -> dict[str, WorkDone]:
     """The work that the batches have done for each table."""
-    rows = connection.execute(statement("warehouse/work_of_batches.sql"), {"schema": schema}).fetchall()
-    return {
-        str(name): Work.model_validate({"rows": read, "timed_rows": timed, "seconds": seconds})
-        for name, read, timed, seconds in rows
-    }
+    done = select(connection, WorkDone, "warehouse/work_of_batches.sql", schema=schema)
+    return {each.table_name: each for each in done}
 
 
 def table_counts(url: str, schema: str, tables: Sequence[str]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pipeline.lake.manifests import last_manifest
 from pipeline.models import checks, seeds
 from pipeline.models.library import SCHEMA_FILE, Model, source_tables
 from pipeline.models.target import Target
-from pipeline.postgres import Connection, statement, template
+from pipeline.postgres import Connection, statement, template, texts
 from pipeline.review import diffs
 from pipeline.review.table_preview import Effect, Preview
 from pipeline.source.table_names import parts
@@ -102,8 +102,8 @@ def _repeated_error(connection: Connection, found: Alterations) -> str:
         schemas = [temporary, found.schema]
         schema_file.run(connection, schemas, found.path, found.text)
         query = statement("review/not_in_the_warehouse.sql")
-        for (drop,) in connection.execute(query, {**names, "temporary": temporary}).fetchall():
-            connection.execute(template(str(drop)))
+        for drop in texts(connection, query, {**names, "temporary": temporary}):
+            connection.execute(template(drop))
         try:
             schema_file.run(connection, schemas, found.path, found.text)
         except WarehouseError as error:

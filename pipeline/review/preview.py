@@ -18,7 +18,7 @@ from pipeline.recovery import restate
 from pipeline.recovery.added_columns import added
 from pipeline.recovery.batches import loaded_batches
 from pipeline.review import diffs, fitting, other_files
-from pipeline.review.costs import Work, read_in_full, table_counts, work_of_batches
+from pipeline.review.costs import WorkDone, read_in_full, table_counts, work_of_batches
 from pipeline.review.feeds import Feed, feeds, unfit
 from pipeline.review.fitting import future_target
 from pipeline.review.table_preview import Effect, Preview, TableChange
@@ -190,12 +190,12 @@ def _of_table(
     models: Mapping[str, Model],
     manifests: Sequence[Manifest],
     counts: Mapping[str, int],
-    work: Work | None,
+    work: WorkDone | None,
     breaks: Mapping[str, tuple[Dependent, ...]],
 ) -> Preview:
     effect = "compared" if best == "restated" and not manifests else best
     again = effect in {"restated", "refilled", "compared"}
-    done = work or Work()
+    done = work or WorkDone(table_name=name)
     has_history = again or (effect in {"created", "filled"} and is_stable(models, name))
     return Preview(
         table=name,

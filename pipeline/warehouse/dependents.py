@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pipeline.columns import Frozen
 from pipeline.errors import WarehouseError
-from pipeline.postgres import Connection, statement
+from pipeline.postgres import Connection, select, statement
 from pipeline.warehouse.evolve import Change
 from pipeline.warehouse.schemas import as_of_schema, reporting_schema
 
@@ -96,10 +96,7 @@ def _foreign_keys_that_go(
     ]
     if not gone:
         return []
-    binds = {
-        "schema": schema,
-        "tables": [each.table for each in gone],
-        "columns": [each.column if each.kind == "removed" else None for each in gone],
-    }
-    rows = connection.execute(statement("warehouse/foreign_keys_that_go.sql"), binds).fetchall()
-    return [_ForeignKey(int(str(oid)), str(table), str(name)) for oid, table, name in rows]
+    tables = [each.table for each in gone]
+    columns = [each.column if each.kind == "removed" else None for each in gone]
+    names = {"schema": schema, "tables": tables, "columns": columns}
+    return select(connection, _ForeignKey, "warehouse/foreign_keys_that_go.sql", **names)

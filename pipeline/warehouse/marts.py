@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -15,7 +15,7 @@ from pipeline.errors import ModelError, WarehouseError, all_mistakes
 from pipeline.messages import message, naming_functions
 from pipeline.models.marts import Mart, read
 from pipeline.models.target import Target, versions_name
-from pipeline.postgres import Connection, identifiers, statement, template, texts
+from pipeline.postgres import Connection, identifiers, select, statement, template, texts
 from pipeline.warehouse import own_objects
 from pipeline.warehouse.schemas import reporting_schema
 from pipeline.words import line_of
@@ -245,16 +245,17 @@ def undescribable(mart: Mart, columns: Collection[str]) -> str | None:
     return None
 
 
-def returned(
-    connection: Connection, home: str, names: Iterable[str]
-) -> list[tuple[str, str | None, list[str]]]:
-    """Each mart of a schema with its signature, if it is a function, and the columns that it returns."""
-    values = {"home": home, "names": list(names)}
-    rows = connection.execute(statement("warehouse/mart_columns.sql"), values).fetchall()
-    return [
-        (str(name), str(signature) if signature else None, cast(list[str], columns))
-        for name, signature, columns in rows
-    ]
+class _Returned(NamedTuple):
+    """A mart with its signature, if it is a function, and the columns that it returns."""
+
+    name: str
+    signature: str | None
+    columns: list[str]
+
+
+def returned(connection: Connection, home: str, names: Iterable[str]) -> list[_Returned]:
+    """What the marts of a schema return."""
+    return select(connection, _Returned, "warehouse/mart_columns.sql", home=home, names=list(names))
 
 
 def _refuse_untrusted(connection: Connection, schema: str) -> None:

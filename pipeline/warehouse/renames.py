@@ -12,7 +12,7 @@ from pipeline.messages import message
 from pipeline.models.library import Model, parse
 from pipeline.models.renaming import only_renames
 from pipeline.models.target import Target, versions_name
-from pipeline.postgres import Connection, statement, template
+from pipeline.postgres import Connection, statement, template, texts
 from pipeline.warehouse.declarations import Columns, Tables
 from pipeline.warehouse.evolve import Change
 from pipeline.warehouse.schemas import view_schemas
@@ -92,8 +92,8 @@ def rename_table(connection: Connection, schema: str, old: str, new: str) -> Non
     """Rename a table, the objects beside it, and what etl records about it."""
     pattern = {"schema": schema, "view_schemas": list(view_schemas(schema)), "old": old, "new": new}
     with _naming(f"{old} -> {new}"):
-        for (text,) in connection.execute(statement("warehouse/rename_table.sql"), pattern).fetchall():
-            connection.execute(template(str(text)))
+        for text in texts(connection, statement("warehouse/rename_table.sql"), pattern):
+            connection.execute(template(text))
     for query in (
         "UPDATE etl.model SET table_name = %(new)s WHERE schema_name = %(schema)s AND table_name = %(old)s",
         (

@@ -2,8 +2,8 @@
 -- Binds: schema, tables (of what goes), columns (likewise, NULL where the table goes).
 SELECT DISTINCT
     k.oid,
-    c.relname,
-    k.conname
+    c.relname AS "table",
+    k.conname AS name
 FROM unnest(%(tables)s::text[], %(columns)s::text[]) AS gone (table_name, column_name)
 INNER JOIN pg_class AS c ON gone.table_name = c.relname
 INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
