@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import boto3
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from moto.server import ThreadedMotoServer
@@ -21,7 +20,7 @@ from tests import s3_server
 from tests.pair import Pair, pair
 from tests.prefect_server import running as prefect_server_running
 from tests.servers import memory, remove_homes_of_dead_processes, running_server
-from tests.support import KEY, database, s3_filesystem
+from tests.support import database, s3_client, s3_filesystem
 from tests.system import own_version, use_own_programs
 
 # Quick and always the same; `pytest --hypothesis-profile=long` looks further, anew each time, and for the
@@ -162,14 +161,7 @@ def s3_bucket(s3_endpoint: str) -> Callable[[str], Bucket]:
 
     def bucket(purpose: str) -> Bucket:
         name = f"{purpose}-{uuid.uuid4().hex[:12]}"
-        client = boto3.client(
-            "s3",
-            endpoint_url=s3_endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=KEY,
-            aws_secret_access_key=KEY,
-        )
-        client.create_bucket(Bucket=name)
+        s3_client(s3_endpoint).create_bucket(Bucket=name)
         return Bucket(s3_filesystem(s3_endpoint), name, f"s3://{name}")
 
     return bucket

@@ -65,16 +65,21 @@ def reopened(bucket: Bucket) -> Bucket:
     return Bucket(fs.PyFileSystem(S3(client)), bucket.root, bucket.uri)
 
 
-def s3_filesystem(endpoint: str) -> fs.PyFileSystem:
-    """A connection to the S3 server, which takes any credentials."""
-    client = boto3.client(
+def s3_client(endpoint: str, access: tuple[str, str] = (KEY, KEY)) -> Any:
+    """A client of an S3 server, with a key and its secret; moto takes any."""
+    key, secret = access
+    return boto3.client(
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
-        aws_access_key_id=KEY,
-        aws_secret_access_key=KEY,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
     )
-    return fs.PyFileSystem(S3(client))
+
+
+def s3_filesystem(endpoint: str) -> fs.PyFileSystem:
+    """A connection to the S3 server."""
+    return fs.PyFileSystem(S3(s3_client(endpoint)))
 
 
 def execute(url: str, *statements: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from pipeline import settings
@@ -15,7 +14,7 @@ from pipeline.errors import SettingsError
 from pipeline.lake.buckets import Bucket, folder
 from tests.engine.hostile import NAMES, all_rows, insert, quoted
 from tests.pair import Pair
-from tests.support import KEY, s3_filesystem
+from tests.support import s3_client, s3_filesystem
 
 PATHS = ["..", "../../outside", "/etc", "a/b", "_manifests", "_resumed", "_results", "batch=1", "a%2Fb%20c"]
 
@@ -23,13 +22,7 @@ PATHS = ["..", "../../outside", "/etc", "a/b", "_manifests", "_resumed", "_resul
 @pytest.fixture
 def bucket_of(request: pytest.FixtureRequest, s3_endpoint: str, tmp_path: Path) -> Iterator[Any]:
     """A function that makes a bucket below a prefix, and one that lists all objects in and around it."""
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=s3_endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=KEY,
-        aws_secret_access_key=KEY,
-    )
+    s3 = s3_client(s3_endpoint)
     name = f"hostile-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=name)
 

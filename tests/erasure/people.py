@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.erasure import forget, frozen, pending
 from pipeline.erasure.declared import Undeclared, the_table
+from pipeline.erasure.forget import Findings
 from pipeline.erasure.frozen import FrozenTables
 from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
@@ -87,29 +88,33 @@ def entry(shop: Pair, table: str, *key: str) -> Entry:
     return erasures.entry(table, erased.key, key, known, datetime.now(UTC), None)
 
 
-def forgotten(shop: Pair, key: str = "7") -> Mapping[str, Any]:
-    row, manifests = entry(shop, "person", key), all_manifests(shop.house.raw)
-    found = forget.find(shop.house.url, "public", shop.house.replayer(), manifests, row, without_model(shop))
-    return forget.carry_out(shop.house.url, "public", shop.house.replayer(), found, lambda _: None)
+def find(shop: Pair, row: Entry) -> Findings:
+    """What to erase of a row."""
+    house, manifests = shop.house, all_manifests(shop.house.raw)
+    return forget.find(house.url, "public", house.replayer(), manifests, row, without_model(shop))
+
+
+def carry_out(shop: Pair, findings: Findings) -> Mapping[str, Any]:
+    """Erase it; returns the certificate."""
+    return forget.carry_out(shop.house.url, "public", shop.house.replayer(), findings, lambda _: None)
+
+
+def forgotten(shop: Pair, key: str = "7", table: str = "person") -> Mapping[str, Any]:
+    """Erase the row of this key; returns the certificate."""
+    return carry_out(shop, find(shop, entry(shop, table, key)))
 
 
 def again(shop: Pair) -> list[str]:
     """Complete pending erasures, as every run does first; returns the tables of those that are left."""
     left, house = list[str](), shop.house
     for each in pending.find(house.url, "public", house.raw, house.models):
-        manifests = all_manifests(house.raw)
         try:
-            found = forget.find(
-                house.url, "public", shop.house.replayer(), manifests, each, without_model(shop)
-            )
+            found = find(shop, each)
         except Undeclared:
-            pending.leave(house.url, "public", shop.house.replayer(), each)
+            pending.leave(house.url, "public", house.replayer(), each)
             left.append(each.table)
         else:
-            assert (
-                forget.carry_out(house.url, "public", shop.house.replayer(), found, lambda _: None)["hits"]
-                == []
-            )
+            assert carry_out(shop, found)["hits"] == []
     return left
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from demo.postgres import Postgres
-from pipeline.erasure import forget
-from pipeline.lake.manifests import all_manifests
-from tests.erasure.people import entry
+from tests.erasure.people import forgotten
 from tests.pair import pair
 from tests.recovery.test_retain import rebuilt
 from tests.support import database
@@ -43,14 +41,7 @@ def test_versions_that_an_erasure_makes_equal_are_one_as_in_a_rebuild(
 ) -> None:
     with pair(servers(16)) as shop, database(servers(16), "rebuilt") as url:
         shop.live(MODELS, SOURCE, DAYS)
-        found = forget.find(
-            shop.house.url,
-            "public",
-            shop.house.replayer(),
-            all_manifests(shop.house.raw),
-            entry(shop, "pet", "1"),
-        )
-        forget.carry_out(shop.house.url, "public", shop.house.replayer(), found, lambda _: None)
+        forgotten(shop, "1", "pet")
         house = rebuilt(shop, (shop.house.raw, shop.house.processed), url)
         for name in ("dim_pet", "fact_pet"):
             assert shop.house.query(HISTORY.format(name)) == house.query(HISTORY.format(name))

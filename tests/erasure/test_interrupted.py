@@ -15,7 +15,7 @@ from pipeline.erasure import forget, pending, rewriting
 from pipeline.lake import erasures, manifests
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifests import all_manifests
-from tests.erasure.people import again, entry, forgotten, looks, names_in
+from tests.erasure.people import again, carry_out, entry, find, forgotten, looks, names_in
 from tests.pair import Pair
 from tests.support import database, execute
 
@@ -91,22 +91,13 @@ def test_a_search_that_is_killed_after_it_keeps_what_it_found(
         if not set(found.raw) & set(shop.house.raw.all_paths()):
             raise Killed
 
-    found = forget.find(
-        shop.house.url,
-        "public",
-        shop.house.replayer(),
-        all_manifests(shop.house.raw),
-        entry(shop, "person", "7"),
-    )
+    found = find(shop, entry(shop, "person", "7"))
     with monkeypatch.context() as patch:
         patch.setattr(Bucket, "remove", dies_after)
         with pytest.raises(Killed):
-            forget.carry_out(shop.house.url, "public", shop.house.replayer(), found, lambda _: None)
+            carry_out(shop, found)
     (unfinished,) = pending.find(shop.house.url, "public", shop.house.raw, shop.house.models)
-    left = forget.find(
-        shop.house.url, "public", shop.house.replayer(), all_manifests(shop.house.raw), unfinished
-    )
-    certificate = forget.carry_out(shop.house.url, "public", shop.house.replayer(), left, lambda _: None)
+    certificate = carry_out(shop, find(shop, unfinished))
     assert certificate["hits"] == ["warehouse public.notes"]
     assert certificate["texts"] == 5
     assert pending.find(shop.house.url, "public", shop.house.raw, shop.house.models) == []

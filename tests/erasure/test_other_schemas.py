@@ -8,13 +8,11 @@ import pytest
 
 from pipeline.columns import Column
 from pipeline.duck import session
-from pipeline.erasure import forget
 from pipeline.errors import SettingsError
 from pipeline.lake import erasures
-from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import transaction
 from pipeline.source.hashing import HashKey
-from tests.erasure.people import entry, forgotten, without_model
+from tests.erasure.people import carry_out, entry, find, forgotten
 from tests.pair import Pair
 
 MODELS = {
@@ -53,16 +51,7 @@ def test_only_the_person_of_that_schema_is_erased(shared: Pair) -> None:
     shared.do("UPDATE crm.person SET name = 'client person 7, renamed' WHERE id = 7")
     shared.run()
     row = entry(shared, "crm.person", "7")
-    found = forget.find(
-        shared.house.url,
-        "public",
-        shared.house.replayer(),
-        all_manifests(shared.house.raw),
-        row,
-        without_model(shared),
-    )
-    certificate = forget.carry_out(shared.house.url, "public", shared.house.replayer(), found, lambda _: None)
-    assert certificate["hits"] == []
+    assert carry_out(shared, find(shared, row))["hits"] == []
     hidden = f"erased {row.key_hash[:12]}"
     shared.run(full=True)
     shared.do("UPDATE crm.person SET name = name || '!'", "UPDATE person SET name = name || '!'")

@@ -11,12 +11,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from demo.postgres import Postgres
-from pipeline.erasure import forget
 from pipeline.erasure.search import Needles, search_lake, search_warehouse
 from pipeline.lake.buckets import folder
-from pipeline.lake.manifests import all_manifests
 from pipeline.postgres import template, transaction
-from tests.erasure.people import entry
+from tests.erasure.people import forgotten
 from tests.pair import Pair
 from tests.support import database
 
@@ -32,16 +30,7 @@ NAN = "INSERT INTO pet VALUES ('NaN', 'Dorothea')"
 
 
 def erase(pair: Pair, key: str) -> None:
-    found = forget.find(
-        pair.house.url,
-        "public",
-        pair.house.replayer(),
-        all_manifests(pair.house.raw),
-        entry(pair, "pet", key),
-    )
-    assert (
-        forget.carry_out(pair.house.url, "public", pair.house.replayer(), found, lambda _: None)["hits"] == []
-    )
+    assert forgotten(pair, key, "pet")["hits"] == []
 
 
 def names(pair: Pair) -> list[str]:

@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psycopg
 
 from demo.postgres import Postgres
@@ -25,6 +24,7 @@ from tests.faults.oracle import Oracle
 from tests.faults.proxy import Proxy
 from tests.faults.servers import Servers
 from tests.faults.shops import ROOT, SHOPS
+from tests.support import KEY, s3_client
 
 # Where the flow is met in addition: it reads tables in chunks, and has tasks of its own.
 _STAGES = ["prepare", "snapshot", "plan", "write rows", "compact", "seal", "model", "load", "claim", "merge",
@@ -32,7 +32,6 @@ _STAGES = ["prepare", "snapshot", "plan", "write rows", "compact", "seal", "mode
 BOUNDARIES = [f"{side} {stage}" for stage in _STAGES for side in ("before", "after")]
 WITHIN = ["within a read", "within a copy"]
 _NOT_INHERITED = ("TOTESYS_", "AWS_", "PG")
-_KEY = "testing"
 
 
 class Site:
@@ -119,13 +118,7 @@ class Site:
 
     def client(self) -> Any:
         """A client of the S3 server, not through the proxy."""
-        return boto3.client(
-            "s3",
-            endpoint_url=f"http://127.0.0.1:{self.servers.s3.port}",
-            region_name="us-east-1",
-            aws_access_key_id=_KEY,
-            aws_secret_access_key=_KEY,
-        )
+        return s3_client(f"http://127.0.0.1:{self.servers.s3.port}")
 
     def objects(self, bucket: str, below: str = "") -> list[str]:
         """Paths of a bucket's objects, or of those below a folder."""
@@ -233,8 +226,8 @@ class Site:
             "TOTESYS_PROCESSED_URI": self.uri("processed"),
             "TOTESYS_TRANSFORMS": str(self.shop.transforms(self.home)),
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.servers.to_s3.port}",
-            "AWS_ACCESS_KEY_ID": _KEY,
-            "AWS_SECRET_ACCESS_KEY": _KEY,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": KEY,
             "AWS_REGION": "us-east-1",
             "PREFECT_HOME": str(self.servers.home / "prefect"),
             "PREFECT_LOGGING_COLORS": "false",

@@ -9,7 +9,6 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 
 from tests.faults.__main__ import command
@@ -17,6 +16,7 @@ from tests.faults.campaign import Result
 from tests.faults.listings import S3Server
 from tests.faults.report import page
 from tests.faults.shops import ROOT
+from tests.support import s3_client
 
 BUCKET = "listed"
 CLOCK = """
@@ -49,13 +49,7 @@ def server() -> Iterator[S3Server]:
 
 
 def client(server: S3Server) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{server.port}",
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
+    return s3_client(f"http://127.0.0.1:{server.port}")
 
 
 def test_new_objects_are_in_no_listing_and_can_be_read(server: S3Server) -> None:

@@ -23,10 +23,10 @@ from pipeline import settings
 from tasks import blocks, save_blocks
 from tests.flows.attempts import PASSWORDS, WRONG, Attempt, Try, kept_log
 from tests.flows.s3_world import Access
-from tests.flows.shop_runs import TRANSFORMS, ShopRuns, run_the_shop, s3_access, s3_client
+from tests.flows.shop_runs import TRANSFORMS, ShopRuns, run_the_shop, s3_access
 from tests.flows.support import HERE, World, blocks_were_changed, execute_file
 from tests.s3_server import Server
-from tests.support import new_database
+from tests.support import new_database, s3_client
 
 
 @pytest.fixture

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psycopg
 
 from demo import shop
 from tests.flows.requests_sent import Sent, recorded
 from tests.flows.support import HERE, ROOT, Difference, Run, World, difference, query
+from tests.support import KEY, s3_client
 
 ORDERS = 300
 ORACLES = {path.stem: path for path in sorted((HERE / "oracle").glob("*.sql"))}
 FACTS = [name for name in ORACLES if name.startswith("fact_")]
 DIMENSIONS = [name for name in ORACLES if name.startswith("dim_")]
-KEY = "testing"
 TRANSFORMS = ROOT / "transforms"
 
 
@@ -100,17 +99,6 @@ def objects(world: World) -> dict[str, object]:
         for page in pages.paginate(Bucket=uri.split("/")[2])
         for version in page.get("Versions", [])
     }
-
-
-def s3_client(endpoint: str, access: tuple[str, str] = (KEY, KEY)) -> Any:
-    """A client of the S3 server, with a key and its secret."""
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=access[0],
-        aws_secret_access_key=access[1],
-    )
 
 
 def s3_access(endpoint: str, access: tuple[str, str] = (KEY, KEY)) -> dict[str, str]:

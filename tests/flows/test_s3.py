@@ -11,8 +11,9 @@ from prefect_aws import AwsCredentials, S3Bucket
 
 from pipeline.lake.formats import parse
 from pipeline.lake.manifest import Manifest
-from tests.flows.shop_runs import DIMENSIONS, FACTS, ShopRuns, s3_client
+from tests.flows.shop_runs import DIMENSIONS, FACTS, ShopRuns
 from tests.flows.support import World, blocks_were_changed, query
+from tests.support import s3_client
 
 
 @pytest.fixture

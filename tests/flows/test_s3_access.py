@@ -15,9 +15,9 @@ from werkzeug.wrappers import Response
 from tasks import blocks
 from tests import s3_server
 from tests.flows.s3_world import NOWHERE, ROLE, SALES, keys_of
-from tests.flows.shop_runs import KEY, s3_client
 from tests.flows.support import World, blocks_were_changed, query, words_of
 from tests.s3_server import CREDENTIALS, Seen, Server, refusal
+from tests.support import KEY, s3_client
 
 pytestmark = pytest.mark.usefixtures("fresh_s3_clients")
 

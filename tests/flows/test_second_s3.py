@@ -11,9 +11,10 @@ import pytest
 
 from tests import swift
 from tests.flows.conftest import open_kiosk
-from tests.flows.shop_runs import FACTS, TRANSFORMS, run_and_read, run_the_shop, s3_access, s3_client
+from tests.flows.shop_runs import FACTS, TRANSFORMS, run_and_read, run_the_shop, s3_access
 from tests.flows.support import EQUAL, World, query, words_of
 from tests.servers import new_home
+from tests.support import s3_client
 
 pytestmark = [
     pytest.mark.campaign,

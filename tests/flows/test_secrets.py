@@ -17,8 +17,8 @@ import pytest
 from prefect.client.schemas.filters import ArtifactFilter
 
 from tests.flows.conftest import open_kiosk, s3_buckets
-from tests.flows.shop_runs import s3_client
 from tests.flows.support import World, client, query, with_password
+from tests.support import s3_client
 
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 HASH_KEY = "a key of hashes that nobody is to see"

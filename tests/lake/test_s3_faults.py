@@ -20,10 +20,9 @@ from pipeline.errors import BucketError, SettingsError
 from pipeline.lake.buckets import Bucket, File
 from tasks import blocks
 from tasks.failures import RETRY_IF_TRANSIENT, in_one_line
-from tests.flows.shop_runs import s3_client
 from tests.lake.test_buckets import SCHEMA, rows
 from tests.s3_server import Server, refusal
-from tests.support import reopened
+from tests.support import reopened, s3_client
 
 PAGE = PROJECT / "docs" / "s3.md"
 # The HTTP status of each code; a code of digits is the status of a response without a body.

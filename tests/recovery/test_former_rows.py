@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.erasure import forget
-from pipeline.lake.manifests import all_manifests
-from tests.erasure.people import entry
+from tests.erasure.people import forgotten
 from tests.pair import Pair
 from tests.support import execute
 
@@ -37,15 +35,7 @@ def erased(shared: Pair) -> Pair:
         "INSERT INTO dim_name VALUES ('by hand', 0)",
         "UPDATE etl.model SET row_count = row_count + 1 WHERE table_name = 'dim_name'",
     )
-    found = forget.find(
-        shared.house.url,
-        "public",
-        shared.house.replayer(),
-        all_manifests(shared.house.raw),
-        entry(shared, "pet", "1"),
-    )
-    certificate = forget.carry_out(shared.house.url, "public", shared.house.replayer(), found, lambda _: None)
-    assert certificate["hits"] == []
+    assert forgotten(shared, "1", "pet")["hits"] == []
     return shared
 
 
