@@ -59,6 +59,15 @@ def new_database(server: Postgres, purpose: str, options: str = "") -> str:
     return server.url(name)
 
 
+def end_sessions(url: str) -> None:
+    """End all other sessions of a database."""
+    execute(
+        url,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+
+
 def reopened(bucket: Bucket) -> Bucket:
     """A bucket in S3 as another process has it, which has read and written nothing yet."""
     client = bucket.filesystem.handler.client  # type: ignore[attr-defined]

@@ -32,7 +32,7 @@ from tests.engine.writers import Shared, Writers
 from tests.house import Warehouse, plan_batch
 from tests.servers import memory, running_server
 from tests.source.both_ways import both_ways
-from tests.support import database, execute, write_models
+from tests.support import database, end_sessions, write_models
 
 EXAMPLES = 6
 COUNTED = ("batches", "kills", "commits", "rollbacks", "deletions", "truncations")
@@ -160,11 +160,7 @@ class Pipeline(Writers):
                 return
             if method == "raise":
                 raise Killed
-            execute(
-                self.house.url,
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
-            )
+            end_sessions(self.house.url)
 
         self.bring(moment, progress)
 

@@ -51,9 +51,13 @@ def concatenated_slice(table: Table, slice_: Slice) -> Slice:
 
 
 def in_order(table: pa.Table) -> tuple[pa.Schema, list[str]]:
-    """Schema and sorted rows, as text, because Python lacks some values."""
+    """Schema and sorted rows, as text."""
+    return table.schema, sorted(map(repr, printed(table)))
+
+
+def printed(table: pa.Table) -> list[tuple[str | None, ...]]:
+    """The rows as DuckDB prints them, because Python lacks some values."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("t", table)
-        rows = connection.sql("SELECT COLUMNS(*)::VARCHAR FROM t").fetchall()
-    return table.schema, sorted(map(repr, rows))
+        return connection.sql("SELECT COLUMNS(*)::VARCHAR FROM t").fetchall()

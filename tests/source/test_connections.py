@@ -20,7 +20,7 @@ from pipeline.source.catalogue import describe
 from pipeline.source.changes import Slice
 from pipeline.source.read import read_rows
 from tests.source.reading import carried
-from tests.support import execute
+from tests.support import end_sessions, execute
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,7 @@ def test_a_connection_that_is_cut_is_retried(source_url: str, raw: Bucket) -> No
 
     def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield next(batches)
-        execute(
-            source_url,
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        )
+        end_sessions(source_url)
         yield from batches
 
     with (  # noqa: PT012  what is read is written as it comes

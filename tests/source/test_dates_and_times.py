@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import duckdb
-import pyarrow as pa
 import pytest
 
-from tests.source.reading import stored
-
-
-def printed(column: pa.ChunkedArray[Any]) -> list[str | None]:
-    """Dates and times as DuckDB prints them, because Python lacks some of them."""
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("t", pa.table({"v": column}))
-        return [row[0] for row in connection.sql("SELECT v::VARCHAR FROM t").fetchall()]
-
+from tests.source.reading import printed, stored
 
 FAR_AWAY: list[tuple[str, list[str], list[str]]] = [
     (
@@ -83,4 +70,4 @@ FAR_AWAY: list[tuple[str, list[str], list[str]]] = [
 def test_dates_and_times_that_python_lacks_arrive(
     types_url: str, type_: str, written: list[str], expected: list[str]
 ) -> None:
-    assert printed(stored(types_url, type_, written)["v"]) == expected
+    assert [value for value, _ in printed(stored(types_url, type_, written))] == expected

@@ -16,7 +16,7 @@ from pipeline.warehouse.counts import Counts
 from tests.faults.proxy import Proxy, Trouble
 from tests.house import Warehouse
 from tests.made_up import MadeUp
-from tests.support import execute, value
+from tests.support import end_sessions, execute, value
 from tests.warehouse.shops import (
     FACTS,
     FIRST,
@@ -79,11 +79,7 @@ def test_a_lost_connection_changes_nothing(house: Warehouse, batches: MadeUp, fi
 
     def cut(table: str, _: int) -> None:
         if table == "fact_order":
-            execute(
-                house.url,
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
-            )
+            end_sessions(house.url)
 
     with pytest.raises(psycopg.OperationalError):
         house.bring(batch, progress=cut)

@@ -14,7 +14,7 @@ from pipeline.source.snapshots import Snapshot
 from pipeline.warehouse import ledger
 from tests.house import Warehouse
 from tests.made_up import MadeUp
-from tests.support import Row, execute, query
+from tests.support import Row, end_sessions, execute, query
 from tests.warehouse.shops import (
     FIRST,
     keys_and_indexes,
@@ -47,11 +47,7 @@ def test_a_lock_with_a_lost_connection_is_detected(warehouse_url: str) -> None:
     """The run stops, and its earlier work stays."""
     with ledger.lock(warehouse_url, "public") as lock:
         lock.check()
-        execute(
-            warehouse_url,
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        )
+        end_sessions(warehouse_url)
         with ledger.lock(warehouse_url, "public"):
             pass
         with pytest.raises(ConcurrentRunError, match=r"keeps other runs away was lost.*run again"):
