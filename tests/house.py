@@ -204,6 +204,18 @@ class Warehouse:
             "SELECT table_name, key, reason FROM etl.rejected WHERE NOT resolved ORDER BY 1, 2::text"
         )
 
+    def miscounted(self) -> list[tuple[str, int, int]]:
+        """The tables of rows or versions of which etl.model records another number than they have."""
+        recorded = self.query(
+            "SELECT table_name || suffix, number FROM etl.model CROSS JOIN LATERAL"
+            " (VALUES ('', row_count), ('_version', version_count)) AS t (suffix, number)"
+            " WHERE number IS NOT NULL ORDER BY 1"
+        )
+        counted = [
+            (name, number, self.query(f"SELECT count(*) FROM {name}")[0][0]) for name, number in recorded
+        ]
+        return [each for each in counted if each[1] != each[2]]
+
     def empty(self) -> None:
         """Delete all rows and batches, and keep the tables."""
         names = [

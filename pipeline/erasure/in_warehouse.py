@@ -15,7 +15,7 @@ from pipeline.lake import erasures
 from pipeline.lake.erasures import Entry
 from pipeline.lake.manifest import Files, StateDelta
 from pipeline.models.target import Target
-from pipeline.postgres import Connection, each, statement, transaction
+from pipeline.postgres import Connection, count_in, each, statement, transaction
 from pipeline.warehouse import bindings, bisection, rejected
 from pipeline.warehouse.ledger import lock_for_load
 from pipeline.warehouse.table import compared
@@ -53,11 +53,11 @@ def erase_in_warehouse(
 ) -> list[str]:
     """Erase in all tables that are not refilled, and update the paths of rewritten objects in etl.model.
 
-    The ``frozen`` tables are bound to no batch, and those that are not erased lose their stored results.
+    The ``frozen`` tables that are not erased lose their stored results.
     Returns the tables of which rows with such values were rejected: without them they may not have been.
     """
     with transaction(url, "warehouse") as connection:
-        last = lock_for_load(connection, schema)
+        lock_for_load(connection, schema)
         in_place = [effect for effect in effects if not effect.replays]
         rejecting = [
             effect.target.name for effect in in_place if _erase(connection, schema, effect, known_since)
@@ -66,9 +66,6 @@ def erase_in_warehouse(
         _forget_results(
             connection, schema, {each.target.name for each in effects if each.replays} & {*frozen}
         )
-        targets = {each.target.name: each.target for each in in_place if each.target.name not in frozen}
-        if last and targets:
-            bindings.bind(connection, schema, last, targets, dict.fromkeys(targets))
         erasures.write_to_warehouse(connection, schema, entry)
     return rejecting
 
@@ -77,7 +74,8 @@ def _erase(connection: Connection, schema: str, effect: Effect, known_since: dat
     """Erase in a table and its rejected rows; returns how many of these."""
     _stage(connection, effect)
     for name, begins, ends in _versions(effect.target):
-        _erase_in_table(connection, schema, effect, name, begins, ends, known_since)
+        removed = _erase_in_table(connection, schema, effect, name, begins, ends, known_since)
+        bindings.record_removed(connection, schema, effect.target, removed)
     values = {"schema": schema, "table_name": effect.target.name}
     rows = connection.execute(statement("warehouse/erase_rejected.sql"), values).rowcount
     connection.execute("DROP TABLE pg_temp.erased, pg_temp.erased_texts")
@@ -121,7 +119,8 @@ def _erase_in_table(
     begins: str | None,
     ends: str | None,
     known_since: datetime,
-) -> None:
+) -> int:
+    """Erase in one table; returns how many of its versions are gone, as they no longer differ from others."""
     key, old = (
         sql.SQL("jsonb_build_object({})").format(each("{1}, w.{0}::text", names))
         for names in (effect.target.key, effect.columns)
@@ -134,13 +133,14 @@ def _erase_in_table(
         "is_older": _is_older(schema, effect.target, begins, known_since),
     }
     connection.execute(statement("warehouse/erase.sql").format(**parts))
-    if begins and ends:
-        content = [column.name for column in effect.target.columns if not column.numbered]
-        parts |= {"begins": sql.Identifier(begins), "ends": sql.Identifier(ends)}
-        shown = compared(effect.target, "w", content)
-        # A fact's deletion is a version of its own, a dimension's marks the last one.
-        parts["content"] = sql.SQL("ROW({}, w.deleted)").format(shown) if effect.target.fact else shown
-        connection.execute(statement("warehouse/merge_equal_versions.sql").format(**parts))
+    if not (begins and ends):
+        return 0
+    content = [column.name for column in effect.target.columns if not column.numbered]
+    parts |= {"begins": sql.Identifier(begins), "ends": sql.Identifier(ends)}
+    shown = compared(effect.target, "w", content)
+    # A fact's deletion is a version of its own, a dimension's marks the last one.
+    parts["content"] = sql.SQL("ROW({}, w.deleted)").format(shown) if effect.target.fact else shown
+    return count_in(connection.execute(statement("warehouse/merge_equal_versions.sql").format(**parts)))
 
 
 def _is_older(schema: str, target: Target, begins: str | None, known_since: datetime) -> sql.Composed:

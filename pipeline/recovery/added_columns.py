@@ -86,7 +86,7 @@ def fill_added(
         _logger.info("%s: %s filled in place", name, ", ".join(columns))
         loaded = Loaded(fingerprint=replayer.models[name].fingerprint)
         ledger.record_model(connection, schema, last, target, loaded)
-        bindings.bind(connection, schema, last, {name: target}, {name: 0})
+        bindings.bind(connection, schema, last, {name: target}, {})
         done[name] = filled
     return done
 

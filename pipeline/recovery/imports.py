@@ -21,6 +21,7 @@ from pipeline.postgres import Connection, each, identifiers, statement, template
 from pipeline.recovery.imported_rows import Rows
 from pipeline.warehouse import bindings, bisection, ledger
 from pipeline.warehouse.limits import NO_LIMIT
+from pipeline.warehouse.mismatches import find_mismatches
 from pipeline.warehouse.table import compared
 from pipeline.words import did_you_mean
 
@@ -47,7 +48,8 @@ class Imported(Frozen):
 def import_versions(connection: Connection, schema: str, target: Target, rows: Rows) -> Imported:
     """Import versions into a table, in place of an earlier import; changes nothing if it raises.
 
-    Raises SettingsError, with the line, for a row that cannot be a version.
+    Raises SettingsError, with the line, for a row that cannot be a version, and if others have changed the
+    table: the import would hide that from the next run.
     """
     _check_columns(target, rows)
     batch_id = ledger.lock_for_load(connection, schema)
@@ -59,6 +61,8 @@ def import_versions(connection: Connection, schema: str, target: Target, rows: R
     if batch_id is None or row is None or row[0] is None:
         raise SettingsError(f"table {target.name} has no batch yet; run `make run` first")
     base, imported_from = cast(tuple[datetime, datetime | None], row)
+    for mismatch in find_mismatches(connection, schema, [target.name]):
+        raise SettingsError(f"{mismatch.reason}; run `make run` first")
     try:
         with connection.transaction():
             table = _Import(connection, schema, target, rows, base)

@@ -1,6 +1,7 @@
 """Which table holds each model's rows, and how many rows it has, as etl.model records it after each load."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import cast
 
@@ -9,7 +10,7 @@ from psycopg import sql
 from pipeline.columns import Frozen
 from pipeline.models.target import Target, versions_name
 from pipeline.postgres import Connection, select, statement, template
-from pipeline.warehouse.counts import Counts
+from pipeline.warehouse.counts import Growth
 
 # The row count of a table whose rows are unknown, because etl.model was restored or written again.
 UNKNOWN = -1
@@ -17,16 +18,27 @@ UNKNOWN = -1
 # Tables with fewer rows, or fewer changes of rows, are counted in every run.
 _FEW_ROWS = 10_000
 
-# Of a table: its row count or None, else the rows that were added to the recorded count; its version count or
-# None; Postgres' counter of changed rows that belongs to the row count or None.
-_Numbers = tuple[int | None, int, int | None, int | None]
+
+@dataclass(frozen=True)
+class _Numbers:
+    """A table's counts of rows and versions, with Postgres' counters of changes that belong to them.
+
+    Where a count is None, so many rows or versions were added to the recorded one.
+    """
+
+    rows: int | None
+    versions: int | None
+    added: int = 0
+    added_versions: int = 0
+    changes: int | None = None
+    version_changes: int | None = None
 
 
 class Binding(Frozen):
     """What etl.model records about a table, and whether the catalogue agrees.
 
     ``batch_id`` is the last batch of the table, ``loaded`` that of the warehouse. ``changes`` is Postgres'
-    counter of rows inserted and deleted.
+    counter of rows inserted and deleted, ``version_changes`` that of versions.
     """
 
     table_name: str
@@ -42,6 +54,8 @@ class Binding(Frozen):
     is_same_etl: bool
     changes: int | None
     has_same_changes: bool
+    version_changes: int | None
+    has_same_version_changes: bool
 
     @property
     def versions(self) -> str:
@@ -72,8 +86,12 @@ class Binding(Frozen):
 
     @property
     def will_be_trusted(self) -> bool:
-        """Whether the next run need not count it, if its counter is recorded now."""
-        return not self.is_untouched and min(self.row_count or 0, self.changes or 0) >= _FEW_ROWS
+        """Whether the next run need not count its rows or versions, if their counters are recorded now."""
+        rows = 0 if self.is_untouched else min(self.row_count or 0, self.changes or 0)
+        versions = (
+            0 if self.has_untouched_versions else min(self.version_count or 0, self.version_changes or 0)
+        )
+        return max(rows, versions) >= _FEW_ROWS
 
     @property
     def is_untouched(self) -> bool:
@@ -83,6 +101,11 @@ class Binding(Frozen):
         Postgres crashes or is restored, they begin at 0.
         """
         return self.has_same_changes and not self.is_outdated
+
+    @property
+    def has_untouched_versions(self) -> bool:
+        """Whether no version was inserted or deleted since they were counted, like ``is_untouched``."""
+        return self.has_same_version_changes and self.is_same_etl
 
 
 def read(connection: Connection, schema: str, targets: Iterable[str], few: int = _FEW_ROWS) -> list[Binding]:
@@ -96,22 +119,21 @@ def bind(
     schema: str,
     batch_id: str,
     targets: Mapping[str, Target],
-    new_rows: Mapping[str, int | None],
+    grown: Mapping[str, Growth | None],
 ) -> None:
     """Record that the tables have a batch.
 
-    ``new_rows`` are the tables that it changed, with the number of rows that it added. Rows are counted where
-    that is None; the versions of changed dimensions are always counted.
+    ``grown`` are the tables that it changed. Rows and versions are counted where that is None, and where
+    nobody knows how many there were.
     """
     bindings = {each.table_name: each for each in read(connection, schema, targets)}
-    uncounted = [
-        name for name, each in bindings.items() if each.row_count is None or new_rows.get(name, 0) is None
-    ]
+    growth = {name: grown.get(name, Growth()) for name in bindings}
+    uncounted = [name for name, each in bindings.items() if each.row_count is None or growth[name] is None]
     rows = count_rows(connection, schema, uncounted)
     histories = {
         name: versions_name(name)
         for name, each in bindings.items()
-        if not targets[name].fact and (name in new_rows or each.version_count is None)
+        if not targets[name].fact and (each.version_count is None or growth[name] is None)
     }
     versions = count_rows(connection, schema, histories.values())
     _write(
@@ -119,16 +141,41 @@ def bind(
         schema,
         batch_id,
         {
-            name: (rows.get(name), new_rows.get(name) or 0, versions.get(histories.get(name, "")), None)
-            for name in bindings
+            name: _Numbers(
+                rows=rows.get(name),
+                versions=versions.get(histories.get(name, "")),
+                added=(each or Growth()).rows,
+                added_versions=(each or Growth()).versions,
+            )
+            for name, each in growth.items()
         },
     )
 
 
 def bind_again(connection: Connection, schema: str, counted: Iterable[tuple[Binding, int]]) -> None:
-    """Record which tables these are, and their row counts; their last batches stay."""
-    numbers = {each.table_name: (rows, 0, None, each.changes) for each, rows in counted}
+    """Record which tables these are, and their row counts; version counts and last batches stay."""
+    numbers = {
+        each.table_name: _Numbers(
+            rows, each.version_count, changes=each.changes, version_changes=each.version_changes
+        )
+        for each, rows in counted
+    }
     _write(connection, schema, None, numbers)
+
+
+def record_removed(connection: Connection, schema: str, target: Target, versions: int) -> None:
+    """Take versions that were removed from the recorded count; the next run counts all of the table's.
+
+    So what others have changed before is still found, and what a table without a model holds is known.
+    """
+    if versions:
+        connection.execute(
+            sql.SQL(
+                "UPDATE etl.model SET {count} = {count} - %s"
+                " WHERE schema_name = %s AND table_name = %s AND {count} <> %s"
+            ).format(count=sql.Identifier("row_count" if target.fact else "version_count")),
+            (versions, schema, target.name, UNKNOWN),
+        )
 
 
 def _write(
@@ -138,16 +185,8 @@ def _write(
         cursor.executemany(
             statement("warehouse/bind_model.sql"),
             [
-                {
-                    "schema": schema,
-                    "table": name,
-                    "batch": batch_id,
-                    "rows": rows,
-                    "added": added,
-                    "versions": versions,
-                    "changes": changes,
-                }
-                for name, (rows, added, versions, changes) in numbers.items()
+                {"schema": schema, "table": name, "batch": batch_id, **asdict(each)}
+                for name, each in numbers.items()
             ],
         )
 
@@ -160,16 +199,6 @@ def recorded_models(connection: Connection, schema: str) -> tuple[dict[str, str]
     rows = connection.execute(statement("warehouse/recorded_models.sql"), {"schema": schema}).fetchall()
     texts = {str(name): str(text) for name, text, _ in rows if text is not None}
     return texts, {str(name): frozenset(cast(list[str], columns)) for name, _, columns in rows if columns}
-
-
-def new_rows(target: Target, count: Counts) -> int | None:
-    """How many rows a load has added to a table; None if they have to be counted.
-
-    A fact has a row for each version, and a bridge's rows are deleted.
-    """
-    if target.bridge:
-        return None
-    return count.added + count.changed + count.deleted if target.fact else count.added
 
 
 def count_rows(connection: Connection, schema: str, tables: Iterable[str]) -> dict[str, int]:

@@ -29,9 +29,17 @@ class Counts(Frozen):
         return ", ".join(parts) or NOTHING_NEW
 
 
+class Growth(NamedTuple):
+    """How many rows a table has gained or, as a bridge, lost, and versions beside a dimension."""
+
+    rows: int = 0
+    versions: int = 0
+
+
 class Merged(NamedTuple):
-    """The rows of one step: new ones, changed ones and rejected ones."""
+    """The rows of one step: new ones, changed ones and rejected ones, and new versions of a dimension."""
 
     added: int = 0
     changed: int = 0
     rejected: int = 0
+    versions: int = 0

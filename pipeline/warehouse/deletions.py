@@ -44,20 +44,21 @@ def _copy_keys(table: Table, rows: ds.Dataset) -> None:
         staging.copy_valid_keys(table, _DELETED_KEYS, keys, rows)
 
 
-def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits) -> int:
-    """Delete the rows that left the result, after the batch's rows are in; returns how many.
+def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits) -> tuple[int, int]:
+    """Delete the rows that left the result, after the batch's rows are in.
 
     ``accepted`` is the relation of the batch's rows. Raises WarehouseError if more rows would be deleted than
-    the limits allow: a source that was restored empty must not empty the warehouse.
+    the limits allow: a source that was restored empty must not empty the warehouse. Returns how many were
+    deleted, and how many of a bridge are gone from the table.
     """
     was_filled = table.target.fact and accepted == table.name
     if was_filled or not table.keeps_history or not (output.deleted or output.replaces):
-        return 0
+        return 0, 0
     relation, is_live = _live_rows(table)
     if output.replaces:
         parts = {"stage": accepted, "live": relation, "is_live": is_live}
         table.execute("find_deleted_keys.sql", **parts, same_repeated_key=_same_repeated_key(table))
-    deleted = _delete(table, accepted)
+    deleted, removed = _delete(table, accepted)
     share = limits.deleted_share_of(table.target)
     if deleted > ALWAYS_ALLOWED and share < 1 and deleted > share * _count_before(table):
         raise WarehouseError(
@@ -66,7 +67,7 @@ def apply(table: Table, output: Output, accepted: sql.Identifier, limits: Limits
             ' run once with max_deleted_share 1 (`make run ARGS="--max-deleted-share 1"`), or allow it'
             " permanently by `-- max_deleted_share: 1` at the head of the model"
         )
-    return deleted
+    return deleted, removed
 
 
 def _same_repeated_key(table: Table) -> sql.Composable:
@@ -88,12 +89,11 @@ def _same_repeated_key(table: Table) -> sql.Composable:
     )
 
 
-def _delete(table: Table, accepted: sql.Identifier) -> int:
+def _delete(table: Table, accepted: sql.Identifier) -> tuple[int, int]:
     if table.target.fact:
-        return table.execute("delete_fact_rows.sql", stage=accepted).rowcount
-    if table.target.bridge:
-        table.execute("delete_bridge_rows.sql", stage=accepted)
-    return table.execute("end_dimension_versions.sql", stage=accepted).rowcount
+        return table.execute("delete_fact_rows.sql", stage=accepted).rowcount, 0
+    removed = table.execute("delete_bridge_rows.sql", stage=accepted).rowcount if table.target.bridge else 0
+    return table.execute("end_dimension_versions.sql", stage=accepted).rowcount, removed
 
 
 def _live_rows(table: Table) -> tuple[sql.Identifier, sql.SQL]:

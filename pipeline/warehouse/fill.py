@@ -9,6 +9,7 @@ from psycopg import sql
 from pipeline.models.target import RECORDED_AT, Constraint, Reference, version_index
 from pipeline.postgres import identifiers, template
 from pipeline.warehouse import bisection, integrity, references
+from pipeline.warehouse.counts import Merged
 from pipeline.warehouse.table import Table
 
 
@@ -16,8 +17,8 @@ class _MissingReference(Exception):
     """A row lacks a row that it refers to."""
 
 
-def fill(table: Table, rows: int, insert_rows: Callable[[], int], *, proves: bool) -> int | None:
-    """Insert about that many rows into the empty table; returns how many were inserted.
+def fill(table: Table, rows: int, insert_rows: Callable[[], int], *, proves: bool) -> Merged | None:
+    """Insert about that many rows into the empty table; returns the counts.
 
     With ``proves`` its references are locked; they stay, and are proven in one scan. Returns None, and leaves
     the table empty, if a reference is missing, or if Postgres rejects a row or the change of the table's
@@ -41,9 +42,10 @@ def fill(table: Table, rows: int, insert_rows: Callable[[], int], *, proves: boo
             return None
         raise
     table.connection.execute(sql.SQL("ANALYZE {}").format(table.name))
-    if table.keeps_history and not table.target.fact:
-        table.execute("record_versions.sql", touched=sql.SQL("{} AS t").format(table.name))
-    return added
+    if table.target.fact or not table.keeps_history:
+        return Merged(added)
+    touched = sql.SQL("{} AS t").format(table.name)
+    return Merged(added, versions=table.execute("record_versions.sql", touched=touched).rowcount)
 
 
 def _prove_references(table: Table) -> None:

@@ -11,7 +11,7 @@ from pipeline.models.target import Target
 from pipeline.postgres import Connection, transaction
 from pipeline.warehouse import bindings, ledger, rejected
 from pipeline.warehouse.checks import NO_CHECKS, Checks, Warned, run
-from pipeline.warehouse.counts import Counts
+from pipeline.warehouse.counts import Counts, Growth
 from pipeline.warehouse.limits import Limits
 from pipeline.warehouse.load_table import load_table
 from pipeline.warehouse.referring import load_order
@@ -51,11 +51,13 @@ def load(
             )
         rejected.resolve_removed_tables(connection, schema, targets)
         by_table = {output.model: output for output in outputs if output.fingerprint}
-        counts = _load_tables(connection, schema, manifest, targets, by_table, processed, limits, progress)
+        counts, grown = _load_tables(
+            connection, schema, manifest, targets, by_table, processed, limits, progress
+        )
         limits.check_rejected(sum(count.rejected for count in counts))
         loaded = [count.table for count in counts if count.added or count.changed]
         warned = run(connection, schema, targets, checks, manifest.snapshot_at, loaded)
-        _record(connection, schema, manifest, targets, by_table.values(), counts, warned)
+        _record(connection, schema, manifest, targets, by_table.values(), counts, grown, warned)
     return counts
 
 
@@ -68,19 +70,19 @@ def _load_tables(
     processed: Bucket,
     limits: Limits,
     progress: Progress,
-) -> list[Counts]:
+) -> tuple[list[Counts], dict[str, Growth]]:
     """Load the tables that have an output or rejected rows to retry, each after those that it refers to."""
     to_retry = rejected.tables_to_retry(connection, schema)
     idle = {name: no_output(targets[name]) for name in to_retry - outputs.keys()}
     by_table = {**outputs, **idle}
-    counts, were_empty = [], set[str]()
+    counts, grown, were_empty = [], dict[str, Growth](), set[str]()
     for name in load_order(targets[name] for name in by_table):
         output = by_table[name]
         table = Table(connection, schema, targets[name], output.names, manifest)
         copied, retries = partial(progress, name), name in to_retry
-        count = load_table(table, output, processed, copied, limits, were_empty, retries=retries)
+        count, grown[name] = load_table(table, output, processed, copied, limits, were_empty, retries=retries)
         counts.append(_with_missed(count, targets, manifest))
-    return counts
+    return counts, grown
 
 
 def _with_missed(count: Counts, targets: Mapping[str, Target], manifest: Manifest) -> Counts:
@@ -109,6 +111,7 @@ def _record(
     targets: Mapping[str, Target],
     outputs: Iterable[Output],
     counts: list[Counts],
+    grown: Mapping[str, Growth],
     warned: Iterable[Warned],
 ) -> None:
     """Record the batch, the models that its tables were computed with, and how many rows these have."""
@@ -118,5 +121,4 @@ def _record(
             loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
             target = targets[output.model]
             ledger.record_model(connection, schema, manifest.batch_id, target, loaded, manifest.previous)
-    new_rows = {count.table: bindings.new_rows(targets[count.table], count) for count in counts}
-    bindings.bind(connection, schema, manifest.batch_id, targets, new_rows)
+    bindings.bind(connection, schema, manifest.batch_id, targets, grown)

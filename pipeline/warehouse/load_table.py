@@ -18,7 +18,7 @@ from pipeline.postgres import each
 from pipeline.warehouse import deletions, references, rejected, staging
 from pipeline.warehouse.bisection import RejectionLimitExceeded
 from pipeline.warehouse.copying import copy_in
-from pipeline.warehouse.counts import Counts, Merged
+from pipeline.warehouse.counts import Counts, Growth, Merged
 from pipeline.warehouse.fill import fill
 from pipeline.warehouse.limits import Limits
 from pipeline.warehouse.merge import merge
@@ -36,7 +36,7 @@ def load_table(
     were_empty: set[str],
     *,
     retries: bool,
-) -> Counts:
+) -> tuple[Counts, Growth]:
     """Load a model's output into its table; with ``retries`` also rows that earlier batches rejected.
 
     ``progress`` is called with the number of rows copied so far. ``were_empty`` are the tables that were
@@ -48,14 +48,14 @@ def load_table(
     with _naming_table(table, read):
         rejected_rows = rejected.record_transform_rejections(table, output, processed)
         deletions.stage(table, output, processed)
-        added = changed = deleted = 0
+        added = changed = deleted = removed = versions = 0
         if output.rows or output.complete or output.deleted or output.rejects_all:
             merged, accepted = _fill_or_merge(table, output, processed, progress, row_limit, were_empty)
-            added, changed = merged.added, merged.changed
+            added, changed, versions = merged.added, merged.changed, merged.versions
             rejected_rows += merged.rejected
             if not table.keeps_history:
                 _align_untracked(table)
-            deleted = deletions.apply(table, output, accepted, limits)
+            deleted, removed = deletions.apply(table, output, accepted, limits)
             rejected.resolve(table, output, accepted)
         all_rejected = output.complete and rejected_rows == read > 1
         if rejected_rows > row_limit or (all_rejected and limits.rejected_share < 1):
@@ -63,12 +63,16 @@ def load_table(
         if retries and not output.complete:
             retried = retry(table)
             added, changed = added + retried.added, changed + retried.changed
+            versions += retried.versions
             rejected_rows = rejected.count(table) if rejected_rows else 0
             table.execute("mark_rejected_again.sql")
     name = table.target.name
-    return Counts(
+    counts = Counts(
         table=name, read=read, added=added, changed=changed, deleted=deleted, rejected=rejected_rows
     )
+    # A fact has a row for each version.
+    rows = added + changed + deleted if table.target.fact else added - removed
+    return counts, Growth(rows, versions)
 
 
 def _fill_or_merge(
@@ -93,12 +97,12 @@ def _fill_or_merge(
     can_fill = is_empty and _refers_only_to(table, were_empty)
     if is_empty:
         were_empty.add(table.target.name)
-    if can_fill and (added := fill(table, output.rows, copy_files, proves=proves)) is not None:
-        return Merged(added), table.name
+    if can_fill and (filled := fill(table, output.rows, copy_files, proves=proves)) is not None:
+        return filled, table.name
     rejected_rows = staging.stage(table, output, processed, progress, row_limit)
     rejected_rows += rejected.reject_violations(table)
-    if can_fill and (added := fill(table, output.rows, copy_stage, proves=proves)) is not None:
-        return Merged(added, rejected=rejected_rows), table.name
+    if can_fill and (filled := fill(table, output.rows, copy_stage, proves=proves)) is not None:
+        return filled._replace(rejected=rejected_rows), table.name
     merged = merge(table, row_limit, proven=proves)
     return merged._replace(rejected=rejected_rows + merged.rejected), table.stage
 

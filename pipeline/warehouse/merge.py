@@ -30,7 +30,7 @@ def merge(table: Table, row_limit: int, *, is_retry: bool = False, proven: bool 
     staged = sql.SQL("{} AS s INNER JOIN {} AS t ON {}").format(table.stage, table.name, same_key)
     versions = table.execute("record_versions.sql", touched=staged).rowcount
     # A deleted row that comes back unchanged is no update, but gets a new version.
-    return merged._replace(changed=max(merged.changed, versions - merged.added))
+    return merged._replace(changed=max(merged.changed, versions - merged.added), versions=versions)
 
 
 def _merge_rows(table: Table, row_limit: int, *, is_retry: bool, proven: bool) -> Merged:

@@ -48,9 +48,14 @@ def _compare(
 ) -> list[tuple[Binding, int, Mismatch | None]]:
     """Each table's binding, row count and mismatch, without those that are computed again anyway."""
     tables = [each for each in bindings.read(connection, schema, targets) if not each.is_behind]
-    histories = [each.versions for each in tables if each.has_versions and each.version_count is not None]
+    histories = [
+        each.versions
+        for each in tables
+        if each.has_versions and each.version_count is not None and not each.has_untouched_versions
+    ]
     existing = [each.table_name for each in tables if each.is_there and not each.is_untouched]
     rows = {each.table_name: each.row_count or 0 for each in tables if each.is_untouched}
+    rows |= {each.versions: each.version_count or 0 for each in tables if each.has_untouched_versions}
     rows |= bindings.count_rows(connection, schema, [*existing, *histories])
     restored = {each.table_name: not each.has_versions for each in tables if each.was_restored}
     stale = _changed_at_another_time(connection, schema, restored)

@@ -19,7 +19,7 @@ def retry(table: Table) -> Merged:
 
     The batch's own rows have been merged before, and have resolved the rejected rows that they replace.
     """
-    added, changed = 0, 0
+    added = changed = versions = 0
     # If rows refer to each other, rows that this batch rejected may refer to retried ones.
     with_batch = table.refers_to_itself
     progresses = True
@@ -28,10 +28,11 @@ def retry(table: Table) -> Merged:
         for row_columns in _column_sets(table, with_batch=with_batch):
             merged, resolved = _retry_rows(table, row_columns, with_batch=with_batch)
             added, changed = added + merged.added, changed + merged.changed
+            versions += merged.versions
             progresses = progresses or resolved > 0
         # An accepted row may be what a row that this batch rejected refers to.
         with_batch = True
-    return Merged(added, changed)
+    return Merged(added, changed, versions=versions)
 
 
 def _column_sets(table: Table, *, with_batch: bool) -> list[list[str]]:

@@ -210,7 +210,7 @@ def goes_and_comes_back(
         connection.execute(sql.SQL("INSERT INTO {} SELECT * FROM public.truth").format(table.stage))
         assert reject_violations(table) == len(rows)
         connection.execute("INSERT INTO public.dim_shop VALUES (9)")
-        assert retry(replace(table, manifest=batches.batch({}))) == Merged(len(rows))
+        assert retry(replace(table, manifest=batches.batch({}))) == Merged(len(rows), versions=len(rows))
         truth, ours = (
             connection.execute(f"SELECT id, r::text FROM public.{name} AS r ORDER BY id".encode()).fetchall()
             for name in ("truth", "dim_t")

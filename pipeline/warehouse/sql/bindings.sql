@@ -24,7 +24,17 @@ SELECT
         -- Earlier versions send these counts by UDP.
         AND current_setting('server_version_num')::integer >= 150000,
         false
-    ) AS has_same_changes
+    ) AS has_same_changes,
+    pg_stat_get_tuples_inserted(v.oid) + pg_stat_get_tuples_deleted(v.oid) AS version_changes,
+    COALESCE(
+        v.oid = m.version_oid
+        AND v.relfilenode = m.version_filenode
+        AND LEAST(m.version_count, m.version_changes) >= %(few)s
+        AND m.version_changes = pg_stat_get_tuples_inserted(v.oid) + pg_stat_get_tuples_deleted(v.oid)
+        AND current_setting('track_counts')::boolean
+        AND current_setting('server_version_num')::integer >= 150000,
+        false
+    ) AS has_same_version_changes
 FROM etl.model AS m
 INNER JOIN etl.watermark AS w ON m.schema_name = w.schema_name
 LEFT JOIN pg_namespace AS n ON m.schema_name = n.nspname

@@ -1,5 +1,5 @@
 -- Merge successive versions of a key that no longer differ. A dimension's last one says whether the row was
--- deleted.
+-- deleted. Returns how many are gone.
 -- Names: key, begins, ends, content (what versions are compared by, as a row of w), relation.
 WITH versions AS (
     SELECT
@@ -50,13 +50,19 @@ removed AS (
     DELETE FROM {relation} AS w
     USING joined AS j
     WHERE w.tableoid = j.heap AND w.ctid = j.place AND j.is_same
+    RETURNING 1 AS one
+),
+
+lengthened AS (
+    UPDATE {relation} AS w
+    SET {ends} = j.last_end, deleted = j.last_deleted
+    FROM joined AS j
+    WHERE
+        w.tableoid = j.heap
+        AND w.ctid = j.place
+        AND j.is_same IS NOT TRUE
+        AND w.{ends} IS DISTINCT FROM j.last_end
 )
 
-UPDATE {relation} AS w
-SET {ends} = j.last_end, deleted = j.last_deleted
-FROM joined AS j
-WHERE
-    w.tableoid = j.heap
-    AND w.ctid = j.place
-    AND j.is_same IS NOT TRUE
-    AND w.{ends} IS DISTINCT FROM j.last_end
+SELECT count(*) AS number
+FROM removed

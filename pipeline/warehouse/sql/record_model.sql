@@ -1,5 +1,6 @@
 -- Record which model a table was computed with. If that is another one than at the previous batch, the table
--- is still to be restated; not so if its fingerprint does not tell.
+-- is still to be restated; not so if its fingerprint does not tell. If it had no model at the previous batch,
+-- nobody knows what others have done to it, and its counts are forgotten.
 -- Binds: schema, table_name, fingerprint, batch, result, model_sql, previous (NULL if all batches are
 -- computed), comparable (how fingerprints begin that tell).
 INSERT INTO etl.model AS m (schema_name, table_name, fingerprint, batch_id, result, model_sql, to_restate)
@@ -13,6 +14,8 @@ DO UPDATE SET
     batch_id = excluded.batch_id,
     result = excluded.result,
     model_sql = excluded.model_sql,
+    row_count = CASE WHEN m.batch_id = COALESCE(%(previous)s, m.batch_id) THEN m.row_count END,
+    version_count = CASE WHEN m.batch_id = COALESCE(%(previous)s, m.batch_id) THEN m.version_count END,
     to_restate = excluded.to_restate AND (
         m.to_restate
         OR m.batch_id <> %(previous)s
