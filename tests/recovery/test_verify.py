@@ -55,7 +55,6 @@ DAYS = (
     ("INSERT INTO shop VALUES (3, 'Ely')", "DELETE FROM shop WHERE shop_id = 9"),
     ("UPDATE sale SET amount = 71 WHERE sale_id = 7", "UPDATE shop SET city = 'York' WHERE shop_id = 1"),
 )
-SEEN = "SELECT (SELECT count(*) FROM pg_class), (SELECT xmin::text FROM etl.watermark)"
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from pipeline.warehouse import binary, copying
 from tests.support import database
 
 DAY, MOMENT = 2**31 - 1, 2**63 - 1
-BEFORE, AFTER = -4_713 * 366, 5_874_897 * 365  # days from 1970, the limits of Postgres' dates
 
 
 def whole(bits: int) -> st.SearchStrategy[int]:
