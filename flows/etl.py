@@ -165,7 +165,7 @@ def _take_batch(run: RunContext, source_url: str, *, reconcile: bool, full: bool
 def _read_batch(
     run: RunContext, source_url: str, as_text: Places, *, reconcile: bool, full: bool
 ) -> Manifest | None:
-    """The same, with these columns as text. The models are checked before anything is read."""
+    """Take a batch with these columns as text. The models are checked before anything is read."""
     pipeline, schema = run.pipeline, run.settings.source_schema
     key = blocks.hash_key(run.environment) if personal.hashes(pipeline.models) else None
     with snapshots.snapshot(source_url, key) as (connection, snapshot):

@@ -24,7 +24,7 @@ def runner() -> TaskRunner[Any]:
 
 
 def configured() -> TaskRunner[Any]:
-    """The same; raises SettingsError if a setting is invalid or the runner's package is not installed."""
+    """The task runner; raises SettingsError if a setting is invalid or its package is not installed."""
     config = settings.load()
     address = config.task_runner
     if address == "threads":

@@ -142,7 +142,7 @@ def in_one_line(error: BaseException) -> str | None:
 
 
 def _of_postgres(error: psycopg.Error, text: str) -> str | None:
-    """The same for an error of Postgres; one of a trigger or function of the database is no bug."""
+    """A one-line message for an error of Postgres; one of a trigger or function there is no bug."""
     if isinstance(error, psycopg.OperationalError):
         return (
             f"{_of_database(error)}: {text}{_what_to_raise(error)}; run again, no batch is partially loaded"

@@ -43,11 +43,11 @@ class _Reading:
         return str(model.path) if any(self.targets[model.name].column(each) for each in lost) else ""
 
     def having(self, name: str, column: Column) -> _Reading:
-        """The same with one more column of a table."""
+        """A copy with one more column of a table."""
         return replace(self, tables={**self.tables, name: (*self.tables[name], column)})
 
     def without(self, name: str, column: str) -> _Reading:
-        """The same with a column of a table less."""
+        """A copy without a column of a table."""
         left = [each for each in self.tables[name] if each.name != column]
         return replace(self, tables={**self.tables, name: left})
 

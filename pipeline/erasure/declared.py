@@ -135,7 +135,7 @@ def _dropped(
 def _declared_by(
     frozen: Mapping[str, Model], tables: Mapping[str, Sequence[str]], name: str
 ) -> dict[str, bool]:
-    """The same for frozen models, which may name columns that are gone."""
+    """The personal columns of a table by frozen models, which may name columns that are gone."""
     declared = dict[str, bool]()
     for each, model in frozen.items():
         with suppress(ModelError):

@@ -22,7 +22,7 @@ def of_model(name: str, found: Alterations, models: Mapping[str, Model]) -> Iter
 
 
 def of_table(name: str, found: Alterations) -> Iterator[str]:
-    """The same of the columns that schema.sql declares."""
+    """The lines of a unified diff of the columns that schema.sql declares, if its former text is known."""
     if before := declarations.lines(found.before.get(name)):
         lines = before, declarations.lines(found.declared.get(name))
         yield from unified_diff(

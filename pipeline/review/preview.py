@@ -46,7 +46,7 @@ def preview_if_changed(
     raw: Bucket,
     allow: Collection[str] = (),
 ) -> list[Preview]:
-    """The same for a run, soon if nothing has changed; nothing in a first run and in an upgrade's."""
+    """The preview for a run, soon if nothing has changed; empty in a first run and in an upgrade's."""
     try:
         with transaction(url, "warehouse") as connection:
             if upgrades.version(connection) != upgrades.VERSION:
@@ -148,7 +148,7 @@ def _on_last_batch(
     manifests: Sequence[Manifest],
     transforms: Path,
 ) -> list[Preview]:
-    """The same with what feeds these tables differently from before, and why a run fails because of them."""
+    """The previews with what feeds these tables differently from before, and why a run fails for them."""
     names = {each.table for each in changing} & models.keys()
     fed: Mapping[str, tuple[Feed, ...]] = {}
     misfits: Mapping[str, str] = {}

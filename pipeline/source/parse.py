@@ -69,7 +69,7 @@ def _values(
 def _values_by_text(
     table: str, columns: Sequence[Column], csv: bytes | bytearray, *, concatenated: bool
 ) -> list[pa.ChunkedArray[Any]]:
-    """The same, with dates and times parsed from text: Arrow's CSV reader does not know all of them."""
+    """The columns' values, dates and times parsed from text: Arrow's CSV reader does not know all of them."""
     types = [arrow_type(column.type) for column in columns]
     as_text = [pa.string() if pa.types.is_temporal(type_) else type_ for type_ in types]
     try:

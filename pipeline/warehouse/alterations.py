@@ -132,7 +132,7 @@ def find(
 
 
 def _with_new_tables(connection: Connection, found: Alterations) -> Alterations:
-    """The same with the tables that exist, those with new names under these."""
+    """The alterations with the tables that exist, those with new names under these."""
     former = [old for model in found.models.values() for old, new in model.renamed if new == model.name]
     tables = declarations.read(connection, found.schema, [*found.models, *former])
     new_tables = renames.tables(found.models, tables)
@@ -162,7 +162,7 @@ def _needs_declarations(found: Alterations) -> bool:
 
 
 def _with_declarations(connection: Connection, found: Alterations) -> Alterations:
-    """The same with the columns that schema.sql declares, and those that it declared before."""
+    """The alterations with the columns that schema.sql declares, and those that it declared before."""
     names, before = [*found.models, *found.frozen], dict[str, Columns]()
     declared = declare(connection, found.schema, found.path, names)
     if found.old_text is not None:
@@ -185,7 +185,7 @@ def declare(
 
 
 def _with_new_columns(found: Alterations) -> Alterations:
-    """The same with columns under their new names."""
+    """The alterations with columns under their new names."""
     existing, before = dict(found.existing), dict(found.before)
     for name, names in found.new_columns.items():
         renames.check(found.models[name], names, found.declared.get(name))
@@ -223,7 +223,7 @@ def required_columns(connection: Connection, found: Alterations) -> dict[str, se
 
 
 def _with_changes(connection: Connection, found: Alterations) -> Alterations:
-    """The same with the changes, those with consent marked."""
+    """The alterations with the changes, those with consent marked."""
     of_models = evolve.allowed(_of_models(connection, found), found.allow)
     remade = evolve.remade(of_models)
     of_schema = [

@@ -65,7 +65,7 @@ def prepare_in(
     folder: Path,
     allow: Collection[str] = (),
 ) -> dict[str, Target]:
-    """Do the same inside a transaction, which may be rolled back."""
+    """As :func:`prepare`, inside a transaction, which may be rolled back."""
     ledger.lock_for_prepare(connection)
     return create_tables(connection, schema, models, folder, allow=allow)
 
@@ -80,7 +80,7 @@ def create_tables(
     allow: Collection[str] = (),
     for_readers: bool = True,
 ) -> dict[str, Target]:
-    """Do the same inside a transaction; ``schema.sql`` may also name types and functions of ``beside``.
+    """As :func:`prepare_in`, without its lock; ``schema.sql`` may use types and functions of ``beside``, too.
 
     ``for_readers``: with the schema for readers and its marts.
     """
@@ -149,7 +149,7 @@ def targets(url: str, schema: str, models: Mapping[str, Model]) -> dict[str, Tar
 
 
 def existing_targets(connection: Connection, schema: str, models: Mapping[str, Model]) -> dict[str, Target]:
-    """The same inside a transaction, which may be read-only."""
+    """The contract of each model's table that exists, inside a transaction, which may be read-only."""
     return _targets(models, _describe(connection, schema, models))
 
 

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from pipeline import RELEASE
 from pipeline.errors import WarehouseError
-from pipeline.postgres import Connection, exists, template
+from pipeline.postgres import Connection, exists, statement, template
 
 _FOLDER = files("pipeline.warehouse").joinpath("sql", "etl")
 _STEPS = sorted(step.name for step in _FOLDER.iterdir() if step.name.endswith(".sql"))
@@ -26,7 +26,7 @@ def upgrade(connection: Connection, schema: str, release: str = RELEASE) -> None
     current = version(connection)
     _refuse_later(current)
     if current == 0:
-        connection.execute(_CREATE)
+        connection.execute(statement("warehouse/create_version.sql"))
     for number, name in enumerate(_STEPS[current:], current + 1):
         step = template(_FOLDER.joinpath(name).read_text(encoding="utf-8"))
         connection.execute(step.format(schema=sql.Literal(schema)))
@@ -75,12 +75,3 @@ def version(connection: Connection) -> int:
         return 0
     row = connection.execute("SELECT max(version) FROM etl.version").fetchone()
     return int(str(row[0])) if row and row[0] is not None else 0
-
-
-_CREATE = """
-CREATE TABLE etl.version (
-    version integer PRIMARY KEY,
-    upgraded_at timestamptz NOT NULL DEFAULT now()
-);
-COMMENT ON TABLE etl.version IS 'The versions that the schema etl has been upgraded to.';
-"""
