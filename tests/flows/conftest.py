@@ -114,6 +114,21 @@ def attempt(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return attempt
 
 
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """A function that calls a command's main in a world; returns its errors, and what it prints."""
+
+    def call(main: Callable[[], int], world: World, *arguments: str, status: int = 0) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        capsys.readouterr()
+        with world.entered():
+            assert main() == status
+        shown = capsys.readouterr()
+        return shown.err.splitlines() + shown.out.splitlines()
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def base(make_world: Callable[..., World]) -> World:
     """A kiosk whose first batch is in the warehouse."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,19 +27,14 @@ SALES = "SELECT count(*) FROM fact_sale"
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """A function that calls ``make blocks`` in a world; its lines, and its error if it has one."""
+def command(call: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """A function that calls ``make blocks`` in a world; its error if it has one, and its lines."""
 
-    def call(world: World, *arguments: str, status: int = 0) -> list[str]:
+    def make_blocks(world: World, *arguments: str, status: int = 0) -> list[str]:
         blocks_were_changed()
-        monkeypatch.setattr(sys, "argv", ["save_blocks", *arguments])
-        capsys.readouterr()
-        with world.entered():
-            assert save_blocks.main() == status
-        shown = capsys.readouterr()
-        return shown.out.splitlines() + shown.err.splitlines()
+        return call(save_blocks.main, world, *arguments, status=status)
 
-    return call
+    return make_blocks
 
 
 def test_the_command_lists_the_saved_and_tested_blocks(
@@ -92,7 +86,7 @@ def test_a_block_that_does_not_work_is_named_and_not_changed(
     value = with_password(kiosk.warehouse_url, "wrong") if wrong == "password" else wrong
     changes: dict[str, Any] = {name: value, "more": s3_access(s3_endpoint)}
     lines = command(replace(kiosk, **changes), status=1)
-    assert re.search(words, lines[-1])
+    assert re.search(words, lines[0])
     kept = {"warehouse_url": "warehouse", "raw_uri": "raw", "processed_uri": "processed"}[name]
     assert slugs(lines) == {slug for slug in ALL if not slug.endswith(kept)}
     assert kiosk.flow().state.is_completed(), "the block is still the one that worked"
@@ -106,7 +100,7 @@ def test_a_warehouse_that_can_only_be_read_does_not_work(
     only_reads = "?options=-c%20default_transaction_read_only%3Don"
     url, source_url = kiosk.warehouse_url + only_reads, kiosk.source_url + only_reads
     lines = command(replace(kiosk, warehouse_url=url, source_url=source_url), status=1)
-    assert re.search("^error: warehouse: role postgres can only read .*; name the primary server", lines[-1])
+    assert re.search("^error: warehouse: role postgres can only read .*; name the primary server", lines[0])
     assert slugs(lines) == {slug for slug in ALL if not slug.endswith("warehouse")}
 
 

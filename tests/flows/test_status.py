@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,19 +16,14 @@ from tests.flows.support import World, figures, query
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """A function that calls ``make status`` in a world; what it prints, and its errors."""
+def command(call: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """A function that calls ``make status`` in a world; its errors, and what it prints."""
 
-    def call(world: World, *arguments: str, status: int) -> list[str]:
-        monkeypatch.setattr(sys, "argv", ["status", *arguments])
-        capsys.readouterr()
+    def make_status(world: World, *arguments: str, status: int) -> list[str]:
         world.save_blocks()
-        with world.entered():
-            assert tasks.status.main() == status
-        shown = capsys.readouterr()
-        return shown.err.splitlines() + shown.out.splitlines()
+        return call(tasks.status.main, world, *arguments, status=status)
 
-    return call
+    return make_status
 
 
 def test_the_status_shows_age_and_rows(kiosk: World, command: Callable[..., list[str]]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,19 +15,14 @@ from tests.flows.support import World, query
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """A function that calls ``make verify`` in a world; what it prints, and its errors."""
+def command(call: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """A function that calls ``make verify`` in a world; its errors, and what it prints."""
 
-    def call(world: World, *arguments: str, status: int, pause: float = 60.0) -> list[str]:
-        monkeypatch.setattr(sys, "argv", ["verify", *arguments])
-        capsys.readouterr()
+    def make_verify(world: World, *arguments: str, status: int, pause: float = 60.0) -> list[str]:
         world.save_blocks()
-        with world.entered():
-            assert tasks.verify.main(pause) == status
-        shown = capsys.readouterr()
-        return shown.err.splitlines() + shown.out.splitlines()
+        return call(partial(tasks.verify.main, pause), world, *arguments, status=status)
 
-    return call
+    return make_verify
 
 
 def damage(path: Path) -> None:
