@@ -114,7 +114,7 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str | Exception]:
     url, schema = blocks.database_url(blocks.WAREHOUSE, environment), config.warehouse_schema
     with ledger.lock(url, schema, config.run_lock_timeout):
         replayer, frozen, in_warehouse, certified = _prepared(config, environment, url, keep=arguments.yes)
-        in_lake = erasures.in_lake(replayer.raw)
+        in_lake = erasures.in_lake(replayer.raw, in_warehouse)
         known = {**in_lake, **in_warehouse}
         manifests = all_manifests(replayer.raw)
         for entry in _entries(arguments, replayer, manifests, frozen, list(known.values()), environment):

@@ -16,11 +16,12 @@ def find(url: str, schema: str, raw: Bucket, models: Mapping[str, Model]) -> lis
 
     Those that were left are pending again once the models declare other columns.
     """
-    in_lake = erasures.in_lake(raw)
     with transaction(url, "warehouse") as connection:
         in_warehouse = erasures.in_warehouse(connection, schema)
-        completed = in_lake.keys() & (erasures.certified(connection, schema) if in_warehouse else set())
+        certified = erasures.certified(connection, schema) if in_warehouse else set()
         left = erasures.left(connection, schema) if in_warehouse else {}
+    in_lake = erasures.in_lake(raw, in_warehouse)
+    completed = in_lake.keys() & certified
     return [
         entry
         for key, entry in (in_lake | in_warehouse).items()

@@ -9,6 +9,7 @@ from __future__ import annotations  # evaluated annotations keep DuckDB alive: s
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any, cast
 
 import duckdb
@@ -214,10 +215,13 @@ def entry(
     return Entry(table=table, salt=salt, key_hash=str(key_hash), forgotten_at=moment)
 
 
-def in_lake(raw: Bucket) -> dict[str, Entry]:
-    """The entries in the raw bucket, by key hash."""
-    texts = [raw.read_text(path) for path in raw.list(FORGOTTEN) if path.endswith(".json")]
-    return {each.key_hash: each for each in map(Entry.model_validate_json, texts)}
+def in_lake(raw: Bucket, known: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The entries in the raw bucket, by key hash; those that are ``known`` are listed, and not read."""
+    paths = {PurePath(path).stem: path for path in raw.list(FORGOTTEN) if path.endswith(".json")}
+    return {
+        key_hash: known.get(key_hash) or Entry.model_validate_json(raw.read_text(path))
+        for key_hash, path in paths.items()
+    }
 
 
 def write_to_lake(raw: Bucket, new: Entry) -> None:

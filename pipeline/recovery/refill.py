@@ -111,7 +111,7 @@ def load_again(
 
     ``unread`` are tables that nobody else reads, so that what refers only to them is filled quickly.
     """
-    to_retry = tables_to_retry(connection, schema)
+    to_retry = tables_to_retry(connection, schema, [each.target.name for each in replays])
     for replay in replays:
         name, output = replay.target.name, replay.output(manifest)
         if output is None and name in to_retry:

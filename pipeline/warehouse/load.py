@@ -49,7 +49,6 @@ def load(
                 f"warehouse: batch {manifest.batch_id} follows {manifest.previous}, but the warehouse"
                 f" is at {current}; another run loaded a batch first"
             )
-        rejected.resolve_removed_tables(connection, schema, targets)
         by_table = {output.model: output for output in outputs if output.fingerprint}
         counts, grown = _load_tables(
             connection, schema, manifest, targets, by_table, processed, limits, progress
@@ -72,7 +71,7 @@ def _load_tables(
     progress: Progress,
 ) -> tuple[list[Counts], dict[str, Growth]]:
     """Load the tables that have an output or rejected rows to retry, each after those that it refers to."""
-    to_retry = rejected.tables_to_retry(connection, schema)
+    to_retry = rejected.tables_to_retry(connection, schema, targets)
     idle = {name: no_output(targets[name]) for name in to_retry - outputs.keys()}
     by_table = {**outputs, **idle}
     counts, grown, were_empty = [], dict[str, Growth](), set[str]()

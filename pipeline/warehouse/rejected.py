@@ -4,7 +4,7 @@ A row is resolved once it is accepted, replaced or deleted.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import psycopg
 import pyarrow as pa
@@ -26,19 +26,13 @@ _FOUND = sql.SQL("SELECT reason, retried FROM pg_temp.postgres_rejections WHERE 
 _VIOLATIONS = sql.SQL("SELECT array_to_string(ARRAY[{}]::text[], '; ') AS reason, true AS retried")
 
 
-def tables_to_retry(connection: Connection, schema: str) -> set[str]:
-    """Tables with rejected rows that are retried with each batch."""
-    query = "SELECT DISTINCT table_name FROM etl.rejected WHERE schema_name = %s AND waits AND NOT resolved"
-    return set(texts(connection, query, (schema,)))
-
-
-def resolve_removed_tables(connection: Connection, schema: str, tables: Collection[str]) -> None:
-    """Resolve the rejected rows of all other tables than these: their models were removed."""
-    connection.execute(
-        "UPDATE etl.rejected SET resolved = true WHERE schema_name = %s AND NOT resolved"
-        " AND table_name <> ALL(%s)",
-        (schema, list(tables)),
+def tables_to_retry(connection: Connection, schema: str, names: Iterable[str]) -> set[str]:
+    """Those of these tables with rejected rows that are retried with each batch."""
+    query = (
+        "SELECT t.name FROM unnest(%(names)s::text[]) AS t (name) WHERE EXISTS (SELECT FROM etl.rejected AS r"
+        " WHERE r.schema_name = %(schema)s AND r.table_name = t.name AND r.waits AND NOT r.resolved)"
     )
+    return set(texts(connection, query, {"schema": schema, "names": list(names)}))
 
 
 def resolve_tables(connection: Connection, schema: str, tables: Collection[str]) -> None:

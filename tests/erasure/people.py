@@ -82,7 +82,7 @@ def without_model(shop: Pair) -> FrozenTables:
 
 
 def entry(shop: Pair, table: str, *key: str) -> Entry:
-    known = list(erasures.in_lake(shop.house.raw).values())
+    known = list(erasures.in_lake(shop.house.raw, {}).values())
     manifests = all_manifests(shop.house.raw)
     _, _, erased = the_table(shop.house.models, manifests, table, without_model(shop).models)
     return erasures.entry(table, erased.key, key, known, datetime.now(UTC), None)

@@ -152,7 +152,7 @@ def test_an_impossible_erasure_is_refused_in_one_line(shop: Pair) -> None:
     with pytest.raises(ModelError, match=r"born would be NULL after the erasure, .* DROP NOT NULL"):
         forgotten(shop)
     assert names_in(shop) == list(NAMES)
-    assert erasures.in_lake(shop.house.raw) == {}
+    assert erasures.in_lake(shop.house.raw, {}) == {}
 
 
 def test_an_unknown_row_changes_nothing(shop: Pair) -> None:

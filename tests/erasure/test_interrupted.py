@@ -75,7 +75,11 @@ def test_an_interrupted_erasure_is_completed(shop: Pair, monkeypatch: pytest.Mon
     again(shop)
     assert names_in(shop) == []
     assert len([row for row in looks(shop.house)["versions"] if 7 in row[:4]]) == 3
+    read = list[str]()
+    monkeypatch.setattr(Bucket, "read_text", lambda _, path: read.append(path))
     assert pending.find(shop.house.url, "public", shop.house.raw, shop.house.models) == []
+    assert read == [], "a run does not read the entries of all erasures again"
+    monkeypatch.undo()
     assert not shop.house.refill()
 
 

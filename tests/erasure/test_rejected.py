@@ -179,4 +179,4 @@ def test_an_erased_value_that_does_not_fit_is_refused(made: Pair, models: dict[s
         forgotten(made)
     assert "\n" not in str(refused.value)
     assert made.house.query(f"SELECT * FROM {next(iter(models))}") == before
-    assert erasures.in_lake(made.house.raw) == {}
+    assert erasures.in_lake(made.house.raw, {}) == {}

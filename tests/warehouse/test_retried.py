@@ -22,7 +22,7 @@ from pipeline.warehouse.retry import retry
 from pipeline.warehouse.table import Table
 from tests.house import Warehouse
 from tests.made_up import MadeUp
-from tests.support import Row, database, execute, write_models
+from tests.support import Row, counted, database, execute, write_models
 from tests.type_samples import BUILT_IN, NEVER_NULL, TYPES
 
 SHOP = ({"shop_id": "integer"}, ("shop_id",))
@@ -144,9 +144,14 @@ def test_thousands_of_rejected_rows_are_retried_quickly(house: Warehouse) -> Non
     first = {"shop": [{"shop_id": 1}], "t": [{"id": 1, "shop_id": 1}, *rows]}
     house.bring(batches.batch(first), max_rejected_share=1)
     assert len(house.rejected()) == len(rows)
+    updated = "SELECT n_tup_upd FROM pg_stat_all_tables WHERE schemaname = 'etl' AND relname = 'rejected'"
+    before = counted(house.url, updated)
     same: list[Row] = [{"id": number, "shop_id": 1} for number in range(2, 4_000, 2)]
     house.bring(batches.batch({"t": same}), max_rejected_share=1)
     assert len(house.rejected()) == len(rows) - len(same)
+    assert counted(house.url, updated) == before + len(rows), (
+        "each is resolved, or marked, and not written again"
+    )
 
 
 # More values of types for which a few are not enough.

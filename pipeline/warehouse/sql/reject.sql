@@ -30,6 +30,10 @@ recorded AS (
         waits = excluded.waits,
         by_load = excluded.by_load,
         last_batch = CASE WHEN {is_retry} THEN r.last_batch ELSE excluded.last_batch END
+    -- Most retried rows stay as they are.
+    WHERE NOT {is_retry}
+    OR (r.reason, r."row", r.waits, r.by_load)
+    IS DISTINCT FROM (excluded.reason, excluded."row", excluded.waits, excluded.by_load)
 )
 
 DELETE FROM {stage} AS s
