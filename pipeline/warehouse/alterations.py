@@ -16,6 +16,7 @@ from pipeline.models.target import versions_name
 from pipeline.postgres import Connection
 from pipeline.warehouse import (
     bindings,
+    constraints,
     declarations,
     dependents,
     dropped_columns,
@@ -271,13 +272,14 @@ def _of_schema(connection: Connection, found: Alterations) -> Iterator[Change]:
     versions = declarations.read(
         connection, found.schema, [versions_name(found.former_name(n)) for n in both]
     )
+    former = constraints.former_names(found.new_tables, found.new_columns)
     for name in both:
+        columns = found.existing[name], found.declared[name], found.before.get(name)
+        yield from constraints.changes(found.schema, name, *columns, former)
         yield from evolve.changes_of(
             found.schema,
             name,
-            found.existing[name],
-            found.declared[name],
-            found.before.get(name),
+            *columns,
             model=found.models[name],
             has_versions=versions_name(found.former_name(name)) in versions,
             is_empty=_is_empty(connection, found.schema, found.former_name(name)),

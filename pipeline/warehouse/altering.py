@@ -60,6 +60,8 @@ def apply(connection: Connection, found: Alterations) -> list[str]:
     dropped_columns.mark_restored(
         connection, found.schema, [change.table for change in happen if change.restores]
     )
+    constrained = [change.table for change in happen if change.kind == "constrained"]
+    dropped_columns.restate(connection, found.schema, constrained)
     dropped = {change.table for change in happen if change.kind == "dropped"}
     newly_frozen = [name for name, at in found.frozen.items() if at is None and name not in dropped]
     removed.mark(connection, found.schema, found.models, newly_frozen)

@@ -42,18 +42,27 @@ def filled(models: Mapping[str, Model], columns: Mapping[str, Collection[str]]) 
 def mark_restored(
     connection: Connection, schema: str, names: Collection[str], fingerprint: str | None = None
 ) -> None:
+    """Let tables be restated as :func:`restate` does; a warning names those with imported versions.
+
+    No batch holds these. With ``fingerprint``, only those that were computed so.
+    """
+    for name in restate(connection, schema, names, fingerprint):
+        _logger.warning("%s: its imported versions lack the dropped column; import them again", name)
+
+
+def restate(
+    connection: Connection, schema: str, names: Collection[str], fingerprint: str | None = None
+) -> list[str]:
     """Let tables be restated or, where that is not possible, be compared with all rows of the source.
 
-    With ``fingerprint``, only those that were computed so. A warning names those with imported versions,
-    which no batch holds.
+    Returns those with imported versions.
     """
-    if names:
-        marked = connection.execute(
-            "UPDATE etl.model SET fingerprint = '', to_restate = true"
-            " WHERE schema_name = %s AND table_name = ANY(%s) AND fingerprint = coalesce(%s, fingerprint)"
-            " RETURNING table_name, imported_from IS NOT NULL",
-            (schema, list(names), fingerprint),
-        )
-        for name, has_imported in marked.fetchall():
-            if has_imported:
-                _logger.warning("%s: its imported versions lack the dropped column; import them again", name)
+    if not names:
+        return []
+    marked = connection.execute(
+        "UPDATE etl.model SET fingerprint = '', to_restate = true"
+        " WHERE schema_name = %s AND table_name = ANY(%s) AND fingerprint = coalesce(%s, fingerprint)"
+        " RETURNING table_name, imported_from IS NOT NULL",
+        (schema, list(names), fingerprint),
+    )
+    return [str(name) for name, has_imported in marked.fetchall() if has_imported]

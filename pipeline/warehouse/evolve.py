@@ -20,7 +20,7 @@ from pipeline.words import did_you_mean
 
 _INTEGERS = ("smallint", "integer", "bigint")
 _TEXTS = ("text", "character varying")
-_REFERS = re.compile(r'(?:CONSTRAINT (?:"(?:[^"]|"")+"|\w+) )?FOREIGN KEY \(')
+REFERS = re.compile(r'(?:CONSTRAINT (?:"(?:[^"]|"")+"|\w+) )?FOREIGN KEY \(')
 _WITH_LIMITS = re.compile(r"(numeric|character varying)\((\d+)(?:,(\d+))?\)")
 
 Kind = Literal[
@@ -30,6 +30,7 @@ Kind = Literal[
     "removed",
     "renamed",
     "required",
+    "constrained",
     "optional",
     "rekeyed",
     "remade",
@@ -41,6 +42,7 @@ CONSENTS: Mapping[Kind, str] = {
     "narrowed": "narrow",
     "removed": "drop",
     "required": "require",
+    "constrained": "constrain",
     "rekeyed": "rekey",
     "remade": "remake",
     "dropped": "drop",
@@ -234,7 +236,7 @@ def _added(schema: str, column: Declared, constraints: Iterable[str], *, is_empt
     for constraint in constraints:
         # Rows have its values once the table is restated.
         later = " NOT VALID" if "CHECK (" in constraint and not is_empty else ""
-        place = references if _REFERS.match(constraint) else statements
+        place = references if REFERS.match(constraint) else statements
         place.append(table + template(f"ADD {constraint}{later}"))
     risk = "its values are computed" if column.is_numbered_or_computed else ""
     return Change(
