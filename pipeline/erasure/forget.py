@@ -17,8 +17,7 @@ from pipeline.duck import quote, session
 from pipeline.erasure.declared import newest, retyped, the_table
 from pipeline.erasure.effects import Effect, ever
 from pipeline.erasure.effects import effects as effects_of
-from pipeline.erasure.fed_tables import fed_tables
-from pipeline.erasure.frozen import NONE_FROZEN, FrozenTables
+from pipeline.erasure.frozen import NONE_FROZEN, FrozenTables, fed
 from pipeline.erasure.in_warehouse import erase_in_warehouse, require_acceptance
 from pipeline.erasure.left_rows import Search
 from pipeline.erasure.rewriting import erase_in_raw, objects, rewritten, showing, shown_in
@@ -103,7 +102,7 @@ def find(
     rows, raw, texts = shown_in(replayer.raw, table, erased)
     # If the lake no longer has the values, the row's other values show what a restored warehouse may contain.
     versions = rows if rows.num_rows else shown_in(replayer.raw, table, erased, hidden=True)[0]
-    effects, kept = list[Effect](), dict[str, str]()
+    effects, kept = list[Effect](), dict(frozen.unknown)
     if versions.num_rows:
         # Models do not read columns that the source has dropped.
         present = [column.name for column in manifest.tables[entry.table].columns]
@@ -116,10 +115,17 @@ def find(
     loaded = loaded_batches(url, schema, replayer.raw, manifests).manifests
     known_since = loaded[0].snapshot_at if loaded else datetime.now(UTC)
     own = {text for each in texts.values() for text in each}
-    fed = fed_tables(replayer.models, replayer.targets, newest(manifests), erased)
+    tables = fed(frozen, replayer.models, replayer.targets, newest(manifests), erased, kept)
     with transaction(url, "warehouse") as connection:
-        left = Search(connection, schema, replayer.models, erased, known_since, own)
-        effects += left.effects(fed, effects, _keys(versions, erased))
+        left = Search(
+            connection, schema, {**replayer.models, **frozen.models}, erased, known_since, own, frozen.models
+        )
+        effects += left.effects(tables, effects, _keys(versions, erased))
+    kept |= {
+        each.target.name: "its rows cannot be erased one by one"
+        for each in effects
+        if each.replays and each.target.name in frozen.models
+    }
     processed: dict[str, list[Effect]] = {}
     for effect in effects:
         for path in showing(replayer.processed, effect, known_since):
@@ -166,8 +172,6 @@ def _effects(
                 if name not in frozen.models:
                     raise
                 kept[name] = str(error)
-    refilled = {each.target.name for each in found if each.replays} & frozen.models.keys()
-    kept |= dict.fromkeys(refilled, "its rows cannot be erased one by one")
     return found, kept
 
 

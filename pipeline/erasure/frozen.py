@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.erasure.fed_tables import Fed, fed_tables
 from pipeline.errors import ModelError
-from pipeline.models.library import Model, ordered, parse
+from pipeline.lake.erasures import Erasure
+from pipeline.lake.manifest import TableBatch
+from pipeline.models.library import Model, closure, ordered, parse
 from pipeline.models.target import Target
 from pipeline.postgres import Connection
 from pipeline.warehouse import bindings, catalogue, removed
@@ -41,6 +44,31 @@ def read(connection: Connection, schema: str, models: Mapping[str, Model]) -> Fr
         except ModelError as error:
             unknown[name] = str(error)
     return FrozenTables(_ordered({name: found[name] for name in targets}), targets, unknown)
+
+
+def fed(
+    frozen: FrozenTables,
+    models: Mapping[str, Model],
+    targets: Mapping[str, Target],
+    tables: Mapping[str, TableBatch],
+    erased: Erasure,
+    kept: dict[str, str],
+) -> list[Fed]:
+    """The tables that the row feeds, also the frozen ones but the ``kept``.
+
+    Adds those to ``kept`` whose models do not fit the ``tables``, with the reason.
+    """
+    known = {**models}
+    all_models, all_targets = {**models, **frozen.models}, {**targets, **frozen.targets}
+    for name in [name for name in frozen.models if name not in kept]:
+        below = closure(all_models, name)
+        try:
+            fed_tables(below, {each: all_targets[each] for each in below}, tables, erased)
+        except ModelError as error:
+            kept[name] = str(error)
+        else:
+            known |= below
+    return fed_tables(known, all_targets, tables, erased)
 
 
 def _recorded(name: str, texts: Mapping[str, str]) -> Model:

@@ -35,7 +35,8 @@ _NO_VALUE = sql.SQL("false")
 class Search:
     """A search in the transaction of a connection, for versions from before ``known_since``.
 
-    ``texts`` are the row's values; those of its own rows are added. ``unshared`` are the added ones that no
+    ``texts`` are the row's values; those of its own rows are added. In ``frozen`` tables versions do not end
+    when the rows leave the lake. ``unshared`` are the added ones that no
     other row of their table contains.
     """
 
@@ -45,6 +46,7 @@ class Search:
     erased: Erasure
     known_since: datetime
     texts: set[str]
+    frozen: Collection[str]
     unshared: dict[str, set[str]] = field(default_factory=dict)
 
     def effects(self, tables: Sequence[Fed], known: Iterable[Effect], keys: Collection[Key]) -> list[Effect]:
@@ -149,11 +151,21 @@ class Search:
             old=old,
             begins=sql.Identifier(table.target.span[0]),
             known_since=self.known_since,
-            is_ended=_has_ended(table.target, self.known_since),
+            is_ended=self._has_ended(table.target),
             is_found=sql.SQL("({})").format(found),
             columns=sql.SQL("array_remove(ARRAY[{}]::text[], NULL)").format(sql.SQL(", ").join(hits)),
         )
         return cast(list[tuple[str, str, list[str] | None]], self.connection.execute(query).fetchall())
+
+    def _has_ended(self, target: Target) -> sql.Composable:
+        """The condition that a version w had ended, or may have; a fact's deletion ends as it begins."""
+        begins, ends = map(sql.Identifier, target.span)
+        begun = sql.SQL("w.{} < {}").format(begins, self.known_since)
+        if target.name in self.frozen:
+            return begun
+        ended = sql.SQL("w.{} <= {}").format(ends, self.known_since)
+        deleted = sql.SQL("w.deleted AND w.{} <= {}").format(begins, self.known_since)
+        return sql.SQL("COALESCE({} OR {}, false)").format(ended, deleted if target.fact else _NO_VALUE)
 
     def _of(self, table: Fed, erased: Mapping[tuple[str, str], Collection[str]], *, replays: bool) -> Effect:
         hit = set[str]().union(*erased.values())
@@ -230,11 +242,3 @@ def _shows(target: Target, name: str) -> sql.Composable:
     elif column.category == _TEXT:
         contains = sql.SQL("({} OR t.text = {})").format(contains, text)
     return sql.SQL("EXISTS (SELECT FROM pg_temp.left_text AS t WHERE {})").format(contains)
-
-
-def _has_ended(target: Target, moment: datetime) -> sql.Composed:
-    """The condition that a version w had ended at a moment; a fact's deletion ends as it begins."""
-    begins, ends = map(sql.Identifier, target.span)
-    ended = sql.SQL("w.{} <= {}").format(ends, moment)
-    deleted = sql.SQL("w.deleted AND w.{} <= {}").format(begins, moment)
-    return sql.SQL("COALESCE({} OR {}, false)").format(ended, deleted if target.fact else _NO_VALUE)
