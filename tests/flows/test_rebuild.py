@@ -38,6 +38,7 @@ _NOT_REBUILT = (
     "seconds",
     "table_oid",
     "version_oid",
+    "version_filenode",
     "filenode",
     "etl_oid",
 )
