@@ -117,6 +117,11 @@ class Status(_InWarehouse, _InSource):
         """How far the warehouse is behind the source; None before the first batch."""
         return self.at - self.up_to_date_at if self.up_to_date_at else None
 
+    @property
+    def ahead(self) -> timedelta:
+        """How much later than the source's clock shows the last batch was, by a clock that was wrong."""
+        return self.batches[0].snapshot_at - self.at if self.batches else timedelta()
+
 
 def inspect(
     source_url: str,

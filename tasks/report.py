@@ -152,8 +152,8 @@ def announce(manifest: Manifest, batch: BatchReport, models: dict[str, Model], e
     total, timings = batch.timings
     get_run_logger().info("Loaded batch %s in %.1f s (%s): %s", batch.batch_id, total, timings, batch.changes)
     rows = {outcome: batch.total(outcome) for outcome in metrics.OUTCOMES}
-    events.updated(environment, manifest.snapshot_at, batch_id=batch.batch_id, **rows)
-    metrics.up_to_date(environment, manifest.snapshot_at)
+    events.updated(environment, manifest.up_to_date_at, batch_id=batch.batch_id, **rows)
+    metrics.up_to_date(environment, manifest.up_to_date_at)
     metrics.batch_loaded(environment, batch.counts, batch.seconds)
     schema = settings.load().warehouse_schema
     assets.loaded(batch.counts, models, environment, schema)
@@ -195,7 +195,7 @@ def report(manifest: Manifest, batch: BatchReport, environment: str) -> None:
 
 
 def _page(manifest: Manifest, batch: BatchReport, last: list[Batch]) -> str:
-    lag = (datetime.now(UTC) - manifest.snapshot_at).total_seconds()
+    lag = (datetime.now(UTC) - manifest.up_to_date_at).total_seconds()
     total, timings = batch.timings
     read = [
         f"| {table.table} | {table.mode} | {table.rows:,} | {table.reason} |"

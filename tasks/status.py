@@ -36,6 +36,7 @@ from tasks.printing import as_table, print_table
 from tasks.report import left_out
 
 _REASONS = 20
+_AHEAD = "ahead of the source's clock; until it has caught up, batches are a microsecond apart"
 
 
 class Verdict(IntEnum):
@@ -186,7 +187,7 @@ def _headline(status: Status) -> str:
 
 def _distance(age: timedelta) -> str:
     if age < -CLOCK_TOLERANCE:
-        return f"{in_words(-age)} ahead of the source's clock, which has gone back; set it"
+        return f"{in_words(-age)} ahead of the source's clock, which has gone back; set it, or run again"
     return f"{in_words(age)} behind the source"
 
 
@@ -199,6 +200,8 @@ def _tables(status: Status) -> Iterator[tuple[str, Table | None]]:
     for mismatch in status.to_refill:
         yield f"{mismatch.reason}; the next run refills it", None
     yield from ((line, None) for line in _models(status))
+    if status.ahead > CLOCK_TOLERANCE:
+        yield f"The last batch's moment is {in_words(status.ahead)} {_AHEAD}", None
     if status.batches:
         rows = [
             (_time(batch.snapshot_at), in_words(batch.lag), *map(_number, (*batch.effects, batch.rejected)))

@@ -224,11 +224,13 @@ class BatchPlan:
             for name, seed in self.seeds.items()
         }
         last = self.previous.continuity if self.previous else None
+        moment, clock = batch_time(self.snapshot, self.watermark), self.snapshot.taken_at
         return Manifest(
             release=RELEASE,
             batch_id=self.batch_id,
             previous=self.watermark.batch_id if self.watermark else None,
-            snapshot_at=batch_time(self.snapshot, self.watermark),
+            snapshot_at=moment,
+            read_at=None if clock == moment else clock,
             source_xmin=self.snapshot.xmin,
             identity=self.snapshot.identity,
             continuity=with_unproven(self.continuity, last, tables.values()) if self.continuity else None,

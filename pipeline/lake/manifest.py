@@ -181,7 +181,8 @@ class Manifest(Frozen):
     schema of the source, whose tables are named without it; manifests of earlier releases lack them.
     ``unchanged`` are models in which an ordinary run would have found no change. A change that a reconciling
     batch finds there was missed by earlier runs.
-    ``resumed``: a rebuild continued here, after batches that are lost.
+    ``resumed``: a rebuild continued here, after batches that are lost. ``read_at`` is what the source's clock
+    showed, if that is not ``snapshot_at``, because it had shown a later time before.
     """
 
     format: Literal[3] = 3
@@ -189,6 +190,7 @@ class Manifest(Frozen):
     batch_id: BatchId
     previous: BatchId | None
     snapshot_at: datetime
+    read_at: datetime | None = None
     source_xmin: NonNegativeInt
     identity: Identity
     warehouse: Destination | None = None
@@ -214,6 +216,11 @@ class Manifest(Frozen):
             if table.table != name or not all(file.path.startswith(folder) for file in table.all_files):
                 raise ValueError(f"table {name} has the name or objects of another table")
         return self
+
+    @property
+    def up_to_date_at(self) -> datetime:
+        """The source's time, by its own clock, that a warehouse with this batch is up to date with."""
+        return self.read_at or self.snapshot_at
 
     @property
     def all_files(self) -> Files:

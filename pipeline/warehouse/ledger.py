@@ -145,7 +145,7 @@ def fetch_last_batch(url: str, schema: str) -> str | None:
 def record_up_to_date(
     url: str, schema: str, batch_id: str, snapshot: Snapshot, wal_marks: Marks | None = None
 ) -> None:
-    """Record that at the snapshot's time the source had nothing newer than this batch.
+    """Record that at the snapshot's time, by the source's clock, it had nothing newer than this batch.
 
     ``wal_marks`` are those of the snapshot. Raises ConcurrentRunError if the warehouse is no longer at this
     batch.
@@ -153,7 +153,7 @@ def record_up_to_date(
     with transaction(url, "warehouse") as connection:
         updated = connection.execute(
             "UPDATE etl.watermark"
-            " SET up_to_date_at = GREATEST(up_to_date_at, %s), source_xmin = %s, wal_marks = %s"
+            " SET up_to_date_at = %s, source_xmin = %s, wal_marks = %s"
             " WHERE schema_name = %s AND batch_id = %s AND source_xmin <= %s",
             (
                 snapshot.taken_at,
@@ -181,6 +181,7 @@ def record_batch(
         "batch": manifest.batch_id,
         "previous": manifest.previous,
         "at": manifest.snapshot_at,
+        "up_to_date_at": manifest.up_to_date_at,
         "manifest": manifest.path,
         "reconcile": manifest.reconcile,
         "source_xmin": manifest.source_xmin,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from pipeline.lake import manifests
+from pipeline.settings import Settings
 from pipeline.source.changes import MAX_AGE
+from pipeline.status import inspect
+from tasks.status import Verdict, judge, show
 from tests.capture.orders import run
 from tests.house import Warehouse
 from tests.support import execute, value
@@ -64,3 +68,32 @@ def test_a_run_warns_of_a_clock_that_has_gone_back(
         run(source_url, house)
         assert [line for line in caplog.messages if "the clock has gone back" in line][warnings:] == []
     assert "The source's clock shows " in caplog.text
+
+
+def test_a_clock_that_was_ahead_raises_no_alarm_once_the_source_was_read_again(
+    source_url: str, house: Warehouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def judged() -> Verdict:
+        config = Settings(transforms=house.folder)
+        found = inspect(source_url, house.url, house.raw, house.processed, config, counting="nothing")
+        verdict = judge(found, timedelta(minutes=30))
+        show(found, verdict)
+        return verdict
+
+    run(source_url, house)
+    ahead = "now() + interval '2 hours'"
+    execute(
+        house.url,
+        f"UPDATE etl.batch SET snapshot_at = {ahead}",
+        f"UPDATE etl.watermark SET snapshot_at = {ahead}, up_to_date_at = {ahead}",
+    )
+    assert judged() is Verdict.CRITICAL
+    assert "which has gone back; set it, or run again" in capsys.readouterr().out
+    for change in "SELECT", "UPDATE orders SET amount = 7 WHERE order_id = 1":
+        execute(source_url, change)
+        _, manifest = run(source_url, house)
+        assert bool(manifest) == (change != "SELECT")
+        if manifest:
+            assert manifest.read_at == value(house.url, "SELECT up_to_date_at FROM etl.watermark")
+        assert judged() is Verdict.OK
+        assert "moment is 1 h 59 min ahead of the source's clock" in capsys.readouterr().out

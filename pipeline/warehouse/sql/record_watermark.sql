@@ -1,7 +1,7 @@
 -- Move a schema's watermark to a batch.
--- Binds: schema, batch, manifest, at, source_xmin.
+-- Binds: schema, batch, manifest, at, source_xmin, up_to_date_at.
 INSERT INTO etl.watermark (schema_name, batch_id, manifest, snapshot_at, source_xmin, up_to_date_at)
-VALUES (%(schema)s, %(batch)s, %(manifest)s, %(at)s, %(source_xmin)s, %(at)s)
+VALUES (%(schema)s, %(batch)s, %(manifest)s, %(at)s, %(source_xmin)s, %(up_to_date_at)s)
 ON CONFLICT (schema_name)
 DO UPDATE SET
     batch_id = excluded.batch_id,
