@@ -4,6 +4,8 @@ Settings are made with ``SET LOCAL`` and end with the transaction: behind a pool
 to another client afterwards.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ from pipeline.errors import SettingsError
 # session may hold another client's.
 SAFE_PATH = sql.SQL("SET LOCAL search_path TO pg_catalog, pg_temp")
 
+# Changed rows are found by key, which is cheap: their pages have to be read for writing anyway.
+_RANDOM_PAGE_COST = "1.1"
 _SETTINGS = {
     "client_encoding": "utf8",
     "TimeZone": "UTC",
@@ -32,8 +36,7 @@ _SETTINGS = {
     "row_security": "off",
     # Compiling takes 0.1 s for queries that take 0.01 s.
     "jit": "off",
-    # Changed rows are found by key, which is cheap: their pages have to be read for writing anyway.
-    "random_page_cost": "1.1",
+    "random_page_cost": _RANDOM_PAGE_COST,
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
@@ -42,8 +45,7 @@ _MONEY = sql.SQL(
     "SELECT set_config('lc_monetary', 'C', true)"
     " WHERE 0.01::money::numeric = 0.01 AND 0.001::money::numeric = 0"
 )
-# Where many rows are written. With the server's default a join of millions of rows is split into parts, so
-# that the rows to write come in no order, and each one needs other pages of the table and its indexes.
+# Where many rows are written. With the server's default a join of millions of rows is split into parts.
 _MEMORY = sql.SQL(
     "SELECT set_config('work_mem', '64MB', true)"
     " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB')"
@@ -105,3 +107,16 @@ class Beginning:
             script.append(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self.snapshot))
         # The process id that a pooler reports when it connects is its own.
         return sql.SQL("; ").join([*script, _MONEY, sql.SQL("SELECT pg_backend_pid()")])
+
+
+@contextmanager
+def by_place(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Let the block's statements fetch the rows whose places (ctid) they have one by one, in that order.
+
+    Where these are many, Postgres would join them by hash, in parts if they exceed its memory: the rows to
+    write would come in no order, and each one would need other pages of the table and its indexes.
+    """
+    query = sql.SQL("SET LOCAL random_page_cost = {}")
+    connection.execute(query.format("0"))
+    yield
+    connection.execute(query.format(_RANDOM_PAGE_COST))

@@ -91,7 +91,7 @@ def _same_repeated_key(table: Table) -> sql.Composable:
 
 def _delete(table: Table, accepted: sql.Identifier) -> tuple[int, int]:
     if table.target.fact:
-        return table.execute("delete_fact_rows.sql", stage=accepted).rowcount, 0
+        return table.execute_by_place("delete_fact_rows.sql", stage=accepted).rowcount, 0
     removed = table.execute("delete_bridge_rows.sql", stage=accepted).rowcount if table.target.bridge else 0
     return table.execute("end_dimension_versions.sql", stage=accepted).rowcount, removed
 

@@ -28,7 +28,7 @@ def merge(table: Table, row_limit: int, *, is_retry: bool = False, proven: bool 
         return merged
     same_key = table.target.same_key("t", "s")
     staged = sql.SQL("{} AS s INNER JOIN {} AS t ON {}").format(table.stage, table.name, same_key)
-    versions = table.execute("record_versions.sql", touched=staged).rowcount
+    versions = table.execute_by_place("record_versions.sql", touched=staged).rowcount
     # A deleted row that comes back unchanged is no update, but gets a new version.
     return merged._replace(changed=max(merged.changed, versions - merged.added), versions=versions)
 
@@ -53,7 +53,7 @@ def _merge_rows(table: Table, row_limit: int, *, is_retry: bool, proven: bool) -
 
 def _merge_all(table: Table, *, proven: bool) -> Merged:
     with table.constraints_at_end(), references.unchecked(table.connection, proven=proven):
-        added, changed = bisection.counts(table.execute(_statement(table)).fetchone())
+        added, changed = bisection.counts(table.execute_by_place(_statement(table)).fetchone())
     return Merged(added, changed)
 
 

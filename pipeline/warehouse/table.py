@@ -8,6 +8,7 @@ from functools import cached_property
 import psycopg
 from psycopg import sql
 
+from pipeline.beginning import by_place
 from pipeline.lake.manifest import Manifest
 from pipeline.models.target import (
     COMMITTED_AT,
@@ -113,6 +114,11 @@ class Table:
         """Run a statement of ``sql/``, filled with this table's names and ``parts``, which win."""
         query, parameters = self._filled(file, parts)
         return self.connection.execute(query, parameters)
+
+    def execute_by_place(self, file: str, **parts: sql.Composable) -> psycopg.Cursor[tuple[object, ...]]:
+        """The same for a statement that ends versions by their places."""
+        with by_place(self.connection):
+            return self.execute(file, **parts)
 
     def text(self, file: str, **parts: sql.Composable) -> str:
         """The same statement as text with its values quoted, for a function on the server."""

@@ -72,3 +72,20 @@ def test_a_load_finds_changed_rows_by_their_keys(shared: Pair) -> None:
     }
     # One row is read to see that the table is not empty.
     assert counted(shared.house.url, SCANNED) <= before + 1
+
+
+def test_a_load_that_changes_half_of_a_table_reads_it_once_and_keeps_its_order(shared: Pair) -> None:
+    shared.fresh(MODELS, *SOURCE)
+    shared.run()
+    execute(shared.house.url, "ANALYZE")
+    later, earlier = "UPDATE sale SET amount = -amount WHERE sale_id % 2 = 0 AND sale_id", "10000"
+    shared.do(f"{later} > {earlier}", f"{later} <= {earlier}")
+    _, manifest = plan_batch(shared.source_url, shared.house)
+    assert manifest
+    before = counted(shared.house.url, SCANNED)
+
+    assert shared.house.bring(manifest)["fact_sale"].changed == 10_000
+
+    assert counted(shared.house.url, SCANNED) <= before + 20_001
+    places = shared.house.query("SELECT sale_id FROM fact_sale WHERE amount < 0 ORDER BY ctid")
+    assert places == [(number,) for number in range(2, 20_001, 2)]

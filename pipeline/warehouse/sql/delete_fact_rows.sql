@@ -9,6 +9,7 @@ WITH deleted_rows AS MATERIALIZED (
     FROM (SELECT DISTINCT {key} FROM pg_temp.deleted_keys) AS s
     INNER JOIN {table} AS t ON {same_key} AND t.superseded_at IS NULL
     WHERE NOT t.deleted AND NOT EXISTS (SELECT FROM {stage} AS r WHERE {restaged})
+    ORDER BY t.tableoid, t.ctid
 ),
 
 ended AS (

@@ -11,6 +11,8 @@ WITH new AS MATERIALIZED (
     FROM {stage} AS s
     LEFT JOIN {table} AS t ON {same_key} AND t.superseded_at IS NULL
     WHERE {chosen} AND (t.recorded_at IS NULL OR t.deleted OR {differs})
+    -- Versions are ended, and new ones added, page by page.
+    ORDER BY t.tableoid, t.ctid, s.ctid
 ),
 
 ended AS (

@@ -11,6 +11,7 @@ WITH changed AS MATERIALIZED (
     FROM {touched}
     LEFT JOIN {versions} AS v ON {same_key_as_version} AND v.valid_to IS NULL
     WHERE v.valid_from IS NULL OR {differs_from_version}
+    ORDER BY v.tableoid, v.ctid, t.ctid -- noqa: RF01
 ),
 
 ended AS (
