@@ -12,14 +12,13 @@ from collections.abc import Iterator
 import duckdb
 
 from pipeline.duck import literal
-from pipeline.models.comparisons import column_of
 from pipeline.models.exact import is_written_cast
 from pipeline.models.quotients import FLOATS, INTEGERS, Quotients, folded, is_integer
 from pipeline.models.syntax import Node, known_type, type_of, uncast, with_parents
 from pipeline.models.syntax import type_name as _type
 from pipeline.models.text_origins import is_json
 from pipeline.models.value_flow import name_of
-from pipeline.models.written import place_of, shown_in, written
+from pipeline.models.written import explained, place_of, written
 from pipeline.words import line_of
 
 # Integers up to this one are exact in 4 bytes of floating point.
@@ -53,13 +52,18 @@ _OF_INTEGERS = (
     " or cast one side to DOUBLE PRECISION"
 )
 
+_ROUNDED = (
+    "{{shown}} is rounded to {kept} decimals, as its type is that of numbers with more digits, too; write"
+    " CAST(… AS DECIMAL(38, {decimals})) around each of them"
+)
+
 
 def differing(plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
     """What a plan of this SQL computes differently from Postgres: the line, if known, and the message."""
     text = sql.encode()
     for node, parent in with_parents(plan, {}):
         if words := _problem(node, parent, text):
-            yield _explained(node, parent, words, text)
+            yield explained(node, parent, words, text)
 
 
 def inexact(plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
@@ -67,18 +71,11 @@ def inexact(plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
     text = sql.encode()
     for node, parent, words in Quotients(plan, text).problems(plan):
         if _problem(node, parent, text) != _OF_INTEGERS:
-            yield _explained(node, parent, words, text)
-
-
-def _explained(node: Node, parent: Node, words: str, text: bytes) -> tuple[int | None, str]:
-    """The line of an expression, if it is known, and the message with its text."""
-    shown = shown_in(node, text) or written(parent, text) or column_of(node)
-    if node["type"] == "BOUND_AGGREGATE" or node["type"].startswith("WINDOW_"):
-        name = name_of(node) or node["type"].removeprefix("WINDOW_").lower()
-        shown = f"{name}({column_of(node['children'][0])})"
-    place = next((p for p in (place_of(node, text), place_of(parent, text)) if p is not None), None)
-    line = None if place is None else line_of(text, place)
-    return line, words.format(shown=shown or name_of(node) or "it")
+            yield explained(node, parent, words, text)
+    for node, parent in with_parents(plan, {}):
+        if node.get("type") == "OPERATOR_CAST" and not is_written_cast(node, text) and _loses_digits(node):
+            words = _ROUNDED.format(kept=_decimals(node), decimals=_decimals(uncast(node)))
+            yield explained(node, parent, words, text)
 
 
 def unread(connection: duckdb.DuckDBPyConnection, plan: Node, sql: str) -> Iterator[tuple[int | None, str]]:
@@ -207,8 +204,8 @@ def _of_aggregate(node: Node, name: str) -> str | None:
         yielded = (yielded.get("type_info") or {}).get("child_type") or {}
     if name == "quantile_cont" and yielded.get("id") in {"DECIMAL", "FLOAT"}:
         return (
-            "percentile_cont() over numeric or real is rounded to its digits in DuckDB; cast what it"
-            " orders by to DOUBLE PRECISION"
+            "percentile_cont() over numeric or real is rounded to its digits in DuckDB; write CAST("
+            "percentile_cont(…) WITHIN GROUP (ORDER BY CAST(x AS double precision)) AS numeric(18, 6))"
         )
     if name in {"avg", "mean"} and yielded.get("id") == "INTERVAL":
         return (
@@ -236,9 +233,11 @@ def _printed(node: Node, parent: Node, text: bytes) -> str | None:
     """What is wrong with a cast, most of them to text."""
     if _type(node) == "TIME" and _type(node["children"][0]) == "TIMESTAMP WITH TIME ZONE":
         return "{shown}: DuckDB has no such cast; write CAST(CAST(x AS timestamp) AS time)"
+    operand = node["children"][0]
+    if _type(node) == "INTERVAL" and _type(operand) == "TIME":
+        return "{shown}: DuckDB has no such cast; write extract(epoch FROM x) * INTERVAL '1 second'"
     if type_of(node).get("id") != "VARCHAR" or is_json(type_of(node)):
         return None
-    operand = node["children"][0]
     of = _type(operand)
     if of == "LIST":
         return "{shown} prints a list as [1, 2], Postgres as {{1,2}}; write array_to_string(x, ',')"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.models.syntax import TOKEN
+from pipeline.models.syntax import TOKEN, Node, walk
 
 _TOKEN = re.compile(TOKEN.pattern.encode(), re.DOTALL)
 _NO_CODE = re.compile(rb"--.*|/\*.*|\s", re.DOTALL)
@@ -43,3 +43,21 @@ def top_tokens(text: bytes, start: int) -> Iterator[re.Match[bytes]]:
         depth += _DEPTHS.get(token[0], 0)
         if depth < 0:
             return
+
+
+def spans(tree: Node, text: bytes) -> Iterator[tuple[int, int]]:
+    """The bytes of each expression of a syntax tree whose place is known."""
+    for node in walk(tree):
+        place = int(node.get("query_location", len(text)))
+        if place < len(text):
+            yield place, place + int(node["query_location_length"])
+
+
+def operator_place(node: Node, text: bytes) -> int | None:
+    """The byte where the operator of an operation of a syntax tree is written, if that is known."""
+    left, right = ([*spans(each["expression"], text)] for each in node["arguments"])
+    if not left or not right:
+        return None
+    between = code_between(text, max(end for _, end in left), min(right)[0])
+    name = node["function_name"].encode()
+    return next((each.start() for each in between if each[0] == name), None)

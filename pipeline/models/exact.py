@@ -7,18 +7,13 @@ from __future__ import annotations
 
 from pipeline.models.comparisons import column_of
 from pipeline.models.literals import is_written
-from pipeline.models.syntax import Node, called, type_of, with_parents
+from pipeline.models.syntax import Node, type_of, with_parents
 from pipeline.words import line_of
 
 # Digits and decimals of the type that marks a number.
 MARK = (37, 10)
 # The beginning of the text that marks a reference to a column that may be a number.
 PREFIX = "reference (pipeline) "
-_FLOATS = frozenset({"FLOAT", "DOUBLE"})
-_IN_FLOATS = (
-    "{called} computes {name} in floating point, while Postgres is exact; if that is good enough, write"
-    " CAST(sum(x) AS DOUBLE PRECISION) / count(x) for an average, and such a cast for anything else"
-)
 _PRINTED = (
     "{name} is computed, and as text it has other zeros than in Postgres; cast it first to the digits that it"
     " needs: CAST(CAST(x AS DECIMAL(18, 2)) AS text)"
@@ -30,36 +25,17 @@ class NotExact(Exception):
 
 
 def refuse_inexact(plan: Node, probe: str) -> None:
-    """Raise NotExact if numbers are computed with in floating point, or results are printed."""
+    """Raise NotExact if a result that is computed from such numbers is printed."""
     text = probe.encode()
     for node, parent in with_parents(plan, {}):
         operand = next(filter(is_decimal, node.get("children", [])), None)
-        if operand is None:
+        if operand is None or node["type"] != "OPERATOR_CAST" or mark_of(operand) is not None:
             continue
-        is_cast = node["type"] == "OPERATOR_CAST"
-        words = _IN_FLOATS if type_of(node).get("id") in _FLOATS else None
-        if is_cast:
-            words = _inexact_cast(node, operand, parent, text)
-        if words:
-            by, name = parent if is_cast else node, column_of(operand) or "numeric"
-            words = words.format(called=called(by) if by else "it", name=name)
+        # Macros print some, too, which has its place in their own text.
+        is_made = node["query_location"] == operand.get("query_location")
+        if type_of(node).get("id") == "VARCHAR" and (is_made or is_written_cast(node, text)):
+            words = _PRINTED.format(name=column_of(operand) or "numeric")
             raise NotExact(_line(text, node, parent, operand), words)
-
-
-def _inexact_cast(cast: Node, operand: Node, parent: Node, text: bytes) -> str | None:
-    """What is wrong with the cast of a number."""
-    to = type_of(cast).get("id")
-    if to in _FLOATS and not is_written_cast(cast, text):
-        others = [each for each in parent.get("children", []) if each is not cast]
-        return None if any(_is_float(each, text) for each in others) else _IN_FLOATS
-    return _PRINTED if to == "VARCHAR" and mark_of(operand) is None else None
-
-
-def _is_float(node: Node, text: bytes) -> bool:
-    """Whether an operand is floating point in Postgres, too: neither a literal nor converted here."""
-    if node.get("type") == "OPERATOR_CAST" and not is_written_cast(node, text):
-        return _is_float(node["children"][0], text)
-    return node.get("expression_class") != "BOUND_CONSTANT" and type_of(node).get("id") in _FLOATS
 
 
 def is_written_cast(cast: Node, text: bytes) -> bool:

@@ -25,7 +25,7 @@ from pipeline.models.literals import with_labels
 from pipeline.models.mistakes import explained
 from pipeline.models.quantifiers import may_quantify, with_null_lists
 from pipeline.models.reference_tables import BATCH
-from pipeline.models.rounding import as_in_postgres, may_round
+from pipeline.models.rounding import as_in_postgres, may_compute, redefines_operators
 from pipeline.models.stored import create_functions, is_stored_as_text
 from pipeline.models.target import Target
 
@@ -120,12 +120,12 @@ def as_tables(
 def _needs_other_sql(
     models: Mapping[str, Model], targets: Mapping[str, Target], tables: Mapping[str, Sequence[Column]]
 ) -> bool:
-    """Whether other SQL is needed: the models read columns of enums, or stored as text, or may round."""
+    """Whether other SQL is needed: the models read columns of enums, or stored as text, or may compute."""
     below = list(models.values())[:-1]
     columns = [column for name in read_names(models) & tables.keys() for column in tables[name]]
     columns += [column for model in below for column in typed_views.columns_of(targets[model.name])]
     return any(column.labels or is_stored_as_text(column) for column in columns) or any(
-        may_round(model.sql) or may_quantify(model.sql) for model in models.values()
+        may_compute(model.sql) or may_quantify(model.sql) for model in models.values()
     )
 
 
@@ -212,7 +212,7 @@ def _bind_models(
             text = texts.computable(model, as_in_postgres(texts.connection, text))
         else:
             text = texts[model.name] if texts else model.bound_sql
-        if not has_functions and text != model.bound_sql:
+        if not has_functions and (text != model.bound_sql or redefines_operators(text)):
             create_functions(connection)  # takes some milliseconds
             has_functions = True
         if isinstance(texts, Probe):

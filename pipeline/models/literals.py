@@ -14,6 +14,7 @@ from uuid import UUID
 
 import duckdb
 
+from pipeline.columns import Column
 from pipeline.duck import literal
 from pipeline.models.analysis import plan_of
 from pipeline.models.edits import Edit, applied
@@ -69,20 +70,22 @@ def unknown_labels(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[
             )
 
 
-def misspelled(plan: Node, sql: str, types: Collection[str]) -> Iterator[tuple[int | None, str]]:
-    """The line and a message for each literal that is compared, and that these types print otherwise."""
+def misspelled(plan: Node, sql: str, columns: Collection[Column]) -> Iterator[tuple[int | None, str]]:
+    """The line and a message for each literal that is compared, and that Postgres prints otherwise."""
+    types = {each.type for each in columns}
+    padded = {each.name.lower() for each in columns if each.type.startswith("character(")}
     for is_compared, operands in _operands(plan):
         as_uuids = any((each.get("return_type") or {}).get("id") == "UUID" for each in operands)
         for constant in filter(None, map(_text, operands if is_compared and not as_uuids else ())):
-            value = str(constant["value"]["value"])
-            for type_ in sorted(types & _SPELLINGS.keys()):
-                if (spelled := _SPELLINGS[type_](value)) not in {None, value}:
-                    words = (
-                        f"{literal(value)} is compared as text, and Postgres prints this {type_} otherwise"
-                    )
-                    place = constant["query_location"]
-                    line = line_of(sql.encode(), place) if place < len(sql.encode()) else None
-                    yield line, f"{words}; write {literal(str(spelled))}"
+            value, place = str(constant["value"]["value"]), constant["query_location"]
+            found = {each: _SPELLINGS[each](value) for each in sorted(types & _SPELLINGS.keys())}
+            if padded & {str(each.get("alias")).lower() for each in operands}:
+                found["char(n)"] = value.rstrip(" ")
+            line = line_of(sql.encode(), place) if place < len(sql.encode()) else None
+            for type_, spelled in found.items():
+                if spelled not in {None, value}:
+                    words = f"is compared as text, and Postgres prints this {type_} otherwise"
+                    yield line, f"{literal(value)} {words}; write {literal(str(spelled))}"
 
 
 def _printed_uuid(value: str) -> str | None:

@@ -15,6 +15,7 @@ from pipeline.models import dialect, reference_tables
 from pipeline.models.analysis import Analysis, Misread, analyse, plan_of
 from pipeline.models.comparisons import ROWS, is_special
 from pipeline.models.contract import ContractColumn, contract_of, left_out
+from pipeline.models.exact_quotients import with_exact_epochs
 from pipeline.models.inputs import (
     RESULT,
     TableColumns,
@@ -27,7 +28,8 @@ from pipeline.models.inputs import (
 from pipeline.models.library import Model
 from pipeline.models.literals import misspelled, unknown_labels
 from pipeline.models.mistakes import mistakes_in
-from pipeline.models.rounding import with_exact_division
+from pipeline.models.number_literals import with_decimals
+from pipeline.models.rounding import with_exact_numbers
 from pipeline.models.target import Target
 from pipeline.models.typed_views import columns_of
 
@@ -104,12 +106,11 @@ def _different(
 ) -> list[tuple[str, str]]:
     """What the last of the models computes differently from Postgres: the line, if known, and the message."""
     model = list(models.values())[-1]
-    sql = model.bound_sql
     columns = [each for name in model.reads & tables.keys() for each in tables[name]]
     columns += [each for name in model.reads & models.keys() for each in columns_of(targets[name])]
-    types = {each.type for each in columns}
     with as_tables(connection, models, targets, tables) as other:
-        exact = with_exact_division(other, sql)
+        sql = with_exact_epochs(other, with_decimals(other, model.bound_sql))
+        exact = with_exact_numbers(other, sql)
         plan, exact_plan = plan_of(other, sql), plan_of(other, exact)
         if plan is None or exact_plan is None:
             return mistakes_in(other, sql, sorted(model.reads))  # such as arrays that are used as texts
@@ -117,7 +118,7 @@ def _different(
             *dialect.differing(plan, sql),
             *dialect.inexact(exact_plan, exact),
             *dialect.unread(other, plan, sql),
-            *misspelled(plan, sql, types),
+            *misspelled(plan, sql, columns),
         ]
         found = [("" if line is None else f":{line}", words) for line, words in with_lines]
     return list(dict.fromkeys(found))

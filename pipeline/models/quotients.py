@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from math import inf
 
 from pipeline.models.exact import MARK, is_written_cast
 from pipeline.models.syntax import Node, type_name, type_of, uncast, walk
@@ -54,6 +55,8 @@ _OF_PERCENTILES = (
 _OF_LITERALS = re.compile(rb"(?:^|[(,+=<>|[-]|\b[a-z_]+\s)\s*(\d[\d.]*)\s*/\s*(\d[\d.]*)", re.IGNORECASE)
 # Digits before the point of a number that is divided, and decimals of a quotient.
 _MOST_DIGITS, _MOST_DECIMALS = 12, 28
+# Decimals up to which a quotient is rounded.
+MOST_DECIMALS = 10
 
 
 @dataclass(frozen=True)
@@ -151,10 +154,12 @@ class Quotients(Flow[Number]):
         if part not in {"children", "child", "then_expr", "else_expr"}:
             return False
         if kind == "OPERATOR_CAST" and type_of(parent).get("id") not in FLOATS:
-            return True
+            return decimals_of(parent) <= MOST_DECIMALS
         if kind.startswith("COMPARE_"):
             return any(_is_zero(each) for each in parent["children"])
-        return bool(self.found.get(id(parent))) or name in ROUNDING | _INSENSITIVE or kind in _OF_NULLS
+        if name in ROUNDING:
+            return decimals_of(parent) <= MOST_DECIMALS
+        return bool(self.found.get(id(parent))) or name in _INSENSITIVE or kind in _OF_NULLS
 
     def _operands(self, node: Node) -> Iterator[Node]:
         """The expressions of which a value is computed."""
@@ -223,6 +228,14 @@ def _group(number: Decimal) -> tuple[int, int]:
     """The place of the first of the groups of four digits that Postgres computes with, and its value."""
     weight = number.adjusted() // 4
     return weight, int(number.scaleb(-4 * weight))
+
+
+def decimals_of(node: Node) -> float:
+    """The decimals that a cast or a call rounds to; infinite if they are not constant."""
+    if node.get("type") == "OPERATOR_CAST":
+        return int((type_of(node).get("type_info") or {}).get("scale", 0))
+    digits = [uncast(each).get("value") for each in node["children"][1:]]
+    return next((float(each["value"]) if each else inf for each in digits), 0)
 
 
 def _words(number: Number) -> str:

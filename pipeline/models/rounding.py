@@ -17,9 +17,13 @@ from fractions import Fraction
 import duckdb
 
 from pipeline.duck import quote
+from pipeline.models import exact_quotients
 from pipeline.models.analysis import plan_of
 from pipeline.models.edits import Edit, applied, code_between, top_tokens
 from pipeline.models.exact import is_written_cast
+from pipeline.models.exact_quotients import with_exact_epochs, with_exact_quotients
+from pipeline.models.number_literals import may_have_exponents, with_decimals
+from pipeline.models.products import may_multiply, with_wide_products
 from pipeline.models.quotients import FLOATS, INTEGERS, ROUNDING, Quotients, is_exact_quotient, is_integer
 from pipeline.models.syntax import Node, known_type, parsed, type_name, type_of, uncast, walk
 from pipeline.models.value_flow import name_of
@@ -45,6 +49,11 @@ MACROS = (
     f"{quote(_NUMBER_DIGITS)}(value) AS {_AS_NUMBER}",
     f"{quote(_FEW_DIGITS)}(value) AS format('{{:.6g}}', CAST(value AS DOUBLE))",
     f"{quote(_WHOLE)}(value) AS round({_OF_DIGITS})",
+    # A list contains no NULL in Postgres, not even if it has one.
+    """"@>"(list, other) AS CASE
+        WHEN list IS NOT NULL AND list_count(other) < len(other) THEN false ELSE list_has_all(list, other)
+    END""",
+    '"<@"(list, other) AS other @> list',
     f"{quote(_EVEN)}(value) AS round_even(value, 0)",
     f"""{quote(_SUBSTRING)}(value, place) AS substring(value, {_FROM_FIRST}),
         (value, place, number) AS substring(value, {_FROM_FIRST}, {_NUMBER_FROM_FIRST})""",
@@ -58,36 +67,50 @@ MACROS = (
         for name in ("round", "trunc")
     ),
 )
-_MAY_ROUND = re.compile(r"\b(substr|substring|round|floor|ceil|ceiling|trunc|cast)\s*\(|::|/", re.IGNORECASE)
+_MAY_ROUND = re.compile(
+    r"\b(extract|substr|substring|round|floor|ceil|ceiling|trunc|cast)\s*\(|::|/|@>|<@", re.IGNORECASE
+)
 _NUMBER = re.compile(rb"-?(\d[\d_]*\.?\d*|\.\d+)")
 _AS_DOUBLE = b"::double precision"
 # The digits of reciprocals, so that their products have a type.
 _MOST_DECIMALS = 9
-# A product of decimals with so many digits does not get more, see DuckDB's multiplication.
-_FEW_DECIMAL_DIGITS = 18
 _EPOCHS = frozenset({"epoch", "julian"})
 _EditsOf = Callable[[Node, Quotients, bytes], tuple[int, list[Edit]] | None]
 
 
-def may_round(sql: str) -> bool:
-    """Whether a query may round, cast or divide."""
-    return bool(_MAY_ROUND.search(sql))
+def may_compute(sql: str) -> bool:
+    """Whether a query may round, cast, divide or multiply."""
+    return bool(_MAY_ROUND.search(sql)) or may_multiply(sql) or may_have_exponents(sql)
+
+
+def redefines_operators(sql: str) -> bool:
+    """Whether a query has operators that the macros replace."""
+    return "@>" in sql or "<@" in sql
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the functions that round."""
-    for macro in MACROS:
+    for macro in (*MACROS, *exact_quotients.MACROS):
         connection.execute(f"CREATE OR REPLACE TEMP MACRO {macro}")
 
 
 def as_in_postgres(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """The query, whose relations are bound, with other calls where it rounds, casts or divides numbers."""
-    if not may_round(sql):
+    if not may_compute(sql):
         return sql
-    return _rewritten(connection, with_exact_division(connection, sql), _rounded)
+    sql = with_exact_numbers(connection, with_decimals(connection, sql))
+    sql = with_exact_quotients(connection, sql)
+    return _rewritten(connection, sql, _rounded)
 
 
-def with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+def with_exact_numbers(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The query, whose relations are bound, with exact quotients and products where it can have them."""
+    # A product has to be as wide as it needs before its quotient is judged by its digits.
+    sql = with_wide_products(connection, with_exact_epochs(connection, sql))
+    return with_wide_products(connection, _with_exact_division(connection, sql))
+
+
+def _with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """The query, whose relations are bound, with a product instead of a division by a number such as 100."""
     # Again, as a quotient may be divided, too.
     while "/" in sql and (divided := _rewritten(connection, sql, _divided)) != sql:
@@ -145,8 +168,6 @@ def _product(operands: list[Node], text: bytes) -> Iterator[Edit]:
             digits = f"{abs(scaled.numerator):0{decimals + 1}d}"
             sign = "-" if divisor < 0 else ""
             number = f"{sign}{digits[:-decimals]}.{digits[-decimals:]}" if decimals else f"{sign}{digits}.0"
-            if (type_.get("type_info") or {}).get("width", 0) + len(digits) >= _FEW_DECIMAL_DIGITS:
-                number = f"CAST({number} AS DECIMAL(19, {decimals or 1}))"
             yield Edit(slash.start(), slash.end(), b"*")
             yield Edit(place, place + length, f"{number}/*/{written.decode()}*/".encode())
             return

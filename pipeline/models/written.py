@@ -6,11 +6,35 @@ import re
 
 from pipeline.models.comparisons import column_of
 from pipeline.models.syntax import Node, walk
+from pipeline.models.value_flow import name_of
+from pipeline.words import line_of
 
 _LONGEST = 60
 # What pipeline.models.rounding writes instead of a division.
 _PRODUCT = re.compile(r"\*( *)[^*]+/\*/(.*?)\*/")
+# What pipeline.models.products writes after a factor.
+_WIDE = re.compile(r"::DECIMAL\(19,\d+\)/\*\*/")
 _CAST = re.compile(r"::|cast\s*\(", re.IGNORECASE)
+
+
+def explained(node: Node, parent: Node, words: str, text: bytes) -> tuple[int | None, str]:
+    """The line of an expression of a plan, if it is known, and a message with the expression's text."""
+    name = name_of(node).replace("quantile_", "percentile_")
+    shown = shown_in(node, text) or written(parent, text) or column_of(node)
+    if node["type"] == "BOUND_AGGREGATE" or node["type"].startswith("WINDOW_"):
+        name = name or node["type"].removeprefix("WINDOW_").lower()
+        shown = f"{name}({column_of(node['children'][0])})"
+    places = [place_of(node, text), place_of(parent, text), _place_of_call(name, text)]
+    place = next((each for each in places if each is not None), None)
+    line = None if place is None else line_of(text, place)
+    return line, words.format(shown=shown or name or "it")
+
+
+def _place_of_call(name: str, text: bytes) -> int | None:
+    """Where a function is called, if it is called once: the planner does not tell it of aggregates."""
+    call = re.compile(rb"\b%s\s*\(" % re.escape(name.encode()), re.IGNORECASE)
+    places = [each.start() for each in call.finditer(text)] if name else []
+    return places[0] if len(places) == 1 else None
 
 
 def shown_in(node: Node, text: bytes) -> str:
@@ -59,5 +83,6 @@ def _operands(node: Node, text: bytes) -> str:
 
 def _shown(text: bytes, start: int, end: int) -> str:
     """Part of the SQL in one line, as it is written in the model."""
-    shown = _PRODUCT.sub(r"/\1\2", " ".join(text[start:end].decode(errors="replace").split()))
+    line = " ".join(text[start:end].decode(errors="replace").split())
+    shown = _PRODUCT.sub(r"/\1\2", _WIDE.sub("", line))
     return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
