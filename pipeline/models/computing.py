@@ -53,20 +53,24 @@ def _computable(
     candidates = [each for each in known if each.name in names]
     if not candidates:
         return sql
-    marks = _marks(candidates)
-    probe = _replaced(sql, {each: _marked(mark, each, sql) for each, mark in marks.items()})
-    plan = planned(connection, probe)
-    if plan["error"]:
+    for marks in _marks(candidates), _marks_by_name(candidates, tables):
+        probe = _replaced(sql, {each: _marked(mark, each, sql) for each, mark in marks.items()})
+        plan = planned(connection, probe)
+        if not plan["error"]:
+            break
+    else:
         return sql
     found, printed, texts = _found(plan)
-    used = _used([each for each in candidates if marks[each] in found])
+    used = _used([each for each in candidates if marks.get(each) in found])
     cast = [each for each in used if marks[each] not in printed]
     cast = [each for each in cast if moments or found[marks[each]][0] != AS_MOMENT]
     if cast:
         refuse_inexact(plan, probe)
     places = _places(cast, sql, tables)
     read = {each: _read(each, sql, found[marks[each]], places[each.name]) for each in cast}
-    as_text = [each for each in candidates if each.use == "printed" and marks[each] in texts | found.keys()]
+    as_text = [
+        each for each in candidates if each.use == "printed" and marks.get(each) in texts | found.keys()
+    ]
     read |= {each: f'({_written(each, sql)} COLLATE "C")' for each in as_text}
     return _replaced(sql, read)
 
@@ -85,6 +89,16 @@ def _marks(candidates: Iterable[Reference]) -> dict[Reference, int]:
         column = each if each.grouped is None else (each.grouped, each.name if is_one else each.path)
         marks[each] = numbers.setdefault(column, len(numbers))
     return marks
+
+
+def _marks_by_name(
+    candidates: Iterable[Reference], tables: Mapping[str, Sequence[Column]]
+) -> dict[Reference, int]:
+    """One number for all references to a name of one column, for `GROUP BY 2 = ANY(tags)`."""
+    names = [each.name.lower() for columns in tables.values() for each in columns]
+    numbers: dict[str, int] = {}
+    known = [each for each in candidates if names.count(each.name) == 1]
+    return {each: numbers.setdefault(each.name, len(numbers)) for each in known}
 
 
 def _places(cast: Iterable[Reference], sql: str, tables: Mapping[str, Sequence[Column]]) -> dict[str, str]:

@@ -25,6 +25,8 @@ def _problems(tree: object, text: bytes) -> Iterator[tuple[Node, str]]:
             yield node, "a model has no parameters such as ? or $1; write the value, or join a seed"
         elif node.get("class") == "TYPE" and (problem := _of_type(node, text)):
             yield node, problem
+        elif node.get("function_name") == "string_agg" and _is_null(node["arguments"][1:]):
+            yield node, "string_agg() without a separator is NULL in DuckDB; write '' for none"
         for item in node.get("select_list") or ():
             called = item["child"] if item.get("class") == "CAST" else item
             if called.get("function_name") == "generate_series":
@@ -32,6 +34,10 @@ def _problems(tree: object, text: bytes) -> Iterator[tuple[Node, str]]:
                     called,
                     "generate_series() is a list in SELECT; write unnest(generate_series(…)) for rows",
                 )
+
+
+def _is_null(arguments: list[Node]) -> bool:
+    return [each["expression"].get("literal", {}).get("kind") for each in arguments] == ["NULL_LITERAL"]
 
 
 def _of_type(node: Node, text: bytes) -> str | None:
