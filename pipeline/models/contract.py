@@ -80,7 +80,7 @@ def contract_of(
             column,
             yields[column.name],
             column.required or column.name in target.key,
-            reads_bytes=reads_bytes and yields[column.name] == "VARCHAR",
+            reads_bytes=reads_bytes and yields[column.name] in {"VARCHAR", "VARCHAR[]"},
         )
         for column in target.columns
         if column.name in yields
@@ -147,7 +147,8 @@ def _contract_column(
         cases += f" WHEN {source} IS NULL THEN {literal(f'{column.name} is missing (NULL)')}"
     if reads_bytes:
         not_utf8 = f"{column.name} holds bytes of the source that are not UTF-8"
-        cases += f" WHEN contains({source}, chr(0)) THEN {literal(not_utf8)}"
+        text = source if yielded == "VARCHAR" else f"array_to_string({source}, '')"
+        cases += f" WHEN contains({text}, chr(0)) THEN {literal(not_utf8)}"
     misfit = _misfit(column, yielded, needed, value)
     if misfit:
         # Without the value: reasons are logged, and values must not be.

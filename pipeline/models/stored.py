@@ -45,6 +45,10 @@ _MACROS = (
     f"""
     CREATE OR REPLACE TEMP MACRO {quote(_LIST)}(value, place) AS CASE
         WHEN value IS NULL THEN NULL
+        WHEN starts_with(value, chr(0))  -- one that is not UTF-8, see pipeline.source.parse
+            THEN list_transform(
+                regexp_extract_all(value[3:-2], {literal(_ITEM)}), lambda item: chr(0) || item
+            )
         WHEN starts_with(value, '{{') AND NOT starts_with(value, '{{{{')
             THEN list_transform(
                 regexp_extract_all(value[2:-2], {literal(_ITEM)}),

@@ -17,10 +17,13 @@ MODELS = {
     "fact_pet": "-- key: pet\nSELECT pet, name FROM pet JOIN person USING (person_id)",
     "dim_names": "SELECT 1 AS one, count(*) AS people,"
     " string_agg(upper(note), '' ORDER BY person_id) AS notes FROM person",
+    "dim_tags": "SELECT cardinality(tags) AS number, max(tags[1]) AS first,"
+    " array_agg(tags[2] ORDER BY person_id) AS second FROM person WHERE tags IS NOT NULL GROUP BY number",
     "schema": """
         CREATE TABLE IF NOT EXISTS fact_person (person_id int NOT NULL, name varchar(20), tags text[]);
         CREATE TABLE IF NOT EXISTS fact_pet (pet text NOT NULL, name text);
         CREATE TABLE IF NOT EXISTS dim_names (one int PRIMARY KEY, people bigint, notes text);
+        CREATE TABLE IF NOT EXISTS dim_tags (number int PRIMARY KEY, first text, second text[]);
     """,
 }
 SOURCE = (
@@ -126,6 +129,14 @@ def test_a_model_over_all_rows_is_rejected_as_a_whole(legacy: Pair) -> None:
     legacy.run()
     assert legacy.house.rejected() == []
     assert legacy.house.query("SELECT people FROM dim_names") == [(5,)]
+
+
+def test_a_text_in_an_array_rejects_the_rows_that_have_it(legacy: Pair) -> None:
+    legacy.fresh(MODELS, *SOURCE, r"UPDATE person SET tags = ARRAY['a', E'b\351, c'] WHERE person_id = 3")
+    legacy.run()
+    reasons = {(table, reason.partition(" ")[0]) for table, _, reason in legacy.house.rejected()}
+    assert reasons == {("fact_person", "tags"), ("dim_tags", "second")}
+    assert legacy.house.query("SELECT number FROM dim_tags") == [(0,)]
 
 
 def test_hashes_are_of_the_bytes(legacy: Pair) -> None:
