@@ -17,6 +17,7 @@ from pipeline.models.quotients import FLOATS, INTEGERS, Quotients, folded, is_in
 from pipeline.models.syntax import Node, known_type, type_of, uncast, with_parents
 from pipeline.models.syntax import type_name as _type
 from pipeline.models.text_origins import is_json
+from pipeline.models.unstable import walk
 from pipeline.models.value_flow import name_of
 from pipeline.models.written import explained, place_of, written
 from pipeline.words import line_of
@@ -239,6 +240,8 @@ def _printed(node: Node, parent: Node, text: bytes) -> str | None:
     if type_of(node).get("id") != "VARCHAR" or is_json(type_of(node)):
         return None
     of = _type(operand)
+    if of == "DECIMAL" and any(map(_are_seconds_of_date, walk(operand))):
+        return "{shown} prints decimals, and Postgres none of a date's seconds; cast it to bigint first"
     if of == "LIST":
         return "{shown} prints a list as [1, 2], Postgres as {{1,2}}; write array_to_string(x, ',')"
     if name_of(operand) == "date_trunc" and _type(operand["children"][-1]) == "DATE":
@@ -250,6 +253,10 @@ def _printed(node: Node, parent: Node, text: bytes) -> str | None:
     if of == "BOOLEAN" and name_of(parent) in {"concat", "concat_ws"} and not is_written_cast(node, text):
         return "{shown} in concat() is printed as true, in Postgres as t; write CAST(… AS text) around it"
     return None
+
+
+def _are_seconds_of_date(node: Node) -> bool:
+    return name_of(node) == "epoch_us" and _type(node["children"][0]) == "DATE"
 
 
 def _in_four_bytes(node: Node, text: bytes) -> str | None:

@@ -84,5 +84,6 @@ def _operands(node: Node, text: bytes) -> str:
 def _shown(text: bytes, start: int, end: int) -> str:
     """Part of the SQL in one line, as it is written in the model."""
     line = " ".join(text[start:end].decode(errors="replace").split())
+    line = line.replace('"seconds (pipeline)"(', "extract(epoch FROM")  # of pipeline.models.exact_quotients
     shown = _PRODUCT.sub(r"/\1\2", _WIDE.sub("", line))
     return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"

@@ -58,6 +58,11 @@ CASES = [
         "extract(epoch FROM ts::time) * INTERVAL '1 second'",
     ),
     ("c IN ('y', 'ab  ')", r"'ab  ' is compared as text, .*; write 'ab'", "c IN ('y', 'ab')"),
+    (
+        "extract(epoch FROM ts::date)::text",
+        "prints decimals.* cast it to bigint",
+        "CAST(CAST(extract(epoch FROM ts::date) AS bigint) AS text)",
+    ),
     ("(SELECT avg(n) FROM t)", r"(?<=:2: )avg\(n\) is computed in floating point", None),
     ("rank() OVER (ORDER BY i / 3.0)", "i / 3.0 is computed", "rank() OVER (ORDER BY round(i / 3.0, 9))"),
     ("r * i", r"r \* i takes 4 bytes .* in Postgres 8; cast the real", "CAST(r AS double precision) * i"),
