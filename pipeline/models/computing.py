@@ -196,7 +196,7 @@ class Probe:
         """``bound`` is the session in which the models are bound."""
         self.connection, self._bound = connection, bound
         self._tables: dict[str, Sequence[Column]] = {}
-        self._has_macros = False
+        create_macros(connection)
         for name, columns in tables.items():
             self.add(name, columns)
 
@@ -218,9 +218,6 @@ class Probe:
         tables = {name: columns for name, columns in self._tables.items() if name in model.reads}
         if not any(is_stored_as_text(column) for columns in tables.values() for column in columns):
             return text
-        if not self._has_macros:  # takes some milliseconds
-            create_macros(self.connection)
-            self._has_macros = True
         has_moments = any(is_moment(column) for columns in tables.values() for column in columns)
         try:
             computable = _computable(self.connection, text, tables, moments=False)
