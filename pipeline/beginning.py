@@ -114,9 +114,11 @@ def by_place(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Let the block's statements fetch the rows whose places (ctid) they have one by one, in that order.
 
     Where these are many, Postgres would join them by hash, in parts if they exceed its memory: the rows to
-    write would come in no order, and each one would need other pages of the table and its indexes.
+    write would come in no order, and each one would need other pages of the table and its indexes. The
+    block's statements are sent at once, so their results are there after it.
     """
     query = sql.SQL("SET LOCAL random_page_cost = {}")
-    connection.execute(query.format("0"))
-    yield
-    connection.execute(query.format(_RANDOM_PAGE_COST))
+    with connection.pipeline():
+        connection.execute(query.format("0"))
+        yield
+        connection.execute(query.format(_RANDOM_PAGE_COST))
