@@ -128,10 +128,7 @@ def load(
     for database in (new, present):
         bind_models(database, models)
     star = dlt.pipeline(
-        "star",
-        destination=postgres(url),
-        dataset_name="star",
-        pipelines_dir=str(folder / "pipelines"),
+        "star", destination=postgres(url), dataset_name="star", pipelines_dir=str(folder / "pipelines")
     )
     disposition: Any = "append" if star.first_run else merging
     touched = models.touched(table for table, found in fresh.items() if found)

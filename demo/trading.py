@@ -161,11 +161,7 @@ def buy(connection: psycopg.Connection, rng: random.Random, at: datetime) -> Ids
 
 
 def edit_silently(
-    connection: psycopg.Connection,
-    rng: random.Random,
-    table: str,
-    column: str,
-    newest: int | None = None,
+    connection: psycopg.Connection, rng: random.Random, table: str, column: str, newest: int | None = None
 ) -> Edit:
     """Change a column of a random row up to the newest key, without touching last_updated."""
     key = some_id(connection, rng, table, newest or newest_id(connection, table))

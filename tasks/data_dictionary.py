@@ -51,11 +51,7 @@ def page(found: Dictionary, now: datetime) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(_PAGE).render(
-        dictionary=found,
-        now=now,
-        diagram=erd.draw(found.tables),
-    )
+    return environment.get_template(_PAGE).render(dictionary=found, now=now, diagram=erd.draw(found.tables))
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:

@@ -96,12 +96,7 @@ def find_deleted(check: DeletionCheck, schema: str, environment: str) -> Files |
     return deleted
 
 
-@task(
-    name="compact",
-    task_run_name="compact {table.table}",
-    cache_policy=NO_CACHE,
-    **RETRY_IF_TRANSIENT,
-)
+@task(name="compact", task_run_name="compact {table.table}", cache_policy=NO_CACHE, **RETRY_IF_TRANSIENT)
 @clean_failures
 def compact(table: TableBatch, batch_id: str, environment: str) -> TableBatch:
     """Merge the newest deltas of a table's state, so that their number stays small."""

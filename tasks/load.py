@@ -20,10 +20,7 @@ from tasks.progress import progress
 
 
 @task(
-    name="load",
-    task_run_name="load batch {manifest.batch_id}",
-    cache_policy=NO_CACHE,
-    **RETRY_IF_TRANSIENT,
+    name="load", task_run_name="load batch {manifest.batch_id}", cache_policy=NO_CACHE, **RETRY_IF_TRANSIENT
 )
 @clean_failures
 def load(

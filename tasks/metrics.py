@@ -12,9 +12,7 @@ OUTCOMES = ("added", "changed", "deleted", "rejected")
 
 _ENVIRONMENT = "environment"
 _UP_TO_DATE = Gauge(
-    "totesys_up_to_date_timestamp_seconds",
-    "Time of the source that is loaded",
-    [_ENVIRONMENT],
+    "totesys_up_to_date_timestamp_seconds", "Time of the source that is loaded", [_ENVIRONMENT]
 )
 _BATCHES = Counter("totesys_batches", "Batches loaded", [_ENVIRONMENT])
 _ROWS = Counter(

@@ -173,10 +173,7 @@ def announce(manifest: Manifest, batch: BatchReport, models: dict[str, Model], e
 
 
 @task(
-    name="report",
-    task_run_name="report batch {batch.batch_id}",
-    cache_policy=NO_CACHE,
-    **RETRY_IF_TRANSIENT,
+    name="report", task_run_name="report batch {batch.batch_id}", cache_policy=NO_CACHE, **RETRY_IF_TRANSIENT
 )
 @clean_failures
 def report(manifest: Manifest, batch: BatchReport, environment: str) -> None:

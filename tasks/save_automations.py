@@ -219,10 +219,7 @@ def _rows_missed(environment: str, target: UUID) -> AutomationCore:
 def _rate_limited(event: str, environment: str) -> EventTrigger:
     """A trigger on an event of the warehouse, at most once per AT_MOST_EVERY."""
     return EventTrigger(
-        expect={event},
-        match=events.warehouse(environment),
-        posture=Posture.Reactive,
-        within=AT_MOST_EVERY,
+        expect={event}, match=events.warehouse(environment), posture=Posture.Reactive, within=AT_MOST_EVERY
     )
 
 

@@ -285,9 +285,7 @@ def _arguments() -> argparse.Namespace:
         help="do not count pending rows in the source and objects in the buckets",
     )
     effort.add_argument(
-        "--count",
-        action="store_true",
-        help="also count pending rows in large tables, reading all of them",
+        "--count", action="store_true", help="also count pending rows in large tables, reading all of them"
     )
     parser.add_argument("--prometheus", action="store_true", help="print the figures for Prometheus")
     return parser.parse_args()

@@ -69,12 +69,7 @@ def transform(
     return output
 
 
-@task(
-    name="gather",
-    task_run_name="gather {model}",
-    cache_policy=NO_CACHE,
-    **RETRY_IF_TRANSIENT,
-)
+@task(name="gather", task_run_name="gather {model}", cache_policy=NO_CACHE, **RETRY_IF_TRANSIENT)
 @clean_failures
 def gather(model: str, outputs: list[Output]) -> Output:  # noqa: ARG001  part of the task run's name
     """Combine the outputs of one model's tasks over the files of a batch."""

@@ -247,13 +247,7 @@ def plan_batch(
     def take(as_text: Places) -> tuple[BatchPlan, Manifest | None]:
         with snapshots.snapshot(source_url, key) as (connection, snapshot):
             planned = pipeline.plan(
-                connection,
-                snapshot,
-                schema,
-                reconcile=reconcile,
-                full=full,
-                key=key,
-                as_text=as_text,
+                connection, snapshot, schema, reconcile=reconcile, full=full, key=key, as_text=as_text
             )
             if planned.watermark and planned.nothing_new:
                 ledger.record_up_to_date(

@@ -128,9 +128,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     files[1].write_bytes(
         certificate.public_bytes(serialization.Encoding.PEM)
         + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
     return files

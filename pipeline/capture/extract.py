@@ -41,11 +41,7 @@ class Readers:
 
 
 def extract(
-    connection: Connection,
-    planned: BatchPlan,
-    schema: str,
-    readers: Readers,
-    pages_per_chunk: int,
+    connection: Connection, planned: BatchPlan, schema: str, readers: Readers, pages_per_chunk: int
 ) -> Manifest:
     """Read a planned batch while its snapshot is open, and return its manifest, which is not sealed yet.
 

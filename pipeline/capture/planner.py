@@ -207,9 +207,7 @@ def _with_hashes(
     declared, key_id = _personal(models, tables), personal.key_id(models, key)
     return {
         name: table.model_copy(
-            update={
-                "columns": tuple(personal.with_hashes(table.columns, declared.get(name, {}), key_id)),
-            }
+            update={"columns": tuple(personal.with_hashes(table.columns, declared.get(name, {}), key_id))}
         )
         for name, table in tables.items()
     }

@@ -34,10 +34,7 @@ def newest(manifests: Sequence[Manifest]) -> dict[str, TableBatch]:
 
 
 def the_table(
-    models: Mapping[str, Model],
-    manifests: Sequence[Manifest],
-    name: str,
-    frozen: Mapping[str, Model],
+    models: Mapping[str, Model], manifests: Sequence[Manifest], name: str, frozen: Mapping[str, Model]
 ) -> tuple[Manifest, TableBatch, Erasure]:
     """The newest batch with a table, the table, and its columns to erase.
 

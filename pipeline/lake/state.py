@@ -29,11 +29,7 @@ def bind_changes(
 
 
 def bind_state(
-    connection: duckdb.DuckDBPyConnection,
-    table: TableBatch,
-    state: State,
-    raw: Bucket,
-    name: str,
+    connection: duckdb.DuckDBPyConnection, table: TableBatch, state: State, raw: Bucket, name: str
 ) -> None:
     """Create a view of a table's present state."""
     relations = [

@@ -36,11 +36,7 @@ from pipeline.words import line_of
 
 
 def _computable(
-    connection: duckdb.DuckDBPyConnection,
-    sql: str,
-    tables: Mapping[str, Sequence[Column]],
-    *,
-    moments: bool,
+    connection: duckdb.DuckDBPyConnection, sql: str, tables: Mapping[str, Sequence[Column]], *, moments: bool
 ) -> str:
     """The SQL with numbers, lists and maybe moments cast where it uses them; ``tables`` are what it reads.
 

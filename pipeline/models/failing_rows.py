@@ -27,12 +27,7 @@ _EXAMINED = "examined_rows"
 
 
 def leave_out_failing_rows(
-    connection: duckdb.DuckDBPyConnection,
-    work: Work,
-    table: TableBatch,
-    error: ModelError,
-    *,
-    complete: bool,
+    connection: duckdb.DuckDBPyConnection, work: Work, table: TableBatch, error: ModelError, *, complete: bool
 ) -> pa.RecordBatch:
     """Leave the rows for which the model fails out of the table that it reads; returns them as rejected.
 

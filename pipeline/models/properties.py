@@ -16,15 +16,7 @@ from pipeline.models.analysis import Analysis, Misread, analyse, plan_of
 from pipeline.models.comparisons import ROWS, is_special
 from pipeline.models.contract import ContractColumn, contract_of, left_out
 from pipeline.models.exact_quotients import with_exact_epochs
-from pipeline.models.inputs import (
-    RESULT,
-    TableColumns,
-    as_key,
-    as_tables,
-    bind_empty,
-    read_names,
-    types_of,
-)
+from pipeline.models.inputs import RESULT, TableColumns, as_key, as_tables, bind_empty, read_names, types_of
 from pipeline.models.library import Model
 from pipeline.models.literals import misspelled, unknown_labels
 from pipeline.models.mistakes import mistakes_in
@@ -54,10 +46,7 @@ def analysed(
 
 @lru_cache(maxsize=512)  # a rebuild asks for the same models at every batch; analysing one takes some 20 ms
 def _analysed(
-    chain: tuple[Model, ...],
-    their_targets: tuple[Target, ...],
-    their_tables: TableColumns,
-    keys: Keys | None,
+    chain: tuple[Model, ...], their_targets: tuple[Target, ...], their_tables: TableColumns, keys: Keys | None
 ) -> tuple[Analysis, tuple[ContractColumn, ...]]:
     models = {model.name: model for model in chain}
     targets = {target.name: target for target in their_targets}

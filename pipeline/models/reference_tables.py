@@ -18,9 +18,4 @@ def table(name: str) -> pa.Table:
     if name.removeprefix(f"{SCHEMA}.") not in NAMES:
         raise KeyError(name)
     entries = sorted(pycountry.currencies, key=lambda entry: entry.alpha_3)
-    return pa.table(
-        {
-            "code": [entry.alpha_3 for entry in entries],
-            "name": [entry.name for entry in entries],
-        }
-    )
+    return pa.table({"code": [entry.alpha_3 for entry in entries], "name": [entry.name for entry in entries]})

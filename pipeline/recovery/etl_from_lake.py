@@ -42,9 +42,7 @@ def rewrite(
         last = max(times.values())
         candidates = [chain for chain in chains.find(raw) if chain.has_moment(last) and not chain.has_gaps]
         chain = max(
-            candidates,
-            key=lambda each: (each.end.may_be_for(destination), each.end.batch_id),
-            default=None,
+            candidates, key=lambda each: (each.end.may_be_for(destination), each.end.batch_id), default=None
         )
         begins = f"warehouse: the schema etl lacks the batches that schema {schema} holds, up to {last}"
         if chain is None:

@@ -163,10 +163,7 @@ def write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:
 def _write(rebuilt: RebuiltTable, live: Table) -> tuple[int, int]:
     rows = bindings.count_rows(live.connection, rebuilt.copy_schema, [rebuilt.name])[rebuilt.name]
     if references.lock(live, rows):
-        with (
-            live.connection.transaction() as savepoint,
-            references.unchecked(live.connection, proven=True),
-        ):
+        with live.connection.transaction() as savepoint, references.unchecked(live.connection, proven=True):
             written = rebuilt.insert_and_update()
             if not integrity.count_missing_references(live):
                 return written

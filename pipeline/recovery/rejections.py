@@ -72,11 +72,7 @@ def restate_early(
 
 
 def check_share(
-    connection: Connection,
-    schema: str,
-    targets: Iterable[Target],
-    before: Mapping[str, int],
-    limits: Limits,
+    connection: Connection, schema: str, targets: Iterable[Target], before: Mapping[str, int], limits: Limits
 ) -> None:
     """Raise WarehouseError if tables of a schema, computed again, have lost too many rows by rejections.
 

@@ -78,11 +78,7 @@ def needed(url: str) -> Needed:
 
 
 def plan(
-    raw: Bucket,
-    processed: Bucket,
-    before: datetime,
-    needs: Needed,
-    destination: Destination | None = None,
+    raw: Bucket, processed: Bucket, before: datetime, needs: Needed, destination: Destination | None = None
 ) -> Removal | None:
     """What to remove of the batches before a time; None if no earlier batch can be the base.
 

@@ -75,10 +75,7 @@ def compute(
         each.table for each in preview(url, schema, models, transforms, raw) if each.effect in _CHANGING
     }
     chain = loaded_batches(url, schema, raw)
-    with (
-        transaction(url, "warehouse", one_moment=True) as connection,
-        _naming_privileges(connection, branch),
-    ):
+    with transaction(url, "warehouse", one_moment=True) as connection, _naming_privileges(connection, branch):
         upgrades.check(connection)
         _drop(connection, branch, must_exist=False)
         views = f"{branch}_live"

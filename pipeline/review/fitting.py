@@ -38,13 +38,7 @@ def type_for(yielded: str) -> str:
 def column_of(name: str, type_: str, *, required: bool = False) -> TargetColumn:
     """A warehouse column of this type."""
     return TargetColumn(
-        name=name,
-        type=type_,
-        category="S",
-        labels=(),
-        required=required,
-        filled=False,
-        generated=False,
+        name=name, type=type_, category="S", labels=(), required=required, filled=False, generated=False
     )
 
 

@@ -137,10 +137,7 @@ def _rows_at(
         "SELECT ctid::text, xmin::text, hashtextextended(row({})::text, 0)::text FROM {}"
         " WHERE tableoid = {}::oid AND ctid = ANY({}::tid[])"
     ).format(
-        sql.SQL(", ").join(parts),
-        identifier(schema, table),
-        sql.Literal(heap),
-        sql.Literal(list(places)),
+        sql.SQL(", ").join(parts), identifier(schema, table), sql.Literal(heap), sql.Literal(list(places))
     )
     return [
         Witness(

@@ -11,14 +11,7 @@ from psycopg import sql
 
 from pipeline.models.library import Model
 from pipeline.models.marts import Mart
-from pipeline.models.target import (
-    COMMITTED_AT,
-    DELETED,
-    RECORDED_AT,
-    SUPERSEDED_AT,
-    Target,
-    versions_name,
-)
+from pipeline.models.target import COMMITTED_AT, DELETED, RECORDED_AT, SUPERSEDED_AT, Target, versions_name
 from pipeline.postgres import Connection, select, template
 from pipeline.warehouse.alterations import Alterations
 from pipeline.warehouse.marts import MARK

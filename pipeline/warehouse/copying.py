@@ -39,11 +39,7 @@ def copy_in(
         into, identifiers(names), sql.SQL("binary" if encode else "csv")
     )
     copied = 0
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(command) as copy,
-        closing(ahead(chunks)) as encoded,
-    ):
+    with connection.cursor() as cursor, cursor.copy(command) as copy, closing(ahead(chunks)) as encoded:
         for number, chunk in encoded:
             copy.write(chunk)
             copied += number

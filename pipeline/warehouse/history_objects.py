@@ -6,14 +6,7 @@ from typing import NamedTuple, cast
 
 from psycopg import sql
 
-from pipeline.models.target import (
-    Target,
-    begun_index,
-    ended_index,
-    key_json,
-    version_index,
-    versions_name,
-)
+from pipeline.models.target import Target, begun_index, ended_index, key_json, version_index, versions_name
 from pipeline.postgres import Connection, each, identifiers, statement, together
 
 # The comment of an index of versions that was made because their dimension has one on the same columns.

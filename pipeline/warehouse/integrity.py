@@ -85,9 +85,7 @@ def _missing_reference(table: Table, reference: Reference) -> sql.Composable:
     if table.is_target_of(reference):
         present = sql.SQL("{} UNION ALL {}").format(present, query.format(table.stage, same_row))
     return sql.SQL("CASE WHEN {has_reference} AND NOT EXISTS ({present}) THEN {reason}::text END").format(
-        has_reference=_has_reference(reference),
-        present=present,
-        reason=reference.missing,
+        has_reference=_has_reference(reference), present=present, reason=reference.missing
     )
 
 

@@ -13,12 +13,7 @@ from pipeline.warehouse.schemas import as_of_schema, reporting_schema
 
 
 def ensure_schemas(
-    connection: Connection,
-    schema: str,
-    targets: Collection[str],
-    files: Sequence[Mart],
-    *,
-    for_readers: bool,
+    connection: Connection, schema: str, targets: Collection[str], files: Sequence[Mart], *, for_readers: bool
 ) -> list[str]:
     """Create the schemas of views as of a moment, and return those that the role may use.
 

@@ -120,9 +120,7 @@ def test_a_manifest_of_the_first_format_is_upgraded(raw: Bucket) -> None:
         "source_xmin": 1,
         "identity": {"system": "1", "timeline": 1, "database": "made_up", "database_oid": 1},
         "reconcile": False,
-        "landed": [
-            {"part": {"batch_id": "b", "table": "carried", "number": 0, "of": 1}, "files": [carried]},
-        ],
+        "landed": [{"part": {"batch_id": "b", "table": "carried", "number": 0, "of": 1}, "files": [carried]}],
         "tables": {
             "carried": table("carried", "changes", [[carried], [carried]], [[carried]]),
             "whole": table("whole", "full", None, None),

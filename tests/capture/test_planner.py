@@ -101,16 +101,9 @@ def test_a_table_whose_model_is_removed_and_put_back_is_read_in_full(
 
 def test_a_table_with_another_primary_key_is_read_in_full(source_url: str, house: Warehouse) -> None:
     run(source_url, house)
-    execute(
-        source_url,
-        "ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (shop_id, order_id)",
-    )
+    execute(source_url, "ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (shop_id, order_id)")
     read, _ = run(source_url, house)
-    assert read == {
-        "towns": UNCHANGED,
-        "shops": UNCHANGED,
-        "orders": ("full", "its primary key has changed"),
-    }
+    assert read == {"towns": UNCHANGED, "shops": UNCHANGED, "orders": ("full", "its primary key has changed")}
     assert run(source_url, house)[0]["orders"] == UNCHANGED
 
 

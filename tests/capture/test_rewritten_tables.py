@@ -52,10 +52,7 @@ def test_a_lookup_table_may_get_another_key(pair: Pair) -> None:
     pair.do("UPDATE town SET code = 7, name = 'Hull' WHERE town_id = 1")
     pair.run()
     equal(pair)
-    pair.do(
-        "ALTER TABLE town DROP CONSTRAINT town_pkey",
-        "UPDATE town SET name = 'Ayr' WHERE town_id = 2",
-    )
+    pair.do("ALTER TABLE town DROP CONSTRAINT town_pkey", "UPDATE town SET name = 'Ayr' WHERE town_id = 2")
     pair.run()
     equal(pair)
 

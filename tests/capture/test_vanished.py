@@ -223,10 +223,7 @@ def test_a_source_that_lost_most_rows_does_not_empty_the_warehouse(pair: Pair, c
     pair.do(change)
     _, manifest = plan_batch(pair.source_url, pair.house)
     assert manifest
-    with pytest.raises(
-        WarehouseError,
-        match=HELD_BACK,
-    ):
+    with pytest.raises(WarehouseError, match=HELD_BACK):
         pair.house.bring(manifest)
     assert pair.house.query(shown) == [(1600,)]
     pair.house.bring(manifest, max_deleted_share=1)

@@ -42,11 +42,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.parametrize(
     ("urls", "has_prefect", "shown"),
     [
-        (
-            {"dashboard_url": READER, "warehouse_url": LOADER},
-            True,
-            _shown("reader"),
-        ),
+        ({"dashboard_url": READER, "warehouse_url": LOADER}, True, _shown("reader")),
         ({"warehouse_url": LOADER}, True, _shown("loader")),
         ({"warehouse_url": "name-of-a-secret"}, False, "of the block"),
         ({}, True, "of the block"),

@@ -88,9 +88,7 @@ def test_orders_of_a_day_commit_one_by_one_with_their_payments(
     assert len({xid for _, xid in seen}) == len(seen)
 
 
-def test_a_late_commit_has_an_earlier_timestamp_and_may_fail(
-    server: Postgres,
-) -> None:
+def test_a_late_commit_has_an_earlier_timestamp_and_may_fail(server: Postgres) -> None:
     url = filled(server, "late", 100)
     find = "SELECT count(*) FROM sales_order WHERE sales_order_id = %s"
     with psycopg.connect(url, autocommit=True) as connection:

@@ -8,12 +8,7 @@ from pathlib import Path
 
 import psycopg
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from psycopg import sql
 
 from pipeline.lake.buckets import folder

@@ -12,14 +12,7 @@ from pipeline.lake import erasures
 from pipeline.postgres import transaction
 from pipeline.recovery.imported_rows import from_csv
 from pipeline.recovery.imports import import_versions
-from tests.erasure.people import (
-    NAMES,
-    entry,
-    forgotten,
-    looks,
-    names_in,
-    token,
-)
+from tests.erasure.people import NAMES, entry, forgotten, looks, names_in, token
 from tests.pair import Pair
 from tests.recovery.test_retain import rebuilt
 from tests.support import database, execute

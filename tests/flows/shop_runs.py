@@ -57,12 +57,7 @@ def run_the_shop(world: World) -> ShopRuns:
         first = run_and_read(world)
     day = shop.working_day(world.source_url)
     return ShopRuns(
-        world=world,
-        late=late,
-        day=day,
-        first=first,
-        second=run_and_read(world),
-        quiet=run_and_read(world),
+        world=world, late=late, day=day, first=first, second=run_and_read(world), quiet=run_and_read(world)
     )
 
 

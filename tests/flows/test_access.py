@@ -13,12 +13,7 @@ from threading import Thread
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import (
-    PREFECT_API_AUTH_STRING,
-    PREFECT_API_KEY,
-    PREFECT_API_URL,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
 from demo.processes import PrefectServer
 from tasks.blocks import _missing

@@ -104,10 +104,7 @@ def test_runs_that_die_are_noticed_soon() -> None:
 def command(module: str, world: World, **more: str) -> None:
     """Run a Python module as a command with the world's settings, and require that it succeeds."""
     inherited = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
-    server = {
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        "PREFECT_HOME": str(PREFECT_HOME.value()),
-    }
+    server = {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PREFECT_HOME": str(PREFECT_HOME.value())}
     done = subprocess.run(
         [sys.executable, "-m", *module.split()],
         cwd=ROOT,

@@ -20,18 +20,10 @@ from pipeline.lake.manifest import Chunk, ReadSpec
 from pipeline.source.changes import Slice
 from tasks.extract import extracting
 from tests.flows.shop_runs import FACTS, ORACLES, RunOutcome, ShopRuns, run_and_read
-from tests.flows.support import (
-    EQUAL,
-    ROOT,
-    changed,
-    client,
-    query,
-)
+from tests.flows.support import EQUAL, ROOT, changed, client, query
 
 # What the warehouse calls the columns that a working day changes without a trace.
-IN_THE_WAREHOUSE = {
-    ("sales_order", "staff_id"): "sales_staff_id",
-}
+IN_THE_WAREHOUSE = {("sales_order", "staff_id"): "sales_staff_id"}
 
 
 @pytest.fixture(params=["s3", pytest.param("folders", marks=pytest.mark.campaign)])

@@ -44,9 +44,7 @@ def tried(campaign: Campaign, makers: list[Maker], *, s3: bool, kind: str = "tot
 
 
 @pytest.mark.campaign
-def test_nothing_is_lost_or_duplicated_by_a_process_killed_in_a_run(
-    campaign: Campaign,
-) -> None:
+def test_nothing_is_lost_or_duplicated_by_a_process_killed_in_a_run(campaign: Campaign) -> None:
     points = ("after seal", "before commit", "after commit")
     makers = [processes.killed_at(point) for point in points]
     assert tried(campaign, makers, s3=False) >= len(makers)  # and the rebuild at the end

@@ -11,11 +11,7 @@ from psycopg import sql
 
 from pipeline.errors import PipelineError
 from pipeline.steps import Pipeline
-from tests.flows.support import (
-    World,
-    query,
-    words_of,
-)
+from tests.flows.support import World, query, words_of
 
 
 @contextmanager

@@ -61,11 +61,7 @@ def test_the_main_job(make_world: Callable[..., World], buckets: dict[str, Any])
 @pytest.mark.parametrize(
     ("key", "bucket", "words"),
     [
-        (
-            (swift.OWNER[0], "another secret"),
-            None,
-            "the secret key is wrong; check the aws-creden",
-        ),
+        ((swift.OWNER[0], "another secret"), None, "the secret key is wrong; check the aws-creden"),
         (swift.READER, None, "access denied; the role needs s3:PutObject here"),
         (swift.OWNER, "s3://no-such-bucket/raw", "s3://no-such-bucket/raw: .*the bucket does not exist"),
     ],

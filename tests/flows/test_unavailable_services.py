@@ -82,10 +82,7 @@ def test_a_bucket_that_is_a_file_is_named(loaded: World, attempt: Try) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [
-        (SqlAlchemyConnector, "totesys-source"),
-        (LocalFileSystem, "totesys-processed"),
-    ],
+    [(SqlAlchemyConnector, "totesys-source"), (LocalFileSystem, "totesys-processed")],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_block_that_is_missing_is_named(loaded: World, attempt: Try, kind: Any, name: str) -> None:

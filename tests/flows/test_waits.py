@@ -21,11 +21,7 @@ from tests.flows.support import World
     ],
 )
 def test_a_run_names_the_session_that_it_waits_for(
-    kiosk: World,
-    caplog: pytest.LogCaptureFixture,
-    where: str,
-    statement: str,
-    logger: str,
+    kiosk: World, caplog: pytest.LogCaptureFixture, where: str, statement: str, logger: str
 ) -> None:
     assert kiosk.run().reports
     world = replace(kiosk, more={"TOTESYS_LOCK_TIMEOUT": "8"})

@@ -16,11 +16,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.settings import (
-    PREFECT_CLIENT_METRICS_ENABLED,
-    PREFECT_CLIENT_METRICS_PORT,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_CLIENT_METRICS_ENABLED, PREFECT_CLIENT_METRICS_PORT, temporary_settings
 from prefect.utilities import services
 
 from pipeline.status import Batch

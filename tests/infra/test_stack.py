@@ -114,11 +114,7 @@ class TestRoles:
 
     @pytest.mark.parametrize(
         ("role", "secrets"),
-        [
-            ("pipeline", {"source-url", "warehouse-url"}),
-            ("execution", {"prefect-api"}),
-            ("worker", set()),
-        ],
+        [("pipeline", {"source-url", "warehouse-url"}), ("execution", {"prefect-api"}), ("worker", set())],
     )
     def test_read_only_the_secrets_that_they_need(self, stack: Stack, role: str, secrets: set[str]) -> None:
         readable = {

@@ -9,12 +9,7 @@ import pytest
 
 from demo.postgres import Postgres
 from tests.models.both import Both
-from tests.models.comparison_cases import (
-    SCHEMA,
-    TABLES,
-    VALUES,
-    Models,
-)
+from tests.models.comparison_cases import SCHEMA, TABLES, VALUES, Models
 from tests.support import database, execute
 
 

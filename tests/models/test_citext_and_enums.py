@@ -16,10 +16,7 @@ from pipeline.models import inputs, properties
 from pipeline.models.work import Work
 from tests.house import plan_batch
 from tests.made_up import made_target
-from tests.models.comparison_cases import (
-    batch_of,
-    manifest_of,
-)
+from tests.models.comparison_cases import batch_of, manifest_of
 from tests.pair import Pair
 from tests.support import execute, write_models
 

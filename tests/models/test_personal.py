@@ -127,9 +127,7 @@ def test_keys_of_each_length_give_the_hashes_of_python(shop: Pair) -> None:
         assert actual == hashed("ann", secret)
 
 
-def test_clear_text_is_in_no_object_after_changes_rejected_rows_and_reconciling(
-    people: Pair,
-) -> None:
+def test_clear_text_is_in_no_object_after_changes_rejected_rows_and_reconciling(people: Pair) -> None:
     people.do("ALTER TABLE person ADD UNIQUE (mail)", "DELETE FROM person WHERE person_id = 3")
     execute(people.house.url, "ALTER TABLE dim_person ADD CHECK (person_id < 5)")
     people.do("INSERT INTO person VALUES (5, 'zoë@example.com', '1988-01-01', 99999, 'cross', 7)")

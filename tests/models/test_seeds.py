@@ -87,10 +87,7 @@ def test_only_line_ends_of_csv_end_a_row(tmp_path: Path, character: str) -> None
         ("a,b,a\n", r":1: more than one column has the name a"),
         ("a,A\n", r":1: more than one column has the name a"),
         ("a,\n1,2\n", r":1: a column has no name"),
-        (
-            "a:int\n1\n",
-            r":1: column a has the type 'int'; use one of boolean, smallint, integer,",
-        ),
+        ("a:int\n1\n", r":1: column a has the type 'int'; use one of boolean, smallint, integer,"),
         ("a:numeric\n1\n", r":1: column a has the type 'numeric'"),
         ('"a:numeric(50,2)"\n1\n', r":1: column a has the type 'numeric\(50,2\)'"),
         ("a:integer\n1\nx\n", r":3: column a: not a value of type integer"),

@@ -48,11 +48,7 @@ def test_an_identity_is_equal_exactly_for_equal_values(source_url: str, type_: s
 
 @pytest.mark.parametrize(
     ("type_", "one", "two"),
-    [
-        ("interval", "1 mon", "30 days"),
-        ("jsonb", '{"a": 1.0}', '{"a": 1.00}'),
-        ("numeric[]", "{1}", "{1.0}"),
-    ],
+    [("interval", "1 mon", "30 days"), ("jsonb", '{"a": 1.0}', '{"a": 1.00}'), ("numeric[]", "{1}", "{1.0}")],
 )
 def test_rows_with_equal_keys_are_rejected_and_accepted_again(
     shared: Pair, type_: str, one: str, two: str

@@ -124,8 +124,7 @@ def test_the_load_gets_changes_of_untracked_columns_because_they_can_correct_rej
 
 
 @pytest.mark.parametrize(
-    ("column", "message"),
-    [("amuont", "because it is not yielded"), ("id", "because it is part of the key")],
+    ("column", "message"), [("amuont", "because it is not yielded"), ("id", "because it is part of the key")]
 )
 def test_an_invalid_untracked_column_is_refused(tmp_path: Path, column: str, message: str) -> None:
     all_models = write_models(tmp_path, {"dim_m": f"-- untracked: {column}\nSELECT id, amount FROM t"})

@@ -113,11 +113,7 @@ def test_a_wait_is_logged_repeatedly_until_it_ends(
 ) -> None:
     database, holds, waits, what = WAITS[case]
     url = pair.source_url if database == "source" else pair.house.url
-    with (
-        ThreadPoolExecutor() as pool,
-        holding(url, holds) as other,
-        watched(url, database) as waiting,
-    ):
+    with ThreadPoolExecutor() as pool, holding(url, holds) as other, watched(url, database) as waiting:
         doing = pool.submit(waiting.execute, waits.encode())
         deadline = monotonic() + 30
         while len(caplog.messages) < 2 and monotonic() < deadline:

@@ -89,8 +89,7 @@ def test_the_role_may_skip_checked_references_if_this_is_wanted(pair: Pair, new_
 def test_the_role_reads_only_tables_that_models_name(pair: Pair, reader_url: str) -> None:
     """Neither existing tables nor later ones."""
     pair.do(
-        "CREATE TABLE app_user (id int, password_hash text)",
-        "CREATE VIEW sale_view AS SELECT * FROM sale",
+        "CREATE TABLE app_user (id int, password_hash text)", "CREATE VIEW sale_view AS SELECT * FROM sale"
     )
     for name in ("app_user", "sale_view"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

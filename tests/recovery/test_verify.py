@@ -124,8 +124,7 @@ def test_a_reference_that_somebody_has_dropped_is_named(lived: Pair) -> None:
     found = lived.house.rehearse()
     assert (found.unenforced, found.differences) == (("fact_sale (shop_id) to dim_shop",), [])
     execute(
-        lived.house.url,
-        f"ALTER TABLE fact_sale ADD {reference} FOREIGN KEY (shop_id) REFERENCES dim_shop",
+        lived.house.url, f"ALTER TABLE fact_sale ADD {reference} FOREIGN KEY (shop_id) REFERENCES dim_shop"
     )
     assert not lived.house.rehearse().unenforced
     if own_version() >= 18:

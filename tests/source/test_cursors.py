@@ -221,11 +221,7 @@ def test_a_row_that_leaves_the_filter_of_a_model_over_a_model_leaves_its_table(o
 
 def test_names_in_quotes_and_two_models_with_the_same_cursor(old_and_new: Pair) -> None:
     old_and_new.fresh(
-        {
-            "fact_v": model('v."Changed . At"'),
-            "fact_w": model('"v"."Changed . At"'),
-            "schema": SCHEMA,
-        },
+        {"fact_v": model('v."Changed . At"'), "fact_w": model('"v"."Changed . At"'), "schema": SCHEMA},
         'CREATE TABLE t (id int, note text, "Changed . At" int)',
         "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
         "CREATE VIEW v AS SELECT * FROM t",

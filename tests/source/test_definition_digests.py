@@ -15,10 +15,7 @@ from pipeline.source.definition import Definition
 from tests.house import plan_batch
 from tests.lake.earlier_formats import as_format_2
 from tests.pair import Pair
-from tests.source.definitions import (
-    MODELS,
-    read,
-)
+from tests.source.definitions import MODELS, read
 from tests.support import database, execute, query
 
 

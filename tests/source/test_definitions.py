@@ -9,12 +9,7 @@ import pytest
 
 from demo.postgres import Postgres
 from tests.pair import Pair
-from tests.source.definitions import (
-    MODELS,
-    equal,
-    read,
-    read_all,
-)
+from tests.source.definitions import MODELS, equal, read, read_all
 
 BY_CURSOR = MODELS | {"fact_t": "-- key: id\n-- cursor: t.id\nSELECT id, v::varchar AS v FROM t"}
 SHAPE = "its partitions, inheriting tables or views have changed"

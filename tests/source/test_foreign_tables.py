@@ -12,11 +12,7 @@ from demo.postgres import Postgres
 from pipeline.errors import SourceError
 from tests.house import plan_batch
 from tests.pair import Pair
-from tests.source.definitions import (
-    MODELS,
-    equal,
-    read,
-)
+from tests.source.definitions import MODELS, equal, read
 from tests.support import database, query, write_models
 
 

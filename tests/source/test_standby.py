@@ -17,12 +17,7 @@ from pipeline.lake import manifests
 from tests.pair import Pair
 from tests.pair import pair as new_pair
 from tests.servers import described_server
-from tests.source.server import (
-    CHANGED,
-    equal,
-    program,
-    read,
-)
+from tests.source.server import CHANGED, equal, program, read
 from tests.support import execute, value
 
 ANOTHER = {"another source than the last batch's"}

@@ -13,10 +13,7 @@ from tests.pair import Pair
 from tests.support import write_models
 from tests.warehouse import consenting, shop_marts
 from tests.warehouse.consenting import filled_shop, follow
-from tests.warehouse.shops import (
-    MODELS,
-    TABLES,
-)
+from tests.warehouse.shops import MODELS, TABLES
 
 
 @pytest.fixture

@@ -84,21 +84,9 @@ SCENARIOS = [
     ),
     Scenario("a deleted row ends", (BORN, GONE), ((0, 1, "a York"),)),
     Scenario("a deletion is seen once", (BORN, GONE, "", ""), ((0, 1, "a York"),)),
-    Scenario(
-        "a changed row is deleted",
-        (BORN, RENAMED, GONE),
-        ((0, 1, "a York"), (1, 2, "b York")),
-    ),
-    Scenario(
-        "changed and deleted between batches",
-        (BORN, RENAMED + ";" + GONE),
-        ((0, 1, "a York"),),
-    ),
-    Scenario(
-        "a row comes back as it was",
-        (BORN, GONE, BACK),
-        ((0, 1, "a York"), (2, None, "a York")),
-    ),
+    Scenario("a changed row is deleted", (BORN, RENAMED, GONE), ((0, 1, "a York"), (1, 2, "b York"))),
+    Scenario("changed and deleted between batches", (BORN, RENAMED + ";" + GONE), ((0, 1, "a York"),)),
+    Scenario("a row comes back as it was", (BORN, GONE, BACK), ((0, 1, "a York"), (2, None, "a York"))),
     Scenario(
         "a row comes back after some batches",
         (BORN, GONE, "", "", BACK),
@@ -110,20 +98,14 @@ SCENARIOS = [
         ((0, 1, "a York"), (2, None, "z Hull")),
     ),
     Scenario(
-        "a row comes back and goes again",
-        (BORN, GONE, BACK, GONE),
-        ((0, 1, "a York"), (2, 3, "a York")),
+        "a row comes back and goes again", (BORN, GONE, BACK, GONE), ((0, 1, "a York"), (2, 3, "a York"))
     ),
     Scenario(
         "a row comes back and changes",
         (BORN, GONE, BACK, RENAMED),
         ((0, 1, "a York"), (2, 3, "a York"), (3, None, "b York")),
     ),
-    Scenario(
-        "deleted and inserted again between batches",
-        (BORN, GONE + ";" + BACK),
-        ((0, None, "a York"),),
-    ),
+    Scenario("deleted and inserted again between batches", (BORN, GONE + ";" + BACK), ((0, None, "a York"),)),
     Scenario(
         "deleted and inserted with other values between batches",
         (BORN, GONE + "; {new} (1, 'z', 'York')"),

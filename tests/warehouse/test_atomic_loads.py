@@ -17,16 +17,7 @@ from tests.faults.proxy import Proxy, Trouble
 from tests.house import Warehouse
 from tests.made_up import MadeUp
 from tests.support import end_sessions, execute, value
-from tests.warehouse.shops import (
-    FACTS,
-    FIRST,
-    SECOND,
-    TABLES,
-    contents,
-    keys_and_indexes,
-    order,
-    shop,
-)
+from tests.warehouse.shops import FACTS, FIRST, SECOND, TABLES, contents, keys_and_indexes, order, shop
 
 FAILURES = {
     "the last table cannot be written": (

@@ -91,18 +91,9 @@ def lived(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) ->
 
 NONE, LESS, MORE = -1_000, -1, 1
 HARM: dict[str, tuple[tuple[str, ...], dict[str, int | str]]] = {
-    "a fact is dropped": (
-        ("DROP TABLE fact_sale CASCADE",),
-        {"fact_sale": NONE},
-    ),
-    "a dimension is dropped": (
-        ("DROP TABLE dim_shop CASCADE",),
-        {"dim_shop": NONE},
-    ),
-    "all is emptied": (
-        ("TRUNCATE fact_sale, dim_shop, fact_town, bridge_tag",),
-        dict.fromkeys(TABLES, NONE),
-    ),
+    "a fact is dropped": (("DROP TABLE fact_sale CASCADE",), {"fact_sale": NONE}),
+    "a dimension is dropped": (("DROP TABLE dim_shop CASCADE",), {"dim_shop": NONE}),
+    "all is emptied": (("TRUNCATE fact_sale, dim_shop, fact_town, bridge_tag",), dict.fromkeys(TABLES, NONE)),
     "some rows are deleted": (
         ("DELETE FROM fact_sale WHERE amount = 10", "DELETE FROM dim_shop WHERE shop_id = 3"),
         {"dim_shop": LESS, "fact_sale": LESS},

@@ -11,16 +11,7 @@ from pipeline.errors import ModelError, PipelineError, RightMissing, SettingsErr
 from tests.house import Warehouse
 from tests.made_up import MadeUp
 from tests.support import execute, value, write_models
-from tests.warehouse.shops import (
-    FACTS,
-    FIRST,
-    MODELS,
-    SECOND,
-    contents,
-    keys_and_indexes,
-    order,
-    shop,
-)
+from tests.warehouse.shops import FACTS, FIRST, MODELS, SECOND, contents, keys_and_indexes, order, shop
 
 
 def test_preparing_twice_changes_nothing(house: Warehouse, batches: MadeUp) -> None:
@@ -201,9 +192,7 @@ def owner_url(warehouse_url: str) -> Iterator[str]:
     role = f"owner_{name}"
     _, _, tail = warehouse_url.partition("@")
     execute(
-        warehouse_url,
-        f"CREATE ROLE {role} LOGIN PASSWORD 'S3cret'",
-        f"ALTER DATABASE {name} OWNER TO {role}",
+        warehouse_url, f"CREATE ROLE {role} LOGIN PASSWORD 'S3cret'", f"ALTER DATABASE {name} OWNER TO {role}"
     )
     yield f"postgresql://{role}:S3cret@{tail}"
     execute(

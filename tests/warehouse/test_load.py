@@ -11,15 +11,7 @@ from pipeline.warehouse import ledger
 from tests.house import Warehouse
 from tests.made_up import MadeUp
 from tests.support import Row, execute, value, write_models
-from tests.warehouse.shops import (
-    FACTS,
-    FIRST,
-    MODELS,
-    TABLES,
-    keys_and_indexes,
-    order,
-    shop,
-)
+from tests.warehouse.shops import FACTS, FIRST, MODELS, TABLES, keys_and_indexes, order, shop
 
 
 def test_the_first_batch_fills_a_table_and_the_next_is_merged(house: Warehouse, batches: MadeUp) -> None:

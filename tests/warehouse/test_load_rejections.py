@@ -9,14 +9,7 @@ from pipeline.lake.buckets import Bucket
 from tests.house import Warehouse
 from tests.made_up import MadeUp
 from tests.support import value, write_models
-from tests.warehouse.shops import (
-    FACTS,
-    MODELS,
-    TABLES,
-    contents,
-    order,
-    shop,
-)
+from tests.warehouse.shops import FACTS, MODELS, TABLES, contents, order, shop
 
 
 @pytest.mark.parametrize("filled", [False, True], ids=["into an empty table", "into a filled table"])

@@ -11,10 +11,7 @@ from pipeline.lake.buckets import Bucket
 from tests.house import Warehouse, plan_batch
 from tests.made_up import MadeUp
 from tests.support import execute, query, write_models
-from tests.warehouse.shops import (
-    MODELS,
-    TABLES,
-)
+from tests.warehouse.shops import MODELS, TABLES
 
 TYPES: dict[str, tuple[str, str, list[str | None]]] = {
     "s": ("smallint", "smallint", ["-32768", None, "7"]),

@@ -15,12 +15,7 @@ from pipeline.warehouse import ledger
 from tests.house import Warehouse
 from tests.made_up import MadeUp
 from tests.support import Row, end_sessions, execute, query
-from tests.warehouse.shops import (
-    FIRST,
-    keys_and_indexes,
-    order,
-    shop,
-)
+from tests.warehouse.shops import FIRST, keys_and_indexes, order, shop
 
 
 def test_a_warehouse_is_locked_for_one_run(warehouse_url: str) -> None:

@@ -171,12 +171,7 @@ def test_new_and_retyped_columns_are_in_the_history(
     )
     pair.house.prepare()
     history = "SELECT shop_id, city, size FROM dim_shop_history ORDER BY valid_from, shop_id"
-    assert pair.house.query(history) == [
-        (1, "York", None),
-        (2, "Bath", None),
-        (1, "Hull", 5),
-        (2, "Bath", 5),
-    ]
+    assert pair.house.query(history) == [(1, "York", None), (2, "Bath", None), (1, "Hull", 5), (2, "Bath", 5)]
     types = sql.SQL("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = {}::regclass")
     shown = [
         {name for (name,) in pair.house.query(types.format(relation).as_string())}

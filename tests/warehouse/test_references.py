@@ -146,10 +146,7 @@ _SEE = "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN 
 _ONE = "CREATE FUNCTION one() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'"
 _MATCH_FULL = "FOREIGN KEY (shop_id, city_id) REFERENCES bridge_rival MATCH FULL"
 OBSTACLES: dict[tuple[str, ...], str] = {
-    (
-        _SEE,
-        "CREATE TRIGGER sees AFTER INSERT ON fact_sale EXECUTE FUNCTION see()",
-    ): "it has the trigger sees",
+    (_SEE, "CREATE TRIGGER sees AFTER INSERT ON fact_sale EXECUTE FUNCTION see()"): "it has the trigger sees",
     (
         _SEE,
         "CREATE CONSTRAINT TRIGGER sees AFTER INSERT ON fact_sale FOR EACH ROW EXECUTE FUNCTION see()",
@@ -172,14 +169,8 @@ OBSTACLES: dict[tuple[str, ...], str] = {
     (
         "CREATE TABLE child () INHERITS (dim_shop)",
     ): "fact_sale_shop_id_fkey refers to a table that has children",
-    (
-        _ONE,
-        "ALTER TABLE fact_sale ALTER amount SET DEFAULT one()",
-    ): "it uses the function public.one()",
-    (
-        _ONE,
-        "ALTER TABLE fact_sale ADD CHECK (amount >= one())",
-    ): "it uses the function public.one()",
+    (_ONE, "ALTER TABLE fact_sale ALTER amount SET DEFAULT one()"): "it uses the function public.one()",
+    (_ONE, "ALTER TABLE fact_sale ADD CHECK (amount >= one())"): "it uses the function public.one()",
     (
         "CREATE FUNCTION two(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 2'",
         "CREATE INDEX ON fact_sale (two(amount))",

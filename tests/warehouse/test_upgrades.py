@@ -71,10 +71,7 @@ def earlier(servers: Callable[[int], Postgres], request: pytest.FixtureRequest) 
         yield pair
 
 
-TWO, THREE = (
-    datetime(2026, 11, 26, 11, 38, 44, 454666, UTC),
-    datetime(2026, 11, 26, 11, 38, 45, 15081, UTC),
-)
+TWO, THREE = (datetime(2026, 11, 26, 11, 38, 44, 454666, UTC), datetime(2026, 11, 26, 11, 38, 45, 15081, UTC))
 EVER = "-infinity"
 
 

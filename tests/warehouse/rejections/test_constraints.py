@@ -69,10 +69,7 @@ REFUSED = {
         ),
         "a trigger or function of the database refuses the row (SQLSTATE 22P02)",
     ),
-    "an index whose entries are short": (
-        "CREATE INDEX long ON dim_t (long)",
-        "index row requires",
-    ),
+    "an index whose entries are short": ("CREATE INDEX long ON dim_t (long)", "index row requires"),
 }
 
 

@@ -7,11 +7,7 @@ from tests.warehouse.rejections.shop import aside, log, sales
 
 # An invalid row of sale without its key; the reason, and the correction.
 KINDS = {
-    "text that is no date": (
-        "1, '2024-02-30', 1, 1",
-        "sold_on does not fit date",
-        "sold_on = '2024-03-01'",
-    ),
+    "text that is no date": ("1, '2024-02-30', 1, 1", "sold_on does not fit date", "sold_on = '2024-03-01'"),
     "text that is a date and a time": (
         "1, '2024-02-28 10:00', 1, 1",
         "sold_on does not fit date",
@@ -21,11 +17,7 @@ KINDS = {
     "an empty date": ("1, '', 1, 1", "sold_on does not fit date", "sold_on = '2024-03-01'"),
     "a NULL where none may be": ("1, '2024-03-01', 1, NULL", "amount is missing (NULL)", "amount = 0"),
     "a reference that is NULL": ("NULL, '2024-03-01', 1, 1", "shop_id is missing (NULL)", "shop_id = 1"),
-    "a whole number too large": (
-        "1, '2024-03-01', 32768, 1",
-        "units does not fit smallint",
-        "units = 32767",
-    ),
+    "a whole number too large": ("1, '2024-03-01', 32768, 1", "units does not fit smallint", "units = 32767"),
     "an amount too large": (
         "1, '2024-03-01', 1, 10000",
         "amount does not fit numeric(6,2)",
@@ -79,9 +71,7 @@ def test_a_row_of_each_kind_from_its_rejection_to_its_acceptance(pair: Pair) -> 
     assert pair.run() is None
 
 
-def test_rows_that_refer_to_an_unknown_currency_are_accepted_together_with_it(
-    pair: Pair,
-) -> None:
+def test_rows_that_refer_to_an_unknown_currency_are_accepted_together_with_it(pair: Pair) -> None:
     """A rejected dimension row, one that refers to it, one that refers to that, and a fact."""
     pair.do(
         "INSERT INTO currency VALUES (2, 'ZZZ')",
