@@ -14,10 +14,9 @@ import duckdb
 from pipeline.duck import literal
 from pipeline.models.exact import is_written_cast
 from pipeline.models.quotients import FLOATS, INTEGERS, Quotients, folded, is_integer
-from pipeline.models.syntax import Node, known_type, type_of, uncast, with_parents
+from pipeline.models.syntax import Node, known_type, type_of, uncast, walk, with_parents
 from pipeline.models.syntax import type_name as _type
 from pipeline.models.text_origins import is_json
-from pipeline.models.unstable import walk
 from pipeline.models.value_flow import name_of
 from pipeline.models.written import explained, place_of, written
 from pipeline.words import line_of
