@@ -5,7 +5,7 @@ to another client afterwards.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,22 @@ class Beginning:
 
 
 @contextmanager
+def at_once(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Send the block's statements without waiting for their results, which are there after it.
+
+    An error is raised as soon as the server has answered, in the block or at its end.
+    """
+    with connection.pipeline() as sent:
+        try:
+            yield
+        except psycopg.Error:
+            # Otherwise psycopg logs a warning for each statement that was sent after the one that failed.
+            with suppress(psycopg.Error):
+                sent.sync()
+            raise
+
+
+@contextmanager
 def by_place(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Let the block's statements fetch the rows whose places (ctid) they have one by one, in that order.
 
@@ -118,7 +134,7 @@ def by_place(connection: psycopg.Connection[Any]) -> Iterator[None]:
     block's statements are sent at once, so their results are there after it.
     """
     query = sql.SQL("SET LOCAL random_page_cost = {}")
-    with connection.pipeline():
+    with at_once(connection):
         connection.execute(query.format("0"))
         yield
         connection.execute(query.format(_RANDOM_PAGE_COST))

@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from pipeline import connection as connecting
 from pipeline import pool, settings
-from pipeline.beginning import CHANGING, ONE_MOMENT, READING, Beginning
+from pipeline.beginning import CHANGING, ONE_MOMENT, READING, Beginning, at_once
 from pipeline.errors import LockTimeout, PipelineError, RightMissing, SettingsError
 from pipeline.lock_waits import LockWaits
 from pipeline.messages import comes_from_a_function, message
@@ -273,7 +273,7 @@ def each(pattern: str, names: Iterable[str], between: str = ", ") -> sql.Compose
 
 def together(connection: Connection, *queries: tuple[_Query, Params]) -> list[Rows]:
     """The rows of queries with their parameters, which are sent at once: one round trip for all of them."""
-    with connection.pipeline():
+    with at_once(connection):
         cursors = [connection.execute(query, parameters) for query, parameters in queries]
     return [cursor.fetchall() for cursor in cursors]
 

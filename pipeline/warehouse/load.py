@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from pipeline.beginning import at_once
 from pipeline.errors import ConcurrentRunError
 from pipeline.lake.buckets import Bucket
 from pipeline.lake.manifest import Manifest
@@ -115,7 +116,7 @@ def _record(
 ) -> None:
     """Record the batch, the models that its tables were computed with, and how many rows these have."""
     ledger.record_batch(connection, schema, manifest, counts, [each.model_dump() for each in warned])
-    with connection.pipeline():
+    with at_once(connection):
         for output in outputs:
             loaded = Loaded(fingerprint=output.fingerprint, result=output.result)
             target = targets[output.model]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import select
 import traceback
 from collections.abc import Iterator
 from importlib import import_module
@@ -17,8 +18,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from psycopg import OperationalError, errors
 
+from pipeline.beginning import by_place
 from pipeline.errors import BucketError, PipelineError
-from pipeline.postgres import Unreachable
+from pipeline.postgres import Unreachable, transaction
 from pipeline.redaction import learn
 from tasks.failures import (
     RETRY_IF_TRANSIENT,
@@ -112,6 +114,23 @@ def test_a_limit_that_a_setting_raises_is_named(warehouse_url: str) -> None:
 )
 def test_a_transient_failure_is_retried(fault: BaseException, again: bool) -> None:
     assert worth_another_try(fault) == again
+
+
+def test_an_error_of_statements_that_are_sent_at_once_leaves_no_warning(
+    warehouse_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where the server answers before the last one is sent, as for a rejected row."""
+
+    def fail() -> None:
+        with connection.transaction(), by_place(connection):
+            connection.execute("SELECT 1 / %s", (0,))
+            select.select([connection.pgconn.socket], [], [])
+
+    with transaction(warehouse_url, "warehouse") as connection:
+        with pytest.raises(errors.DivisionByZero):
+            fail()
+        assert connection.execute("SHOW random_page_cost").fetchone() == ("1.1",)
+    assert caplog.messages == []
 
 
 def test_a_failing_function_of_the_database_is_one_line(warehouse_url: str) -> None:
