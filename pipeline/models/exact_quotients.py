@@ -13,10 +13,10 @@ import duckdb
 
 from pipeline.duck import quote
 from pipeline.models.analysis import plan_of
-from pipeline.models.edits import Edit, applied, code_between, operator_place, spans, top_tokens
+from pipeline.models.edits import Edit, applied, code_between, operator_place, top_tokens
 from pipeline.models.exact import is_written_cast
 from pipeline.models.quotients import INTEGERS, MOST_DECIMALS, ROUNDING, decimals_of, is_integer
-from pipeline.models.syntax import Node, known_type, parsed, type_of, uncast, walk
+from pipeline.models.syntax import Node, known_type, parsed, shape, type_of, uncast, walk, with_selects
 from pipeline.models.value_flow import name_of
 
 _EPOCH = re.compile(rb"extract\s*\(\s*'?epoch'?\s+from\b", re.IGNORECASE)
@@ -70,15 +70,19 @@ def with_exact_quotients(connection: duckdb.DuckDBPyConnection, sql: str) -> str
     if plan is None:
         return sql
     text = sql.encode()
-    calls = [node for node in walk(parsed(connection, sql)) if _quotient(node)]
-    by_place = {int(node["query_location"]): node for node in calls}
+    tree = parsed(connection, sql)
+    calls = {node["query_location"]: (node, select) for node, select in with_selects(tree) if _quotient(node)}
     # Of equal expressions in SELECT and GROUP BY the planner shows one.
-    decimals: dict[bytes, int] = {}
+    decimals: dict[tuple[str, int], int] = {}
     for node in walk(plan):
-        call = by_place.get(node.get("query_location", -1))
+        call, select = calls.get(node.get("query_location", -1), (None, 0))
         if call and (digits := _decimals(node, text)) is not None:
-            decimals[_text(call, text)] = digits
-    edits = [_edits(each, decimals[key], text) for each in calls if (key := _text(each, text)) in decimals]
+            decimals[shape(call), select] = digits
+    edits = [
+        _edits(call, decimals[key], text)
+        for call, select in calls.values()
+        if (key := (shape(call), select)) in decimals
+    ]
     return applied(text, {edit for listed in edits for edit in listed}).decode()
 
 
@@ -128,11 +132,6 @@ def _fits(operands: Sequence[Node], digits: float) -> bool:
     (_, scale), (width, scale_below) = [(each.get("width", 19), each.get("scale", 0)) for each in types]
     whole = min(width - scale_below, _MOST_DIGITS)
     return bool(whole + max(scale, scale_below) + digits + 1 <= _WIDEST)
-
-
-def _text(node: Node, text: bytes) -> bytes:
-    places = [*spans(node, text)]
-    return text[min(places)[0] : max(end for _, end in places)]
 
 
 def _edits(node: Node, digits: int, text: bytes) -> list[Edit]:

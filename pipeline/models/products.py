@@ -17,7 +17,7 @@ from pipeline.duck import literal, quote
 from pipeline.models.analysis import plan_of
 from pipeline.models.edits import Edit, applied, code_between, operator_place, spans
 from pipeline.models.exact import PREFIX, mark_of
-from pipeline.models.syntax import Node, known_type, parsed, walk
+from pipeline.models.syntax import Node, known_type, parsed, shape, walk, with_selects
 from pipeline.models.value_flow import name_of
 
 _MARKED = "factor (pipeline)"
@@ -75,19 +75,15 @@ def _widened(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
 
 def _stars(tree: Node, text: bytes) -> Iterator[_Star]:
     """The multiplications of a syntax tree, with one number for equal ones, as GROUP BY may repeat them."""
-    numbers: dict[tuple[bytes, ...], int] = {}
-    for node in walk(tree):
+    numbers: dict[tuple[str, int], int] = {}
+    for node, select in with_selects(tree):
         if node.get("function_name") != "*" or len(node["arguments"]) != 2:  # noqa: PLR2004
             continue
         place = operator_place(node, text)
         if place is not None:
-            left, right = (each["expression"] for each in node["arguments"])
-            ends = [*spans(left, text)], [*spans(right, text)]
-            written = [text[min(each)[0] : max(end for _, end in each)] for each in ends]
-            last = next(
-                (start for start, end in _literals(left, text) if not code_between(text, end, place)), None
-            )
-            yield _Star(place, last, numbers.setdefault(tuple(written), len(numbers)))
+            literals = _literals(node["arguments"][0], text)
+            last = next((start for start, end in literals if not code_between(text, end, place)), None)
+            yield _Star(place, last, numbers.setdefault((shape(node), select), len(numbers)))
 
 
 def _literals(tree: Node, text: bytes) -> Iterator[tuple[int, int]]:

@@ -84,6 +84,23 @@ def walk(node: object) -> Iterator[Node]:
             yield from walk(child)
 
 
+def with_selects(node: object, select: int = 0) -> Iterator[tuple[Node, int]]:
+    """All objects of a syntax tree, each with a number of the SELECT that it belongs to."""
+    if isinstance(node, list):
+        for child in node:
+            yield from with_selects(child, select)
+    if isinstance(node, dict):
+        yield node, select
+        within = id(node) if node.get("type") == "SELECT_NODE" else select
+        for child in node.values():
+            yield from with_selects(child, within)
+
+
+def shape(node: Node) -> str:
+    """What equal expressions of a syntax tree have in common, wherever they are."""
+    return str(without(node, {"query_location", "query_location_length", "alias"})).lower()
+
+
 def without(node: object, names: Collection[str]) -> object:
     """A JSON value without these names of its objects, such as the places of their text."""
     if isinstance(node, dict):
