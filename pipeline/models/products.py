@@ -8,7 +8,7 @@ product is cast. Which products these are is asked of DuckDB's planner: their le
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -60,17 +60,41 @@ def _widened(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     text = sql.encode()
     stars = list(_stars(parsed(connection, sql), text))
     connection.execute(f"CREATE OR REPLACE TEMP MACRO {_MACRO}")
-    marked = applied(text, [_mark(each) for each in stars if each.literal is None]).decode()
-    written = [each for each in _narrow_factors(plan_of(connection, sql)) if each["type"] == "VALUE_CONSTANT"]
-    by_place = {each["query_location"]: each for each in written}
-    by_mark = {mark_of(each): each for each in _narrow_factors(plan_of(connection, marked))}
-    casts = []
-    for star in stars:
-        factor = by_mark.get(star.number) if star.literal is None else by_place.get(star.literal)
-        if factor:
-            cast = f"::DECIMAL(19,{_info(known_type(factor), 'scale')})/**/"
-            casts.append(Edit(star.place, star.place, cast.encode()))
-    return applied(text, casts).decode()
+    numbers, plans = {each.number for each in stars}, list[Node]()
+    # A mark within an expression that GROUP BY repeats makes it another one; then each is tried for itself.
+    for tried in ([numbers], [{each} for each in numbers]):
+        marked = [
+            applied(text, [_mark(each) for each in stars if each.literal is None and each.number in chosen])
+            for chosen in tried
+        ]
+        plans = [plan for each in marked if (plan := plan_of(connection, each.decode()))]
+        if plans:
+            break
+    plan = plan_of(connection, sql)
+    return applied(text, _casts(stars, plan, plans) if plan else []).decode()
+
+
+def _casts(stars: Sequence[_Star], plan: Node, marked: Sequence[Node]) -> list[Edit]:
+    """The casts in those operators of a plan before which none needs any, as these change their factors."""
+    before = list[Edit]()
+    for child, *of_marked in zip(*(each["children"] for each in (plan, *marked)), strict=False):
+        before += _casts(stars, child, of_marked)
+        if before and str(plan["type"]).endswith("_CTE"):  # which its first child defines
+            break
+    if before:
+        return before
+    factors = [*_narrow_factors({**plan, "children": []})]
+    by_place = {each["query_location"]: each for each in factors if each["type"] == "VALUE_CONSTANT"}
+    by_mark = {mark_of(each): each for top in marked for each in _narrow_factors({**top, "children": []})}
+    found = [
+        (each, by_mark.get(each.number) if each.literal is None else by_place.get(each.literal))
+        for each in stars
+    ]
+    return [
+        Edit(each.place, each.place, f"::DECIMAL(19,{_info(known_type(factor), 'scale')})/**/".encode())
+        for each, factor in found
+        if factor
+    ]
 
 
 def _stars(tree: Node, text: bytes) -> Iterator[_Star]:

@@ -176,6 +176,8 @@ ALIKE = [
     "(floor(n / 3) - i) * 2", "w / 100",
     "m * m", "-1.5 * m", "i % 3 * m * n", "m * (m + n) /* * */ * -0.5", "CASE WHEN i > 0 THEN m END * m",
     "(SELECT max(m * n) * 1000000 FROM t GROUP BY m * n ORDER BY 1 LIMIT 1)", "max(m) OVER () * m",
+    "(SELECT max(v * i) FROM (SELECT m * m AS v, i FROM t) AS s)",
+    "(WITH c AS (SELECT m * m AS v FROM t) SELECT max(v) * 2 FROM c)",
     "(SELECT max(a * b) FROM (SELECT m AS a, n AS b FROM t) AS s)",
     "(SELECT max(a * b) FROM (SELECT n AS a, m AS b FROM t) AS s)",
     "(SELECT max(floor(a / 7)) FROM (SELECT d AS a FROM t) AS s)",
@@ -268,14 +270,20 @@ def test_a_smallint_is_an_integer_and_a_product_as_wide_as_it_needs_row_by_row(s
     source = (
         "CREATE TABLE part (id smallint PRIMARY KEY, units smallint, rate numeric(18,6))",
         "INSERT INTO part VALUES (1, 400, 987654321098.7), (2, 32767, 1.5), (3, NULL, -0.000001)",
+        "INSERT INTO part VALUES (4, 1, 987654321098.7)",
     )
     select = (
         "SELECT id, units * 1000 AS grams, rate * units * rate AS more, round(rate / 7, 2) AS part FROM part"
     )
-    schema = "CREATE TABLE fact_part (id smallint, grams integer, more numeric, part numeric);"
-    shared.live(
-        {"schema": schema, "fact_part": f"-- key: id\n{select}"}, source, [["DELETE FROM part WHERE id = 1"]]
+    grouped = "SELECT rate * rate AS k, rate * rate * 2 AS v FROM part GROUP BY rate * rate"
+    schema = (
+        "CREATE TABLE fact_part (id smallint, grams integer, more numeric, part numeric);"
+        "CREATE TABLE fact_rate (k numeric, v numeric);"
     )
+    models = {"fact_part": f"-- key: id\n{select}", "fact_rate": f"-- key: k\n{grouped}"}
+    shared.live({"schema": schema, **models}, source, [["DELETE FROM part WHERE id = 1"]])
+    rates = shared.house.query("SELECT k, v FROM fact_rate_current ORDER BY k")
+    assert rates == shared.source(f"{grouped} ORDER BY 1")
     found = shared.house.query("SELECT id, grams, more, part FROM fact_part_current ORDER BY id")
     assert found == shared.source(f"{select} ORDER BY id")
     loaded = ledger.fetch_loaded_models(shared.house.url, shared.house.schema)
