@@ -29,6 +29,7 @@ REPLACE = """
     DROP TABLE dim_sale_version CASCADE;
     ALTER TABLE other RENAME TO dim_sale_version
 """
+INHERIT = "CREATE TABLE other () INHERITS ({0}); INSERT INTO other SELECT * FROM ONLY {0} LIMIT 1"
 FLUSH = "SELECT pg_stat_force_next_flush()"
 
 
@@ -108,6 +109,8 @@ def test_our_own_loads_need_no_count(large: Pair, monkeypatch: pytest.MonkeyPatc
             "has 0 versions of its rows, and 10,000 were loaded",
         ),
         (REPLACE, "dim_sale_version", "has another history table"),
+        (INHERIT.format("fact_sale"), "fact_sale", "has 10,001 rows, and 10,000 were loaded"),
+        (INHERIT.format("dim_sale_version"), "dim_sale_version", "10,001 versions"),
     ],
 )
 def test_rows_that_others_insert_or_delete_are_found(large: Pair, harm: str, table: str, found: str) -> None:

@@ -18,6 +18,8 @@ SELECT
     pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_deleted(c.oid) AS changes,
     COALESCE(
         c.relkind = 'r'
+        -- The counters of tables that inherit from it are their own.
+        AND NOT c.relhassubclass
         AND LEAST(m.row_count, m.row_changes) >= %(few)s
         AND m.row_changes = pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_deleted(c.oid)
         AND current_setting('track_counts')::boolean
@@ -29,6 +31,7 @@ SELECT
     COALESCE(
         v.oid = m.version_oid
         AND v.relfilenode = m.version_filenode
+        AND NOT v.relhassubclass
         AND LEAST(m.version_count, m.version_changes) >= %(few)s
         AND m.version_changes = pg_stat_get_tuples_inserted(v.oid) + pg_stat_get_tuples_deleted(v.oid)
         AND current_setting('track_counts')::boolean
