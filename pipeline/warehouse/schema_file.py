@@ -93,11 +93,13 @@ def run(connection: Connection, schemas: Sequence[str], path: Path, text: str | 
         connection.execute(SAFE_PATH)
         query = statement("warehouse/untrusted_functions.sql").format(made=_IN_THIS_TRANSACTION)
         untrusted = connection.execute(query).fetchone()
-    except psycopg.OperationalError:
-        raise
     except psycopg.errors.InsufficientPrivilege as error:
         raise WarehouseError(f"warehouse: {error.diag.message_primary}; let its role create tables") from None
     except psycopg.Error as error:
+        # Others of these are about the server or the session, not the file.
+        is_of_file = isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState)
+        if isinstance(error, psycopg.OperationalError) and not is_of_file:
+            raise
         told = error.diag.message_primary or str(error)
         raise WarehouseError(
             f"{path}{_line(path, error)}: {told}; {_advice(error, is_temporary=is_temporary)}"

@@ -185,6 +185,14 @@ def test_missing_tables_without_a_schema_file_are_refused(house: Warehouse) -> N
         house.prepare()
 
 
+def test_a_reference_that_postgres_cannot_make_is_an_error_of_the_schema_file(house: Warehouse) -> None:
+    (house.folder / "schema.sql").write_text(
+        "CREATE TABLE a (x int UNIQUE DEFERRABLE, y int REFERENCES a (x));", encoding="utf-8"
+    )
+    with pytest.raises(WarehouseError, match=r"schema\.sql: cannot use a deferrable .*; correct it$"):
+        house.prepare()
+
+
 @pytest.fixture
 def owner_url(warehouse_url: str) -> Iterator[str]:
     """A role without superuser that owns the warehouse's database."""
