@@ -8,7 +8,7 @@ product is cast. Which products these are is asked of DuckDB's planner: their le
 from __future__ import annotations  # evaluated annotations keep DuckDB alive: see duck._database
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -70,31 +70,28 @@ def _widened(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
         plans = [plan for each in marked if (plan := plan_of(connection, each.decode()))]
         if plans:
             break
-    plan = plan_of(connection, sql)
-    return applied(text, _casts(stars, plan, plans) if plan else []).decode()
+    written = [each for each in _factors(plan_of(connection, sql)) if each["type"] == "VALUE_CONSTANT"]
+    by_place = {each["query_location"]: each for each in written}
+    by_mark = {mark_of(each): each for plan in plans for each in _factors(plan)}
+    casts = []
+    for star in stars:
+        factor = by_mark.get(star.number) if star.literal is None else by_place.get(star.literal)
+        if factor:
+            cast = f"::DECIMAL(19,{_info(known_type(factor), 'scale')})/**/"
+            casts.append(Edit(star.place, star.place, cast.encode()))
+    return applied(text, casts).decode()
 
 
-def _casts(stars: Sequence[_Star], plan: Node, marked: Sequence[Node]) -> list[Edit]:
-    """The casts in those operators of a plan before which none needs any, as these change their factors."""
-    before = list[Edit]()
-    for child, *of_marked in zip(*(each["children"] for each in (plan, *marked)), strict=False):
-        before += _casts(stars, child, of_marked)
+def _factors(plan: Node | None) -> list[Node]:
+    """The narrow factors in those operators of a plan before which none has any, which they may depend on."""
+    if plan is None:
+        return []
+    before = list[Node]()
+    for child in plan["children"]:
+        before += _factors(child)
         if before and str(plan["type"]).endswith("_CTE"):  # which its first child defines
             break
-    if before:
-        return before
-    factors = [*_narrow_factors({**plan, "children": []})]
-    by_place = {each["query_location"]: each for each in factors if each["type"] == "VALUE_CONSTANT"}
-    by_mark = {mark_of(each): each for top in marked for each in _narrow_factors({**top, "children": []})}
-    found = [
-        (each, by_mark.get(each.number) if each.literal is None else by_place.get(each.literal))
-        for each in stars
-    ]
-    return [
-        Edit(each.place, each.place, f"::DECIMAL(19,{_info(known_type(factor), 'scale')})/**/".encode())
-        for each, factor in found
-        if factor
-    ]
+    return before or [*_narrow_factors({**plan, "children": []})]
 
 
 def _stars(tree: Node, text: bytes) -> Iterator[_Star]:
@@ -122,7 +119,7 @@ def _mark(star: _Star) -> Edit:
     return Edit(star.place, star.place, call.encode())
 
 
-def _narrow_factors(plan: Node | None) -> Iterator[Node]:
+def _narrow_factors(plan: Node) -> Iterator[Node]:
     """The last part of the left factor of each innermost product that is too narrow."""
     for node in walk(plan):
         if _is_narrow(node) and not any(map(_is_narrow, walk(node["children"]))):

@@ -176,6 +176,7 @@ ALIKE = [
     "(floor(n / 3) - i) * 2", "w / 100",
     "m * m", "-1.5 * m", "i % 3 * m * n", "m * (m + n) /* * */ * -0.5", "CASE WHEN i > 0 THEN m END * m",
     "(SELECT max(m * n) * 1000000 FROM t GROUP BY m * n ORDER BY 1 LIMIT 1)", "max(m) OVER () * m",
+    "(SELECT max(s.m * s.m) FROM t AS s WHERE s.id = t.id)",
     "(SELECT max(v * i) FROM (SELECT m * m AS v, i FROM t) AS s)",
     "(WITH c AS (SELECT m * m AS v FROM t) SELECT max(v) * 2 FROM c)",
     "(SELECT max(a * b) FROM (SELECT m AS a, n AS b FROM t) AS s)",
