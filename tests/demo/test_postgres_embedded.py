@@ -20,9 +20,11 @@ import pytest
 from demo import binaries
 from demo.home import PROJECT
 from demo.postgres import Postgres, PostgresError
+from tests.system import PROGRAMS
 
 FAST = {"fsync": "off"}
 ROOT = PROJECT
+pytestmark = pytest.mark.skipif(bool(os.environ.get(PROGRAMS)), reason=f"{PROGRAMS} names another server")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become another user")
 
 

@@ -34,6 +34,8 @@ from tests.support import database, execute
 # The seed of this run's random writers; WAL_SUMMARIES_SEED=7 repeats those of a seed.
 _FRESH = int(os.environ.get("WAL_SUMMARIES_SEED", Random().randrange(10**9)))
 
+pytestmark = pytest.mark.since(17, "summaries of the WAL")
+
 
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Postgres]:

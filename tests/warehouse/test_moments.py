@@ -181,6 +181,7 @@ def test_new_and_retyped_columns_are_in_the_history(
     assert value(pair.house.url, "SELECT max(size) FROM as_of.dim_shop") == 5
 
 
+@pytest.mark.since(17, "a parallel plan beside subqueries")
 def test_queries_of_history_run_in_parallel(pair: Pair) -> None:
     pair.run()
     relations = [f"{table}{suffix}" for table in ("fact_sale", "dim_shop") for suffix in ("", "_history")]
