@@ -19,7 +19,7 @@ import duckdb
 from pipeline.duck import quote
 from pipeline.models import exact_quotients
 from pipeline.models.analysis import plan_of
-from pipeline.models.edits import Edit, applied, code_between, top_tokens
+from pipeline.models.edits import Edit, applied, code_between, spans, top_tokens
 from pipeline.models.exact import is_written_cast
 from pipeline.models.exact_quotients import with_exact_epochs, with_exact_quotients
 from pipeline.models.number_literals import may_have_exponents, with_decimals
@@ -107,7 +107,8 @@ def with_exact_numbers(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """The query, whose relations are bound, with exact quotients and products where it can have them."""
     # A product has to be as wide as it needs before its quotient is judged by its digits.
     sql = with_wide_products(connection, with_exact_epochs(connection, sql))
-    return with_wide_products(connection, _with_exact_division(connection, sql))
+    divided = _with_exact_division(connection, sql)
+    return sql if divided == sql else with_wide_products(connection, divided)
 
 
 def _with_exact_division(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
@@ -244,14 +245,16 @@ def _edited(
         for node in walk(plan)
         if "expression_class" in node
     }
-    spans = {place: span for node in walk(tree) for place, *span in [_span(node, text)] if place is not None}
+    bytes_of = {
+        place: span for node in walk(tree) for place, *span in [_span(node, text)] if place is not None
+    }
     copies: dict[bytes, list[int]] = {}
-    for place, (start, end, length) in spans.items():
+    for place, (start, end, length) in bytes_of.items():
         if (place, length) not in shown:
             copies.setdefault(text[start:end], []).append(start)
     found = {each for listed in edits.values() for each in listed}
-    for place in edits.keys() & spans.keys():
-        start, end, _ = spans[place]
+    for place in edits.keys() & bytes_of.keys():
+        start, end, _ = bytes_of[place]
         for other in copies.get(text[start:end], ()):
             shift = other - start
             found |= {replace(each, start=each.start + shift, end=each.end + shift) for each in edits[place]}
@@ -262,11 +265,7 @@ def _span(node: Node, text: bytes) -> tuple[int | None, int, int, int]:
     """The place in the plan of a call, cast or division of a syntax tree, its bytes, and the length there."""
     if node.get("class") not in {"CAST", "FUNCTION"}:
         return None, 0, 0, 0
-    places = [
-        (each["query_location"], each["query_location"] + each["query_location_length"])
-        for each in walk(node)
-        if each.get("query_location", len(text)) < len(text)
-    ]
+    places = [*spans(node, text)]
     placed = node["arguments"][-1]["expression"] if node.get("is_operator") else node
     start, end = min(places)[0], max(end for _, end in places)
     return placed["query_location"], start, end, placed["query_location_length"]
